@@ -1,0 +1,81 @@
+/* From one decrypted venue message to a published book: route > decode > sync > book_apply >
+ * publish.
+ *
+ * engine/hot_path.c calls tp_feed_message for every message; a cold thread of the same process asks
+ * tp_feed_snapshot_wanted and answers with tp_feed_snapshot_offer. One writer thread (the hot
+ * path); the two snapshot calls are the only ones that another thread may make.
+ *
+ * Sync rule of MEXC spot (docs read 2026-06-17): absolute levels; buffer messages until the REST
+ * snapshot (version v) is there; drop those with last_version <= v; the first used one must have
+ * first_version <= v + 1; from then on first_version == previous last_version + 1, else the book is
+ * SYNCING (reason GAP) and a fresh snapshot is wanted. After a reconnect the book is replaced. */
+#ifndef TP_ENGINE_FEED_H
+#define TP_ENGINE_FEED_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "netstack/span.h"
+#include "proto/records.h"
+#include "shm/broadcast_ring.h"
+#include "shm/clock.h"
+#include "shm/snapshot_table.h"
+
+struct tp_feed_config {
+    uint32_t instrument_count;
+    uint32_t connection_count;
+    uint32_t buffered_bytes_max; /* raw messages kept per syncing instrument; default 1 MiB */
+    uint64_t silent_after_ns;    /* no message on a connection for so long: its books go STALE */
+    struct tp_ring_writer *ring;
+    struct tp_snapshot_writer *snapshots;
+    const struct tp_clock *clock;
+};
+
+struct tp_feed_counters {
+    uint64_t messages, bytes, levels, control, unknown_channel, unknown_body, broken, gaps, resyncs,
+        duplicates, crossed, buffered, snapshots_applied, snapshots_too_old;
+};
+
+struct tp_feed;
+size_t tp_feed_memory_size(const struct tp_feed_config *config);
+struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config);
+/* Before the first message. channel: the venue's subscription string; connection: which one carries
+ * it. */
+bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
+                            const struct tp_instrument_record *record, const char *channel,
+                            uint32_t connection);
+
+enum tp_feed_result {
+    TP_FEED_APPLIED,  /* published */
+    TP_FEED_BUFFERED, /* instrument is syncing */
+    TP_FEED_IGNORED,  /* duplicate, or older than the snapshot */
+    TP_FEED_UNKNOWN,  /* not one of our channels: counted */
+    TP_FEED_BROKEN,   /* decoder refused it: the instrument went SYNCING (reason BROKEN_MESSAGE) */
+};
+/* payload: one binary WebSocket message, used during the call only. */
+enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection,
+                                    struct tp_span payload, uint64_t received_ns);
+/* Subscribed again: every instrument of the connection goes SYNCING (STARTING) and wants a
+ * snapshot. */
+void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
+/* Books of the connection go STALE (DISCONNECTED) at once. */
+void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
+/* The venue said no to this instrument: STALE (REFUSED). Hot-path thread. */
+void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns);
+/* Cold work of the hot path, called every few hundred microseconds: takes offered snapshots, marks
+ * silent connections. */
+void tp_feed_tick(struct tp_feed *feed, uint64_t now_ns);
+
+/* Cold thread: fills wanted[0, returned) with instruments that need a REST snapshot and were not
+ * asked for since; each is reported once until it is offered or wanted anew. */
+uint32_t tp_feed_snapshot_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max);
+/* Cold thread: levels need no order. False: the mailbox is still full, try again. Copies. A
+ * snapshot older than what is buffered is refused by tick and wanted again. */
+bool tp_feed_snapshot_offer(struct tp_feed *feed, uint32_t instrument, uint64_t version,
+                            const struct tp_level *bids, uint32_t bid_count,
+                            const struct tp_level *asks, uint32_t ask_count);
+/* Cold thread: the fetch failed; want it again. */
+void tp_feed_snapshot_failed(struct tp_feed *feed, uint32_t instrument);
+
+const struct tp_feed_counters *tp_feed_counters(const struct tp_feed *feed);
+enum tp_book_state tp_feed_state(const struct tp_feed *feed, uint32_t instrument);
+#endif

@@ -1,0 +1,51 @@
+/* MEXC spot v3 push messages (protobuf) to fixed point, without allocation.
+ *
+ * Source: MEXC's published PushDataV3ApiWrapper schema, fields as of 2026-06-17 (see README.md
+ * here). Called by engine/feed. Any thread; the router and the output belong to the caller. */
+#ifndef TP_PROTO_MEXC_DECODE_H
+#define TP_PROTO_MEXC_DECODE_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/records.h"
+
+enum tp_mexc_status {
+    TP_MEXC_OK,
+    TP_MEXC_UNKNOWN_CHANNEL, /* not one of our subscriptions' channel prefixes */
+    TP_MEXC_UNKNOWN_BODY,    /* a well-formed wrapper whose body tag is none that we decode */
+    TP_MEXC_TRUNCATED,
+    TP_MEXC_MALFORMED,  /* wire type, varint or length broken */
+    TP_MEXC_BAD_NUMBER, /* not a decimal, more digits than the exponent holds, or beyond int64 */
+    TP_MEXC_TOO_MANY_LEVELS,
+};
+
+/* Subscriptions by channel: the message's first field (0a <len> <channel>) is compared with the
+ * whole key of one subscription; a small open-addressing table, its hash over the symbol bytes at
+ * the channel's end. Never a search through the message. Capacity is fixed at init. */
+struct tp_mexc_router;
+size_t tp_mexc_router_memory_size(uint32_t channel_count_max);
+struct tp_mexc_router *tp_mexc_router_init(void *memory, uint32_t channel_count_max);
+/* instrument: what tp_mexc_route returns. False: channel longer than 96 bytes, present already, or
+ * full. */
+bool tp_mexc_router_add(struct tp_mexc_router *router, const char *channel, uint32_t instrument);
+/* Returns the instrument and, in *body_offset, where the wrapper's other fields start; -1: unknown
+ * channel or not a wrapper at all. */
+int64_t tp_mexc_route(const struct tp_mexc_router *router, const uint8_t *data, size_t size,
+                      uint32_t *body_offset);
+
+struct tp_mexc_scale {
+    int32_t price_exponent, quantity_exponent; /* -18..0 */
+};
+
+/* Decodes a depth body: aggregated (tag 313), incremental (302), limited (303) or book ticker (315,
+ * 305: one level a side). data starts at body_offset; unknown fields are skipped; the last body
+ * wins, as in proto3's oneof. out is undefined unless TP_MEXC_OK. */
+enum tp_mexc_status tp_mexc_decode_depth(const uint8_t *data, size_t size,
+                                         const struct tp_mexc_scale *scale,
+                                         struct tp_depth_update *out);
+const char *tp_mexc_status_name(enum tp_mexc_status status);
+
+/* "123.4500" at exponent -2 -> 12345; trailing zeros beyond the exponent are allowed, other digits
+ * are not, nor signs, exponents, spaces or an empty string. */
+bool tp_decimal_parse(const uint8_t *text, size_t size, int32_t exponent, int64_t *out);
+#endif
