@@ -118,11 +118,14 @@ static bool take_sockets(struct tp_hot_path *hot, uint64_t now_ns)
     bool any = false;
     for (uint32_t number = 0; number < hot->connection_count; number++) {
         struct tp_hot_path_connection *connection = &hot->connection[number];
-        if (connection->session == NULL || !tp_session_receive(connection->session, now_ns))
+        if (connection->session == NULL)
             continue;
-        deliver(hot, number, now_ns);
-        hot->dirty |= UINT64_C(1) << number;
-        any = true;
+        if (tp_session_receive(connection->session, now_ns)) {
+            deliver(hot, number, now_ns);
+            any = true;
+        }
+        if (tp_stream_pending(tp_session_stream(connection->session)))
+            hot->dirty |= UINT64_C(1) << number;
     }
     return any;
 }
