@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+WORKSHOP = ROOT / "build" / "fuzz"
 COMPILER = "clang-14"
 FLAGS = [
     "-std=c11",
@@ -112,7 +114,7 @@ def judge(fuzzer: Fuzzer, program: Path, status: int, report: str) -> Outcome:
         )
     artefact = re.search(r"Test unit written to (\S+)", report)
     reproduce = (
-        f"reproduce: {program.relative_to(ROOT)} {Path(artefact[1])}"
+        f"reproduce: {program} {artefact[1]}"
         if artefact
         else "no input was written: it ended by itself"
     )
@@ -124,17 +126,19 @@ def main() -> int:
     """Run all fuzzers, or those named; return 1 if any failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=int, default=10, help="for each fuzzer (default 10)")
+    parser.add_argument("--folder", type=Path, default=HERE, help="of fuzzers and their corpus/")
+    parser.add_argument("--workshop", type=Path, default=WORKSHOP, help="gets programs and crashes")
     parser.add_argument("names", nargs="*", help="only these, as in fuzz_NAME.c")
     options = parser.parse_args()
-    here = Path(__file__).resolve().parent
-    fuzzers = [read_fuzzer(path) for path in sorted(here.glob("fuzz_*.c"))]
+    fuzzers = [read_fuzzer(path) for path in sorted(options.folder.glob("fuzz_*.c"))]
     unknown = set(options.names) - {fuzzer.name for fuzzer in fuzzers}
     if unknown:
         parser.error(f"no such fuzzer: {', '.join(sorted(unknown))}")
     chosen = [fuzzer for fuzzer in fuzzers if not options.names or fuzzer.name in options.names]
-    workshop = ROOT / "build" / "fuzz"
+    workshop: Path = options.workshop
     workshop.mkdir(parents=True, exist_ok=True)
-    one = partial(run, seconds=options.seconds, corpus=here / "corpus", workshop=workshop)
+    corpus = options.folder / "corpus"
+    one = partial(run, seconds=options.seconds, corpus=corpus, workshop=workshop)
     failed = 0
     with ThreadPoolExecutor(PARALLEL) as pool:
         for outcome in pool.map(one, chosen):
