@@ -220,7 +220,7 @@ class Session:
         return self._empty_or_end(status, memoryview(b""))
 
     def next(self) -> Message | None:
-        """Return the next WebSocket message, with opcode -1 when there is none yet, None at the end.
+        """Return the next WebSocket message; opcode -1: none yet; None: the end.
 
         Pings and closes are already answered. Raises RemoteError when the peer broke a rule.
         """
@@ -237,7 +237,7 @@ class Session:
         return None if status == lib.TP_CLOSED else empty
 
     def send(self, opcode: int, payload: bytes | memoryview) -> bool:
-        """Queue one WebSocket message, waiting for room. False: the session is not open any more."""
+        """Queue one WebSocket message, waiting for room. False: not open any more."""
         return self._send_all(
             payload, lambda span, taken: lib.tp_session_send(self._handle, opcode, span, taken)
         )

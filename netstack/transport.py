@@ -164,7 +164,7 @@ class UserTransport:
         return Stream(handle, tcp, config, path.next_hop_mac, local_port, memory)
 
     def bind(self, stream: Stream, owner: Any) -> Any:
-        """Route frames of the stream's port to `owner`; return the flow (single-session programs)."""
+        """Route frames of the stream's port to `owner` and return the flow."""
         flow = lib.tp_netif_bind(self.netif, stream.tcp_config, stream.tcp, owner)
         lib.tp_netif_next_hop(flow, stream.next_hop)
         stream.flow = flow
