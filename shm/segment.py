@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import posix_ipc  # type: ignore[import-not-found, unused-ignore]
 from tickpath._core import ffi, lib
+from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.histogram import WORD_COUNT, Percentiles, percentiles
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _NOT_SEGMENTS = (".lock", ".new")
 _NOT_READY = (lib.TP_SEGMENT_ABSENT, lib.TP_SEGMENT_BUILDING, lib.TP_SEGMENT_ENDED)
 
 
-class SegmentError(Exception):
+class SegmentError(SystemSetupError):
     """Say why a segment cannot be created or read; `reason` is the short name of it."""
 
     def __init__(self, message: str, reason: str) -> None:
