@@ -20,9 +20,9 @@
 
 #include "peer_stream.h"
 #include "proto/records.h"
-#include "shm/segment.h"
+#include "shm/segment_reader.h"
 
-enum { BOOK_WORDS = sizeof(struct tp_book_record) / 8, PATH_SIZE = 512 };
+enum { PATH_SIZE = 512 };
 static const uint64_t LIVE_TIMEOUT_NS = 20000000000u, LOST_AFTER_NS = 1000000000u, PAUSE_NS = 40000;
 
 struct file {
@@ -118,49 +118,50 @@ static void serve_feed(struct exchange *e)
     }
 }
 
-static struct tp_segment *wait_until_live(struct exchange *e, const char *instance,
-                                          uint64_t book[BOOK_WORDS])
+/* The book of instrument 0 as the snapshot table has it now; NULL: never written. */
+static const struct tp_book_record *read_book(struct tp_reader *reader)
 {
-    struct tp_segment *segment = NULL;
+    if (tp_reader_snapshot(reader, 0) == 0)
+        return NULL;
+    return (const struct tp_book_record *)(void *)(reader->snapshot +
+                                                   TP_READER_SNAPSHOT_HEAD_WORDS);
+}
+
+static void wait_until_live(struct exchange *e, const char *instance, struct tp_reader *reader)
+{
+    bool mapped = false;
     struct tp_segment_error error;
     e->feed.fd = -1;
     for (const uint64_t end_ns = now_ns() + LIVE_TIMEOUT_NS; now_ns() < end_ns;) {
         accept_one(e);
         if (e->feed.fd >= 0)
             serve_feed(e);
-        if (segment == NULL)
-            (void)tp_segment_open(&segment, NULL, instance, 0, &error);
-        uint64_t ring_index;
-        struct tp_snapshot_reader table;
-        if (segment == NULL || !e->snapshot_served)
+        if (!mapped)
+            mapped = tp_reader_init(reader, NULL, instance, 0, &error) == TP_SEGMENT_OK;
+        if (!mapped || !e->snapshot_served)
             continue;
-        tp_segment_snapshot_reader(segment, &table);
-        if (tp_snapshot_read(&table, 0, book, &ring_index) != 0 &&
-            ((const struct tp_book_record *)(void *)book)->state == TP_BOOK_LIVE)
-            return segment;
+        const struct tp_book_record *book = read_book(reader);
+        if (book != NULL && book->state == TP_BOOK_LIVE)
+            return;
     }
     errno = ETIMEDOUT;
     die("the contender's book is not LIVE");
 }
 
 /* Spins until the snapshot of the message's version is there, woken by its TOP event. */
-static uint64_t wait_for_book(struct tp_ring_reader *ring, struct tp_snapshot_reader *table,
-                              uint64_t version, uint64_t book[BOOK_WORDS])
+static uint64_t wait_for_book(struct tp_reader *reader, uint64_t version)
 {
     const uint64_t start_ns = now_ns();
     for (;;) {
-        struct tp_event event;
-        const enum tp_ring_result result = tp_ring_read(ring, (uint64_t *)(void *)&event);
-        if (result == TP_RING_LAPPED)
-            (void)tp_ring_resume(ring);
-        if (result != TP_RING_EVENT || event.type != TP_EVENT_TOP) {
-            if (result == TP_RING_EMPTY && now_ns() - start_ns > LOST_AFTER_NS)
+        const enum tp_reader_result result = tp_reader_poll(reader);
+        const struct tp_event *event = (const struct tp_event *)(void *)(reader->event + 1);
+        if (result != TP_READER_EVENT || event->type != TP_EVENT_TOP) {
+            if (result == TP_READER_EMPTY && now_ns() - start_ns > LOST_AFTER_NS)
                 die("a book did not arrive within a second");
             continue;
         }
-        uint64_t ring_index;
-        if (tp_snapshot_read(table, 0, book, &ring_index) != 0 &&
-            ((const struct tp_book_record *)(void *)book)->book_sequence == version)
+        const struct tp_book_record *book = read_book(reader);
+        if (book != NULL && book->book_sequence == version)
             return now_ns();
     }
 }
@@ -171,14 +172,9 @@ static void pause_ns(uint64_t duration_ns)
         continue;
 }
 
-static void measure(struct exchange *e, struct tp_segment *segment, size_t count, uint64_t *took_ns)
+static void measure(struct exchange *e, struct tp_reader *reader, size_t count, uint64_t *took_ns)
 {
-    struct tp_ring_reader ring;
-    struct tp_snapshot_reader table;
-    tp_segment_ring_reader(segment, &ring);
-    tp_segment_snapshot_reader(segment, &table);
     static uint8_t frame[BUFFER_SIZE];
-    static uint64_t book[BOOK_WORDS];
     size_t offset = 0;
     for (size_t i = 0; i < count; i++) {
         uint64_t head[2];
@@ -191,7 +187,7 @@ static void measure(struct exchange *e, struct tp_segment *segment, size_t count
         const uint64_t start_ns = now_ns();
         if (!transmit(&e->feed, frame, header + head[1]))
             die("send");
-        took_ns[i] = wait_for_book(&ring, &table, head[0], book) - start_ns;
+        took_ns[i] = wait_for_book(reader, head[0]) - start_ns;
         pause_ns(PAUSE_NS +
                  (uint64_t)random() % PAUSE_NS); /* acknowledgements settle; no lockstep */
         if (receive_once(&e->feed) < 0)          /* pings of the contender */
@@ -216,13 +212,13 @@ int main(int argc, char **argv)
     no_delay(e.listener);
     puts("ready");
     fflush(stdout);
-    static uint64_t book[BOOK_WORDS];
-    struct tp_segment *segment = wait_until_live(&e, argv[5], book);
+    static struct tp_reader reader;
+    wait_until_live(&e, argv[5], &reader);
     uint64_t *took_ns = calloc(count, sizeof *took_ns);
     if (took_ns == NULL)
         die("memory");
-    measure(&e, segment, count, took_ns);
-    tp_segment_close(segment);
+    measure(&e, &reader, count, took_ns);
+    tp_reader_deinit(&reader);
     char path[PATH_SIZE];
     snprintf(path, sizeof path, "%s/took.bin", argv[7]);
     FILE *output = fopen(path, "wb");
