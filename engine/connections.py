@@ -27,7 +27,7 @@ MESSAGE_SIZE_MAX = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconnect:
-    """How long to wait before another try: doubling, with full jitter, reset by a stable connection."""
+    """How long to wait before another try: doubling, jittered, reset by a stable connection."""
 
     first_s: float = 0.1
     max_s: float = 30.0
