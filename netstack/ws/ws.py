@@ -151,12 +151,11 @@ def handshake_request(
     host: str, target: str, key: str, headers: Sequence[tuple[str, str]] = ()
 ) -> bytes:
     """Return the opening request; raise ValueError if an argument could break out of its place."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    arguments = (host, target, lines, key)
+    arguments = (host, target, http1.header_lines(headers), key)
     out = ffi.new("uint8_t[]", REQUEST_SIZE_MAX)
     size = 0
     if len(key) == lib.TP_WS_KEY_SIZE and not any("\0" in text for text in arguments):
-        encoded = [text.encode("latin-1", "replace") for text in arguments]
+        encoded = [text.encode() for text in arguments]
         size = lib.tp_ws_handshake_request(out, REQUEST_SIZE_MAX, *encoded)
     if size == 0:
         raise ValueError(
