@@ -2,12 +2,14 @@
 
 Called by engine/get.py and the tests; calls netstack/http1/*.c through tickpath._core. One thread.
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import ffi, lib
+from tickpath.shm.errors import RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 REQUEST_SIZE_MAX = 65536
 
 
-class Http1Error(Exception):
+class Http1Error(RemoteError):
     """The server's bytes break RFC 9112, or their framing could be read in two ways."""
 
 

@@ -3,6 +3,7 @@
 Called by tests and tools; a live connection's hot path stays in C. Calls netstack/ws/*.c through
 tickpath._core. One thread.
 """
+
 from __future__ import annotations
 
 import base64
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.netstack.http1 import http1
+from tickpath.shm.errors import RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +33,7 @@ class Opcode(enum.IntEnum):
     PONG = 0xA
 
 
-class WsError(Exception):
+class WsError(RemoteError):
     """The server broke RFC 6455 or a limit; close_code is what to close the connection with."""
 
     def __init__(self, close_code: int, text: str) -> None:
@@ -40,7 +42,7 @@ class WsError(Exception):
         self.text = text
 
 
-class HandshakeError(Exception):
+class HandshakeError(RemoteError):
     """The server did not agree to speak WebSocket."""
 
 
@@ -132,8 +134,10 @@ def close_frame(code: int | None = None, reason: str = "") -> bytes:
     if code is None:
         return frame(Opcode.CLOSE, b"")
     if not lib.tp_ws_close_code_valid(code):
-        raise ValueError(f"close code {code} must not be sent: expected 1000-1003, 1007-1014, "
-                         f"or 3000-4999 (RFC 6455 7.4)")
+        raise ValueError(
+            f"close code {code} must not be sent: expected 1000-1003, 1007-1014, "
+            f"or 3000-4999 (RFC 6455 7.4)"
+        )
     return frame(Opcode.CLOSE, code.to_bytes(2, "big") + reason.encode())
 
 

@@ -6,14 +6,15 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tickpath.netstack.http1 import http1
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-def read(data: bytes, piece_size: int = 1 << 20, *, head_request: bool = False) -> tuple[bytes, bool]:
+def read(
+    data: bytes, piece_size: int = 1 << 20, *, head_request: bool = False
+) -> tuple[bytes, bool]:
     """Return the body and whether it is complete without the connection's end."""
     reader = http1.ResponseReader(head_request=head_request)
     pieces: list[bytes] = []

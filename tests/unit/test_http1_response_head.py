@@ -6,7 +6,6 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tickpath.netstack.http1 import http1
 
 NAME_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -31,7 +30,9 @@ def standard_library(data: bytes) -> http.client.HTTPResponse:
 header_names = st.text(NAME_CHARACTERS, min_size=1, max_size=30).filter(
     lambda name: name.lower() not in {"transfer-encoding", "content-length"}
 )
-header_values = st.lists(st.text(VALUE_CHARACTERS, min_size=1, max_size=20), max_size=4).map(" ".join)
+header_values = st.lists(st.text(VALUE_CHARACTERS, min_size=1, max_size=20), max_size=4).map(
+    " ".join
+)
 space = st.sampled_from(["", " ", "\t", "  \t "])
 
 
