@@ -2,6 +2,7 @@
 
 Called by engine/get.py and the tests; calls netstack/http1/*.c through tickpath._core. One thread.
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -3,6 +3,7 @@
 Called by tests and tools; a live connection's hot path stays in C. Calls netstack/ws/*.c through
 tickpath._core. One thread.
 """
+
 from __future__ import annotations
 
 import base64
@@ -132,8 +133,10 @@ def close_frame(code: int | None = None, reason: str = "") -> bytes:
     if code is None:
         return frame(Opcode.CLOSE, b"")
     if not lib.tp_ws_close_code_valid(code):
-        raise ValueError(f"close code {code} must not be sent: expected 1000-1003, 1007-1014, "
-                         f"or 3000-4999 (RFC 6455 7.4)")
+        raise ValueError(
+            f"close code {code} must not be sent: expected 1000-1003, 1007-1014, "
+            f"or 3000-4999 (RFC 6455 7.4)"
+        )
     return frame(Opcode.CLOSE, code.to_bytes(2, "big") + reason.encode())
 
 
