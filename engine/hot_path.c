@@ -79,7 +79,9 @@ static void deliver(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
         if (message.opcode == TP_WS_BINARY)
             (void)tp_feed_message(hot->feed, number, message.payload,
                                   now_ns); /* the feed counts refusals */
-        else if (message.opcode == TP_WS_TEXT)
+        else
+            tp_feed_connection_alive(hot->feed, number, now_ns);
+        if (message.opcode == TP_WS_TEXT)
             note_text(hot, number, message.payload, now_ns);
     }
     if (status != TP_NEED_MORE || tp_session_phase(connection->session) >= TP_SESSION_CLOSING)
@@ -209,14 +211,22 @@ static void tick_connection(struct tp_hot_path *hot, uint32_t number, uint64_t n
         retire(connection);
 }
 
+static void take_refusal(struct tp_hot_path *hot, uint64_t now_ns)
+{
+    /* Pairs with the release in tp_hot_path_refuse; the value itself is all that is handed over. */
+    const uint64_t refused = atomic_exchange_explicit(&hot->refused, 0, memory_order_acquire);
+    if (refused != 0)
+        tp_feed_refused(hot->feed, (uint32_t)(refused - 1), now_ns);
+}
+
 static void tick(struct tp_hot_path *hot, uint64_t now_ns)
 {
     hot->next_tick_ns = now_ns + TICK_NS;
+    take_refusal(hot, now_ns);
     for (uint32_t number = 0; number < hot->connection_count; number++)
         tick_connection(hot, number, now_ns);
     tp_feed_tick(hot->feed, now_ns);
-    atomic_store_explicit(hot->heartbeat_ns, now_ns, memory_order_relaxed);
-    atomic_store_explicit(hot->heartbeat_count, hot->counters.loops, memory_order_relaxed);
+    tp_segment_heartbeat(hot->segment, now_ns);
     if (hot->netif != NULL && hot->netif->link->error != 0)
         atomic_store_explicit(&hot->link_error, hot->netif->link->error, memory_order_relaxed);
 }
@@ -310,6 +320,13 @@ struct tp_session *tp_hot_path_take_retired(struct tp_hot_path *hot, uint32_t nu
 {
     /* Pairs with the release in retire. */
     return atomic_exchange_explicit(&hot->connection[number].retired, NULL, memory_order_acquire);
+}
+
+bool tp_hot_path_refuse(struct tp_hot_path *hot, uint32_t instrument)
+{
+    uint64_t none = 0;
+    return atomic_compare_exchange_strong_explicit(&hot->refused, &none, (uint64_t)instrument + 1,
+                                                   memory_order_release, memory_order_relaxed);
 }
 
 void tp_hot_path_drop(struct tp_hot_path *hot, uint32_t number)

@@ -13,6 +13,7 @@
 #include "engine/feed/feed.h"
 #include "netstack/session.h"
 #include "shm/clock.h"
+#include "shm/segment.h"
 
 enum {
     TP_HOT_PATH_CONNECTION_MAX = 64,
@@ -62,7 +63,7 @@ struct tp_hot_path {
     struct tp_netif *netif; /* NULL: kernel sockets */
     struct tp_feed *feed;
     const struct tp_clock *clock;
-    _Atomic uint64_t *heartbeat_ns, *heartbeat_count; /* in the segment */
+    struct tp_segment *segment; /* its heartbeat is ours */
     uint32_t connection_count;
     uint64_t idle_spin_ns; /* nothing came for so long: sleep idle_sleep_ns at a time; UINT64_MAX:
                               spin */
@@ -71,6 +72,8 @@ struct tp_hot_path {
         yield_for_ns; /* 0: never; keeps a FIFO thread below the kernel's RT limit */
     struct tp_hot_path_connection connection[TP_HOT_PATH_CONNECTION_MAX];
     _Atomic uint32_t stop;
+    _Atomic uint64_t
+        refused; /* cold to hot: instrument + 1 whose subscription was refused; 0: none */
     _Atomic int32_t link_error; /* negative errno once the link is gone: run returns */
     /* single-producer single-consumer inbox: hot thread appends, cold thread takes */
     _Atomic uint64_t inbox_head, inbox_tail;
@@ -96,6 +99,8 @@ bool tp_hot_path_offer(struct tp_hot_path *hot, uint32_t connection,
 /* The ended session of this connection, NULL: none. The caller frees it and may offer anew. */
 struct tp_session *tp_hot_path_take_retired(struct tp_hot_path *hot, uint32_t connection);
 void tp_hot_path_drop(struct tp_hot_path *hot, uint32_t connection);
+/* The venue refused this instrument. False: an earlier refusal was not taken yet, try again. */
+bool tp_hot_path_refuse(struct tp_hot_path *hot, uint32_t instrument);
 enum tp_session_phase tp_hot_path_phase(const struct tp_hot_path *hot, uint32_t connection);
 /* Copies the oldest note; false: none. */
 bool tp_hot_path_take_note(struct tp_hot_path *hot, struct tp_hot_path_note *out);
