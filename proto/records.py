@@ -2,6 +2,7 @@
 
 Sizes, offsets and constants are taken from the compiled header, so they cannot drift from it.
 """
+
 from __future__ import annotations
 
 from enum import IntEnum
@@ -9,7 +10,6 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-
 from tickpath._core import ffi, lib
 
 RECORDS_VERSION: Final = int(lib.TP_RECORDS_VERSION)

@@ -1,4 +1,5 @@
 """MEXC's JSON: expected texts are those of MEXC's documents (see proto/venues/mexc/README.md)."""
+
 from __future__ import annotations
 
 import json
@@ -8,7 +9,6 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tickpath.proto.records import format_fixed, instrument_dtype, parse_fixed
 from tickpath.proto.venues.mexc import requests
 

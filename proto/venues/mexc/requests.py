@@ -3,6 +3,7 @@
 WebSocket requests and replies are JSON text (pushes are protobuf: decode.h); snapshots and the
 instrument list are REST JSON. Facts and their dates: README.md beside this file.
 """
+
 from __future__ import annotations
 
 import re
@@ -12,7 +13,6 @@ from urllib.parse import urlencode
 
 import msgspec
 import numpy as np
-
 from tickpath._core import ffi, lib
 from tickpath.proto.records import (
     DEPTH_LEVEL_COUNT_MAX,
@@ -300,7 +300,7 @@ def _levels(
     out = ffi.new("int64_t *")
     parse = lib.tp_decimal_parse
     for index, row in enumerate(rows):
-        if len(row) < 2:  # noqa: PLR2004 - price and quantity
+        if len(row) < 2:
             raise ValueError(f"snapshot level {row!r}: expected price and quantity; ask again")
         price, quantity = row[0].encode(), row[1].encode()
         level = target[index]
