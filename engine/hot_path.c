@@ -79,7 +79,9 @@ static void deliver(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
         if (message.opcode == TP_WS_BINARY)
             (void)tp_feed_message(hot->feed, number, message.payload,
                                   now_ns); /* the feed counts refusals */
-        else if (message.opcode == TP_WS_TEXT)
+        else
+            tp_feed_connection_alive(hot->feed, number, now_ns);
+        if (message.opcode == TP_WS_TEXT)
             note_text(hot, number, message.payload, now_ns);
     }
     if (status != TP_NEED_MORE || tp_session_phase(connection->session) >= TP_SESSION_CLOSING)

@@ -2,12 +2,14 @@
 
 Called by engine/get.py and the tests; calls netstack/http1/*.c through tickpath._core. One thread.
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import ffi, lib
+from tickpath.shm.errors import RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 REQUEST_SIZE_MAX = 65536
 
 
-class Http1Error(Exception):
+class Http1Error(RemoteError):
     """The server's bytes break RFC 9112, or their framing could be read in two ways."""
 
 
@@ -33,16 +35,23 @@ class ResponseHead(msgspec.Struct, frozen=True):
         return next((value for key, value in self.headers if key.lower() == wanted), None)
 
 
+def header_lines(headers: Sequence[tuple[str, str]]) -> str:
+    """Return "Name: value" lines; raise ValueError for a line break inside a name or value."""
+    for name, value in headers:
+        if any(character in name + value for character in "\r\n\0"):
+            raise ValueError(f"header {name!r}: {value!r}: expected no CR, LF or NUL")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers)
+
+
 def request(
     host: str, target: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"
 ) -> bytes:
     """Return a request head; raise ValueError if an argument could break out of its place."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    arguments = (method, host, target, lines)
+    arguments = (method, host, target, header_lines(headers))
     out = ffi.new("uint8_t[]", REQUEST_SIZE_MAX)
     size = 0
     if not any("\0" in text for text in arguments):
-        encoded = [text.encode("latin-1", "replace") for text in arguments]
+        encoded = [text.encode() for text in arguments]
         size = lib.tp_http1_request_write(out, REQUEST_SIZE_MAX, *encoded)
     if size == 0:
         raise ValueError(

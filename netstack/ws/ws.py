@@ -3,6 +3,7 @@
 Called by tests and tools; a live connection's hot path stays in C. Calls netstack/ws/*.c through
 tickpath._core. One thread.
 """
+
 from __future__ import annotations
 
 import base64
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.netstack.http1 import http1
+from tickpath.shm.errors import RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +33,7 @@ class Opcode(enum.IntEnum):
     PONG = 0xA
 
 
-class WsError(Exception):
+class WsError(RemoteError):
     """The server broke RFC 6455 or a limit; close_code is what to close the connection with."""
 
     def __init__(self, close_code: int, text: str) -> None:
@@ -40,7 +42,7 @@ class WsError(Exception):
         self.text = text
 
 
-class HandshakeError(Exception):
+class HandshakeError(RemoteError):
     """The server did not agree to speak WebSocket."""
 
 
@@ -132,8 +134,10 @@ def close_frame(code: int | None = None, reason: str = "") -> bytes:
     if code is None:
         return frame(Opcode.CLOSE, b"")
     if not lib.tp_ws_close_code_valid(code):
-        raise ValueError(f"close code {code} must not be sent: expected 1000-1003, 1007-1014, "
-                         f"or 3000-4999 (RFC 6455 7.4)")
+        raise ValueError(
+            f"close code {code} must not be sent: expected 1000-1003, 1007-1014, "
+            f"or 3000-4999 (RFC 6455 7.4)"
+        )
     return frame(Opcode.CLOSE, code.to_bytes(2, "big") + reason.encode())
 
 
@@ -151,12 +155,11 @@ def handshake_request(
     host: str, target: str, key: str, headers: Sequence[tuple[str, str]] = ()
 ) -> bytes:
     """Return the opening request; raise ValueError if an argument could break out of its place."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    arguments = (host, target, lines, key)
+    arguments = (host, target, http1.header_lines(headers), key)
     out = ffi.new("uint8_t[]", REQUEST_SIZE_MAX)
     size = 0
     if len(key) == lib.TP_WS_KEY_SIZE and not any("\0" in text for text in arguments):
-        encoded = [text.encode("latin-1", "replace") for text in arguments]
+        encoded = [text.encode() for text in arguments]
         size = lib.tp_ws_handshake_request(out, REQUEST_SIZE_MAX, *encoded)
     if size == 0:
         raise ValueError(
