@@ -19,7 +19,7 @@ struct tp_ring_writer {
     struct tp_ring_slot *slots;
     uint64_t mask;          /* capacity - 1 */
     uint64_t next;          /* index of the next event */
-    _Atomic uint64_t *head; /* in the segment: events published so far, for lag displays only */
+    _Atomic uint64_t *head; /* in the segment: events published so far */
 };
 
 static inline uint64_t tp_ring_publish(struct tp_ring_writer *ring,
@@ -35,7 +35,9 @@ static inline uint64_t tp_ring_publish(struct tp_ring_writer *ring,
         atomic_store_explicit(&slot->word[i], event[i], memory_order_relaxed);
     /* Pairs with the acquire load of sequence in tp_ring_read. */
     atomic_store_explicit(&slot->sequence, 2 * index + 2, memory_order_release);
-    atomic_store_explicit(ring->head, index + 1, memory_order_relaxed);
+    /* Pairs with the acquire load in tp_ring_resume: a reader that jumps to head finds, in the
+     * snapshots, all that was published before it. */
+    atomic_store_explicit(ring->head, index + 1, memory_order_release);
     return index;
 }
 
@@ -74,6 +76,7 @@ static inline enum tp_ring_result tp_ring_read(struct tp_ring_reader *ring,
 /* Jumps to the newest event and returns how many were lost. */
 static inline uint64_t tp_ring_resume(struct tp_ring_reader *ring)
 {
+    /* Pairs with the release store of head in tp_ring_publish. */
     const uint64_t head = atomic_load_explicit(ring->head, memory_order_acquire);
     const uint64_t lost = head > ring->next ? head - ring->next : 0;
     ring->next += lost;

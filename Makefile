@@ -1,0 +1,51 @@
+# Thin: each target is one line of work. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup build test c-test lint format fuzz py-test demo clean
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ASAN_OPTIONS ?= detect_leaks=1:strict_string_checks=1
+export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
+FUZZ_SECONDS ?= 10
+# The editable install names its build folder after the interpreter.
+BUILD = build/$(shell python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+C_FILES = $$(git ls-files --cached --others --exclude-standard '*.c' '*.h')
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: ## install what is missing: Debian packages (as root), .venv, the built C core
+	@./setup.sh
+
+build: setup ## rebuild the C core
+	@meson compile -C $(BUILD)
+
+demo: setup ## run the main job for 20 seconds: simulator, reader, two strategies (as root: AF_XDP)
+	@tickpath demo
+
+test: setup lint c-test fuzz py-test ## check everything (FUZZ_SECONDS=10 a fuzzer)
+
+lint: setup ## check style and types
+	ruff check --quiet .
+	ruff format --check --quiet .
+	mypy --no-error-summary
+	clang-format-14 --dry-run -Werror $(C_FILES)
+
+c-test: setup ## run the C tests, then again under ASan and UBSan
+	meson test -C $(BUILD) --quiet --print-errorlogs
+	@test -d build/asan || meson setup build/asan --buildtype=debugoptimized \
+	  -Db_sanitize=address,undefined -Db_lundef=false >build/asan-setup.log || { cat build/asan-setup.log; false; }
+	meson test -C build/asan --quiet --print-errorlogs
+
+fuzz: setup ## run every fuzzer for FUZZ_SECONDS
+	@python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+
+py-test: setup
+	@pytest --quiet
+
+format: setup ## rewrite sources in the project's style
+	ruff check --quiet --fix .
+	ruff format --quiet .
+	clang-format-14 -i $(C_FILES)
+
+clean: ## remove what was built (.venv too)
+	rm -rf build build-* .venv .mypy_cache .ruff_cache .pytest_cache

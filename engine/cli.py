@@ -1,0 +1,133 @@
+"""The one command-line tool, `tickpath`: parse, find the subcommand's module, tell its errors.
+
+Each subcommand is a module with `add_parser(subparsers)` and `run(args) -> int`, imported only when
+it is the one asked for: `tickpath --help` stays fast, and a missing optional package breaks only
+the command that needs it. Called by: the `tickpath` script. Calls: the modules of COMMANDS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# name: (module, one line of help), in the order in which a newcomer needs them.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "demo": ("tickpath.engine.demo", "run the whole path against a simulated exchange"),
+    "doctor": (
+        "tickpath.engine.doctor.command",
+        "say what this host can do, and what to do about a lack",
+    ),
+    "run": ("tickpath.engine.app", "read market data into shared memory, as a config file says"),
+    "strategy": ("tickpath.engine.strategy.command", "run a strategy class in a pinned process"),
+    "stat": ("tickpath.engine.stat", "show the counters of a running reader"),
+    "get": ("tickpath.engine.get", "fetch a URL over the user-space stack"),
+    "ws": ("tickpath.engine.websocket", "talk to a WebSocket over the user-space stack"),
+    "sim": ("tickpath.engine.sim.command", "simulate an exchange"),
+    "bench": ("tickpath.engine.bench.command", "measure one thing against its contenders"),
+}
+EXIT_REMOTE = 1
+EXIT_LOCAL = 2  # argparse's own status for a usage error
+EXIT_SYSTEM = 3
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+EXIT_PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+
+class Command(Protocol):
+    """What a subcommand's module provides."""
+
+    def add_parser(self, subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+        """Add the subcommand's own parser, under its name in COMMANDS, with an example."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; return the exit status, or raise one of the three errors of shm.errors."""
+
+
+def exists(module: str) -> bool:
+    """Tell whether a module is installed, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent package is missing
+        return False
+
+
+def load(name: str) -> Command:
+    """Import a subcommand's module; raises SystemSetupError where a package it needs is missing."""
+    module = COMMANDS[name][0]
+    try:
+        return cast("Command", import_module(module))
+    except ModuleNotFoundError as error:
+        raise SystemSetupError(
+            f"`tickpath {name}` needs the Python package {error.name}, which is not installed: "
+            "run `make setup`, or pip install 'tickpath[bench]'"
+        ) from error
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Build the parser of what stands before the subcommand."""
+    parser = argparse.ArgumentParser(
+        prog="tickpath",
+        description="Market data from the wire to a pinned strategy, past the kernel's stack.",
+        epilog="commands:\n"
+        + "\n".join(
+            f"  {name:<10}{text}" for name, (module, text) in COMMANDS.items() if exists(module)
+        )
+        + "\n\nexample: tickpath doctor --interface eth0\n"
+        "`tickpath COMMAND --help` has the options of one. Exit status: 0 well, 1 the remote end "
+        "failed,\n2 wrong usage or configuration, 3 this machine lacks something.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def dispatch(argv: Sequence[str] | None) -> int:
+    """Parse and run one subcommand; raises what it raises."""
+    parser = make_parser()
+    first = parser.parse_args(argv)
+    if first.version:
+        print(f"tickpath {importlib.metadata.version('tickpath')}")
+        return 0
+    if first.command is None:
+        parser.print_help(sys.stderr)
+        return EXIT_LOCAL
+    known = [name for name, (module, _) in COMMANDS.items() if exists(module)]
+    if first.command not in known:
+        raise LocalError(f"{first.command!r} is no command; expected one of {', '.join(known)}")
+    command = load(first.command)
+    whole = argparse.ArgumentParser(prog="tickpath")
+    command.add_parser(whole.add_subparsers(dest="command", required=True))
+    return command.run(whole.parse_args([first.command, *first.arguments]))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; tell an error in one line, and its guilty party by the exit status."""
+    try:
+        return dispatch(argv)
+    except LocalError as error:
+        status, message = EXIT_LOCAL, str(error)
+    except SystemSetupError as error:
+        status, message = EXIT_SYSTEM, str(error)
+    except RemoteError as error:
+        status, message = EXIT_REMOTE, str(error)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `tickpath … | head`: the reader has seen enough
+        sys.stderr.close()
+        return EXIT_PIPE_CLOSED
+    print(f"tickpath: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+/* Names, checksums, identities and the end of a segment: what both halves need.
+ *
+ * Called by: shm/segment_create.c, shm/segment_open.c, shm/segment_reader.c. Cold. */
+#include "shm/segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shm/segment_file.h"
+
+enum { TP_PROC_STAT_SIZE_MAX = 1024, TP_PROC_STAT_START_FIELD = 22 };
+
+uint64_t tp_segment_schema_hash(const char *schema)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (const char *c = schema; *c != '\0'; c++)
+        hash = (hash ^ (uint8_t)*c) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+uint32_t tp_segment_crc32(const void *data, size_t size)
+{
+    const uint8_t *bytes = data;
+    uint32_t crc = UINT32_MAX;
+    for (size_t i = 0; i < size; i++) {
+        crc ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = (crc >> 1) ^ (UINT32_C(0xEDB88320) & (0u - (crc & 1u)));
+    }
+    return ~crc;
+}
+
+const char *tp_segment_status_name(enum tp_segment_status status)
+{
+    switch (status) {
+    case TP_SEGMENT_OK:
+        return "ok";
+    case TP_SEGMENT_BAD_CONFIG:
+        return "bad config";
+    case TP_SEGMENT_ABSENT:
+        return "absent";
+    case TP_SEGMENT_BUILDING:
+        return "being built";
+    case TP_SEGMENT_ENDED:
+        return "closed by its writer";
+    case TP_SEGMENT_WRONG_MAGIC:
+        return "wrong magic";
+    case TP_SEGMENT_WRONG_BYTE_ORDER:
+        return "wrong byte order";
+    case TP_SEGMENT_WRONG_VERSION:
+        return "wrong layout version";
+    case TP_SEGMENT_WRONG_SCHEMA:
+        return "wrong schema";
+    case TP_SEGMENT_TRUNCATED:
+        return "truncated";
+    case TP_SEGMENT_BAD_LAYOUT:
+        return "impossible layout";
+    case TP_SEGMENT_CORRUPTED:
+        return "corrupted header";
+    case TP_SEGMENT_LOCKED:
+        return "in use by another writer";
+    case TP_SEGMENT_NO_SPACE:
+        return "no space";
+    case TP_SEGMENT_SYSTEM:
+        return "system call failed";
+    }
+    return "unknown";
+}
+
+enum tp_segment_status tp_segment_fail(struct tp_segment_error *error,
+                                       enum tp_segment_status status, const char *field,
+                                       uint64_t found, uint64_t expected)
+{
+    *error = (struct tp_segment_error){found, expected, field};
+    return status;
+}
+
+bool tp_segment_instance_is_valid(const char *instance)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    const size_t length = strlen(instance);
+    return length != 0 && length <= TP_SEGMENT_INSTANCE_LENGTH_MAX && instance[0] != '.' &&
+           strspn(instance, allowed) == length;
+}
+
+void tp_segment_file_name(char name[TP_SEGMENT_FILE_NAME_SIZE], const char *instance,
+                          const char *suffix)
+{
+    const int length = snprintf(name, TP_SEGMENT_FILE_NAME_SIZE, "tickpath.%s%s", instance, suffix);
+    assert(length > 0 && length < TP_SEGMENT_FILE_NAME_SIZE);
+}
+
+int tp_segment_directory_open(const char *directory)
+{
+    return open(directory != NULL ? directory : "/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Reads a small file of /proc whole; returns its length, NUL-terminated, or 0. */
+static size_t proc_read(const char *path, char *text, size_t size)
+{
+    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return 0;
+    const ssize_t length = read(file, text, size - 1);
+    close(file);
+    text[length > 0 ? length : 0] = '\0';
+    return length > 0 ? (size_t)length : 0;
+}
+
+void tp_segment_boot_id(uint8_t boot_id[16])
+{
+    char text[64];
+    memset(boot_id, 0, 16);
+    proc_read("/proc/sys/kernel/random/boot_id", text, sizeof text);
+    unsigned nibbles = 0;
+    for (const char *c = text; *c != '\0' && nibbles < 32; c++) {
+        static const char digits[] = "0123456789abcdef";
+        const char *digit = strchr(digits, *c);
+        if (digit == NULL)
+            continue;
+        const unsigned value = (unsigned)(digit - digits) << (nibbles % 2 == 0 ? 4 : 0);
+        boot_id[nibbles / 2] = (uint8_t)(boot_id[nibbles / 2] | value);
+        nibbles++;
+    }
+}
+
+/* proc(5): field 2 is the command in parentheses and may hold anything, so count from the last
+ * one; state 'Z' and 'X' mean that the process has ended. */
+uint64_t tp_segment_process_start(uint32_t pid)
+{
+    char path[32], text[TP_PROC_STAT_SIZE_MAX];
+    snprintf(path, sizeof path, "/proc/%u/stat", pid);
+    if (proc_read(path, text, sizeof text) == 0)
+        return 0;
+    const char *c = strrchr(text, ')');
+    if (c == NULL || c[1] != ' ' || c[2] == 'Z' || c[2] == 'X')
+        return 0;
+    c += 2; /* field 3 */
+    for (int field = 3; field < TP_PROC_STAT_START_FIELD; field++) {
+        c = strchr(c, ' ');
+        if (c == NULL)
+            return 0;
+        c++;
+    }
+    return strtoull(c, NULL, 10);
+}
+
+bool tp_segment_writer_lives(const struct tp_segment *segment)
+{
+    uint8_t boot_id[16];
+    tp_segment_boot_id(boot_id);
+    return memcmp(boot_id, segment->header.boot_id, sizeof boot_id) == 0 &&
+           segment->header.writer_start_time != 0 &&
+           tp_segment_process_start(segment->header.writer_pid) ==
+               segment->header.writer_start_time;
+}
+
+static bool name_is_ours(const struct tp_segment *segment, const char *name)
+{
+    struct stat found;
+    return fstatat(segment->directory, name, &found, AT_SYMLINK_NOFOLLOW) == 0 &&
+           found.st_ino == segment->inode && found.st_dev == segment->device;
+}
+
+static void writer_leave(struct tp_segment *segment)
+{
+    char name[TP_SEGMENT_FILE_NAME_SIZE];
+    if (segment->live != NULL)
+        /* Pairs with the acquire load in tp_reader_poll's idle check and tp_segment_open. */
+        atomic_store_explicit(&segment->live->state, TP_SEGMENT_CLOSING, memory_order_release);
+    tp_segment_file_name(name, segment->header.instance, segment->is_ready ? "" : ".new");
+    if (segment->file >= 0 && name_is_ours(segment, name))
+        unlinkat(segment->directory, name, 0);
+    /* Last, while the lock is still held: a new writer that took the old lock file notices by
+     * its inode that the name has moved on. */
+    tp_segment_file_name(name, segment->header.instance, ".lock");
+    unlinkat(segment->directory, name, 0);
+    close(segment->lock);
+}
+
+void tp_segment_close(struct tp_segment *segment)
+{
+    if (segment == NULL)
+        return;
+    if (segment->lock >= 0)
+        writer_leave(segment);
+    if (segment->base != NULL)
+        munmap(segment->base, segment->size);
+    if (segment->file >= 0)
+        close(segment->file);
+    if (segment->directory >= 0)
+        close(segment->directory);
+    free(segment);
+}

@@ -1,0 +1,348 @@
+"""Create and open the self-describing segments of shm/segment.h.
+
+A `SegmentWriter` builds one and hands its C pointer to the hot path; a `Segment` maps one
+read-only and shows header, counters and histograms. Payloads are the caller's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import posix_ipc  # type: ignore[import-not-found]  # the package ships no stubs
+from tickpath._core import ffi, lib
+from tickpath.shm.errors import SystemSetupError
+from tickpath.shm.histogram import WORD_COUNT, Percentiles, percentiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+DIRECTORY = Path("/dev/shm")  # noqa: S108  # the kernel's own shared-memory file system
+_PREFIX = "tickpath."
+_NOT_SEGMENTS = (".lock", ".new")
+_NOT_READY = (lib.TP_SEGMENT_ABSENT, lib.TP_SEGMENT_BUILDING, lib.TP_SEGMENT_ENDED)
+
+
+class SegmentError(SystemSetupError):
+    """Say why a segment cannot be created or read; `reason` is the short name of it."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SegmentNotReadyError(SegmentError):
+    """Say that there is no segment yet, or no longer: absent, being built, or closed."""
+
+
+class SegmentLockedError(SegmentError):
+    """Say that another live writer holds this instance name."""
+
+
+class SegmentLayout(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what a new segment holds; sizes in entries, words of 8 bytes, bytes for rows.
+
+    `schema` has one "<record> <field> <offset> <type>" a line; its hash is what readers compare.
+    """
+
+    schema: str
+    ring_capacity: int = 0
+    snapshot_slots: int = 0
+    snapshot_words: int = 0
+    table_rows: int = 0
+    table_row_size: int = 0
+    counters: tuple[str, ...] = ()
+    histograms: tuple[str, ...] = ()
+
+
+def schema_hash(schema: str) -> int:
+    """Return the 64-bit hash that a segment's header carries for this schema text."""
+    return int(lib.tp_segment_schema_hash(schema.encode()))
+
+
+def _message(status: int, error: Any, subject: str) -> str:
+    """Name the value, what was expected, and the remedy."""
+    found, expected = int(error.found), int(error.expected)
+    field = ffi.string(error.field).decode() if error.field else ""
+    remedies = {
+        lib.TP_SEGMENT_BAD_CONFIG: f"{field} is {found}, expected at most {expected}",
+        lib.TP_SEGMENT_ABSENT: "no such segment: start its writer (tickpath run)",
+        lib.TP_SEGMENT_BUILDING: "its writer is building it: try again",
+        lib.TP_SEGMENT_ENDED: "its writer closed it: start the writer again",
+        lib.TP_SEGMENT_WRONG_MAGIC: f"not a tickpath segment: magic {found:#x}, "
+        f"expected {expected:#x}",
+        lib.TP_SEGMENT_WRONG_BYTE_ORDER: f"byte order {found:#x}, expected {expected:#x}: "
+        "it was written on a machine of the other byte order",
+        lib.TP_SEGMENT_WRONG_VERSION: f"layout version {found}, expected {expected}: "
+        "use the same tickpath version for writer and readers",
+        lib.TP_SEGMENT_WRONG_SCHEMA: f"schema {found:#018x}, expected {expected:#018x}: "
+        "use the same tickpath version for writer and readers",
+        lib.TP_SEGMENT_TRUNCATED: f"the file has {found} bytes, its header needs {expected}: "
+        "restart its writer",
+        lib.TP_SEGMENT_BAD_LAYOUT: f"{field} cannot be (found {found}, bound {expected}): "
+        "restart its writer",
+        lib.TP_SEGMENT_CORRUPTED: f"header CRC-32 {found:#010x}, expected {expected:#010x}: "
+        "restart its writer",
+        lib.TP_SEGMENT_LOCKED: f"another writer holds it (pid {found or 'unknown'}): "
+        "stop that one or choose another instance name",
+        lib.TP_SEGMENT_NO_SPACE: f"no room for {expected} bytes: remove old segments or enlarge "
+        "it (mount -o remount,size=...)",
+        lib.TP_SEGMENT_SYSTEM: f"{field}: {os.strerror(min(found, 4095))}"
+        + (": run as its owner or in its group" if found == errno.EACCES else ""),
+    }
+    return f"segment {subject}: {remedies[status]}"
+
+
+def raise_status(status: int, error: Any, subject: str) -> None:
+    """Raise what a C status and its `struct tp_segment_error *` say; nothing where all is well."""
+    if status == lib.TP_SEGMENT_OK:
+        return
+    reason = ffi.string(lib.tp_segment_status_name(status)).decode()
+    message = _message(status, error, subject)
+    if status in _NOT_READY:
+        raise SegmentNotReadyError(message, reason)
+    if status == lib.TP_SEGMENT_LOCKED:
+        raise SegmentLockedError(message, reason)
+    raise SegmentError(message, reason)
+
+
+class _Mapped:
+    """Share what a writer and a reader show: names, tables, counters, histograms."""
+
+    _is_borrowed = False
+
+    def __init__(self, pointer: Any, instance: str, directory: Path) -> None:
+        self.pointer = pointer
+        self.instance = instance
+        self.path = directory / f"{_PREFIX}{instance}"
+        self._counters: NDArray[np.uint64] | None = None
+        self._histograms: NDArray[np.uint64] | None = None
+
+    def _section(self, section: Any) -> Any:
+        size = section.count * section.entry_size
+        return ffi.buffer(self._open.base + section.offset, size)
+
+    @property
+    def _open(self) -> Any:
+        if self.pointer is None:
+            raise ValueError(f"segment {self.instance} is closed")
+        return self.pointer
+
+    def _names(self, section: Any) -> list[str]:
+        raw = bytes(self._section(section))
+        size = lib.TP_SEGMENT_NAME_SIZE
+        pieces = (raw[i : i + size] for i in range(0, len(raw), size))
+        return [piece.split(b"\0", 1)[0].decode("ascii", "replace") for piece in pieces]
+
+    @property
+    def header(self) -> Any:
+        """Borrow the private copy of the C header; valid until close."""
+        return self._open.header
+
+    @property
+    def live(self) -> Any:
+        """Borrow the live lines: state, superseded_by, heartbeat_ns, loop_count, head."""
+        return self._open.live
+
+    @property
+    def instance_id(self) -> int:
+        """Return the random id of this build of the segment."""
+        return int(self.header.instance_id)
+
+    @property
+    def schema(self) -> str:
+        """Return the embedded field table."""
+        raw = bytes(self._section(self.header.schema))
+        return raw.split(b"\0", 1)[0].decode()
+
+    @property
+    def table(self) -> memoryview:
+        """Borrow the table's bytes, rows of header.table.entry_size; read-only for readers."""
+        return memoryview(self._section(self.header.table))
+
+    @property
+    def is_locked_in_memory(self) -> bool:
+        """Say whether mlock succeeded; without it a page may fault under memory pressure."""
+        return bool(self._open.is_locked_in_memory)
+
+    def now_ns(self) -> int:
+        """Read the segment's clock."""
+        return int(lib.tp_clock_now_ns(ffi.addressof(self.header, "clock")))
+
+    def heartbeat_age_ns(self) -> int:
+        """Return how long ago the writer last said that it runs."""
+        return max(0, self.now_ns() - int(self.live.heartbeat_ns))
+
+    def writer_lives(self) -> bool:
+        """Say whether the very process that wrote the segment still exists."""
+        return bool(lib.tp_segment_writer_lives(self._open))
+
+    def counters(self) -> dict[str, int]:
+        """Read all named counters."""
+        if self._counters is None:
+            section = self.header.counters
+            self._counters = np.frombuffer(self._section(section), dtype=np.uint64)
+        values = self._counters.tolist()
+        return dict(zip(self._names(self.header.counter_names), values, strict=True))
+
+    def histogram_words(self) -> dict[str, NDArray[np.uint64]]:
+        """Borrow the live words of all named histograms; valid until close."""
+        if self._histograms is None:
+            section = self.header.histograms
+            words = np.frombuffer(self._section(section), dtype=np.uint64)
+            self._histograms = words.reshape(section.count, WORD_COUNT)
+        names = self._names(self.header.histogram_names)
+        return dict(zip(names, self._histograms, strict=True))
+
+    def histograms(self) -> dict[str, Percentiles]:
+        """Summarise all named histograms."""
+        return {name: percentiles(words) for name, words in self.histogram_words().items()}
+
+    def close(self) -> None:
+        """Unmap; a writer also ends the segment and removes its file. Views are invalid then."""
+        pointer, self.pointer = self.pointer, None
+        self._counters = self._histograms = None
+        if pointer is not None and not self._is_borrowed:
+            lib.tp_segment_close(pointer)
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class SegmentWriter(_Mapped):
+    """Own a segment: fill `table`, call `ready`, give `pointer` to the hot path, close.
+
+    A child that was forked without exec shares the lock; start children by spawn.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        layout: SegmentLayout,
+        *,
+        directory: Path = DIRECTORY,
+        clock: Any = None,
+    ) -> None:
+        """Build the segment beside; `clock` is a C `struct tp_clock *` or None to calibrate.
+
+        Raises SegmentLockedError where another live writer has the name, SegmentError with the
+        reason otherwise.
+        """
+        keep: list[Any] = []
+
+        def text(value: str) -> Any:
+            keep.append(ffi.new("char[]", value.encode()))
+            return keep[-1]
+
+        def names(values: tuple[str, ...]) -> Any:
+            keep.append(ffi.new("char *[]", [text(value) for value in values]))
+            return keep[-1]
+
+        if "\0" in instance:
+            raise SegmentError(f"segment {instance!r}: a NUL in its name", "bad config")
+        config = ffi.new(
+            "struct tp_segment_config *",
+            {
+                "directory": text(os.fspath(directory)),
+                "instance": text(instance),
+                "schema": text(layout.schema),
+                "ring_capacity": layout.ring_capacity,
+                "snapshot_slot_count": layout.snapshot_slots,
+                "snapshot_word_count": layout.snapshot_words,
+                "table_row_count": layout.table_rows,
+                "table_row_size": layout.table_row_size,
+                "counter_count": len(layout.counters),
+                "histogram_count": len(layout.histograms),
+                "counter_names": names(layout.counters),
+                "histogram_names": names(layout.histograms),
+                "clock": clock or ffi.NULL,
+            },
+        )
+        out, error = ffi.new("struct tp_segment **"), ffi.new("struct tp_segment_error *")
+        status = lib.tp_segment_create(out, config, error)
+        raise_status(status, error, os.fspath(directory / f"{_PREFIX}{instance}"))
+        super().__init__(out[0], instance, directory)
+
+    def ready(self) -> None:
+        """Checksum, put in place of the segment of this name, and tell its readers."""
+        error = ffi.new("struct tp_segment_error *")
+        raise_status(lib.tp_segment_ready(self._open, error), error, os.fspath(self.path))
+
+    def heartbeat(self) -> None:
+        """Say that the writer runs; for writers without a C loop."""
+        lib.tp_segment_heartbeat(self._open, self.now_ns())
+
+
+class Segment(_Mapped):
+    """Map a segment read-only."""
+
+    def __init__(
+        self, instance: str, *, schema: str | None = None, directory: Path = DIRECTORY
+    ) -> None:
+        """Open and check it; `schema` None accepts any.
+
+        Raises SegmentNotReadyError where there is none (yet), SegmentError with the reason where
+        it must not be read.
+        """
+        out, error = ffi.new("struct tp_segment **"), ffi.new("struct tp_segment_error *")
+        expected = 0 if schema is None else schema_hash(schema)
+        status = lib.tp_segment_open(
+            out, os.fspath(directory).encode(), instance.encode(), expected, error
+        )
+        raise_status(status, error, os.fspath(directory / f"{_PREFIX}{instance}"))
+        super().__init__(out[0], instance, directory)
+
+    @classmethod
+    def borrow(cls, pointer: Any, instance: str, directory: Path) -> Segment:
+        """Show a segment that a C reader holds; it dies with that reader, or at its reopen."""
+        segment = cls.__new__(cls)
+        _Mapped.__init__(segment, pointer, instance, directory)
+        segment._is_borrowed = True
+        return segment
+
+    @property
+    def is_superseded(self) -> bool:
+        """Say whether a newer segment of this name stands in its place, or its writer closed it."""
+        live = self.live
+        return bool(live.superseded_by != 0 or live.state != lib.TP_SEGMENT_READY)
+
+
+def instances(directory: Path = DIRECTORY) -> Iterator[str]:
+    """Yield the instance names that have a segment file, sorted."""
+    for path in sorted(directory.glob(f"{_PREFIX}*")):
+        if path.suffix not in _NOT_SEGMENTS:
+            yield path.name.removeprefix(_PREFIX)
+
+
+def remove_dead(instance: str) -> bool:
+    """Remove the segment of a writer that died; return whether there was one to remove.
+
+    Raises SegmentLockedError where the writer lives.
+    """
+    try:
+        with Segment(instance) as segment:
+            if segment.writer_lives():
+                raise SegmentLockedError(
+                    f"segment {instance}: its writer (pid {segment.header.writer_pid}) lives: "
+                    "stop it first",
+                    "in use by another writer",
+                )
+    except SegmentNotReadyError:
+        return False
+    posix_ipc.unlink_shared_memory(f"/{_PREFIX}{instance}")
+    return True

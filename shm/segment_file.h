@@ -1,0 +1,24 @@
+/* What the writer's and the reader's half of the segment share; private to shm/segment*.c. */
+#ifndef TP_SHM_SEGMENT_FILE_H
+#define TP_SHM_SEGMENT_FILE_H
+#include "shm/segment.h"
+
+enum { TP_SEGMENT_FILE_NAME_SIZE = 128 };
+
+enum tp_segment_status tp_segment_fail(struct tp_segment_error *error,
+                                       enum tp_segment_status status, const char *field,
+                                       uint64_t found, uint64_t expected);
+bool tp_segment_instance_is_valid(const char *instance);
+/* "tickpath.<instance><suffix>"; the instance is valid. */
+void tp_segment_file_name(char name[TP_SEGMENT_FILE_NAME_SIZE], const char *instance,
+                          const char *suffix);
+/* A directory's file descriptor, or -1 with errno. */
+int tp_segment_directory_open(const char *directory);
+/* Zeroes where the kernel does not tell. */
+void tp_segment_boot_id(uint8_t boot_id[16]);
+/* Clock ticks since boot at which the process started; 0: no such process. */
+uint64_t tp_segment_process_start(uint32_t pid);
+/* Refuses every length and offset that could lead outside of total_size bytes. */
+enum tp_segment_status tp_segment_layout_check(const struct tp_segment_header *header,
+                                               struct tp_segment_error *error);
+#endif

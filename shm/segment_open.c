@@ -1,0 +1,202 @@
+/* The reader's half: map read-only, believe nothing.
+ *
+ * Every length is checked against the file's size and every offset against the length, on a private
+ * copy of the header, so that no segment, however broken, leads to a SIGBUS or an endless wait.
+ *
+ * Called by: shm/segment_reader.c, shm/segment.py. Cold. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shm/segment_file.h"
+
+enum { TP_SEGMENT_CELL_ALIGNMENT = 64, TP_SEGMENT_LIVE_ALIGNMENT = 4096 };
+
+/* What a section must be like: 0 in entry_size leaves it open. */
+struct section_rule {
+    const char *field;
+    const struct tp_segment_section *section;
+    uint32_t count_max, entry_size, alignment;
+    uint64_t end_max;
+};
+
+static bool section_fits(const struct section_rule *rule)
+{
+    const struct tp_segment_section *section = rule->section;
+    const uint64_t size = (uint64_t)section->count * section->entry_size; /* 32 x 32 bits */
+    return section->count <= rule->count_max && section->offset % rule->alignment == 0 &&
+           section->offset >= sizeof(struct tp_segment_header) &&
+           section->offset <= rule->end_max && size <= rule->end_max - section->offset &&
+           (rule->entry_size == 0 || section->entry_size == rule->entry_size);
+}
+
+static bool ring_and_cells_agree(const struct tp_segment_header *header)
+{
+    const uint32_t cell_size = header->snapshot_cells.entry_size;
+    return (header->ring.count & (header->ring.count - 1)) == 0 &&
+           header->snapshot_word_count <= TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX &&
+           cell_size % TP_SEGMENT_CELL_ALIGNMENT == 0 &&
+           cell_size >= sizeof(struct tp_snapshot_cell) + 8u * header->snapshot_word_count &&
+           header->snapshot_cells.count == header->snapshot_index.count * TP_SNAPSHOT_VERSIONS &&
+           header->counters.count == header->counter_names.count &&
+           header->histograms.count == header->histogram_names.count;
+}
+
+enum tp_segment_status tp_segment_layout_check(const struct tp_segment_header *header,
+                                               struct tp_segment_error *error)
+{
+    const uint64_t fixed = header->static_size, total = header->total_size;
+    const struct section_rule rules[] = {
+        {"schema", &header->schema, TP_SEGMENT_SCHEMA_SIZE_MAX, 1, 1, fixed},
+        {"table", &header->table, TP_SEGMENT_TABLE_ROW_COUNT_MAX, 0, 8, fixed},
+        {"counter names", &header->counter_names, TP_SEGMENT_COUNTER_COUNT_MAX,
+         TP_SEGMENT_NAME_SIZE, 8, fixed},
+        {"histogram names", &header->histogram_names, TP_SEGMENT_HISTOGRAM_COUNT_MAX,
+         TP_SEGMENT_NAME_SIZE, 8, fixed},
+        {"live lines", &header->live, 1, sizeof(struct tp_segment_live), TP_SEGMENT_LIVE_ALIGNMENT,
+         total},
+        {"counters", &header->counters, TP_SEGMENT_COUNTER_COUNT_MAX, 8, 8, total},
+        {"histograms", &header->histograms, TP_SEGMENT_HISTOGRAM_COUNT_MAX,
+         sizeof(struct tp_histogram), 64, total},
+        {"snapshot index", &header->snapshot_index, TP_SEGMENT_SNAPSHOT_SLOT_COUNT_MAX, 8, 8,
+         total},
+        {"snapshot cells", &header->snapshot_cells,
+         TP_SEGMENT_SNAPSHOT_SLOT_COUNT_MAX * TP_SNAPSHOT_VERSIONS, 0, TP_SEGMENT_CELL_ALIGNMENT,
+         total},
+        {"ring", &header->ring, TP_SEGMENT_RING_CAPACITY_MAX, TP_RING_SLOT_SIZE,
+         TP_SEGMENT_CELL_ALIGNMENT, total},
+    };
+    if (header->header_size < sizeof *header || fixed > total || fixed < sizeof *header ||
+        header->live.offset < fixed)
+        return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "static part", fixed, total);
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        if (!section_fits(&rules[i]))
+            return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, rules[i].field,
+                                   rules[i].section->offset, rules[i].end_max);
+    if (header->live.count != 1 || header->schema.count == 0 || !ring_and_cells_agree(header))
+        return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "section sizes",
+                               header->snapshot_cells.entry_size, header->snapshot_word_count);
+    if (memchr(header->instance, '\0', sizeof header->instance) == NULL)
+        return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "instance", 0, 0);
+    return TP_SEGMENT_OK;
+}
+
+static enum tp_segment_status header_check(const struct tp_segment_header *header,
+                                           uint64_t file_size, uint64_t schema_hash,
+                                           struct tp_segment_error *error)
+{
+    if (header->magic != TP_SEGMENT_MAGIC)
+        return tp_segment_fail(error, TP_SEGMENT_WRONG_MAGIC, "magic", header->magic,
+                               TP_SEGMENT_MAGIC);
+    if (header->byte_order != TP_SEGMENT_BYTE_ORDER)
+        return tp_segment_fail(error, TP_SEGMENT_WRONG_BYTE_ORDER, "byte order", header->byte_order,
+                               TP_SEGMENT_BYTE_ORDER);
+    if (header->layout_major != TP_SEGMENT_LAYOUT_MAJOR)
+        return tp_segment_fail(error, TP_SEGMENT_WRONG_VERSION, "layout version",
+                               header->layout_major, TP_SEGMENT_LAYOUT_MAJOR);
+    if (header->total_size > file_size)
+        return tp_segment_fail(error, TP_SEGMENT_TRUNCATED, "file size", file_size,
+                               header->total_size);
+    const enum tp_segment_status status = tp_segment_layout_check(header, error);
+    if (status != TP_SEGMENT_OK)
+        return status;
+    if (schema_hash != 0 && header->schema_hash != schema_hash)
+        return tp_segment_fail(error, TP_SEGMENT_WRONG_SCHEMA, "schema hash", header->schema_hash,
+                               schema_hash);
+    return TP_SEGMENT_OK;
+}
+
+static enum tp_segment_status live_check(const struct tp_segment *segment,
+                                         struct tp_segment_error *error)
+{
+    /* Pairs with the release stores of state in tp_segment_ready and tp_segment_close. */
+    const uint32_t state = atomic_load_explicit(&segment->live->state, memory_order_acquire);
+    if (state == TP_SEGMENT_INIT)
+        return tp_segment_fail(error, TP_SEGMENT_BUILDING, "state", state, TP_SEGMENT_READY);
+    if (state == TP_SEGMENT_CLOSING)
+        return tp_segment_fail(error, TP_SEGMENT_ENDED, "state", state, TP_SEGMENT_READY);
+    if (state != TP_SEGMENT_READY)
+        return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "state", state, TP_SEGMENT_READY);
+    const uint32_t crc = tp_segment_crc32(segment->base, segment->header.static_size);
+    if (crc != segment->live->crc32)
+        return tp_segment_fail(error, TP_SEGMENT_CORRUPTED, "CRC-32", crc, segment->live->crc32);
+    return TP_SEGMENT_OK;
+}
+
+static enum tp_segment_status file_open(struct tp_segment *segment, const char *instance,
+                                        struct tp_segment_error *error)
+{
+    char name[TP_SEGMENT_FILE_NAME_SIZE];
+    struct stat found;
+    tp_segment_file_name(name, instance, ".new");
+    const bool is_building = fstatat(segment->directory, name, &found, 0) == 0;
+    tp_segment_file_name(name, instance, "");
+    segment->file =
+        openat(segment->directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (segment->file < 0)
+        return errno != ENOENT
+                   ? tp_segment_fail(error, TP_SEGMENT_SYSTEM, "open", (uint64_t)errno, 0)
+                   : tp_segment_fail(error, is_building ? TP_SEGMENT_BUILDING : TP_SEGMENT_ABSENT,
+                                     "file", 0, 0);
+    if (fstat(segment->file, &found) != 0 || !S_ISREG(found.st_mode))
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "fstat (a regular file?)", (uint64_t)errno,
+                               0);
+    segment->inode = found.st_ino;
+    segment->device = found.st_dev;
+    segment->size = (size_t)found.st_size;
+    if (segment->size < sizeof segment->header)
+        return tp_segment_fail(error, TP_SEGMENT_TRUNCATED, "file size", segment->size,
+                               sizeof segment->header);
+    if (pread(segment->file, &segment->header, sizeof segment->header, 0) !=
+        (ssize_t)sizeof segment->header)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "pread", (uint64_t)errno, 0);
+    return TP_SEGMENT_OK;
+}
+
+static enum tp_segment_status file_map(struct tp_segment *segment, struct tp_segment_error *error)
+{
+    segment->size = segment->header.total_size;
+    void *base = mmap(NULL, segment->size, PROT_READ, MAP_SHARED | MAP_POPULATE, segment->file, 0);
+    if (base == MAP_FAILED)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "mmap", (uint64_t)errno, 0);
+    segment->base = base;
+    segment->live = (struct tp_segment_live *)(void *)(segment->base + segment->header.live.offset);
+    segment->is_locked_in_memory = mlock(base, segment->size) == 0;
+    segment->is_ready = true;
+    return live_check(segment, error);
+}
+
+enum tp_segment_status tp_segment_open(struct tp_segment **out, const char *directory,
+                                       const char *instance, uint64_t schema_hash,
+                                       struct tp_segment_error *error)
+{
+    *out = NULL;
+    if (!tp_segment_instance_is_valid(instance))
+        return tp_segment_fail(error, TP_SEGMENT_BAD_CONFIG, "instance", strlen(instance),
+                               TP_SEGMENT_INSTANCE_LENGTH_MAX);
+    struct tp_segment *segment = calloc(1, sizeof *segment);
+    if (segment == NULL)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "calloc", ENOMEM, 0);
+    enum tp_segment_status status = TP_SEGMENT_OK;
+    segment->file = segment->lock = -1;
+    segment->directory = tp_segment_directory_open(directory);
+    if (segment->directory < 0)
+        status = tp_segment_fail(error, errno == ENOENT ? TP_SEGMENT_ABSENT : TP_SEGMENT_SYSTEM,
+                                 "open of the directory", (uint64_t)errno, 0);
+    if (status == TP_SEGMENT_OK)
+        status = file_open(segment, instance, error);
+    if (status == TP_SEGMENT_OK)
+        status = header_check(&segment->header, segment->size, schema_hash, error);
+    if (status == TP_SEGMENT_OK)
+        status = file_map(segment, error);
+    if (status != TP_SEGMENT_OK) {
+        tp_segment_close(segment);
+        return status;
+    }
+    *out = segment;
+    return TP_SEGMENT_OK;
+}

@@ -1,0 +1,90 @@
+"""Capabilities that a test may need, and skips that cannot be mistaken for a pass.
+
+A test says `@pytest.mark.needs("root", "netns")`. Where the host lacks one it is skipped with the
+reason, which `-ra` lists and counts; with TICKPATH_SKIP_FAILS=1 (as in .ci/run) it fails instead.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import subprocess
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+AF_XDP = getattr(socket, "AF_XDP", 44)  # linux/socket.h; Python has no name for it.
+
+
+def lacks_root() -> str | None:
+    return None if os.geteuid() == 0 else "root"
+
+
+def lacks_netns() -> str | None:
+    """Unshare a network namespace in a child: says whether this process may make one."""
+    if shutil.which("unshare") is None:
+        return "the unshare command (util-linux)"
+    done = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else f"network namespaces: {done.stderr.strip()}"
+
+
+def lacks_af_xdp() -> str | None:
+    try:
+        socket.socket(AF_XDP, socket.SOCK_RAW, 0).close()
+    except OSError as error:
+        return f"AF_XDP sockets: {errno.errorcode.get(error.errno or 0, 'unknown')}"
+    return None
+
+
+def lacks_two_cpus() -> str | None:
+    count = len(os.sched_getaffinity(0))
+    return None if count >= 2 else f"two CPUs: this process may use {count}"
+
+
+def lacks_program(name: str) -> str | None:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return None if found else f"the program {name}"
+
+
+PROBES: dict[str, Callable[[], str | None]] = {
+    "root": lacks_root,
+    "netns": lacks_netns,
+    "af_xdp": lacks_af_xdp,
+    "two_cpus": lacks_two_cpus,
+    "nginx": lambda: lacks_program("nginx"),
+    "clang": lambda: lacks_program("clang-14"),
+}
+
+
+@cache
+def lack_of(capability: str) -> str | None:
+    """Return what is missing for a capability, or None where the host has it."""
+    if capability not in PROBES:
+        raise pytest.UsageError(
+            f"needs({capability!r}): unknown capability; expected one of {', '.join(PROBES)}"
+        )
+    return PROBES[capability]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        lacking = [lack for lack in map(lack_of, mark.args) if lack is not None]
+        if lacking:
+            pytest.skip(f"this host lacks {'; '.join(lacking)}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("TICKPATH_SKIP_FAILS"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: skipped where nothing may be: {report.longrepr}"
+    return report

@@ -1,0 +1,126 @@
+"""The command-line tool: what it lists, how it tells errors, and that it imports on use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+from tickpath.engine import cli
+from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def plant_command(
+    monkeypatch: pytest.MonkeyPatch, outcome: BaseException | int, name: str = "planted"
+) -> None:
+    """Register a subcommand whose run() raises or returns `outcome`."""
+
+    def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+        subparsers.add_parser(name, help="planted").add_argument("--json", action="store_true")
+
+    def run(args: argparse.Namespace) -> int:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome if args.json else outcome + 1
+
+    module = ModuleType(f"{__name__}_{name}")
+    module.__dict__.update(add_parser=add_parser, run=run)
+    module.__spec__ = ModuleSpec(module.__name__, None)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(cli, "COMMANDS", {name: (module.__name__, "a planted command")})
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (LocalError("the key 'cpu' is 99; expected 0 to 1"), 2),
+        (SystemSetupError("no AF_XDP here"), 3),
+        (RemoteError("the certificate is for\nanother name"), 1),
+    ],
+)
+def test_cli_error_is_one_line_and_its_own_status(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    status: int,
+) -> None:
+    plant_command(monkeypatch, error)
+    assert cli.main(["planted"]) == status
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"tickpath: {' '.join(str(error).split())}\n"
+
+
+def test_cli_interrupt_is_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant_command(monkeypatch, KeyboardInterrupt())
+    assert cli.main(["planted"]) == 130
+
+
+def test_cli_other_exception_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant_command(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["planted"])
+
+
+def test_cli_status_and_options_pass_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant_command(monkeypatch, 6)
+    assert cli.main(["planted"]) == 7
+    assert cli.main(["planted", "--json"]) == 6
+
+
+def test_cli_help_lists_only_commands_that_exist(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant_command(monkeypatch, 0)
+    monkeypatch.setitem(cli.COMMANDS, "absent", ("tickpath.engine.no_such.module", "not there"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "planted" in said
+    assert "absent" not in said
+
+
+def test_cli_unknown_command_names_the_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant_command(monkeypatch, 0)
+    assert cli.main(["plant"]) == 2
+    assert capsys.readouterr().err == ("tickpath: 'plant' is no command; expected one of planted\n")
+
+
+def test_cli_missing_package_breaks_only_its_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant_command(monkeypatch, 0)
+
+    def no_picows(module: str) -> ModuleType:
+        raise ModuleNotFoundError("No module named 'picows'", name="picows")
+
+    monkeypatch.setattr(cli, "import_module", no_picows)
+    assert cli.main(["planted"]) == 3
+    assert "needs the Python package picows" in capsys.readouterr().err
+
+
+def test_cli_version_is_the_wheels() -> None:
+    done = subprocess.run(["tickpath", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == "tickpath 0.1.0\n"
+
+
+def test_cli_help_imports_no_command() -> None:
+    program = (
+        "import sys\nfrom tickpath.engine import cli\n"
+        "try:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print([n for n, (m, _) in cli.COMMANDS.items() if m in sys.modules], file=sys.stderr)\n"
+        "print('numpy' in sys.modules or 'rich' in sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "[]\nFalse\n"
