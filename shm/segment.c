@@ -1,6 +1,6 @@
 /* Names, checksums, identities and the end of a segment: what both halves need.
  *
- * Called by: shm/segment_create.c, shm/segment_open.c, shm/reader.c. Cold. */
+ * Called by: shm/segment_create.c, shm/segment_open.c, shm/segment_reader.c. Cold. */
 #include "shm/segment.h"
 
 #include <errno.h>

@@ -8,10 +8,10 @@
  * Writer: tp_segment_create (locks tickpath.<instance>.lock, builds tickpath.<instance>.new),
  * fill tp_segment_table, tp_segment_ready (checksums, renames into place, marks the segment that
  * stood there as superseded), then the hot path, tp_segment_close. Reader: tp_segment_open,
- * tp_segment_close; shm/reader.h stands above it.
+ * tp_segment_close; shm/segment_reader.h stands above it.
  *
- * Called by: engine (writer), shm/reader.c (readers), shm/segment.py. Create, ready, open and close
- * are cold; the inline functions are for the one writer thread. */
+ * Called by: engine (writer), shm/segment_reader.c (readers), shm/segment.py. Create, ready, open
+ * and close are cold; the inline functions are for the one writer thread. */
 #ifndef TP_SHM_SEGMENT_H
 #define TP_SHM_SEGMENT_H
 #include <assert.h>
@@ -20,10 +20,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "broadcast_ring.h"
-#include "clock.h"
-#include "histogram.h"
-#include "snapshot_table.h"
+#include "shm/broadcast_ring.h"
+#include "shm/clock.h"
+#include "shm/histogram.h"
+#include "shm/snapshot_table.h"
 
 /* "TICKPATH" as the bytes of a little-endian word. */
 #define TP_SEGMENT_MAGIC UINT64_C(0x485441504B434954)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import posix_ipc  # type: ignore[import-not-found, unused-ignore]
+import posix_ipc  # type: ignore[import-not-found]  # the package ships no stubs
 from tickpath._core import ffi, lib
 from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.histogram import WORD_COUNT, Percentiles, percentiles
@@ -100,7 +100,8 @@ def _message(status: int, error: Any, subject: str) -> str:
     return f"segment {subject}: {remedies[status]}"
 
 
-def _raise(status: int, error: Any, subject: str) -> None:
+def raise_status(status: int, error: Any, subject: str) -> None:
+    """Raise what a C status and its `struct tp_segment_error *` say; nothing where all is well."""
     if status == lib.TP_SEGMENT_OK:
         return
     reason = ffi.string(lib.tp_segment_status_name(status)).decode()
@@ -114,6 +115,8 @@ def _raise(status: int, error: Any, subject: str) -> None:
 
 class _Mapped:
     """Share what a writer and a reader show: names, tables, counters, histograms."""
+
+    _is_borrowed = False
 
     def __init__(self, pointer: Any, instance: str, directory: Path) -> None:
         self.pointer = pointer
@@ -206,7 +209,7 @@ class _Mapped:
         """Unmap; a writer also ends the segment and removes its file. Views are invalid then."""
         pointer, self.pointer = self.pointer, None
         self._counters = self._histograms = None
-        if pointer is not None:
+        if pointer is not None and not self._is_borrowed:
             lib.tp_segment_close(pointer)
 
     def __enter__(self) -> Any:
@@ -272,13 +275,13 @@ class SegmentWriter(_Mapped):
         )
         out, error = ffi.new("struct tp_segment **"), ffi.new("struct tp_segment_error *")
         status = lib.tp_segment_create(out, config, error)
-        _raise(status, error, os.fspath(directory / f"{_PREFIX}{instance}"))
+        raise_status(status, error, os.fspath(directory / f"{_PREFIX}{instance}"))
         super().__init__(out[0], instance, directory)
 
     def ready(self) -> None:
         """Checksum, put in place of the segment of this name, and tell its readers."""
         error = ffi.new("struct tp_segment_error *")
-        _raise(lib.tp_segment_ready(self._open, error), error, os.fspath(self.path))
+        raise_status(lib.tp_segment_ready(self._open, error), error, os.fspath(self.path))
 
     def heartbeat(self) -> None:
         """Say that the writer runs; for writers without a C loop."""
@@ -301,8 +304,16 @@ class Segment(_Mapped):
         status = lib.tp_segment_open(
             out, os.fspath(directory).encode(), instance.encode(), expected, error
         )
-        _raise(status, error, os.fspath(directory / f"{_PREFIX}{instance}"))
+        raise_status(status, error, os.fspath(directory / f"{_PREFIX}{instance}"))
         super().__init__(out[0], instance, directory)
+
+    @classmethod
+    def borrow(cls, pointer: Any, instance: str, directory: Path) -> Segment:
+        """Show a segment that a C reader holds; it dies with that reader, or at its reopen."""
+        segment = cls.__new__(cls)
+        _Mapped.__init__(segment, pointer, instance, directory)
+        segment._is_borrowed = True
+        return segment
 
     @property
     def is_superseded(self) -> bool:

@@ -1,7 +1,7 @@
 /* What the writer's and the reader's half of the segment share; private to shm/segment*.c. */
 #ifndef TP_SHM_SEGMENT_FILE_H
 #define TP_SHM_SEGMENT_FILE_H
-#include "segment.h"
+#include "shm/segment.h"
 
 enum { TP_SEGMENT_FILE_NAME_SIZE = 128 };
 

@@ -3,7 +3,7 @@
  * Every length is checked against the file's size and every offset against the length, on a private
  * copy of the header, so that no segment, however broken, leads to a SIGBUS or an endless wait.
  *
- * Called by: shm/reader.c, shm/segment.py. Cold. */
+ * Called by: shm/segment_reader.c, shm/segment.py. Cold. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Four versions per slot: see snapshot_table.h for the protocol.
  *
- * Called by: engine/feed (writer, hot path), shm/reader.c (readers). One writer thread. */
+ * Called by: engine/feed (writer, hot path), shm/segment_reader.c (readers). One writer thread. */
 #include "shm/snapshot_table.h"
 
 #include <assert.h>

@@ -10,12 +10,16 @@
 #include <assert.h>
 #include <string.h>
 
+static_assert(TP_SIDE_BID == 0 && TP_SIDE_ASK == 1, "mirrored() counts on it");
+
 struct far_level {
     int64_t key, quantity;
 };
 
 static const int64_t KEY_NONE = INT64_MAX; /* best of an empty side; horizon of a complete one */
 enum { WORD_BITS = 64 };
+/* Off the path of an update near the touch: kept out of line, so that the path stays short. */
+#define COLD __attribute__((cold, noinline))
 
 /* One cache line: all that an update near the touch needs besides the bitmap word and the quantity.
  */
@@ -61,9 +65,17 @@ static uint32_t slot_of(const struct tp_book *book, int64_t key)
     return (uint32_t)((uint64_t)key & (book->window_ticks - 1));
 }
 
+/* -x for bids, x for asks. Without a branch: sides come at random, and a wrong guess costs more
+ * than the rest of an update. */
+static inline int64_t mirrored(enum tp_side side, int64_t x)
+{
+    const int64_t mask = (int64_t)side - TP_SIDE_ASK;
+    return (x ^ mask) - mask;
+}
+
 static int64_t price_of(const struct tp_book *book, enum tp_side side, int64_t key)
 {
-    return (side == TP_SIDE_ASK ? key : -key) * book->step;
+    return mirrored(side, key) * book->step;
 }
 
 static void set_step(struct tp_book *book, int64_t step)
@@ -236,7 +248,7 @@ static void set_extent(const struct tp_book *book, struct book_side *side)
 
 /* Places the window so that `touch`, the best key of the side, has a quarter of it in front for
  * improvement and the rest behind for depth; levels change between window and overflow. */
-static void recentre(struct tp_book *book, struct book_side *side, int64_t touch)
+static COLD void recentre(struct tp_book *book, struct book_side *side, int64_t touch)
 {
     const int64_t ticks = book->window_ticks;
     const int64_t base = (touch - ticks / 4) & ~(int64_t)(WORD_BITS - 1);
@@ -329,8 +341,8 @@ static enum tp_book_set overflow_set(struct tp_book *book, struct book_side *sid
 }
 
 /* A key outside the window's extent. */
-static enum tp_book_set set_outside(struct tp_book *book, struct book_side *side, int64_t key,
-                                    int64_t quantity)
+static COLD enum tp_book_set set_outside(struct tp_book *book, struct book_side *side, int64_t key,
+                                         int64_t quantity)
 {
     if (key >= side->horizon) {
         book->counters.dropped += quantity != 0;
@@ -361,7 +373,7 @@ static int64_t common_divisor(int64_t a, int64_t b)
 }
 
 /* A price off the grid: the step becomes the largest that divides both, at least halved. */
-static void regrid(struct tp_book *book, int64_t price)
+static COLD void regrid(struct tp_book *book, int64_t price)
 {
     const int64_t step = common_divisor(book->step, price), factor = book->step / step;
     for (int i = 0; i < 2; i++) {
@@ -429,7 +441,7 @@ static inline enum tp_book_set set_level(struct tp_book *book, enum tp_side side
         regrid(book, price);
         (void)divide(book, price, &tick);
     }
-    return set_key(book, &book->side[side], side == TP_SIDE_ASK ? tick : -tick, quantity);
+    return set_key(book, &book->side[side], mirrored(side, tick), quantity);
 }
 
 enum tp_book_set tp_book_set_level(struct tp_book *book, enum tp_side side, int64_t price,
@@ -469,7 +481,7 @@ static int64_t key_of(const struct tp_book *book, enum tp_side side, int64_t pri
 {
     int64_t tick;
     (void)divide(book, price, &tick);
-    return side == TP_SIDE_ASK ? tick : -tick;
+    return mirrored(side, tick);
 }
 
 bool tp_book_load(struct tp_book *book, enum tp_side which, const struct tp_level *levels,
@@ -520,7 +532,7 @@ uint32_t tp_book_top(const struct tp_book *book, enum tp_side which, struct tp_l
     const struct book_side *side = &book->side[which];
     if (side->best == KEY_NONE)
         return 0;
-    const int64_t signed_step = which == TP_SIDE_ASK ? book->step : -book->step;
+    const int64_t signed_step = mirrored(which, book->step);
     const uint32_t in_window = side->window_count < count_max ? side->window_count : count_max;
     uint32_t count = 0;
     /* From the run of the best key on, each run once: nothing is in front of it. */

@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from typing import TYPE_CHECKING
 
@@ -94,7 +95,7 @@ def test_segment_reader_mapping_is_read_only(writer: SegmentWriter, tmp_path: Pa
 
 
 def test_crc32_agrees_with_zlib() -> None:
-    data = random.Random(1).randbytes(1000)  # noqa: S311
+    data = random.Random(1).randbytes(1000)  # noqa: S311  # a test wants the same numbers each time
     for size in (0, 1, 9, 1000):
         assert lib.tp_segment_crc32(data, size) == zlib.crc32(data[:size])
 
@@ -181,7 +182,7 @@ def test_segment_truncated_is_refused(writer: SegmentWriter, tmp_path: Path, siz
 
 def test_segment_with_random_damage_never_crashes(writer: SegmentWriter, tmp_path: Path) -> None:
     whole = writer.path.read_bytes()
-    choose = random.Random(20)  # noqa: S311
+    choose = random.Random(20)  # noqa: S311  # a test wants the same numbers each time
     opened = 0
     for _ in range(2000):
         data = bytearray(whole)
@@ -306,8 +307,6 @@ def test_heartbeat_stores_at_most_once_a_millisecond(writer: SegmentWriter) -> N
 
 
 def test_clock_runs_with_the_monotonic_clock(writer: SegmentWriter) -> None:
-    import time  # noqa: PLC0415
-
     before = time.monotonic_ns()
     now = writer.now_ns()
     after = time.monotonic_ns()

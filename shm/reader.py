@@ -1,0 +1,191 @@
+"""Read a segment from Python: events, batches, snapshots, and what became of the writer.
+
+One C call with one pointer argument per look; fields are read from persistent memoryviews of
+64-bit words, so that nothing is allocated. `tickpath.engine.reader` gives the words their types.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tickpath._core import ffi, lib
+from tickpath.shm.segment import (
+    DIRECTORY,
+    Segment,
+    SegmentNotReadyError,
+    raise_status,
+    schema_hash,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+EVENT_WORDS = 8
+SNAPSHOT_HEAD_WORDS = 4
+DEFAULT_STALE_AFTER_NS = 100_000_000
+
+
+class Result(enum.IntEnum):
+    """Say what a look at the segment found."""
+
+    EMPTY = lib.TP_READER_EMPTY
+    EVENT = lib.TP_READER_EVENT
+    LAPPED = lib.TP_READER_LAPPED
+    SILENT = lib.TP_READER_SILENT
+    ALIVE = lib.TP_READER_ALIVE
+    MOVED = lib.TP_READER_MOVED
+
+
+class Reader:
+    """Stand at the head of a segment's ring and read on from there.
+
+    `event` is a memoryview of 8 signed words: the ring index, then the payload of the last EVENT.
+    `snapshot` is a memoryview of signed words: version, ring index, silent nanoseconds (0: the
+    writer lives), ended (1: the writer ended or was replaced), then the payload of the last
+    `read_snapshot`. Both views stay valid over `reopen`, and show the next event or snapshot after
+    the next call.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        *,
+        schema: str | None = None,
+        directory: Path = DIRECTORY,
+        stale_after_ns: int = DEFAULT_STALE_AFTER_NS,
+    ) -> None:
+        """Open; raises SegmentNotReadyError or SegmentError with the reason."""
+        self.instance = instance
+        self.directory = directory
+        self._reader = ffi.new("struct tp_reader *")
+        self._error = ffi.new("struct tp_segment_error *")
+        status = lib.tp_reader_init(
+            self._reader,
+            os.fspath(directory).encode(),
+            instance.encode(),
+            0 if schema is None else schema_hash(schema),
+            self._error,
+        )
+        raise_status(status, self._error, os.fspath(directory / f"tickpath.{instance}"))
+        self._reader.stale_after_ns = stale_after_ns
+        self._is_open = True
+        self.event = _words(self._reader, "event").cast("B").cast("q")
+        self.snapshot = _words(self._reader, "snapshot").cast("B").cast("q")
+        self._batch = np.frombuffer(_words(self._reader, "batch"), dtype=np.uint64).reshape(
+            -1, EVENT_WORDS
+        )
+        self._poll: Callable[[Any], int] = lib.tp_reader_poll
+        self._spin: Callable[[Any], int] = lib.tp_reader_spin
+        self._take_batch: Callable[[Any], int] = lib.tp_reader_batch
+        self._read_snapshot: Callable[[Any, int], int] = lib.tp_reader_snapshot
+
+    def _opened(self) -> Any:
+        if not self._is_open:
+            raise ValueError(f"reader of segment {self.instance} is closed: open a new one")
+        return self._reader
+
+    @property
+    def pointer(self) -> Any:
+        """Borrow the C `struct tp_reader *`; valid until close."""
+        return self._opened()
+
+    @property
+    def segment(self) -> Segment:
+        """Borrow the segment that is read now: header, counters; a new object after `reopen`."""
+        return Segment.borrow(self._opened().segment, self.instance, self.directory)
+
+    @property
+    def lost(self) -> int:
+        """Return how many events the last LAPPED skipped."""
+        return int(self._reader.lost)
+
+    @property
+    def lost_total(self) -> int:
+        """Return how many events were skipped since the reader was opened."""
+        return int(self._reader.lost_total)
+
+    @property
+    def stale_after_ns(self) -> int:
+        """Return how old the heartbeat may be before everything is stale."""
+        return int(self._reader.stale_after_ns)
+
+    def poll(self) -> int:
+        """Look at the ring once; return EVENT, LAPPED or EMPTY."""
+        if not self._is_open:
+            self._opened()
+        return self._poll(self._reader)
+
+    def check(self) -> int:
+        """Look at the writer once; return EMPTY, SILENT, ALIVE, MOVED, or a last EVENT."""
+        return int(lib.tp_reader_check(self._opened()))
+
+    def spin(self, max_ns: int = 1_000_000) -> int:
+        """Wait with the GIL released until there is something to tell; return a Result."""
+        return self.wait(max_ns, spin_ns=max_ns, sleep_ns=0)
+
+    def wait(self, max_ns: int, *, spin_ns: int = 20_000, sleep_ns: int = 50_000) -> int:
+        """Wait like `spin`, but sleep `sleep_ns` between looks after the first `spin_ns`.
+
+        An event that comes in a sleep is seen at its end: up to `sleep_ns` plus the kernel's timer
+        slack (50 us for ordinary tasks, none under SCHED_FIFO) and the wake-up itself later.
+        """
+        reader = self._opened()
+        reader.wait_ns, reader.spin_ns, reader.sleep_ns = max_ns, spin_ns, sleep_ns
+        return self._spin(reader)
+
+    def batch(self, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
+        """Take up to 256 events at once; a view, valid until the next call.
+
+        Rows of 8 uint64 (ring index, payload), or a structured view where `dtype` (64 bytes) is
+        given. Empty with `lost` above 0: lapped, as with LAPPED.
+        """
+        rows = self._batch[: self._take_batch(self._opened())]
+        return rows if dtype is None else rows.view(dtype)[:, 0]
+
+    def read_snapshot(self, slot: int) -> int:
+        """Read a consistent snapshot into `snapshot`; return its version, 0 for none yet."""
+        return self._read_snapshot(self._opened(), slot)
+
+    def reopen(self) -> bool:
+        """Take the newer segment of this name; return whether there was one.
+
+        Raises SegmentError where there is one that must not be read.
+        """
+        status = lib.tp_reader_reopen(self._opened(), self._error)
+        try:
+            path = os.fspath(self.directory / f"tickpath.{self.instance}")
+            raise_status(status, self._error, path)
+        except SegmentNotReadyError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Unmap; `event` and `snapshot` keep their last words."""
+        if self._is_open:
+            self._is_open = False
+            lib.tp_reader_deinit(self._reader)
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _words(reader: Any, field: str) -> memoryview:
+    """Return a view of an array of the reader, which keeps the reader's memory alive."""
+    whole = memoryview(ffi.buffer(reader))
+    start = ffi.offsetof("struct tp_reader", field)
+    return whole[start : start + ffi.sizeof(getattr(reader, field))]

@@ -1,0 +1,82 @@
+/* What a consumer of a segment does: take events, read snapshots, notice that the writer fell
+ * silent, ended or was replaced. Payloads are 64-bit words; tickpath-reader.h gives them types.
+ *
+ * The order in which to join (at start, after TP_READER_LAPPED, after a reopen): first position in
+ * the ring (this module stands at the head then), next read the snapshots, then take events. A
+ * snapshot's ring_index is the first event that it does NOT contain: ignore events of its slot
+ * before that. This is complete because the writer publishes a snapshot before the events of the
+ * same change.
+ *
+ * Called by: shm/reader.py, C strategies. One thread per reader; the writer is never disturbed: the
+ * mapping is read-only. Nothing is allocated after tp_reader_init. */
+#ifndef TP_SHM_SEGMENT_READER_H
+#define TP_SHM_SEGMENT_READER_H
+#include "shm/segment.h"
+
+enum {
+    TP_READER_DIRECTORY_SIZE = 256,
+    TP_READER_BATCH_COUNT_MAX = 256,
+    TP_READER_EVENT_WORDS = 1 + TP_RING_EVENT_WORDS, /* ring index, payload */
+    TP_READER_SNAPSHOT_HEAD_WORDS = 4,
+    TP_READER_STALE_AFTER_NS = 100 * 1000 * 1000,
+};
+
+enum tp_reader_result {
+    TP_READER_EMPTY = 0,
+    TP_READER_EVENT = 1, /* in event[] */
+    TP_READER_LAPPED =
+        2, /* `lost` events are gone; the reader stands at the head: read snapshots */
+    TP_READER_SILENT = 3, /* told once: no heartbeat for stale_after_ns; all is stale from now on */
+    TP_READER_ALIVE = 4,  /* told once: the heartbeat is back */
+    TP_READER_MOVED =
+        5, /* told until reopened: the writer ended, or a newer segment stands there */
+};
+
+/* Words of snapshot[] before the payload. */
+enum {
+    TP_READER_SNAPSHOT_VERSION = 0, /* 0: never written */
+    TP_READER_SNAPSHOT_RING_INDEX = 1,
+    TP_READER_SNAPSHOT_SILENT_NS = 2, /* heartbeat's age where it is too old, else 0 */
+    TP_READER_SNAPSHOT_ENDED = 3,     /* 1: the writer ended or was replaced */
+};
+
+struct tp_reader {
+    uint64_t event[TP_READER_EVENT_WORDS];
+    uint64_t lost;                       /* with TP_READER_LAPPED: just now */
+    uint64_t spin_ns, sleep_ns, wait_ns; /* of tp_reader_spin; sleep_ns 0: spins all the time */
+    uint64_t stale_after_ns;
+    uint64_t lost_total, event_total;
+    struct tp_segment *segment;
+    struct tp_ring_reader ring;
+    struct tp_snapshot_reader snapshots;
+    uint64_t schema_hash;
+    bool is_silent;
+    uint64_t snapshot[TP_READER_SNAPSHOT_HEAD_WORDS + TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX];
+    uint64_t batch[TP_READER_BATCH_COUNT_MAX][TP_READER_EVENT_WORDS];
+    char directory[TP_READER_DIRECTORY_SIZE];
+    char instance[TP_SEGMENT_INSTANCE_LENGTH_MAX + 1];
+};
+
+/* Opens the segment and stands at its head. directory NULL: /dev/shm; schema_hash 0: any. */
+enum tp_segment_status tp_reader_init(struct tp_reader *reader, const char *directory,
+                                      const char *instance, uint64_t schema_hash,
+                                      struct tp_segment_error *error);
+void tp_reader_deinit(struct tp_reader *reader);
+/* Takes the newer segment of the same name, if there is one, in place of the present one. On any
+ * other status the present one stays mapped (TP_SEGMENT_ABSENT: no newer one yet). */
+enum tp_segment_status tp_reader_reopen(struct tp_reader *reader, struct tp_segment_error *error);
+
+/* EVENT, LAPPED or EMPTY: one look at the ring, no system call, no clock. */
+enum tp_reader_result tp_reader_poll(struct tp_reader *reader);
+/* What an idle reader looks at: EMPTY, SILENT, ALIVE or MOVED (or EVENT, LAPPED: of the last
+ * moment). */
+enum tp_reader_result tp_reader_check(struct tp_reader *reader);
+/* Waits until there is something to tell, at most wait_ns. Spins for spin_ns, then sleeps sleep_ns
+ * between looks: an event that comes during a sleep waits for its end. */
+enum tp_reader_result tp_reader_spin(struct tp_reader *reader);
+/* Moves up to TP_READER_BATCH_COUNT_MAX events into batch[] and returns how many; 0 with lost > 0
+ * where the reader was lapped. */
+uint32_t tp_reader_batch(struct tp_reader *reader);
+/* Reads the slot's snapshot into snapshot[] and returns its version, 0: none. */
+uint64_t tp_reader_snapshot(struct tp_reader *reader, uint32_t slot);
+#endif
