@@ -18,6 +18,7 @@
 #include "proto/records.h"
 #include "shm/broadcast_ring.h"
 #include "shm/clock.h"
+#include "shm/histogram.h"
 #include "shm/snapshot_table.h"
 
 struct tp_feed_config {
@@ -28,14 +29,38 @@ struct tp_feed_config {
     struct tp_ring_writer *ring;
     struct tp_snapshot_writer *snapshots;
     const struct tp_clock *clock;
+    /* For all that follow 0 means the default. */
+    uint64_t buffer_pool_bytes; /* kept messages of all instruments together */
+    uint64_t settle_ns; /* an instrument that is quiet after connection_up asks so much later */
+    uint32_t snapshot_depth;  /* levels a side in the snapshot table, up to TP_BOOK_DEPTH_MAX */
+    uint32_t window_ticks;    /* engine/book: ticks around the touch, a power of two */
+    uint32_t overflow_levels; /* engine/book: levels a side behind them */
+    /* Hops of every applied message; NULL: not recorded. */
+    struct tp_histogram *received_to_decoded, *decoded_to_published;
 };
+
+enum {
+    TP_FEED_INSTRUMENT_COUNT_MAX = 1 << 16,
+    TP_FEED_CONNECTION_COUNT_MAX = 1 << 10,
+    TP_FEED_BUFFERED_BYTES_DEFAULT = 1 << 20,
+    TP_FEED_BUFFER_POOL_BYTES_DEFAULT = 64 << 20,
+    TP_FEED_SETTLE_NS_DEFAULT = 500000000,
+};
+static const uint64_t TP_FEED_BUFFER_POOL_BYTES_MAX = (uint64_t)1 << 36;
 
 struct tp_feed_counters {
     uint64_t messages, bytes, levels, control, unknown_channel, unknown_body, broken, gaps, resyncs,
         duplicates, crossed, buffered, snapshots_applied, snapshots_too_old;
+    uint64_t inactive, /* messages of a connection that is down or an instrument that was refused */
+        overflows,     /* backlog or book outgrew its limit */
+        silences,      /* times that a connection fell silent */
+        snapshots_refused, /* levels out of range */
+        snapshots_unasked; /* answers to a request that was withdrawn */
 };
 
 struct tp_feed;
+/* 0: the configuration is out of range. Back it with huge pages where there are many instruments:
+ * each message touches about five pages. */
 size_t tp_feed_memory_size(const struct tp_feed_config *config);
 struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config);
 /* Before the first message. channel: the venue's subscription string; connection: which one carries
@@ -54,11 +79,15 @@ enum tp_feed_result {
 /* payload: one binary WebSocket message, used during the call only. */
 enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection,
                                     struct tp_span payload, uint64_t received_ns);
-/* Subscribed again: every instrument of the connection goes SYNCING (STARTING) and wants a
- * snapshot. */
+/* Call it before the first message too; what comes on a connection that is not up is ignored.
+ * Every instrument of the connection goes SYNCING (STARTING) and wants a snapshot: as soon as its
+ * first message is kept, which proves that the subscription stands, or after settle_ns without one.
+ * A snapshot fetched earlier could miss what changed before the subscription took effect. */
 void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
 /* Books of the connection go STALE (DISCONNECTED) at once. */
 void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
+/* Something else came (a pong, an acknowledgement): the connection is not silent. */
+void tp_feed_connection_alive(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
 /* The venue said no to this instrument: STALE (REFUSED). Hot-path thread. */
 void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns);
 /* Cold work of the hot path, called every few hundred microseconds: takes offered snapshots, marks
@@ -69,7 +98,9 @@ void tp_feed_tick(struct tp_feed *feed, uint64_t now_ns);
  * asked for since; each is reported once until it is offered or wanted anew. */
 uint32_t tp_feed_snapshot_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max);
 /* Cold thread: levels need no order. False: the mailbox is still full, try again. Copies. A
- * snapshot older than what is buffered is refused by tick and wanted again. */
+ * snapshot older than what is buffered is refused by tick and wanted again. It must have been
+ * fetched after its instrument was last reported as wanted: give up a fetch under way when the
+ * instrument is reported anew. */
 bool tp_feed_snapshot_offer(struct tp_feed *feed, uint32_t instrument, uint64_t version,
                             const struct tp_level *bids, uint32_t bid_count,
                             const struct tp_level *asks, uint32_t ask_count);
@@ -78,4 +109,8 @@ void tp_feed_snapshot_failed(struct tp_feed *feed, uint32_t instrument);
 
 const struct tp_feed_counters *tp_feed_counters(const struct tp_feed *feed);
 enum tp_book_state tp_feed_state(const struct tp_feed *feed, uint32_t instrument);
+enum tp_sync_reason tp_feed_reason(const struct tp_feed *feed, uint32_t instrument);
+/* Hot-path thread, tests: the whole book, whatever its state. */
+struct tp_book;
+const struct tp_book *tp_feed_book(const struct tp_feed *feed, uint32_t instrument);
 #endif

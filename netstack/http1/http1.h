@@ -16,6 +16,7 @@ struct tp_http1_header {
 /* A response head; spans point into the buffer that was parsed and die with it. */
 struct tp_http1_head {
     uint16_t status;
+    uint8_t version_minor; /* HTTP/1.x */
     struct tp_span reason;
     uint32_t header_count;
     struct tp_http1_header header[TP_HTTP1_HEADER_COUNT_MAX];
@@ -25,6 +26,11 @@ struct tp_http1_head {
  * line yet (and fewer than TP_HTTP1_HEAD_SIZE_MAX bytes). TP_ERROR: malformed; *error says what. */
 enum tp_status tp_http1_head_parse(struct tp_span bytes, struct tp_http1_head *out,
                                    size_t *head_size, const char **error);
+/* The same, but interim responses (1xx except 101) that stand before the final one are passed over:
+ * *head_size counts them, and TP_HTTP1_HEAD_SIZE_MAX holds for all of it. */
+enum tp_status tp_http1_final_head_parse(struct tp_span bytes, struct tp_http1_head *out,
+                                         size_t *head_size, const char **error);
+bool tp_http1_head_is_interim(const struct tp_http1_head *head);
 /* Case-insensitive; data NULL when absent. *count (if given) says how often the header stands. */
 struct tp_span tp_http1_header_find(const struct tp_http1_head *head, const char *name,
                                     uint32_t *count);
@@ -42,4 +48,11 @@ enum tp_status tp_http1_body_input(struct tp_http1_body *body, struct tp_span *i
                                    struct tp_span *out, const char **error);
 /* The transport ended: TP_CLOSED if the body may end so, else TP_ERROR. */
 enum tp_status tp_http1_body_end_of_input(struct tp_http1_body *body);
+
+/* Writes a request head without a body. target: origin-form ("/path?query"). extra_headers: "Name:
+ * value\r\n" lines or "". Returns its size, 0 when capacity is too small or an argument has CR, LF
+ * or another character that does not belong there, or extra_headers has Host, Content-Length or
+ * Transfer-Encoding. */
+size_t tp_http1_request_write(uint8_t *out, size_t capacity, const char *method, const char *host,
+                              const char *target, const char *extra_headers);
 #endif

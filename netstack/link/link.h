@@ -50,6 +50,7 @@ struct tp_link {
     const struct tp_link_ops *ops;
     uint32_t tx_frame_size; /* bytes that tx_claim's room holds */
     bool partial_checksums; /* veth: accept a TCP checksum that covers the pseudo-header only */
+    int fd;                 /* to poll() for input; -1: none, the caller spins */
     int error;              /* 0, or the negative errno that ended this link (-ENETDOWN, ...) */
     struct tp_link_counters counters;
 };

@@ -1,7 +1,8 @@
 /* A TLS 1.3 / 1.2 client as bytes in, bytes out: OpenSSL shakes hands (handshake.c), then our own
  * record layer (record.c, key_schedule.c, aead.c) opens and seals records.
  *
- * Called by netstack/session.c, one thread. No I/O; nothing is allocated once connected. */
+ * Called by netstack/session.c, one thread. No I/O; nothing is allocated once connected, except
+ * inside libcrypto for as long as it derives the keys of a KeyUpdate. */
 #ifndef TP_NETSTACK_TLS_H
 #define TP_NETSTACK_TLS_H
 #include <stdbool.h>
@@ -62,8 +63,8 @@ enum tp_status tp_tls_input(struct tp_tls *tls, struct tp_span *in, struct tp_bu
 enum tp_status tp_tls_end_of_input(struct tp_tls *tls);
 
 /* Moves bytes that TLS itself must send (flights, alerts, KeyUpdate) to out; returns their count.
- * Must be drained before the next tp_tls_seal. The first call, before any input, yields the
- * ClientHello. */
+ * What is not drained by the next tp_tls_seal leaves in front of its records. The first call,
+ * before any input, yields the ClientHello. */
 size_t tp_tls_output(struct tp_tls *tls, uint8_t *out, size_t capacity);
 /* Seals plaintext into records in out. Returns the bytes written, 0 when capacity is below
  * tp_tls_sealed_size(plaintext.size). Only when connected. */

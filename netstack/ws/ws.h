@@ -9,6 +9,7 @@
 
 #include "netstack/http1/http1.h"
 #include "netstack/span.h"
+#include "netstack/ws/utf8.h"
 
 enum tp_ws_opcode { /* RFC 6455 5.2 */
                     TP_WS_CONTINUATION = 0x0,
@@ -44,10 +45,11 @@ struct tp_ws {
     uint16_t close_code; /* what to close with after TP_ERROR */
     const char *error;   /* static text: which rule was broken */
     /* private from here */
-    size_t consumed;     /* bytes of the buffer's head that the previous message occupied */
+    size_t consumed;     /* offset of the next frame from the buffer's head */
     size_t message_size; /* fragments joined so far, standing at the buffer's head */
     uint32_t fragment_count;
-    uint32_t utf8_state, utf8_codepoint;
+    size_t text_checked; /* bytes of the unfinished text frame that were already validated */
+    struct tp_ws_utf8 utf8;
     uint8_t message_opcode; /* 0: no fragmented message is open */
     bool closed;
 };

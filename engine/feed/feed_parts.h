@@ -1,0 +1,95 @@
+/* What the files of engine/feed share: the feed's own structures. No one else includes this.
+ *
+ * Reading order: feed.h, sync.h, feed.c (one message), feed_state.c (all that happens to a book
+ * besides messages), publish.h, backlog.h, mailbox.h. */
+#ifndef TP_ENGINE_FEED_PARTS_H
+#define TP_ENGINE_FEED_PARTS_H
+#include "engine/book/book.h"
+#include "engine/feed/backlog.h"
+#include "engine/feed/feed.h"
+#include "engine/feed/mailbox.h"
+#include "engine/feed/sync.h"
+#include "proto/venues/mexc/decode.h"
+
+enum feed_flag {
+    FEED_ADDED = 0x1,
+    FEED_ACTIVE = 0x2, /* subscribed: its messages count; off while disconnected or refused */
+    FEED_WANTED = 0x4, /* a snapshot was asked for since the book left LIVE */
+};
+
+/* One cache line: all that a message reads of its instrument besides the book. */
+struct feed_instrument {
+    struct tp_book *book;
+    uint64_t
+        version; /* of the last message applied; in SYNCING the least that a snapshot must reach */
+    uint64_t exchange_ns, received_ns; /* of the last message applied */
+    uint64_t crossed_since_ns;
+    uint32_t crossed_messages;
+    uint16_t connection;
+    uint8_t state;  /* enum tp_book_state */
+    uint8_t reason; /* enum tp_sync_reason */
+    uint8_t phase;  /* enum tp_sync_phase */
+    uint8_t flags;  /* enum feed_flag */
+    int8_t price_exponent, quantity_exponent;
+    uint8_t unused[8];
+};
+static_assert(sizeof(struct feed_instrument) == 64, "one cache line");
+
+struct feed_connection {
+    uint64_t last_ns; /* last sign of life */
+    uint64_t
+        settle_ns; /* when instruments that have been quiet since `up` ask for snapshots; 0: did */
+    bool up, silent;
+};
+
+/* The word-wise writers of shm read records as uint64_t: a union keeps that defined. */
+union feed_record {
+    struct tp_book_record record;
+    uint64_t words[sizeof(struct tp_book_record) / sizeof(uint64_t)];
+};
+
+struct tp_feed {
+    struct tp_feed_config config;
+    struct tp_feed_counters counters;
+    struct feed_instrument *instruments;
+    struct feed_connection *connections;
+    struct tp_mexc_router *router;
+    struct tp_backlog *backlogs; /* one an instrument */
+    struct tp_backlog_pool pool;
+    struct tp_buffer staging;       /* one buffered message while it is replayed */
+    struct tp_depth_update *update; /* the message in hand */
+    uint8_t *books;                 /* book_size apart */
+    size_t book_size;
+    uint32_t crossed_count; /* books in CROSSED */
+    uint64_t next_crossed_scan_ns;
+    union feed_record out; /* the record in hand */
+    struct tp_mailbox mailbox;
+};
+
+/* feed.c: also used for buffered messages. body: the message behind its channel. */
+enum feed_apply {
+    FEED_APPLY_DONE,
+    FEED_APPLY_OLD, /* nothing in it that the book does not hold */
+    FEED_APPLY_GAP,
+    FEED_APPLY_BROKEN,   /* refused by the decoder or the book */
+    FEED_APPLY_OVERFLOW, /* the book no longer reaches the depth it must */
+};
+enum tp_mexc_status feed_decode(struct tp_feed *feed, const struct feed_instrument *instrument,
+                                struct tp_span body);
+/* Judges and applies feed->update. */
+enum feed_apply feed_apply(struct feed_instrument *instrument,
+                           const struct tp_depth_update *update);
+
+/* feed_state.c */
+/* The state that the levels themselves give: LIVE or CROSSED. */
+enum tp_book_state feed_book_state(const struct feed_instrument *instrument);
+enum tp_sync_reason feed_book_reason(enum tp_book_state state);
+/* Sets the state and says whether it or the reason changed; publishes nothing. */
+bool feed_enter(struct tp_feed *feed, uint32_t index, enum tp_book_state state,
+                enum tp_sync_reason reason, uint64_t now_ns);
+void feed_want(struct tp_feed *feed, uint32_t index);
+/* SYNCING with an empty backlog; published, and a snapshot wanted. */
+void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns);
+/* Keeps a message of a syncing instrument. */
+void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns);
+#endif

@@ -1,0 +1,356 @@
+/* All that happens to a book besides messages: connections, silence, snapshots, resyncs. Hot path's
+ * thread; the two ends of the mailbox that a cold thread uses are here too.
+ *
+ *   from \ on      up         down     refused  silence  its connection speaks  snapshot  gap,
+ * broken, overflow SYNCING        SYNCING    STALE    STALE    -        -                      LIVE
+ * SYNCING LIVE           SYNCING    STALE    STALE    STALE    -                      - SYNCING
+ *   CROSSED        SYNCING    STALE    STALE    STALE    -                      -         SYNCING
+ *   STALE silent   SYNCING    STALE    STALE    -        LIVE                   -         SYNCING
+ *   STALE other    SYNCING    STALE    STALE    -        -                      -         -
+ *
+ * LIVE stands for LIVE or CROSSED, whichever the levels say; messages that apply decide the same.
+ */
+#include <assert.h>
+
+#include "engine/feed/publish.h"
+
+static const uint64_t CROSSED_NS_MAX = 1000000000;
+static const uint64_t CROSSED_SCAN_NS = 100000000; /* how often crossed books are looked for */
+
+enum tp_book_state feed_book_state(const struct feed_instrument *instrument)
+{
+    return tp_book_crossed(instrument->book) ? TP_BOOK_CROSSED : TP_BOOK_LIVE;
+}
+
+enum tp_sync_reason feed_book_reason(enum tp_book_state state)
+{
+    return state == TP_BOOK_CROSSED ? TP_SYNC_REASON_CROSSED : TP_SYNC_REASON_NONE;
+}
+
+bool feed_enter(struct tp_feed *feed, uint32_t index, enum tp_book_state state,
+                enum tp_sync_reason reason, uint64_t now_ns)
+{
+    struct feed_instrument *instrument = &feed->instruments[index];
+    if (instrument->state == state && instrument->reason == reason)
+        return false;
+    if (state == TP_BOOK_CROSSED && instrument->state != TP_BOOK_CROSSED) {
+        feed->counters.crossed++;
+        feed->crossed_count++;
+        instrument->crossed_since_ns = now_ns;
+        instrument->crossed_messages = 0;
+    }
+    if (state != TP_BOOK_CROSSED && instrument->state == TP_BOOK_CROSSED)
+        feed->crossed_count--;
+    instrument->state = (uint8_t)state;
+    instrument->reason = (uint8_t)reason;
+    return true;
+}
+
+static void enter_and_publish(struct tp_feed *feed, uint32_t index, enum tp_book_state state,
+                              enum tp_sync_reason reason, uint64_t now_ns)
+{
+    if (feed_enter(feed, index, state, reason, now_ns))
+        feed_publish(feed, &(struct feed_change){.instrument = index,
+                                                 .state_changed = true,
+                                                 .received_ns = now_ns,
+                                                 .decoded_ns = now_ns});
+}
+
+void feed_want(struct tp_feed *feed, uint32_t index)
+{
+    feed->instruments[index].flags |= FEED_WANTED;
+    tp_mailbox_want(&feed->mailbox, index);
+}
+
+/* Empties the backlog; messages are kept from now on. */
+static void start_buffering(struct tp_feed *feed, uint32_t index)
+{
+    feed->instruments[index].phase = TP_SYNC_BUFFERING;
+    tp_backlog_clear(&feed->pool, &feed->backlogs[index]);
+}
+
+void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns)
+{
+    feed->counters.resyncs++;
+    start_buffering(feed, index);
+    feed_want(feed, index);
+    enter_and_publish(feed, index, TP_BOOK_SYNCING, reason, now_ns);
+}
+
+void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns)
+{
+    struct tp_backlog *backlog = &feed->backlogs[index];
+    const uint32_t bytes_max = feed->config.buffered_bytes_max;
+    if (!tp_backlog_append(&feed->pool, backlog, body, received_ns, bytes_max)) {
+        /* Start again from this message. The snapshot that is asked for stays wanted: it may well
+         * be new enough for what is kept from here on, and is refused if it is not. */
+        feed->counters.overflows++;
+        feed->counters.resyncs++;
+        start_buffering(feed, index);
+        enter_and_publish(feed, index, TP_BOOK_SYNCING, TP_SYNC_REASON_OVERFLOW, received_ns);
+        if (!tp_backlog_append(&feed->pool, backlog, body, received_ns, bytes_max))
+            return; /* larger than all of it, or no room at all: a gap that the next one shows */
+    }
+    feed->counters.buffered++;
+    if ((feed->instruments[index].flags & FEED_WANTED) == 0)
+        feed_want(feed, index);
+}
+
+void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t now_ns)
+{
+    assert(connection < feed->config.connection_count);
+    feed->connections[connection] = (struct feed_connection){
+        .last_ns = now_ns, .settle_ns = now_ns + feed->config.settle_ns, .up = true};
+    for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
+        struct feed_instrument *instrument = &feed->instruments[i];
+        if ((instrument->flags & FEED_ADDED) == 0 || instrument->connection != connection)
+            continue;
+        instrument->flags = FEED_ADDED | FEED_ACTIVE;
+        instrument->version = 0; /* a venue may number anew */
+        start_buffering(feed, i);
+        tp_mailbox_cancel(&feed->mailbox, i);
+        enter_and_publish(feed, i, TP_BOOK_SYNCING, TP_SYNC_REASON_STARTING, now_ns);
+    }
+}
+
+/* No message counts until the next up. */
+static void retire(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason,
+                   uint64_t now_ns)
+{
+    feed->instruments[index].flags = FEED_ADDED;
+    start_buffering(feed, index);
+    tp_mailbox_cancel(&feed->mailbox, index);
+    enter_and_publish(feed, index, TP_BOOK_STALE, reason, now_ns);
+}
+
+void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t now_ns)
+{
+    assert(connection < feed->config.connection_count);
+    feed->connections[connection].up = false;
+    for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
+        const struct feed_instrument *instrument = &feed->instruments[i];
+        if ((instrument->flags & FEED_ADDED) != 0 && instrument->connection == connection)
+            retire(feed, i, TP_SYNC_REASON_DISCONNECTED, now_ns);
+    }
+}
+
+void tp_feed_connection_alive(struct tp_feed *feed, uint32_t connection, uint64_t now_ns)
+{
+    assert(connection < feed->config.connection_count);
+    feed->connections[connection].last_ns = now_ns;
+}
+
+void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns)
+{
+    assert(instrument < feed->config.instrument_count);
+    if ((feed->instruments[instrument].flags & FEED_ADDED) != 0)
+        retire(feed, instrument, TP_SYNC_REASON_REFUSED, now_ns);
+}
+
+/* What is kept cannot be used up to here: a newer snapshot is needed for the rest. */
+static void want_newer(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason,
+                       uint64_t now_ns)
+{
+    feed->instruments[index].phase = TP_SYNC_BUFFERING;
+    feed_want(feed, index);
+    enter_and_publish(feed, index, TP_BOOK_SYNCING, reason, now_ns);
+}
+
+/* Applies the kept messages in order and takes them out as it goes; stops at the first that cannot
+ * be used, which stays unless it is broken. */
+static enum feed_apply replay(struct tp_feed *feed, uint32_t index, uint64_t *received_ns)
+{
+    struct feed_instrument *instrument = &feed->instruments[index];
+    struct tp_backlog *backlog = &feed->backlogs[index];
+    uint64_t kept_ns;
+    const uint32_t count = backlog->message_count;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!tp_backlog_peek(&feed->pool, backlog, &feed->staging, &kept_ns))
+            break;
+        enum feed_apply applied = FEED_APPLY_BROKEN;
+        const enum tp_mexc_status status =
+            feed_decode(feed, instrument, tp_buffer_unread(&feed->staging));
+        if (status == TP_MEXC_OK)
+            applied = feed_apply(instrument, feed->update);
+        else if (status == TP_MEXC_UNKNOWN_BODY)
+            feed->counters.unknown_body++;
+        if (applied == FEED_APPLY_GAP)
+            return applied;
+        tp_backlog_drop_first(&feed->pool, backlog);
+        if (applied == FEED_APPLY_DONE)
+            *received_ns = kept_ns;
+        else if (applied != FEED_APPLY_OLD)
+            return applied;
+    }
+    return FEED_APPLY_DONE;
+}
+
+static void go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, uint64_t now_ns)
+{
+    struct feed_instrument *instrument = &feed->instruments[index];
+    instrument->received_ns = received_ns;
+    instrument->flags &= (uint8_t)~FEED_WANTED;
+    feed->counters.snapshots_applied++;
+    const enum tp_book_state state = feed_book_state(instrument);
+    const bool changed = feed_enter(feed, index, state, feed_book_reason(state), now_ns);
+    feed_publish(feed, &(struct feed_change){.instrument = index,
+                                             .state_changed = changed,
+                                             .cleared = true,
+                                             .top = true,
+                                             .received_ns = received_ns,
+                                             .decoded_ns = now_ns});
+}
+
+/* Replaces the book by the snapshot and what was kept since. */
+static void take_snapshot(struct tp_feed *feed, const struct tp_mailbox_cell *cell, uint64_t now_ns)
+{
+    const uint32_t index = cell->instrument;
+    struct feed_instrument *instrument = &feed->instruments[index];
+    const uint64_t seen_version = instrument->version;
+    const enum tp_sync_reason reason = (enum tp_sync_reason)instrument->reason;
+    const bool bids = tp_book_load(instrument->book, TP_SIDE_BID, cell->bids, cell->bid_count);
+    const bool asks = tp_book_load(instrument->book, TP_SIDE_ASK, cell->asks, cell->ask_count);
+    assert(bids && asks); /* the mailbox checked and sorted them */
+    instrument->version = cell->version;
+    instrument->phase = TP_SYNC_FIRST;
+    instrument->exchange_ns = 0;
+    uint64_t received_ns = now_ns;
+    enum feed_apply replayed = replay(feed, index, &received_ns);
+    const bool first = instrument->phase == TP_SYNC_FIRST;
+    if (instrument->version < seen_version) {
+        instrument->version = seen_version;
+        if (replayed == FEED_APPLY_DONE)
+            replayed = FEED_APPLY_GAP;
+    }
+    switch (replayed) {
+    case FEED_APPLY_OLD:
+    case FEED_APPLY_DONE:
+        go_live(feed, index, received_ns, now_ns);
+        return;
+    case FEED_APPLY_GAP:
+        if (first) {
+            feed->counters.snapshots_too_old++;
+            want_newer(feed, index, reason, now_ns);
+            return;
+        }
+        feed->counters.gaps++;
+        want_newer(feed, index, TP_SYNC_REASON_GAP, now_ns);
+        return;
+    case FEED_APPLY_BROKEN:
+        feed->counters.broken++;
+        want_newer(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, now_ns);
+        return;
+    case FEED_APPLY_OVERFLOW:
+        feed->counters.overflows++;
+        want_newer(feed, index, TP_SYNC_REASON_OVERFLOW, now_ns);
+        return;
+    }
+}
+
+/* At most one a tick: a snapshot of thousands of levels takes tens of microseconds. */
+static void take_offered(struct tp_feed *feed, uint64_t now_ns)
+{
+    bool fresh;
+    const struct tp_mailbox_cell *cell = tp_mailbox_peek(&feed->mailbox, &fresh);
+    if (cell == NULL)
+        return;
+    if (fresh && feed->instruments[cell->instrument].phase == TP_SYNC_BUFFERING)
+        take_snapshot(feed, cell, now_ns);
+    else
+        feed->counters.snapshots_unasked++;
+    tp_mailbox_release(&feed->mailbox);
+}
+
+static bool is_usable(const struct feed_instrument *instrument)
+{
+    return instrument->state == TP_BOOK_LIVE || instrument->state == TP_BOOK_CROSSED;
+}
+
+/* A silent connection that speaks again has lost nothing: the bytes below are a stream, and every
+ * instrument's own chain is checked with its next message. */
+static void mark_silence(struct tp_feed *feed, uint32_t connection, bool silent, uint64_t now_ns)
+{
+    feed->connections[connection].silent = silent;
+    feed->counters.silences += silent;
+    for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
+        const struct feed_instrument *instrument = &feed->instruments[i];
+        if (instrument->connection != connection)
+            continue;
+        if (silent && is_usable(instrument))
+            enter_and_publish(feed, i, TP_BOOK_STALE, TP_SYNC_REASON_SILENT, now_ns);
+        if (!silent && instrument->state == TP_BOOK_STALE &&
+            instrument->reason == TP_SYNC_REASON_SILENT) {
+            const enum tp_book_state state = feed_book_state(instrument);
+            enter_and_publish(feed, i, state, feed_book_reason(state), now_ns);
+        }
+    }
+}
+
+/* Instruments that have had no message since `up`: the subscription stands by now, so that a
+ * snapshot taken from here on misses nothing. */
+static void settle(struct tp_feed *feed, uint32_t connection)
+{
+    feed->connections[connection].settle_ns = 0;
+    for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
+        const struct feed_instrument *instrument = &feed->instruments[i];
+        if (instrument->connection == connection && (instrument->flags & FEED_ACTIVE) != 0 &&
+            instrument->phase == TP_SYNC_BUFFERING && (instrument->flags & FEED_WANTED) == 0)
+            feed_want(feed, i);
+    }
+}
+
+static void watch_connection(struct tp_feed *feed, uint32_t connection, uint64_t now_ns)
+{
+    const struct feed_connection *of = &feed->connections[connection];
+    if (!of->up)
+        return;
+    if (of->settle_ns != 0 && now_ns >= of->settle_ns)
+        settle(feed, connection);
+    const bool silent = now_ns > of->last_ns && now_ns - of->last_ns > feed->config.silent_after_ns;
+    if (feed->config.silent_after_ns != 0 && silent != of->silent)
+        mark_silence(feed, connection, silent, now_ns);
+}
+
+static void give_up_crossed(struct tp_feed *feed, uint64_t now_ns)
+{
+    feed->next_crossed_scan_ns = now_ns + CROSSED_SCAN_NS;
+    for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
+        const struct feed_instrument *instrument = &feed->instruments[i];
+        if (instrument->state == TP_BOOK_CROSSED && now_ns > instrument->crossed_since_ns &&
+            now_ns - instrument->crossed_since_ns > CROSSED_NS_MAX)
+            feed_resync(feed, i, TP_SYNC_REASON_CROSSED, now_ns);
+    }
+}
+
+void tp_feed_tick(struct tp_feed *feed, uint64_t now_ns)
+{
+    take_offered(feed, now_ns);
+    for (uint32_t i = 0; i < feed->config.connection_count; i++)
+        watch_connection(feed, i, now_ns);
+    if (feed->crossed_count > 0 && now_ns >= feed->next_crossed_scan_ns)
+        give_up_crossed(feed, now_ns);
+    feed->counters.snapshots_refused =
+        atomic_load_explicit(&feed->mailbox.refused, memory_order_relaxed);
+}
+
+uint32_t tp_feed_snapshot_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max)
+{
+    return tp_mailbox_wanted(&feed->mailbox, wanted, count_max);
+}
+
+bool tp_feed_snapshot_offer(struct tp_feed *feed, uint32_t instrument, uint64_t version,
+                            const struct tp_level *bids, uint32_t bid_count,
+                            const struct tp_level *asks, uint32_t ask_count)
+{
+    return tp_mailbox_offer(&feed->mailbox, &(struct tp_mailbox_offer){.instrument = instrument,
+                                                                       .version = version,
+                                                                       .bids = bids,
+                                                                       .bid_count = bid_count,
+                                                                       .asks = asks,
+                                                                       .ask_count = ask_count});
+}
+
+void tp_feed_snapshot_failed(struct tp_feed *feed, uint32_t instrument)
+{
+    tp_mailbox_failed(&feed->mailbox, instrument);
+}

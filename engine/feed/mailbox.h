@@ -1,0 +1,59 @@
+/* Snapshots from a cold thread to the hot path, and the requests the other way.
+ *
+ * One request word per instrument and a ring of preallocated cells: one cold thread, one hot
+ * thread, neither waits. Each request has a generation, so that an answer to an older request (the
+ * connection was lost in between) is never taken for one to the newer. */
+#ifndef TP_ENGINE_MAILBOX_H
+#define TP_ENGINE_MAILBOX_H
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/records.h"
+
+enum { TP_MAILBOX_CELL_COUNT = 4 }; /* a power of two; 160 KiB each */
+
+struct tp_mailbox_cell {
+    uint32_t instrument;
+    uint32_t request; /* the request word that this answers */
+    uint64_t version;
+    uint32_t bid_count, ask_count;
+    struct tp_level bids[TP_DEPTH_LEVEL_COUNT_MAX]; /* sorted best first */
+    struct tp_level asks[TP_DEPTH_LEVEL_COUNT_MAX];
+};
+
+struct tp_mailbox {
+    struct tp_mailbox_cell *cells;
+    _Atomic uint32_t *requests; /* generation << 2 | enum request_state */
+    uint32_t instrument_count;
+    uint32_t next_wanted;                  /* cold thread: where its next scan begins */
+    _Alignas(64) _Atomic uint32_t tail;    /* cells written; cold thread */
+    _Alignas(64) _Atomic uint32_t head;    /* cells taken; hot thread */
+    _Alignas(64) _Atomic uint64_t refused; /* offers with broken levels; cold thread */
+};
+
+/* requests[instrument_count] and cells[TP_MAILBOX_CELL_COUNT] belong to the caller. */
+void tp_mailbox_init(struct tp_mailbox *mailbox, _Atomic uint32_t *requests,
+                     uint32_t instrument_count, struct tp_mailbox_cell *cells);
+
+/* Hot thread. */
+void tp_mailbox_want(struct tp_mailbox *mailbox, uint32_t instrument);
+void tp_mailbox_cancel(struct tp_mailbox *mailbox, uint32_t instrument);
+/* The oldest snapshot, valid until tp_mailbox_release; NULL: none. *fresh: it answers its
+ * instrument's latest request. */
+const struct tp_mailbox_cell *tp_mailbox_peek(struct tp_mailbox *mailbox, bool *fresh);
+void tp_mailbox_release(struct tp_mailbox *mailbox);
+
+/* Cold thread. */
+uint32_t tp_mailbox_wanted(struct tp_mailbox *mailbox, uint32_t *wanted, uint32_t count_max);
+struct tp_mailbox_offer {
+    uint32_t instrument;
+    uint32_t bid_count, ask_count;
+    uint64_t version;
+    const struct tp_level *bids, *asks; /* any order; quantity 0 is left out */
+};
+/* False: full. An offer that nobody waits for any more is taken and forgotten; one with broken
+ * levels is refused, counted and wanted again. */
+bool tp_mailbox_offer(struct tp_mailbox *mailbox, const struct tp_mailbox_offer *offer);
+void tp_mailbox_failed(struct tp_mailbox *mailbox, uint32_t instrument);
+#endif

@@ -1,0 +1,113 @@
+/* The writer of publish.h. Hot path. */
+#include "engine/feed/publish.h"
+
+#include <string.h>
+
+union ring_event {
+    struct tp_event event;
+    uint64_t words[TP_RING_EVENT_WORDS];
+};
+
+static void publish_levels(struct tp_ring_writer *ring, union ring_event *out,
+                           const struct tp_depth_update *update)
+{
+    out->event.type = TP_EVENT_LEVEL;
+    out->event.u.level.exchange_ns = update->exchange_ns;
+    out->event.u.level.book_sequence = update->last_version;
+    for (uint32_t i = 0; i < update->bid_count; i++) {
+        out->event.u.level.price = update->bids[i].price;
+        out->event.u.level.quantity = update->bids[i].quantity;
+        (void)tp_ring_publish(ring, out->words);
+    }
+    out->event.flags = TP_EVENT_ASK;
+    for (uint32_t i = 0; i < update->ask_count; i++) {
+        out->event.u.level.price = update->asks[i].price;
+        out->event.u.level.quantity = update->asks[i].quantity;
+        (void)tp_ring_publish(ring, out->words);
+    }
+    out->event.flags = 0;
+}
+
+static void publish_state(struct tp_ring_writer *ring, union ring_event *out,
+                          const struct feed_instrument *instrument)
+{
+    out->event.type = TP_EVENT_STATE;
+    memset(&out->event.u, 0, sizeof out->event.u);
+    out->event.u.value[0] = instrument->state;
+    out->event.u.value[1] = instrument->reason;
+    (void)tp_ring_publish(ring, out->words);
+}
+
+static void publish_clear(struct tp_ring_writer *ring, union ring_event *out)
+{
+    out->event.type = TP_EVENT_CLEAR;
+    memset(&out->event.u, 0, sizeof out->event.u);
+    (void)tp_ring_publish(ring, out->words);
+}
+
+static void publish_top(struct tp_ring_writer *ring, union ring_event *out,
+                        const struct tp_book *book)
+{
+    const struct tp_level bid = tp_book_best(book, TP_SIDE_BID);
+    const struct tp_level ask = tp_book_best(book, TP_SIDE_ASK);
+    out->event.type = TP_EVENT_TOP;
+    out->event.u.top.bid_price = bid.price;
+    out->event.u.top.bid_quantity = bid.quantity;
+    out->event.u.top.ask_price = ask.price;
+    out->event.u.top.ask_quantity = ask.quantity;
+    (void)tp_ring_publish(ring, out->words);
+}
+
+static void publish_record(struct tp_feed *feed, const struct feed_change *change,
+                           uint64_t ring_index, uint64_t published_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[change->instrument];
+    struct tp_book_record *record = &feed->out.record;
+    const uint32_t depth = feed->config.snapshot_depth;
+    record->book_sequence = instrument->version;
+    record->exchange_ns = instrument->exchange_ns;
+    record->received_ns = change->received_ns;
+    record->decoded_ns = change->decoded_ns;
+    record->published_ns = published_ns;
+    record->instrument = change->instrument;
+    record->state = instrument->state;
+    record->reason = instrument->reason;
+    record->bid_count = tp_book_top(instrument->book, TP_SIDE_BID, record->bids, depth);
+    record->ask_count = tp_book_top(instrument->book, TP_SIDE_ASK, record->asks, depth);
+    const size_t used =
+        offsetof(struct tp_book_record, asks) + record->ask_count * sizeof(struct tp_level);
+    tp_snapshot_publish(feed->config.snapshots, change->instrument, ring_index, feed->out.words,
+                        (uint32_t)(used / sizeof(uint64_t)));
+}
+
+void feed_publish(struct tp_feed *feed, const struct feed_change *change)
+{
+    struct tp_ring_writer *ring = feed->config.ring;
+    const struct feed_instrument *instrument = &feed->instruments[change->instrument];
+    const uint64_t published_ns = tp_clock_now_ns(feed->config.clock);
+    const uint64_t level_count =
+        change->update == NULL ? 0
+                               : (uint64_t)change->update->bid_count + change->update->ask_count;
+    if (change->update != NULL && feed->config.received_to_decoded != NULL) {
+        tp_histogram_record(feed->config.received_to_decoded,
+                            change->decoded_ns - change->received_ns);
+        tp_histogram_record(feed->config.decoded_to_published, published_ns - change->decoded_ns);
+    }
+    publish_record(feed, change,
+                   ring->next + level_count + change->state_changed + change->cleared + change->top,
+                   published_ns);
+    union ring_event out = {.event = {.instrument = change->instrument,
+                                      .received_ns = change->received_ns,
+                                      .published_ns = published_ns}};
+    const bool live = instrument->state == TP_BOOK_LIVE;
+    if (change->state_changed && !live)
+        publish_state(ring, &out, instrument);
+    if (change->cleared)
+        publish_clear(ring, &out);
+    if (change->update != NULL)
+        publish_levels(ring, &out, change->update);
+    if (change->state_changed && live)
+        publish_state(ring, &out, instrument);
+    if (change->top)
+        publish_top(ring, &out, instrument->book);
+}

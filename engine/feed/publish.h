@@ -1,0 +1,19 @@
+/* One change of one book into shared memory: the snapshot first, then its events.
+ *
+ * Order within a change: snapshot (whose ring_index already counts the events that follow), STATE
+ * if the book stops being LIVE, CLEAR if it was replaced, LEVELs, STATE if it becomes LIVE, TOP. So
+ * no level is ever read under a better state than it deserves, and TOP ends every message. */
+#ifndef TP_ENGINE_PUBLISH_H
+#define TP_ENGINE_PUBLISH_H
+#include "engine/feed/feed_parts.h"
+
+struct feed_change {
+    uint32_t instrument;
+    bool state_changed;
+    bool cleared;                         /* the book was replaced */
+    bool top;                             /* a message or a snapshot: TOP at the end */
+    const struct tp_depth_update *update; /* whose levels to publish; NULL: none */
+    uint64_t received_ns, decoded_ns;
+};
+void feed_publish(struct tp_feed *feed, const struct feed_change *change);
+#endif

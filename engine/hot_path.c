@@ -1,0 +1,353 @@
+#include "engine/hot_path.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const uint64_t TICK_NS = 200000; /* heartbeat, timers, hand-overs */
+static const uint64_t END_TIMEOUT_NS =
+    1000000000; /* an ended session may still deliver its last segments */
+
+/* ---- one connection
+ * ------------------------------------------------------------------------------ */
+
+static void note_text(struct tp_hot_path *hot, uint32_t number, struct tp_span text,
+                      uint64_t now_ns)
+{
+    const uint64_t head = atomic_load_explicit(&hot->inbox_head, memory_order_relaxed);
+    hot->counters.text_messages++;
+    /* Pairs with the release in tp_hot_path_take_note: the note's bytes are free for reuse. */
+    if (head - atomic_load_explicit(&hot->inbox_tail, memory_order_acquire) ==
+        TP_HOT_PATH_INBOX_COUNT) {
+        hot->counters.inbox_full++;
+        return;
+    }
+    struct tp_hot_path_note *note = &hot->inbox[head & (TP_HOT_PATH_INBOX_COUNT - 1)];
+    note->connection = number;
+    note->size = (uint32_t)text.size;
+    note->received_ns = now_ns;
+    memcpy(note->text, text.data,
+           text.size < TP_HOT_PATH_INBOX_TEXT_MAX ? text.size : TP_HOT_PATH_INBOX_TEXT_MAX);
+    /* Pairs with the acquire in tp_hot_path_take_note. */
+    atomic_store_explicit(&hot->inbox_head, head + 1, memory_order_release);
+}
+
+static void send_text(struct tp_hot_path_connection *connection, struct tp_span text)
+{
+    size_t taken =
+        0; /* a fresh send buffer holds all subscriptions; one that does not is counted by tcp */
+    (void)tp_session_send(connection->session, TP_WS_TEXT, text, &taken);
+}
+
+static void connection_opened(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
+{
+    struct tp_hot_path_connection *connection = &hot->connection[number];
+    connection->open = true;
+    hot->counters.connects++;
+    for (uint32_t i = 0; i < connection->open_message_count; i++)
+        send_text(connection, connection->open_message[i]);
+    connection->next_ping_ns = now_ns + connection->ping_interval_ns;
+    tp_feed_connection_up(hot->feed, number, now_ns);
+}
+
+static void connection_ended(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
+{
+    struct tp_hot_path_connection *connection = &hot->connection[number];
+    if (connection->ending)
+        return;
+    if (connection->open)
+        tp_feed_connection_down(hot->feed, number, now_ns);
+    connection->open = false;
+    connection->ending = true;
+    connection->end_by_ns = now_ns + END_TIMEOUT_NS;
+    hot->counters.disconnects++;
+}
+
+/* Everything that the session can read now goes to the feed: publish first, acknowledge later. */
+static void deliver(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
+{
+    struct tp_hot_path_connection *connection = &hot->connection[number];
+    if (connection->ending)
+        return;
+    if (!connection->open && tp_session_phase(connection->session) == TP_SESSION_OPEN)
+        connection_opened(hot, number, now_ns);
+    struct tp_ws_message message;
+    enum tp_status status;
+    while ((status = tp_session_next(connection->session, &message)) == TP_OK) {
+        hot->counters.messages++;
+        if (message.opcode == TP_WS_BINARY)
+            (void)tp_feed_message(hot->feed, number, message.payload,
+                                  now_ns); /* the feed counts refusals */
+        else
+            tp_feed_connection_alive(hot->feed, number, now_ns);
+        if (message.opcode == TP_WS_TEXT)
+            note_text(hot, number, message.payload, now_ns);
+    }
+    if (status != TP_NEED_MORE || tp_session_phase(connection->session) >= TP_SESSION_CLOSING)
+        connection_ended(hot, number, now_ns);
+}
+
+/* ---- input and output
+ * ---------------------------------------------------------------------------- */
+
+static bool take_frames(struct tp_hot_path *hot, uint64_t now_ns)
+{
+    struct tp_link *link = hot->netif->link;
+    struct tp_frame frames[TP_LINK_BURST_MAX];
+    const uint32_t count = tp_link_rx_burst(link, frames, TP_LINK_BURST_MAX);
+    if (count == 0)
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        struct tp_tcp_segment segment;
+        const struct tp_hot_path_connection *connection =
+            tp_netif_input(hot->netif, &frames[i], &segment);
+        if (connection == NULL)
+            continue;
+        const uint32_t number = (uint32_t)(connection - hot->connection);
+        tp_session_segment(connection->session, &segment, now_ns);
+        deliver(hot, number, now_ns);
+        hot->dirty |= UINT64_C(1) << number;
+    }
+    tp_link_rx_release(link, frames, count);
+    hot->counters.bursts++;
+    hot->counters.frames += count;
+    return true;
+}
+
+static bool take_sockets(struct tp_hot_path *hot, uint64_t now_ns)
+{
+    bool any = false;
+    for (uint32_t number = 0; number < hot->connection_count; number++) {
+        struct tp_hot_path_connection *connection = &hot->connection[number];
+        if (connection->session == NULL)
+            continue;
+        if (tp_session_receive(connection->session, now_ns)) {
+            deliver(hot, number, now_ns);
+            any = true;
+        }
+        if (tp_stream_pending(tp_session_stream(connection->session)))
+            hot->dirty |= UINT64_C(1) << number;
+    }
+    return any;
+}
+
+/* One kick for all segments that became due: acknowledgements, pongs, subscriptions,
+ * retransmissions. */
+static void send_due(struct tp_hot_path *hot, uint64_t now_ns)
+{
+    uint32_t frames = 0;
+    for (; hot->dirty != 0; hot->dirty &= hot->dirty - 1) {
+        const struct tp_hot_path_connection *connection =
+            &hot->connection[__builtin_ctzll(hot->dirty)];
+        if (connection->session != NULL)
+            frames += tp_session_output(connection->session, hot->netif, now_ns);
+    }
+    if (frames > 0 && hot->netif != NULL)
+        (void)tp_link_tx_kick(
+            hot->netif->link); /* an error stays in link->error: the tick sees it */
+}
+
+/* ---- every TICK_NS
+ * ------------------------------------------------------------------------------- */
+
+static void adopt_offered(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
+{
+    struct tp_hot_path_connection *connection = &hot->connection[number];
+    /* Pairs with the release in tp_hot_path_offer. */
+    struct tp_session *session =
+        atomic_exchange_explicit(&connection->offered, NULL, memory_order_acquire);
+    if (session == NULL)
+        return;
+    connection->session = session;
+    connection->open = connection->ending = false;
+    if (connection->tcp != NULL) {
+        connection->flow =
+            tp_netif_bind(hot->netif, &connection->tcp_config, connection->tcp, connection);
+        assert(connection->flow !=
+               NULL); /* the cold thread owns the ports and never offers one twice */
+        tp_netif_next_hop(connection->flow, connection->next_hop_mac);
+        tp_session_set_flow(session, connection->flow);
+    }
+    atomic_store_explicit(&connection->drop, 0, memory_order_relaxed);
+    tp_session_connect(session, now_ns);
+}
+
+static void retire(struct tp_hot_path_connection *connection)
+{
+    if (connection->flow != NULL)
+        tp_netif_unbind(connection->flow);
+    connection->flow = NULL;
+    /* Pairs with the acquire in tp_hot_path_take_retired. */
+    atomic_store_explicit(&connection->retired, connection->session, memory_order_release);
+    connection->session = NULL;
+}
+
+static void tick_connection(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
+{
+    struct tp_hot_path_connection *connection = &hot->connection[number];
+    if (connection->session == NULL)
+        adopt_offered(hot, number, now_ns);
+    if (connection->session == NULL)
+        return;
+    if (atomic_exchange_explicit(&connection->drop, 0, memory_order_relaxed) != 0)
+        tp_session_abort(connection->session);
+    if (connection->open && connection->ping_message.data != NULL &&
+        now_ns >= connection->next_ping_ns) {
+        send_text(connection, connection->ping_message);
+        connection->next_ping_ns = now_ns + connection->ping_interval_ns;
+        hot->dirty |= UINT64_C(1) << number;
+    }
+    if (now_ns >= tp_session_deadline(connection->session)) {
+        tp_session_tick(connection->session, now_ns);
+        hot->dirty |= UINT64_C(1) << number;
+    }
+    const enum tp_session_phase phase = tp_session_phase(connection->session);
+    if (phase == TP_SESSION_CLOSED || (connection->open && phase == TP_SESSION_CLOSING))
+        connection_ended(hot, number, now_ns);
+    atomic_store_explicit(&connection->phase, phase, memory_order_relaxed);
+    if (connection->ending && (hot->dirty >> number & 1) == 0 &&
+        (tp_session_finished(connection->session) || now_ns >= connection->end_by_ns))
+        retire(connection);
+}
+
+static void take_refusal(struct tp_hot_path *hot, uint64_t now_ns)
+{
+    /* Pairs with the release in tp_hot_path_refuse; the value itself is all that is handed over. */
+    const uint64_t refused = atomic_exchange_explicit(&hot->refused, 0, memory_order_acquire);
+    if (refused != 0)
+        tp_feed_refused(hot->feed, (uint32_t)(refused - 1), now_ns);
+}
+
+static void tick(struct tp_hot_path *hot, uint64_t now_ns)
+{
+    hot->next_tick_ns = now_ns + TICK_NS;
+    take_refusal(hot, now_ns);
+    for (uint32_t number = 0; number < hot->connection_count; number++)
+        tick_connection(hot, number, now_ns);
+    tp_feed_tick(hot->feed, now_ns);
+    tp_segment_heartbeat(hot->segment, now_ns);
+    if (hot->netif != NULL && hot->netif->link->error != 0)
+        atomic_store_explicit(&hot->link_error, hot->netif->link->error, memory_order_relaxed);
+}
+
+static void sleep_for(uint64_t duration_ns)
+{
+    const struct timespec duration = {(time_t)(duration_ns / 1000000000u),
+                                      (long)(duration_ns % 1000000000u)};
+    (void)nanosleep(&duration, NULL);
+}
+
+static void rest(struct tp_hot_path *hot, uint64_t now_ns)
+{
+    if (now_ns - hot->last_input_ns >= hot->idle_spin_ns)
+        sleep_for(hot->idle_sleep_ns);
+    if (hot->yield_every_ns == 0 || now_ns < hot->next_yield_ns)
+        return;
+    sleep_for(hot->yield_for_ns);
+    hot->next_yield_ns = now_ns + hot->yield_for_ns + hot->yield_every_ns;
+    hot->counters.yields++;
+}
+
+/* ---- the loop
+ * ------------------------------------------------------------------------------------ */
+
+int tp_hot_path_run(struct tp_hot_path *hot)
+{
+    hot->last_input_ns = tp_clock_now_ns(hot->clock);
+    while (atomic_load_explicit(&hot->stop, memory_order_relaxed) == 0) {
+        const uint64_t now_ns = tp_clock_now_ns(hot->clock);
+        const bool input =
+            hot->netif != NULL ? take_frames(hot, now_ns) : take_sockets(hot, now_ns);
+        if (now_ns >= hot->next_tick_ns)
+            tick(hot, now_ns);
+        if (hot->dirty != 0)
+            send_due(hot, now_ns);
+        if (input)
+            hot->last_input_ns = now_ns;
+        else
+            rest(hot, now_ns);
+        hot->counters.loops++;
+        if (atomic_load_explicit(&hot->link_error, memory_order_relaxed) != 0)
+            break;
+    }
+    const uint64_t now_ns = tp_clock_now_ns(hot->clock);
+    for (uint32_t number = 0; number < hot->connection_count; number++)
+        if (hot->connection[number].open)
+            tp_feed_connection_down(hot->feed, number, now_ns);
+    return atomic_load_explicit(&hot->link_error, memory_order_relaxed);
+}
+
+/* ---- the cold thread's side
+ * ---------------------------------------------------------------------- */
+
+struct tp_hot_path *tp_hot_path_new(void)
+{
+    struct tp_hot_path *hot = calloc(1, sizeof *hot);
+    if (hot != NULL)
+        hot->idle_spin_ns = UINT64_MAX;
+    return hot;
+}
+
+void tp_hot_path_free(struct tp_hot_path *hot)
+{
+    free(hot);
+}
+
+void tp_hot_path_stop(struct tp_hot_path *hot)
+{
+    atomic_store_explicit(&hot->stop, 1, memory_order_relaxed);
+}
+
+bool tp_hot_path_offer(struct tp_hot_path *hot, uint32_t number, struct tp_session *take_session,
+                       struct tp_tcp *tcp, const struct tp_tcp_config *tcp_config)
+{
+    assert(number < hot->connection_count);
+    struct tp_hot_path_connection *connection = &hot->connection[number];
+    if (atomic_load_explicit(&connection->offered, memory_order_relaxed) != NULL ||
+        atomic_load_explicit(&connection->retired, memory_order_relaxed) != NULL)
+        return false;
+    connection->tcp = tcp;
+    if (tcp != NULL)
+        connection->tcp_config = *tcp_config;
+    atomic_store_explicit(&connection->phase, TP_SESSION_CONNECTING, memory_order_relaxed);
+    /* Pairs with the acquire in adopt_offered. */
+    atomic_store_explicit(&connection->offered, take_session, memory_order_release);
+    return true;
+}
+
+struct tp_session *tp_hot_path_take_retired(struct tp_hot_path *hot, uint32_t number)
+{
+    /* Pairs with the release in retire. */
+    return atomic_exchange_explicit(&hot->connection[number].retired, NULL, memory_order_acquire);
+}
+
+bool tp_hot_path_refuse(struct tp_hot_path *hot, uint32_t instrument)
+{
+    uint64_t none = 0;
+    return atomic_compare_exchange_strong_explicit(&hot->refused, &none, (uint64_t)instrument + 1,
+                                                   memory_order_release, memory_order_relaxed);
+}
+
+void tp_hot_path_drop(struct tp_hot_path *hot, uint32_t number)
+{
+    atomic_store_explicit(&hot->connection[number].drop, 1, memory_order_relaxed);
+}
+
+enum tp_session_phase tp_hot_path_phase(const struct tp_hot_path *hot, uint32_t number)
+{
+    return (enum tp_session_phase)atomic_load_explicit(&hot->connection[number].phase,
+                                                       memory_order_relaxed);
+}
+
+bool tp_hot_path_take_note(struct tp_hot_path *hot, struct tp_hot_path_note *out)
+{
+    const uint64_t tail = atomic_load_explicit(&hot->inbox_tail, memory_order_relaxed);
+    /* Pairs with the release in note_text. */
+    if (tail == atomic_load_explicit(&hot->inbox_head, memory_order_acquire))
+        return false;
+    *out = hot->inbox[tail & (TP_HOT_PATH_INBOX_COUNT - 1)];
+    /* Pairs with the acquire in note_text. */
+    atomic_store_explicit(&hot->inbox_tail, tail + 1, memory_order_release);
+    return true;
+}

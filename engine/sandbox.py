@@ -1,0 +1,172 @@
+"""Two network namespaces and a veth pair that vanish with the processes inside them.
+
+The namespaces have no name: each is held by a sleeping child. Every child gets a parent-death
+signal, so that nothing survives its maker, `kill -9` included. Used by `demo` and `bench`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from pyroute2 import IPRoute, NetNS
+from tickpath.shm.errors import SystemSetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+CLONE_NEWNET = 0x40000000  # sched.h
+PR_SET_PDEATHSIG = 1  # sys/prctl.h
+INTERFACE = "tp0"
+PREFIX_LENGTH = 30
+EXCHANGE_ADDRESS, READER_ADDRESS = "198.18.0.1", "198.18.0.2"  # RFC 2544: never routed
+NAMESPACE_TIMEOUT_S = 5.0
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), what)
+
+
+def _die_with(parent: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    _check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:  # it died before the call
+        os._exit(1)
+
+
+def _enter(namespace: int | None, parent: int) -> None:
+    """Run in the child: join (fd) or leave (-1) a namespace, and die with the parent."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if namespace == -1:
+        _check(libc.unshare(CLONE_NEWNET), "unshare(CLONE_NEWNET)")
+    elif namespace is not None:
+        _check(libc.setns(namespace, CLONE_NEWNET), "setns")
+    _die_with(parent)
+
+
+def spawn(
+    command: Sequence[str], namespace: int | None = None, **options: object
+) -> subprocess.Popen[str]:
+    """Start a child in a namespace (an open fd; None: ours) that dies with this process."""
+    enter: Callable[[], None] = partial(_enter, namespace, os.getpid())
+    return subprocess.Popen(  # type: ignore[call-overload,no-any-return] # options are Popen's own
+        command,
+        preexec_fn=enter,  # noqa: PLW1509 # no other hook runs in the child; we have no threads yet
+        text=True,
+        **options,
+    )
+
+
+@dataclass(slots=True)
+class Namespace:
+    """One held namespace: `fd` joins it, `path` names it for netlink."""
+
+    holder: subprocess.Popen[str]
+    fd: int
+    path: str
+
+
+def _hold() -> Namespace:
+    holder = spawn(["sleep", "infinity"], namespace=-1, stdin=subprocess.DEVNULL)
+    path = f"/proc/{holder.pid}/ns/net"
+    return Namespace(holder, os.open(path, os.O_RDONLY), path)
+
+
+def _configure(namespace: Namespace, address: str) -> None:
+    with NetNS(namespace.path, flags=0) as netlink:
+        for name in ("lo", INTERFACE):
+            index = netlink.link_lookup(ifname=name)[0]
+            if name == INTERFACE:
+                netlink.addr("add", index=index, address=address, prefixlen=PREFIX_LENGTH)
+            netlink.link("set", index=index, state="up")
+
+
+@dataclass(slots=True)
+class VethPair:
+    """An exchange's and a reader's namespace with a veth between them; both ends are called tp0."""
+
+    exchange: Namespace
+    reader: Namespace
+    children: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @classmethod
+    def open(cls) -> Self:
+        """Make both. Raises SystemSetupError without the privilege to."""
+        if os.geteuid() != 0:
+            raise SystemSetupError(
+                f"user id {os.geteuid()}: network namespaces and AF_XDP need root: run it as root"
+            )
+        try:
+            pair = cls(_hold(), _hold())
+        except (OSError, subprocess.SubprocessError) as error:
+            raise SystemSetupError(f"cannot make a network namespace: {error}") from error
+        with IPRoute() as netlink:
+            ends = [f"tpe{os.getpid()}", f"tpr{os.getpid()}"]
+            netlink.link("add", ifname=ends[0], kind="veth", peer={"ifname": ends[1]})
+            for name, namespace in zip(ends, (pair.exchange, pair.reader), strict=True):
+                index = netlink.link_lookup(ifname=name)[0]
+                netlink.link("set", index=index, ifname=INTERFACE, net_ns_fd=namespace.path)
+        _configure(pair.exchange, EXCHANGE_ADDRESS)
+        _configure(pair.reader, READER_ADDRESS)
+        return pair
+
+    def spawn(
+        self, where: Namespace, command: Sequence[str], **options: object
+    ) -> subprocess.Popen[str]:
+        """Start a child in one of the two namespaces."""
+        child = spawn(command, namespace=where.fd, **options)
+        self.children.append(child)
+        return child
+
+    def close(self) -> None:
+        """End all children, then the namespaces and the veth with them."""
+        for child in self.children:
+            stop(child)
+        for namespace in (self.exchange, self.reader):
+            os.close(namespace.fd)
+            namespace.holder.kill()
+            namespace.holder.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def stop(child: subprocess.Popen[str], timeout_s: float = 3.0) -> int:
+    """Ask a child to end, then make it. Returns its exit status."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+    return child.wait()
+
+
+def wait_for_port(address: str, port: int, child: subprocess.Popen[str], timeout_s: float) -> None:
+    """Wait until something listens. Raises SystemSetupError when the child ends or time is up."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if child.poll() is not None:
+            raise SystemSetupError(f"{child.args!r} ended with status {child.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex((address, port)) == 0:
+                return
+        time.sleep(0.02)
+    raise SystemSetupError(f"nothing listens on {address}:{port} after {timeout_s} s")

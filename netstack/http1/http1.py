@@ -1,0 +1,150 @@
+"""Write HTTP/1.1 requests and read responses, as bytes in and bytes out (RFC 9112).
+
+Called by engine/get.py and the tests; calls netstack/http1/*.c through tickpath._core. One thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from tickpath._core import ffi, lib
+from tickpath.shm.errors import RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+REQUEST_SIZE_MAX = 65536
+
+
+class Http1Error(RemoteError):
+    """The server's bytes break RFC 9112, or their framing could be read in two ways."""
+
+
+class ResponseHead(msgspec.Struct, frozen=True):
+    """Hold a response's status line and header fields, in the order in which they came."""
+
+    status: int
+    version_minor: int
+    reason: str
+    headers: tuple[tuple[str, str], ...]
+
+    def get(self, name: str) -> str | None:
+        """Return the first value of a header, compared without case, or None."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), None)
+
+
+def header_lines(headers: Sequence[tuple[str, str]]) -> str:
+    """Return "Name: value" lines; raise ValueError for a line break inside a name or value."""
+    for name, value in headers:
+        if any(character in name + value for character in "\r\n\0"):
+            raise ValueError(f"header {name!r}: {value!r}: expected no CR, LF or NUL")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers)
+
+
+def request(
+    host: str, target: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"
+) -> bytes:
+    """Return a request head; raise ValueError if an argument could break out of its place."""
+    arguments = (method, host, target, header_lines(headers))
+    out = ffi.new("uint8_t[]", REQUEST_SIZE_MAX)
+    size = 0
+    if not any("\0" in text for text in arguments):
+        encoded = [text.encode() for text in arguments]
+        size = lib.tp_http1_request_write(out, REQUEST_SIZE_MAX, *encoded)
+    if size == 0:
+        raise ValueError(
+            f"cannot ask host {host!r} for {target!r} with headers {list(headers)!r}: expected "
+            f"visible ASCII, a target that starts with '/', no line breaks, no Host, "
+            f"Content-Length or Transfer-Encoding, and at most {REQUEST_SIZE_MAX} bytes in all"
+        )
+    return bytes(ffi.buffer(out, size))
+
+
+def _text(span: Any) -> str:
+    return bytes(ffi.buffer(span.data, span.size)).decode("latin-1") if span.size else ""
+
+
+def parse_head(data: bytes, *, skip_interim: bool = True) -> tuple[ResponseHead, int] | None:
+    """Parse the head at the start of data; None if it is not complete.
+
+    Returns the head and its size in bytes; with skip_interim, 1xx heads before the final one
+    (except 101) are passed over and counted in the size. Raises Http1Error.
+    """
+    parsed = parse_c_head(data, skip_interim=skip_interim)
+    return None if parsed is None else (_copy_head(parsed[0]), parsed[1])
+
+
+def parse_c_head(data: bytes, *, skip_interim: bool = True) -> tuple[Any, int] | None:
+    """Return the C head, whose spans live as long as data does, and its size."""
+    keep = ffi.from_buffer("uint8_t[]", data)
+    head, size, error = ffi.new("struct tp_http1_head *"), ffi.new("size_t *"), ffi.new("char **")
+    parse = lib.tp_http1_final_head_parse if skip_interim else lib.tp_http1_head_parse
+    status = parse((keep, len(data)), head, size, error)
+    if status == lib.TP_ERROR:
+        raise Http1Error(f"response head: {ffi.string(error[0]).decode()}")
+    return None if status == lib.TP_NEED_MORE else (head, size[0])
+
+
+def _copy_head(head: Any) -> ResponseHead:
+    return ResponseHead(
+        status=head.status,
+        version_minor=head.version_minor,
+        reason=_text(head.reason),
+        headers=tuple(
+            (_text(head.header[i].name), _text(head.header[i].value))
+            for i in range(head.header_count)
+        ),
+    )
+
+
+class ResponseReader:
+    """Read one response: feed() it the connection's bytes until complete."""
+
+    def __init__(self, *, head_request: bool = False) -> None:
+        self.head: ResponseHead | None = None
+        self.complete = False
+        self.excess = b""  # what came behind the response
+        self._head_request = head_request
+        self._pending = b""
+        self._body = ffi.gc(lib.tp_http1_body_new(), lib.tp_http1_body_free)
+        if self._body == ffi.NULL:
+            raise MemoryError
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes in order; return the body's new pieces. Raises Http1Error."""
+        if self.head is None:
+            self._pending += data
+            parsed = parse_c_head(self._pending)
+            if parsed is None:
+                return []
+            head, size = parsed
+            self.head = _copy_head(head)
+            error = ffi.new("char **")
+            if lib.tp_http1_body_init(self._body, head, self._head_request, error) == lib.TP_ERROR:
+                raise Http1Error(f"response body: {ffi.string(error[0]).decode()}")
+            data, self._pending = self._pending[size:], b""
+        return self._feed_body(data)
+
+    def _feed_body(self, data: bytes) -> list[bytes]:
+        pieces: list[bytes] = []
+        keep = ffi.from_buffer("uint8_t[]", data)
+        rest, out = ffi.new("struct tp_span *", (keep, len(data))), ffi.new("struct tp_span *")
+        error = ffi.new("char **")
+        while (status := lib.tp_http1_body_input(self._body, rest, out, error)) == lib.TP_OK:
+            pieces.append(bytes(ffi.buffer(out.data, out.size)))
+        if status == lib.TP_ERROR:
+            raise Http1Error(f"response body: {ffi.string(error[0]).decode()}")
+        if status == lib.TP_CLOSED:
+            self.complete = True
+            self.excess += data[len(data) - rest.size :]
+        return pieces
+
+    def end_of_input(self) -> None:
+        """Say that the connection ended. Raises Http1Error if the response is not whole."""
+        if self.head is None:
+            raise Http1Error("the connection ended before the response's head was complete")
+        if lib.tp_http1_body_end_of_input(self._body) == lib.TP_ERROR:
+            raise Http1Error("the connection ended inside the response's body")
+        self.complete = True

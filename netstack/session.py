@@ -1,0 +1,307 @@
+"""One client connection for a program: `connect`, `wait`, `read` or `next`, `send`, `close`.
+
+Python crosses into C once per burst; payloads are memoryviews into the connection's buffer and
+die at the next call. `tickpath get` and `tickpath ws` stand on it; the reader has its own loop.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+from tickpath._core import ffi, lib
+from tickpath.netstack.transport import (
+    RECEIVE_WINDOW,
+    KernelTransport,
+    Placement,
+    UserTransport,
+    open_transport,
+    resolve,
+)
+from tickpath.shm.errors import LocalError, RemoteError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+Unread = TypeVar("Unread", memoryview, "Message")
+DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+NS_PER_S = 1_000_000_000
+ERROR_TEXT_SIZE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a URL names."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def tls(self) -> bool:
+        """Whether the scheme asks for TLS."""
+        return self.scheme in ("https", "wss")
+
+    @property
+    def authority(self) -> str:
+        """Host header: the port stands only when it is not the scheme's own (RFC 9110 7.2)."""
+        return self.host if self.port == DEFAULT_PORTS[self.scheme] else f"{self.host}:{self.port}"
+
+
+def parse_url(url: str, schemes: tuple[str, ...]) -> Target:
+    """Split a URL. Raises LocalError naming the part that is wrong."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise LocalError(f"URL {url!r}: {error}") from error
+    if parts.scheme not in schemes:
+        expected = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise LocalError(f"URL {url!r}: scheme {parts.scheme!r}, expected {expected}")
+    if not parts.hostname or parts.username is not None:
+        raise LocalError(f"URL {url!r}: expected {parts.scheme}://HOST[:PORT]/PATH")
+    if any(character <= " " or character > "~" for character in url):
+        raise LocalError(
+            f"URL {url!r}: has a space, control or non-ASCII character: percent-encode it"
+        )
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme], path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectOptions:
+    """How to connect; the defaults are the careful ones."""
+
+    cacert: Path | None = None
+    insecure: bool = False
+    resolve: dict[str, str] = field(default_factory=dict)  # "host:port" -> IPv4 address
+    interface: str | None = None
+    backend: str = "auto"
+    timeout_s: float = 10.0
+    message_size_max: int = 64 << 20
+    spin_us: int = 50
+    record_layer: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One WebSocket message or control frame; payload dies at the next call on its session."""
+
+    opcode: int
+    payload: memoryview
+    close_code: int
+
+
+RECORD_LAYERS = {"auto": 0, "ipsec-mb": 1, "evp": 2, "openssl": 3}
+
+
+def new_tls_context(cacert: Path | None, *, insecure: bool, record_layer: str = "auto") -> Any:
+    """Return a self-freeing `struct tp_tls_context *`. Raises LocalError with OpenSSL's reason."""
+    if record_layer not in RECORD_LAYERS:
+        raise LocalError(
+            f"record layer {record_layer!r}: expected one of {', '.join(RECORD_LAYERS)}"
+        )
+    config = ffi.new("struct tp_tls_context_config *")
+    ca_file = ffi.new("char[]", str(cacert).encode()) if cacert is not None else ffi.NULL
+    config.ca_file, config.insecure = ca_file, insecure
+    config.record_layer = RECORD_LAYERS[record_layer]
+    error = ffi.new("char[]", ERROR_TEXT_SIZE)
+    context = lib.tp_tls_context_new(config, error, ERROR_TEXT_SIZE)
+    if context == ffi.NULL:
+        raise LocalError(ffi.string(error).decode(errors="replace"))
+    return ffi.gc(context, lib.tp_tls_context_free)
+
+
+class Session:
+    """A connected session. Not thread-safe."""
+
+    def __init__(
+        self, url: str, options: ConnectOptions, *, websocket: bool, headers: str = ""
+    ) -> None:
+        schemes = ("ws", "wss") if websocket else ("http", "https")
+        self.target = parse_url(url, schemes)
+        self._options = options
+        started = time.monotonic_ns()
+        self.address = resolve(self.target.host, options.resolve, self.target.port)
+        self.resolved_ns = time.monotonic_ns() - started
+        self._tls = (
+            new_tls_context(
+                options.cacert, insecure=options.insecure, record_layer=options.record_layer
+            )
+            if self.target.tls
+            else ffi.NULL
+        )
+        self._transport: KernelTransport | UserTransport = open_transport(
+            self.address, options.backend, Placement(interface=options.interface)
+        )
+        self._handle = ffi.NULL
+        try:
+            self._open(websocket=websocket, headers=headers)
+        except BaseException:
+            self._transport.close()
+            raise
+
+    def _open(self, *, websocket: bool, headers: str) -> None:
+        options, target = self._options, self.target
+        self._stream = self._transport.open_stream(self.address, target.port)
+        config = ffi.new("struct tp_session_config *")
+        texts = [
+            ffi.new("char[]", text.encode())
+            for text in (target.host, target.authority, target.path, headers)
+        ]
+        config.tls, config.server_name = self._tls, texts[0]
+        config.websocket = websocket
+        config.host, config.target, config.extra_headers = texts[1:]
+        config.message_size_max = options.message_size_max if websocket else 1 << 20
+        config.receive_window = RECEIVE_WINDOW
+        config.handshake_timeout_ns = int(options.timeout_s * NS_PER_S)
+        error = ffi.new("char[]", ERROR_TEXT_SIZE)
+        handle = lib.tp_session_new(config, self._stream.handle, error, ERROR_TEXT_SIZE)
+        if handle == ffi.NULL:
+            lib.tp_stream_deinit(self._stream.handle)
+            raise LocalError(ffi.string(error).decode(errors="replace"))
+        self._handle = ffi.gc(handle, lib.tp_session_free)
+        if isinstance(self._transport, UserTransport):
+            lib.tp_session_set_flow(handle, self._transport.bind(self._stream, handle))
+        self._wait = ffi.new("struct tp_session_wait *")
+        self._span = ffi.new("struct tp_span *")
+        self._message = ffi.new("struct tp_ws_message *")
+        lib.tp_session_connect(handle, time.monotonic_ns())
+
+    @property
+    def path(self) -> str:
+        """Name what carries the bytes: "AF_XDP native copy on veth0 queue 0", "kernel sockets"."""
+        return self._transport.description
+
+    @property
+    def phase(self) -> int:
+        """One of lib.TP_SESSION_*."""
+        return int(lib.tp_session_phase(self._handle))
+
+    def wait(self, timeout_s: float, want_space: int = 0) -> None:
+        """Move bytes until something can be read or sent, the phase changes, or the time is up.
+
+        Raises SystemSetupError when the link is gone.
+        """
+        self._wait.timeout_ns = int(timeout_s * NS_PER_S)
+        self._wait.spin_ns = self._options.spin_us * 1000
+        self._wait.want_space = want_space
+        lib.tp_session_wait(self._handle, self._transport.netif, self._wait)
+        if isinstance(self._transport, UserTransport):
+            self._transport.link.check()
+
+    def connect(self) -> Self:
+        """Wait until the session is open. Raises RemoteError with the layer and the reason."""
+        while self.phase < lib.TP_SESSION_OPEN:
+            self.wait(1.0)
+            if self.phase == lib.TP_SESSION_CLOSED:
+                raise self.error()
+        return self
+
+    def error(self) -> RemoteError:
+        """Return what ended the session, as an exception to raise."""
+        text = ffi.new("char[]", ERROR_TEXT_SIZE)
+        lib.tp_session_error_text(self._handle, text, ERROR_TEXT_SIZE)
+        where = f"{self.target.host}:{self.target.port} ({self.address})"
+        return RemoteError(f"{where}: {ffi.string(text).decode(errors='replace')}")
+
+    def read(self) -> memoryview | None:
+        """Return unread bytes, an empty view when there are none yet, None at the orderly end.
+
+        The view dies at the next call. Raises RemoteError when the stream broke.
+        """
+        status = lib.tp_session_read(self._handle, self._span)
+        if status == lib.TP_OK:
+            return memoryview(ffi.buffer(self._span.data, self._span.size))
+        return self._empty_or_end(status, memoryview(b""))
+
+    def next(self) -> Message | None:
+        """Return the next WebSocket message; opcode -1: none yet; None: the end.
+
+        Pings and closes are already answered. Raises RemoteError when the peer broke a rule.
+        """
+        status = lib.tp_session_next(self._handle, self._message)
+        if status == lib.TP_OK:
+            message = self._message
+            payload = memoryview(ffi.buffer(message.payload.data, message.payload.size))
+            return Message(int(message.opcode), payload, int(message.close_code))
+        return self._empty_or_end(status, Message(-1, memoryview(b""), 0))
+
+    def _empty_or_end(self, status: int, empty: Unread) -> Unread | None:
+        if status == lib.TP_ERROR:
+            raise self.error()
+        return None if status == lib.TP_CLOSED else empty
+
+    def send(self, opcode: int, payload: bytes | memoryview) -> bool:
+        """Queue one WebSocket message, waiting for room. False: not open any more."""
+        return self._send_all(
+            payload, lambda span, taken: lib.tp_session_send(self._handle, opcode, span, taken)
+        )
+
+    def send_bytes(self, data: bytes) -> bool:
+        """Queue raw bytes, waiting for room. False: the session is not open any more."""
+        return self._send_all(
+            data, lambda span, taken: lib.tp_session_send_bytes(self._handle, span, taken)
+        )
+
+    def _send_all(self, data: bytes | memoryview, send: Any) -> bool:
+        kept = ffi.from_buffer("uint8_t[]", data)
+        span = ffi.new("struct tp_span *", {"data": kept, "size": len(data)})
+        taken = ffi.new("size_t *")
+        while (status := send(span[0], taken)) == lib.TP_FULL:
+            self.wait(1.0, want_space=1 << 15)
+        return bool(status == lib.TP_OK)
+
+    def close(self, code: int = 1000) -> None:
+        """Start the orderly end; go on reading until it returns None."""
+        lib.tp_session_close(self._handle, code, time.monotonic_ns())
+
+    @property
+    def close_code(self) -> int:
+        """What the peer's close frame said; 1006: there was none."""
+        return int(lib.tp_session_close_code(self._handle))
+
+    @property
+    def close_reason(self) -> str:
+        """The peer's close reason."""
+        span = lib.tp_session_close_reason(self._handle)
+        return bytes(ffi.buffer(span.data, span.size)).decode(errors="replace") if span.size else ""
+
+    @property
+    def times_ns(self) -> dict[str, int]:
+        """Nanoseconds from the start to connected, tls_done, open, first_byte; 0: not reached."""
+        times = lib.tp_session_times(self._handle)
+        names = ("connected", "tls_done", "open", "first_byte")
+        return {
+            name: max(0, getattr(times, name) - times.started) if getattr(times, name) else 0
+            for name in names
+        }
+
+    def finish(self, timeout_s: float = 2.0) -> None:
+        """Deliver what is still queued (FIN, close_notify), then free everything."""
+        if self._handle == ffi.NULL:
+            return
+        end = time.monotonic() + timeout_s
+        if self.phase != lib.TP_SESSION_CLOSED:
+            lib.tp_session_abort(self._handle)
+        while not lib.tp_session_finished(self._handle) and time.monotonic() < end:
+            self.wait(0.05)
+        ffi.release(self._handle)
+        self._handle = ffi.NULL
+        self._transport.release(self._stream)
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.finish()

@@ -1,0 +1,1 @@
+"""TLS client: OpenSSL shakes hands, our own record layer opens and seals (tls.h)."""

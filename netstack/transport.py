@@ -1,0 +1,244 @@
+"""Streams for sessions: user-space TCP over an AF_XDP link, or the kernel's sockets.
+
+The choice is made once, by `open_transport`, and told by `Transport.description`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from tickpath._core import ffi, lib
+from tickpath.netstack import route
+from tickpath.netstack.link.af_xdp import AfXdpLink
+from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+BACKENDS = ("auto", "af_xdp", "kernel")
+PORT_LOW, PORT_HIGH = 61000, 61999
+IPV4_TCP_HEADERS_SIZE = 40
+RECEIVE_WINDOW = 4 << 20
+
+
+@dataclass(slots=True)
+class Stream:
+    """One connection's way to its peer; `handle` is a `struct tp_stream *` that a session takes."""
+
+    handle: Any
+    tcp: Any
+    tcp_config: Any
+    next_hop: bytes
+    local_port: int
+    memory: Any
+    flow: Any = None
+
+
+class Transport(Protocol):
+    """What makes streams. `netif` is NULL where the kernel's sockets are used."""
+
+    description: str
+    netif: Any
+
+    def open_stream(self, address: str, port: int) -> Stream: ...
+    def release(self, stream: Stream) -> None: ...
+    def close(self) -> None: ...
+
+
+class KernelTransport:
+    """Streams over the kernel's own TCP."""
+
+    def __init__(self, reason: str = "") -> None:
+        self.description = "kernel sockets" + (f" ({reason})" if reason else "")
+        self.netif = ffi.NULL
+
+    def open_stream(self, address: str, port: int) -> Stream:
+        """Start a non-blocking connect. Raises RemoteError when it fails at once."""
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        code = connection.connect_ex((address, port))
+        if code not in (0, errno.EINPROGRESS):
+            connection.close()
+            raise RemoteError(f"connect to {address}:{port}: {os.strerror(code)}")
+        handle = ffi.new("struct tp_stream *")
+        if not lib.tp_stream_init_socket(handle, connection.detach()):
+            lib.tp_stream_deinit(handle)
+            raise SystemSetupError("out of memory for a socket's buffers")
+        return Stream(handle, ffi.NULL, ffi.NULL, b"", 0, None)
+
+    def release(self, stream: Stream) -> None:
+        """Nothing is kept per stream: the session closed the socket."""
+
+    def close(self) -> None:
+        """Nothing is shared between streams."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where AF_XDP is to run; None: wherever the route leads."""
+
+    interface: str | None = None
+    mode: str = "auto"
+    queue: int = 0
+    ports: tuple[int, int] = (PORT_LOW, PORT_HIGH)
+
+
+class UserTransport:
+    """Streams of our own TCP over one AF_XDP queue; owns link, port range and neighbours."""
+
+    def __init__(self, local: route.Route, placement: Placement) -> None:
+        self._low, self._high = placement.ports
+        queue = placement.queue
+        self._free_ports = list(range(self._low, self._high + 1))
+        secrets.SystemRandom().shuffle(self._free_ports)
+        self._isn_secret = secrets.token_bytes(16)
+        self._local = local
+        self._reservation = route.PortReservation(self._low, self._high)
+        self._reservation.open()
+        try:
+            self._link = AfXdpLink.open(
+                local.interface,
+                queue=queue,
+                address=local.source,
+                port_low=self._low,
+                port_high=self._high,
+                mode=placement.mode,
+            )
+        except BaseException:
+            self._reservation.close()
+            raise
+        self.description = f"AF_XDP {self._link.mode} on {local.interface} queue {queue}"
+        self.netif = ffi.new("struct tp_netif *")
+        self._flows = ffi.new("struct tp_netif_flow[]", self._high - self._low + 1)
+        address = int.from_bytes(socket.inet_aton(local.source), "big")
+        lib.tp_netif_init(self.netif, self._link.link, local.mac, address)
+        lib.tp_netif_ports(self.netif, self._flows, self._low, self._high - self._low + 1)
+
+    @property
+    def interface(self) -> str:
+        """The interface that carries the frames."""
+        return self._local.interface
+
+    @property
+    def link(self) -> AfXdpLink:
+        """The AF_XDP port, for its counters."""
+        return self._link
+
+    def open_stream(self, address: str, port: int) -> Stream:
+        """Prepare a connection from a random reserved port.
+
+        Raises SystemSetupError when no port is free or the next hop does not answer, LocalError
+        when the route leaves by another interface.
+        """
+        path = route.lookup(address)
+        if path.interface != self._local.interface:
+            raise LocalError(
+                f"route to {address} leaves by {path.interface}, expected {self._local.interface}: "
+                "add a route or name the other interface"
+            )
+        if not self._free_ports:
+            raise SystemSetupError(
+                f"all local ports {self._low}-{self._high} are in use: widen the port range"
+            )
+        local_port = self._free_ports.pop(0)
+        config = ffi.new("struct tp_tcp_config *")
+        lib.tp_tcp_config_init(config)
+        config.local_address = int.from_bytes(socket.inet_aton(self._local.source), "big")
+        config.remote_address = int.from_bytes(socket.inet_aton(address), "big")
+        config.local_port, config.remote_port = local_port, port
+        config.mss = self._local.mtu - IPV4_TCP_HEADERS_SIZE
+        config.receive_buffer_size = RECEIVE_WINDOW
+        config.isn_secret = list(self._isn_secret)
+        size = lib.tp_tcp_memory_size(config)
+        if size == 0:
+            raise LocalError(f"interface MTU {self._local.mtu} gives no usable TCP segment size")
+        memory = ffi.new("char[]", size + 64)
+        aligned = int(ffi.cast("uintptr_t", memory)) + 63 & ~63
+        tcp = lib.tp_tcp_init(ffi.cast("void *", aligned), config)
+        handle = ffi.new("struct tp_stream *")
+        lib.tp_stream_init_tcp(handle, tcp)
+        return Stream(handle, tcp, config, path.next_hop_mac, local_port, memory)
+
+    def bind(self, stream: Stream, owner: Any) -> Any:
+        """Route frames of the stream's port to `owner` and return the flow."""
+        flow = lib.tp_netif_bind(self.netif, stream.tcp_config, stream.tcp, owner)
+        lib.tp_netif_next_hop(flow, stream.next_hop)
+        stream.flow = flow
+        return flow
+
+    def release(self, stream: Stream) -> None:
+        """Take the port back; it goes to the end of the queue, so that it rests before reuse."""
+        if stream.flow is not None:
+            lib.tp_netif_unbind(stream.flow)
+            stream.flow = None
+        self._free_ports.append(stream.local_port)
+
+    def close(self) -> None:
+        """Detach the XDP program and give the ports back to the kernel."""
+        self._link.close()
+        self._reservation.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def resolve(host: str, overrides: dict[str, str], port: int) -> str:
+    """Return an IPv4 address of host; `overrides` maps "host:port" to an address.
+
+    Raises RemoteError when the name has none.
+    """
+    override = overrides.get(f"{host}:{port}")
+    if override is not None:
+        return override
+    try:
+        found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise RemoteError(f"cannot resolve {host!r}: {error.strerror}") from error
+    return str(found[0][4][0])
+
+
+def open_transport(
+    address: str, backend: str = "auto", placement: Placement | None = None
+) -> KernelTransport | UserTransport:
+    """Choose how to reach `address`: AF_XDP where it can be had, else (only "auto") the kernel.
+
+    Raises LocalError for a bad argument, SystemSetupError when "af_xdp" is asked for and refused.
+    """
+    if backend not in BACKENDS:
+        raise LocalError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
+    if backend == "kernel":
+        return KernelTransport()
+    placement = placement or Placement()
+    try:
+        return _open_user_transport(address, placement)
+    except (LocalError, SystemSetupError) as error:
+        if backend == "af_xdp":
+            raise
+        return KernelTransport(reason=str(error))
+
+
+def _open_user_transport(address: str, placement: Placement) -> UserTransport:
+    local = route.lookup(address)
+    if local.local:
+        raise LocalError(
+            f"{address} is this host itself (route by lo): AF_XDP needs a peer behind an "
+            "interface: use the kernel backend"
+        )
+    if placement.interface is not None and local.interface != placement.interface:
+        raise LocalError(
+            f"route to {address} leaves by {local.interface}, expected {placement.interface}: "
+            "add a route or name the other interface"
+        )
+    return UserTransport(local, placement)

@@ -1,0 +1,1 @@
+"""WebSocket client: opening_handshake.c, frame.c, message.c, utf8.c; ws.py is their Python face."""
