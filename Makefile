@@ -7,7 +7,7 @@ export ASAN_OPTIONS ?= detect_leaks=1:strict_string_checks=1
 export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
 FUZZ_SECONDS ?= 10
 # The editable install names its build folder after the interpreter.
-BUILD = build/$(shell python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+BUILD = build/$(shell .venv/bin/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
 C_FILES = $$(git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
 help: ## list the targets
