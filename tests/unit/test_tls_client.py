@@ -6,22 +6,15 @@ where a test needs what `ssl` cannot do (choice of TLS 1.3 cipher, KeyUpdate).
 
 from __future__ import annotations
 
-import random
-import socket
 import ssl
 import subprocess
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from tickpath.netstack.tls.tls import TlsClient
-from tickpath.shm.errors import LocalError, RemoteError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 LAYERS = ("ipsec_mb", "evp", "openssl")
