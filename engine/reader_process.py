@@ -112,7 +112,9 @@ class ReaderProcess:
             "link": ("tp_link_counters", _fields("tp_link_counters")),
         }
         names = tuple(
-            f"{group}.{name}" for group in COUNTER_GROUPS for name in self._counter_sources[group][1]
+            f"{group}.{name}"
+            for group in COUNTER_GROUPS
+            for name in self._counter_sources[group][1]
         )
         layout = make_layout(
             rows,
@@ -300,4 +302,10 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1]))
     except (LocalError, SystemSetupError, RemoteError) as failure:
         log(str(failure))
-        sys.exit(2 if isinstance(failure, LocalError) else 3 if isinstance(failure, SystemSetupError) else 1)
+        sys.exit(
+            2
+            if isinstance(failure, LocalError)
+            else 3
+            if isinstance(failure, SystemSetupError)
+            else 1
+        )

@@ -180,7 +180,7 @@ def test_af_xdp_icmp_error_about_our_segment_comes_to_us(
     assert receive(link.link, 0.2) is None
 
 
-def serve_handshake(link: Any, pair: VethPair) -> None:
+def serve_handshake(link: Any, pair: VethPair, mss: int) -> None:
     """Answer the first SYN that arrives, so that the kernel peer may send."""
     raw = receive(link)
     assert raw is not None
@@ -195,42 +195,58 @@ def serve_handshake(link: Any, pair: VethPair) -> None:
             ack=syn.seq + 1,
             flags=SYN_ACK,
             window=65535,
-            options=[("MSS", 1460)],
+            options=[("MSS", mss), ("WScale", 7)],
         )
     )
     send(link, bytes(reply))
 
 
+def receive_bulk(pair: VethPair, link: AfXdpLink, mss: int) -> tuple[bytes, bytes, int]:
+    """Let the peer's kernel send its initial window: returns sent, got, the largest frame."""
+    payload = os.urandom(min(10, 65535 // mss) * mss)  # RFC 6928, and our SYN-ACK's window
+    with pair.b.entered(), socket.socket() as client:
+        client.setblocking(False)
+        client.connect_ex((pair.a.address, PORT_LOW))
+        serve_handshake(link.link, pair, mss)
+        client.setblocking(True)
+        client.sendall(payload)
+        got, largest, end = bytearray(), 0, time.monotonic() + DEADLINE_S
+        while len(got) < len(payload) and time.monotonic() < end:
+            for raw in receive_burst(link.link):
+                packet = Ether(raw)[IP]
+                largest = max(largest, len(raw))
+                got += bytes(packet[TCP].payload)[: packet.len - 40]
+    return payload, bytes(got[: len(payload)]), largest
+
+
 def test_af_xdp_generic_mode_joins_super_packets(veth_pair: VethPair) -> None:
     """Generic XDP leaves the peer's segmentation offload on: frames far above the MTU arrive."""
-    payload = os.urandom(60000)
-    with (
-        open_link(veth_pair.a, mode="generic copy") as link,
-        veth_pair.b.entered(),
-        socket.socket() as client,
-    ):
-        client.setblocking(False)
-        client.connect_ex((veth_pair.a.address, PORT_LOW))
-        serve_handshake(link.link, veth_pair)
-        sent_from = 0
-        got = bytearray()
-        end = time.monotonic() + DEADLINE_S
-        largest = 0
-        while len(got) < 14600 and time.monotonic() < end:
-            if sent_from == 0:
-                try:
-                    sent_from = client.send(payload)
-                except BlockingIOError:
-                    continue
-            for raw in receive_burst(link.link):
-                data = bytes(Ether(raw)[TCP].payload)[: Ether(raw)[IP].len - 40]
-                largest = max(largest, len(raw))
-                got += data
-        assert bytes(got[:14600]) == payload[:14600]
+    with open_link(veth_pair.a, mode="generic copy") as link:
+        sent, got, largest = receive_bulk(veth_pair, link, 1460)
+        assert got == sent
         assert largest > 2048
         assert link.link.counters.rx_joined > 0
         statistics = link.statistics()
         assert (statistics.frames_fill, statistics.frames_rx) == (2048, 0)
+
+
+def test_af_xdp_native_mode_gets_no_super_packets(veth_pair: VethPair, link: AfXdpLink) -> None:
+    sent, got, largest = receive_bulk(veth_pair, link, 1460)
+    assert got == sent
+    assert largest <= 1514
+    assert link.link.counters.rx_joined == 0
+
+
+def test_af_xdp_native_mode_joins_jumbo_frames(veth_pair: VethPair) -> None:
+    """A frame above 1792 bytes spans several chunks of the UMEM."""
+    for end in (veth_pair.a, veth_pair.b):
+        end.run("ip", "link", "set", end.interface, "mtu", "9000")
+    with open_link(veth_pair.a, mode="native copy") as link:
+        sent, got, largest = receive_bulk(veth_pair, link, 8960)
+        assert got == sent
+        assert 8000 < largest <= 9014
+        assert link.link.counters.rx_joined > 0
+        assert link.statistics().frames_fill == 2048
 
 
 HOLDER = """
@@ -295,12 +311,19 @@ def test_af_xdp_odd_frame_count_is_refused(veth_pair: VethPair) -> None:
         open_link(veth_pair.a, frame_count=1000)
 
 
-def poll_until_error(link: AfXdpLink) -> int:
-    end = time.monotonic() + DEADLINE_S
-    while link.link.error == 0 and time.monotonic() < end:
-        receive_burst(link.link)
-        lib.tp_link_tx_kick(link.link)
-    return int(link.link.error)
+@pytest.mark.parametrize("change", ["down", "delete"])
+def test_af_xdp_deaf_receiver_learns_that_its_device_went(
+    veth_pair: VethPair, link: AfXdpLink, change: str
+) -> None:
+    """Nothing is sent and nothing arrives: only the link's own look every million polls tells."""
+    words = ["link", "set", "va", "down"] if change == "down" else ["link", "delete", "va"]
+    veth_pair.a.run("ip", *words)
+    frames = ffi.new("struct tp_frame[64]")
+    raw, end = link.link, time.monotonic() + DEADLINE_S
+    while raw.error == 0 and time.monotonic() < end:
+        assert lib.tp_link_rx_burst(raw, frames, 64) == 0
+    with pytest.raises(SystemSetupError, match="va ended"):
+        link.check()
 
 
 def test_af_xdp_interface_down_ends_the_link(veth_pair: VethPair, link: AfXdpLink) -> None:
