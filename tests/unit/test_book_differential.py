@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tickpath._core import ffi, lib
 
 BID, ASK = 0, 1
