@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
-
 from tickpath.engine.sim.connection import Connection, HttpRequest, HttpResponse, frame_binary
 from tickpath.engine.sim.faults import Fault, Order, parse_fault
 from tickpath.engine.sim.market import LEVELS_MAX, Book, Delta, Side, make_book
@@ -322,9 +321,7 @@ class MexcSimulator:
         self.counters.rest += 1
         routes: dict[str, Callable[[dict[str, str]], HttpResponse]] = {
             requests.PING_PATH: lambda _: _json(200, {}),
-            requests.TIME_PATH: lambda _: _json(
-                200, {"serverTime": time.time_ns() // 1_000_000}
-            ),
+            requests.TIME_PATH: lambda _: _json(200, {"serverTime": time.time_ns() // 1_000_000}),
             requests.EXCHANGE_INFO_PATH: lambda _: self._exchange_info(),
             requests.DEPTH_PATH: self._depth,
             "/truth": self._truth,
@@ -389,7 +386,9 @@ class MexcSimulator:
     def _truth(self, query: dict[str, str]) -> HttpResponse:
         listing = self._listings.get(query.get("symbol", ""))
         if listing is None:
-            return _json(404, {"code": 404, "msg": f"expected symbol=, e.g. {next(iter(self._listings))}"})
+            return _json(
+                404, {"code": 404, "msg": f"expected symbol=, e.g. {next(iter(self._listings))}"}
+            )
         book = listing.book
         count = len(book.bids.prices) + len(book.asks.prices)
         return _json(
