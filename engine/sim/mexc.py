@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 TICK_S: Final = 0.001
 """How often due messages are sent; at high rates each tick sends several in one write."""
-CATCH_UP_TICKS_MAX: Final = 50
-"""After a stall, messages of at most so many ticks are made up for."""
+STALL_MAX_S: Final = 0.25
+"""After a stall, messages of at most so long are made up for."""
 LEVELS_MEAN: Final = 2.0
 PING_FLOOD_COUNT: Final = 1000
 DRIP_S: Final = 3.0
@@ -172,13 +172,12 @@ class MexcSimulator:
     # Pushes.
 
     async def _push_forever(self) -> None:
-        loop = asyncio.get_running_loop()
-        per_tick = self._options.rate * TICK_S
-        due, last = 0.0, loop.time()
+        # The loop's own clock stands still within a turn and counts milliseconds only.
+        due, last = 0.0, time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
-            now = loop.time()
-            due += min(now - last, CATCH_UP_TICKS_MAX * TICK_S) / TICK_S * per_tick
+            now = time.monotonic()
+            due += min(now - last, STALL_MAX_S) * self._options.rate
             last = now
             if self._paused or not self._active:
                 due = 0.0
