@@ -17,15 +17,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tickpath.engine.feed_segment import (
-    BOOK_DEPTH_MAX,
-    SCHEMA,
-    BookState,
-    EventType,
-    Instrument,
-    SyncReason,
-    read_instruments,
-)
+from tickpath.engine.feed_segment import SCHEMA, Instrument, read_instruments
+from tickpath.proto.records import BOOK_DEPTH_MAX, BookState, EventType, SyncReason
 from tickpath.shm.reader import DEFAULT_STALE_AFTER_NS, SNAPSHOT_HEAD_WORDS, Reader, Result
 from tickpath.shm.segment import DIRECTORY, SegmentError, SegmentNotReadyError
 

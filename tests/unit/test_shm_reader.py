@@ -333,6 +333,7 @@ def test_writer_killed_in_mid_publish_and_restarted_is_followed(tmp_path: Path) 
             first.wait()
             first = stack.enter_context(writer_process(tmp_path))
             assert wait_for(reader, RESTARTED)
+            assert wait_for(reader, Result.EVENT)
             assert reader.book(0).bid[0] > 0
 
 
