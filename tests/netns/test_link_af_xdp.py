@@ -11,8 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP
-from scapy.layers.l2 import Ether
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
+from scapy.layers.l2 import Dot1Q, Ether
 from tickpath._core import ffi, lib
 from tickpath.netstack.link.af_xdp import AfXdpLink
 from tickpath.shm.errors import LocalError, SystemSetupError
@@ -167,6 +167,59 @@ def test_af_xdp_port_range_is_inclusive(
         assert Ether(frame)[TCP].dport == port
 
 
+OURS, PEER = "198.18.0.1", "198.18.0.2"
+QUOTE = IP(src=OURS, dst=PEER) / TCP(sport=61000, dport=443)
+STEERED = {
+    "segment": (IP(src=PEER, dst=OURS) / TCP(sport=443, dport=61000), True),
+    "options": (
+        IP(src=PEER, dst=OURS, options=[IPOption_NOP()] * 4) / TCP(sport=443, dport=61000),
+        True,
+    ),
+    "dont_fragment": (IP(src=PEER, dst=OURS, flags="DF") / TCP(sport=443, dport=61000), True),
+    "other_address": (IP(src=PEER, dst="198.18.0.3") / TCP(sport=443, dport=61000), False),
+    "source_port_only": (IP(src=PEER, dst=OURS) / TCP(sport=61000, dport=443), False),
+    "udp": (IP(src=PEER, dst=OURS) / UDP(sport=443, dport=61000), False),
+    "first_fragment": (IP(src=PEER, dst=OURS, flags="MF") / TCP(dport=61000), False),
+    "later_fragment": (IP(src=PEER, dst=OURS, frag=1) / TCP(dport=61000), False),
+    "header_length_4": (IP(src=PEER, dst=OURS, ihl=4) / TCP(dport=61000), False),
+    "options_beyond_frame": (IP(src=PEER, dst=OURS, ihl=15) / TCP(dport=61000), False),
+    "version_6": (IP(src=PEER, dst=OURS, version=6) / TCP(dport=61000), False),
+    "vlan": (Dot1Q(vlan=5) / IP(src=PEER, dst=OURS) / TCP(dport=61000), False),
+    "cut_in_ports": (IP(src=PEER, dst=OURS, proto=6) / b"\x01\xbb", False),
+    "unreachable": (IP(src=PEER, dst=OURS) / ICMP(type=3, code=4) / QUOTE, True),
+    "time_exceeded": (IP(src=PEER, dst=OURS) / ICMP(type=11) / QUOTE, True),
+    "parameter_problem": (IP(src=PEER, dst=OURS) / ICMP(type=12) / QUOTE, True),
+    "redirect": (IP(src=PEER, dst=OURS) / ICMP(type=5) / QUOTE, False),
+    "echo": (IP(src=PEER, dst=OURS) / ICMP(type=8) / QUOTE, False),
+    "quotes_other_source": (
+        IP(src=PEER, dst=OURS) / ICMP(type=3) / IP(src=PEER, dst=OURS) / TCP(sport=61000),
+        False,
+    ),
+    "quotes_other_port": (
+        IP(src=PEER, dst=OURS) / ICMP(type=3) / IP(src=OURS, dst=PEER) / TCP(sport=60999),
+        False,
+    ),
+    "quotes_udp": (
+        IP(src=PEER, dst=OURS) / ICMP(type=3) / IP(src=OURS, dst=PEER) / UDP(sport=61000),
+        False,
+    ),
+    "quote_cut": (IP(src=PEER, dst=OURS) / ICMP(type=3) / bytes(QUOTE)[:22], False),
+}
+
+
+@pytest.mark.parametrize("name", STEERED)
+def test_af_xdp_program_takes_our_flows_and_nothing_else(
+    veth_pair: VethPair, link: AfXdpLink, name: str
+) -> None:
+    packet, ours = STEERED[name]
+    frame = bytes(Ether(src=veth_pair.b.mac(), dst=veth_pair.a.mac()) / packet)
+    with veth_pair.b.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind(("vb", 0))
+        raw.send(frame)
+    got = receive(link.link, DEADLINE_S if ours else 0.05)
+    assert (got == frame) if ours else got is None
+
+
 def test_af_xdp_icmp_error_about_our_segment_comes_to_us(
     veth_pair: VethPair, link: AfXdpLink
 ) -> None:
@@ -180,7 +233,7 @@ def test_af_xdp_icmp_error_about_our_segment_comes_to_us(
     assert receive(link.link, 0.2) is None
 
 
-def serve_handshake(link: Any, pair: VethPair) -> None:
+def serve_handshake(link: Any, pair: VethPair, mss: int) -> None:
     """Answer the first SYN that arrives, so that the kernel peer may send."""
     raw = receive(link)
     assert raw is not None
@@ -195,42 +248,58 @@ def serve_handshake(link: Any, pair: VethPair) -> None:
             ack=syn.seq + 1,
             flags=SYN_ACK,
             window=65535,
-            options=[("MSS", 1460)],
+            options=[("MSS", mss), ("WScale", 7)],
         )
     )
     send(link, bytes(reply))
 
 
+def receive_bulk(pair: VethPair, link: AfXdpLink, mss: int) -> tuple[bytes, bytes, int]:
+    """Let the peer's kernel send its initial window: returns sent, got, the largest frame."""
+    payload = os.urandom(min(10, 65535 // mss) * mss)  # RFC 6928, and our SYN-ACK's window
+    with pair.b.entered(), socket.socket() as client:
+        client.setblocking(False)
+        client.connect_ex((pair.a.address, PORT_LOW))
+        serve_handshake(link.link, pair, mss)
+        client.setblocking(True)
+        client.sendall(payload)
+        got, largest, end = bytearray(), 0, time.monotonic() + DEADLINE_S
+        while len(got) < len(payload) and time.monotonic() < end:
+            for raw in receive_burst(link.link):
+                packet = Ether(raw)[IP]
+                largest = max(largest, len(raw))
+                got += bytes(packet[TCP].payload)[: packet.len - 40]
+    return payload, bytes(got[: len(payload)]), largest
+
+
 def test_af_xdp_generic_mode_joins_super_packets(veth_pair: VethPair) -> None:
     """Generic XDP leaves the peer's segmentation offload on: frames far above the MTU arrive."""
-    payload = os.urandom(60000)
-    with (
-        open_link(veth_pair.a, mode="generic copy") as link,
-        veth_pair.b.entered(),
-        socket.socket() as client,
-    ):
-        client.setblocking(False)
-        client.connect_ex((veth_pair.a.address, PORT_LOW))
-        serve_handshake(link.link, veth_pair)
-        sent_from = 0
-        got = bytearray()
-        end = time.monotonic() + DEADLINE_S
-        largest = 0
-        while len(got) < 14600 and time.monotonic() < end:
-            if sent_from == 0:
-                try:
-                    sent_from = client.send(payload)
-                except BlockingIOError:
-                    continue
-            for raw in receive_burst(link.link):
-                data = bytes(Ether(raw)[TCP].payload)[: Ether(raw)[IP].len - 40]
-                largest = max(largest, len(raw))
-                got += data
-        assert bytes(got[:14600]) == payload[:14600]
+    with open_link(veth_pair.a, mode="generic copy") as link:
+        sent, got, largest = receive_bulk(veth_pair, link, 1460)
+        assert got == sent
         assert largest > 2048
         assert link.link.counters.rx_joined > 0
         statistics = link.statistics()
         assert (statistics.frames_fill, statistics.frames_rx) == (2048, 0)
+
+
+def test_af_xdp_native_mode_gets_no_super_packets(veth_pair: VethPair, link: AfXdpLink) -> None:
+    sent, got, largest = receive_bulk(veth_pair, link, 1460)
+    assert got == sent
+    assert largest <= 1514
+    assert link.link.counters.rx_joined == 0
+
+
+def test_af_xdp_native_mode_joins_jumbo_frames(veth_pair: VethPair) -> None:
+    """A frame above 1792 bytes spans several chunks of the UMEM."""
+    for end in (veth_pair.a, veth_pair.b):
+        end.run("ip", "link", "set", end.interface, "mtu", "9000")
+    with open_link(veth_pair.a, mode="native copy") as link:
+        sent, got, largest = receive_bulk(veth_pair, link, 8960)
+        assert got == sent
+        assert 8000 < largest <= 9014
+        assert link.link.counters.rx_joined > 0
+        assert link.statistics().frames_fill == 2048
 
 
 HOLDER = """
@@ -295,12 +364,19 @@ def test_af_xdp_odd_frame_count_is_refused(veth_pair: VethPair) -> None:
         open_link(veth_pair.a, frame_count=1000)
 
 
-def poll_until_error(link: AfXdpLink) -> int:
-    end = time.monotonic() + DEADLINE_S
-    while link.link.error == 0 and time.monotonic() < end:
-        receive_burst(link.link)
-        lib.tp_link_tx_kick(link.link)
-    return int(link.link.error)
+@pytest.mark.parametrize("change", ["down", "delete"])
+def test_af_xdp_deaf_receiver_learns_that_its_device_went(
+    veth_pair: VethPair, link: AfXdpLink, change: str
+) -> None:
+    """Nothing is sent and nothing arrives: only the link's own look every million polls tells."""
+    words = ["link", "set", "va", "down"] if change == "down" else ["link", "delete", "va"]
+    veth_pair.a.run("ip", *words)
+    frames = ffi.new("struct tp_frame[64]")
+    raw, end = link.link, time.monotonic() + DEADLINE_S
+    while raw.error == 0 and time.monotonic() < end:
+        assert lib.tp_link_rx_burst(raw, frames, 64) == 0
+    with pytest.raises(SystemSetupError, match="va ended"):
+        link.check()
 
 
 def test_af_xdp_interface_down_ends_the_link(veth_pair: VethPair, link: AfXdpLink) -> None:
