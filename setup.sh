@@ -67,14 +67,15 @@ allow_service_start() {
     policy_is_ours=no
 }
 
-# nginx is only ever started by the tests, from a configuration of their own.
+# nginx is only ever started by the tests, from a configuration of their own. Without systemctl the
+# tool of the maintainer scripts does it, which wants to be told for which package.
 disable_nginx() {
-    if command -v deb-systemd-helper >/dev/null; then
-        quietly deb-systemd-helper disable nginx.service
+    if command -v systemctl >/dev/null; then
+        quietly systemctl disable nginx.service
+    else
+        quietly env DPKG_MAINTSCRIPT_PACKAGE=nginx deb-systemd-helper disable nginx.service
     fi
-    if [[ -x /etc/init.d/nginx ]] && command -v update-rc.d >/dev/null; then
-        quietly update-rc.d nginx disable
-    fi
+    quietly update-rc.d nginx disable
 }
 
 install_packages() {

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 # name: (module, one line of help), in the order in which a newcomer needs them.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("tickpath.engine.demo", "run the whole path against a simulated exchange"),
-    "doctor": ("tickpath.engine.doctor", "say what this host can do, and what to do about a lack"),
+    "doctor": (
+        "tickpath.engine.doctor.command",
+        "say what this host can do, and what to do about a lack",
+    ),
     "run": ("tickpath.engine.app", "read market data into shared memory, as a config file says"),
     "strategy": ("tickpath.engine.strategy.command", "run a strategy class in a pinned process"),
     "stat": ("tickpath.engine.stat", "show the counters of a running reader"),

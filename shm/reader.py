@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,10 +82,13 @@ class Reader:
         self._batch = np.frombuffer(_words(self._reader, "batch"), dtype=np.uint64).reshape(
             -1, EVENT_WORDS
         )
-        self._poll: Callable[[Any], int] = lib.tp_reader_poll
-        self._spin: Callable[[Any], int] = lib.tp_reader_spin
-        self._take_batch: Callable[[Any], int] = lib.tp_reader_batch
-        self._read_snapshot: Callable[[Any, int], int] = lib.tp_reader_snapshot
+        # Bound beforehand: a hot call costs one C call and nothing else. They are safe after close.
+        self.poll: Callable[[], int] = partial(lib.tp_reader_poll, self._reader)
+        """Look at the ring once; return EVENT, LAPPED or EMPTY."""
+        self.look: Callable[[], int] = partial(lib.tp_reader_spin, self._reader)
+        """Wait as `set_wait` says, with the GIL released; return a Result."""
+        self.read_snapshot: Callable[[int], int] = partial(lib.tp_reader_snapshot, self._reader)
+        """Read a slot's snapshot into `snapshot`; return its version, 0 for none yet."""
 
     def _opened(self) -> Any:
         if not self._is_open:
@@ -116,29 +120,25 @@ class Reader:
         """Return how old the heartbeat may be before everything is stale."""
         return int(self._reader.stale_after_ns)
 
-    def poll(self) -> int:
-        """Look at the ring once; return EVENT, LAPPED or EMPTY."""
-        if not self._is_open:
-            self._opened()
-        return self._poll(self._reader)
-
     def check(self) -> int:
         """Look at the writer once; return EMPTY, SILENT, ALIVE, MOVED, or a last EVENT."""
         return int(lib.tp_reader_check(self._opened()))
 
+    def set_wait(self, max_ns: int, *, spin_ns: int | None = None, sleep_ns: int = 0) -> None:
+        """Say how `look` waits: at most `max_ns`, the first `spin_ns` of it spinning.
+
+        After that it sleeps `sleep_ns` between looks; 0 spins all the time. An event that comes in
+        a sleep is seen at its end: up to `sleep_ns` plus the kernel's timer slack (50 us for
+        ordinary tasks, none under SCHED_FIFO) plus the wake-up later.
+        """
+        reader = self._reader
+        reader.wait_ns, reader.sleep_ns = max_ns, sleep_ns
+        reader.spin_ns = max_ns if spin_ns is None else spin_ns
+
     def spin(self, max_ns: int = 1_000_000) -> int:
         """Wait with the GIL released until there is something to tell; return a Result."""
-        return self.wait(max_ns, spin_ns=max_ns, sleep_ns=0)
-
-    def wait(self, max_ns: int, *, spin_ns: int = 20_000, sleep_ns: int = 50_000) -> int:
-        """Wait like `spin`, but sleep `sleep_ns` between looks after the first `spin_ns`.
-
-        An event that comes in a sleep is seen at its end: up to `sleep_ns` plus the kernel's timer
-        slack (50 us for ordinary tasks, none under SCHED_FIFO) and the wake-up itself later.
-        """
-        reader = self._opened()
-        reader.wait_ns, reader.spin_ns, reader.sleep_ns = max_ns, spin_ns, sleep_ns
-        return self._spin(reader)
+        self.set_wait(max_ns)
+        return self.look()
 
     def batch(self, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
         """Take up to 256 events at once; a view, valid until the next call.
@@ -146,12 +146,8 @@ class Reader:
         Rows of 8 uint64 (ring index, payload), or a structured view where `dtype` (64 bytes) is
         given. Empty with `lost` above 0: lapped, as with LAPPED.
         """
-        rows = self._batch[: self._take_batch(self._opened())]
+        rows = self._batch[: lib.tp_reader_batch(self._reader)]
         return rows if dtype is None else rows.view(dtype)[:, 0]
-
-    def read_snapshot(self, slot: int) -> int:
-        """Read a consistent snapshot into `snapshot`; return its version, 0 for none yet."""
-        return self._read_snapshot(self._opened(), slot)
 
     def reopen(self) -> bool:
         """Take the newer segment of this name; return whether there was one.

@@ -72,6 +72,7 @@ void tp_reader_deinit(struct tp_reader *reader)
 
 enum tp_segment_status tp_reader_reopen(struct tp_reader *reader, struct tp_segment_error *error)
 {
+    assert(reader->segment != NULL);
     struct tp_segment *segment;
     const enum tp_segment_status status =
         tp_segment_open(&segment, reader->directory, reader->instance, reader->schema_hash, error);
@@ -89,7 +90,7 @@ enum tp_segment_status tp_reader_reopen(struct tp_reader *reader, struct tp_segm
 
 static bool has_ring(const struct tp_reader *reader)
 {
-    return reader->segment->header.ring.count != 0;
+    return reader->segment != NULL && reader->segment->header.ring.count != 0;
 }
 
 enum tp_reader_result tp_reader_poll(struct tp_reader *reader)
@@ -130,6 +131,8 @@ static bool writer_ended(const struct tp_reader *reader)
 
 enum tp_reader_result tp_reader_check(struct tp_reader *reader)
 {
+    if (reader->segment == NULL)
+        return TP_READER_MOVED;
     if (writer_ended(reader)) {
         /* What it published last comes first. */
         const enum tp_reader_result last = tp_reader_poll(reader);
@@ -151,6 +154,8 @@ static void sleep_for(uint64_t duration_ns)
 
 enum tp_reader_result tp_reader_spin(struct tp_reader *reader)
 {
+    if (reader->segment == NULL)
+        return TP_READER_MOVED;
     const struct tp_clock *clock = &reader->segment->header.clock;
     const uint64_t start = tp_clock_now_ns(clock);
     uint64_t waited = 0;
@@ -201,6 +206,10 @@ uint64_t tp_reader_snapshot(struct tp_reader *reader, uint32_t slot)
 {
     uint64_t *head = reader->snapshot;
     head[TP_READER_SNAPSHOT_RING_INDEX] = 0;
+    if (reader->segment == NULL) {
+        head[TP_READER_SNAPSHOT_ENDED] = 1;
+        return head[TP_READER_SNAPSHOT_VERSION] = 0;
+    }
     head[TP_READER_SNAPSHOT_VERSION] =
         tp_snapshot_read(&reader->snapshots, slot, head + TP_READER_SNAPSHOT_HEAD_WORDS,
                          &head[TP_READER_SNAPSHOT_RING_INDEX]);

@@ -61,6 +61,7 @@ struct tp_reader {
 enum tp_segment_status tp_reader_init(struct tp_reader *reader, const char *directory,
                                       const char *instance, uint64_t schema_hash,
                                       struct tp_segment_error *error);
+/* After it, looks tell MOVED or nothing and snapshots version 0. */
 void tp_reader_deinit(struct tp_reader *reader);
 /* Takes the newer segment of the same name, if there is one, in place of the present one. On any
  * other status the present one stays mapped (TP_SEGMENT_ABSENT: no newer one yet). */

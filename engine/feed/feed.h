@@ -18,6 +18,7 @@
 #include "proto/records.h"
 #include "shm/broadcast_ring.h"
 #include "shm/clock.h"
+#include "shm/histogram.h"
 #include "shm/snapshot_table.h"
 
 struct tp_feed_config {
@@ -34,6 +35,8 @@ struct tp_feed_config {
     uint32_t snapshot_depth;  /* levels a side in the snapshot table, up to TP_BOOK_DEPTH_MAX */
     uint32_t window_ticks;    /* engine/book: ticks around the touch, a power of two */
     uint32_t overflow_levels; /* engine/book: levels a side behind them */
+    /* Hops of every applied message; NULL: not recorded. */
+    struct tp_histogram *received_to_decoded, *decoded_to_published;
 };
 
 enum {

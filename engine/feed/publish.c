@@ -88,6 +88,11 @@ void feed_publish(struct tp_feed *feed, const struct feed_change *change)
     const uint64_t level_count =
         change->update == NULL ? 0
                                : (uint64_t)change->update->bid_count + change->update->ask_count;
+    if (change->update != NULL && feed->config.received_to_decoded != NULL) {
+        tp_histogram_record(feed->config.received_to_decoded,
+                            change->decoded_ns - change->received_ns);
+        tp_histogram_record(feed->config.decoded_to_published, published_ns - change->decoded_ns);
+    }
     publish_record(feed, change,
                    ring->next + level_count + change->state_changed + change->cleared + change->top,
                    published_ns);

@@ -49,10 +49,15 @@ enum tp_status tp_http1_body_input(struct tp_http1_body *body, struct tp_span *i
 /* The transport ended: TP_CLOSED if the body may end so, else TP_ERROR. */
 enum tp_status tp_http1_body_end_of_input(struct tp_http1_body *body);
 
-/* Writes a request head without a body. target: origin-form ("/path?query"). extra_headers: "Name:
- * value\r\n" lines or "". Returns its size, 0 when capacity is too small or an argument has CR, LF
- * or another character that does not belong there, or extra_headers has Host, Content-Length or
- * Transfer-Encoding. */
-size_t tp_http1_request_write(uint8_t *out, size_t capacity, const char *method, const char *host,
-                              const char *target, const char *extra_headers);
+struct tp_http1_request {
+    const char *method, *host;
+    const char *target;        /* origin-form: "/path?query" */
+    const char *extra_headers; /* "Name: value\r\n" lines or "" */
+};
+
+/* Writes a request head without a body. Returns its size, 0 when capacity is too small or an
+ * argument has CR, LF or another character that does not belong there, or extra_headers has Host,
+ * Content-Length or Transfer-Encoding. */
+size_t tp_http1_request_write(uint8_t *out, size_t capacity,
+                              const struct tp_http1_request *request);
 #endif

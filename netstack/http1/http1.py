@@ -51,8 +51,9 @@ def request(
     out = ffi.new("uint8_t[]", REQUEST_SIZE_MAX)
     size = 0
     if not any("\0" in text for text in arguments):
-        encoded = [text.encode() for text in arguments]
-        size = lib.tp_http1_request_write(out, REQUEST_SIZE_MAX, *encoded)
+        encoded = [ffi.new("char[]", text.encode()) for text in arguments]
+        described = ffi.new("struct tp_http1_request *", encoded)
+        size = lib.tp_http1_request_write(out, REQUEST_SIZE_MAX, described)
     if size == 0:
         raise ValueError(
             f"cannot ask host {host!r} for {target!r} with headers {list(headers)!r}: expected "

@@ -72,22 +72,22 @@ static bool extra_headers_valid(const char *lines)
     return true;
 }
 
-size_t tp_http1_request_write(uint8_t *out, size_t capacity, const char *method, const char *host,
-                              const char *target, const char *extra_headers)
+size_t tp_http1_request_write(uint8_t *out, size_t capacity, const struct tp_http1_request *request)
 {
-    bool valid = token_valid(method) && *host != '\0' && visible_without(host, "/?#@\\") &&
-                 *target == '/' && visible_without(target, "#") &&
-                 extra_headers_valid(extra_headers);
+    bool valid = token_valid(request->method) && *request->host != '\0' &&
+                 visible_without(request->host, "/?#@\\") && *request->target == '/' &&
+                 visible_without(request->target, "#") &&
+                 extra_headers_valid(request->extra_headers);
     if (!valid)
         return 0;
     struct writer writer = {.out = out, .capacity = capacity};
-    append(&writer, method);
+    append(&writer, request->method);
     append(&writer, " ");
-    append(&writer, target);
+    append(&writer, request->target);
     append(&writer, " HTTP/1.1\r\nHost: ");
-    append(&writer, host);
+    append(&writer, request->host);
     append(&writer, "\r\n");
-    append(&writer, extra_headers);
+    append(&writer, request->extra_headers);
     append(&writer, "\r\n");
     return writer.full ? 0 : writer.size;
 }

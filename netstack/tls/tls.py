@@ -34,12 +34,12 @@ class TlsClient:
         record_layer: str = "auto",
     ) -> None:
         """Prepare the ClientHello; raises LocalError for a bad CA file, name or record layer."""
+        self._tls: Any = ffi.NULL
+        self._context: Any = ffi.NULL
         if record_layer not in RECORD_LAYERS:
             raise LocalError(
                 f"record layer {record_layer!r}: expected one of {', '.join(RECORD_LAYERS)}"
             )
-        self._tls: Any = ffi.NULL
-        self._context: Any = ffi.NULL
         ca_text = ffi.new("char[]", str(ca_file).encode()) if ca_file is not None else ffi.NULL
         layer = getattr(lib, f"TP_TLS_RECORD_{record_layer.upper()}")
         config = ffi.new("struct tp_tls_context_config *", (ca_text, insecure, layer))
@@ -58,6 +58,7 @@ class TlsClient:
         self._buffer = ffi.new("struct tp_buffer *", (self._plaintext, RECORD_SIZE_MAX, 0, 0))
         self._sealed = ffi.new("uint8_t[]", OUTPUT_SIZE)
         self.closed = False
+        self.opened = b""  # the plaintext of the latest input()
 
     def free(self) -> None:
         """Wipe the keys and give the memory back; harmless when repeated."""
@@ -78,7 +79,7 @@ class TlsClient:
         """Take bytes from the server and return the plaintext in them.
 
         Raises RemoteError when the server broke the protocol; output() then has the alert, and
-        plaintext of earlier records in the same call is in the error's `plaintext`.
+        `opened` the plaintext of the records before the broken one.
         """
         plaintext = bytearray()
         held = ffi.from_buffer(data)
@@ -88,20 +89,19 @@ class TlsClient:
             status = lib.tp_tls_input(self._tls, span, self._buffer)
             plaintext += ffi.buffer(self._plaintext, self._buffer.tail)
             self._buffer.head = self._buffer.tail = 0
-        self._judge(status, bytes(plaintext))
-        return bytes(plaintext)
+        self.opened = bytes(plaintext)
+        self._judge(status)
+        return self.opened
 
     def end_of_input(self) -> None:
         """Say that the transport ended; raises RemoteError unless close_notify came before."""
-        self._judge(lib.tp_tls_end_of_input(self._tls), b"")
+        self._judge(lib.tp_tls_end_of_input(self._tls))
 
-    def _judge(self, status: int, plaintext: bytes) -> None:
+    def _judge(self, status: int) -> None:
         if status == lib.TP_CLOSED:
             self.closed = True
         if status == lib.TP_ERROR:
-            error = RemoteError(f"{self.error}: {self.error_text}")
-            error.plaintext = plaintext  # type: ignore[attr-defined]  # for tests: what came first
-            raise error
+            raise RemoteError(f"{self.error}: {self.error_text}")
 
     def output(self) -> bytes:
         """Return what TLS itself must send now: flights, alerts, KeyUpdate."""

@@ -51,7 +51,8 @@ size_t tp_ws_handshake_request(uint8_t *out, size_t capacity, const char *host, 
     static const char end[] = "\r\n\r\n";
     if (!key_valid(key) || !headers_free_of_ours(extra_headers))
         return 0;
-    size_t size = tp_http1_request_write(out, capacity, "GET", host, target, extra_headers);
+    const struct tp_http1_request request = {"GET", host, target, extra_headers};
+    size_t size = tp_http1_request_write(out, capacity, &request);
     if (size == 0)
         return 0;
     size -= 2; /* the blank line, written again behind our own headers */
@@ -98,12 +99,13 @@ static bool list_has(const struct tp_http1_head *head, const char *name, const c
         TEN(hundreds##5), TEN(hundreds##6), TEN(hundreds##7), TEN(hundreds##8), TEN(hundreds##9)
 
 /* Error texts are static, and so each status has one. */
+static const char *const status_texts[900] = {HUNDRED(1), HUNDRED(2), HUNDRED(3),
+                                              HUNDRED(4), HUNDRED(5), HUNDRED(6),
+                                              HUNDRED(7), HUNDRED(8), HUNDRED(9)};
+
 static const char *status_error(uint16_t status)
 {
-    static const char *const texts[900] = {HUNDRED(1), HUNDRED(2), HUNDRED(3),
-                                           HUNDRED(4), HUNDRED(5), HUNDRED(6),
-                                           HUNDRED(7), HUNDRED(8), HUNDRED(9)};
-    return status >= 100 && status < 1000 ? texts[status - 100] : "status out of range";
+    return status >= 100 && status < 1000 ? status_texts[status - 100] : "status out of range";
 }
 
 static const char *refusal(const struct tp_http1_head *head, const char *key)

@@ -2,11 +2,15 @@
 
 import http.client
 import io
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tickpath.netstack.http1 import http1
+
+if TYPE_CHECKING:
+    import socket
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -33,7 +37,7 @@ class _Socket:
 
 def standard_library(data: bytes) -> bytes:
     """Return the body that http.client reads."""
-    response = http.client.HTTPResponse(_Socket(data))  # type: ignore[arg-type]
+    response = http.client.HTTPResponse(cast("socket.socket", _Socket(data)))
     response.begin()
     return response.read()
 

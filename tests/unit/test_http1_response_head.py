@@ -2,11 +2,15 @@
 
 import http.client
 import io
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tickpath.netstack.http1 import http1
+
+if TYPE_CHECKING:
+    import socket
 
 NAME_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 VALUE_CHARACTERS = "".join(chr(c) for c in range(0x21, 0x100) if c not in range(0x7F, 0xA1))
@@ -22,7 +26,7 @@ class _Socket:
 
 def standard_library(data: bytes) -> http.client.HTTPResponse:
     """Return what http.client makes of the bytes."""
-    response = http.client.HTTPResponse(_Socket(data))  # type: ignore[arg-type]
+    response = http.client.HTTPResponse(cast("socket.socket", _Socket(data)))
     response.begin()
     return response
 

@@ -6,6 +6,7 @@ from tickpath.netstack.ws import ws
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
+from websockets.typing import Origin
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455 1.3
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -57,7 +58,7 @@ def test_handshake_with_the_server_of_websockets_succeeds() -> None:
 
 
 def test_handshake_refused_by_the_server_of_websockets_names_the_status() -> None:
-    server = ServerProtocol(origins=["https://example.com"])  # type: ignore[list-item]
+    server = ServerProtocol(origins=[Origin("https://example.com")])
     server.receive_data(ws.handshake_request("h", "/", KEY, [("Origin", "https://other.com")]))
     (request,) = server.events_received()
     assert isinstance(request, Request)

@@ -1,0 +1,130 @@
+"""`tickpath run CONFIG.toml`: check the configuration, start the reader, keep it running.
+
+The supervisor is never on the path: it starts the reader as a process of its own, watches its
+heartbeat in shared memory, and starts it again when it dies or hangs. Strategies go on through it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tickpath.engine.config import check_host, load_config
+from tickpath.engine.sandbox import spawn, stop
+from tickpath.shm.segment import Segment, SegmentError
+
+if TYPE_CHECKING:
+    import argparse
+    from types import FrameType
+
+    from tickpath.engine.config import Config
+
+POLL_S = 0.02
+HANG_AFTER_S = 3.0  # a hot loop that makes no heartbeat for so long is stuck, not slow
+STABLE_AFTER_S = 10.0
+RESTART_FIRST_S, RESTART_MAX_S = 0.2, 5.0
+STARTUP_TRIES_STATUSES = (2, 3)  # a wrong configuration or host stays wrong: no use in trying again
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `tickpath run`."""
+    parser = subparsers.add_parser(
+        "run",
+        description="Read market data into shared memory as a configuration file says, "
+        "until SIGTERM or Ctrl-C.",
+        epilog="example: tickpath run examples/mexc.toml",
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml")
+    parser.add_argument("--check", action="store_true", help="only check the file and this host")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object a line of what happens"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check everything before anything is touched, then supervise."""
+    config = load_config(args.config)
+    check_host(config)
+    if args.check:
+        print(f"{args.config}: well", file=sys.stderr)
+        return 0
+    return Supervisor(config, args.config, as_json=args.json).run()
+
+
+class Supervisor:
+    """One reader process and its restarts."""
+
+    def __init__(self, config: Config, path: Path, *, as_json: bool) -> None:
+        self._config, self._path, self._as_json = config, path, as_json
+        self._stop = threading.Event()
+        self._failures = 0
+
+    def run(self) -> int:
+        """Return the exit status: 0 after a signal, else what the reader could not start with."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        while not self._stop.is_set():
+            started = time.monotonic()
+            reader = self._start()
+            self._watch(reader)
+            if self._stop.is_set():
+                status = stop(reader)
+                self._tell("stopped", status=status)
+                return 0
+            status = reader.wait()
+            lived = time.monotonic() - started
+            if status in STARTUP_TRIES_STATUSES and self._failures == 0 and lived < STABLE_AFTER_S:
+                return status
+            self._restart(status, lived)
+        return 0
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._stop.set()
+
+    def _tell(self, event: str, **values: object) -> None:
+        if self._as_json:
+            print(json.dumps({"t": time.time(), "event": event, **values}), flush=True)
+        else:
+            details = ", ".join(f"{name} {value}" for name, value in values.items())
+            print(f"{time.strftime('%H:%M:%S')} reader {event}: {details}", file=sys.stderr)
+
+    def _start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tickpath.engine.reader_process", str(self._path)]
+        reader = spawn(command, stdin=subprocess.DEVNULL)
+        self._tell("started", pid=reader.pid, instance=self._config.instance)
+        return reader
+
+    def _watch(self, reader: subprocess.Popen[str]) -> None:
+        """Return when the reader ended, hung (and was killed), or a signal came."""
+        next_look = time.monotonic() + HANG_AFTER_S
+        while not self._stop.wait(POLL_S) and reader.poll() is None:
+            if time.monotonic() < next_look:
+                continue
+            next_look = time.monotonic() + 1.0
+            age_s = self._heartbeat_age_s(reader.pid)
+            if age_s is not None and age_s > HANG_AFTER_S:
+                self._tell("hangs", pid=reader.pid, heartbeat_age_s=round(age_s, 1))
+                reader.kill()
+
+    def _heartbeat_age_s(self, pid: int) -> float | None:
+        try:
+            with Segment(self._config.instance) as segment:
+                if int(segment.header.writer_pid) != pid:
+                    return None
+                return segment.heartbeat_age_ns() / 1e9
+        except SegmentError:
+            return None
+
+    def _restart(self, status: int, lived_s: float) -> None:
+        self._failures = 1 if lived_s > STABLE_AFTER_S else self._failures + 1
+        doubled = RESTART_FIRST_S * 2.0 ** min(self._failures - 2, 16)
+        delay = 0.0 if self._failures == 1 else min(RESTART_MAX_S, doubled)
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        self._tell("ended", by=how, restart_in_s=delay)
+        self._stop.wait(delay)

@@ -1,0 +1,163 @@
+"""What a feed's segment holds: the schema of its events and books, and its instrument table.
+
+The writer (tickpath run) makes the layout and fills the table; readers read it back. Offsets are
+those of proto/records.h. Called by: engine/app.py, engine/reader.py, tests.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from tickpath.shm.segment import Segment, SegmentLayout, SegmentWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RING_CAPACITY_DEFAULT = 16384  # 1 MiB of slots: stays in the second-level cache
+BOOK_DEPTH_MAX = 20
+BOOK_WORDS = 87  # sizeof(struct tp_book_record) / 8
+
+# "<record> <field> <offset> <type>" a line; a reader of another layout is refused by its hash.
+SCHEMA = """\
+records 1
+event instrument 0 u32
+event type 4 u16
+event flags 6 u16
+event received_ns 8 u64
+event published_ns 16 u64
+event value 24 i64[4]
+event level.price 24 i64
+event level.quantity 32 i64
+event level.exchange_ns 40 u64
+event level.book_sequence 48 u64
+event top.bid_price 24 i64
+event top.bid_quantity 32 i64
+event top.ask_price 40 i64
+event top.ask_quantity 48 i64
+book book_sequence 0 u64
+book exchange_ns 8 u64
+book received_ns 16 u64
+book decoded_ns 24 u64
+book published_ns 32 u64
+book instrument 40 u32
+book state 44 u16
+book reason 46 u16
+book bid_count 48 u32
+book ask_count 52 u32
+book bids 56 level[20]
+book asks 376 level[20]
+level price 0 i64
+level quantity 8 i64
+instrument venue 0 char[16]
+instrument symbol 16 char[32]
+instrument price_exponent 48 i32
+instrument quantity_exponent 52 i32
+instrument tick_size 56 i64
+"""
+_ROW = struct.Struct("<16s32siiq")
+
+
+class BookState(IntEnum):
+    """Say whether a book may be traded on: LIVE only."""
+
+    SYNCING = 0
+    LIVE = 1
+    STALE = 2
+    CROSSED = 3
+
+
+class EventType(IntEnum):
+    """Say what an event is."""
+
+    LEVEL = 1
+    TOP = 2
+    STATE = 3
+    CLEAR = 4
+
+
+class SyncReason(IntEnum):
+    """Say why a book is not LIVE."""
+
+    NONE = 0
+    STARTING = 1
+    GAP = 2
+    DISCONNECTED = 3
+    SILENT = 4
+    CROSSED = 5
+    REFUSED = 6
+    BROKEN_MESSAGE = 7
+    OVERFLOW = 8
+
+
+class Instrument(msgspec.Struct, frozen=True):
+    """Name one instrument of a segment and the scale of its numbers.
+
+    Prices and quantities are integers: value = mantissa * 10**exponent, exponents at most 0.
+    """
+
+    index: int
+    venue: str
+    symbol: str
+    price_exponent: int
+    quantity_exponent: int
+    tick_size: int = 1
+
+    def price(self, mantissa: int) -> float:
+        """Return a price as a float, for display; compare and add mantissas instead."""
+        return mantissa / float(10**-self.price_exponent)
+
+    def quantity(self, mantissa: int) -> float:
+        """Return a quantity as a float, for display."""
+        return mantissa / float(10**-self.quantity_exponent)
+
+
+def make_layout(
+    instruments: Sequence[Instrument],
+    *,
+    ring_capacity: int = RING_CAPACITY_DEFAULT,
+    counters: tuple[str, ...] = (),
+    histograms: tuple[str, ...] = (),
+) -> SegmentLayout:
+    """Return the layout of a feed's segment; ring_capacity is a power of two of 64-byte slots."""
+    return SegmentLayout(
+        schema=SCHEMA,
+        ring_capacity=ring_capacity,
+        snapshot_slots=len(instruments),
+        snapshot_words=BOOK_WORDS,
+        table_rows=len(instruments),
+        table_row_size=_ROW.size,
+        counters=counters,
+        histograms=histograms,
+    )
+
+
+def write_instruments(segment: SegmentWriter, instruments: Sequence[Instrument]) -> None:
+    """Fill the table, before `ready`; raises ValueError where a name does not fit its field."""
+    table = segment.table
+    for row, instrument in enumerate(instruments):
+        venue, symbol = instrument.venue.encode("ascii"), instrument.symbol.encode("ascii")
+        if (
+            instrument.index != row or len(venue) > 15 or len(symbol) > 31
+        ):  # field sizes less NUL, as in _ROW
+            raise ValueError(
+                f"instrument {instrument}: expected index {row}, venue up to 15 and symbol up to "
+                "31 ASCII characters"
+            )
+        exponents = instrument.price_exponent, instrument.quantity_exponent
+        _ROW.pack_into(table, row * _ROW.size, venue, symbol, *exponents, instrument.tick_size)
+
+
+def read_instruments(segment: Segment) -> tuple[Instrument, ...]:
+    """Read the table back."""
+    rows: list[Any] = list(_ROW.iter_unpack(bytes(segment.table)))
+    return tuple(
+        Instrument(index, _text(venue), _text(symbol), price, quantity, tick)
+        for index, (venue, symbol, price, quantity, tick) in enumerate(rows)
+    )
+
+
+def _text(field: bytes) -> str:
+    return field.split(b"\0", 1)[0].decode("ascii", "replace")

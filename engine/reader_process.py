@@ -1,0 +1,311 @@
+"""The reader process: one hot thread in C, and around it the cold work in Python.
+
+Started by `tickpath run` (engine/app.py) as `python -m tickpath.engine.reader_process CONFIG`. In
+order: instruments from the venue, the segment, the transport, the feed, the hot thread; then a loop
+that keeps connections alive, answers snapshot requests and copies counters, until SIGTERM.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tickpath._core import ffi, lib
+from tickpath.engine.config import Config, VenueConfig, load_config
+from tickpath.engine.connections import Connections, Endpoint, Reconnect
+from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
+from tickpath.engine.snapshots import SnapshotWorker, fetch_instruments
+from tickpath.netstack.session import Target, new_tls_context
+from tickpath.netstack.transport import (
+    KernelTransport,
+    Placement,
+    UserTransport,
+    open_transport,
+    resolve,
+)
+from tickpath.proto.venues.mexc import requests
+from tickpath.rt import limits, process
+from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
+from tickpath.shm.segment import SegmentWriter
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+NS_PER_S, NS_PER_MS = 1_000_000_000, 1_000_000
+STEP_S = 0.005
+COUNTERS_EVERY_S = 0.1
+PING_INTERVAL_S = 15.0
+IDLE_SPIN_NS, IDLE_SLEEP_NS = 20_000, 50_000
+YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
+COUNTER_GROUPS = ("hot", "feed", "netif", "link")
+HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
+MEMORY_ALIGNMENT = 4096
+
+
+def log(message: str) -> None:
+    """Write one line of what happened to stderr; the supervisor passes it on."""
+    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
+
+
+def _aligned(size: int) -> tuple[Any, Any]:
+    """Return zeroed memory and a page-aligned pointer into it."""
+    memory = np.zeros(size + MEMORY_ALIGNMENT, dtype=np.uint8)
+    start = memory.ctypes.data + MEMORY_ALIGNMENT - 1 & ~(MEMORY_ALIGNMENT - 1)
+    return memory, ffi.cast("void *", start)
+
+
+def _fields(struct: str) -> list[str]:
+    return [name for name, _ in ffi.typeof(f"struct {struct}").fields]
+
+
+class ReaderProcess:
+    """Everything that one reader process owns, made in `open`, ended in `close`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.venue: VenueConfig = config.venues[0]
+        self._stop = threading.Event()
+        self._hot_result = 0
+        self._kept: list[Any] = []
+        self._next_counters = 0.0
+
+    def open(self) -> None:
+        """Build all parts in order. Raises the three errors of shm/errors.py with a remedy."""
+        venue = self.venue
+        self.instruments = fetch_instruments(venue)
+        self._open_transport()
+        self._open_segment()
+        self._open_feed()
+        self._open_hot_path()
+        self.segment.ready()
+
+    def _open_transport(self) -> None:
+        network, venue = self.config.network, self.venue
+        address = resolve(venue.host, venue.resolve, venue.port)
+        placement = Placement(
+            interface=network.interface,
+            mode=network.mode,
+            queue=network.queue,
+            ports=network.port_range,
+        )
+        self.transport: KernelTransport | UserTransport = open_transport(
+            address, network.backend, placement
+        )
+        log(f"path: {self.transport.description}")
+
+    def _open_segment(self) -> None:
+        rows = [
+            Instrument(
+                index, "mexc", row.symbol, row.price_exponent, row.quantity_exponent, row.tick_size
+            )
+            for index, row in enumerate(self.instruments)
+        ]
+        self._counter_sources = {
+            "hot": ("tp_hot_path_counters", _fields("tp_hot_path_counters")),
+            "feed": ("tp_feed_counters", _fields("tp_feed_counters")),
+            "netif": ("tp_netif_counters", _fields("tp_netif_counters")),
+            "link": ("tp_link_counters", _fields("tp_link_counters")),
+        }
+        names = tuple(
+            f"{group}.{name}"
+            for group in COUNTER_GROUPS
+            for name in self._counter_sources[group][1]
+        )
+        layout = make_layout(
+            rows,
+            ring_capacity=self.config.shm.ring_capacity,
+            counters=names,
+            histograms=HISTOGRAMS,
+        )
+        self.segment = SegmentWriter(self.config.instance, layout)
+        write_instruments(self.segment, rows)
+
+    def _open_feed(self) -> None:
+        venue, pointer = self.venue, self.segment.pointer
+        per_connection = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
+        count = -(-len(self.instruments) // per_connection)
+        if count > lib.TP_HOT_PATH_CONNECTION_MAX:
+            limit = lib.TP_HOT_PATH_CONNECTION_MAX * per_connection
+            raise LocalError(
+                f"venue.symbols: {len(self.instruments)} symbols, expected at most {limit}: "
+                "run a second instance for the rest"
+            )
+        config = ffi.new("struct tp_feed_config *")
+        config.instrument_count, config.connection_count = len(self.instruments), count
+        config.silent_after_ns = self.config.health.silent_after_ms * NS_PER_MS
+        config.ring = lib.tp_segment_ring_writer(pointer)
+        config.snapshots = lib.tp_segment_snapshot_writer(pointer)
+        config.clock = ffi.addressof(pointer.header, "clock")
+        config.received_to_decoded = lib.tp_segment_histogram(pointer, 0)
+        config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
+        size = lib.tp_feed_memory_size(config)
+        if size == 0:
+            raise LocalError(f"{len(self.instruments)} instruments: more than one feed can hold")
+        memory, start = _aligned(size)
+        self.feed = lib.tp_feed_init(start, config)
+        self._kept += [memory, config]
+        self.channels: dict[str, int] = {}
+        for index, row in enumerate(self.instruments):
+            channel = requests.depth_channel(row.symbol, venue.speed)
+            record = ffi.from_buffer("struct tp_instrument_record *", row.record())
+            if not lib.tp_feed_instrument_add(
+                self.feed, index, record, channel.encode(), index // per_connection
+            ):
+                raise LocalError(f"venue.symbols: {row.symbol} stands there twice: name it once")
+            self.channels[channel] = index
+
+    def _open_hot_path(self) -> None:
+        venue = self.venue
+        self.hot = ffi.gc(lib.tp_hot_path_new(), lib.tp_hot_path_free)
+        self.hot.netif, self.hot.feed = self.transport.netif, self.feed
+        self.hot.clock = ffi.addressof(self.segment.pointer.header, "clock")
+        self.hot.segment = self.segment.pointer
+        reader = self.config.reader
+        if not reader.spin:
+            self.hot.idle_spin_ns, self.hot.idle_sleep_ns = IDLE_SPIN_NS, IDLE_SLEEP_NS
+        if reader.yield_to_others:
+            self.hot.yield_every_ns, self.hot.yield_for_ns = YIELD_EVERY_NS, YIELD_FOR_NS
+        tls = new_tls_context(venue.ca_file, insecure=venue.insecure) if venue.tls else ffi.NULL
+        self.connections = Connections(
+            self.hot, self.transport, tls, Reconnect(max_s=self.config.reconnect.max_s), log
+        )
+        channels = list(self.channels)
+        size = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
+        scheme = "wss" if venue.tls else "ws"
+        for start in range(0, len(channels), size):
+            self.connections.add(
+                Endpoint(
+                    target=Target(scheme, venue.host, venue.port, venue.path),
+                    server_name=venue.server_name or venue.host,
+                    addresses=venue.resolve,
+                    open_messages=(requests.subscribe_request(channels[start : start + size]),),
+                    ping_message=requests.ping_request(),
+                    ping_interval_s=PING_INTERVAL_S,
+                )
+            )
+
+    def run(self) -> int:
+        """Run until a signal or until the link fails. Returns the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._prepare_process()
+        hot = threading.Thread(target=self._run_hot, name="hot", daemon=True)
+        hot.start()
+        snapshots = SnapshotWorker(self.feed, self.venue, self.instruments, log)
+        snapshots.start()
+        note = ffi.new("struct tp_hot_path_note *")
+        while not self._stop.wait(STEP_S) and hot.is_alive():
+            self.connections.step()
+            while lib.tp_hot_path_take_note(self.hot, note):
+                self._take_note(note)
+            self._copy_counters()
+        lib.tp_hot_path_stop(self.hot)
+        hot.join()
+        snapshots.stop()
+        self._copy_counters(force=True)
+        if self._hot_result != 0:
+            raise SystemSetupError(
+                f"the link is gone ({self.transport.description}): error {-self._hot_result}; "
+                "bring the interface up again"
+            )
+        return 0
+
+    def close(self) -> None:
+        """End sessions, detach the XDP program, remove the segment."""
+        for part in ("connections", "transport", "segment"):
+            if hasattr(self, part):
+                getattr(self, part).close()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._stop.set()
+
+    def _prepare_process(self) -> None:
+        reader = self.config.reader
+        gc.freeze()
+        if reader.lock_memory:
+            try:
+                process.lock_memory()
+            except OSError as error:
+                log(f"memory is not locked: {error}")
+        if reader.priority > 0:
+            sentence = limits.describe_throttling(limits.read_throttling([reader.cpu or 0]))
+            if sentence and not reader.yield_to_others:
+                log(sentence)
+
+    def _run_hot(self) -> None:
+        reader = self.config.reader
+        try:
+            if reader.cpu is not None:
+                process.pin(reader.cpu)
+            if reader.priority > 0:
+                process.set_fifo(reader.priority)
+        except OSError as error:
+            log(f"hot thread runs unpinned or without SCHED_FIFO: {error}")
+        self._hot_result = int(lib.tp_hot_path_run(self.hot))
+
+    def _take_note(self, note: Any) -> None:
+        text = bytes(ffi.buffer(note.text, min(note.size, lib.TP_HOT_PATH_INBOX_TEXT_MAX)))
+        try:
+            reply = requests.parse_reply(text)
+        except ValueError as error:
+            log(f"connection {note.connection}: {error}")
+            return
+        if reply.kind is requests.ReplyKind.REFUSED:
+            log(f"connection {note.connection}: refused {reply.channels}: {reply.reason}")
+            for channel in reply.channels:
+                self._refuse(channel)
+
+    def _refuse(self, channel: str) -> None:
+        index = self.channels.get(channel)
+        end = time.monotonic() + 1.0
+        while index is not None and not lib.tp_hot_path_refuse(self.hot, index):
+            if time.monotonic() > end:
+                log(f"refusal of {channel} was not taken by the hot thread within a second")
+                return
+            time.sleep(0.001)
+
+    def _copy_counters(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if now < self._next_counters and not force:
+            return
+        self._next_counters = now + COUNTERS_EVERY_S
+        netif = self.transport.netif
+        sources = {"hot": self.hot.counters, "feed": lib.tp_feed_counters(self.feed)}
+        if netif != ffi.NULL:
+            sources |= {"netif": netif.counters, "link": self.transport.link.link.counters}
+        position = 0
+        for group in COUNTER_GROUPS:
+            for name in self._counter_sources[group][1]:
+                if group in sources:
+                    value = int(getattr(sources[group], name))
+                    lib.tp_segment_counter_store(self.segment.pointer, position, value)
+                position += 1
+
+
+def main(path: str) -> int:
+    """Run a reader from a configuration file; the supervisor calls this in a process of its own."""
+    reader = ReaderProcess(load_config(path))
+    try:
+        reader.open()
+        return reader.run()
+    finally:
+        reader.close()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1]))
+    except (LocalError, SystemSetupError, RemoteError) as failure:
+        log(str(failure))
+        sys.exit(
+            2
+            if isinstance(failure, LocalError)
+            else 3
+            if isinstance(failure, SystemSetupError)
+            else 1
+        )

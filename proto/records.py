@@ -1,0 +1,144 @@
+"""The records of records.h seen from Python: numpy layouts, names, exact numbers.
+
+Sizes, offsets and constants are taken from the compiled header, so they cannot drift from it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from tickpath._core import ffi, lib
+
+RECORDS_VERSION: Final = int(lib.TP_RECORDS_VERSION)
+BOOK_DEPTH_MAX: Final = int(lib.TP_BOOK_DEPTH_MAX)
+DEPTH_LEVEL_COUNT_MAX: Final = int(lib.TP_DEPTH_LEVEL_COUNT_MAX)
+EXPONENT_MIN: Final = -18
+
+
+class Side(IntEnum):
+    """A side of the book."""
+
+    BID = int(lib.TP_SIDE_BID)
+    ASK = int(lib.TP_SIDE_ASK)
+
+
+class BookState(IntEnum):
+    """Whether a book may be traded on: LIVE only."""
+
+    SYNCING = int(lib.TP_BOOK_SYNCING)
+    LIVE = int(lib.TP_BOOK_LIVE)
+    STALE = int(lib.TP_BOOK_STALE)
+    CROSSED = int(lib.TP_BOOK_CROSSED)
+
+
+class EventType(IntEnum):
+    """What an event of the ring says."""
+
+    LEVEL = int(lib.TP_EVENT_LEVEL)
+    TOP = int(lib.TP_EVENT_TOP)
+    STATE = int(lib.TP_EVENT_STATE)
+    CLEAR = int(lib.TP_EVENT_CLEAR)
+
+
+class SyncReason(IntEnum):
+    """Why a book is not LIVE."""
+
+    NONE = int(lib.TP_SYNC_REASON_NONE)
+    STARTING = int(lib.TP_SYNC_REASON_STARTING)
+    GAP = int(lib.TP_SYNC_REASON_GAP)
+    DISCONNECTED = int(lib.TP_SYNC_REASON_DISCONNECTED)
+    SILENT = int(lib.TP_SYNC_REASON_SILENT)
+    CROSSED = int(lib.TP_SYNC_REASON_CROSSED)
+    REFUSED = int(lib.TP_SYNC_REASON_REFUSED)
+    BROKEN_MESSAGE = int(lib.TP_SYNC_REASON_BROKEN_MESSAGE)
+    OVERFLOW = int(lib.TP_SYNC_REASON_OVERFLOW)
+
+
+EVENT_ASK: Final = int(lib.TP_EVENT_ASK)
+"""The flag of a LEVEL event that changes the ask side."""
+
+
+def _field_dtype(kind: Any) -> Any:
+    if kind.kind == "array":
+        if kind.item.cname == "char":
+            return np.dtype(f"S{kind.length}")
+        return np.dtype((_field_dtype(kind.item), (kind.length,)))
+    if kind.kind in ("struct", "union"):
+        return _layout(kind)
+    signed = kind.cname.startswith("int") and not kind.cname.startswith("u")
+    return np.dtype(f"{'i' if signed else 'u'}{ffi.sizeof(kind)}")
+
+
+def _layout(kind: Any) -> np.dtype[Any]:
+    fields = kind.fields
+    return np.dtype(
+        {
+            "names": [name for name, _ in fields],
+            "formats": [_field_dtype(field.type) for _, field in fields],
+            "offsets": [field.offset for _, field in fields],
+            "itemsize": ffi.sizeof(kind),
+        }
+    )
+
+
+@cache
+def level_dtype() -> np.dtype[Any]:
+    """Return the layout of struct tp_level: price, quantity (int64 mantissas)."""
+    return _layout(ffi.typeof("struct tp_level"))
+
+
+@cache
+def event_dtype() -> np.dtype[Any]:
+    """Return the layout of struct tp_event: 56 bytes; u is a union of value, level and top."""
+    return _layout(ffi.typeof("struct tp_event"))
+
+
+@cache
+def book_dtype() -> np.dtype[Any]:
+    """Return the layout of struct tp_book_record: one snapshot of one instrument's book."""
+    return _layout(ffi.typeof("struct tp_book_record"))
+
+
+@cache
+def instrument_dtype() -> np.dtype[Any]:
+    """Return the layout of struct tp_instrument_record: one row of the instrument table."""
+    return _layout(ffi.typeof("struct tp_instrument_record"))
+
+
+def format_fixed(mantissa: int, exponent: int) -> str:
+    """Return mantissa * 10**exponent as plain decimal text, exact, with all -exponent digits.
+
+    exponent is -18..0; raises ValueError otherwise.
+    """
+    if not EXPONENT_MIN <= exponent <= 0:
+        raise ValueError(
+            f"exponent {exponent}: expected {EXPONENT_MIN}..0; take it from the instrument's record"
+        )
+    if exponent == 0:
+        return str(mantissa)
+    digits = str(abs(mantissa)).zfill(1 - exponent)
+    sign = "-" if mantissa < 0 else ""
+    return f"{sign}{digits[:exponent]}.{digits[exponent:]}"
+
+
+def parse_fixed(text: str, exponent: int) -> int:
+    """Return the int64 mantissa of decimal text at the exponent, exact.
+
+    text: digits with at most one point between digits; trailing zeros beyond the exponent are
+    allowed. Raises ValueError for anything else, and where the digits do not fit.
+    """
+    if not EXPONENT_MIN <= exponent <= 0:
+        raise ValueError(
+            f"exponent {exponent}: expected {EXPONENT_MIN}..0; take it from the instrument's record"
+        )
+    data = text.encode()
+    out = ffi.new("int64_t *")
+    if not lib.tp_decimal_parse(data, len(data), exponent, out):
+        raise ValueError(
+            f"{text!r}: expected a plain decimal with at most {-exponent} digits after the point "
+            f"that fits 64 bits; if the venue added digits, read its instrument list again"
+        )
+    return int(out[0])

@@ -1,0 +1,1 @@
+"""One folder a venue: its wire schema, its decoder, its requests."""

@@ -1,0 +1,91 @@
+/* Decimal text to fixed point: the shapes that decimal.h does not take in one go.
+ *
+ * Called by decimal.h, decode.c and, through cffi, requests.py. Any thread. */
+#include "proto/venues/mexc/decimal.h"
+
+struct tp_decimal_scale tp_decimal_scale(int32_t exponent)
+{
+    assert(exponent <= 0 && exponent >= TP_DECIMAL_EXPONENT_MIN);
+    struct tp_decimal_scale scale = {.digits = (uint32_t)-exponent, .unit = 1};
+    for (uint32_t i = 0; i < scale.digits; i++)
+        scale.unit *= 10;
+    if (scale.digits <= TP_DECIMAL_HALF) {
+        scale.excess = ~tp_bytes_low(scale.digits);
+        scale.tail_shift = (8 * (TP_DECIMAL_HALF - scale.digits)) & 63;
+    }
+    return scale;
+}
+
+static bool digit_append(int64_t *value, uint8_t character)
+{
+    return !__builtin_mul_overflow(*value, 10, value) &&
+           !__builtin_add_overflow(*value, character - '0', value);
+}
+
+static bool is_digit(uint8_t character)
+{
+    return character >= '0' && character <= '9';
+}
+
+bool tp_decimal_parse_any(const uint8_t *text, size_t size, const struct tp_decimal_scale *scale,
+                          int64_t *out)
+{
+    int64_t value = 0;
+    size_t at = 0;
+    for (; at < size && text[at] != '.'; at++)
+        if (!is_digit(text[at]) || !digit_append(&value, text[at]))
+            return false;
+    if (at == 0 || at + 1 == size)
+        return false; /* nothing before the point, or nothing behind it */
+    uint32_t kept = 0;
+    for (at++; at < size; at++) {
+        if (!is_digit(text[at]))
+            return false;
+        if (kept == scale->digits) {
+            if (text[at] != '0')
+                return false;
+            continue;
+        }
+        if (!digit_append(&value, text[at]))
+            return false;
+        kept++;
+    }
+    for (; kept < scale->digits; kept++)
+        if (!digit_append(&value, '0'))
+            return false;
+    *out = value;
+    return true;
+}
+
+bool tp_decimal_parse(const uint8_t *text, size_t size, int32_t exponent, int64_t *out)
+{
+    const struct tp_decimal_scale scale = tp_decimal_scale(exponent);
+    if (size == 0)
+        return false;
+    if (size > TP_DECIMAL_LOAD_SIZE)
+        return tp_decimal_parse_any(text, size, &scale, out);
+    uint8_t copy[TP_DECIMAL_LOAD_SIZE] = {0};
+    memcpy(copy, text, size);
+    return tp_decimal_parse_loadable(copy, size, &scale, out);
+}
+
+bool tp_version_parse(const uint8_t *text, size_t size, uint64_t *out)
+{
+    uint64_t value = 0;
+    size_t at = 0;
+    if (size == 0 || text == NULL)
+        return false;
+    if (size >= TP_DECIMAL_HALF) {
+        uint64_t bad = 0;
+        value = tp_digits_join(tp_digits_of(tp_load_8(text), TP_DECIMAL_HALF, &bad));
+        if (bad != 0)
+            return false;
+        at = TP_DECIMAL_HALF;
+    }
+    for (; at < size; at++)
+        if (!is_digit(text[at]) || __builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(text[at] - '0'), &value))
+            return false;
+    *out = value;
+    return true;
+}

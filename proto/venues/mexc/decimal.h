@@ -1,0 +1,99 @@
+/* Decimal text to fixed point, eight digits at a time in one 64-bit register.
+ *
+ * A venue writes "67123.45" and means 67123.45 exactly: no floating point comes near it. The common
+ * shape, at most eight digits on either side of the point, takes about forty branch-free
+ * instructions; every other shape goes through a loop (decimal.c) with the same answers.
+ * Called by decode.c. Any thread. */
+#ifndef TP_PROTO_MEXC_DECIMAL_H
+#define TP_PROTO_MEXC_DECIMAL_H
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "proto/venues/mexc/decode.h"
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first character is the lowest byte");
+
+enum {
+    TP_DECIMAL_EXPONENT_MIN = -18,
+    TP_DECIMAL_HALF = 8,       /* digits that one register takes */
+    TP_DECIMAL_LOAD_SIZE = 17, /* eight digits, the point, eight digits: readable from text on */
+};
+
+struct tp_decimal_scale {
+    uint32_t digits;     /* after the point that the mantissa keeps: -exponent */
+    int64_t unit;        /* 10^digits: the mantissa of 1 */
+    uint64_t excess;     /* bytes of an eight-digit fraction that must be '0'; see tail_shift */
+    uint32_t tail_shift; /* moves the first `digits` fraction digits to the number's end */
+};
+
+struct tp_decimal_scale tp_decimal_scale(int32_t exponent);
+bool tp_decimal_parse_any(const uint8_t *text, size_t size, const struct tp_decimal_scale *scale,
+                          int64_t *out);
+/* Digits only; no sign, no point; at most UINT64_MAX. */
+bool tp_version_parse(const uint8_t *text, size_t size, uint64_t *out);
+
+/* The n lowest bytes, n <= 8 (a shift by 64 is undefined). */
+static inline uint64_t tp_bytes_low(size_t n)
+{
+    static const uint64_t mask[] = {0,          0xff,         0xffff,         0xffffff,
+                                    0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff,
+                                    UINT64_MAX};
+    return mask[n];
+}
+
+/* The digit values of the n first characters, zero elsewhere; *bad collects a high bit for each
+ * character above 9. An addition may carry out of a bad byte only, so good ones stay exact. */
+static inline uint64_t tp_digits_of(uint64_t characters, size_t n, uint64_t *bad)
+{
+    const uint64_t digits = (characters ^ 0x3030303030303030) & tp_bytes_low(n);
+    *bad |= ((digits + 0x7676767676767676) | digits) & 0x8080808080808080;
+    return digits;
+}
+
+/* Eight digit values, the most significant in the lowest byte, to a number: pairs, fours, eight. */
+static inline uint64_t tp_digits_join(uint64_t digits)
+{
+    const uint64_t pairs = digits * 10 + (digits >> 8);
+    const uint64_t even = pairs & 0x000000ff000000ff;
+    const uint64_t odd = (pairs >> 16) & 0x000000ff000000ff;
+    return (even * 0x000f424000000064 + odd * 0x0000271000000001) >> 32;
+}
+
+static inline uint64_t tp_load_8(const uint8_t *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
+
+/* text[0, TP_DECIMAL_LOAD_SIZE) must be readable, whatever size is. */
+static inline bool tp_decimal_parse_loadable(const uint8_t *text, size_t size,
+                                             const struct tp_decimal_scale *scale, int64_t *out)
+{
+    const uint64_t head = tp_load_8(text);
+    const uint64_t points = head ^ 0x2e2e2e2e2e2e2e2e;
+    /* The lowest set bit is exact; the sentinel gives 8 where there is no point. */
+    const uint64_t zero = (points - 0x0101010101010101) & ~points & 0x8080808080808080;
+    const size_t point = zero != 0 ? (size_t)__builtin_ctzll(zero) >> 3 : TP_DECIMAL_HALF;
+    const size_t whole = point < size ? point : size;
+    const size_t fraction = whole < size ? size - whole - 1 : 0;
+    const bool ends_in_point = (whole < size) & (fraction == 0);
+    if (whole == 0 || ends_in_point || fraction > TP_DECIMAL_HALF ||
+        scale->digits > TP_DECIMAL_HALF ||
+        (whole == TP_DECIMAL_HALF && size > whole && text[TP_DECIMAL_HALF] != '.'))
+        return tp_decimal_parse_any(text, size, scale, out);
+    uint64_t bad = 0;
+    const uint64_t high = tp_digits_of(head, whole, &bad);
+    const uint64_t low = tp_digits_of(tp_load_8(text + whole + 1), fraction, &bad);
+    if ((bad | (low & scale->excess)) != 0)
+        return false;
+    const uint64_t units = tp_digits_join(high << (8 * (TP_DECIMAL_HALF - whole)));
+    /* With digits == 0 the shift would be 64: it is 0 instead, and low is known to be 0. */
+    const uint64_t parts = tp_digits_join(low << scale->tail_shift);
+    *out = (int64_t)units * scale->unit + (int64_t)parts; /* below 10^16 */
+    return true;
+}
+#endif

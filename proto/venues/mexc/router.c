@@ -1,0 +1,115 @@
+/* Which of our subscriptions a push message belongs to, from its first field.
+ *
+ * MEXC's wrapper starts 0a <length> <channel>, and the channel is the string that we subscribed
+ * with: one hash, one compare of the whole channel, never a search through the message.
+ * Called by engine/feed. Any thread; the memory belongs to the caller. */
+#include <assert.h>
+#include <string.h>
+
+#include "proto/venues/mexc/decode.h"
+
+enum {
+    CHANNEL_SIZE_MAX = 96,
+    CHANNEL_TAG = 0x0a,
+    HASHED_SIZE = 16, /* the channel's end: the symbol, perhaps with "@20" behind it */
+    CACHE_LINE = 64,
+};
+
+/* A channel of up to 56 bytes, which those of the aggregated streams are, takes one cache line. */
+struct router_entry {
+    uint32_t instrument;
+    uint32_t size; /* of the channel; 0: the entry is free */
+    uint8_t channel[CHANNEL_SIZE_MAX];
+    uint8_t padding[24];
+};
+static_assert(sizeof(struct router_entry) == 2 * (size_t)CACHE_LINE, "two whole cache lines");
+
+struct tp_mexc_router {
+    uint32_t count, count_max;
+    uint32_t mask; /* entries - 1; twice the channels or more, so that a free one ends each probe */
+    struct router_entry *entries;
+};
+
+static uint32_t entry_count_for(uint32_t channel_count_max)
+{
+    assert(channel_count_max > 0 && channel_count_max <= 1u << 20);
+    uint32_t count = 2;
+    while (count < 2 * channel_count_max)
+        count *= 2;
+    return count;
+}
+
+size_t tp_mexc_router_memory_size(uint32_t channel_count_max)
+{
+    return sizeof(struct tp_mexc_router) + CACHE_LINE +
+           entry_count_for(channel_count_max) * sizeof(struct router_entry);
+}
+
+struct tp_mexc_router *tp_mexc_router_init(void *memory, uint32_t channel_count_max)
+{
+    memset(memory, 0, tp_mexc_router_memory_size(channel_count_max));
+    struct tp_mexc_router *router = memory;
+    const uintptr_t behind = (uintptr_t)(router + 1);
+    router->entries =
+        (struct router_entry *)((behind + CACHE_LINE - 1) & ~(uintptr_t)(CACHE_LINE - 1));
+    router->count_max = channel_count_max;
+    router->mask = entry_count_for(channel_count_max) - 1;
+    return router;
+}
+
+/* Multiplicative hashing of the last 16 bytes; a shorter channel is hashed with leading zeros. The
+ * multipliers are 2^64 over the golden ratio and over its square, made odd. */
+static uint32_t channel_hash(const uint8_t *channel, size_t size)
+{
+    uint64_t word[2] = {0, 0};
+    if (size >= HASHED_SIZE)
+        memcpy(word, channel + size - HASHED_SIZE, HASHED_SIZE);
+    else
+        memcpy((uint8_t *)word + HASHED_SIZE - size, channel, size);
+    const uint64_t mixed = (word[0] * 0x61c8864680b583eb) ^ (word[1] * 0x9e3779b97f4a7c15);
+    return (uint32_t)((mixed ^ (mixed >> 29)) * 0x9e3779b97f4a7c15 >> 32);
+}
+
+/* The entry that holds the channel, or the free one where it would go. Ends: at most half of the
+ * entries are in use. */
+static struct router_entry *entry_find(const struct tp_mexc_router *router, const uint8_t *channel,
+                                       size_t size)
+{
+    uint32_t at = channel_hash(channel, size) & router->mask;
+    struct router_entry *entry = &router->entries[at];
+    while (entry->size != 0 &&
+           (entry->size != size || memcmp(entry->channel, channel, size) != 0)) {
+        at = (at + 1) & router->mask;
+        entry = &router->entries[at];
+    }
+    return entry;
+}
+
+bool tp_mexc_router_add(struct tp_mexc_router *router, const char *channel, uint32_t instrument)
+{
+    const size_t size = strlen(channel);
+    if (size == 0 || size > CHANNEL_SIZE_MAX || router->count == router->count_max)
+        return false;
+    struct router_entry *entry = entry_find(router, (const uint8_t *)channel, size);
+    if (entry->size != 0)
+        return false;
+    memcpy(entry->channel, channel, size);
+    entry->size = (uint32_t)size;
+    entry->instrument = instrument;
+    router->count++;
+    return true;
+}
+
+int64_t tp_mexc_route(const struct tp_mexc_router *router, const uint8_t *data, size_t size,
+                      uint32_t *body_offset)
+{
+    /* A channel of ours has a one-byte length. */
+    if (size < 2 || data[0] != CHANNEL_TAG || data[1] == 0 || data[1] > CHANNEL_SIZE_MAX ||
+        data[1] > size - 2)
+        return -1;
+    const struct router_entry *entry = entry_find(router, data + 2, data[1]);
+    if (entry->size == 0)
+        return -1;
+    *body_offset = 2u + data[1];
+    return entry->instrument;
+}

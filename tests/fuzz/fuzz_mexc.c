@@ -1,0 +1,81 @@
+/* sources: proto/venues/mexc/decimal.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c */
+/* Any bytes as a MEXC push message.
+ *
+ * Invariants: a routed offset is the channel's end; accepted counts are within the limits and no
+ * larger than the bytes could hold; versions are in order; a message that was accepted is not
+ * accepted with other values when bytes follow it in memory (nothing reads beyond its end). */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/venues/mexc/decode.h"
+#include "proto/venues/mexc/router.c" /* a fourth name would not fit into the first line */
+
+enum { LEVEL_SIZE_MIN = 8, ROUTES = 4, SLACK = 64 };
+
+static struct tp_depth_update exact, slack;
+
+static void require(int condition)
+{
+    if (!condition)
+        abort();
+}
+
+static void check_route(const uint8_t *data, size_t size)
+{
+    static const char channel[] = "spot@public.aggre.depth.v3.api.pb@100ms@BTCUSDT";
+    void *memory = malloc(tp_mexc_router_memory_size(ROUTES));
+    require(memory != NULL);
+    struct tp_mexc_router *router = tp_mexc_router_init(memory, ROUTES);
+    require(tp_mexc_router_add(router, channel, 3));
+    uint32_t offset = 0;
+    const int64_t instrument = tp_mexc_route(router, data, size, &offset);
+    require(instrument == -1 || instrument == 3);
+    if (instrument == 3) {
+        require(offset == sizeof(channel) + 1 && offset <= size);
+        require(memcmp(data + 2, channel, sizeof(channel) - 1) == 0);
+    }
+    free(memory);
+}
+
+static void check_same_levels(const struct tp_level *a, const struct tp_level *b, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        require(a[i].price >= 0 && a[i].quantity >= 0);
+        require(a[i].price == b[i].price && a[i].quantity == b[i].quantity);
+    }
+}
+
+static void check_slack(const uint8_t *data, size_t size, const struct tp_mexc_scale *scale,
+                        enum tp_mexc_status status)
+{
+    uint8_t *longer = malloc(size + SLACK);
+    require(longer != NULL);
+    memcpy(longer, data, size);
+    memset(longer + size, '1', SLACK);
+    require(tp_mexc_decode_depth(longer, size, scale, &slack) == status);
+    if (status == TP_MEXC_OK) {
+        require(exact.bid_count == slack.bid_count && exact.ask_count == slack.ask_count);
+        check_same_levels(exact.bids, slack.bids, exact.bid_count);
+        check_same_levels(exact.asks, slack.asks, exact.ask_count);
+    }
+    free(longer);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    check_route(data, size);
+    if (size < 2)
+        return 0;
+    const struct tp_mexc_scale scale = {-(int32_t)(data[0] % 19), -(int32_t)(data[1] % 19)};
+    const enum tp_mexc_status status = tp_mexc_decode_depth(data + 2, size - 2, &scale, &exact);
+    require(status <= TP_MEXC_TOO_MANY_LEVELS && status != TP_MEXC_UNKNOWN_CHANNEL);
+    if (status == TP_MEXC_OK) {
+        require(exact.bid_count <= TP_DEPTH_LEVEL_COUNT_MAX);
+        require(exact.ask_count <= TP_DEPTH_LEVEL_COUNT_MAX);
+        require(((size_t)exact.bid_count + exact.ask_count) * LEVEL_SIZE_MIN <= size);
+        require(exact.first_version <= exact.last_version);
+    }
+    check_slack(data + 2, size - 2, &scale, status);
+    return 0;
+}

@@ -1,0 +1,380 @@
+"""The AF_XDP link on a veth pair, against the kernel's own stack at the other end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.l2 import Ether
+from tickpath._core import ffi, lib
+from tickpath.netstack.link.af_xdp import AfXdpLink
+from tickpath.shm.errors import LocalError, SystemSetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.netns.conftest import Namespace, VethPair
+
+pytestmark = pytest.mark.needs("root", "netns", "af_xdp")
+
+PORT_LOW, PORT_HIGH = 61000, 61999
+PEER_PORT = 443
+DEADLINE_S = 5.0
+ACK, RST_ACK, SYN, SYN_ACK = "A", "RA", "S", "SA"
+
+
+def open_link(end: Namespace, mode: str = "auto", frame_count: int = 0) -> AfXdpLink:
+    with end.entered():
+        return AfXdpLink.open(
+            end.interface,
+            address=end.address,
+            port_low=PORT_LOW,
+            port_high=PORT_HIGH,
+            mode=mode,
+            frame_count=frame_count,
+        )
+
+
+@pytest.fixture
+def link(veth_pair: VethPair) -> Iterator[AfXdpLink]:
+    with open_link(veth_pair.a) as opened:
+        yield opened
+
+
+def commit(link: Any, frame: bytes) -> bool:
+    room = lib.tp_link_tx_claim(link)
+    if not room:
+        return False
+    ffi.memmove(room, frame, len(frame))
+    lib.tp_link_tx_commit(link, len(frame))
+    return True
+
+
+def send(link: Any, frame: bytes) -> None:
+    assert commit(link, frame)
+    assert lib.tp_link_tx_kick(link) == 0
+
+
+def receive_burst(link: Any) -> list[bytes]:
+    frames = ffi.new("struct tp_frame[64]")
+    count = lib.tp_link_rx_burst(link, frames, 64)
+    copies = [bytes(ffi.buffer(frames[i].data, frames[i].size)) for i in range(count)]
+    lib.tp_link_rx_release(link, frames, count)
+    return copies
+
+
+def receive(link: Any, seconds: float = DEADLINE_S) -> bytes | None:
+    """Return the next frame, or None when none came in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for frame in receive_burst(link):
+            return frame
+    return None
+
+
+def segment(pair: VethPair, port: int = PORT_LOW, to: str = "", **tcp: Any) -> bytes:
+    """Build a frame from a to b as scapy would send it, checksums filled in."""
+    packet = (
+        Ether(src=pair.a.mac(), dst=pair.b.mac())
+        / IP(src=pair.a.address, dst=to or pair.b.address)
+        / TCP(sport=port, dport=PEER_PORT, **tcp)
+    )
+    return bytes(packet)
+
+
+def listen(end: Namespace, port: int) -> socket.socket:
+    with end.entered():
+        return socket.create_server((end.address, port))
+
+
+def test_af_xdp_open_on_veth_refuses_zero_copy_and_takes_native_copy(link: AfXdpLink) -> None:
+    assert link.mode == "native copy"
+    assert link.refused.startswith("native zero-copy: bind: Operation not supported")
+    assert link.link.partial_checksums
+    assert link.napi_id == 0
+    assert link.statistics().frames_fill == 2048
+
+
+def test_af_xdp_forced_zero_copy_on_veth_is_refused(veth_pair: VethPair) -> None:
+    with pytest.raises(SystemSetupError, match=r"native zero-copy: bind: .*the driver lacks it"):
+        open_link(veth_pair.a, mode="native zero-copy")
+
+
+@pytest.mark.parametrize("mode", ["native copy", "generic copy"])
+def test_af_xdp_forced_mode_shakes_hands_with_kernel(veth_pair: VethPair, mode: str) -> None:
+    with open_link(veth_pair.a, mode=mode) as link, listen(veth_pair.b, PEER_PORT):
+        assert link.mode == mode
+        assert link.refused == ""
+        send(link.link, segment(veth_pair, seq=1000, flags=SYN))
+        raw = receive(link.link)
+        assert raw is not None
+        answer = Ether(raw)[TCP]
+        assert str(answer.flags) == SYN_ACK
+        assert (answer.sport, answer.dport, answer.ack) == (PEER_PORT, PORT_LOW, 1001)
+
+
+def test_af_xdp_wrong_checksum_is_not_sent_right_by_the_link(
+    veth_pair: VethPair, link: AfXdpLink
+) -> None:
+    """The caller's checksum goes out as it is: the peer's kernel verifies it."""
+    with listen(veth_pair.b, PEER_PORT):
+        send(link.link, segment(veth_pair, seq=1, flags=SYN, chksum=0x1234))
+        assert receive(link.link, 0.2) is None
+        send(link.link, segment(veth_pair, seq=1, flags=SYN))
+        assert receive(link.link) is not None
+
+
+def ping(source: Namespace, address: str) -> bool:
+    with source.entered(), socket.socket(socket.AF_INET, socket.SOCK_RAW, 1) as raw:
+        raw.settimeout(DEADLINE_S)
+        raw.sendto(bytes(ICMP(id=7, seq=1) / b"ping"), (address, 0))
+        return bool(IP(raw.recv(2048))[ICMP].type == 0)
+
+
+def test_af_xdp_other_flows_stay_with_the_kernel(veth_pair: VethPair, link: AfXdpLink) -> None:
+    assert ping(veth_pair.b, veth_pair.a.address)
+    with (
+        listen(veth_pair.a, 8080) as server,
+        veth_pair.b.entered(),
+        socket.create_connection((veth_pair.a.address, 8080), timeout=DEADLINE_S) as client,
+    ):
+        accepted, _ = server.accept()
+        client.sendall(b"kernel")
+        assert accepted.recv(6) == b"kernel"
+        accepted.close()
+    assert receive(link.link, 0.05) is None
+    assert link.link.counters.rx_frames == 0
+
+
+@pytest.mark.parametrize(("port", "ours"), [(60999, False), (61000, True), (61999, True)])
+def test_af_xdp_port_range_is_inclusive(
+    veth_pair: VethPair, link: AfXdpLink, port: int, ours: bool
+) -> None:
+    """A SYN to a port outside the range gets the kernel's RST; one inside comes to us."""
+    with veth_pair.b.entered(), socket.socket() as client:
+        client.setblocking(False)
+        client.connect_ex((veth_pair.a.address, port))
+        frame = receive(link.link, DEADLINE_S if ours else 0.2)
+    assert (frame is not None) == ours
+    if frame is not None:
+        assert Ether(frame)[TCP].dport == port
+
+
+def test_af_xdp_icmp_error_about_our_segment_comes_to_us(
+    veth_pair: VethPair, link: AfXdpLink
+) -> None:
+    veth_pair.b.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    send(link.link, segment(veth_pair, to="203.0.113.9", seq=77, flags=SYN))
+    raw = receive(link.link)
+    assert raw is not None
+    error = Ether(raw)
+    assert (error[ICMP].type, error[ICMP].code) == (3, 0)
+    send(link.link, segment(veth_pair, port=PORT_LOW - 1, to="203.0.113.9", flags=SYN))
+    assert receive(link.link, 0.2) is None
+
+
+def serve_handshake(link: Any, pair: VethPair, mss: int) -> None:
+    """Answer the first SYN that arrives, so that the kernel peer may send."""
+    raw = receive(link)
+    assert raw is not None
+    syn = Ether(raw)[TCP]
+    reply = (
+        Ether(src=pair.a.mac(), dst=pair.b.mac())
+        / IP(src=pair.a.address, dst=pair.b.address)
+        / TCP(
+            sport=syn.dport,
+            dport=syn.sport,
+            seq=5000,
+            ack=syn.seq + 1,
+            flags=SYN_ACK,
+            window=65535,
+            options=[("MSS", mss), ("WScale", 7)],
+        )
+    )
+    send(link, bytes(reply))
+
+
+def receive_bulk(pair: VethPair, link: AfXdpLink, mss: int) -> tuple[bytes, bytes, int]:
+    """Let the peer's kernel send its initial window: returns sent, got, the largest frame."""
+    payload = os.urandom(min(10, 65535 // mss) * mss)  # RFC 6928, and our SYN-ACK's window
+    with pair.b.entered(), socket.socket() as client:
+        client.setblocking(False)
+        client.connect_ex((pair.a.address, PORT_LOW))
+        serve_handshake(link.link, pair, mss)
+        client.setblocking(True)
+        client.sendall(payload)
+        got, largest, end = bytearray(), 0, time.monotonic() + DEADLINE_S
+        while len(got) < len(payload) and time.monotonic() < end:
+            for raw in receive_burst(link.link):
+                packet = Ether(raw)[IP]
+                largest = max(largest, len(raw))
+                got += bytes(packet[TCP].payload)[: packet.len - 40]
+    return payload, bytes(got[: len(payload)]), largest
+
+
+def test_af_xdp_generic_mode_joins_super_packets(veth_pair: VethPair) -> None:
+    """Generic XDP leaves the peer's segmentation offload on: frames far above the MTU arrive."""
+    with open_link(veth_pair.a, mode="generic copy") as link:
+        sent, got, largest = receive_bulk(veth_pair, link, 1460)
+        assert got == sent
+        assert largest > 2048
+        assert link.link.counters.rx_joined > 0
+        statistics = link.statistics()
+        assert (statistics.frames_fill, statistics.frames_rx) == (2048, 0)
+
+
+def test_af_xdp_native_mode_gets_no_super_packets(veth_pair: VethPair, link: AfXdpLink) -> None:
+    sent, got, largest = receive_bulk(veth_pair, link, 1460)
+    assert got == sent
+    assert largest <= 1514
+    assert link.link.counters.rx_joined == 0
+
+
+def test_af_xdp_native_mode_joins_jumbo_frames(veth_pair: VethPair) -> None:
+    """A frame above 1792 bytes spans several chunks of the UMEM."""
+    for end in (veth_pair.a, veth_pair.b):
+        end.run("ip", "link", "set", end.interface, "mtu", "9000")
+    with open_link(veth_pair.a, mode="native copy") as link:
+        sent, got, largest = receive_bulk(veth_pair, link, 8960)
+        assert got == sent
+        assert 8000 < largest <= 9014
+        assert link.link.counters.rx_joined > 0
+        assert link.statistics().frames_fill == 2048
+
+
+HOLDER = """
+import time
+from tickpath.netstack.link.af_xdp import AfXdpLink
+link = AfXdpLink.open("va", address="198.18.0.1", port_low=61000, port_high=61999)
+print("open", flush=True)
+time.sleep(60)
+"""
+
+
+def test_af_xdp_killed_holder_leaves_no_program(veth_pair: VethPair) -> None:
+    holder = veth_pair.a.start(sys.executable, "-c", HOLDER)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "open\n"
+    assert "prog/xdp" in veth_pair.a.run("ip", "link", "show", "va")
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    holder.stdout.close()
+    with open_link(veth_pair.a) as link:
+        assert link.mode == "native copy"
+    assert "prog/xdp" not in veth_pair.a.run("ip", "link", "show", "va")
+
+
+def test_af_xdp_second_open_waits_for_the_first_to_close(veth_pair: VethPair) -> None:
+    first = open_link(veth_pair.a)
+    timer = threading.Timer(0.15, first.close)
+    timer.start()
+    with open_link(veth_pair.a) as second:
+        assert second.mode == "native copy"
+    timer.join()
+
+
+def test_af_xdp_held_queue_is_refused_with_remedy(veth_pair: VethPair, link: AfXdpLink) -> None:
+    with pytest.raises(SystemSetupError, match=r"Device or resource busy .*end its owner"):
+        open_link(veth_pair.a, mode="native copy")
+
+
+def test_af_xdp_missing_interface_names_the_others(veth_pair: VethPair) -> None:
+    with veth_pair.a.entered(), pytest.raises(SystemSetupError, match=r"'vx' does not exist .* va"):
+        AfXdpLink.open("vx", address="198.18.0.1", port_low=61000, port_high=61999)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"port_low": 0},
+        {"port_low": 62000},
+        {"port_high": 65536},
+        {"mode": "fast"},
+        {"queue": -1},
+    ],
+)
+def test_af_xdp_value_out_of_range_is_a_local_error(values: dict[str, Any]) -> None:
+    settings: dict[str, Any] = {"address": "198.18.0.1", "port_low": 61000, "port_high": 61999}
+    with pytest.raises(LocalError, match=r"expected"):
+        AfXdpLink.open("lo", **settings | values)
+
+
+def test_af_xdp_odd_frame_count_is_refused(veth_pair: VethPair) -> None:
+    with pytest.raises(SystemSetupError, match=r"frame_count is 1000, expected a power of two"):
+        open_link(veth_pair.a, frame_count=1000)
+
+
+@pytest.mark.parametrize("change", ["down", "delete"])
+def test_af_xdp_deaf_receiver_learns_that_its_device_went(
+    veth_pair: VethPair, link: AfXdpLink, change: str
+) -> None:
+    """Nothing is sent and nothing arrives: only the link's own look every million polls tells."""
+    words = ["link", "set", "va", "down"] if change == "down" else ["link", "delete", "va"]
+    veth_pair.a.run("ip", *words)
+    frames = ffi.new("struct tp_frame[64]")
+    raw, end = link.link, time.monotonic() + DEADLINE_S
+    while raw.error == 0 and time.monotonic() < end:
+        assert lib.tp_link_rx_burst(raw, frames, 64) == 0
+    with pytest.raises(SystemSetupError, match="va ended"):
+        link.check()
+
+
+def test_af_xdp_interface_down_ends_the_link(veth_pair: VethPair, link: AfXdpLink) -> None:
+    frame = segment(veth_pair, flags=SYN)
+    veth_pair.a.run("ip", "link", "set", "va", "down")
+    assert commit(link.link, frame)
+    assert lib.tp_link_tx_kick(link.link) < 0
+    with pytest.raises(SystemSetupError, match=r"Network is down"):
+        link.check()
+
+
+def test_af_xdp_interface_deleted_ends_the_link(veth_pair: VethPair, link: AfXdpLink) -> None:
+    frame = segment(veth_pair, flags=SYN)
+    link.check()
+    veth_pair.b.run("ip", "link", "delete", "vb")
+    assert commit(link.link, frame)
+    assert lib.tp_link_tx_kick(link.link) < 0
+    with pytest.raises(SystemSetupError, match=r"ended"):
+        link.check()
+
+
+def test_af_xdp_closed_link_refuses_use(veth_pair: VethPair) -> None:
+    link = open_link(veth_pair.a)
+    link.close()
+    link.close()
+    with pytest.raises(LocalError, match=r"closed"):
+        link.statistics()
+
+
+def test_af_xdp_hundred_thousand_frames_leak_none(veth_pair: VethPair) -> None:
+    """Each ACK to a closed port comes back as a RST: every frame of the UMEM goes round."""
+    count, batch = 100_000, 32
+    with open_link(veth_pair.a, frame_count=256) as link:
+        raw = link.link
+        frame = segment(veth_pair, seq=1, ack=1, flags=ACK)
+        sent = received = 0
+        end = time.monotonic() + 60
+        frames = ffi.new("struct tp_frame[64]")
+        while received < count and time.monotonic() < end:
+            for _ in range(batch if sent - received < 64 else 0):
+                sent += commit(raw, frame)
+            assert lib.tp_link_tx_kick(raw) == 0
+            got = lib.tp_link_rx_burst(raw, frames, 64)
+            lib.tp_link_rx_release(raw, frames, got)
+            received += got
+        assert received >= count
+        assert raw.counters.tx_frames == sent
+        while receive(raw, 0.05):
+            pass
+        lib.tp_link_tx_kick(raw)  # drains the COMPLETION ring
+        statistics = link.statistics()
+        assert (statistics.frames_fill, statistics.frames_free) == (128, 128)
+        assert (statistics.frames_rx, statistics.frames_tx) == (0, 0)
+        assert statistics.rx_invalid_descriptors == statistics.tx_invalid_descriptors == 0

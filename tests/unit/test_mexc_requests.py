@@ -1,0 +1,194 @@
+"""MEXC's JSON: expected texts are those of MEXC's documents (see proto/venues/mexc/README.md)."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tickpath.proto.records import format_fixed, instrument_dtype, parse_fixed
+from tickpath.proto.venues.mexc import requests
+
+DEPTH = "spot@public.aggre.depth.v3.api.pb@100ms@BTCUSDT"
+
+
+def test_channel_depth_matches_documented_name() -> None:
+    assert requests.depth_channel("BTCUSDT") == DEPTH
+    assert requests.depth_channel("BTCUSDT", "10ms") == DEPTH.replace("100ms", "10ms")
+    assert (
+        requests.limited_depth_channel("BTCUSDT", 5)
+        == "spot@public.limit.depth.v3.api.pb@BTCUSDT@5"
+    )
+
+
+@pytest.mark.parametrize("symbol", ["btcusdt", "", "BTC USDT", "BTC@USDT", "A" * 32])
+def test_channel_bad_symbol_is_refused(symbol: str) -> None:
+    with pytest.raises(ValueError, match="expected up to 31 upper-case"):
+        requests.depth_channel(symbol)
+
+
+def test_channel_unknown_speed_is_refused() -> None:
+    with pytest.raises(ValueError, match="10ms, 100ms"):
+        requests.depth_channel("BTCUSDT", "1ms")
+
+
+def test_request_bytes_match_documented_json() -> None:
+    assert (
+        requests.subscribe_request([DEPTH])
+        == b'{"method":"SUBSCRIPTION","params":["' + DEPTH.encode() + b'"]}'
+    )
+    assert json.loads(requests.unsubscribe_request([DEPTH])) == {
+        "method": "UNSUBSCRIPTION",
+        "params": [DEPTH],
+    }
+    assert requests.ping_request() == b'{"method":"PING"}'
+
+
+@pytest.mark.parametrize(("count", "fits"), [(0, False), (1, True), (30, True), (31, False)])
+def test_request_channel_count_is_limited(count: int, fits: bool) -> None:
+    channels = [f"spot@{i}" for i in range(count)]
+    if fits:
+        assert len(json.loads(requests.subscribe_request(channels))["params"]) == count
+    else:
+        with pytest.raises(ValueError, match="1 to 30"):
+            requests.subscribe_request(channels)
+
+
+def test_reply_documented_texts_are_told_apart() -> None:
+    accepted = requests.parse_reply(f'{{"id":0,"code":0,"msg":"{DEPTH}"}}')
+    assert accepted == requests.Reply(requests.ReplyKind.ACCEPTED, (DEPTH,))
+    pong = requests.parse_reply(b'{"id":0,"code":0,"msg":"PONG"}')
+    assert pong.kind is requests.ReplyKind.PONG
+
+
+@pytest.mark.parametrize("colon", ["：", ":"])  # noqa: RUF001 - the first is MEXC's
+def test_reply_refusal_with_code_zero_is_a_refusal(colon: str) -> None:
+    text = f"Not Subscribed successfully! [{DEPTH}].  Reason{colon} Blocked! "
+    reply = requests.parse_reply(json.dumps({"id": 0, "code": 0, "msg": text}))
+    assert reply == requests.Reply(requests.ReplyKind.REFUSED, (DEPTH,), "Blocked!", 0)
+
+
+def test_reply_error_code_is_a_refusal() -> None:
+    reply = requests.parse_reply(b'{"id":0,"code":700,"msg":"no"}')
+    assert (reply.kind, reply.code, reply.reason) == (requests.ReplyKind.REFUSED, 700, "no")
+
+
+def test_reply_other_text_is_unknown_and_broken_text_is_refused() -> None:
+    assert requests.parse_reply(b'{"msg":"hello"}').kind is requests.ReplyKind.UNKNOWN
+    for broken in (b"[]", b"{", b"\xff", b'{"code":"x"}'):
+        with pytest.raises(ValueError, match="expected a JSON object"):
+            requests.parse_reply(broken)
+
+
+def _info(**fields: object) -> bytes:
+    row = {
+        "symbol": "BTCUSDT",
+        "status": "1",
+        "baseAsset": "BTC",
+        "baseAssetPrecision": 8,
+        "quoteAsset": "USDT",
+        "quotePrecision": 2,
+        "baseSizePrecision": "0.000001",
+        "orderTypes": ["LIMIT"],
+    }
+    return json.dumps({"timezone": "CST", "symbols": [row | fields]}).encode()
+
+
+def test_instruments_exchange_info_gives_exponents() -> None:
+    instrument = requests.parse_instruments(_info())["BTCUSDT"]
+    assert (instrument.price_exponent, instrument.quantity_exponent) == (-2, -8)
+    assert (instrument.base, instrument.quote, instrument.enabled) == ("BTC", "USDT", True)
+    assert not requests.parse_instruments(_info(status="2"))["BTCUSDT"].enabled
+    finer = requests.parse_instruments(_info(baseAssetPrecision=2))["BTCUSDT"]
+    assert finer.quantity_exponent == -6  # baseSizePrecision has more digits
+
+
+def test_instruments_unknown_symbol_and_absurd_precision_are_refused() -> None:
+    with pytest.raises(ValueError, match="NOPEUSDT"):
+        requests.parse_instruments(_info(), ["BTCUSDT", "NOPEUSDT"])
+    with pytest.raises(ValueError, match="quotePrecision 19"):
+        requests.parse_instruments(_info(quotePrecision=19))
+    with pytest.raises(ValueError, match="expected exchangeInfo"):
+        requests.parse_instruments(b'{"symbols":[{"symbol":1}]}')
+
+
+def test_instrument_record_has_the_header_layout() -> None:
+    row = requests.parse_instruments(_info())["BTCUSDT"].record()
+    assert row.dtype == instrument_dtype()
+    assert row.nbytes == 64
+    assert (row["symbol"][0], row["venue"][0]) == (b"BTCUSDT", b"mexc")
+    assert (row["price_exponent"][0], row["tick_size"][0]) == (-2, 1)
+
+
+def test_instrument_record_long_or_foreign_symbol_is_refused() -> None:
+    for symbol in ("A" * 32, "币USDT"):
+        with pytest.raises(ValueError, match="leave this instrument out"):
+            requests.Instrument(symbol, "A", "B", -2, -2).record()
+
+
+def test_snapshot_levels_are_exact() -> None:
+    text = b'{"lastUpdateId":1377043284,"bids":[["30225.77","0.084"],["0.01","0"]],"asks":[]}'
+    snapshot = requests.parse_snapshot(text, -2, -6)
+    assert snapshot.version == 1377043284
+    assert snapshot.bids.tolist() == [(3022577, 84000), (1, 0)]
+    assert snapshot.asks.tolist() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"lastUpdateId":1,"bids":[["1.001","1"]],"asks":[]}',
+        '{"lastUpdateId":1,"bids":[],"asks":[["1","-1"]]}',
+        '{"lastUpdateId":1,"bids":[],"asks":[["1"]]}',
+        '{"lastUpdateId":-1,"bids":[],"asks":[]}',
+        '{"lastUpdateId":1,"bids":[[1,2]],"asks":[]}',
+        '{"code":-1121,"msg":"Invalid symbol."}',
+        "",
+    ],
+)
+def test_snapshot_bad_reply_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        requests.parse_snapshot(text.encode(), -2, -6)
+
+
+def test_snapshot_path_names_symbol_and_limit() -> None:
+    assert requests.snapshot_path("BTCUSDT") == "/api/v3/depth?symbol=BTCUSDT&limit=1000"
+    with pytest.raises(ValueError, match="1 to 5000"):
+        requests.snapshot_path("BTCUSDT", 5001)
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(-18, 0))
+def test_format_fixed_equals_decimal(mantissa: int, exponent: int) -> None:
+    expected = format(Decimal(mantissa).scaleb(exponent), "f")
+    text = format_fixed(mantissa, exponent)
+    assert Decimal(text) == Decimal(mantissa).scaleb(exponent)
+    assert text.lstrip("-") == expected.lstrip("-")
+    if mantissa >= 0:
+        assert parse_fixed(text, exponent) == mantissa
+
+
+@given(
+    st.one_of(
+        st.from_regex(r"[0-9]{0,22}(\.[0-9]{0,22})?", fullmatch=True),
+        st.from_regex(r"[0-9]{1,9}\.[0-9]{1,9}0{0,9}", fullmatch=True),
+        st.text("0123456789.-+eE _", max_size=24),
+        st.text(max_size=12),
+    ),
+    st.integers(-18, 0),
+)
+def test_parse_fixed_equals_decimal_or_refuses(text: str, exponent: int) -> None:
+    expected: int | None = None
+    whole, point, fraction = text.partition(".")
+    plain = (whole + fraction).isascii() and whole.isdigit() and (not point or fraction.isdigit())
+    if plain:
+        scaled = Fraction(text) * 10**-exponent
+        if scaled.denominator == 1 and scaled < 2**63:
+            expected = int(scaled)
+    if expected is None:
+        with pytest.raises(ValueError, match="expected a plain decimal"):
+            parse_fixed(text, exponent)
+    else:
+        assert parse_fixed(text, exponent) == expected
