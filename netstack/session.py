@@ -173,6 +173,16 @@ class Session:
         lib.tp_session_connect(handle, time.monotonic_ns())
 
     @property
+    def handle(self) -> Any:
+        """Borrow the C `struct tp_session *`; valid until finish."""
+        return self._handle
+
+    @property
+    def transport(self) -> KernelTransport | UserTransport:
+        """Borrow what carries the bytes."""
+        return self._transport
+
+    @property
     def path(self) -> str:
         """Name what carries the bytes: "AF_XDP native copy on veth0 queue 0", "kernel sockets"."""
         return self._transport.description

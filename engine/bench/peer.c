@@ -2,11 +2,16 @@
  * sockets, and the C client that spins on recv() against it. Each is a process of its own.
  *
  *   peer server ADDRESS PORT [CERT KEY]
+ *   peer reflect INTERFACE                                   raw frames, for the floor
  *   peer client ADDRESS PORT SIZE COUNT OUTPUT [CA_FILE]     round trips as raw u64 nanoseconds
  *
  * Started by engine/bench/echo.py, pinned and at SCHED_FIFO. Kernel TCP, TCP_NODELAY, MSG_DONTWAIT,
  * OpenSSL for TLS. One connection, one message in flight. Not a product: exits on any surprise. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +20,7 @@
 
 #include "peer_stream.h"
 
-enum { WARM_UP = 2000 };
+enum { WARM_UP = 2000, REFLECTED_SIZE_MIN = 54, NOWHERE = 3 };
 
 static void echo(struct stream *s)
 {
@@ -124,13 +129,43 @@ static int run_client(int argc, char **argv)
     return 0;
 }
 
+/* The far end of the raw-frame floor: sends every frame to 198.18.0.3 back with addresses and ports
+ * exchanged. AF_PACKET, spinning. */
+static _Noreturn void reflect(const char *interface)
+{
+    const int fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_IP));
+    const struct sockaddr_ll bound = {.sll_family = AF_PACKET,
+                                      .sll_protocol = htons(ETH_P_IP),
+                                      .sll_ifindex = (int)if_nametoindex(interface)};
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&bound, sizeof bound) != 0)
+        die("AF_PACKET");
+    puts("ready");
+    fflush(stdout);
+    for (;;) {
+        uint8_t frame[2048], swap[6];
+        const ssize_t size = recv(fd, frame, sizeof frame, MSG_DONTWAIT);
+        if (size < REFLECTED_SIZE_MIN || frame[33] != NOWHERE)
+            continue;
+        memcpy(swap, frame, 6);
+        memcpy(frame, frame + 6, 6);
+        memcpy(frame + 6, swap, 6);
+        memcpy(swap, frame + 26, 4);
+        memcpy(frame + 26, frame + 30, 4);
+        memcpy(frame + 30, swap, 4);
+        if (send(fd, frame, (size_t)size, 0) != size)
+            die("reflect");
+    }
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "reflect") == 0)
+        reflect(argv[2]);
     if (argc >= 4 && strcmp(argv[1], "server") == 0)
         serve(argc, argv);
     if (argc >= 7 && strcmp(argv[1], "client") == 0)
         return run_client(argc, argv);
-    fputs("usage: peer server ADDRESS PORT [CERT KEY] | "
+    fputs("usage: peer server ADDRESS PORT [CERT KEY] | peer reflect INTERFACE | "
           "peer client ADDRESS PORT SIZE COUNT OUTPUT [CA_FILE]\n",
           stderr);
     return 2;

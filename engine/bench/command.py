@@ -1,0 +1,49 @@
+"""`tickpath bench NAME`: one question each, contenders in turn, ratios printed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from tickpath.shm.errors import LocalError
+
+if TYPE_CHECKING:
+    import argparse
+
+BENCHES = {
+    "echo": "256 B WebSocket echo over a veth pair: ours, C spinning on recv, picows, websockets, raw frames",
+    "wire": "exchange's send call to book in a strategy: ours, picows + protobuf",
+    "decode": "MEXC depth message to numbers: ours, protobuf (upb)",
+    "record": "open a TLS record: ours, SSL_read",
+    "burst": "messages a second through the whole path with 1 to 1,000 instruments",
+}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `tickpath bench`."""
+    lines = "\n".join(f"  {name:<8}{text}" for name, text in BENCHES.items())
+    parser = subparsers.add_parser(
+        "bench",
+        description=f"Measure one thing against its contenders.\n\n{lines}",
+        epilog="example: tickpath bench decode --json",
+        formatter_class=__import__("argparse").RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", help=", ".join(BENCHES))
+    parser.add_argument("--json", action="store_true", help="one object a line: rows, then ratios")
+    parser.add_argument(
+        "--count", type=int, default=0, help="samples a contender (default: its own)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="turns that each contender takes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one benchmark."""
+    if args.name not in BENCHES:
+        raise LocalError(f"benchmark {args.name!r}: expected one of {', '.join(BENCHES)}")
+    if args.count < 0 or args.rounds < 1:
+        raise LocalError(
+            f"--count {args.count} --rounds {args.rounds}: expected 0 or more, and 1 or more"
+        )
+    bench = import_module(f"tickpath.engine.bench.{args.name}")
+    report = bench.measure(args.count, args.rounds)
+    return int(report.print(as_json=args.json))

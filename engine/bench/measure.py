@@ -1,0 +1,161 @@
+"""How every benchmark measures and reports: raw nanoseconds in, one row a contender, then ratios.
+
+A row is `bench, contender, case, unit, n, min, p50, p99, p999, max`; with `--json` one object a line,
+rows first, ratios after. Contenders take turns in rounds of one run, so that drift hits all alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+OURS = "tickpath"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One contender's figures in one case."""
+
+    bench: str
+    contender: str
+    case: str
+    unit: str
+    n: int
+    min: float
+    p50: float
+    p99: float
+    p999: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Ours against a contender; `goal` in words, empty where none was set, and whether it was met."""
+
+    bench: str
+    case: str
+    name: str
+    value: float
+    goal: str = ""
+    met: bool | None = None
+
+
+def row(
+    bench: str, contender: str, case: str, samples: NDArray[np.uint64], unit: str = "ns"
+) -> Row:
+    """Summarise samples."""
+    values = np.percentile(samples, [0, 50, 99, 99.9, 100])
+    low, p50, p99, p999, high = (round(float(value), 2) for value in values)
+    return Row(bench, contender, case, unit, len(samples), low, p50, p99, p999, high)
+
+
+def at_most(bench: str, case: str, name: str, value: float, limit: float) -> Ratio:
+    """Return a ratio whose goal is an upper bound."""
+    return Ratio(bench, case, name, round(value, 3), f"at most {limit:g}", value <= limit)
+
+
+def at_least(bench: str, case: str, name: str, value: float, limit: float) -> Ratio:
+    """Return a ratio whose goal is a lower bound."""
+    return Ratio(bench, case, name, round(value, 2), f"at least {limit:g}", value >= limit)
+
+
+def conditions() -> dict[str, str]:
+    """Return what a figure depends on: machine, kernel, clock, Python."""
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    clock = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+    source = clock.read_text(encoding="ascii").strip() if clock.exists() else "unknown"
+    return {
+        "machine": f"{cpu}, {os.cpu_count()} CPUs",
+        "kernel": platform.release(),
+        "clock": f"CLOCK_MONOTONIC ({source})",
+        "python": platform.python_version(),
+    }
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects rows and ratios of a run and prints them."""
+
+    bench: str
+    notes: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    ratios: list[Ratio] = field(default_factory=list)
+
+    def find(self, contender: str, case: str) -> Row:
+        """Return one row."""
+        return next(one for one in self.rows if (one.contender, one.case) == (contender, case))
+
+    def print(self, *, as_json: bool) -> int:
+        """Print everything; returns 0: a missed goal is a result, not a failure."""
+        if as_json:
+            for item in (*self.rows, *self.ratios):
+                print(json.dumps(asdict(item)))
+            return 0
+        console = Console()
+        for name, value in conditions().items():
+            console.print(f"{name}: {value}", highlight=False)
+        for note in self.notes:
+            console.print(f"note: {note}", highlight=False)
+        console.print(self._rows_table())
+        if self.ratios:
+            console.print(self._ratios_table())
+        return 0
+
+    def _rows_table(self) -> Table:
+        table = Table(title=self.bench, title_justify="left")
+        for name in ("contender", "case"):
+            table.add_column(name)
+        for name in ("unit", "n", "min", "p50", "p99", "p99.9", "max"):
+            table.add_column(name, justify="right")
+        for one in self.rows:
+            figures = (one.min, one.p50, one.p99, one.p999, one.max)
+            table.add_row(
+                one.contender, one.case, one.unit, f"{one.n:,}", *(f"{v:,.0f}" for v in figures)
+            )
+        return table
+
+    def _ratios_table(self) -> Table:
+        table = Table(title="ratios", title_justify="left")
+        for name in ("case", "what", "value", "goal", "met"):
+            table.add_column(name)
+        for one in self.ratios:
+            met = "" if one.met is None else "yes" if one.met else "no"
+            table.add_row(one.case, one.name, f"{one.value:g}", one.goal, met)
+        return table
+
+
+def progress(text: str) -> None:
+    """Say on stderr what is running, where a person looks."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def progress_end() -> None:
+    """Clear the progress line."""
+    progress("")
+
+
+def interleave(samples: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    """Join the rounds of one contender."""
+    return np.concatenate(list(samples))

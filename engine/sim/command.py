@@ -1,0 +1,219 @@
+"""`tickpath sim mexc`: the simulated exchange as a process of its own.
+
+Called by: cli.py. Calls: mexc.py, certificates.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import ssl
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import uvloop
+
+from tickpath.engine.sim.certificates import make_ca
+from tickpath.engine.sim.faults import Fault, Order, parse_scheduled_fault
+from tickpath.engine.sim.market import LEVELS_MAX, instrument_names
+from tickpath.engine.sim.mexc import MexcSimulator, Options
+from tickpath.proto.venues.mexc.requests import REST_HOST, SNAPSHOT_LEVELS_MAX, WEBSOCKET_HOST
+from tickpath.shm.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INSTRUMENTS_MAX: Final = 5000
+RATE_MAX: Final = 1_000_000.0
+STATUS_INTERVAL_S: Final = 1.0
+CERTIFICATES: Final = ("good", "expired", "wrong-name")
+_EXAMPLE = """\
+examples:
+  tickpath sim mexc --listen 127.0.0.1:8443 --make-ca /tmp/ca --instruments 3 --rate 1000
+  tickpath sim mexc --make-ca /tmp/ca --instruments BTCUSDT,ETHUSDT --fault gap@5s \\
+      --fault refuse:ETHUSDT@0s --json
+while it runs:
+  curl --cacert /tmp/ca/ca.pem -X POST 'https://127.0.0.1:8443/fault?kind=disconnect'
+  curl --cacert /tmp/ca/ca.pem 'https://127.0.0.1:8443/truth?symbol=BTCUSDT'
+faults: """ + ", ".join(fault.value for fault in Fault)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `sim`."""
+    parser = subparsers.add_parser(
+        "sim",
+        help="simulate an exchange",
+        description="Simulate an exchange on the kernel's sockets: WebSocket, REST, faults.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("venue", choices=["mexc"], help="whose protocol it speaks")
+    parser.add_argument("--listen", default="127.0.0.1:8443", metavar="ADDR:PORT")
+    parser.add_argument("--cert", type=Path, metavar="PEM", help="the server's certificate chain")
+    parser.add_argument("--key", type=Path, metavar="PEM", help="its private key")
+    parser.add_argument("--make-ca", type=Path, metavar="DIR", help="write a CA and use it")
+    parser.add_argument(
+        "--certificate", choices=CERTIFICATES, default="good", help="what --make-ca makes"
+    )
+    parser.add_argument("--name", action="append", default=[], help="one more name in it")
+    parser.add_argument("--plain", action="store_true", help="ws:// and http://, without TLS")
+    parser.add_argument("--tls12", action="store_true", help="TLS 1.2 only")
+    parser.add_argument("--instruments", default="1", metavar="N|NAMES", help="default 1")
+    parser.add_argument("--rate", type=float, default=100.0, help="messages a second, in all")
+    parser.add_argument("--levels", metavar="N|LOW-HIGH", help="a message; default mostly 2")
+    parser.add_argument("--depth", type=int, default=200, help="levels a side")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed, the same walk")
+    parser.add_argument("--fault", action="append", default=[], metavar="KIND[:ARG]@SECONDS")
+    parser.add_argument("--idle", type=float, default=30.0, help="seconds without subscription")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Split ADDR:PORT; raises LocalError."""
+    address, _, port = text.rpartition(":")
+    if not address or not port.isdigit() or int(port) > 65535:
+        raise LocalError(f"--listen {text!r}: expected ADDR:PORT, for instance 127.0.0.1:8443")
+    return address.strip("[]"), int(port)
+
+
+def parse_instruments(text: str) -> list[str]:
+    """Read a count or a list of names; raises LocalError."""
+    if text.isdigit():
+        if not 1 <= int(text) <= INSTRUMENTS_MAX:
+            raise LocalError(f"--instruments {text}: expected 1 to {INSTRUMENTS_MAX}, or names")
+        return instrument_names(int(text))
+    names = text.split(",")
+    bad = [name for name in names if not (name.isascii() and name.isalnum() and name.isupper())]
+    if bad or len(set(names)) != len(names):
+        raise LocalError(
+            f"--instruments {text!r}: expected a number, or different upper-case names such as "
+            "BTCUSDT,ETHUSDT"
+        )
+    return names
+
+
+def parse_levels(text: str | None) -> tuple[int, int] | None:
+    """Read N or LOW-HIGH; raises LocalError."""
+    if text is None:
+        return None
+    low, _, high = text.partition("-")
+    if low.isdigit() and (high or low).isdigit() and 1 <= int(low) <= int(high or low) <= LEVELS_MAX:
+        return int(low), int(high or low)
+    raise LocalError(f"--levels {text!r}: expected N or LOW-HIGH within 1 to {LEVELS_MAX}")
+
+
+def make_options(args: argparse.Namespace) -> Options:
+    """Check the market's options; raises LocalError."""
+    if not 0 <= args.rate <= RATE_MAX:
+        raise LocalError(f"--rate {args.rate:g}: expected 0 to {RATE_MAX:g} messages a second")
+    if not 2 * LEVELS_MAX <= args.depth <= SNAPSHOT_LEVELS_MAX:
+        raise LocalError(
+            f"--depth {args.depth}: expected {2 * LEVELS_MAX} to {SNAPSHOT_LEVELS_MAX} levels"
+        )
+    return Options(
+        instruments=parse_instruments(args.instruments),
+        rate=args.rate,
+        levels=parse_levels(args.levels),
+        depth=args.depth,
+        seed=args.seed,
+        faults=[parse_scheduled_fault(text) for text in args.fault],
+        idle_s=args.idle,
+    )
+
+
+def make_tls(args: argparse.Namespace, address: str) -> ssl.SSLContext | None:
+    """Load or make the certificate; raises LocalError where that cannot be, None for --plain."""
+    if args.plain:
+        return None
+    certificate, key = args.cert, args.key
+    if args.make_ca is not None:
+        names = ["localhost", WEBSOCKET_HOST, REST_HOST, *args.name]
+        made = make_ca(
+            args.make_ca,
+            names,
+            sorted({address, "127.0.0.1"}),
+            expired=args.certificate == "expired",
+            wrong_name=args.certificate == "wrong-name",
+        )
+        certificate, key = made.certificate, made.key
+    if certificate is None or key is None:
+        raise LocalError("a certificate is missing: give --cert and --key, --make-ca, or --plain")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if args.tls12:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise LocalError(
+            f"--cert {certificate}, --key {key}: expected a PEM chain and its key ({error})"
+        ) from error
+    return context
+
+
+class Output:
+    """Lines for people, or JSON objects, on stdout."""
+
+    def __init__(self, json: bool) -> None:
+        self._json = json
+
+    def line(self, event: str, text: str, **fields: object) -> None:
+        """Print one event."""
+        if self._json:
+            print(msgspec.json.encode({"event": event, **fields}).decode(), flush=True)
+        else:
+            print(text, flush=True)
+
+
+async def serve(simulator: MexcSimulator, args: argparse.Namespace, output: Output) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    address, port = parse_address(args.listen)
+    tls = make_tls(args, address)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+    def tell(order: Order) -> None:
+        name = order.fault.value + (f":{order.argument}" if order.argument else "")
+        output.line("fault", f"fault {name}", fault=order.fault.value, argument=order.argument)
+
+    simulator.on_fault = tell
+    await simulator.serve(address, port, tls)
+    host = f"[{address}]" if ":" in address else address
+    url = f"{'ws' if args.plain else 'wss'}://{host}:{simulator.port}/ws"
+    ca = str(args.make_ca.absolute() / "ca.pem") if args.make_ca else None
+    names = args.instruments if args.instruments.isdigit() else len(args.instruments.split(","))
+    text = f"listening {url} ({names} instruments, {args.rate:g} messages/s"
+    output.line("listening", text + (f", CA {ca})" if ca else ")"), url=url, ca=ca)
+    try:
+        while not stop.is_set():
+            try:
+                await asyncio.wait_for(stop.wait(), STATUS_INTERVAL_S)
+            except TimeoutError:
+                if args.json:
+                    output.line("status", "", **msgspec.structs.asdict(simulator.counters))
+    finally:
+        await simulator.close()
+    output.line("end", "", **msgspec.structs.asdict(simulator.counters)) if args.json else None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the simulator until it is told to stop; return 0."""
+    simulator = MexcSimulator(make_options(args))
+    uvloop.run(serve(simulator, args, Output(args.json)))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it without the `tickpath` command, for tests."""
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers(required=True))
+    return run(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main(["sim", *sys.argv[1:]]))

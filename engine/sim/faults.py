@@ -1,0 +1,72 @@
+"""What the simulated exchange does wrong on demand: names, texts, schedules.
+
+Called by: mexc.py (does them), command.py (`--fault gap@5s`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from tickpath.shm.errors import LocalError
+
+
+class Fault(Enum):
+    """One thing that may go wrong; `argument` in words where it takes one."""
+
+    GAP = "gap"  # [:SYMBOL] one message is not sent
+    DISCONNECT = "disconnect"  # TCP is reset under every WebSocket
+    REFUSE = "refuse"  # :SYMBOL subscriptions of it are refused, with code 0
+    ACCEPT = "accept"  # :SYMBOL ends refuse
+    GARBAGE = "garbage"  # [:SYMBOL] a frame of the channel that is no protobuf
+    HALF_FRAME = "half-frame"  # half a WebSocket frame, then silence
+    DRIP = "drip"  # [:SECONDS] bytes trickle out
+    CROSSED = "crossed"  # [:SYMBOL] a bid at the best ask, until the next message
+    DUPLICATE = "duplicate"  # [:SYMBOL] the last message again
+    PING_FLOOD = "ping-flood"  # [:COUNT] WebSocket pings back to back
+    CLOSE = "close"  # [:CODE] a WebSocket close
+    PAUSE = "pause"  # no pushes; all else is answered
+    RESUME = "resume"  # ends pause
+
+
+NEEDS_ARGUMENT: Final = frozenset({Fault.REFUSE, Fault.ACCEPT})
+TAKES_NUMBER: Final = frozenset({Fault.DRIP, Fault.PING_FLOOD, Fault.CLOSE})
+TAKES_NOTHING: Final = frozenset({Fault.DISCONNECT, Fault.HALF_FRAME, Fault.PAUSE, Fault.RESUME})
+_SCHEDULED = re.compile(r"(?P<fault>[^@]+)@(?P<seconds>\d+(?:\.\d+)?)s?")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A fault with its argument, and when it happens: seconds after the start."""
+
+    fault: Fault
+    argument: str = ""
+    at_s: float = 0.0
+
+
+def parse_fault(text: str) -> Order:
+    """Parse KIND or KIND:ARGUMENT; raises LocalError."""
+    name, _, argument = text.partition(":")
+    try:
+        fault = Fault(name)
+    except ValueError:
+        known = ", ".join(fault.value for fault in Fault)
+        raise LocalError(f"fault {name!r}: expected one of {known}") from None
+    if fault in NEEDS_ARGUMENT and not argument:
+        raise LocalError(f"fault {name}: expected {name}:SYMBOL, for instance {name}:BTCUSDT")
+    if fault in TAKES_NOTHING and argument:
+        raise LocalError(f"fault {text!r}: {name} takes no argument; leave :{argument} out")
+    if fault in TAKES_NUMBER and argument and not argument.isdigit():
+        raise LocalError(f"fault {text!r}: expected a number after the colon")
+    return Order(fault, argument)
+
+
+def parse_scheduled_fault(text: str) -> Order:
+    """Parse KIND[:ARGUMENT]@SECONDS, for instance gap@5s; raises LocalError."""
+    match = _SCHEDULED.fullmatch(text)
+    if match is None:
+        raise LocalError(f"fault {text!r}: expected KIND[:ARGUMENT]@SECONDS, for instance gap@5s")
+    order = parse_fault(match["fault"])
+    return Order(order.fault, order.argument, float(match["seconds"]))

@@ -1,0 +1,164 @@
+"""Order books that walk at random: never crossed unless asked, the same for the same seed.
+
+No I/O and no clock. Prices and quantities are integer mantissas of the instrument's exponents.
+Called by: mexc.py and tests.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+from typing import Final
+
+from tickpath.proto.venues.mexc.requests import Instrument
+
+LEVELS_MAX: Final = 20
+"""Changes in one message, as the venue's own deltas have."""
+SPREAD_MAX: Final = 8
+_FIRST_VERSION: Final = 10_589_632_359
+# symbol: price of the start, price exponent, quantity exponent.
+_KNOWN: Final = {
+    "BTCUSDT": ("93000.00", -2, -6),
+    "ETHUSDT": ("3300.00", -2, -5),
+    "SOLUSDT": ("190.00", -2, -3),
+    "XRPUSDT": ("2.3000", -4, -2),
+    "DOGEUSDT": ("0.33000", -5, -2),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One message: absolute quantities by price, zero removes; versions first..last."""
+
+    first_version: int
+    last_version: int
+    bids: list[tuple[int, int]]
+    asks: list[tuple[int, int]]
+
+
+@dataclass(slots=True)
+class Side:
+    """One side of a book: prices in order of the number line, and their quantities."""
+
+    is_bid: bool
+    prices: list[int] = field(default_factory=list)
+    quantities: dict[int, int] = field(default_factory=dict)
+
+    def best(self) -> int:
+        """Return the best price; a simulated side is never empty."""
+        return self.prices[-1] if self.is_bid else self.prices[0]
+
+    def worst(self) -> int:
+        """Return the price farthest from the other side."""
+        return self.prices[0] if self.is_bid else self.prices[-1]
+
+    def from_best(self, index: int) -> int:
+        """Return the index-th price counted from the best, which is number 0."""
+        return self.prices[-1 - index] if self.is_bid else self.prices[index]
+
+    def better(self, price: int, ticks: int = 1) -> int:
+        """Return the price so many ticks nearer to the other side."""
+        return price + ticks if self.is_bid else price - ticks
+
+    def put(self, price: int, quantity: int) -> None:
+        """Set a level; quantity 0 removes it."""
+        if quantity == 0:
+            if self.quantities.pop(price, None) is not None:
+                del self.prices[bisect_left(self.prices, price)]
+        else:
+            if price not in self.quantities:
+                insort(self.prices, price)
+            self.quantities[price] = quantity
+
+    def levels(self, count: int) -> list[tuple[int, int]]:
+        """Return the best levels, best first."""
+        prices = self.prices[: -count - 1 : -1] if self.is_bid else self.prices[:count]
+        return [(price, self.quantities[price]) for price in prices]
+
+
+class Book:
+    """One instrument's book and its walk. `depth`: levels a side that it hovers at."""
+
+    def __init__(self, instrument: Instrument, middle: int, depth: int, seed: str) -> None:
+        self.instrument = instrument
+        self.depth = depth
+        self.version = _FIRST_VERSION
+        self._random = random.Random(seed)  # noqa: S311 - a reproducible walk, not a secret
+        self._quantity_max = 10 ** (1 - instrument.quantity_exponent)
+        self.bids, self.asks = Side(is_bid=True), Side(is_bid=False)
+        self._crossing: int | None = None
+        for offset in range(1, depth + 1):
+            self.bids.put(middle - offset, self._quantity())
+            self.asks.put(middle + offset, self._quantity())
+
+    def _quantity(self) -> int:
+        return 1 + int(self._random.random() * self._quantity_max)
+
+    def spread(self) -> int:
+        """Return best ask minus best bid in ticks; below 1 only while crossed on purpose."""
+        return self.asks.best() - self.bids.best()
+
+    def step(self, level_count: int) -> Delta:
+        """Change that many levels (sometimes fewer, where one price changed twice)."""
+        changes: dict[tuple[bool, int], int] = {}
+        if self._crossing is not None:
+            changes[True, self._crossing] = 0
+            self.bids.put(self._crossing, 0)
+            self._crossing = None
+        for _ in range(4 * level_count):
+            if len(changes) >= level_count:
+                break
+            side = self.bids if self._random.random() < 0.5 else self.asks
+            price, quantity = self._change(side)
+            side.put(price, quantity)
+            changes[side.is_bid, price] = quantity
+        return self._delta(changes)
+
+    def _change(self, side: Side) -> tuple[int, int]:
+        if len(side.prices) > self.depth:
+            return side.worst(), 0
+        if len(side.prices) < self.depth * 3 // 4 and (below := side.better(side.worst(), -1)) > 0:
+            return below, self._quantity()
+        choice = self._random.random()
+        spread = self.spread()
+        if choice < 0.10 and spread < SPREAD_MAX and len(side.prices) > 1:
+            return side.best(), 0
+        if choice < 0.25 and spread > 1:
+            return side.better(side.best()), self._quantity()
+        index = min(int(self._random.expovariate(0.3)), len(side.prices) - 1)
+        price = side.from_best(index)
+        if choice < 0.35 and index > 0:
+            return price, 0
+        return price, self._quantity()
+
+    def _delta(self, changes: dict[tuple[bool, int], int]) -> Delta:
+        first = self.version + 1
+        self.version += 1 + int(self._random.random() * len(changes))
+        return Delta(
+            first,
+            self.version,
+            [(price, quantity) for (is_bid, price), quantity in changes.items() if is_bid],
+            [(price, quantity) for (is_bid, price), quantity in changes.items() if not is_bid],
+        )
+
+    def cross(self) -> Delta:
+        """Put a bid at the best ask; the next step takes it away."""
+        self._crossing = self.asks.best()
+        self.bids.put(self._crossing, 1)
+        return self._delta({(True, self._crossing): 1})
+
+
+def instrument_names(count: int) -> list[str]:
+    """Name so many instruments: well-known ones first, then SYM0001USDT and so on."""
+    names = list(_KNOWN)[:count]
+    return names + [f"SYM{index:04}USDT" for index in range(1, count - len(names) + 1)]
+
+
+def make_book(symbol: str, depth: int, seed: int) -> Book:
+    """Make the book of one instrument; the same arguments give the same walk."""
+    start, price_exponent, quantity_exponent = _KNOWN.get(symbol, ("12.5000", -4, -2))
+    base = symbol.removesuffix("USDT") or symbol
+    instrument = Instrument(symbol, base, "USDT", price_exponent, quantity_exponent)
+    middle = int(start.replace(".", ""))
+    return Book(instrument, middle, depth, f"{seed}:{symbol}")
