@@ -41,7 +41,7 @@ static void *cold(void *argument)
                 continue;
             }
             while (!tp_mailbox_offer(&shared->mailbox,
-                                     &(struct tp_mailbox_offer){.instrument = wanted[i],
+                                     &(struct tp_feed_snapshot){.instrument = wanted[i],
                                                                 .version = version,
                                                                 .bids = bids,
                                                                 .bid_count = LEVELS,
