@@ -11,8 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP
-from scapy.layers.l2 import Ether
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
+from scapy.layers.l2 import Dot1Q, Ether
 from tickpath._core import ffi, lib
 from tickpath.netstack.link.af_xdp import AfXdpLink
 from tickpath.shm.errors import LocalError, SystemSetupError
@@ -165,6 +165,59 @@ def test_af_xdp_port_range_is_inclusive(
     assert (frame is not None) == ours
     if frame is not None:
         assert Ether(frame)[TCP].dport == port
+
+
+OURS, PEER = "198.18.0.1", "198.18.0.2"
+QUOTE = IP(src=OURS, dst=PEER) / TCP(sport=61000, dport=443)
+STEERED = {
+    "segment": (IP(src=PEER, dst=OURS) / TCP(sport=443, dport=61000), True),
+    "options": (
+        IP(src=PEER, dst=OURS, options=[IPOption_NOP()] * 4) / TCP(sport=443, dport=61000),
+        True,
+    ),
+    "dont_fragment": (IP(src=PEER, dst=OURS, flags="DF") / TCP(sport=443, dport=61000), True),
+    "other_address": (IP(src=PEER, dst="198.18.0.3") / TCP(sport=443, dport=61000), False),
+    "source_port_only": (IP(src=PEER, dst=OURS) / TCP(sport=61000, dport=443), False),
+    "udp": (IP(src=PEER, dst=OURS) / UDP(sport=443, dport=61000), False),
+    "first_fragment": (IP(src=PEER, dst=OURS, flags="MF") / TCP(dport=61000), False),
+    "later_fragment": (IP(src=PEER, dst=OURS, frag=1) / TCP(dport=61000), False),
+    "header_length_4": (IP(src=PEER, dst=OURS, ihl=4) / TCP(dport=61000), False),
+    "options_beyond_frame": (IP(src=PEER, dst=OURS, ihl=15) / TCP(dport=61000), False),
+    "version_6": (IP(src=PEER, dst=OURS, version=6) / TCP(dport=61000), False),
+    "vlan": (Dot1Q(vlan=5) / IP(src=PEER, dst=OURS) / TCP(dport=61000), False),
+    "cut_in_ports": (IP(src=PEER, dst=OURS, proto=6) / b"\x01\xbb", False),
+    "unreachable": (IP(src=PEER, dst=OURS) / ICMP(type=3, code=4) / QUOTE, True),
+    "time_exceeded": (IP(src=PEER, dst=OURS) / ICMP(type=11) / QUOTE, True),
+    "parameter_problem": (IP(src=PEER, dst=OURS) / ICMP(type=12) / QUOTE, True),
+    "redirect": (IP(src=PEER, dst=OURS) / ICMP(type=5) / QUOTE, False),
+    "echo": (IP(src=PEER, dst=OURS) / ICMP(type=8) / QUOTE, False),
+    "quotes_other_source": (
+        IP(src=PEER, dst=OURS) / ICMP(type=3) / IP(src=PEER, dst=OURS) / TCP(sport=61000),
+        False,
+    ),
+    "quotes_other_port": (
+        IP(src=PEER, dst=OURS) / ICMP(type=3) / IP(src=OURS, dst=PEER) / TCP(sport=60999),
+        False,
+    ),
+    "quotes_udp": (
+        IP(src=PEER, dst=OURS) / ICMP(type=3) / IP(src=OURS, dst=PEER) / UDP(sport=61000),
+        False,
+    ),
+    "quote_cut": (IP(src=PEER, dst=OURS) / ICMP(type=3) / bytes(QUOTE)[:22], False),
+}
+
+
+@pytest.mark.parametrize("name", STEERED)
+def test_af_xdp_program_takes_our_flows_and_nothing_else(
+    veth_pair: VethPair, link: AfXdpLink, name: str
+) -> None:
+    packet, ours = STEERED[name]
+    frame = bytes(Ether(src=veth_pair.b.mac(), dst=veth_pair.a.mac()) / packet)
+    with veth_pair.b.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind(("vb", 0))
+        raw.send(frame)
+    got = receive(link.link, DEADLINE_S if ours else 0.05)
+    assert (got == frame) if ours else got is None
 
 
 def test_af_xdp_icmp_error_about_our_segment_comes_to_us(
