@@ -8,12 +8,14 @@ that keeps connections alive, answers snapshot requests and copies counters, unt
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from tickpath._core import ffi, lib
 from tickpath.engine.config import Config, VenueConfig, load_config
@@ -45,6 +47,8 @@ YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
 HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
 MEMORY_ALIGNMENT = 4096
+# As the command line has them, and one more: it ran well until the interface went away.
+EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 4
 
 
 def log(message: str) -> None:
@@ -61,6 +65,10 @@ def _aligned(size: int) -> tuple[Any, Any]:
 
 def _fields(struct: str) -> list[str]:
     return [name for name, _ in ffi.typeof(f"struct {struct}").fields]
+
+
+class LinkGoneError(SystemSetupError):
+    """Say that the interface went down or away under a reader that ran."""
 
 
 class ReaderProcess:
@@ -165,14 +173,16 @@ class ReaderProcess:
         self.hot.netif, self.hot.feed = self.transport.netif, self.feed
         self.hot.clock = ffi.addressof(self.segment.pointer.header, "clock")
         self.hot.segment = self.segment.pointer
-        reader = self.config.reader
+        reader, reconnect = self.config.reader, self.config.reconnect
+        silent_ns = self.config.health.silent_after_ms * NS_PER_MS
+        self.hot.silent_drop_ns = silent_ns + silent_ns // 4  # the books go STALE first
         if not reader.spin:
             self.hot.idle_spin_ns, self.hot.idle_sleep_ns = IDLE_SPIN_NS, IDLE_SLEEP_NS
         if reader.yield_to_others:
             self.hot.yield_every_ns, self.hot.yield_for_ns = YIELD_EVERY_NS, YIELD_FOR_NS
         tls = new_tls_context(venue.ca_file, insecure=venue.insecure) if venue.tls else ffi.NULL
         self.connections = Connections(
-            self.hot, self.transport, tls, Reconnect(max_s=self.config.reconnect.max_s), log
+            self.hot, self.transport, tls, Reconnect(**msgspec.structs.asdict(reconnect)), log
         )
         channels = list(self.channels)
         size = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
@@ -209,9 +219,9 @@ class ReaderProcess:
         snapshots.stop()
         self._copy_counters(force=True)
         if self._hot_result != 0:
-            raise SystemSetupError(
-                f"the link is gone ({self.transport.description}): error {-self._hot_result}; "
-                "bring the interface up again"
+            raise LinkGoneError(
+                f"{self.transport.description}: {os.strerror(-self._hot_result)}: "
+                "set the interface up again"
             )
         return 0
 
@@ -287,6 +297,15 @@ class ReaderProcess:
                 position += 1
 
 
+def exit_status(failure: LocalError | SystemSetupError | RemoteError) -> int:
+    """Return what tells the supervisor whether another try can help."""
+    if isinstance(failure, LinkGoneError):
+        return EXIT_LINK_GONE
+    if isinstance(failure, LocalError):
+        return EXIT_LOCAL
+    return EXIT_SYSTEM if isinstance(failure, SystemSetupError) else EXIT_REMOTE
+
+
 def main(path: str) -> int:
     """Run a reader from a configuration file; the supervisor calls this in a process of its own."""
     reader = ReaderProcess(load_config(path))
@@ -302,10 +321,4 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1]))
     except (LocalError, SystemSetupError, RemoteError) as failure:
         log(str(failure))
-        sys.exit(
-            2
-            if isinstance(failure, LocalError)
-            else 3
-            if isinstance(failure, SystemSetupError)
-            else 1
-        )
+        sys.exit(exit_status(failure))

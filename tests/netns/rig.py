@@ -221,13 +221,17 @@ class Watcher:
         until(f"{wanted}", ready)
 
     def wait_change(self, instrument: int, wanted: State) -> Change:
-        """Wait for a change that is or was told; drops what came before it."""
+        """Wait for a change that is or was told; drops what its instrument did before."""
 
         def found() -> Change | None:
             self.drain()
             for position, change in enumerate(self.changes):
                 if (change.instrument, change.state) == (instrument, wanted):
-                    del self.changes[: position + 1]
+                    self.changes = [
+                        one
+                        for other, one in enumerate(self.changes)
+                        if other > position or one.instrument != instrument
+                    ]
                     return change
             return None
 
