@@ -32,11 +32,8 @@ def test_stat_tells_of_an_instance_and_its_strategies(capsys: pytest.CaptureFixt
         assert main(["stat", INSTANCE, "--interval", "0", "--json"]) == 0
         told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["instance"] for one in told] == [INSTANCE, f"{INSTANCE}.strategy.mine"]
-    assert (told[0]["state"], told[0]["writer_pid"], told[0]["events"]) == (
-        "running",
-        os.getpid(),
-        1,
-    )
+    assert told[0]["state"] in {"running", "silent"}  # as busy as this machine is
+    assert (told[0]["writer_pid"], told[0]["events"]) == (os.getpid(), 1)
     assert told[1]["counters"]["events"] == 7
 
 
