@@ -450,7 +450,7 @@ bool tp_session_receive(struct tp_session *s, uint64_t now_ns)
         return false;
     struct tp_span in;
     const enum tp_status status = tp_stream_receive(&s->stream, &in);
-    if (status == TP_OK)
+    if (status == TP_OK && s->phase != TP_SESSION_CLOSED) /* after an error: only drained */
         take_bytes(s, in, now_ns);
     else if (status == TP_CLOSED)
         take_end(s);
