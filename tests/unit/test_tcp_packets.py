@@ -5,7 +5,7 @@ A script is a list of lines. Sequence numbers are relative: to our ISN in what w
 
     config KEY=VALUE ...     before connect; durations take ms or s
     connect | establish [OPTION ...]    establish does the handshake; options as in `<`
-    < FLAGS SEQ[:END] [ack N] [win N] [ts V] [sack L:R ...] [fill HEX] ...   the peer sends
+    < FLAGS SEQ[:END] [ack N] [win N] [ts V] [echo DELTA] [sack L:R ...] [fill HEX] ...   the peer sends
     <+ ...                                        the same, in one burst with the next `<`
     > FLAGS SEQ[:END] [ack N] [win N] [sack L:R ...] [@200ms] ...                 we must send
     +200ms | send N | space N | close | abort | icmp TYPE CODE mtu N seq N
@@ -226,7 +226,7 @@ class Script:
         if (self.timestamps or "ts" in fields) and "nots" not in bare:
             self.peer_ts += 1
             value = int(fields["ts"]) if "ts" in fields else self.peer_ts
-            options += struct.pack("!BBII", 8, 10, value, int(fields.get("echo", self.our_ts)))
+            options += struct.pack("!BBII", 8, 10, value, self.our_ts + int(fields.get("echo", 0)))
         if sacks:
             options += bytes([5, 2 + 8 * len(sacks)])
             for left, right in sacks:
