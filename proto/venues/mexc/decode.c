@@ -24,20 +24,36 @@ enum {
     FIELD_SHIFT = 3,
     WIRE_TYPE_MASK = 7,
 };
+/* Whole tags, number << FIELD_SHIFT | wire type: a known number with another type is an unknown
+ * field, as protobuf has it. */
 enum {
-    WRAPPER_CREATE_TIME = 5,
-    WRAPPER_SEND_TIME = 6,
-    WRAPPER_BODY_FIRST = 301,
-    BODY_INCREASE_DEPTHS = 302,
-    BODY_LIMIT_DEPTHS = 303,
-    BODY_BOOK_TICKER = 305,
-    BODY_AGGRE_DEPTHS = 313,
-    BODY_AGGRE_BOOK_TICKER = 315,
-    WRAPPER_BODY_LAST = 315,
+    WRAPPER_CREATE_TIME = 5 << FIELD_SHIFT | WIRE_VARINT,
+    WRAPPER_SEND_TIME = 6 << FIELD_SHIFT | WIRE_VARINT,
+    BODY_FIRST = 301 << FIELD_SHIFT | WIRE_BYTES,
+    BODY_INCREASE_DEPTHS = 302 << FIELD_SHIFT | WIRE_BYTES,
+    BODY_LIMIT_DEPTHS = 303 << FIELD_SHIFT | WIRE_BYTES,
+    BODY_BOOK_TICKER = 305 << FIELD_SHIFT | WIRE_BYTES,
+    BODY_AGGRE_DEPTHS = 313 << FIELD_SHIFT | WIRE_BYTES,
+    BODY_AGGRE_BOOK_TICKER = 315 << FIELD_SHIFT | WIRE_BYTES,
+    BODY_LAST = BODY_AGGRE_BOOK_TICKER,
 };
-enum { DEPTH_ASKS = 1, DEPTH_BIDS = 2, DEPTH_VERSION = 4, DEPTH_TO_VERSION = 5 };
-enum { ITEM_PRICE = 1, ITEM_QUANTITY = 2 };
-enum { TICKER_FIELDS = 4, TICKER_VERSION = 5 };
+enum {
+    DEPTH_ASKS = 1 << FIELD_SHIFT | WIRE_BYTES,
+    DEPTH_BIDS = 2 << FIELD_SHIFT | WIRE_BYTES,
+    DEPTH_VERSION = 4 << FIELD_SHIFT | WIRE_BYTES,
+    DEPTH_TO_VERSION = 5 << FIELD_SHIFT | WIRE_BYTES,
+};
+enum {
+    ITEM_PRICE = 1 << FIELD_SHIFT | WIRE_BYTES,
+    ITEM_QUANTITY = 2 << FIELD_SHIFT | WIRE_BYTES,
+};
+enum {
+    TICKER_BID_PRICE = 1 << FIELD_SHIFT | WIRE_BYTES,
+    TICKER_BID_QUANTITY = 2 << FIELD_SHIFT | WIRE_BYTES,
+    TICKER_ASK_PRICE = 3 << FIELD_SHIFT | WIRE_BYTES,
+    TICKER_ASK_QUANTITY = 4 << FIELD_SHIFT | WIRE_BYTES,
+    TICKER_VERSION = 5 << FIELD_SHIFT | WIRE_BYTES,
+};
 
 static const uint64_t NANOSECONDS_PER_MS = 1000000;
 
@@ -47,7 +63,7 @@ struct text {
 };
 
 struct field {
-    uint32_t number, wire_type;
+    uint32_t tag;
     uint64_t varint;   /* WIRE_VARINT */
     struct text bytes; /* WIRE_BYTES: inside the message */
 };
@@ -59,9 +75,9 @@ struct reader {
 /* What a body says besides its levels. Parsed when the message has ended, since the last occurrence
  * of a field is the one that counts. */
 struct body {
-    uint32_t number; /* the oneof's member; 0: none yet */
+    uint32_t tag; /* the oneof's member; 0: none yet */
     struct text first_version, last_version;
-    struct text ticker[TICKER_FIELDS];
+    struct text bid_price, bid_quantity, ask_price, ask_quantity; /* tickers only */
 };
 
 static enum tp_mexc_status varint_read_long(struct reader *in, size_t size_max, uint64_t *out)
@@ -101,7 +117,7 @@ static inline enum tp_mexc_status bytes_skip(struct reader *in, uint64_t size)
     return TP_MEXC_OK;
 }
 
-static enum tp_mexc_status length_read(struct reader *in, struct text *out)
+static inline enum tp_mexc_status length_read(struct reader *in, struct text *out)
 {
     uint64_t size;
     const enum tp_mexc_status status = varint_read(in, LENGTH_SIZE_MAX, &size);
@@ -114,8 +130,10 @@ static enum tp_mexc_status length_read(struct reader *in, struct text *out)
     return bytes_skip(in, size);
 }
 
-/* Reads one field of any wire type, known or not. Call while in->at < in->end. */
-static enum tp_mexc_status field_next(struct reader *in, struct field *out)
+/* Reads one field of any wire type, known or not. Call while in->at < in->end. Inlined so that the
+ * field stays in registers: written to memory in halves and read back whole, it stalls. */
+static inline __attribute__((always_inline)) enum tp_mexc_status field_next(struct reader *in,
+                                                                            struct field *out)
 {
     uint64_t tag;
     const enum tp_mexc_status status = varint_read(in, TAG_SIZE_MAX, &tag);
@@ -123,9 +141,10 @@ static enum tp_mexc_status field_next(struct reader *in, struct field *out)
         return status;
     if (tag > UINT32_MAX || tag >> FIELD_SHIFT == 0)
         return TP_MEXC_MALFORMED;
-    out->number = (uint32_t)tag >> FIELD_SHIFT;
-    out->wire_type = (uint32_t)tag & WIRE_TYPE_MASK;
-    switch (out->wire_type) {
+    out->tag = (uint32_t)tag;
+    out->bytes = (struct text){NULL, 0};
+    out->varint = 0;
+    switch (out->tag & WIRE_TYPE_MASK) {
     case WIRE_VARINT:
         return varint_read(in, VARINT_SIZE_MAX, &out->varint);
     case WIRE_FIXED64:
@@ -141,7 +160,8 @@ static enum tp_mexc_status field_next(struct reader *in, struct field *out)
 
 /* Inside a body the end is a length that we were told: running past it means that one of the two
  * lengths lies, not that bytes are still to come. */
-static enum tp_mexc_status nested_next(struct reader *in, struct field *out)
+static inline __attribute__((always_inline)) enum tp_mexc_status nested_next(struct reader *in,
+                                                                             struct field *out)
 {
     const enum tp_mexc_status status = field_next(in, out);
     return status == TP_MEXC_TRUNCATED ? TP_MEXC_MALFORMED : status;
@@ -176,11 +196,9 @@ static enum tp_mexc_status level_decode(const struct tp_mexc_levels *d, struct t
         const enum tp_mexc_status status = nested_next(&in, &field);
         if (status != TP_MEXC_OK)
             return status;
-        if (field.wire_type != WIRE_BYTES)
-            continue;
-        if (field.number == ITEM_PRICE)
+        if (field.tag == ITEM_PRICE)
             price = field.bytes;
-        else if (field.number == ITEM_QUANTITY)
+        else if (field.tag == ITEM_QUANTITY)
             quantity = field.bytes;
     }
     return level_store(d, price, quantity, out);
@@ -197,15 +215,13 @@ static enum tp_mexc_status level_append(const struct tp_mexc_levels *d, bool ask
     return status;
 }
 
-static void depth_field(struct body *body, const struct field *field)
+static inline void depth_field(struct body *body, const struct field *field)
 {
-    if (field->wire_type != WIRE_BYTES)
-        return; /* as protobuf does: a known number of another type is an unknown field */
-    if (field->number == DEPTH_VERSION) {
+    if (field->tag == DEPTH_VERSION) {
         body->first_version = field->bytes;
-        if (body->number != BODY_AGGRE_DEPTHS)
+        if (body->tag != BODY_AGGRE_DEPTHS)
             body->last_version = field->bytes;
-    } else if (field->number == DEPTH_TO_VERSION && body->number == BODY_AGGRE_DEPTHS) {
+    } else if (field->tag == DEPTH_TO_VERSION && body->tag == BODY_AGGRE_DEPTHS) {
         body->last_version = field->bytes;
     }
 }
@@ -214,19 +230,44 @@ static enum tp_mexc_status depth_decode(const struct tp_mexc_levels *d, struct b
                                         struct reader in)
 {
     while (in.at < in.end) {
-        in.at = tp_mexc_levels_decode(d, in.at, in.end);
-        if (in.at == in.end)
-            break;
+        if (*in.at == DEPTH_ASKS || *in.at == DEPTH_BIDS) {
+            in.at = tp_mexc_levels_decode(d, in.at, in.end);
+            if (in.at == in.end)
+                break;
+        }
         struct field field;
         enum tp_mexc_status status = nested_next(&in, &field);
-        if (status == TP_MEXC_OK && field.wire_type == WIRE_BYTES &&
-            (field.number == DEPTH_ASKS || field.number == DEPTH_BIDS))
-            status = level_append(d, field.number == DEPTH_ASKS, field.bytes);
+        if (status == TP_MEXC_OK && (field.tag == DEPTH_ASKS || field.tag == DEPTH_BIDS))
+            status = level_append(d, field.tag == DEPTH_ASKS, field.bytes);
         if (status != TP_MEXC_OK)
             return status;
         depth_field(body, &field);
     }
     return TP_MEXC_OK;
+}
+
+static void ticker_field(struct body *body, const struct field *field)
+{
+    switch (field->tag) {
+    case TICKER_BID_PRICE:
+        body->bid_price = field->bytes;
+        break;
+    case TICKER_BID_QUANTITY:
+        body->bid_quantity = field->bytes;
+        break;
+    case TICKER_ASK_PRICE:
+        body->ask_price = field->bytes;
+        break;
+    case TICKER_ASK_QUANTITY:
+        body->ask_quantity = field->bytes;
+        break;
+    case TICKER_VERSION:
+        if (body->tag == BODY_AGGRE_BOOK_TICKER)
+            body->first_version = body->last_version = field->bytes;
+        break;
+    default:
+        break; /* unknown: skipped */
+    }
 }
 
 static enum tp_mexc_status ticker_decode(struct body *body, struct reader in)
@@ -236,12 +277,7 @@ static enum tp_mexc_status ticker_decode(struct body *body, struct reader in)
         const enum tp_mexc_status status = nested_next(&in, &field);
         if (status != TP_MEXC_OK)
             return status;
-        if (field.wire_type != WIRE_BYTES)
-            continue;
-        if (field.number <= TICKER_FIELDS)
-            body->ticker[field.number - 1] = field.bytes;
-        else if (field.number == TICKER_VERSION && body->number == BODY_AGGRE_BOOK_TICKER)
-            body->first_version = body->last_version = field.bytes;
+        ticker_field(body, &field);
     }
     return TP_MEXC_OK;
 }
@@ -251,13 +287,12 @@ static enum tp_mexc_status ticker_decode(struct body *body, struct reader in)
 static enum tp_mexc_status body_decode(const struct tp_mexc_levels *d, struct body *body,
                                        const struct field *field)
 {
-    if (body->number != field->number) {
-        memset(body, 0, sizeof(*body));
-        body->number = field->number;
+    if (body->tag != field->tag) {
+        *body = (struct body){.tag = field->tag};
         d->out->bid_count = d->out->ask_count = 0;
     }
     const struct reader in = {field->bytes.at, field->bytes.at + field->bytes.size};
-    switch (body->number) {
+    switch (body->tag) {
     case BODY_AGGRE_DEPTHS:
     case BODY_INCREASE_DEPTHS:
     case BODY_LIMIT_DEPTHS:
@@ -271,30 +306,31 @@ static enum tp_mexc_status body_decode(const struct tp_mexc_levels *d, struct bo
 }
 
 /* A ticker side without price and quantity is an empty side. */
-static enum tp_mexc_status ticker_side(const struct tp_mexc_levels *d, const struct text *fields,
-                                       uint32_t *count, struct tp_level *out)
+static enum tp_mexc_status ticker_side(const struct tp_mexc_levels *d, struct text price,
+                                       struct text quantity, uint32_t *count, struct tp_level *out)
 {
     *count = 0;
-    if (fields[0].size == 0 && fields[1].size == 0)
+    if (price.size == 0 && quantity.size == 0)
         return TP_MEXC_OK;
-    const enum tp_mexc_status status = level_store(d, fields[0], fields[1], out);
+    const enum tp_mexc_status status = level_store(d, price, quantity, out);
     *count = status == TP_MEXC_OK;
     return status;
 }
 
 static enum tp_mexc_status ticker_finish(const struct tp_mexc_levels *d, const struct body *body)
 {
+    struct tp_depth_update *out = d->out;
     const enum tp_mexc_status status =
-        ticker_side(d, &body->ticker[0], &d->out->bid_count, d->out->bids);
+        ticker_side(d, body->bid_price, body->bid_quantity, &out->bid_count, out->bids);
     if (status != TP_MEXC_OK)
         return status;
-    return ticker_side(d, &body->ticker[2], &d->out->ask_count, d->out->asks);
+    return ticker_side(d, body->ask_price, body->ask_quantity, &out->ask_count, out->asks);
 }
 
 static enum tp_mexc_status versions_finish(const struct tp_mexc_levels *d, const struct body *body)
 {
     struct tp_depth_update *out = d->out;
-    const bool ticker = body->number == BODY_BOOK_TICKER || body->number == BODY_AGGRE_BOOK_TICKER;
+    const bool ticker = body->tag == BODY_BOOK_TICKER || body->tag == BODY_AGGRE_BOOK_TICKER;
     if (ticker && body->first_version.size == 0) {
         out->first_version = out->last_version = 0; /* the field is newer than the message */
         return TP_MEXC_OK;
@@ -307,7 +343,7 @@ static enum tp_mexc_status versions_finish(const struct tp_mexc_levels *d, const
 
 static enum tp_mexc_status body_finish(const struct tp_mexc_levels *d, const struct body *body)
 {
-    switch (body->number) {
+    switch (body->tag) {
     case BODY_AGGRE_DEPTHS:
     case BODY_INCREASE_DEPTHS:
     case BODY_LIMIT_DEPTHS:
@@ -330,12 +366,12 @@ static enum tp_mexc_status wrapper_decode(const struct tp_mexc_levels *d, struct
         enum tp_mexc_status status = field_next(&in, &field);
         if (status != TP_MEXC_OK)
             return status;
-        if (field.wire_type == WIRE_VARINT && field.number == WRAPPER_CREATE_TIME)
+        if (field.tag == WRAPPER_CREATE_TIME)
             times_ms[0] = field.varint;
-        else if (field.wire_type == WIRE_VARINT && field.number == WRAPPER_SEND_TIME)
+        else if (field.tag == WRAPPER_SEND_TIME)
             times_ms[1] = field.varint;
-        else if (field.wire_type == WIRE_BYTES && field.number >= WRAPPER_BODY_FIRST &&
-                 field.number <= WRAPPER_BODY_LAST)
+        else if (field.tag >= BODY_FIRST && field.tag <= BODY_LAST &&
+                 (field.tag & WIRE_TYPE_MASK) == WIRE_BYTES)
             status = body_decode(d, body, &field);
         if (status != TP_MEXC_OK)
             return status;
