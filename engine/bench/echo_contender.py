@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
 import ssl
@@ -53,6 +54,7 @@ def run_picows(url: str, size: int, count: int, ca_file: str | None) -> Any:
 
     took = np.zeros(WARM_UP + count, dtype=np.uint64)
     payload = bytes(i & 0xFF for i in range(size))
+    done: asyncio.Future[None]
 
     class Listener(picows.WSListener):  # type: ignore[misc] # picows has no types
         index = 0
@@ -68,15 +70,16 @@ def run_picows(url: str, size: int, count: int, ca_file: str | None) -> Any:
             took[self.index] = time.perf_counter_ns() - self.start
             self.index += 1
             if self.index == WARM_UP + count:
-                transport.send_close(picows.WSCloseCode.OK)
-                transport.disconnect()
+                done.set_result(None)
                 return
             self.start = time.perf_counter_ns()
             transport.send(picows.WSMsgType.BINARY, payload)
 
     async def main() -> None:
-        transport, _ = await picows.ws_connect(Listener, url, ssl_context=_tls(ca_file))
-        await transport.wait_disconnected()
+        nonlocal done
+        done = asyncio.get_running_loop().create_future()
+        await picows.ws_connect(Listener, url, ssl_context=_tls(ca_file))
+        await done  # the socket dies with the process: a TLS shutdown would wait for its answer
 
     uvloop.run(main())
     return took[WARM_UP:]

@@ -17,7 +17,7 @@ void tp_tcp_congestion_init(struct tp_tcp *tcp)
         tcp->cwnd = tcp->snd_mss;
     }
     tcp->ssthresh = UINT32_MAX;
-    tcp->recover = tcp->snd_una;
+    tcp->recover = tcp->snd_una - 1; /* below it: the first segment may be the lost one */
     tcp->in_recovery = false;
     tcp->dupacks = 0;
     tcp->bytes_acked = 0;
@@ -77,6 +77,14 @@ void tp_tcp_congestion_acknowledged(struct tp_tcp *tcp, uint32_t acknowledged,
     window_cap(tcp);
 }
 
+/* RFC 6582 3.2 (2): duplicates caused by what the last recovery sent. SACK tells news from echoes
+ * one segment earlier (RFC 6675 5.1). */
+static bool is_echo_of_recovery(const struct tp_tcp *tcp)
+{
+    return tp_sequence_before(tcp->snd_una, tcp->recover) ||
+           (tcp->snd_una == tcp->recover && !tcp->sack);
+}
+
 void tp_tcp_congestion_duplicate(struct tp_tcp *tcp)
 {
     if (tcp->in_recovery) {
@@ -87,8 +95,8 @@ void tp_tcp_congestion_duplicate(struct tp_tcp *tcp)
     if (++tcp->dupacks < TP_TCP_DUPACK_THRESHOLD) {
         return;
     }
-    if (!tp_sequence_after(tcp->snd_una, tcp->recover)) {
-        return; /* RFC 6582 3.2 (2): echoes of the last recovery */
+    if (is_echo_of_recovery(tcp)) {
+        return;
     }
     tcp->ssthresh = half_flight(tcp);
     tcp->cwnd = tcp->ssthresh + TP_TCP_DUPACK_THRESHOLD * tcp->snd_mss;

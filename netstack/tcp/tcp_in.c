@@ -118,8 +118,8 @@ static void send_window_update(struct tp_tcp *tcp, const struct tp_tcp_segment *
 /* RFC 5681 2, RFC 6675 2. */
 static bool ack_is_duplicate(struct tp_tcp *tcp, const struct tp_tcp_segment *segment)
 {
-    if (tcp->snd_una == tcp->snd_max) {
-        return false;
+    if (tcp->snd_nxt == tcp->snd_una) {
+        return false; /* nothing in flight; the answer to a window probe is no sign of loss */
     }
     if (tcp->sack) {
         return tp_tcp_sack_is_duplicate(tcp, segment);

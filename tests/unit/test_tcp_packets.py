@@ -301,7 +301,7 @@ class Script:
         self.queue.clear()
         self.timestamps = "ts" in offered
         if "wscale" not in offered:
-            self.window = 64000
+            self.window = 65535
 
     def state(self) -> str:
         return str(ffi.string(lib.tp_tcp_state_name(lib.tp_tcp_state(self.tcp))).decode())
