@@ -24,8 +24,7 @@ struct tp_decimal_scale tp_decimal_scale(int32_t exponent)
                                                                10000000000000000,
                                                                100000000000000000,
                                                                1000000000000000000};
-    assert(exponent <= 0 && exponent >= TP_DECIMAL_EXPONENT_MIN);
-    const uint32_t digits = (uint32_t)-exponent;
+    const uint32_t digits = tp_decimal_digits(exponent);
     const uint32_t half = digits < TP_DECIMAL_HALF ? digits : TP_DECIMAL_HALF;
     return (struct tp_decimal_scale){.digits = digits,
                                      .unit = unit[digits],

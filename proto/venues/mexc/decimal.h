@@ -29,6 +29,12 @@ struct tp_decimal_scale {
     uint32_t tail_shift; /* moves the first `digits` fraction digits to the number's end */
 };
 
+static inline uint32_t tp_decimal_digits(int32_t exponent)
+{
+    assert(exponent <= 0 && exponent >= TP_DECIMAL_EXPONENT_MIN);
+    return (uint32_t)-exponent;
+}
+
 struct tp_decimal_scale tp_decimal_scale(int32_t exponent);
 bool tp_decimal_parse_any(const uint8_t *text, size_t size, const struct tp_decimal_scale *scale,
                           int64_t *out);

@@ -80,6 +80,23 @@ struct body {
     struct text bid_price, bid_quantity, ask_price, ask_quantity; /* tickers only */
 };
 
+/* Two to eight bytes, without a loop: the lowest clear top bit ends the varint; what is above it is
+ * masked off and the groups of seven bits move together, in pairs, fours, eights. Returns the size;
+ * 0: longer than eight bytes. at[0, 8) must be readable. */
+static inline size_t varint_join(const uint8_t *at, uint64_t *out)
+{
+    const uint64_t word = tp_load_8(at);
+    const uint64_t ends = ~word & 0x8080808080808080;
+    if (ends == 0)
+        return 0;
+    uint64_t value = word & (ends ^ (ends - 1)) & 0x7f7f7f7f7f7f7f7f;
+    value = (value & 0x007f007f007f007f) | (value & 0x7f007f007f007f00) >> 1;
+    value = (value & 0x00003fff00003fff) | (value & 0x3fff00003fff0000) >> 2;
+    value = (value & 0x000000000fffffff) | (value & 0x0fffffff00000000) >> 4;
+    *out = value;
+    return ((size_t)__builtin_ctzll(ends) >> 3) + 1;
+}
+
 static enum tp_mexc_status varint_read_long(struct reader *in, size_t size_max, uint64_t *out)
 {
     uint64_t value = 0;
@@ -105,6 +122,13 @@ static inline enum tp_mexc_status varint_read(struct reader *in, size_t size_max
     if (in->at < in->end && *in->at < 0x80) {
         *out = *in->at++;
         return TP_MEXC_OK;
+    }
+    if (in->end - in->at >= (ptrdiff_t)sizeof(uint64_t)) {
+        const size_t size = varint_join(in->at, out);
+        if (size != 0 && size <= size_max) {
+            in->at += size;
+            return TP_MEXC_OK;
+        }
     }
     return varint_read_long(in, size_max, out);
 }
@@ -167,12 +191,13 @@ static inline __attribute__((always_inline)) enum tp_mexc_status nested_next(str
     return status == TP_MEXC_TRUNCATED ? TP_MEXC_MALFORMED : status;
 }
 
-static inline bool number_parse(const struct tp_mexc_levels *d, struct text text,
-                                const struct tp_decimal_scale *scale, int64_t *out)
+static bool number_parse(const struct tp_mexc_levels *d, struct text text, uint32_t digits,
+                         int64_t *out)
 {
+    const struct tp_decimal_scale scale = tp_decimal_scale(-(int32_t)digits);
     if (d->message_end - text.at >= TP_DECIMAL_LOAD_SIZE)
-        return tp_decimal_parse_loadable(text.at, text.size, scale, out);
-    return tp_decimal_parse(text.at, text.size, -(int32_t)scale->digits, out);
+        return tp_decimal_parse_loadable(text.at, text.size, &scale, out);
+    return tp_decimal_parse(text.at, text.size, -(int32_t)digits, out);
 }
 
 static enum tp_mexc_status level_store(const struct tp_mexc_levels *d, struct text price,
@@ -180,8 +205,8 @@ static enum tp_mexc_status level_store(const struct tp_mexc_levels *d, struct te
 {
     if (price.at == NULL || quantity.at == NULL)
         return TP_MEXC_BAD_NUMBER;
-    if (!number_parse(d, price, &d->price, &out->price) ||
-        !number_parse(d, quantity, &d->quantity, &out->quantity))
+    if (!number_parse(d, price, d->price_digits, &out->price) ||
+        !number_parse(d, quantity, d->quantity_digits, &out->quantity))
         return TP_MEXC_BAD_NUMBER;
     return TP_MEXC_OK;
 }
@@ -384,12 +409,13 @@ enum tp_mexc_status tp_mexc_decode_depth(const uint8_t *data, size_t size,
                                          struct tp_depth_update *out)
 {
     const struct tp_mexc_levels d = {
-        .price = tp_decimal_scale(scale->price_exponent),
-        .quantity = tp_decimal_scale(scale->quantity_exponent),
+        .price_digits = tp_decimal_digits(scale->price_exponent),
+        .quantity_digits = tp_decimal_digits(scale->quantity_exponent),
         .message_end = data + size,
         .out = out,
     };
-    struct body body = {0};
+    struct body body; /* its other members are set with the first body's tag */
+    body.tag = 0;
     uint64_t times_ms[2] = {0, 0}; /* createTime, sendTime */
     out->bid_count = out->ask_count = 0;
     enum tp_mexc_status status =

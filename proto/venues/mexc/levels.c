@@ -68,12 +68,12 @@ TARGET_AVX2 static inline __m128i load(const uint8_t *at)
     return _mm_loadu_si128((const __m128i *)at);
 }
 
-TARGET_AVX2 static inline struct column column_of(const struct tp_decimal_scale *scale)
+TARGET_AVX2 static inline struct column column_of(uint32_t digits)
 {
     return (struct column){
-        .digits = scale->digits,
-        .fraction = scale->digits == 0 ? -1 : (int32_t)scale->digits,
-        .skip_point = load(ones_window + scale->digits),
+        .digits = digits,
+        .fraction = digits == 0 ? -1 : (int32_t)digits,
+        .skip_point = load(ones_window + digits),
     };
 }
 
@@ -152,7 +152,7 @@ static inline bool item_split(const struct tp_mexc_levels *levels, const uint8_t
 TARGET_AVX2 static const uint8_t *levels_decode_avx2(const struct tp_mexc_levels *levels,
                                                      const uint8_t *at, const uint8_t *end)
 {
-    struct column column[2] = {column_of(&levels->price), column_of(&levels->quantity)};
+    struct column column[2] = {column_of(levels->price_digits), column_of(levels->quantity_digits)};
     struct tp_depth_update *out = levels->out;
     while (end - at >= 2) {
         const bool ask = at[0] == TAG_FIELD_1;
@@ -180,8 +180,8 @@ bool tp_mexc_levels_supported(void)
 const uint8_t *tp_mexc_levels_decode(const struct tp_mexc_levels *levels, const uint8_t *at,
                                      const uint8_t *end)
 {
-    if (!tp_mexc_levels_supported() || levels->price.digits >= TEXT_SIZE_MAX ||
-        levels->quantity.digits >= TEXT_SIZE_MAX)
+    if (!tp_mexc_levels_supported() || levels->price_digits >= TEXT_SIZE_MAX ||
+        levels->quantity_digits >= TEXT_SIZE_MAX)
         return at;
     return levels_decode_avx2(levels, at, end);
 }
