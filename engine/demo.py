@@ -1,9 +1,9 @@
 """`tickpath demo`: the whole path on one machine, against a simulated exchange.
 
-As root with AF_XDP: two network namespaces and a veth pair; else kernel sockets over loopback, and it
-says why. Starts the simulator, `tickpath run` on a configuration that it writes, and two strategies;
-shows them live, then a summary. Everything it made dies with it, `kill -9` included: the namespaces
-have no names, children get a parent-death signal, and a janitor removes files when the demo is gone.
+As root with AF_XDP: two network namespaces and a veth pair; else kernel sockets over loopback, and
+it says why. Starts the simulator, `tickpath run` on a configuration that it writes, and two
+strategies; shows them live, then a summary. Everything it made dies with it, `kill -9` included:
+namespaces have no names, children get a parent-death signal, and a janitor removes the files.
 """
 
 from __future__ import annotations
@@ -106,21 +106,19 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def place_processes(cpus: tuple[int, ...]) -> Placed:
-    """Give the reader a CPU of its own if there are two; strategies spin only on CPUs of their own."""
+    """Give the reader a CPU of its own if there are two; strategies spin only on their own."""
     if len(cpus) == 1:
         text = f"one CPU ({cpus[0]}): all share it, nobody spins; latencies are the scheduler's"
         return Placed(None, (None, None), cpus[0], strategies_spin=False, text=text)
     reader, *free, others = cpus  # the worthiest first
     if len(free) >= len(STRATEGIES):
         chosen = tuple(free[: len(STRATEGIES)])
-        text = (
-            f"reader spins on CPU {reader}, strategies spin on {chosen}, the rest on CPU {others}"
-        )
+        text = f"reader spins on CPU {reader}, strategies spin on {chosen}, the rest on {others}"
         return Placed(reader, chosen, others, strategies_spin=True, text=text)
     text = (
         f"{len(cpus)} CPUs for three spinning processes: the reader spins on CPU {reader}; both "
-        f"strategies share CPU {others} with the exchange and this view, so they sleep 50 µs between "
-        "looks: their hop is the kernel's wake-up, not the path (see `tickpath bench wire`)"
+        f"strategies share CPU {others} with the exchange and this view, so they sleep 50 µs "
+        "between looks: their hop is the kernel's wake-up, not the path (see `tickpath bench wire`)"
     )
     return Placed(reader, (others,) * len(STRATEGIES), others, strategies_spin=False, text=text)
 
@@ -219,7 +217,7 @@ class Demo:
         self._wait("exchange", lambda: "listening" in log.read_text(encoding="utf-8"))
 
     def _symbols(self) -> list[str]:
-        from tickpath.engine.sim.market import instrument_names  # noqa: PLC0415 # protobuf is slow to load
+        from tickpath.engine.sim.market import instrument_names  # noqa: PLC0415 # slow to load
 
         return list(instrument_names(self._args.instruments))
 
