@@ -91,6 +91,14 @@ enum tp_segment_status tp_reader_reopen(struct tp_reader *reader, struct tp_segm
     return TP_SEGMENT_OK;
 }
 
+void tp_reader_join(struct tp_reader *reader)
+{
+    if (reader->segment == NULL)
+        return;
+    (void)tp_ring_resume(&reader->ring);
+    reader->ring.lapped = 0;
+}
+
 static bool has_ring(const struct tp_reader *reader)
 {
     return reader->segment != NULL && reader->segment->header.ring.count != 0;
