@@ -225,10 +225,10 @@ def _is_of(value: object, info: msgspec.inspect.Type) -> bool:
             return isinstance(value, str)
         case msgspec.inspect.IntType(ge=ge, le=le):
             whole = isinstance(value, int) and not isinstance(value, bool)
-            return whole and (ge is None or value >= ge) and (le is None or value <= le)  # type: ignore[operator]
+            return whole and (ge is None or value >= ge) and (le is None or value <= le)  # type: ignore[operator] # msgspec types both as float
         case msgspec.inspect.FloatType(gt=gt, le=le):
             real = isinstance(value, int | float) and not isinstance(value, bool)
-            return real and (gt is None or value > gt) and (le is None or value <= le)  # type: ignore[operator]
+            return real and (gt is None or value > gt) and (le is None or value <= le)  # type: ignore[operator] # msgspec types both as float
     return False
 
 
