@@ -142,7 +142,7 @@ static void flush_tls(struct tp_session *s)
 /* The orderly end: close_notify, then FIN behind all that is queued. */
 static void end_stream(struct tp_session *s)
 {
-    if (s->tls != NULL && tp_tls_connected(s->tls))
+    if (s->tls != NULL)
         tp_tls_close(s->tls);
     flush_tls(s);
     s->phase = TP_SESSION_CLOSED;

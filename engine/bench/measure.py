@@ -12,7 +12,7 @@ import platform
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -54,10 +54,8 @@ class Ratio:
     met: bool | None = None
 
 
-def row(
-    bench: str, contender: str, case: str, samples: NDArray[np.uint64], unit: str = "ns"
-) -> Row:
-    """Summarise samples."""
+def row(bench: str, contender: str, case: str, samples: NDArray[Any], unit: str = "ns") -> Row:
+    """Summarise samples, numbers of any type."""
     values = np.percentile(samples, [0, 50, 99, 99.9, 100])
     low, p50, p99, p999, high = (round(float(value), 2) for value in values)
     return Row(bench, contender, case, unit, len(samples), low, p50, p99, p999, high)
@@ -156,6 +154,6 @@ def progress_end() -> None:
     progress("")
 
 
-def interleave(samples: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+def interleave(samples: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Join the rounds of one contender."""
     return np.concatenate(list(samples))
