@@ -97,6 +97,11 @@ class VenueConfig(_Section, frozen=True):
         requests.SNAPSHOT_LEVELS_DEFAULT
     )
     """Levels a side of a REST snapshot."""
+    snapshots_per_second: Annotated[
+        int,
+        Meta(ge=1, le=45, extra=_remedy("MEXC bans an address that asks 500 times in 10 s")),
+    ] = 10
+    """How many REST snapshots are fetched in a second at most, after a burst of 10."""
 
     @property
     def rest(self) -> tuple[str, int]:
