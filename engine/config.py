@@ -50,7 +50,12 @@ class ReaderConfig(_Section, frozen=True):
     cpu: Annotated[int, Meta(ge=0, le=8191)] | None = None
     """The CPU it is pinned to; None: wherever the kernel puts it."""
     priority: Annotated[
-        int, Meta(ge=0, le=99, extra=_remedy("0 for an ordinary thread, 50 for SCHED_FIFO"))
+        int,
+        Meta(
+            ge=0,
+            le=49,
+            extra=_remedy("0: ordinary thread; SCHED_FIFO stays below interrupts at 50"),
+        ),
     ] = 0
     spin: bool = True
     """Never sleep; False: sleep 50 us at a time when nothing came for 20 us."""
