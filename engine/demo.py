@@ -246,6 +246,7 @@ port = {PORT}
 symbols = {json.dumps(self._symbols())}
 ca_file = "{directory / "ca.pem"}"
 speed = "10ms"
+snapshots_per_second = 45
 
 [venue.resolve]
 "{SERVER_NAME}:{PORT}" = "{self._address}"
