@@ -96,8 +96,7 @@ def _check_equal(ours: _Ours, theirs: _Protobuf) -> None:
     ]
     _, first, last, *expected = theirs.update
     same = (update.first_version, update.last_version) == (first, last) and all(
-        np.allclose(mine, other, rtol=1e-12)
-        for mine, other in zip(levels, expected, strict=True)
+        np.allclose(mine, other, rtol=1e-12) for mine, other in zip(levels, expected, strict=True)
     )
     if not same:
         raise SystemSetupError(f"the decoders differ: ours {levels}, protobuf's {expected}")

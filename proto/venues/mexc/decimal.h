@@ -29,7 +29,8 @@ struct tp_decimal_scale {
     uint32_t tail_shift; /* moves the first `digits` fraction digits to the number's end */
 };
 
-struct tp_decimal_scale tp_decimal_scale(int32_t exponent);
+/* A table: computed anew for every message they took a tenth of the decoder's time. */
+extern const int64_t tp_powers_of_ten[-TP_DECIMAL_EXPONENT_MIN + 1];
 bool tp_decimal_parse_any(const uint8_t *text, size_t size, const struct tp_decimal_scale *scale,
                           int64_t *out);
 /* Digits only; no sign, no point; at most UINT64_MAX. */
@@ -42,6 +43,19 @@ static inline uint64_t tp_bytes_low(size_t n)
                                     0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff,
                                     UINT64_MAX};
     return mask[n];
+}
+
+static inline struct tp_decimal_scale tp_decimal_scale(int32_t exponent)
+{
+    assert(exponent <= 0 && exponent >= TP_DECIMAL_EXPONENT_MIN);
+    const uint32_t digits = (uint32_t)-exponent;
+    const bool half = digits <= TP_DECIMAL_HALF;
+    return (struct tp_decimal_scale){
+        .digits = digits,
+        .unit = tp_powers_of_ten[digits],
+        .excess = half ? ~tp_bytes_low(digits) : 0,
+        .tail_shift = half ? (8 * (TP_DECIMAL_HALF - digits)) & 63 : 0,
+    };
 }
 
 /* The digit values of the n first characters, zero elsewhere; *bad collects a high bit for each

@@ -25,8 +25,8 @@ enum {
     WIRE_TYPE_MASK = 7,
 };
 enum {
-    WRAPPER_CREATE_TIME = 5,
-    WRAPPER_SEND_TIME = 6,
+    CREATE_TIME_TAG = 5 << FIELD_SHIFT | WIRE_VARINT,
+    SEND_TIME_TAG = 6 << FIELD_SHIFT | WIRE_VARINT,
     WRAPPER_BODY_FIRST = 301,
     BODY_INCREASE_DEPTHS = 302,
     BODY_LIMIT_DEPTHS = 303,
@@ -47,10 +47,20 @@ struct text {
 };
 
 struct field {
-    uint32_t number, wire_type;
-    uint64_t varint;   /* WIRE_VARINT */
+    uint32_t tag;    /* number and wire type as one: two fields would be compared through memory */
+    uint64_t varint; /* WIRE_VARINT */
     struct text bytes; /* WIRE_BYTES: inside the message */
 };
+
+static inline uint32_t number_of(const struct field *field)
+{
+    return field->tag >> FIELD_SHIFT;
+}
+
+static inline bool holds_bytes(const struct field *field)
+{
+    return (field->tag & WIRE_TYPE_MASK) == WIRE_BYTES;
+}
 
 struct reader {
     const uint8_t *at, *end;
@@ -84,13 +94,30 @@ static enum tp_mexc_status varint_read_long(struct reader *in, size_t size_max, 
     return TP_MEXC_MALFORMED;
 }
 
+/* Seven bits of each byte, moved together: pairs, fours, eights. */
+static inline uint64_t varint_join(uint64_t bytes)
+{
+    const uint64_t pairs = (bytes & 0x007f007f007f007f) | (bytes & 0x7f007f007f007f00) >> 1;
+    const uint64_t fours = (pairs & 0x00003fff00003fff) | (pairs & 0x3fff00003fff0000) >> 2;
+    return (fours & 0x000000000fffffff) | (fours & 0x0fffffff00000000) >> 4;
+}
+
 static inline enum tp_mexc_status varint_read(struct reader *in, size_t size_max, uint64_t *out)
 {
     if (in->at < in->end && *in->at < 0x80) {
         *out = *in->at++;
         return TP_MEXC_OK;
     }
-    return varint_read_long(in, size_max, out);
+    if (in->end - in->at < (ptrdiff_t)sizeof(uint64_t))
+        return varint_read_long(in, size_max, out);
+    const uint64_t word = tp_load_8(in->at);
+    const uint64_t last = ~word & 0x8080808080808080;
+    const size_t size = last != 0 ? ((size_t)__builtin_ctzll(last) >> 3) + 1 : VARINT_SIZE_MAX;
+    if (last == 0 || size > size_max)
+        return varint_read_long(in, size_max, out);
+    *out = varint_join(word & (last ^ (last - 1)));
+    in->at += size;
+    return TP_MEXC_OK;
 }
 
 static inline enum tp_mexc_status bytes_skip(struct reader *in, uint64_t size)
@@ -101,7 +128,7 @@ static inline enum tp_mexc_status bytes_skip(struct reader *in, uint64_t size)
     return TP_MEXC_OK;
 }
 
-static enum tp_mexc_status length_read(struct reader *in, struct text *out)
+static inline enum tp_mexc_status length_read(struct reader *in, struct text *out)
 {
     uint64_t size;
     const enum tp_mexc_status status = varint_read(in, LENGTH_SIZE_MAX, &size);
@@ -115,7 +142,7 @@ static enum tp_mexc_status length_read(struct reader *in, struct text *out)
 }
 
 /* Reads one field of any wire type, known or not. Call while in->at < in->end. */
-static enum tp_mexc_status field_next(struct reader *in, struct field *out)
+static inline enum tp_mexc_status field_next(struct reader *in, struct field *out)
 {
     uint64_t tag;
     const enum tp_mexc_status status = varint_read(in, TAG_SIZE_MAX, &tag);
@@ -123,9 +150,8 @@ static enum tp_mexc_status field_next(struct reader *in, struct field *out)
         return status;
     if (tag > UINT32_MAX || tag >> FIELD_SHIFT == 0)
         return TP_MEXC_MALFORMED;
-    out->number = (uint32_t)tag >> FIELD_SHIFT;
-    out->wire_type = (uint32_t)tag & WIRE_TYPE_MASK;
-    switch (out->wire_type) {
+    out->tag = (uint32_t)tag;
+    switch (tag & WIRE_TYPE_MASK) {
     case WIRE_VARINT:
         return varint_read(in, VARINT_SIZE_MAX, &out->varint);
     case WIRE_FIXED64:
@@ -176,11 +202,11 @@ static enum tp_mexc_status level_decode(const struct tp_mexc_levels *d, struct t
         const enum tp_mexc_status status = nested_next(&in, &field);
         if (status != TP_MEXC_OK)
             return status;
-        if (field.wire_type != WIRE_BYTES)
+        if (!holds_bytes(&field))
             continue;
-        if (field.number == ITEM_PRICE)
+        if (number_of(&field) == ITEM_PRICE)
             price = field.bytes;
-        else if (field.number == ITEM_QUANTITY)
+        else if (number_of(&field) == ITEM_QUANTITY)
             quantity = field.bytes;
     }
     return level_store(d, price, quantity, out);
@@ -199,13 +225,13 @@ static enum tp_mexc_status level_append(const struct tp_mexc_levels *d, bool ask
 
 static void depth_field(struct body *body, const struct field *field)
 {
-    if (field->wire_type != WIRE_BYTES)
+    if (!holds_bytes(field))
         return; /* as protobuf does: a known number of another type is an unknown field */
-    if (field->number == DEPTH_VERSION) {
+    if (number_of(field) == DEPTH_VERSION) {
         body->first_version = field->bytes;
         if (body->number != BODY_AGGRE_DEPTHS)
             body->last_version = field->bytes;
-    } else if (field->number == DEPTH_TO_VERSION && body->number == BODY_AGGRE_DEPTHS) {
+    } else if (number_of(field) == DEPTH_TO_VERSION && body->number == BODY_AGGRE_DEPTHS) {
         body->last_version = field->bytes;
     }
 }
@@ -219,9 +245,9 @@ static enum tp_mexc_status depth_decode(const struct tp_mexc_levels *d, struct b
             break;
         struct field field;
         enum tp_mexc_status status = nested_next(&in, &field);
-        if (status == TP_MEXC_OK && field.wire_type == WIRE_BYTES &&
-            (field.number == DEPTH_ASKS || field.number == DEPTH_BIDS))
-            status = level_append(d, field.number == DEPTH_ASKS, field.bytes);
+        if (status == TP_MEXC_OK && holds_bytes(&field) &&
+            (number_of(&field) == DEPTH_ASKS || number_of(&field) == DEPTH_BIDS))
+            status = level_append(d, number_of(&field) == DEPTH_ASKS, field.bytes);
         if (status != TP_MEXC_OK)
             return status;
         depth_field(body, &field);
@@ -236,11 +262,11 @@ static enum tp_mexc_status ticker_decode(struct body *body, struct reader in)
         const enum tp_mexc_status status = nested_next(&in, &field);
         if (status != TP_MEXC_OK)
             return status;
-        if (field.wire_type != WIRE_BYTES)
+        if (!holds_bytes(&field))
             continue;
-        if (field.number <= TICKER_FIELDS)
-            body->ticker[field.number - 1] = field.bytes;
-        else if (field.number == TICKER_VERSION && body->number == BODY_AGGRE_BOOK_TICKER)
+        if (number_of(&field) <= TICKER_FIELDS)
+            body->ticker[number_of(&field) - 1] = field.bytes;
+        else if (number_of(&field) == TICKER_VERSION && body->number == BODY_AGGRE_BOOK_TICKER)
             body->first_version = body->last_version = field.bytes;
     }
     return TP_MEXC_OK;
@@ -251,9 +277,9 @@ static enum tp_mexc_status ticker_decode(struct body *body, struct reader in)
 static enum tp_mexc_status body_decode(const struct tp_mexc_levels *d, struct body *body,
                                        const struct field *field)
 {
-    if (body->number != field->number) {
+    if (body->number != number_of(field)) {
         memset(body, 0, sizeof(*body));
-        body->number = field->number;
+        body->number = number_of(field);
         d->out->bid_count = d->out->ask_count = 0;
     }
     const struct reader in = {field->bytes.at, field->bytes.at + field->bytes.size};
@@ -326,16 +352,16 @@ static enum tp_mexc_status wrapper_decode(const struct tp_mexc_levels *d, struct
                                           struct body *body, uint64_t times_ms[2])
 {
     while (in.at < in.end) {
-        struct field field;
+        struct field field = {0}; /* the inlined reader fills what its wire type needs */
         enum tp_mexc_status status = field_next(&in, &field);
         if (status != TP_MEXC_OK)
             return status;
-        if (field.wire_type == WIRE_VARINT && field.number == WRAPPER_CREATE_TIME)
+        if (field.tag == CREATE_TIME_TAG)
             times_ms[0] = field.varint;
-        else if (field.wire_type == WIRE_VARINT && field.number == WRAPPER_SEND_TIME)
+        else if (field.tag == SEND_TIME_TAG)
             times_ms[1] = field.varint;
-        else if (field.wire_type == WIRE_BYTES && field.number >= WRAPPER_BODY_FIRST &&
-                 field.number <= WRAPPER_BODY_LAST)
+        else if (holds_bytes(&field) && number_of(&field) >= WRAPPER_BODY_FIRST &&
+                 number_of(&field) <= WRAPPER_BODY_LAST)
             status = body_decode(d, body, &field);
         if (status != TP_MEXC_OK)
             return status;

@@ -15,6 +15,10 @@
 
 enum {
     HALF = 16,          /* bytes a text may have */
+    REACH = 38,         /* what the loads of one level may touch: 6 bytes and two texts */
+    FIXED_SIZE_MIN = 2, /* of the fixed shape: a whole digit and the point */
+    FIXED_NONE = 1 << 16,
+    LEVEL_HEAD = 2,     /* its own tag and length */
     TAG_FIELD_1 = 0x0a, /* asks; in an item: the price */
     TAG_FIELD_2 = 0x12, /* bids; in an item: the quantity */
     ITEM_OVERHEAD = 4,  /* two tags and two lengths */
@@ -104,20 +108,102 @@ static inline bool item_split(const struct tp_mexc_levels *levels, const uint8_t
            (levels->message_end - out->quantity >= HALF);
 }
 
-TARGET_AVX512 static const uint8_t *side_decode(const struct tp_mexc_levels *levels, bool ask,
-                                                const uint8_t *at, const uint8_t *end)
+/* Where MEXC puts the point: as many digits behind it as the instrument's exponent says, always.
+ * Then a digit's place follows from the text's size alone, and one shuffle drops the point. */
+struct fixed_shape {
+    __m256i index;            /* + the text's size: which byte goes to each place */
+    uint32_t price, quantity; /* digits behind the point; FIXED_NONE: never of this shape */
+    uint32_t price_excess, quantity_excess; /* whole digits beyond the first that still fit */
+};
+
+/* Without fraction digits there is no point; with more than 14 no text of this shape fits. */
+static inline uint32_t fixed_digits(uint32_t digits)
+{
+    return digits >= 1 && digits <= HALF - FIXED_SIZE_MIN ? digits : FIXED_NONE;
+}
+
+static inline uint32_t fixed_excess(uint32_t digits)
+{
+    return fixed_digits(digits) == FIXED_NONE ? 0 : HALF - FIXED_SIZE_MIN - digits;
+}
+
+TARGET_AVX512 static inline struct fixed_shape fixed_shape(const struct tp_mexc_levels *levels)
+{
+    const __m256i places = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    const uint32_t price = levels->price.digits, quantity = levels->quantity.digits;
+    const __m256i last_whole =
+        _mm256_inserti128_si256(_mm256_set1_epi8((char)(HALF - 1 - (int)price)),
+                                _mm_set1_epi8((char)(HALF - 1 - (int)quantity)), 1);
+    /* The comparison gives -1 where a fraction digit goes: one byte less to skip, the point. */
+    const __m256i fraction = _mm256_cmpgt_epi8(places, last_whole);
+    return (struct fixed_shape){
+        .index = _mm256_sub_epi8(_mm256_sub_epi8(places, _mm256_set1_epi8(HALF + 1)), fraction),
+        .price = fixed_digits(price),
+        .quantity = fixed_digits(quantity),
+        .price_excess = fixed_excess(price),
+        .quantity_excess = fixed_excess(quantity),
+    };
+}
+
+/* A level of the fixed shape; REACH bytes from at on are readable. Returns its size, 0: not one. */
+TARGET_AVX512 static inline uint32_t fixed_decode(const struct fixed_shape *shape, uint8_t tag,
+                                                  const uint8_t *at, struct tp_level *out)
+{
+    const uint32_t price_size = at[3];
+    if (((at[0] ^ tag) | (at[2] ^ TAG_FIELD_1)) != 0 ||
+        price_size - shape->price - FIXED_SIZE_MIN > shape->price_excess)
+        return 0;
+    const uint8_t *price = at + 4, *quantity = price + price_size + 2;
+    const uint32_t quantity_size = quantity[-1];
+    if (quantity_size - shape->quantity - FIXED_SIZE_MIN > shape->quantity_excess ||
+        at[1] != price_size + quantity_size + ITEM_OVERHEAD ||
+        ((quantity[-2] ^ TAG_FIELD_2) | (price[price_size - 1 - shape->price] ^ '.') |
+         (quantity[quantity_size - 1 - shape->quantity] ^ '.')) != 0)
+        return 0;
+    const __m256i text =
+        _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)price)),
+                                _mm_loadu_si128((const __m128i *)quantity), 1);
+    const __m256i sizes =
+        _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_set1_epi8((char)price_size)),
+                                _mm_set1_epi8((char)quantity_size), 1);
+    /* Places before the text have a negative index: the shuffle leaves zero there. */
+    const __m256i digits = _mm256_shuffle_epi8(_mm256_sub_epi8(text, _mm256_set1_epi8('0')),
+                                               _mm256_add_epi8(shape->index, sizes));
+    if (_mm256_cmpgt_epu8_mask(digits, _mm256_set1_epi8(9)) != 0)
+        return 0;
+    _mm_storeu_si128((__m128i *)out, digits_join(digits));
+    return LEVEL_HEAD + at[1];
+}
+
+/* A level of any shape that item_split takes. Returns its size, 0: stop here. */
+TARGET_AVX512 static uint32_t any_decode(const struct tp_mexc_levels *levels, uint8_t tag,
+                                         const uint8_t *at, const uint8_t *end,
+                                         struct tp_level *out)
+{
+    struct level_text text;
+    if (end - at < LEVEL_HEAD || at[0] != tag || at[1] > end - at - LEVEL_HEAD ||
+        !item_split(levels, at + LEVEL_HEAD, at[1], &text) || !numbers_parse(levels, &text, out))
+        return 0;
+    return LEVEL_HEAD + (uint32_t)at[1];
+}
+
+TARGET_AVX512 static inline const uint8_t *side_decode(const struct tp_mexc_levels *levels,
+                                                       const struct fixed_shape *shape, bool ask,
+                                                       const uint8_t *at, const uint8_t *end)
 {
     const uint8_t tag = ask ? TAG_FIELD_1 : TAG_FIELD_2;
     struct tp_level *side = ask ? levels->out->asks : levels->out->bids;
     uint32_t count = ask ? levels->out->ask_count : levels->out->bid_count;
-    while (end - at >= 2 && at[0] == tag && at[1] <= end - at - 2 &&
-           count < TP_DEPTH_LEVEL_COUNT_MAX) {
-        struct level_text text;
-        if (!item_split(levels, at + 2, at[1], &text) ||
-            !numbers_parse(levels, &text, &side[count]))
+    for (; count < TP_DEPTH_LEVEL_COUNT_MAX && at < end && at[0] == tag; count++) {
+        uint32_t size = 0;
+        if (end - at >= REACH)
+            size = fixed_decode(shape, tag, at, &side[count]);
+        if (size == 0)
+            size = any_decode(levels, tag, at, end, &side[count]);
+        if (size == 0)
             break;
-        count++;
-        at += 2 + at[1];
+        at += size;
     }
     *(ask ? &levels->out->ask_count : &levels->out->bid_count) = count;
     return at;
@@ -129,13 +215,18 @@ bool tp_mexc_levels_supported(void)
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("bmi2");
 }
 
+TARGET_AVX512 static const uint8_t *sides_decode(const struct tp_mexc_levels *levels,
+                                                 const uint8_t *at, const uint8_t *end)
+{
+    const struct fixed_shape shape = fixed_shape(levels);
+    at = side_decode(levels, &shape, true, at, end);
+    return side_decode(levels, &shape, false, at, end);
+}
+
 const uint8_t *tp_mexc_levels_decode(const struct tp_mexc_levels *levels, const uint8_t *at,
                                      const uint8_t *end)
 {
-    if (!tp_mexc_levels_supported())
-        return at;
-    at = side_decode(levels, true, at, end);
-    return side_decode(levels, false, at, end);
+    return tp_mexc_levels_supported() ? sides_decode(levels, at, end) : at;
 }
 
 #else
