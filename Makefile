@@ -7,7 +7,7 @@ export ASAN_OPTIONS ?= detect_leaks=1:strict_string_checks=1
 export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
 FUZZ_SECONDS ?= 10
 # The editable install names its build folder after the interpreter.
-BUILD = build/$(shell python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+BUILD = build/$(shell .venv/bin/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
 C_FILES = $$(git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
 help: ## list the targets
@@ -31,10 +31,12 @@ lint: setup ## check style and types
 	clang-format-14 --dry-run -Werror $(C_FILES)
 
 c-test: setup ## run the C tests, then again under ASan and UBSan
-	meson test -C $(BUILD) --quiet --print-errorlogs
+	@ninja -C $(BUILD) --quiet meson-test-prereq
+	meson test -C $(BUILD) --no-rebuild --quiet --print-errorlogs
 	@test -d build/asan || meson setup build/asan --buildtype=debugoptimized \
 	  -Db_sanitize=address,undefined -Db_lundef=false >build/asan-setup.log || { cat build/asan-setup.log; false; }
-	meson test -C build/asan --quiet --print-errorlogs
+	@ninja -C build/asan --quiet meson-test-prereq
+	meson test -C build/asan --no-rebuild --quiet --print-errorlogs
 
 fuzz: setup ## run every fuzzer for FUZZ_SECONDS
 	@python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)

@@ -7,7 +7,6 @@ those of proto/records.h. Called by: engine/app.py, engine/reader.py, tests.
 from __future__ import annotations
 
 import struct
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RING_CAPACITY_DEFAULT = 16384  # 1 MiB of slots: stays in the second-level cache
-BOOK_DEPTH_MAX = 20
 BOOK_WORDS = 87  # sizeof(struct tp_book_record) / 8
 
 # "<record> <field> <offset> <type>" a line; a reader of another layout is refused by its hash.
@@ -58,38 +56,6 @@ instrument quantity_exponent 52 i32
 instrument tick_size 56 i64
 """
 _ROW = struct.Struct("<16s32siiq")
-
-
-class BookState(IntEnum):
-    """Say whether a book may be traded on: LIVE only."""
-
-    SYNCING = 0
-    LIVE = 1
-    STALE = 2
-    CROSSED = 3
-
-
-class EventType(IntEnum):
-    """Say what an event is."""
-
-    LEVEL = 1
-    TOP = 2
-    STATE = 3
-    CLEAR = 4
-
-
-class SyncReason(IntEnum):
-    """Say why a book is not LIVE."""
-
-    NONE = 0
-    STARTING = 1
-    GAP = 2
-    DISCONNECTED = 3
-    SILENT = 4
-    CROSSED = 5
-    REFUSED = 6
-    BROKEN_MESSAGE = 7
-    OVERFLOW = 8
 
 
 class Instrument(msgspec.Struct, frozen=True):

@@ -17,15 +17,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tickpath.engine.feed_segment import (
-    BOOK_DEPTH_MAX,
-    SCHEMA,
-    BookState,
-    EventType,
-    Instrument,
-    SyncReason,
-    read_instruments,
-)
+from tickpath.engine.feed_segment import SCHEMA, Instrument, read_instruments
+from tickpath.proto.records import BOOK_DEPTH_MAX, BookState, EventType, SyncReason
 from tickpath.shm.reader import DEFAULT_STALE_AFTER_NS, SNAPSHOT_HEAD_WORDS, Reader, Result
 from tickpath.shm.segment import DIRECTORY, SegmentError, SegmentNotReadyError
 
@@ -65,7 +58,7 @@ class Lapped(msgspec.Struct, frozen=True):
 
 
 class WriterSilent(msgspec.Struct, frozen=True):
-    """Tell that the writer's heartbeat stopped: every book reads as STALE from now on."""
+    """Tell that the writer's heartbeat stopped, or that it ended: every book is STALE now."""
 
 
 class WriterAlive(msgspec.Struct, frozen=True):
@@ -278,6 +271,7 @@ class FeedReader:
         self._look = reader.look
         self._is_down = False
         self._retry_ns = 0
+        self.trouble = ""  # why the newer segment cannot be read, where there is one
         self.set_wait()
         self.instruments = read_instruments(reader.segment)
         self.event = Event(reader.event)
@@ -315,13 +309,17 @@ class FeedReader:
         result = self._look()
         if result == _EVENT or (result <= _LAPPED and not self._is_down):
             return result
-        return self._follow_writer(result)
+        return self.follow_writer(result)
 
-    def _follow_writer(self, result: int) -> int:
-        """Keep track of the writer's health; look for a new segment while it is down."""
+    def follow_writer(self, result: int) -> int:
+        """Judge what a look told of the writer; look for a new segment while it is down.
+
+        For loops that call `shm.look` themselves; `next` does both.
+        """
         if result == _ALIVE:
             self._is_down = False
             return result
+        was_down = self._is_down
         if result in (_SILENT, _MOVED):
             self._is_down = True
         now = time.monotonic_ns()
@@ -329,17 +327,22 @@ class FeedReader:
             self._retry_ns = now + REOPEN_INTERVAL_NS
             if self._reopen():
                 return RESTARTED
-        if result == _MOVED:
-            time.sleep(0.001)  # it would be told again at once: nothing comes from a writer gone
-            return _EMPTY
-        return result
+        if result != _MOVED:
+            return result
+        if not was_down:
+            return _SILENT
+        time.sleep(0.001)  # it would be told again at once: nothing comes from a writer gone
+        return _EMPTY
 
     def _reopen(self) -> bool:
         try:
             if not self._reader.reopen():
                 return False
-        except SegmentError:
-            return False  # being replaced, or of another layout: tried again, all stays STALE
+        except SegmentError as error:
+            # Being replaced, damaged or of another layout: tried again, all stays STALE.
+            self.trouble = str(error)
+            return False
+        self.trouble = ""
         self._is_down = False
         self.instruments = read_instruments(self._reader.segment)
         self._slots = int(self._reader.segment.header.snapshot_index.count)

@@ -193,6 +193,13 @@ static inline _Atomic uint64_t *tp_segment_counter(const struct tp_segment *segm
     return (_Atomic uint64_t *)(void *)(segment->base + segment->header.counters.offset) + index;
 }
 
+/* One counter of a single writer thread. */
+static inline void tp_segment_counter_store(const struct tp_segment *segment, uint32_t index,
+                                            uint64_t value)
+{
+    atomic_store_explicit(tp_segment_counter(segment, index), value, memory_order_relaxed);
+}
+
 static inline struct tp_histogram *tp_segment_histogram(const struct tp_segment *segment,
                                                         uint32_t index)
 {

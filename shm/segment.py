@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import posix_ipc  # type: ignore[import-not-found]  # the package ships no stubs
+import posix_ipc
 from tickpath._core import ffi, lib
 from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.histogram import WORD_COUNT, Percentiles, percentiles
@@ -282,6 +282,12 @@ class SegmentWriter(_Mapped):
         """Checksum, put in place of the segment of this name, and tell its readers."""
         error = ffi.new("struct tp_segment_error *")
         raise_status(lib.tp_segment_ready(self._open, error), error, os.fspath(self.path))
+
+    def store_counter(self, index: int, value: int) -> None:
+        """Set one counter, by its place in the layout."""
+        if not 0 <= index < self.header.counters.count:
+            raise IndexError(f"counter {index}: expected below {self.header.counters.count}")
+        lib.tp_segment_counter_store(self._open, index, value)
 
     def heartbeat(self) -> None:
         """Say that the writer runs; for writers without a C loop."""

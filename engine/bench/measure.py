@@ -1,7 +1,7 @@
 """How every benchmark measures and reports: raw nanoseconds in, one row a contender, then ratios.
 
-A row is `bench, contender, case, unit, n, min, p50, p99, p999, max`; with `--json` one object a line,
-rows first, ratios after. Contenders take turns in rounds of one run, so that drift hits all alike.
+A row is `bench, contender, case, unit, n, min, p50, p99, p999, max`; with `--json` one object a
+line, rows first, ratios after. Contenders take turns in rounds of one run: drift hits all alike.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Ours against a contender; `goal` in words, empty where none was set, and whether it was met."""
+    """Ours against a contender; `goal` in words, empty where none was set; was it met?"""
 
     bench: str
     case: str
@@ -107,8 +107,9 @@ class Report:
     def print(self, *, as_json: bool) -> int:
         """Print everything; returns 0: a missed goal is a result, not a failure."""
         if as_json:
-            for item in (*self.rows, *self.ratios):
-                print(json.dumps(asdict(item)))
+            objects = [asdict(one) for one in self.rows] + [asdict(one) for one in self.ratios]
+            for item in objects:
+                print(json.dumps(item))
             return 0
         console = Console()
         for name, value in conditions().items():

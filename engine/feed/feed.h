@@ -97,13 +97,17 @@ void tp_feed_tick(struct tp_feed *feed, uint64_t now_ns);
 /* Cold thread: fills wanted[0, returned) with instruments that need a REST snapshot and were not
  * asked for since; each is reported once until it is offered or wanted anew. */
 uint32_t tp_feed_snapshot_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max);
+struct tp_feed_snapshot {
+    uint32_t instrument;
+    uint32_t bid_count, ask_count; /* up to TP_DEPTH_LEVEL_COUNT_MAX */
+    uint64_t version;
+    const struct tp_level *bids, *asks; /* in any order; quantity 0 is left out */
+};
 /* Cold thread: levels need no order. False: the mailbox is still full, try again. Copies. A
  * snapshot older than what is buffered is refused by tick and wanted again. It must have been
  * fetched after its instrument was last reported as wanted: give up a fetch under way when the
  * instrument is reported anew. */
-bool tp_feed_snapshot_offer(struct tp_feed *feed, uint32_t instrument, uint64_t version,
-                            const struct tp_level *bids, uint32_t bid_count,
-                            const struct tp_level *asks, uint32_t ask_count);
+bool tp_feed_snapshot_offer(struct tp_feed *feed, const struct tp_feed_snapshot *snapshot);
 /* Cold thread: the fetch failed; want it again. */
 void tp_feed_snapshot_failed(struct tp_feed *feed, uint32_t instrument);
 

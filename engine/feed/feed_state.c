@@ -338,16 +338,9 @@ uint32_t tp_feed_snapshot_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_
     return tp_mailbox_wanted(&feed->mailbox, wanted, count_max);
 }
 
-bool tp_feed_snapshot_offer(struct tp_feed *feed, uint32_t instrument, uint64_t version,
-                            const struct tp_level *bids, uint32_t bid_count,
-                            const struct tp_level *asks, uint32_t ask_count)
+bool tp_feed_snapshot_offer(struct tp_feed *feed, const struct tp_feed_snapshot *snapshot)
 {
-    return tp_mailbox_offer(&feed->mailbox, &(struct tp_mailbox_offer){.instrument = instrument,
-                                                                       .version = version,
-                                                                       .bids = bids,
-                                                                       .bid_count = bid_count,
-                                                                       .asks = asks,
-                                                                       .ask_count = ask_count});
+    return tp_mailbox_offer(&feed->mailbox, snapshot);
 }
 
 void tp_feed_snapshot_failed(struct tp_feed *feed, uint32_t instrument)

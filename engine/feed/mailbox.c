@@ -136,7 +136,7 @@ static bool copy_sorted(enum tp_side side, const struct tp_level *levels, uint32
     return true;
 }
 
-static bool cell_fill(struct tp_mailbox_cell *cell, const struct tp_mailbox_offer *offer)
+static bool cell_fill(struct tp_mailbox_cell *cell, const struct tp_feed_snapshot *offer)
 {
     if (offer->bid_count > TP_DEPTH_LEVEL_COUNT_MAX || offer->ask_count > TP_DEPTH_LEVEL_COUNT_MAX)
         return false;
@@ -146,7 +146,7 @@ static bool cell_fill(struct tp_mailbox_cell *cell, const struct tp_mailbox_offe
            copy_sorted(TP_SIDE_ASK, offer->asks, offer->ask_count, cell->asks, &cell->ask_count);
 }
 
-bool tp_mailbox_offer(struct tp_mailbox *mailbox, const struct tp_mailbox_offer *offer)
+bool tp_mailbox_offer(struct tp_mailbox *mailbox, const struct tp_feed_snapshot *offer)
 {
     if (offer->instrument >= mailbox->instrument_count)
         return true;

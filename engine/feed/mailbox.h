@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/feed/feed.h"
 #include "proto/records.h"
 
 enum { TP_MAILBOX_CELL_COUNT = 4 }; /* a power of two; 160 KiB each */
@@ -46,14 +47,8 @@ void tp_mailbox_release(struct tp_mailbox *mailbox);
 
 /* Cold thread. */
 uint32_t tp_mailbox_wanted(struct tp_mailbox *mailbox, uint32_t *wanted, uint32_t count_max);
-struct tp_mailbox_offer {
-    uint32_t instrument;
-    uint32_t bid_count, ask_count;
-    uint64_t version;
-    const struct tp_level *bids, *asks; /* any order; quantity 0 is left out */
-};
 /* False: full. An offer that nobody waits for any more is taken and forgotten; one with broken
  * levels is refused, counted and wanted again. */
-bool tp_mailbox_offer(struct tp_mailbox *mailbox, const struct tp_mailbox_offer *offer);
+bool tp_mailbox_offer(struct tp_mailbox *mailbox, const struct tp_feed_snapshot *offer);
 void tp_mailbox_failed(struct tp_mailbox *mailbox, uint32_t instrument);
 #endif

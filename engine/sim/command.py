@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import uvloop
-
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.sim.faults import Fault, Order, parse_scheduled_fault
 from tickpath.engine.sim.market import LEVELS_MAX, instrument_names
@@ -100,7 +99,11 @@ def parse_levels(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     low, _, high = text.partition("-")
-    if low.isdigit() and (high or low).isdigit() and 1 <= int(low) <= int(high or low) <= LEVELS_MAX:
+    if (
+        low.isdigit()
+        and (high or low).isdigit()
+        and 1 <= int(low) <= int(high or low) <= LEVELS_MAX
+    ):
         return int(low), int(high or low)
     raise LocalError(f"--levels {text!r}: expected N or LOW-HIGH within 1 to {LEVELS_MAX}")
 
@@ -198,7 +201,7 @@ async def serve(simulator: MexcSimulator, args: argparse.Namespace, output: Outp
                     output.line("status", "", **msgspec.structs.asdict(simulator.counters))
     finally:
         await simulator.close()
-    output.line("end", "", **msgspec.structs.asdict(simulator.counters)) if args.json else None
+    output.line("end", "stopped", **msgspec.structs.asdict(simulator.counters))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
-
 from tickpath.engine.sim.connection import Connection, HttpRequest, HttpResponse, frame_binary
 from tickpath.engine.sim.faults import Fault, Order, parse_fault
 from tickpath.engine.sim.market import LEVELS_MAX, Book, Delta, Side, make_book
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 
 TICK_S: Final = 0.001
 """How often due messages are sent; at high rates each tick sends several in one write."""
-CATCH_UP_TICKS_MAX: Final = 50
-"""After a stall, messages of at most so many ticks are made up for."""
+STALL_MAX_S: Final = 0.25
+"""After a stall, messages of at most so long are made up for."""
 LEVELS_MEAN: Final = 2.0
 PING_FLOOD_COUNT: Final = 1000
 DRIP_S: Final = 3.0
@@ -129,7 +128,7 @@ class MexcSimulator:
             symbol: Listing(make_book(symbol, options.depth, options.seed))
             for symbol in options.instruments
         }
-        self._random = random.Random(options.seed)  # noqa: S311 - reproducible, no secret
+        self._random = random.Random(options.seed)
         self._active: list[str] = []
         self._websockets: set[Connection] = set()
         self._refused: set[str] = set()
@@ -173,13 +172,12 @@ class MexcSimulator:
     # Pushes.
 
     async def _push_forever(self) -> None:
-        loop = asyncio.get_running_loop()
-        per_tick = self._options.rate * TICK_S
-        due, last = 0.0, loop.time()
+        # The loop's own clock stands still within a turn and counts milliseconds only.
+        due, last = 0.0, time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
-            now = loop.time()
-            due += min(now - last, CATCH_UP_TICKS_MAX * TICK_S) / TICK_S * per_tick
+            now = time.monotonic()
+            due += min(now - last, STALL_MAX_S) * self._options.rate
             last = now
             if self._paused or not self._active:
                 due = 0.0
@@ -322,9 +320,7 @@ class MexcSimulator:
         self.counters.rest += 1
         routes: dict[str, Callable[[dict[str, str]], HttpResponse]] = {
             requests.PING_PATH: lambda _: _json(200, {}),
-            requests.TIME_PATH: lambda _: _json(
-                200, {"serverTime": time.time_ns() // 1_000_000}
-            ),
+            requests.TIME_PATH: lambda _: _json(200, {"serverTime": time.time_ns() // 1_000_000}),
             requests.EXCHANGE_INFO_PATH: lambda _: self._exchange_info(),
             requests.DEPTH_PATH: self._depth,
             "/truth": self._truth,
@@ -389,7 +385,9 @@ class MexcSimulator:
     def _truth(self, query: dict[str, str]) -> HttpResponse:
         listing = self._listings.get(query.get("symbol", ""))
         if listing is None:
-            return _json(404, {"code": 404, "msg": f"expected symbol=, e.g. {next(iter(self._listings))}"})
+            return _json(
+                404, {"code": 404, "msg": f"expected symbol=, e.g. {next(iter(self._listings))}"}
+            )
         book = listing.book
         count = len(book.bids.prices) + len(book.asks.prices)
         return _json(

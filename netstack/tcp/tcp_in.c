@@ -92,6 +92,7 @@ static void ack_advances(struct tp_tcp *tcp, const struct tp_tcp_segment *segmen
     tcp->snd_nxt = tp_sequence_max(tcp->snd_nxt, tcp->snd_una);
     tcp->unacknowledged_since_ns = now_ns;
     tcp->tail_probe_out = false;
+    tp_tcp_congestion_timeout_judge(tcp, segment);
     tp_tcp_rtt_acknowledged(tcp, segment, now_ns);
     tp_tcp_congestion_acknowledged(tcp, acknowledged, flight_before);
     tp_tcp_timer_rearm(tcp, now_ns);
@@ -118,8 +119,8 @@ static void send_window_update(struct tp_tcp *tcp, const struct tp_tcp_segment *
 /* RFC 5681 2, RFC 6675 2. */
 static bool ack_is_duplicate(struct tp_tcp *tcp, const struct tp_tcp_segment *segment)
 {
-    if (tcp->snd_una == tcp->snd_max) {
-        return false;
+    if (tcp->snd_nxt == tcp->snd_una) {
+        return false; /* nothing in flight; the answer to a window probe is no sign of loss */
     }
     if (tcp->sack) {
         return tp_tcp_sack_is_duplicate(tcp, segment);

@@ -36,6 +36,9 @@ static uint32_t segment_size_max(const struct tp_tcp *tcp)
 
 uint32_t tp_tcp_acceptable_sequence(const struct tp_tcp *tcp)
 {
+    if (!tp_tcp_is_synchronized(tcp->state)) {
+        return tcp->snd_max; /* behind the SYN: no window was opened yet */
+    }
     return tp_sequence_min(tcp->snd_max, tcp->snd_una + tcp->snd_wnd);
 }
 
@@ -241,8 +244,9 @@ static uint32_t window_probe_output(struct tp_tcp *tcp, uint64_t now_ns, uint8_t
     struct cut cut = {.sequence = tcp->snd_nxt, .size = size > 0 ? size : minimum(data, 1)};
     cut.fin = data == 0;
     uint32_t built = cut_output(tcp, &cut, now_ns, out, capacity);
-    if (size > 0) {
+    if (size > 0) { /* it fits the window: in flight like any other, so the time-out watches it */
         tcp->snd_nxt += cut.size;
+        tp_tcp_timer_sent(tcp, now_ns);
     }
     return built;
 }

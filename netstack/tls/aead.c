@@ -160,10 +160,12 @@ static void mb_open_finish(struct tp_aead *aead, uint8_t *expected_tag)
 }
 
 /* The library has no one-shot ChaCha20-Poly1305 outside its job queue, hence the three calls. */
-static void mb_open(struct tp_aead *aead, const uint8_t *nonce, struct tp_span aad,
-                    struct tp_span body, uint8_t *out, uint8_t *expected_tag)
+static bool mb_open(struct tp_aead *aead, const uint8_t *nonce, struct tp_span aad,
+                    struct tp_span sealed, uint8_t *out)
 {
     const struct IMB_MGR *mb = aead->ipsec_mb;
+    struct tp_span body = {sealed.data, sealed.size - TP_AEAD_TAG_SIZE};
+    uint8_t expected_tag[TP_AEAD_TAG_SIZE];
     switch (aead->algorithm) {
     case TP_AEAD_AES_128_GCM:
         mb->gcm128_dec(&aead->gcm_key, &aead->gcm_context, out, body.data, body.size, nonce,
@@ -180,6 +182,7 @@ static void mb_open(struct tp_aead *aead, const uint8_t *nonce, struct tp_span a
         mb_open_finish(aead, expected_tag);
         break;
     }
+    return CRYPTO_memcmp(expected_tag, body.data + body.size, TP_AEAD_TAG_SIZE) == 0;
 }
 #endif
 
@@ -237,19 +240,15 @@ bool tp_aead_open(struct tp_aead *aead, const uint8_t nonce[TP_AEAD_NONCE_SIZE],
                   struct tp_span sealed, uint8_t *out)
 {
     assert(sealed.size >= TP_AEAD_TAG_SIZE);
-    struct tp_span body = {sealed.data, sealed.size - TP_AEAD_TAG_SIZE};
-    const uint8_t *tag = body.data + body.size;
 #ifdef TP_HAVE_IPSEC_MB
-    if (aead->evp == NULL) {
-        uint8_t expected_tag[TP_AEAD_TAG_SIZE];
-        mb_open(aead, nonce, aad, body, out, expected_tag);
-        return CRYPTO_memcmp(expected_tag, tag, TP_AEAD_TAG_SIZE) == 0;
-    }
+    if (aead->evp == NULL)
+        return mb_open(aead, nonce, aad, sealed, out);
 #endif
+    struct tp_span body = {sealed.data, sealed.size - TP_AEAD_TAG_SIZE};
     evp_begin(aead, nonce, aad);
     if (body.size > 0)
         evp_update(aead, body, out);
-    return evp_open_finish(aead, tag);
+    return evp_open_finish(aead, body.data + body.size);
 }
 
 void tp_aead_open_begin(struct tp_aead *aead, const uint8_t nonce[TP_AEAD_NONCE_SIZE],

@@ -158,9 +158,9 @@ static enum tp_status refuse_type(struct tp_tls_record *record, unsigned type)
 }
 
 /* Everything that can be known from the header alone, before any byte of the body is used.
- * In TLS 1.3 the exact limit is the inner plaintext (content, type, padding: 2^14 + 1) and the
- * tag, below the 2^14 + 256 that RFC 8446 5.2 allows any cipher to expand to. The version field is
- * not looked at there (5.1 says so, and the tag covers it). */
+ * In TLS 1.3 the exact limit is 2^14 + 1 bytes of inner plaintext and the tag, below the 2^14 + 256
+ * that RFC 8446 5.2 allows any cipher to expand to. The version field is not looked at there: 5.1
+ * says so, and the tag covers it. */
 static enum tp_status check_header(struct tp_tls_record *record, const uint8_t *header)
 {
     size_t length = load_be16(header + 3);

@@ -90,7 +90,7 @@ class FaultShim:
     """Pass packets on, or lose, double or hold them back behind a few others."""
 
     def __init__(self, seed: int, rate: float) -> None:
-        self.random = random.Random(seed)  # noqa: S311 - a seed must repeat the run
+        self.random = random.Random(seed)
         self.rate = rate
         self.held: list[tuple[int, bytes]] = []
 
@@ -193,7 +193,7 @@ class Client:
 def test_client_exchanges_a_megabyte_with_the_kernel(rate: float, buffer_size: int) -> None:
     seed = int(os.environ.get("TICKPATH_SEED", random.SystemRandom().randrange(1 << 30)))
     print(f"seed {seed}: set TICKPATH_SEED={seed} to repeat")
-    body = random.Random(seed).randbytes(MEGABYTE)  # noqa: S311 - as above: repeatable
+    body = random.Random(seed).randbytes(MEGABYTE)
     with kernel_server() as device:
         client = Client(device, seed, rate, buffer_size)
         client.exchange(struct.pack("!I", len(body)) + body)
@@ -203,5 +203,5 @@ def test_client_exchanges_a_megabyte_with_the_kernel(rate: float, buffer_size: i
     )
     assert lib.tp_tcp_error(client.tcp) == lib.TP_TCP_ERROR_NONE
     assert client.received[:32] == hashlib.sha256(body).digest()
-    wanted = random.Random(MEGABYTE).randbytes(MEGABYTE)  # noqa: S311 - the server sent these
+    wanted = random.Random(MEGABYTE).randbytes(MEGABYTE)
     assert hashlib.sha256(client.received[32:]).digest() == hashlib.sha256(wanted).digest()

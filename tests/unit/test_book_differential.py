@@ -1,11 +1,10 @@
-"""The C book against a dict of levels: whatever comes, the same best, the same levels, its invariants."""
+"""The C book against a dict of levels: the same best, the same levels, its invariants hold."""
 
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tickpath._core import ffi, lib
 
 BID, ASK = 0, 1
@@ -87,7 +86,9 @@ def check_equal(book: Book, oracle: Oracle) -> None:
 
 # A walk of the touch with levels at distances from next to it to far outside the window.
 distances = st.one_of(st.integers(0, 8), st.integers(0, 300), st.integers(0, 20_000))
-moves = st.one_of(st.just(0), st.integers(-3, 3), st.integers(-400, 400), st.integers(-10**6, 10**6))
+moves = st.one_of(
+    st.just(0), st.integers(-3, 3), st.integers(-400, 400), st.integers(-(10**6), 10**6)
+)
 steps = st.lists(
     st.tuples(st.sampled_from(SIDES), moves, distances, st.sampled_from((0, 0, 1, 7, 10**12))),
     max_size=120,

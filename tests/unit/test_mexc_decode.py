@@ -11,7 +11,7 @@ import random
 import re
 import subprocess
 import sys
-from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,8 +96,8 @@ class RefusedError(Exception):
 def _number(text: bytes, exponent: int) -> int:
     if not re.fullmatch(rb"[0-9]+(\.[0-9]+)?", text):
         raise RefusedError
-    value = Decimal(text.decode()).scaleb(-exponent)
-    if value != int(value) or int(value) >= 2**63:
+    value = Fraction(text.decode()) * 10**-exponent
+    if value.denominator != 1 or value >= 2**63:
         raise RefusedError
     return int(value)
 
@@ -311,7 +311,7 @@ wrapper_messages = joined(
 ).map(lambda rest: head + rest)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(wrapper_messages)
 def test_decode_generated_message_equals_protobuf(message: bytes) -> None:
     check_same(message)
@@ -319,7 +319,7 @@ def test_decode_generated_message_equals_protobuf(message: bytes) -> None:
 
 def sample(levels_a_side: int, seed: int = 1, number: int = 313) -> bytes:
     """Serialize a message as MEXC's Java does, with the fields of 2026."""
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     wrapper = PushDataV3ApiWrapper(channel=CHANNEL, symbol="BTCUSDT", sendTime=1736411507002)
     if number in TICKER_BODIES:
         ticker = getattr(wrapper, TICKER_BODIES[number])
@@ -372,7 +372,7 @@ def test_decode_message_cut_anywhere_agrees_with_protobuf(message: bytes) -> Non
         check_same(message[:size])
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(
     st.sampled_from(ALL_SAMPLES),
     st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=3),
@@ -387,21 +387,21 @@ def test_decode_message_with_changed_bytes_agrees_with_protobuf(
         check_same(bytes(damaged))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.integers(0, 10**17).map(str), st.integers(0, 17), st.integers(0, 17), st.integers(-18, 0))
-def test_decode_number_shapes_equal_decimal(
+def test_decode_number_shapes_equal_fraction(
     digits: str, point: int, zeros: int, exponent: int
 ) -> None:
-    text = digits if point >= len(digits) else f"{digits[: -point or None]}.{digits[-point:] or 0}"
-    if "." in text:
-        text += "0" * zeros
+    text = digits
+    if 0 < point < len(digits):
+        text = f"{digits[:-point]}.{digits[-point:]}{'0' * zeros}"
     wrapper = PushDataV3ApiWrapper(channel=CHANNEL)
     wrapper.publicLimitDepths.bids.add(price=text, quantity=text)
     wrapper.publicLimitDepths.version = "1"
     wrapper.publicLimitDepths.eventType = "padding so that sixteen bytes may be loaded"
     status, ours = decode(wrapper.SerializeToString(), exponent, exponent)
-    scaled = Decimal(text).scaleb(-exponent)
-    if scaled == int(scaled) and int(scaled) < 2**63:
+    scaled = Fraction(text) * 10**-exponent
+    if scaled.denominator == 1 and scaled < 2**63:
         assert ours is not None
         assert ours.bids == [(int(scaled), int(scaled))]
     else:
@@ -506,6 +506,6 @@ def test_stub_matches_schema(tmp_path: Path) -> None:
         check=True,
     )  # fmt: skip
     committed = (folder / "mexc_pb2.pyi").read_text()
-    assert committed.split("\n", 3)[3] == (tmp_path / "mexc_pb2.pyi").read_text(), (
-        "mexc_pb2.pyi is out of date: make it again as its first line says, keep three lines"
+    assert committed.split("\n", 4)[4] == (tmp_path / "mexc_pb2.pyi").read_text(), (
+        "mexc_pb2.pyi is out of date: make it again as its first line says, keep four lines"
     )

@@ -95,7 +95,7 @@ def test_segment_reader_mapping_is_read_only(writer: SegmentWriter, tmp_path: Pa
 
 
 def test_crc32_agrees_with_zlib() -> None:
-    data = random.Random(1).randbytes(1000)  # noqa: S311  # a test wants the same numbers each time
+    data = random.Random(1).randbytes(1000)  # a test wants the same numbers each time
     for size in (0, 1, 9, 1000):
         assert lib.tp_segment_crc32(data, size) == zlib.crc32(data[:size])
 
@@ -182,7 +182,7 @@ def test_segment_truncated_is_refused(writer: SegmentWriter, tmp_path: Path, siz
 
 def test_segment_with_random_damage_never_crashes(writer: SegmentWriter, tmp_path: Path) -> None:
     whole = writer.path.read_bytes()
-    choose = random.Random(20)  # noqa: S311  # a test wants the same numbers each time
+    choose = random.Random(20)  # a test wants the same numbers each time
     opened = 0
     for _ in range(2000):
         data = bytearray(whole)

@@ -48,6 +48,7 @@ C_SUPPRESSION = re.compile(
     r"|#\s*pragma\s+(?:GCC|clang)\s+diagnostic\s+ignored\s+\"[^\"]*\""
     r"|clang-format off"
 )
+C_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 REASON_LETTERS_MIN = 8
 
 
@@ -123,9 +124,12 @@ def c_functions(tree: Tree) -> Iterator[tuple[str, int]]:
 def check_c_parameters(tree: Tree) -> list[str]:
     """ruff counts those of Python."""
     found = []
-    for name, text in tree.code(".c", ".h"):
-        for match in re.finditer(r"\n[^\n;{}#/]*\(([^;{}]*)\)\n\{\n", text):
-            count = match[1].count(",") + 1
+    for name, commented in tree.code(".c", ".h"):
+        text = C_COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), commented)
+        for match in re.finditer(r"^\w[^\n;{}()#]*\(([^;{}]*)\)\n\{\n", text, re.MULTILINE):
+            # A pointer and its count say one thing.
+            names = [part.split()[-1] for part in match[1].split(",")]
+            count = sum(not name.endswith(("count", "size", "capacity")) for name in names)
             if count > PARAMETERS_MAX:
                 line = text.count("\n", 0, match.end() - 1)
                 found.append(

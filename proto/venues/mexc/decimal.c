@@ -3,27 +3,34 @@
  * Called by decimal.h, decode.c and, through cffi, requests.py. Any thread. */
 #include "proto/venues/mexc/decimal.h"
 
-const int64_t tp_powers_of_ten[-TP_DECIMAL_EXPONENT_MIN + 1] = {
-    1,
-    10,
-    100,
-    1000,
-    10000,
-    100000,
-    1000000,
-    10000000,
-    100000000,
-    1000000000,
-    10000000000,
-    100000000000,
-    1000000000000,
-    10000000000000,
-    100000000000000,
-    1000000000000000,
-    10000000000000000,
-    100000000000000000,
-    1000000000000000000,
-};
+struct tp_decimal_scale tp_decimal_scale(int32_t exponent)
+{
+    static const int64_t unit[-TP_DECIMAL_EXPONENT_MIN + 1] = {1,
+                                                               10,
+                                                               100,
+                                                               1000,
+                                                               10000,
+                                                               100000,
+                                                               1000000,
+                                                               10000000,
+                                                               100000000,
+                                                               1000000000,
+                                                               10000000000,
+                                                               100000000000,
+                                                               1000000000000,
+                                                               10000000000000,
+                                                               100000000000000,
+                                                               1000000000000000,
+                                                               10000000000000000,
+                                                               100000000000000000,
+                                                               1000000000000000000};
+    const uint32_t digits = tp_decimal_digits(exponent);
+    const uint32_t half = digits < TP_DECIMAL_HALF ? digits : TP_DECIMAL_HALF;
+    return (struct tp_decimal_scale){.digits = digits,
+                                     .unit = unit[digits],
+                                     .excess = ~tp_bytes_low(half),
+                                     .tail_shift = (8 * (TP_DECIMAL_HALF - half)) & 63};
+}
 
 static bool digit_append(int64_t *value, uint8_t character)
 {
@@ -78,7 +85,7 @@ bool tp_decimal_parse(const uint8_t *text, size_t size, int32_t exponent, int64_
     return tp_decimal_parse_loadable(copy, size, &scale, out);
 }
 
-static bool version_parse_any(const uint8_t *text, size_t size, uint64_t *out)
+bool tp_version_parse_any(const uint8_t *text, size_t size, uint64_t *out)
 {
     uint64_t value = 0;
     for (size_t at = 0; at < size; at++)
@@ -86,23 +93,5 @@ static bool version_parse_any(const uint8_t *text, size_t size, uint64_t *out)
             __builtin_add_overflow(value, (uint64_t)(text[at] - '0'), &value))
             return false;
     *out = value;
-    return true;
-}
-
-bool tp_version_parse(const uint8_t *text, size_t size, uint64_t *out)
-{
-    if (size == 0 || text == NULL)
-        return false;
-    if (size < TP_DECIMAL_HALF || size > (size_t)2 * TP_DECIMAL_HALF)
-        return version_parse_any(text, size, out);
-    /* Two loads that overlap; what the second one has in common with the first is cleared. */
-    const size_t common = (size_t)2 * TP_DECIMAL_HALF - size;
-    uint64_t bad = 0;
-    const uint64_t head = tp_digits_of(tp_load_8(text), TP_DECIMAL_HALF, &bad);
-    const uint64_t tail =
-        tp_digits_of(tp_load_8(text + size - TP_DECIMAL_HALF), TP_DECIMAL_HALF, &bad) &
-        ~tp_bytes_low(common);
-    *out = tp_digits_join(head) * (uint64_t)tp_powers_of_ten[TP_DECIMAL_HALF - common] +
-           tp_digits_join(tail);
-    return bad == 0;
+    return size > 0;
 }

@@ -1,5 +1,6 @@
 # Made by python -m grpc_tools.protoc -I proto/venues/mexc --pyi_out=proto/venues/mexc mexc.proto
 # ruff: noqa
+# fmt: off
 # mypy: disable-error-code="type-arg"
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -10,28 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PushDataV3ApiWrapper(_message.Message):
-    __slots__ = (
-        "channel",
-        "symbol",
-        "symbolId",
-        "createTime",
-        "sendTime",
-        "publicDeals",
-        "publicIncreaseDepths",
-        "publicLimitDepths",
-        "privateOrders",
-        "publicBookTicker",
-        "privateDeals",
-        "privateAccount",
-        "publicSpotKline",
-        "publicMiniTicker",
-        "publicMiniTickers",
-        "publicBookTickerBatch",
-        "publicIncreaseDepthsBatch",
-        "publicAggreDepths",
-        "publicAggreDeals",
-        "publicAggreBookTicker",
-    )
+    __slots__ = ("channel", "symbol", "symbolId", "createTime", "sendTime", "publicDeals", "publicIncreaseDepths", "publicLimitDepths", "privateOrders", "publicBookTicker", "privateDeals", "privateAccount", "publicSpotKline", "publicMiniTicker", "publicMiniTickers", "publicBookTickerBatch", "publicIncreaseDepthsBatch", "publicAggreDepths", "publicAggreDeals", "publicAggreBookTicker")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     SYMBOL_FIELD_NUMBER: _ClassVar[int]
     SYMBOLID_FIELD_NUMBER: _ClassVar[int]
@@ -72,31 +52,7 @@ class PushDataV3ApiWrapper(_message.Message):
     publicAggreDepths: PublicAggreDepthsV3Api
     publicAggreDeals: PublicAggreDealsV3Api
     publicAggreBookTicker: PublicAggreBookTickerV3Api
-    def __init__(
-        self,
-        channel: _Optional[str] = ...,
-        symbol: _Optional[str] = ...,
-        symbolId: _Optional[str] = ...,
-        createTime: _Optional[int] = ...,
-        sendTime: _Optional[int] = ...,
-        publicDeals: _Optional[_Union[PublicDealsV3Api, _Mapping]] = ...,
-        publicIncreaseDepths: _Optional[_Union[PublicIncreaseDepthsV3Api, _Mapping]] = ...,
-        publicLimitDepths: _Optional[_Union[PublicLimitDepthsV3Api, _Mapping]] = ...,
-        privateOrders: _Optional[_Union[PrivateOrdersV3Api, _Mapping]] = ...,
-        publicBookTicker: _Optional[_Union[PublicBookTickerV3Api, _Mapping]] = ...,
-        privateDeals: _Optional[_Union[PrivateDealsV3Api, _Mapping]] = ...,
-        privateAccount: _Optional[_Union[PrivateAccountV3Api, _Mapping]] = ...,
-        publicSpotKline: _Optional[_Union[PublicSpotKlineV3Api, _Mapping]] = ...,
-        publicMiniTicker: _Optional[_Union[PublicMiniTickerV3Api, _Mapping]] = ...,
-        publicMiniTickers: _Optional[_Union[PublicMiniTickersV3Api, _Mapping]] = ...,
-        publicBookTickerBatch: _Optional[_Union[PublicBookTickerBatchV3Api, _Mapping]] = ...,
-        publicIncreaseDepthsBatch: _Optional[
-            _Union[PublicIncreaseDepthsBatchV3Api, _Mapping]
-        ] = ...,
-        publicAggreDepths: _Optional[_Union[PublicAggreDepthsV3Api, _Mapping]] = ...,
-        publicAggreDeals: _Optional[_Union[PublicAggreDealsV3Api, _Mapping]] = ...,
-        publicAggreBookTicker: _Optional[_Union[PublicAggreBookTickerV3Api, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, channel: _Optional[str] = ..., symbol: _Optional[str] = ..., symbolId: _Optional[str] = ..., createTime: _Optional[int] = ..., sendTime: _Optional[int] = ..., publicDeals: _Optional[_Union[PublicDealsV3Api, _Mapping]] = ..., publicIncreaseDepths: _Optional[_Union[PublicIncreaseDepthsV3Api, _Mapping]] = ..., publicLimitDepths: _Optional[_Union[PublicLimitDepthsV3Api, _Mapping]] = ..., privateOrders: _Optional[_Union[PrivateOrdersV3Api, _Mapping]] = ..., publicBookTicker: _Optional[_Union[PublicBookTickerV3Api, _Mapping]] = ..., privateDeals: _Optional[_Union[PrivateDealsV3Api, _Mapping]] = ..., privateAccount: _Optional[_Union[PrivateAccountV3Api, _Mapping]] = ..., publicSpotKline: _Optional[_Union[PublicSpotKlineV3Api, _Mapping]] = ..., publicMiniTicker: _Optional[_Union[PublicMiniTickerV3Api, _Mapping]] = ..., publicMiniTickers: _Optional[_Union[PublicMiniTickersV3Api, _Mapping]] = ..., publicBookTickerBatch: _Optional[_Union[PublicBookTickerBatchV3Api, _Mapping]] = ..., publicIncreaseDepthsBatch: _Optional[_Union[PublicIncreaseDepthsBatchV3Api, _Mapping]] = ..., publicAggreDepths: _Optional[_Union[PublicAggreDepthsV3Api, _Mapping]] = ..., publicAggreDeals: _Optional[_Union[PublicAggreDealsV3Api, _Mapping]] = ..., publicAggreBookTicker: _Optional[_Union[PublicAggreBookTickerV3Api, _Mapping]] = ...) -> None: ...
 
 class PublicDealsV3ApiItem(_message.Message):
     __slots__ = ("price", "quantity", "tradeType", "time")
@@ -108,13 +64,7 @@ class PublicDealsV3ApiItem(_message.Message):
     quantity: str
     tradeType: int
     time: int
-    def __init__(
-        self,
-        price: _Optional[str] = ...,
-        quantity: _Optional[str] = ...,
-        tradeType: _Optional[int] = ...,
-        time: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, price: _Optional[str] = ..., quantity: _Optional[str] = ..., tradeType: _Optional[int] = ..., time: _Optional[int] = ...) -> None: ...
 
 class PublicDealsV3Api(_message.Message):
     __slots__ = ("deals", "eventType")
@@ -122,11 +72,7 @@ class PublicDealsV3Api(_message.Message):
     EVENTTYPE_FIELD_NUMBER: _ClassVar[int]
     deals: _containers.RepeatedCompositeFieldContainer[PublicDealsV3ApiItem]
     eventType: str
-    def __init__(
-        self,
-        deals: _Optional[_Iterable[_Union[PublicDealsV3ApiItem, _Mapping]]] = ...,
-        eventType: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, deals: _Optional[_Iterable[_Union[PublicDealsV3ApiItem, _Mapping]]] = ..., eventType: _Optional[str] = ...) -> None: ...
 
 class PublicIncreaseDepthV3ApiItem(_message.Message):
     __slots__ = ("price", "quantity")
@@ -146,13 +92,7 @@ class PublicIncreaseDepthsV3Api(_message.Message):
     bids: _containers.RepeatedCompositeFieldContainer[PublicIncreaseDepthV3ApiItem]
     eventType: str
     version: str
-    def __init__(
-        self,
-        asks: _Optional[_Iterable[_Union[PublicIncreaseDepthV3ApiItem, _Mapping]]] = ...,
-        bids: _Optional[_Iterable[_Union[PublicIncreaseDepthV3ApiItem, _Mapping]]] = ...,
-        eventType: _Optional[str] = ...,
-        version: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, asks: _Optional[_Iterable[_Union[PublicIncreaseDepthV3ApiItem, _Mapping]]] = ..., bids: _Optional[_Iterable[_Union[PublicIncreaseDepthV3ApiItem, _Mapping]]] = ..., eventType: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class PublicLimitDepthV3ApiItem(_message.Message):
     __slots__ = ("price", "quantity")
@@ -174,44 +114,10 @@ class PublicLimitDepthsV3Api(_message.Message):
     eventType: str
     version: str
     lastOrderCreateTime: int
-    def __init__(
-        self,
-        asks: _Optional[_Iterable[_Union[PublicLimitDepthV3ApiItem, _Mapping]]] = ...,
-        bids: _Optional[_Iterable[_Union[PublicLimitDepthV3ApiItem, _Mapping]]] = ...,
-        eventType: _Optional[str] = ...,
-        version: _Optional[str] = ...,
-        lastOrderCreateTime: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, asks: _Optional[_Iterable[_Union[PublicLimitDepthV3ApiItem, _Mapping]]] = ..., bids: _Optional[_Iterable[_Union[PublicLimitDepthV3ApiItem, _Mapping]]] = ..., eventType: _Optional[str] = ..., version: _Optional[str] = ..., lastOrderCreateTime: _Optional[int] = ...) -> None: ...
 
 class PrivateOrdersV3Api(_message.Message):
-    __slots__ = (
-        "id",
-        "clientId",
-        "price",
-        "quantity",
-        "amount",
-        "avgPrice",
-        "orderType",
-        "tradeType",
-        "isMaker",
-        "remainAmount",
-        "remainQuantity",
-        "lastDealQuantity",
-        "cumulativeQuantity",
-        "cumulativeAmount",
-        "status",
-        "createTime",
-        "market",
-        "triggerType",
-        "triggerPrice",
-        "state",
-        "ocoId",
-        "routeFactor",
-        "symbolId",
-        "marketId",
-        "marketCurrencyId",
-        "currencyId",
-    )
+    __slots__ = ("id", "clientId", "price", "quantity", "amount", "avgPrice", "orderType", "tradeType", "isMaker", "remainAmount", "remainQuantity", "lastDealQuantity", "cumulativeQuantity", "cumulativeAmount", "status", "createTime", "market", "triggerType", "triggerPrice", "state", "ocoId", "routeFactor", "symbolId", "marketId", "marketCurrencyId", "currencyId")
     ID_FIELD_NUMBER: _ClassVar[int]
     CLIENTID_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
@@ -264,35 +170,7 @@ class PrivateOrdersV3Api(_message.Message):
     marketId: str
     marketCurrencyId: str
     currencyId: str
-    def __init__(
-        self,
-        id: _Optional[str] = ...,
-        clientId: _Optional[str] = ...,
-        price: _Optional[str] = ...,
-        quantity: _Optional[str] = ...,
-        amount: _Optional[str] = ...,
-        avgPrice: _Optional[str] = ...,
-        orderType: _Optional[int] = ...,
-        tradeType: _Optional[int] = ...,
-        isMaker: _Optional[bool] = ...,
-        remainAmount: _Optional[str] = ...,
-        remainQuantity: _Optional[str] = ...,
-        lastDealQuantity: _Optional[str] = ...,
-        cumulativeQuantity: _Optional[str] = ...,
-        cumulativeAmount: _Optional[str] = ...,
-        status: _Optional[int] = ...,
-        createTime: _Optional[int] = ...,
-        market: _Optional[str] = ...,
-        triggerType: _Optional[int] = ...,
-        triggerPrice: _Optional[str] = ...,
-        state: _Optional[int] = ...,
-        ocoId: _Optional[str] = ...,
-        routeFactor: _Optional[str] = ...,
-        symbolId: _Optional[str] = ...,
-        marketId: _Optional[str] = ...,
-        marketCurrencyId: _Optional[str] = ...,
-        currencyId: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., clientId: _Optional[str] = ..., price: _Optional[str] = ..., quantity: _Optional[str] = ..., amount: _Optional[str] = ..., avgPrice: _Optional[str] = ..., orderType: _Optional[int] = ..., tradeType: _Optional[int] = ..., isMaker: _Optional[bool] = ..., remainAmount: _Optional[str] = ..., remainQuantity: _Optional[str] = ..., lastDealQuantity: _Optional[str] = ..., cumulativeQuantity: _Optional[str] = ..., cumulativeAmount: _Optional[str] = ..., status: _Optional[int] = ..., createTime: _Optional[int] = ..., market: _Optional[str] = ..., triggerType: _Optional[int] = ..., triggerPrice: _Optional[str] = ..., state: _Optional[int] = ..., ocoId: _Optional[str] = ..., routeFactor: _Optional[str] = ..., symbolId: _Optional[str] = ..., marketId: _Optional[str] = ..., marketCurrencyId: _Optional[str] = ..., currencyId: _Optional[str] = ...) -> None: ...
 
 class PublicBookTickerV3Api(_message.Message):
     __slots__ = ("bidPrice", "bidQuantity", "askPrice", "askQuantity")
@@ -304,29 +182,10 @@ class PublicBookTickerV3Api(_message.Message):
     bidQuantity: str
     askPrice: str
     askQuantity: str
-    def __init__(
-        self,
-        bidPrice: _Optional[str] = ...,
-        bidQuantity: _Optional[str] = ...,
-        askPrice: _Optional[str] = ...,
-        askQuantity: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, bidPrice: _Optional[str] = ..., bidQuantity: _Optional[str] = ..., askPrice: _Optional[str] = ..., askQuantity: _Optional[str] = ...) -> None: ...
 
 class PrivateDealsV3Api(_message.Message):
-    __slots__ = (
-        "price",
-        "quantity",
-        "amount",
-        "tradeType",
-        "isMaker",
-        "isSelfTrade",
-        "tradeId",
-        "clientOrderId",
-        "orderId",
-        "feeAmount",
-        "feeCurrency",
-        "time",
-    )
+    __slots__ = ("price", "quantity", "amount", "tradeType", "isMaker", "isSelfTrade", "tradeId", "clientOrderId", "orderId", "feeAmount", "feeCurrency", "time")
     PRICE_FIELD_NUMBER: _ClassVar[int]
     QUANTITY_FIELD_NUMBER: _ClassVar[int]
     AMOUNT_FIELD_NUMBER: _ClassVar[int]
@@ -351,33 +210,10 @@ class PrivateDealsV3Api(_message.Message):
     feeAmount: str
     feeCurrency: str
     time: int
-    def __init__(
-        self,
-        price: _Optional[str] = ...,
-        quantity: _Optional[str] = ...,
-        amount: _Optional[str] = ...,
-        tradeType: _Optional[int] = ...,
-        isMaker: _Optional[bool] = ...,
-        isSelfTrade: _Optional[bool] = ...,
-        tradeId: _Optional[str] = ...,
-        clientOrderId: _Optional[str] = ...,
-        orderId: _Optional[str] = ...,
-        feeAmount: _Optional[str] = ...,
-        feeCurrency: _Optional[str] = ...,
-        time: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, price: _Optional[str] = ..., quantity: _Optional[str] = ..., amount: _Optional[str] = ..., tradeType: _Optional[int] = ..., isMaker: _Optional[bool] = ..., isSelfTrade: _Optional[bool] = ..., tradeId: _Optional[str] = ..., clientOrderId: _Optional[str] = ..., orderId: _Optional[str] = ..., feeAmount: _Optional[str] = ..., feeCurrency: _Optional[str] = ..., time: _Optional[int] = ...) -> None: ...
 
 class PrivateAccountV3Api(_message.Message):
-    __slots__ = (
-        "vcoinName",
-        "coinId",
-        "balanceAmount",
-        "balanceAmountChange",
-        "frozenAmount",
-        "frozenAmountChange",
-        "type",
-        "time",
-    )
+    __slots__ = ("vcoinName", "coinId", "balanceAmount", "balanceAmountChange", "frozenAmount", "frozenAmountChange", "type", "time")
     VCOINNAME_FIELD_NUMBER: _ClassVar[int]
     COINID_FIELD_NUMBER: _ClassVar[int]
     BALANCEAMOUNT_FIELD_NUMBER: _ClassVar[int]
@@ -394,30 +230,10 @@ class PrivateAccountV3Api(_message.Message):
     frozenAmountChange: str
     type: str
     time: int
-    def __init__(
-        self,
-        vcoinName: _Optional[str] = ...,
-        coinId: _Optional[str] = ...,
-        balanceAmount: _Optional[str] = ...,
-        balanceAmountChange: _Optional[str] = ...,
-        frozenAmount: _Optional[str] = ...,
-        frozenAmountChange: _Optional[str] = ...,
-        type: _Optional[str] = ...,
-        time: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, vcoinName: _Optional[str] = ..., coinId: _Optional[str] = ..., balanceAmount: _Optional[str] = ..., balanceAmountChange: _Optional[str] = ..., frozenAmount: _Optional[str] = ..., frozenAmountChange: _Optional[str] = ..., type: _Optional[str] = ..., time: _Optional[int] = ...) -> None: ...
 
 class PublicSpotKlineV3Api(_message.Message):
-    __slots__ = (
-        "interval",
-        "windowStart",
-        "openingPrice",
-        "closingPrice",
-        "highestPrice",
-        "lowestPrice",
-        "volume",
-        "amount",
-        "windowEnd",
-    )
+    __slots__ = ("interval", "windowStart", "openingPrice", "closingPrice", "highestPrice", "lowestPrice", "volume", "amount", "windowEnd")
     INTERVAL_FIELD_NUMBER: _ClassVar[int]
     WINDOWSTART_FIELD_NUMBER: _ClassVar[int]
     OPENINGPRICE_FIELD_NUMBER: _ClassVar[int]
@@ -436,34 +252,10 @@ class PublicSpotKlineV3Api(_message.Message):
     volume: str
     amount: str
     windowEnd: int
-    def __init__(
-        self,
-        interval: _Optional[str] = ...,
-        windowStart: _Optional[int] = ...,
-        openingPrice: _Optional[str] = ...,
-        closingPrice: _Optional[str] = ...,
-        highestPrice: _Optional[str] = ...,
-        lowestPrice: _Optional[str] = ...,
-        volume: _Optional[str] = ...,
-        amount: _Optional[str] = ...,
-        windowEnd: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, interval: _Optional[str] = ..., windowStart: _Optional[int] = ..., openingPrice: _Optional[str] = ..., closingPrice: _Optional[str] = ..., highestPrice: _Optional[str] = ..., lowestPrice: _Optional[str] = ..., volume: _Optional[str] = ..., amount: _Optional[str] = ..., windowEnd: _Optional[int] = ...) -> None: ...
 
 class PublicMiniTickerV3Api(_message.Message):
-    __slots__ = (
-        "symbol",
-        "price",
-        "rate",
-        "zonedRate",
-        "high",
-        "low",
-        "volume",
-        "quantity",
-        "lastCloseRate",
-        "lastCloseZonedRate",
-        "lastCloseHigh",
-        "lastCloseLow",
-    )
+    __slots__ = ("symbol", "price", "rate", "zonedRate", "high", "low", "volume", "quantity", "lastCloseRate", "lastCloseZonedRate", "lastCloseHigh", "lastCloseLow")
     SYMBOL_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
     RATE_FIELD_NUMBER: _ClassVar[int]
@@ -488,29 +280,13 @@ class PublicMiniTickerV3Api(_message.Message):
     lastCloseZonedRate: str
     lastCloseHigh: str
     lastCloseLow: str
-    def __init__(
-        self,
-        symbol: _Optional[str] = ...,
-        price: _Optional[str] = ...,
-        rate: _Optional[str] = ...,
-        zonedRate: _Optional[str] = ...,
-        high: _Optional[str] = ...,
-        low: _Optional[str] = ...,
-        volume: _Optional[str] = ...,
-        quantity: _Optional[str] = ...,
-        lastCloseRate: _Optional[str] = ...,
-        lastCloseZonedRate: _Optional[str] = ...,
-        lastCloseHigh: _Optional[str] = ...,
-        lastCloseLow: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, symbol: _Optional[str] = ..., price: _Optional[str] = ..., rate: _Optional[str] = ..., zonedRate: _Optional[str] = ..., high: _Optional[str] = ..., low: _Optional[str] = ..., volume: _Optional[str] = ..., quantity: _Optional[str] = ..., lastCloseRate: _Optional[str] = ..., lastCloseZonedRate: _Optional[str] = ..., lastCloseHigh: _Optional[str] = ..., lastCloseLow: _Optional[str] = ...) -> None: ...
 
 class PublicMiniTickersV3Api(_message.Message):
     __slots__ = ("items",)
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     items: _containers.RepeatedCompositeFieldContainer[PublicMiniTickerV3Api]
-    def __init__(
-        self, items: _Optional[_Iterable[_Union[PublicMiniTickerV3Api, _Mapping]]] = ...
-    ) -> None: ...
+    def __init__(self, items: _Optional[_Iterable[_Union[PublicMiniTickerV3Api, _Mapping]]] = ...) -> None: ...
 
 class PublicBookTickerBatchV3Api(_message.Message):
     __slots__ = ("items", "version", "lastOrderCreateTime")
@@ -520,12 +296,7 @@ class PublicBookTickerBatchV3Api(_message.Message):
     items: _containers.RepeatedCompositeFieldContainer[PublicBookTickerV3Api]
     version: str
     lastOrderCreateTime: int
-    def __init__(
-        self,
-        items: _Optional[_Iterable[_Union[PublicBookTickerV3Api, _Mapping]]] = ...,
-        version: _Optional[str] = ...,
-        lastOrderCreateTime: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, items: _Optional[_Iterable[_Union[PublicBookTickerV3Api, _Mapping]]] = ..., version: _Optional[str] = ..., lastOrderCreateTime: _Optional[int] = ...) -> None: ...
 
 class PublicIncreaseDepthsBatchV3Api(_message.Message):
     __slots__ = ("items", "eventType")
@@ -533,11 +304,7 @@ class PublicIncreaseDepthsBatchV3Api(_message.Message):
     EVENTTYPE_FIELD_NUMBER: _ClassVar[int]
     items: _containers.RepeatedCompositeFieldContainer[PublicIncreaseDepthsV3Api]
     eventType: str
-    def __init__(
-        self,
-        items: _Optional[_Iterable[_Union[PublicIncreaseDepthsV3Api, _Mapping]]] = ...,
-        eventType: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, items: _Optional[_Iterable[_Union[PublicIncreaseDepthsV3Api, _Mapping]]] = ..., eventType: _Optional[str] = ...) -> None: ...
 
 class PublicAggreDepthV3ApiItem(_message.Message):
     __slots__ = ("price", "quantity")
@@ -561,15 +328,7 @@ class PublicAggreDepthsV3Api(_message.Message):
     fromVersion: str
     toVersion: str
     lastOrderCreateTime: int
-    def __init__(
-        self,
-        asks: _Optional[_Iterable[_Union[PublicAggreDepthV3ApiItem, _Mapping]]] = ...,
-        bids: _Optional[_Iterable[_Union[PublicAggreDepthV3ApiItem, _Mapping]]] = ...,
-        eventType: _Optional[str] = ...,
-        fromVersion: _Optional[str] = ...,
-        toVersion: _Optional[str] = ...,
-        lastOrderCreateTime: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, asks: _Optional[_Iterable[_Union[PublicAggreDepthV3ApiItem, _Mapping]]] = ..., bids: _Optional[_Iterable[_Union[PublicAggreDepthV3ApiItem, _Mapping]]] = ..., eventType: _Optional[str] = ..., fromVersion: _Optional[str] = ..., toVersion: _Optional[str] = ..., lastOrderCreateTime: _Optional[int] = ...) -> None: ...
 
 class PublicAggreDealsV3ApiItem(_message.Message):
     __slots__ = ("price", "quantity", "tradeType", "time", "tradeId")
@@ -583,14 +342,7 @@ class PublicAggreDealsV3ApiItem(_message.Message):
     tradeType: int
     time: int
     tradeId: str
-    def __init__(
-        self,
-        price: _Optional[str] = ...,
-        quantity: _Optional[str] = ...,
-        tradeType: _Optional[int] = ...,
-        time: _Optional[int] = ...,
-        tradeId: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, price: _Optional[str] = ..., quantity: _Optional[str] = ..., tradeType: _Optional[int] = ..., time: _Optional[int] = ..., tradeId: _Optional[str] = ...) -> None: ...
 
 class PublicAggreDealsV3Api(_message.Message):
     __slots__ = ("deals", "eventType")
@@ -598,21 +350,10 @@ class PublicAggreDealsV3Api(_message.Message):
     EVENTTYPE_FIELD_NUMBER: _ClassVar[int]
     deals: _containers.RepeatedCompositeFieldContainer[PublicAggreDealsV3ApiItem]
     eventType: str
-    def __init__(
-        self,
-        deals: _Optional[_Iterable[_Union[PublicAggreDealsV3ApiItem, _Mapping]]] = ...,
-        eventType: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, deals: _Optional[_Iterable[_Union[PublicAggreDealsV3ApiItem, _Mapping]]] = ..., eventType: _Optional[str] = ...) -> None: ...
 
 class PublicAggreBookTickerV3Api(_message.Message):
-    __slots__ = (
-        "bidPrice",
-        "bidQuantity",
-        "askPrice",
-        "askQuantity",
-        "version",
-        "lastOrderCreateTime",
-    )
+    __slots__ = ("bidPrice", "bidQuantity", "askPrice", "askQuantity", "version", "lastOrderCreateTime")
     BIDPRICE_FIELD_NUMBER: _ClassVar[int]
     BIDQUANTITY_FIELD_NUMBER: _ClassVar[int]
     ASKPRICE_FIELD_NUMBER: _ClassVar[int]
@@ -625,12 +366,4 @@ class PublicAggreBookTickerV3Api(_message.Message):
     askQuantity: str
     version: str
     lastOrderCreateTime: int
-    def __init__(
-        self,
-        bidPrice: _Optional[str] = ...,
-        bidQuantity: _Optional[str] = ...,
-        askPrice: _Optional[str] = ...,
-        askQuantity: _Optional[str] = ...,
-        version: _Optional[str] = ...,
-        lastOrderCreateTime: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, bidPrice: _Optional[str] = ..., bidQuantity: _Optional[str] = ..., askPrice: _Optional[str] = ..., askQuantity: _Optional[str] = ..., version: _Optional[str] = ..., lastOrderCreateTime: _Optional[int] = ...) -> None: ...

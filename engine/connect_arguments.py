@@ -1,0 +1,94 @@
+"""Options of the commands that open one connection: `tickpath get` and `tickpath ws`.
+
+Called by get.py and websocket.py; the values go to netstack/session.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import math
+from pathlib import Path
+
+from tickpath.netstack.session import ConnectOptions
+from tickpath.netstack.transport import BACKENDS
+from tickpath.shm.errors import LocalError
+
+PORT_MAX = 65535
+
+
+def resolve_entry(text: str) -> tuple[str, str]:
+    """Split HOST:PORT:ADDR into ("host:port", address); raises ArgumentTypeError."""
+    host, _, rest = text.partition(":")
+    port, _, address = rest.partition(":")
+    try:
+        ipaddress.IPv4Address(address)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: {address!r} is not an IPv4 address; expected HOST:PORT:ADDR"
+        ) from error
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) <= PORT_MAX:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected HOST:PORT:ADDR with a port from 1 to {PORT_MAX}"
+        )
+    return f"{host.lower()}:{int(port)}", address
+
+
+def positive_seconds(text: str) -> float:
+    """Parse a duration; raises ArgumentTypeError unless it is above zero and finite."""
+    try:
+        seconds = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, such as 2.5") from error
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds above 0")
+    return seconds
+
+
+def add_connect_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how to reach the server."""
+    group = parser.add_argument_group("connection")
+    group.add_argument(
+        "--cacert", type=Path, metavar="FILE", help="trust only these CA certificates (PEM)"
+    )
+    group.add_argument(
+        "--insecure", action="store_true", help="verify neither the certificate nor its name"
+    )
+    group.add_argument(
+        "--resolve",
+        type=resolve_entry,
+        action="append",
+        default=[],
+        metavar="HOST:PORT:ADDR",
+        help="use this IPv4 address for HOST:PORT; may be repeated",
+    )
+    group.add_argument("--interface", metavar="NAME", help="leave by this interface, or not at all")
+    group.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="af_xdp: our own TCP, or an error; kernel: its sockets; auto: the first that works "
+        "(default)",
+    )
+    group.add_argument(
+        "--timeout",
+        type=positive_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="for each of: connecting with all handshakes, silence while waiting (default 10)",
+    )
+
+
+def connect_options(args: argparse.Namespace, message_size_max: int = 1 << 20) -> ConnectOptions:
+    """Return what the options say; raises LocalError for a certificate file that is not there."""
+    if args.cacert is not None and not args.cacert.is_file():
+        raise LocalError(f"--cacert {args.cacert}: no such file; expected PEM certificates")
+    return ConnectOptions(
+        cacert=args.cacert,
+        insecure=args.insecure,
+        resolve=dict(args.resolve),
+        interface=args.interface,
+        backend=args.backend,
+        timeout_s=args.timeout,
+        message_size_max=message_size_max,
+    )

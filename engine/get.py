@@ -1,0 +1,257 @@
+"""`tickpath get`: one HTTP/1.1 GET over the user-space stack, body to stdout or a file.
+
+Called by cli. Calls netstack/session.py for the connection and netstack/http1 for the messages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Self
+
+import msgspec
+from tickpath.engine.connect_arguments import add_connect_arguments, connect_options
+from tickpath.netstack.http1.http1 import Http1Error, ResponseHead, ResponseReader, request
+from tickpath.netstack.session import Session
+from tickpath.shm.errors import LocalError, RemoteError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+WAIT_S = 0.25
+PROGRESS_INTERVAL_S = 0.2
+NS_PER_MS = 1e6
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `get` to the command line."""
+    parser = subparsers.add_parser(
+        "get",
+        help="fetch a URL over the user-space stack",
+        description="Fetch a URL by HTTP/1.1 over the user-space stack. The body goes to stdout or "
+        "a file, all else to stderr. Redirects are not followed.",
+        epilog="example: tickpath get --timing -o book.json https://example.com/api/book\n"
+        "exit status: 0 for a 2xx answer; 1 for another one (its body is written all the same), "
+        "or\nwhen the server or the way to it failed; 2 wrong usage; 3 this machine lacks "
+        "something",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("url", metavar="URL", help="http:// or https://")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the body there")
+    parser.add_argument(
+        "--timing",
+        action="store_true",
+        help="print on stderr when each step was done, counted from the start, and the bytes",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print status, path and timing as one JSON object: on stdout with -o, else on stderr",
+    )
+    add_connect_arguments(parser)
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """What a fetch came to. Times are ms since its start; 0.0 for a step that was not made."""
+
+    url: str
+    address: str
+    path: str
+    status: int
+    reason: str
+    bytes: int
+    resolve_ms: float
+    connect_ms: float
+    tls_ms: float
+    first_byte_ms: float
+    total_ms: float
+
+    def lines(self) -> str:
+        """Return the table that --timing prints."""
+        rate = self.bytes / max(self.total_ms, 0.001) / 1000
+        steps = {
+            "resolve": self.resolve_ms,
+            "connect": self.connect_ms,
+            "TLS": self.tls_ms,
+            "first byte": self.first_byte_ms,
+            "total": self.total_ms,
+        }
+        rows = [f"path        {self.path}, {self.address}"]
+        rows += [f"{name:<12}{value:.3f} ms" for name, value in steps.items() if value > 0]
+        rows.append(f"{'bytes':<12}{self.bytes} ({rate:.1f} MB/s)")
+        return "\n".join(rows)
+
+
+class Body:
+    """Where the body goes; a file is opened with the first byte of the answer, not before."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self.size = 0
+        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise LocalError(f"--output {path}: expected a file in a directory that exists")
+
+    def open(self) -> None:
+        """Open the file; raises LocalError with the system's reason."""
+        try:
+            self._file = sys.stdout.buffer if self._path is None else self._path.open("wb")
+        except OSError as error:
+            raise LocalError(f"--output {self._path}: {error.strerror}") from error
+
+    def write(self, pieces: list[bytes]) -> None:
+        """Append; raises LocalError when the disk refuses."""
+        if self._file is None:  # no head yet, and so no body
+            return
+        try:
+            for piece in pieces:
+                self._file.write(piece)
+                self.size += len(piece)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise LocalError(f"--output {self._path or 'stdout'}: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is None:
+            return
+        if self._path is None:
+            self._file.flush()
+        else:
+            self._file.close()
+
+
+class Progress:
+    """A line on the terminal while a file is written; nothing elsewhere."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._next = time.monotonic() + PROGRESS_INTERVAL_S
+        self._drawn = False
+
+    def update(self, size: int, head: ResponseHead | None) -> None:
+        """Redraw now and then."""
+        now = time.monotonic()
+        if not self._shown or head is None or now < self._next:
+            return
+        self._next = now + PROGRESS_INTERVAL_S
+        self._drawn = True
+        length = head.get("content-length")
+        of = f" of {int(length) / 1e6:.1f}" if length is not None and length.isdigit() else ""
+        print(f"\r\x1b[K{size / 1e6:.1f}{of} MB", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Give the line back."""
+        if self._drawn:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def fetch(session: Session, body: Body, progress: Progress, silence_s: float) -> ResponseHead:
+    """Send the request and write the body; returns the head.
+
+    Raises RemoteError when the answer is malformed, cut short, or does not come.
+    """
+    headers = [
+        ("User-Agent", f"tickpath/{version('tickpath')}"),
+        ("Accept", "*/*"),
+        ("Connection", "close"),
+    ]
+    session.send_bytes(request(session.target.authority, session.target.path, headers))
+    reader = ResponseReader()
+    heard = time.monotonic()
+    while not reader.complete:
+        view = session.read()
+        if view is None:
+            reader.end_of_input()
+        elif len(view) == 0:
+            if time.monotonic() - heard > silence_s:
+                raise RemoteError(
+                    f"{session.target.host}: silent for {silence_s:g} s; see --timeout"
+                )
+            session.wait(WAIT_S)
+            continue
+        else:
+            heard = time.monotonic()
+            opened = reader.head is not None
+            pieces = reader.feed(bytes(view))
+            if not opened and reader.head is not None:
+                body.open()
+            body.write(pieces)
+        progress.update(body.size, reader.head)
+    if reader.head is None:
+        raise AssertionError("a complete answer has a head")
+    return reader.head
+
+
+def verdict(url: str, head: ResponseHead) -> str | None:
+    """Return why the status is no success, or None."""
+    if 200 <= head.status < 300:
+        return None
+    said = f"{url}: status {head.status} {head.reason}".rstrip()
+    location = head.get("location")
+    if 300 <= head.status < 400 and location is not None:
+        printable = location.encode("ascii", "backslashreplace").decode()
+        return f"{said}: redirects are not followed; this one points to {printable}"
+    return said
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetch; returns 0 for a 2xx answer. Raises RemoteError for another one, after its body."""
+    progress = Progress(shown=args.output is not None and sys.stderr.isatty())
+    started = time.monotonic_ns()
+    with (
+        Body(args.output) as body,
+        Session(args.url, connect_options(args), websocket=False) as session,
+    ):
+        session.connect()
+        try:
+            head = fetch(session, body, progress, args.timeout)
+        except Http1Error as error:
+            raise RemoteError(f"{session.target.host}: {error}") from error
+        finally:
+            progress.clear()
+        total_ms = (time.monotonic_ns() - started) / NS_PER_MS
+        report = make_report(args.url, session, head, total_ms)
+        report.bytes = body.size
+        session.close()
+    if args.timing:
+        print(report.lines(), file=sys.stderr)
+    if args.json:
+        where = sys.stderr if args.output is None else sys.stdout
+        print(json.dumps(msgspec.to_builtins(report)), file=where)
+    failure = verdict(args.url, head)
+    if failure is not None:
+        raise RemoteError(failure)
+    return 0
+
+
+def make_report(url: str, session: Session, head: ResponseHead, total_ms: float) -> Report:
+    """Collect what is known at the end of a fetch."""
+    times = session.times_ns
+    resolved = session.resolved_ns
+    steps = {name: (resolved + ns) / NS_PER_MS if ns else 0.0 for name, ns in times.items()}
+    return Report(
+        url=url,
+        address=session.address,
+        path=session.path,
+        status=head.status,
+        reason=head.reason,
+        bytes=0,
+        resolve_ms=resolved / NS_PER_MS,
+        connect_ms=steps["connected"],
+        tls_ms=steps["tls_done"],
+        first_byte_ms=steps["first_byte"],
+        total_ms=total_ms,
+    )

@@ -1,0 +1,423 @@
+"""Fetch REST snapshots for books that wait for one, and the instrument list, within the limits.
+
+`SnapshotSchedule` decides what is fetched when, with injected time and no I/O; `RestClient` does
+one GET over a kernel socket; `SnapshotWorker` is the cold thread that joins both to a feed. Never
+on the path. Called by: engine/reader_process.py. Calls: engine/feed (the cold thread's three
+functions), proto/venues/mexc/requests.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import random
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tickpath._core import ffi, lib
+from tickpath.netstack.transport import resolve
+from tickpath.proto.venues.mexc import requests
+from tickpath.shm.errors import LocalError, RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tickpath.engine.config import VenueConfig
+
+TIMEOUT_S = 5.0
+INSTRUMENTS_TIMEOUT_S = 20.0
+SNAPSHOT_SIZE_MAX = 8 << 20
+INSTRUMENTS_SIZE_MAX = 64 << 20
+POLL_S = 0.005
+WANTED_AT_ONCE = 256
+TOO_MANY_REQUESTS, BANNED = 429, 418
+LONGEST_ORDER_S = 3 * 24 * 3600.0  # the venue's longest ban
+SECONDS_DIGITS_MAX = 9
+
+
+class RateLimitError(RemoteError):
+    """Say that the venue wants no requests for a while: 429, or 418 for a ban."""
+
+    def __init__(self, status: int, retry_after_s: float | None) -> None:
+        super().__init__(f"the venue limits requests: status {status}; waiting as it says")
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+# ---- when ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How many requests are made, and how a failure slows them. Seconds.
+
+    MEXC allows 500 in 10 s for each address; another program may share ours, and snapshots are
+    asked for in storms (every reconnection), so a fifth of that is the default.
+    """
+
+    per_second: float = 10.0
+    burst: int = 10
+    retry_first_s: float = 0.2
+    retry_max_s: float = 10.0
+    settled_after_s: float = 30.0
+    """An instrument that was content for so long starts the next series anew."""
+    limited_s: float = 10.0
+    banned_s: float = 120.0
+    """Pauses after 429 and 418 that do not say how long."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    since: float
+    due: float
+
+
+@dataclass(slots=True)
+class _History:
+    fetches: int = 0  # in the present series
+    last: float = float("-inf")
+
+
+@dataclass(slots=True)
+class SnapshotSchedule:
+    """Choose the next snapshot to fetch: whoever has waited longest, as the budget allows.
+
+    `jitter` gives numbers uniform in [0, 1). All times are of one monotonic clock, in seconds.
+    """
+
+    budget: Budget = field(default_factory=Budget)
+    jitter: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
+    _waiting: dict[int, _Waiting] = field(default_factory=dict)
+    _history: dict[int, _History] = field(default_factory=dict)
+    _next_slot: float = float("-inf")  # GCRA: when the budget would be whole again
+    _paused_until: float = float("-inf")
+    _limited: int = 0  # 429s in a row
+
+    def want(self, instrument: int, now: float) -> None:
+        """Note that an instrument waits; one that came back soon after a fetch waits a while."""
+        if instrument in self._waiting:
+            return
+        history = self._history.setdefault(instrument, _History())
+        if now - history.last > self.budget.settled_after_s:
+            history.fetches = 0
+        self._waiting[instrument] = _Waiting(now, now + self._backoff_s(history.fetches))
+
+    def _backoff_s(self, failures: int) -> float:
+        if failures == 0:
+            return 0.0
+        doubled = self.budget.retry_first_s * 2.0 ** min(failures - 1, 32)
+        return min(self.budget.retry_max_s, doubled) * (0.5 + 0.5 * self.jitter())
+
+    def _budget_from(self) -> float:
+        tolerance = (self.budget.burst - 1) / self.budget.per_second
+        return max(self._paused_until, self._next_slot - tolerance)
+
+    def take(self, now: float) -> int | None:
+        """Return the instrument to fetch now and count it against the budget, or None."""
+        if now < self._budget_from():
+            return None
+        ready = [(row.since, one) for one, row in self._waiting.items() if row.due <= now]
+        if not ready:
+            return None
+        _, instrument = min(ready)
+        del self._waiting[instrument]
+        history = self._history[instrument]
+        history.fetches += 1
+        history.last = now
+        # A quarter of jitter, so that readers started together drift apart.
+        interval = (1.0 + 0.25 * self.jitter()) / self.budget.per_second
+        self._next_slot = max(self._next_slot, now) + interval
+        return instrument
+
+    def wait_s(self, now: float) -> float:
+        """Return how long `take` will have nothing; infinity while nobody waits."""
+        if not self._waiting:
+            return float("inf")
+        due = min(row.due for row in self._waiting.values())
+        return max(0.0, due - now, self._budget_from() - now)
+
+    def succeeded(self) -> None:
+        """Note that the venue answered."""
+        self._limited = 0
+
+    def limited(self, error: RateLimitError, now: float) -> float:
+        """Stop all requests for as long as the venue asks; return for how long."""
+        least = self.budget.banned_s if error.status == BANNED else self.budget.limited_s
+        pause = error.retry_after_s
+        if pause is None:
+            pause = least * 2.0 ** min(self._limited, 10)
+        pause = min(pause, LONGEST_ORDER_S) * (1.0 + 0.1 * self.jitter())
+        self._limited += 1
+        self._paused_until = max(self._paused_until, now + pause)
+        return pause
+
+
+# ---- how -----------------------------------------------------------------------------------------
+
+
+def parse_retry_after(text: str | None, now: datetime | None = None) -> float | None:
+    """Return the seconds of a Retry-After field, a number or a date (RFC 9110 section 10.2.3)."""
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit() and len(text) <= SECONDS_DIGITS_MAX:
+        return float(text)
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
+
+
+class RestClient:
+    """GET from one host over a kernel socket that is kept open; not for several threads at once."""
+
+    def __init__(self, venue: VenueConfig) -> None:
+        self._venue = venue
+        self._host, self._port = venue.rest
+        self._context = self._tls_context() if venue.tls else None
+        self._connection: http.client.HTTPConnection | None = None
+
+    def _tls_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self._venue.ca_file)
+        if self._venue.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def _server_name(self) -> str:
+        own = self._venue.server_name if self._host == self._venue.host else None
+        return own or self._host
+
+    def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
+        address = resolve(self._host, self._venue.resolve, self._port)
+        plain = socket.create_connection((address, self._port), timeout_s)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
+            connection.sock = (
+                plain
+                if self._context is None
+                else self._context.wrap_socket(plain, server_hostname=self._server_name())
+            )
+        except BaseException:
+            plain.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Close the connection; the next `get` opens a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def get(self, target: str, *, size_max: int, timeout_s: float = TIMEOUT_S) -> bytes:
+        """Return the body of a 200 answer.
+
+        Raises RateLimitError for 429 and 418, RemoteError for all else that is no such answer
+        within timeout_s, slowly dripping ones included.
+        """
+        for is_fresh in (self._connection is None, True):
+            try:
+                if self._connection is None:
+                    self._connection = self._connect(timeout_s)
+                return self._exchange(self._connection, target, size_max, timeout_s)
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
+                self.close()
+                if is_fresh:
+                    raise self._failure(target, error) from error
+                # The venue closed an idle connection: nothing was answered, a GET is safe again.
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                raise self._failure(target, error) from error
+            except RemoteError:
+                self.close()
+                raise
+        raise AssertionError("the second round returns or raises")
+
+    def _failure(self, target: str, error: Exception) -> RemoteError:
+        reason = str(error) or type(error).__name__
+        return RemoteError(f"GET {target} from {self._host}:{self._port}: {reason}")
+
+    def _exchange(
+        self, connection: http.client.HTTPConnection, target: str, size_max: int, timeout_s: float
+    ) -> bytes:
+        # The socket's own timeout starts anew with every byte: this one ends a dripping answer.
+        late = threading.Timer(timeout_s, _cut, (connection.sock,))
+        late.daemon = True
+        late.start()
+        try:
+            connection.request("GET", target, headers={"Accept": "application/json"})
+            response = connection.getresponse()
+            body = response.read(size_max + 1)
+        finally:
+            late.cancel()
+        if response.status in (TOO_MANY_REQUESTS, BANNED):
+            raise RateLimitError(
+                response.status, parse_retry_after(response.headers.get("Retry-After"))
+            )
+        if response.status != http.client.OK:
+            raise RemoteError(
+                f"GET {target} from {self._host}:{self._port}: status {response.status}, "
+                f"expected 200: {body[:120]!r}"
+            )
+        if len(body) > size_max:
+            raise RemoteError(
+                f"GET {target} from {self._host}:{self._port}: more than {size_max} bytes"
+            )
+        return body
+
+
+def _cut(sock: socket.socket) -> None:
+    # Of the plain socket: the TLS object belongs to the thread that reads it.
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def fetch_instruments(
+    venue: VenueConfig, client: RestClient | None = None
+) -> list[requests.Instrument]:
+    """Fetch the venue's list and return the configured symbols' rows, in the configured order.
+
+    Raises RemoteError where the venue fails, LocalError where it does not list a symbol.
+    """
+    client = client or RestClient(venue)
+    try:
+        data = client.get(
+            requests.EXCHANGE_INFO_PATH,
+            size_max=INSTRUMENTS_SIZE_MAX,
+            timeout_s=INSTRUMENTS_TIMEOUT_S,
+        )
+    finally:
+        client.close()
+    try:
+        requests.parse_instruments(data, ())
+    except ValueError as error:
+        raise RemoteError(str(error)) from error
+    try:
+        rows = requests.parse_instruments(data, venue.symbols)
+    except ValueError as error:
+        raise LocalError(f"venue[0].symbols: {error}") from error
+    return [rows[symbol] for symbol in venue.symbols]
+
+
+# ---- for whom ------------------------------------------------------------------------------------
+
+
+class Books(Protocol):
+    """Who waits for snapshots: a feed, or a test's stand-in."""
+
+    def wanted(self) -> Sequence[int]:
+        """Return the instruments that want one and were not reported since."""
+
+    def offer(self, instrument: int, snapshot: requests.DepthSnapshot) -> bool:
+        """Hand one over; False: no room yet, try again."""
+
+    def failed(self, instrument: int) -> None:
+        """Say that it could not be had; it will be wanted anew."""
+
+
+class FeedBooks:
+    """The cold thread's side of a C feed."""
+
+    def __init__(self, feed: Any) -> None:
+        self._feed = feed
+        self._wanted = ffi.new("uint32_t[]", WANTED_AT_ONCE)
+        self._snapshot = ffi.new("struct tp_feed_snapshot *")
+
+    def wanted(self) -> Sequence[int]:
+        """Return the instruments that want a snapshot."""
+        count = lib.tp_feed_snapshot_wanted(self._feed, self._wanted, WANTED_AT_ONCE)
+        return list(self._wanted[0:count]) if count else ()
+
+    def offer(self, instrument: int, snapshot: requests.DepthSnapshot) -> bool:
+        """Copy a snapshot into the feed's mailbox; False: full."""
+        row = self._snapshot
+        bids, asks = ffi.from_buffer(snapshot.bids), ffi.from_buffer(snapshot.asks)
+        row.instrument, row.version = instrument, snapshot.version
+        row.bids, row.bid_count = ffi.cast("struct tp_level *", bids), len(snapshot.bids)
+        row.asks, row.ask_count = ffi.cast("struct tp_level *", asks), len(snapshot.asks)
+        return bool(lib.tp_feed_snapshot_offer(self._feed, row))
+
+    def failed(self, instrument: int) -> None:
+        """Want it again."""
+        lib.tp_feed_snapshot_failed(self._feed, instrument)
+
+
+class SnapshotWorker:
+    """The cold thread: one request at a time, so that no answer is older than its question.
+
+    `books`, `fetch` (REST target to body) and `schedule` may be replaced before `start`.
+    """
+
+    def __init__(
+        self,
+        feed: Any,
+        venue: VenueConfig,
+        instruments: Sequence[requests.Instrument],
+        log: Callable[[str], None],
+    ) -> None:
+        """Prepare; `instruments` in the order of the feed's, `log` takes one line."""
+        self.books: Books = FeedBooks(feed)
+        self.fetch: Callable[[str], bytes] = self._get
+        self.schedule = SnapshotSchedule(Budget(per_second=float(venue.snapshots_per_second)))
+        self._venue, self._instruments, self._log = venue, instruments, log
+        self._client: RestClient | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; waits for a request under way, TIMEOUT_S at most."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _get(self, target: str) -> bytes:
+        if self._client is None:
+            self._client = RestClient(self._venue)
+        return self._client.get(target, size_max=SNAPSHOT_SIZE_MAX)
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self.step(time.monotonic())
+                self._stop.wait(min(POLL_S, self.schedule.wait_s(time.monotonic())))
+        finally:
+            if self._client is not None:
+                self._client.close()
+
+    def step(self, now: float) -> None:
+        """Note who waits, and fetch at most one snapshot."""
+        for waiting in self.books.wanted():
+            self.schedule.want(waiting, now)
+        instrument = self.schedule.take(now)
+        if instrument is None:
+            return
+        row = self._instruments[instrument]
+        try:
+            data = self.fetch(requests.snapshot_path(row.symbol, self._venue.depth))
+            snapshot = requests.parse_snapshot(data, row.price_exponent, row.quantity_exponent)
+        except RateLimitError as error:
+            pause = self.schedule.limited(error, now)
+            self._log(f"snapshot of {row.symbol}: {error}: no requests for {pause:.0f} s")
+            self.books.failed(instrument)
+            return
+        except (RemoteError, LocalError, ValueError) as error:
+            self._log(f"snapshot of {row.symbol}: {error}: trying again")
+            self.books.failed(instrument)
+            return
+        self.schedule.succeeded()
+        while not self.books.offer(instrument, snapshot) and not self._stop.wait(POLL_S):
+            pass

@@ -1,0 +1,61 @@
+"""Strategies: derive from `Strategy`, override what you need, run it with `tickpath strategy`.
+
+Reading order: this file (what a strategy is told), runtime.py (the loop that tells it), hops.h
+(latency of each event), stats.py (figures that other processes may read), command.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tickpath.engine.feed_segment import Instrument
+    from tickpath.engine.reader import Book, Event, FeedReader
+    from tickpath.proto.records import BookState, SyncReason
+
+
+class Strategy:
+    """Be told of books and events of one instance, in one pinned thread.
+
+    Made without arguments. `reader` and `instruments` are set before `on_start`. Methods that are
+    not overridden cost nothing. Whatever is raised ends the process with its traceback; the feed
+    and other strategies do not notice. A method that takes long makes this strategy fall behind,
+    in the end `on_lapped`; nobody waits for it.
+    """
+
+    reader: FeedReader
+    instruments: tuple[Instrument, ...]
+
+    def on_start(self) -> None:
+        """Prepare; memory that is allocated here does not fault later.
+
+        Events that come meanwhile are not told: `on_state` is next, the place to read books first.
+        """
+
+    def on_book(self, instrument: Instrument, book: Book) -> None:
+        """Act on the latest book after a message; trade where `book.is_live` only.
+
+        Called once per TOP event. `book` is a view that the next one overwrites: `copy` keeps it.
+        """
+
+    def on_event(self, event: Event) -> None:
+        """Act on one event: LEVEL, TOP, STATE or CLEAR; a view that the next one overwrites."""
+
+    def on_state(self, instrument: Instrument, state: BookState, reason: SyncReason) -> None:
+        """Take note that a book became tradable (LIVE) or ceased to be, and why.
+
+        Called for each instrument at start, after a restart of the writer, and when the writer
+        falls silent or returns, besides the venue's own troubles.
+        """
+
+    def on_lapped(self, lost: int) -> None:
+        """Take note that `lost` events are gone: this strategy was too slow. Re-read the books."""
+
+    def on_restart(self) -> None:
+        """Take note of a new writer: `instruments` is set anew, books are those of its segment."""
+
+    def on_idle(self) -> None:
+        """Do what can wait; called about once a millisecond while nothing comes."""
+
+    def on_stop(self) -> None:
+        """Finish; the last call, not made after an exception of this strategy's own."""

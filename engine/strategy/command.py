@@ -1,0 +1,179 @@
+"""`tickpath strategy`: run a user's class in this process, pinned and scheduled as asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from tickpath.engine.reader import open_reader
+from tickpath.engine.strategy import Strategy
+from tickpath.engine.strategy.runtime import Placement, Runtime, prepared, warn_to_stderr
+from tickpath.engine.strategy.stats import StrategyStats, create_stats, summarise
+from tickpath.shm.errors import LocalError, SystemSetupError
+
+if TYPE_CHECKING:
+    import argparse
+    from types import FrameType, ModuleType
+
+EXIT_STRATEGY_FAILED = 1
+WAIT_S_DEFAULT = 10.0
+_UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the options of `tickpath strategy`."""
+    parser = subparsers.add_parser(
+        "strategy",
+        help="run a strategy class in a pinned process",
+        description="Run a strategy class on the books of a running reader.",
+        epilog="example: tickpath strategy examples/top_of_book.py:TopOfBook --instance demo "
+        "--cpu 1 --priority 40",
+    )
+    parser.add_argument(
+        "strategy",
+        metavar="MODULE:CLASS",
+        help="a module (dotted, from the current directory or installed) or a .py file, and a "
+        "class in it that derives from tickpath.engine.strategy.Strategy",
+    )
+    parser.add_argument("--instance", required=True, help="the reader's instance name")
+    parser.add_argument("--name", help="of this strategy in statistics (default: the class)")
+    parser.add_argument("--cpu", type=int, help="run on this CPU only")
+    parser.add_argument("--priority", type=int, help="SCHED_FIFO priority, 1 to 49")
+    parser.add_argument(
+        "--block",
+        action="store_true",
+        help="sleep 50 us between looks instead of spinning: up to 120 us later, little CPU",
+    )
+    parser.add_argument(
+        "--yield-ms",
+        type=float,
+        metavar="MS",
+        help="after each MS of running sleep just long enough that the kernel's limit for "
+        "real-time tasks is never reached",
+    )
+    parser.add_argument("--seconds", type=float, help="end after so long (default: a signal)")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=WAIT_S_DEFAULT,
+        metavar="S",
+        help="wait so long for the reader to come up (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def load_strategy(text: str) -> type[Strategy]:
+    """Import MODULE:CLASS; raises LocalError saying which part of it is wrong."""
+    module_name, colon, class_name = text.rpartition(":")
+    if not colon or not module_name or not class_name:
+        raise LocalError(
+            f"strategy {text!r}: expected MODULE:CLASS, such as my_strategy:MyStrategy"
+        )
+    module = _import_module(module_name)
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type) or not issubclass(found, Strategy):
+        what = "not there" if found is None else "no class derived from Strategy"
+        raise LocalError(
+            f"strategy {text!r}: {class_name} is {what} in {module.__file__}; derive it from "
+            "tickpath.engine.strategy.Strategy"
+        )
+    return found
+
+
+def _import_module(name: str) -> ModuleType:
+    if name.endswith(".py"):
+        path = Path(name)
+        if not path.is_file():
+            raise LocalError(f"strategy file {name!r}: no such file in {Path.cwd()}")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None:
+            raise LocalError(f"strategy file {name!r}: Python cannot load it")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module
+        spec.loader.exec_module(module)
+        return module
+    here = os.fspath(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not name.startswith(error.name):
+            raise  # the strategy's own import failed: its traceback tells more
+        raise LocalError(
+            f"strategy module {name!r}: not found from {here} nor installed; give a dotted module "
+            "or the path of a .py file"
+        ) from error
+
+
+def check(args: argparse.Namespace) -> Placement:
+    """Refuse values that cannot be, before anything is touched."""
+    for option in ("seconds", "yield_ms"):
+        value = getattr(args, option)
+        if value is not None and not value > 0:
+            raise LocalError(f"--{option.replace('_', '-')} {value}: expected more than 0")
+    return Placement(cpu=args.cpu, priority=args.priority, block=args.block, yield_ms=args.yield_ms)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the strategy; 0 after its time or a signal, 1 where its own code raised."""
+    placement = check(args)
+    strategy_class = load_strategy(args.strategy)
+    name = args.name or _UNFIT_FOR_A_NAME.sub("_", strategy_class.__name__)
+    with (
+        open_reader(args.instance, wait_s=args.wait) as reader,
+        create_stats(args.instance, name) as stats,
+    ):
+        runtime = Runtime(strategy_class(), reader, stats, placement)
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            runtime.stop()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        status = _run_prepared(runtime, placement, args)
+        summary = summarise(stats)
+    print(msgspec.json.encode(summary).decode() if args.json else format_summary(summary))
+    return status
+
+
+def _run_prepared(runtime: Runtime, placement: Placement, args: argparse.Namespace) -> int:
+    failed = False
+    try:
+        with prepared(placement, warn_to_stderr):
+            try:
+                runtime.run(args.seconds)
+            except Exception:  # whatever the user's code raises is told as its own
+                failed = True
+                traceback.print_exc()
+    except ValueError as error:
+        raise LocalError(str(error)) from error
+    except PermissionError as error:
+        raise SystemSetupError(str(error.strerror or error)) from error
+    if failed:
+        print(f"tickpath: strategy {args.strategy} raised; it has ended", file=sys.stderr)
+    return EXIT_STRATEGY_FAILED if failed else 0
+
+
+def format_summary(summary: StrategyStats) -> str:
+    """Write the figures as people read them: microseconds."""
+    counts = summary.counters
+    lines = [
+        f"strategy {summary.strategy} on {summary.instance}: {counts['events']} events, "
+        f"{counts['tops']} books, {counts['lost']} lost in {counts['laps']} laps, "
+        f"{counts['restarts']} restarts",
+        f"{'hop (microseconds)':<22}{'n':>10}{'min':>9}{'p50':>9}{'p99':>9}{'p99.9':>9}{'max':>11}",
+    ]
+    for hop, p in summary.hops.items():
+        figures = "".join(f"{ns / 1000:>9.2f}" for ns in (p.min, p.p50, p.p99, p.p999))
+        title = hop.replace("_", " ")
+        lines.append(f"{title:<22}{p.n:>10}{figures}{p.max / 1000:>11.2f}")
+    return "\n".join(lines)

@@ -1,0 +1,119 @@
+"""A feed of made-up books, to rehearse a strategy or a reader without an exchange.
+
+It writes a segment as engine/feed does: of each change first the book, then the events. Called by:
+tests, and strategy authors in theirs.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from tickpath._core import ffi, lib
+from tickpath.engine.feed_segment import (
+    BOOK_WORDS,
+    RING_CAPACITY_DEFAULT,
+    make_layout,
+    write_instruments,
+)
+from tickpath.proto.records import BOOK_DEPTH_MAX, BookState, EventType
+from tickpath.shm.segment import DIRECTORY, SegmentWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from tickpath.engine.feed_segment import Instrument
+    from tickpath.proto.records import SyncReason
+
+_SIDE_SIZE = BOOK_DEPTH_MAX * 16
+
+
+class RehearsalFeed:
+    """Own a segment and publish what a test or a rehearsal makes up."""
+
+    def __init__(
+        self,
+        instance: str,
+        instruments: Sequence[Instrument],
+        *,
+        directory: Path = DIRECTORY,
+        ring_capacity: int = RING_CAPACITY_DEFAULT,
+    ) -> None:
+        """Create the segment, ready; raises SegmentError as SegmentWriter does."""
+        layout = make_layout(instruments, ring_capacity=ring_capacity)
+        self.segment = SegmentWriter(instance, layout, directory=directory)
+        write_instruments(self.segment, instruments)
+        self.segment.ready()
+        self.ring = lib.tp_segment_ring_writer(self.segment.pointer)
+        self.snapshots = lib.tp_segment_snapshot_writer(self.segment.pointer)
+        self._event = ffi.new("uint64_t[7]")
+        self._record = ffi.new("uint64_t[]", BOOK_WORDS)
+
+    def publish_event(
+        self,
+        kind: int,
+        value: tuple[int, ...],
+        instrument: int = 0,
+        flags: int = 0,
+        age_ns: int = 500,
+    ) -> int:
+        """Publish one event, received `age_ns` ago; return its ring index."""
+        now = self.segment.now_ns()
+        head = struct.pack("<IHHQQ", instrument, kind, flags, now - age_ns, now)
+        ffi.buffer(self._event)[:] = head + struct.pack("<4q", *value)
+        return int(lib.tp_ring_publish(self.ring, self._event))
+
+    def publish_book(
+        self,
+        bids: Sequence[tuple[int, int]],
+        asks: Sequence[tuple[int, int]],
+        instrument: int = 0,
+        *,
+        events_to_come: int = 0,
+    ) -> None:
+        """Publish a LIVE book that already contains the next `events_to_come` events."""
+        now = self.segment.now_ns()
+        record = struct.pack("<5Q", 7, 1, now - 500, now - 100, now)
+        record += struct.pack("<IHHII", instrument, BookState.LIVE, 0, len(bids), len(asks))
+        for side in (bids, asks):
+            words = [word for level in side for word in level]
+            record += struct.pack(f"<{len(words)}q", *words).ljust(_SIDE_SIZE, b"\0")
+        self._publish_record(instrument, record, events_to_come)
+
+    def _publish_record(self, instrument: int, record: bytes, events_to_come: int) -> None:
+        ffi.buffer(self._record)[:] = record.ljust(BOOK_WORDS * 8, b"\0")
+        ring_index = self.ring.next + events_to_come
+        lib.tp_snapshot_publish(self.snapshots, instrument, ring_index, self._record, BOOK_WORDS)
+
+    def publish_top(self, bid: tuple[int, int], ask: tuple[int, int], instrument: int = 0) -> int:
+        """Publish a LIVE book of one level a side, and its TOP event; return the event's index."""
+        self.publish_book([bid], [ask], instrument, events_to_come=1)
+        return self.publish_event(EventType.TOP, (*bid, *ask), instrument)
+
+    def publish_state(self, state: BookState, reason: SyncReason, instrument: int = 0) -> int:
+        """Publish an empty book in this state, and its STATE event; return the event's index."""
+        now = self.segment.now_ns()
+        record = struct.pack("<5QIHH", 7, 1, now, now, now, instrument, state, reason)
+        self._publish_record(instrument, record, 1)
+        return self.publish_event(EventType.STATE, (state, reason, 0, 0), instrument)
+
+    def heartbeat(self) -> None:
+        """Say that the writer runs; at least every 50 ms."""
+        self.segment.heartbeat()
+
+    def close(self) -> None:
+        """End the segment as a writer does that stops in good order."""
+        self.segment.close()
+
+    def __enter__(self) -> RehearsalFeed:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

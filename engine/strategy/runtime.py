@@ -1,0 +1,238 @@
+"""The loop that tells a strategy what happens, and the process around it.
+
+One thread: look at the ring (in C, without the GIL), hand on what came, once in a while do the
+housekeeping. Called by: engine/strategy/command.py, tests. Calls: engine/reader, rt/process,
+engine/strategy/stats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+from tickpath._core import ffi, lib
+from tickpath.engine.reader import RESTARTED, FeedReader
+from tickpath.engine.strategy import Strategy
+from tickpath.engine.strategy.stats import COUNTERS
+from tickpath.proto.records import EventType
+from tickpath.rt import limits, process
+from tickpath.shm.reader import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tickpath.shm.segment import SegmentWriter
+
+HOUSEKEEPING_EVENTS = 512  # at least so often between looks at the time, however busy
+STATS_INTERVAL_NS = 50_000_000
+COLLECT_INTERVAL_NS = 1_000_000_000
+HEAP_RESERVE_BYTES = 16 << 20
+# Of the share of time that the kernel would take, a little more is given, so that it never does.
+YIELD_MARGIN = 1.2
+NS_PER_MS, NS_PER_S = 1_000_000, 1_000_000_000
+_EMPTY, _EVENT, _LAPPED = int(Result.EMPTY), int(Result.EVENT), int(Result.LAPPED)
+_SILENT, _ALIVE = int(Result.SILENT), int(Result.ALIVE)
+_TOP, _STATE = int(EventType.TOP), int(EventType.STATE)
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Say where and how the strategy's thread runs; None leaves it as it is."""
+
+    cpu: int | None = None
+    priority: int | None = None  # SCHED_FIFO
+    block: bool = False
+    yield_ms: float | None = None
+
+
+class Counts(msgspec.Struct):
+    """Count what the loop did, in the order of stats.COUNTERS."""
+
+    events: int = 0
+    tops: int = 0
+    laps: int = 0
+    lost: int = 0
+    restarts: int = 0
+    silences: int = 0
+    turns_idle: int = 0
+    yields: int = 0
+
+
+def yield_ns(yield_ms: float, throttling: limits.Throttling) -> int:
+    """Return how long to sleep after each `yield_ms` of running so as never to be throttled."""
+    lost = max([throttling.rt_lost_us_per_s * 1000, *throttling.fair_server_ns.values()], default=0)
+    lost = lost or NS_PER_S // 20
+    return int(yield_ms * NS_PER_MS * YIELD_MARGIN * lost / (NS_PER_S - lost))
+
+
+@contextlib.contextmanager
+def prepared(placement: Placement, warn: Callable[[str], None]) -> Iterator[None]:
+    """Make this process fit for the loop, and ordinary again at the end.
+
+    Raises ValueError or PermissionError where what was asked for is not to be had; memory that
+    cannot be locked is only warned of.
+    """
+    if placement.cpu is not None:
+        process.pin(placement.cpu)
+    try:
+        process.lock_memory(HEAP_RESERVE_BYTES)
+    except PermissionError as error:
+        warn(f"{error.strerror}; a page fault may cost microseconds now and then")
+    with process.garbage_collector_off():
+        if placement.priority is not None:
+            process.set_fifo(placement.priority)
+            cpus = (placement.cpu,) if placement.cpu is not None else limits.available_cpus()
+            told = limits.describe_throttling(limits.read_throttling(cpus))
+            if told is not None and not placement.block and placement.yield_ms is None:
+                warn(f"{told} Or run with --yield-ms 5, or --block.")
+        try:
+            yield
+        finally:
+            if placement.priority is not None:
+                process.set_ordinary()
+            process.unlock_memory()
+
+
+class Runtime:
+    """Run one strategy on one feed until `stop`, an exception, or the time is over."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        reader: FeedReader,
+        stats: SegmentWriter,
+        placement: Placement | None = None,
+    ) -> None:
+        """Borrow all of them; the caller closes `reader` and `stats`."""
+        self.strategy, self.reader, self.stats = strategy, reader, stats
+        self.counts = Counts()
+        self.is_stopping = False
+        self._placement = placement or Placement()
+        self._next_stats_ns = self._next_collect_ns = self._next_yield_ns = 0
+        self._yield_every_ns = self._yield_for_ns = 0
+        reader.set_wait(block=self._placement.block)
+        if self._placement.yield_ms is not None:
+            self._yield_every_ns = int(self._placement.yield_ms * NS_PER_MS)
+            throttling = limits.read_throttling(limits.available_cpus())
+            self._yield_for_ns = yield_ns(self._placement.yield_ms, throttling)
+        self._hops = ffi.new("struct tp_strategy_hops *")
+        self._hops.reader = reader.shm.pointer
+        self._hops.received_to_seen = lib.tp_segment_histogram(stats.pointer, 0)
+        self._hops.published_to_seen = lib.tp_segment_histogram(stats.pointer, 1)
+
+    def stop(self) -> None:
+        """End the loop at its next turn; for signal handlers and the strategy itself."""
+        self.is_stopping = True
+
+    def run(self, seconds: float | None = None) -> None:
+        """Tell the strategy what happens; returns after `seconds`, or when stopped.
+
+        What the strategy raises passes through, after the statistics were brought up to date.
+        """
+        strategy = self.strategy
+        strategy.reader, strategy.instruments = self.reader, self.reader.instruments
+        end_ns = time.monotonic_ns() + int(seconds * NS_PER_S) if seconds is not None else 0
+        try:
+            strategy.on_start()
+            # What came while this process prepared itself is in the books already.
+            self.reader.shm.join()
+            self._tell_states()
+            self._loop(end_ns)
+            strategy.on_stop()
+        finally:
+            self._write_stats(time.monotonic_ns())
+
+    def _loop(self, end_ns: int) -> None:
+        look, words = self.reader.shm.look, self.reader.event_words
+        counts, on_event = self.counts, self._event_handler()
+        busy = 0
+        while not self.is_stopping:
+            result = look()
+            if result == _EVENT:
+                counts.events += 1
+                busy += 1
+                on_event(words[1])
+                if busy < HOUSEKEEPING_EVENTS:
+                    continue
+            else:
+                self._handle_rare(self.reader.follow_writer(result))
+            self._keep_house(is_idle=busy == 0)
+            busy = 0
+            if end_ns and time.monotonic_ns() >= end_ns:
+                return
+
+    def _event_handler(self) -> Callable[[int], None]:
+        """Bind all that a hot event needs; methods that are not overridden are left out."""
+        strategy, reader, event, counts = self.strategy, self.reader, self.reader.event, self.counts
+        kind = type(strategy)
+        has_book, has_event = kind.on_book != Strategy.on_book, kind.on_event != Strategy.on_event
+        on_book, on_event, book = strategy.on_book, strategy.on_event, reader.book
+        record, hops = lib.tp_strategy_hops_record, self._hops
+
+        def handle(word: int) -> None:
+            event_type = word >> 32 & 0xFFFF
+            if event_type == _TOP:
+                counts.tops += 1
+                if has_book:
+                    index = word & 0xFFFF_FFFF
+                    latest = book(index)
+                    record(hops)
+                    on_book(strategy.instruments[index], latest)
+                else:
+                    record(hops)
+            elif event_type == _STATE:
+                instrument = strategy.instruments[word & 0xFFFF_FFFF]
+                strategy.on_state(instrument, event.state, event.reason)
+            if has_event:
+                on_event(event)
+
+        return handle
+
+    def _handle_rare(self, result: int) -> None:
+        counts, strategy = self.counts, self.strategy
+        if result == _EMPTY:
+            counts.turns_idle += 1
+            strategy.on_idle()
+        elif result == _LAPPED:
+            counts.laps += 1
+            counts.lost += self.reader.lost
+            strategy.on_lapped(self.reader.lost)
+        elif result == RESTARTED:
+            counts.restarts += 1
+            strategy.instruments = self.reader.instruments
+            strategy.on_restart()
+            self._tell_states()
+        elif result in (_SILENT, _ALIVE):
+            counts.silences += result == _SILENT
+            self._tell_states()
+
+    def _tell_states(self) -> None:
+        for instrument in self.strategy.instruments:
+            book = self.reader.book(instrument.index)
+            self.strategy.on_state(instrument, book.state, book.reason)
+
+    def _keep_house(self, *, is_idle: bool) -> None:
+        now = time.monotonic_ns()
+        if now >= self._next_stats_ns:
+            self._write_stats(now)
+        if is_idle and now >= self._next_collect_ns:
+            self._next_collect_ns = now + COLLECT_INTERVAL_NS
+            gc.collect(0)
+        if self._yield_every_ns and now >= self._next_yield_ns:
+            time.sleep(self._yield_for_ns / NS_PER_S)
+            self.counts.yields += 1
+            self._next_yield_ns = time.monotonic_ns() + self._yield_every_ns
+
+    def _write_stats(self, now: int) -> None:
+        self._next_stats_ns = now + STATS_INTERVAL_NS
+        for index, name in enumerate(COUNTERS):
+            self.stats.store_counter(index, getattr(self.counts, name))
+        self.stats.heartbeat()
+
+
+def warn_to_stderr(message: str) -> None:
+    """Print one line of advice."""
+    print(f"tickpath: {message}", file=sys.stderr)

@@ -1,0 +1,42 @@
+"""Two small strategies that `tickpath demo` runs: they decide nothing, they look at every book."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tickpath.engine.strategy import Strategy
+
+if TYPE_CHECKING:
+    from tickpath.engine.feed_segment import Instrument
+    from tickpath.engine.reader import Book
+
+
+class Spread(Strategy):
+    """Keep the widest spread seen of each instrument, in price mantissas, of LIVE books only."""
+
+    def on_start(self) -> None:
+        """Start with nothing seen."""
+        self.widest = dict.fromkeys(range(len(self.instruments)), 0)
+
+    def on_book(self, instrument: Instrument, book: Book) -> None:
+        """Compare with the widest so far."""
+        if not book.is_live:
+            return
+        (bid, _), (ask, _) = book.bid, book.ask
+        self.widest[instrument.index] = max(self.widest[instrument.index], ask - bid)
+
+
+class Imbalance(Strategy):
+    """Keep the latest imbalance of the top quantities: (bid - ask) / (bid + ask)."""
+
+    def on_start(self) -> None:
+        """Start balanced."""
+        self.latest = dict.fromkeys(range(len(self.instruments)), 0.0)
+
+    def on_book(self, instrument: Instrument, book: Book) -> None:
+        """Compute it anew."""
+        if not book.is_live:
+            return
+        (_, bid), (_, ask) = book.bid, book.ask
+        if bid + ask > 0:
+            self.latest[instrument.index] = (bid - ask) / (bid + ask)

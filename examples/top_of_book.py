@@ -1,0 +1,24 @@
+"""Print each instrument's best bid and ask when they change, and every change of its state.
+
+tickpath strategy examples/top_of_book.py:TopOfBook --instance demo
+"""
+
+from tickpath.engine.strategy import Strategy
+
+
+class TopOfBook(Strategy):
+    """Copy this file, rename the class, and put your decision into on_book."""
+
+    def on_start(self):
+        self.last = {}
+
+    def on_book(self, instrument, book):
+        touch = book.bid, book.ask
+        if not book.is_live or touch == self.last.get(instrument.symbol):
+            return  # never trade on a book that is not LIVE
+        self.last[instrument.symbol] = touch
+        bid, ask = (instrument.price(price) for price, _ in touch)
+        print(f"{instrument.symbol:<12} {bid:>14} {ask:>14}")
+
+    def on_state(self, instrument, state, reason):
+        print(f"{instrument.symbol:<12} {state.name} ({reason.name.lower()})")

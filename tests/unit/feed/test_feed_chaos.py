@@ -1,0 +1,172 @@
+"""Any mixture of faults: whenever a book is LIVE, it is the venue's book of that version."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tickpath._core import lib
+
+from tests.unit.feed.conftest import (
+    CLEAR,
+    CROSSED,
+    LEVEL,
+    LIVE,
+    MS,
+    SECOND,
+    SETTLE,
+    STATE,
+    SYNCING,
+    TOP,
+    Levels,
+    Rig,
+    Venue,
+    assert_book,
+)
+
+if TYPE_CHECKING:
+    import pytest
+
+ACTIONS = (
+    ("deliver",) * 12
+    + ("lose", "repeat", "swap", "cut", "snapshot", "snapshot", "late_snapshot", "fail", "tick")
+    + ("quiet", "reconnect", "down", "refuse", "cross", "tick")
+)
+
+
+class Chaos:
+    """Drive rig and venue through random actions and compare whenever the book is LIVE."""
+
+    def __init__(self, rig: Rig, seed: int) -> None:
+        self.rig, self.venue = rig, Venue(seed)
+        self.random = random.Random(seed)  # not a secret
+        self.last = b""
+        self.asked: list[int] = []  # the venue's version when the snapshot was asked for
+
+    def act(self, action: str) -> None:
+        self.rig.now += self.random.choice((1, 50 * MS))
+        if action in ("snapshot", "late_snapshot", "fail"):
+            self.answer(action)
+        else:
+            getattr(self, action)()
+
+    def deliver(self) -> None:
+        self.last = self.venue.step()
+        self.rig.message(self.last)
+
+    def lose(self) -> None:
+        self.venue.step()
+
+    def repeat(self) -> None:
+        if self.last:
+            self.rig.message(self.last)
+
+    def swap(self) -> None:
+        first, second = self.venue.step(), self.venue.step()
+        self.rig.message(second)
+        self.rig.message(first)
+
+    def cut(self) -> None:
+        self.rig.message(self.venue.step()[: -self.random.randrange(1, 40)])
+
+    def cross(self) -> None:
+        self.rig.message(self.venue.step(self.venue.crossing()))
+
+    def tick(self) -> None:
+        self.rig.tick(SETTLE)
+
+    def quiet(self) -> None:
+        self.rig.tick(3 * SECOND)
+
+    def reconnect(self) -> None:
+        self.rig.down()
+        self.asked.clear()
+        for _ in range(self.random.randrange(3)):
+            self.venue.step()
+        self.rig.up()
+
+    def down(self) -> None:
+        self.rig.down()
+
+    def refuse(self) -> None:
+        lib.tp_feed_refused(self.rig.feed, 0, self.rig.now)
+
+    def answer(self, action: str) -> None:
+        if self.rig.wanted():
+            self.asked = [self.venue.version]
+        if not self.asked:
+            return
+        if action == "fail":
+            lib.tp_feed_snapshot_failed(self.rig.feed, 0)
+            self.asked.clear()
+            return
+        if action == "late_snapshot":  # anything between the request and now
+            candidates = [v for v in self.venue.history if v >= self.asked[0]]
+            version = self.random.choice(candidates)
+        else:
+            version = self.venue.version
+        self.asked.clear()
+        self.rig.offer(version, *self.venue.history[version])
+        self.rig.tick()
+
+    def check(self) -> None:
+        state, _ = self.rig.state()
+        if state in (LIVE, CROSSED):
+            version = self.rig.record()["version"]
+            expected = self.venue.history[version]
+            assert_book(self.rig, self.venue, version)
+            crossed = bool(expected[0] and expected[1] and max(expected[0]) >= min(expected[1]))
+            assert crossed == (state == CROSSED)
+
+
+class Mirror:
+    """What a strategy does with the ring: it holds the same book without a look at the C one."""
+
+    def __init__(self) -> None:
+        self.book: tuple[Levels, Levels] = ({}, {})
+        self.state = SYNCING
+        self.whole = False
+
+    def follow(self, rig: Rig) -> None:
+        record = None
+        for kind, flags, values in rig.events():
+            if kind == STATE:
+                self.state = values[0]
+            elif kind == CLEAR:
+                record = rig.record()  # the latest: it holds all the events that follow too
+                self.book = (dict(record["bids"]), dict(record["asks"]))
+                self.whole = True
+            elif kind == LEVEL:
+                side = self.book[flags & 1]
+                side[values[0]] = values[1]
+                if not values[1]:
+                    del side[values[0]]
+            elif kind == TOP and self.whole and self.state == LIVE and record is None:
+                assert values[0] == max(self.book[0], default=0)
+                assert values[2] == min(self.book[1], default=0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 1 << 32), actions=st.lists(st.sampled_from(ACTIONS), max_size=80))
+def test_feed_whatever_happens_a_live_book_is_the_venues(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, actions: list[str]
+) -> None:
+    rig = Rig(tmp_path_factory.mktemp("feed"))
+    try:
+        chaos, mirror = Chaos(rig, seed), Mirror()
+        rig.up()
+        for action in actions:
+            chaos.act(action)
+            chaos.check()
+            mirror.follow(rig)
+            assert mirror.state == rig.state()[0]
+        # And it heals: a reconnection, a message, a snapshot.
+        chaos.act("reconnect")
+        chaos.act("deliver")
+        chaos.act("snapshot")
+        assert rig.state()[0] in (LIVE, CROSSED)
+        chaos.check()
+    finally:
+        rig.close()

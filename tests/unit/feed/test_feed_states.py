@@ -1,0 +1,344 @@
+"""What happens to books besides messages: limits, crossing, connections, silence, the mailbox."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tickpath._core import lib
+
+from tests.unit.feed.conftest import (
+    ASK,
+    BID,
+    CLEAR,
+    CROSSED,
+    CROSSED_REASON,
+    DISCONNECTED,
+    GAP,
+    LEVEL,
+    LIVE,
+    MS,
+    NONE,
+    OVERFLOW,
+    REFUSED,
+    SECOND,
+    SETTLE,
+    SILENT,
+    STALE,
+    STARTING,
+    STATE,
+    SYNCING,
+    TOP,
+    Levels,
+    Rig,
+    Venue,
+    assert_book,
+    go_live,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_feed_backlog_overflow_starts_again_and_heals(tmp_path: Path) -> None:
+    rig, venue = Rig(tmp_path, buffered_bytes_max=4096, buffer_pool_bytes=1 << 16), Venue()
+    rig.up()
+    while rig.counters.overflows == 0:
+        rig.message(venue.step())
+        assert rig.counters.messages < 200
+    assert rig.state() == (SYNCING, OVERFLOW)
+    assert rig.wanted() == [0]
+    rig.message(venue.step())
+    rig.offer(venue.version, *venue.book)
+    rig.tick()
+    assert rig.state() == (LIVE, NONE)
+    assert_book(rig, venue)
+    rig.close()
+
+
+def test_feed_backlog_pool_exhausted_hurts_only_who_asks(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, instruments=3, buffered_bytes_max=1 << 16, buffer_pool_bytes=3 * 2048)
+    venues = [Venue(seed=i, instrument=i) for i in range(3)]
+    rig.up()
+    for _ in range(40):
+        for venue in venues:
+            rig.message(venue.step())
+    assert rig.counters.overflows > 0
+    for venue in venues:
+        rig.message(venue.step())
+    assert sorted(rig.wanted()) == [0, 1, 2]
+    for venue in venues:
+        rig.offer(venue.version, *venue.book, instrument=venue.instrument)
+        rig.tick()
+        assert rig.state(venue.instrument) == (LIVE, NONE)
+        assert_book(rig, venue)
+    rig.close()
+
+
+def test_feed_book_overflow_near_the_touch_resyncs(tmp_path: Path) -> None:
+    rig, venue = Rig(tmp_path, window_ticks=256, overflow_levels=4), Venue()
+    bids = {1000 * i: 5 for i in range(1, 26)}
+    venue.book = (bids, dict(venue.book[ASK]))
+    venue.remember()
+    rig.up()
+    rig.tick(SETTLE)
+    rig.wanted()
+    rig.offer(venue.version, *venue.book)
+    rig.tick()
+    rig.message(venue.step([], versions=1))
+    assert rig.state() == (SYNCING, OVERFLOW)
+    assert rig.counters.overflows == 1
+    rig.close()
+
+
+def test_feed_crossed_book_is_marked_before_its_levels(rig: Rig) -> None:
+    venue = Venue()
+    go_live(rig, venue)
+    update = venue.crossing()
+    rig.message(venue.step(update, versions=1))
+    assert rig.state() == (CROSSED, CROSSED_REASON)
+    assert [kind for kind, _, _ in rig.events()] == [STATE, LEVEL, TOP]
+    assert rig.counters.crossed == 1
+    rig.message(venue.step([(BID, update[0][1], 0)], versions=1))
+    assert rig.state() == (LIVE, NONE)
+    assert [kind for kind, _, _ in rig.events()] == [LEVEL, STATE, TOP]
+    assert_book(rig, venue)
+
+
+def test_feed_locked_book_is_crossed(rig: Rig) -> None:
+    venue = Venue()
+    go_live(rig, venue)
+    rig.message(venue.step([(BID, min(venue.book[ASK]), 9)], versions=1))
+    assert rig.state() == (CROSSED, CROSSED_REASON)
+
+
+def test_feed_crossed_for_a_second_resyncs(rig: Rig) -> None:
+    venue = Venue()
+    go_live(rig, venue)
+    rig.message(venue.step(venue.crossing(), versions=1))
+    rig.tick(SECOND)
+    assert rig.state() == (CROSSED, CROSSED_REASON)
+    rig.tick(100 * MS + 1)
+    assert rig.state() == (SYNCING, CROSSED_REASON)
+    assert rig.wanted() == [0]
+
+
+def test_feed_crossed_for_many_messages_resyncs(rig: Rig) -> None:
+    venue = Venue()
+    go_live(rig, venue)
+    rig.message(venue.step(venue.crossing(), versions=1))
+    for _ in range(20):
+        rig.message(venue.step([], versions=1))
+    assert rig.state() == (SYNCING, CROSSED_REASON)
+
+
+def test_feed_crossed_snapshot_is_never_live(rig: Rig) -> None:
+    rig.up()
+    rig.tick(SETTLE)
+    rig.wanted()
+    rig.offer(5, {100: 1}, {90: 1})
+    rig.tick()
+    assert rig.state() == (CROSSED, CROSSED_REASON)
+    assert [kind for kind, _, _ in rig.events()] == [STATE, CLEAR, TOP]
+
+
+def test_feed_disconnect_makes_books_stale_and_keeps_their_levels(rig: Rig) -> None:
+    venue = Venue()
+    go_live(rig, venue)
+    rig.down()
+    assert rig.state() == (STALE, DISCONNECTED)
+    assert [(kind, values[:2]) for kind, _, values in rig.events()] == [
+        (STATE, [STALE, DISCONNECTED])
+    ]
+    assert_book(rig, venue)
+    assert rig.message(venue.step()) == lib.TP_FEED_IGNORED
+    assert rig.wanted() == []
+
+
+def test_feed_reconnect_replaces_the_book(rig: Rig) -> None:
+    venue = Venue()
+    go_live(rig, venue)
+    rig.down()
+    other = Venue(seed=9, version=10)  # the venue numbers anew, and has other levels
+    other.book = ({40: 1}, {60: 1})
+    other.remember()
+    rig.up()
+    assert rig.state() == (SYNCING, STARTING)
+    rig.message(other.step([(BID, 41, 2)], versions=1))
+    rig.wanted()
+    rig.offer(other.version, *other.book)
+    rig.tick()
+    assert rig.state() == (LIVE, NONE)
+    assert rig.levels() == ({40: 1, 41: 2}, {60: 1})
+
+
+def test_feed_disconnect_amid_sync_discards_the_offer(rig: Rig) -> None:
+    """A snapshot of before the reconnect could hide what changed in between."""
+    venue = Venue()
+    rig.up()
+    rig.message(venue.step())
+    assert rig.wanted() == [0]
+    rig.offer(venue.version, *venue.book)
+    rig.down()
+    rig.up()
+    rig.tick()
+    assert rig.state() == (SYNCING, STARTING)
+    assert rig.counters.snapshots_unasked == 1
+    assert rig.offer(venue.version, *venue.book), "nobody waits for it: taken and forgotten"
+    rig.tick()
+    assert rig.state() == (SYNCING, STARTING)
+    rig.message(venue.step())
+    assert rig.wanted() == [0]
+
+
+def test_feed_disconnect_touches_only_its_own_instruments(tmp_path: Path) -> None:
+    rig, venue = Rig(tmp_path, instruments=1), Venue()
+    go_live(rig, venue)
+    rig.down(connection=1)
+    assert rig.state() == (LIVE, NONE)
+    rig.close()
+
+
+def test_feed_refused_is_stale_until_the_next_up(rig: Rig) -> None:
+    venue = Venue()
+    rig.up()
+    rig.message(venue.step())
+    lib.tp_feed_refused(rig.feed, 0, rig.now)
+    assert rig.state() == (STALE, REFUSED)
+    assert rig.wanted() == []
+    assert rig.message(venue.step()) == lib.TP_FEED_IGNORED
+    rig.up()
+    assert rig.state() == (SYNCING, STARTING)
+
+
+def test_feed_silence_is_stale_and_the_next_message_revives(rig: Rig) -> None:
+    venue = Venue()
+    go_live(rig, venue)
+    rig.tick(2 * SECOND)
+    assert rig.state() == (LIVE, NONE)
+    rig.tick(1)
+    assert rig.state() == (STALE, SILENT)
+    assert rig.counters.silences == 1
+    assert rig.message(venue.step()) == lib.TP_FEED_APPLIED
+    assert rig.state() == (LIVE, NONE)
+    assert_book(rig, venue)
+
+
+def test_feed_silence_then_gap_is_syncing(rig: Rig) -> None:
+    venue = Venue()
+    go_live(rig, venue)
+    rig.tick(3 * SECOND)
+    venue.step()
+    rig.message(venue.step())
+    assert rig.state() == (SYNCING, GAP)
+
+
+@pytest.mark.parametrize("sign", ["pong", "other_instrument"])
+def test_feed_any_sign_of_life_ends_the_silence_of_all(tmp_path: Path, sign: str) -> None:
+    rig, venue = Rig(tmp_path, instruments=2), Venue()
+    go_live(rig, venue)
+    rig.tick(3 * SECOND)
+    assert rig.state() == (STALE, SILENT)
+    if sign == "pong":
+        lib.tp_feed_connection_alive(rig.feed, 0, rig.now)
+    else:
+        rig.message(Venue(instrument=1).step())
+    rig.tick()
+    assert rig.state() == (LIVE, NONE)
+    rig.close()
+
+
+def test_feed_syncing_book_is_not_called_silent(rig: Rig) -> None:
+    rig.up()
+    rig.tick(3 * SECOND)
+    assert rig.state() == (SYNCING, STARTING)
+
+
+def test_feed_failed_fetch_is_wanted_again(rig: Rig) -> None:
+    rig.up()
+    rig.message(Venue().step())
+    assert rig.wanted() == [0]
+    lib.tp_feed_snapshot_failed(rig.feed, 0)
+    assert rig.wanted() == [0]
+
+
+def test_feed_wanted_count_max_starves_nobody(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, instruments=5)
+    rig.up()
+    rig.tick(SETTLE)
+    assert [rig.wanted(2), rig.wanted(2), rig.wanted(2)] == [[0, 1], [2, 3], [4]]
+    for i in range(5):
+        lib.tp_feed_snapshot_failed(rig.feed, i)
+    assert sorted(rig.wanted(2) + rig.wanted(2) + rig.wanted(2)) == list(range(5))
+    rig.close()
+
+
+@pytest.mark.parametrize("levels", [{0: 1}, {-1: 1}, {5: -1}, {1 << 62: 1}])
+def test_feed_offer_out_of_range_is_refused_and_wanted_again(rig: Rig, levels: Levels) -> None:
+    rig.up()
+    rig.message(Venue().step())
+    rig.wanted()
+    assert rig.offer(5, levels, {})
+    rig.tick()
+    assert rig.counters.snapshots_refused == 1
+    assert rig.state() == (SYNCING, STARTING)
+    assert rig.wanted() == [0]
+
+
+def test_feed_mailbox_full_says_so(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, instruments=6)
+    rig.up()
+    rig.tick(SETTLE)
+    assert rig.wanted() == list(range(6))
+    assert [rig.offer(5, {1: 1}, {2: 1}, instrument=i) for i in range(5)] == [True] * 4 + [False]
+    rig.tick()
+    assert rig.offer(5, {1: 1}, {2: 1}, instrument=4)
+    for _ in range(5):
+        rig.tick()
+    assert [rig.state(i)[0] for i in range(6)] == [LIVE] * 5 + [SYNCING]
+    rig.close()
+
+
+def test_feed_offer_without_order_or_with_zeros_is_sorted(rig: Rig) -> None:
+    rig.up()
+    rig.message(Venue(version=4).step([], versions=1))
+    rig.wanted()
+    rig.offer(5, {10: 1, 30: 2, 20: 3, 25: 0}, {70: 1, 50: 2, 60: 0})
+    rig.tick()
+    record = rig.record()
+    assert record["bids"] == [(30, 2), (20, 3), (10, 1)]
+    assert record["asks"] == [(50, 2), (70, 1)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"instrument_count": 0},
+        {"instrument_count": (1 << 16) + 1},
+        {"connection_count": 0},
+        {"snapshot_depth": 21},
+        {"window_ticks": 100},
+    ],
+)
+def test_feed_memory_size_bad_config_is_zero(rig: Rig, change: dict[str, int]) -> None:
+    for name, value in change.items():
+        setattr(rig.config, name, value)
+    assert lib.tp_feed_memory_size(rig.config) == 0
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"tick_size": 0},
+        {"price_exponent": 1},
+        {"price_exponent": -19},
+        {"quantity_exponent": 1},
+    ],
+)
+def test_feed_instrument_add_bad_record_is_refused(tmp_path: Path, row: dict[str, int]) -> None:
+    rig = Rig(tmp_path)
+    rig.config.instrument_count = 2
+    assert not rig.add(1, b"other", **row)
+    assert not rig.add(0, b"other"), "added before"
+    assert not rig.add(0, b"other", connection=2)
+    rig.close()

@@ -1,0 +1,195 @@
+"""What `tickpath run` refuses before it touches anything, and how it says so."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+from tickpath.engine.config import (
+    Config,
+    HealthConfig,
+    NetworkConfig,
+    ReaderConfig,
+    ReconnectConfig,
+    ShmConfig,
+    VenueConfig,
+    check_host,
+    load_config,
+    parse_config,
+)
+from tickpath.shm.errors import LocalError
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples/mexc.toml"
+MINIMAL = '[[venue]]\nsymbols = ["BTCUSDT"]\n'
+
+
+def test_config_minimal_is_the_defaults() -> None:
+    config = parse_config(MINIMAL)
+    assert config == Config(venues=(VenueConfig(symbols=("BTCUSDT",)),))
+
+
+def test_config_example_shows_every_key_with_its_default() -> None:
+    config = load_config(EXAMPLE)
+    assert config == Config(venues=(VenueConfig(symbols=("BTCUSDT", "ETHUSDT")),))
+    text = EXAMPLE.read_text()
+    top: list[type[msgspec.Struct]] = [Config, ReaderConfig, NetworkConfig, ShmConfig]
+    more: list[type[msgspec.Struct]] = [HealthConfig, ReconnectConfig]
+    for section in top + more:
+        for field in msgspec.structs.fields(section):
+            assert re.search(rf"^(# |\[+)?{field.encode_name}\b", text, re.MULTILINE), field.name
+    for field in msgspec.structs.fields(VenueConfig):
+        assert re.search(rf"^(# |\[venue\.)?{field.name}\b", text, re.MULTILINE), field.name
+
+
+def test_config_example_commented_keys_are_valid_too() -> None:
+    text = re.sub(r"^# (\w+ = |\"wbs)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    text = text.replace('"..."', '"wbs-api.mexc.com"')
+    config = parse_config(text)
+    assert config.reader.cpu == 1
+    assert config.venues[0].resolve == {"wbs-api.mexc.com:443": "192.0.2.1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("instance = 3", "instance is 3 (an integer), expected a string"),
+        ("[reader]\ncpu = '1'", "reader.cpu is '1' (a string), expected an integer from 0 to 8191"),
+        ("[reader]\ncpu = true", "reader.cpu is True (a boolean), expected an integer from 0 to"),
+        ("[reader]\npriority = 100", "reader.priority is 100 (an integer), expected an integer"),
+        ("[reader]\nspin = 1", "reader.spin is 1 (an integer), expected true or false"),
+        ("[reader]\ncpus = 1", "reader.cpus is 1 (an integer), expected no such key: did you mean"),
+        ("reader = 1", "reader is 1 (an integer), expected a table: write [reader] above its keys"),
+        ("[nonsense]\nx = 1", "nonsense is {'x': 1} (a table), expected no such key: known are"),
+        ("[network]\nbackend = 'xdp'", "network.backend is 'xdp' (a string), expected one of"),
+        ("[network]\nport_range = [61000]", "network.port_range is [61000] (an array), expected"),
+        ("[network]\nport_range = [80, 90]", "network.port_range[0] is 80 (an integer), expected"),
+        ("[network]\nport_range = [62000, 61000]", "expected the first port not above the last"),
+        ("[shm]\nring_capacity = 10000", "shm.ring_capacity is 10000 (an integer), expected a "
+         "power of two: 8192 or 16384"),
+        ("[shm]\nring_capacity = 1", "shm.ring_capacity is 1 (an integer), expected an integer"),
+        ("[health]\nsilent_after_ms = 0", "health.silent_after_ms is 0 (an integer), expected an"),
+        ("[reconnect]\nmax_s = 'long'", "reconnect.max_s is 'long' (a string), expected a number"),
+        ("[reconnect]\nfirst_s = 0", "reconnect.first_s is 0 (an integer), expected a number"),
+        ("[reconnect]\nfirst_s = 2\nmax_s = 1", "reconnect.first_s is 2.0 (a number), expected at"),
+        ("instance = '../etc'", "instance is '../etc' (a string), expected 1 to 64 letters"),
+        ("instance = ''", "instance is '' (a string), expected 1 to 64 letters"),
+    ],
+)  # fmt: skip
+def test_config_wrong_value_is_named(text: str, message: str) -> None:
+    with pytest.raises(LocalError, match=re.escape(message)):
+        parse_config(f"{text}\n{MINIMAL}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "venue is missing, expected an array, each a table: examples/mexc.toml shows it"),
+        ("[[venue]]\nport = 1", "venue[0].symbols is missing, expected an array, each a string"),
+        ("[[venue]]\nsymbols = []", "venue[0].symbols is [] (an array), expected at least one"),
+        ("[[venue]]\nsymbols = ['btcusdt']", "venue[0].symbols[0] is 'btcusdt' (a string)"),
+        ("[[venue]]\nsymbols = ['A', 'B', 'A']", "venue[0].symbols[2] is 'A' (a string), expected "
+         "each symbol once, and it is venue[0].symbols[0] already"),
+        ("[[venue]]\nsymbols = [5]", "venue[0].symbols[0] is 5 (an integer), expected a string"),
+        ("[venue]\nsymbols = ['A']", "venue is {'symbols': ['A']} (a table), expected an array"),
+        (MINIMAL * 2, "venue stands 2 times, expected one [[venue]]"),
+        (MINIMAL + "name = 'binance'", "venue[0].name is 'binance' (a string), expected one of"),
+        (MINIMAL + "host = 'https://x'", "venue[0].host is 'https://x' (a string), expected a"),
+        (MINIMAL + "port = 0", "venue[0].port is 0 (an integer), expected an integer from 1 to"),
+        (MINIMAL + "path = 'ws'", "venue[0].path is 'ws' (a string), expected printable ASCII"),
+        (MINIMAL + "path = \"/a\\r\\nb\"", "venue[0].path is '/a\\r\\nb' (a string), expected"),
+        (MINIMAL + "depth = 5001", "venue[0].depth is 5001 (an integer), expected an integer"),
+        (MINIMAL + "resolve = {'a' = '1.2.3.4'}", 'venue[0].resolve."a" is \'1.2.3.4\' (a string)'),
+        (MINIMAL + "resolve = {'a:1' = 'b'}", 'venue[0].resolve."a:1" is \'b\' (a string), '
+         "expected an IPv4 address"),
+        ("x = ", "not TOML: Invalid value"),
+    ],
+)  # fmt: skip
+def test_config_wrong_venue_is_named(text: str, message: str) -> None:
+    with pytest.raises(LocalError, match=re.escape(message)):
+        parse_config(text)
+
+
+def test_config_integer_where_a_number_is_expected_is_taken() -> None:
+    assert parse_config(f"[reconnect]\nmax_s = 5\n{MINIMAL}").reconnect.max_s == 5.0
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("", ("api.mexc.com", 443)),
+        ("host = '10.0.0.1'\nport = 8443", ("10.0.0.1", 8443)),
+        ("host = 'a'\nrest_host = 'b'\nrest_port = 80", ("b", 80)),
+    ],
+)
+def test_config_rest_follows_the_host(text: str, rest: tuple[str, int]) -> None:
+    assert parse_config(MINIMAL + text).venues[0].rest == rest
+
+
+def test_config_unreadable_file_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "no.toml"
+    with pytest.raises(LocalError, match=rf"{missing}: No such file"):
+        load_config(missing)
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe")
+    with pytest.raises(LocalError, match="not UTF-8"):
+        load_config(binary)
+
+
+def test_config_error_in_a_file_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[reader]\ncpu = -1\n" + MINIMAL)
+    with pytest.raises(LocalError, match=rf"{file}: reader\.cpu is -1"):
+        load_config(file)
+
+
+def configured(text: str) -> Config:
+    return parse_config(text)
+
+
+def test_config_host_missing_interface_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lo").mkdir()
+    (tmp_path / "wan0").mkdir()
+    config = configured("[network]\ninterface = 'wan1'\n" + MINIMAL)
+    message = r"network\.interface is 'wan1' \(a string\), expected one of lo, wan0: see `ip link`"
+    with pytest.raises(LocalError, match=message):
+        check_host(config, interfaces=tmp_path)
+    check_host(configured("[network]\ninterface = 'wan0'\n" + MINIMAL), interfaces=tmp_path)
+
+
+def test_config_host_wrong_cpu_is_named() -> None:
+    config = configured("[reader]\ncpu = 8191\n" + MINIMAL)
+    with pytest.raises(LocalError, match=r"reader\.cpu is 8191 .* expected one of the CPUs that"):
+        check_host(config)
+
+
+def test_config_host_certificate_file_is_read(tmp_path: Path) -> None:
+    def with_file(path: Path) -> Config:
+        return configured(f"{MINIMAL}ca_file = '{path}'\n")
+
+    with pytest.raises(LocalError, match=r"venue\[0\]\.ca_file is .* expected a readable file"):
+        check_host(with_file(tmp_path / "none.pem"))
+    bad = tmp_path / "bad.pem"
+    bad.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+    with pytest.raises(LocalError, match=r"venue\[0\]\.ca_file is .* expected certificates in PEM"):
+        check_host(with_file(bad))
+    good, key = tmp_path / "good.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-keyout", str(key), "-out", str(good), "-subj", "/CN=test", "-days", "2"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    check_host(with_file(good))
+    with pytest.raises(LocalError, match=r"expected certificates in PEM form"):
+        check_host(with_file(key))
+    check_host(configured(f"{MINIMAL}tls = false\nca_file = '{tmp_path / 'none.pem'}'\n"))
+
+
+def test_config_example_is_plain_toml() -> None:
+    assert set(tomllib.loads(EXAMPLE.read_text())) == {
+        "instance", "reader", "network", "venue", "shm", "health", "reconnect",
+    }  # fmt: skip

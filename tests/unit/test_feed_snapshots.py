@@ -1,0 +1,484 @@
+"""Snapshots: who is fetched when, over which wire, and what becomes of bad answers."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tickpath.engine.config import VenueConfig
+from tickpath.engine.snapshots import (
+    Budget,
+    RateLimitError,
+    RestClient,
+    SnapshotSchedule,
+    SnapshotWorker,
+    fetch_instruments,
+    parse_retry_after,
+)
+from tickpath.proto.venues.mexc import requests
+from tickpath.shm.errors import LocalError, RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+# ---- the schedule --------------------------------------------------------------------------------
+
+
+def schedule(jitter: float = 0.0, **budget: float) -> SnapshotSchedule:
+    return SnapshotSchedule(Budget(**budget), lambda: jitter)  # type: ignore[arg-type] # burst is an int
+
+
+def test_schedule_nobody_waits_takes_nothing() -> None:
+    one = schedule()
+    assert one.take(0.0) is None
+    assert one.wait_s(0.0) == float("inf")
+
+
+def test_schedule_longest_waiting_goes_first() -> None:
+    one = schedule()
+    for now, instrument in enumerate((7, 3, 5)):
+        one.want(instrument, float(now))
+    one.want(7, 9.0)
+    assert [one.take(10.0) for _ in range(4)] == [7, 3, 5, None]
+
+
+def test_schedule_keeps_the_rate_after_its_burst() -> None:
+    one = schedule(per_second=10.0, burst=3)
+    for instrument in range(50):
+        one.want(instrument, 0.0)
+    taken = [tick / 1000 for tick in range(2001) if one.take(tick / 1000) is not None]
+    assert taken[:3] == [0.0, 0.0, 0.0] or taken[:3] == [0.0, 0.001, 0.002]
+    assert len(taken) in (22, 23)
+    assert all(later - earlier > 0.0985 for earlier, later in pairwise(taken[3:]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    jitter=st.floats(0, 0.999),
+    wants=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3000)), max_size=300),
+)
+def test_schedule_never_exceeds_the_venues_window(
+    jitter: float, wants: list[tuple[int, int]]
+) -> None:
+    one = schedule(jitter)
+    arrivals = sorted((ms / 100, instrument) for instrument, ms in wants)
+    taken: list[float] = []
+    for tick in range(3100):
+        now = tick / 100
+        while arrivals and arrivals[0][0] <= now:
+            one.want(arrivals.pop(0)[1], now)
+        if one.take(now) is not None:
+            taken.append(now)
+    window = requests.SNAPSHOT_REQUESTS_WINDOW_S
+    for start in taken:
+        inside = sum(start <= at < start + window for at in taken)
+        assert inside <= requests.SNAPSHOT_REQUESTS_MAX / 4
+
+
+def test_schedule_soon_wanted_again_backs_off_and_doubles() -> None:
+    one = schedule(jitter=0.999999, retry_first_s=1.0, retry_max_s=4.0)
+    now, waits = 0.0, []
+    for _ in range(5):
+        one.want(1, now)
+        wait = one.wait_s(now)
+        waits.append(round(wait, 3))
+        now += wait
+        assert one.take(now) == 1
+    assert waits == [0.0, 1.0, 2.0, 4.0, 4.0]
+
+
+def test_schedule_jitter_halves_the_backoff_at_most() -> None:
+    one = schedule(jitter=0.0, retry_first_s=1.0)
+    one.want(1, 0.0)
+    one.take(0.0)
+    one.want(1, 0.0)
+    assert one.wait_s(0.0) == 0.5
+
+
+def test_schedule_content_instrument_starts_anew() -> None:
+    one = schedule(settled_after_s=30.0)
+    one.want(1, 0.0)
+    one.take(0.0)
+    one.want(1, 30.1)
+    assert one.wait_s(30.1) == 0.0
+
+
+def test_schedule_backoff_of_one_does_not_hold_up_others() -> None:
+    one = schedule(retry_first_s=5.0)
+    one.want(1, 0.0)
+    one.take(0.0)
+    one.want(1, 0.1)
+    one.want(2, 0.2)
+    assert one.take(0.2) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "pause"), [(429, 7.0, 7.0), (429, None, 10.0), (418, None, 120.0)]
+)
+def test_schedule_limit_stops_everyone(
+    status: int, retry_after: float | None, pause: float
+) -> None:
+    one = schedule()
+    one.want(1, 0.0)
+    assert one.limited(RateLimitError(status, retry_after), 0.0) == pause
+    assert one.take(pause - 0.01) is None
+    assert one.wait_s(0.0) == pause
+    assert one.take(pause) == 1
+
+
+def test_schedule_limits_in_a_row_double_until_an_answer() -> None:
+    one = schedule()
+    limited = RateLimitError(429, None)
+    assert [one.limited(limited, 0.0) for _ in range(3)] == [10.0, 20.0, 40.0]
+    one.succeeded()
+    assert one.limited(limited, 0.0) == 10.0
+
+
+def test_schedule_absurd_retry_after_is_bounded() -> None:
+    assert schedule().limited(RateLimitError(429, 1e9), 0.0) == 3 * 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (None, None),
+        ("5", 5.0),
+        (" 120 ", 120.0),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("9" * 30, None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 60.0),
+        ("Wed, 21 Oct 2015 07:00:00 GMT", 0.0),
+    ],
+)
+def test_retry_after_forms(text: str | None, seconds: float | None) -> None:
+    now = datetime(2015, 10, 21, 7, 27, 0, tzinfo=UTC)
+    assert parse_retry_after(text, now) == seconds
+
+
+# ---- the wire ------------------------------------------------------------------------------------
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Server(ThreadingHTTPServer):
+    """A venue's REST service on loopback; `answers` maps a target to what it says."""
+
+    daemon_threads = True
+
+    def __init__(self, answers: Callable[[str], Answer]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers = answers
+        self.targets: list[str] = []
+        self.hosts: list[str] = []
+        self.connections = 0
+        self.close_after_answer = False
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections += 1
+
+    def do_GET(self) -> None:
+        self.server.targets.append(self.path)
+        self.server.hosts.append(self.headers["Host"])
+        status, headers, body = self.server.answers(self.path)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        # Without a word in the header: as an idle connection that the venue closes.
+        self.close_connection = self.server.close_after_answer
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
+        pass
+
+
+@contextmanager
+def serving(answers: Callable[[str], Answer]) -> Iterator[tuple[Server, VenueConfig]]:
+    server = Server(answers)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    port = server.server_address[1]
+    venue = VenueConfig(
+        symbols=("BTCUSDT",),
+        host="venue.test",
+        port=port,
+        tls=False,
+        resolve={f"venue.test:{port}": "127.0.0.1"},
+    )
+    try:
+        yield server, venue
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_rest_client_keeps_its_connection_and_names_the_host() -> None:
+    with serving(lambda _: (200, {}, b"hello")) as (server, venue):
+        client = RestClient(venue)
+        assert [client.get(f"/{i}", size_max=5) for i in range(3)] == [b"hello"] * 3
+        client.close()
+    assert server.targets == ["/0", "/1", "/2"]
+    assert server.hosts == [f"venue.test:{venue.port}"] * 3
+    assert server.connections == 1
+
+
+def test_rest_client_connection_closed_while_idle_is_opened_again() -> None:
+    with serving(lambda _: (200, {}, b"x")) as (server, venue):
+        server.close_after_answer = True
+        client = RestClient(venue)
+        for _ in range(3):
+            assert client.get("/", size_max=1) == b"x"
+            time.sleep(0.01)
+        client.close()
+    assert server.connections == 3
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500, 503])
+def test_rest_client_other_status_is_the_remotes_fault(status: int) -> None:
+    with (
+        serving(lambda _: (status, {}, b"why")) as (_, venue),
+        pytest.raises(RemoteError, match=f"status {status}, expected 200: b'why'"),
+    ):
+        RestClient(venue).get("/", size_max=10)
+
+
+@pytest.mark.parametrize(("status", "after"), [(429, "3"), (418, "Wed, 21 Oct 2015 07:28:00 GMT")])
+def test_rest_client_limit_says_how_long(status: int, after: str) -> None:
+    with (
+        serving(lambda _: (status, {"Retry-After": after}, b"")) as (_, venue),
+        pytest.raises(RateLimitError) as caught,
+    ):
+        RestClient(venue).get("/", size_max=10)
+    assert (caught.value.status, caught.value.retry_after_s) == (
+        status,
+        parse_retry_after(after),
+    )
+
+
+def test_rest_client_too_long_body_is_refused() -> None:
+    with (
+        serving(lambda _: (200, {}, b"12345")) as (_, venue),
+        pytest.raises(RemoteError, match="more than 4 bytes"),
+    ):
+        RestClient(venue).get("/", size_max=4)
+
+
+def test_rest_client_nobody_listens_is_the_remotes_fault() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    venue = VenueConfig(symbols=("A",), host="127.0.0.1", port=port, tls=False)
+    with pytest.raises(RemoteError, match=rf"GET / from 127\.0\.0\.1:{port}: .*refused"):
+        RestClient(venue).get("/", size_max=4)
+
+
+def test_rest_client_dripping_answer_ends_at_the_deadline() -> None:
+    stop = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(4096)
+            for byte in b"HTTP/1.1 200 OK\r\nX: " + b"y" * 10_000:
+                if stop.wait(0.02):
+                    return
+                try:
+                    peer.send(bytes([byte]))
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,), daemon=True)
+        thread.start()
+        venue = VenueConfig(
+            symbols=("A",), host="127.0.0.1", port=listener.getsockname()[1], tls=False
+        )
+        with pytest.raises(RemoteError):
+            RestClient(venue).get("/", size_max=4, timeout_s=0.2)
+        stop.set()
+        thread.join()
+
+
+INSTRUMENTS = json.dumps(
+    {
+        "symbols": [
+            {
+                "symbol": symbol,
+                "baseAsset": symbol[:3],
+                "quoteAsset": "USDT",
+                "baseAssetPrecision": 6,
+                "quotePrecision": digits,
+                "baseSizePrecision": "0.000001",
+                "status": "1",
+            }
+            for symbol, digits in (("BTCUSDT", 2), ("ETHUSDT", 3), ("XRPUSDT", 5))
+        ]
+    }
+).encode()
+
+
+def test_fetch_instruments_keeps_the_configured_order() -> None:
+    with serving(lambda _: (200, {}, INSTRUMENTS)) as (server, venue):
+        rows = fetch_instruments(_with_symbols(venue, ("XRPUSDT", "BTCUSDT")))
+    assert server.targets == ["/api/v3/exchangeInfo"]
+    assert [(row.symbol, row.price_exponent, row.quantity_exponent) for row in rows] == [
+        ("XRPUSDT", -5, -6),
+        ("BTCUSDT", -2, -6),
+    ]
+
+
+def _with_symbols(venue: VenueConfig, symbols: tuple[str, ...]) -> VenueConfig:
+    return VenueConfig(
+        symbols=symbols, host=venue.host, port=venue.port, tls=False, resolve=venue.resolve
+    )
+
+
+def test_fetch_instruments_unlisted_symbol_is_our_fault() -> None:
+    with (
+        serving(lambda _: (200, {}, INSTRUMENTS)) as (_, venue),
+        pytest.raises(LocalError, match=r"venue\[0\]\.symbols: symbols NOUSDT"),
+    ):
+        fetch_instruments(_with_symbols(venue, ("NOUSDT",)))
+
+
+def test_fetch_instruments_no_json_is_the_remotes_fault() -> None:
+    with (
+        serving(lambda _: (200, {}, b"<html>")) as (_, venue),
+        pytest.raises(RemoteError, match="expected exchangeInfo JSON"),
+    ):
+        fetch_instruments(venue)
+
+
+# ---- the worker ----------------------------------------------------------------------------------
+
+
+class Books:
+    """A feed's stand-in."""
+
+    def __init__(self, *wanted: int) -> None:
+        self.queue = list(wanted)
+        self.offered: list[tuple[int, int, int, int]] = []
+        self.failures: list[int] = []
+        self.full = 0
+
+    def wanted(self) -> Sequence[int]:
+        out, self.queue = self.queue, []
+        return out
+
+    def offer(self, instrument: int, snapshot: requests.DepthSnapshot) -> bool:
+        if self.full:
+            self.full -= 1
+            return False
+        best = int(snapshot.bids["price"][0]) if len(snapshot.bids) else 0
+        self.offered.append((instrument, snapshot.version, best, len(snapshot.asks)))
+        return True
+
+    def failed(self, instrument: int) -> None:
+        self.failures.append(instrument)
+        self.queue.append(instrument)
+
+
+ROWS = [
+    requests.Instrument(symbol, symbol[:3], "USDT", exponent, -3)
+    for symbol, exponent in (("BTCUSDT", -2), ("ETHUSDT", -4))
+]
+GOOD = b'{"lastUpdateId":77,"bids":[["1.50","2"],["1.4","1"]],"asks":[]}'
+
+
+def worker(
+    books: Books, fetch: Callable[[str], bytes], log: Callable[[str], None] = lambda _: None
+) -> SnapshotWorker:
+    venue = VenueConfig(symbols=("BTCUSDT", "ETHUSDT"), depth=50)
+    one = SnapshotWorker(None, venue, ROWS, log)
+    one.books, one.fetch, one.schedule = books, fetch, schedule(retry_first_s=1.0)
+    return one
+
+
+def test_worker_fetches_parses_and_offers() -> None:
+    books, targets = Books(1, 0), []
+
+    def fetch(target: str) -> bytes:
+        targets.append(target)
+        return GOOD
+
+    one = worker(books, fetch)
+    for now in (0.0, 1.0, 2.0):
+        one.step(now)
+    assert targets == [
+        "/api/v3/depth?symbol=BTCUSDT&limit=50",
+        "/api/v3/depth?symbol=ETHUSDT&limit=50",
+    ]
+    assert books.offered == [(0, 77, 150, 0), (1, 77, 15000, 0)]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [b"", b"[]", b'{"lastUpdateId":1}', b'{"lastUpdateId":1,"bids":[["1.505","1"]],"asks":[]}'],
+)
+def test_worker_bad_answer_fails_and_backs_off(bad: bytes) -> None:
+    lines: list[str] = []
+    books = Books(0)
+    answers = [GOOD, bad]
+    one = worker(books, lambda _: answers.pop(), lines.append)
+    one.step(0.0)
+    assert books.failures == [0]
+    assert lines[0].startswith("snapshot of BTCUSDT: ")
+    one.step(0.0)
+    assert books.offered == []
+    one.step(0.5)
+    assert books.offered == [(0, 77, 150, 0)]
+
+
+def test_worker_limited_asks_nobody_until_it_is_over() -> None:
+    lines: list[str] = []
+    books = Books(0, 1)
+
+    def limited(_: str) -> bytes:
+        raise RateLimitError(429, 30.0)
+
+    one = worker(books, limited, lines.append)
+    for now in (0.0, 10.0, 29.0):
+        one.step(now)
+    assert books.failures == [0]
+    assert "no requests for 30 s" in lines[0]
+    one.step(30.0)
+    assert books.failures == [0, 1]
+
+
+def test_worker_full_mailbox_is_tried_again() -> None:
+    books = Books(0)
+    books.full = 3
+    worker(books, lambda _: GOOD).step(0.0)
+    assert books.offered == [(0, 77, 150, 0)]
+
+
+def test_worker_thread_ends_on_stop() -> None:
+    books = Books(0)
+    one = worker(books, lambda _: GOOD)
+    one.start()
+    for _ in range(1000):
+        if books.offered:
+            break
+        time.sleep(0.005)
+    one.stop()
+    assert books.offered == [(0, 77, 150, 0)]

@@ -1,0 +1,238 @@
+"""`tickpath get` against servers on loopback, over kernel sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import socket
+import ssl
+import subprocess
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from tickpath.engine import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@contextlib.contextmanager
+def server(
+    answer: bytes, piece_size: int = 1 << 20, context: ssl.SSLContext | None = None
+) -> Iterator[tuple[int, list[bytes]]]:
+    """Answer one connection, then close; yields the port and what was asked."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_on(connection: socket.socket) -> None:
+            asked.append(connection.recv(65536))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for start in range(0, len(answer), piece_size):
+                connection.sendall(answer[start : start + piece_size])
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                connection, _ = listener.accept()
+                if context is None:
+                    answer_on(connection)
+                    connection.close()
+                else:
+                    wrapped = context.wrap_socket(connection, server_side=True)
+                    answer_on(wrapped)
+                    wrapped.unwrap().close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1], asked
+        finally:
+            listener.close()
+            thread.join(10)
+
+
+def get(*arguments: str) -> int:
+    """Run the command over kernel sockets."""
+    return cli.main(["get", "--backend", "kernel", "--timeout", "5", *arguments])
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate for localhost, and its key."""
+    folder = tmp_path_factory.mktemp("get")
+    command = [
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-nodes", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+        *("-days", "2", "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_get_body_goes_to_stdout_alone(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with server(OK + b"Content-Length: 5\r\n\r\nH\x00\xfflo") as (port, asked):
+        assert get(f"http://127.0.0.1:{port}/a?b=c#d") == 0
+    assert capfdbinary.readouterr() == (b"H\x00\xfflo", b"")
+    lines = asked[0].split(b"\r\n")
+    assert lines[:2] == [b"GET /a?b=c HTTP/1.1", f"Host: 127.0.0.1:{port}".encode()]
+    assert b"Connection: close" in lines
+
+
+@pytest.mark.parametrize("piece_size", [1, 7, 1 << 20])
+def test_get_chunked_body_is_decoded(
+    capfdbinary: pytest.CaptureFixture[bytes], piece_size: int
+) -> None:
+    answer = (
+        b"HTTP/1.1 100 Continue\r\n\r\n"
+        + OK
+        + b"Transfer-Encoding: chunked\r\n\r\n5;x=y\r\nHello\r\n7\r\n, world\r\n0\r\nT: v\r\n\r\n"
+    )
+    with server(answer, piece_size) as (port, _):
+        assert get(f"http://127.0.0.1:{port}/") == 0
+    assert capfdbinary.readouterr() == (b"Hello, world", b"")
+
+
+def test_get_large_body_until_close_goes_to_the_file(tmp_path: Path) -> None:
+    body = hashlib.shake_128(b"body").digest(8 << 20)
+    with server(OK + b"\r\n" + body, 50_000) as (port, _):
+        assert get("-o", str(tmp_path / "file"), f"http://127.0.0.1:{port}/") == 0
+    assert (tmp_path / "file").read_bytes() == body
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nbody", "status 404 Not Found"),
+        (b"HTTP/1.1 500\r\nContent-Length: 4\r\n\r\nbody", "status 500"),
+        (
+            b"HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 4\r\n\r\nbody",
+            "status 302 Found: redirects are not followed; this one points to /there",
+        ),
+    ],
+)
+def test_get_other_status_writes_the_body_and_is_1(
+    capfd: pytest.CaptureFixture[str], answer: bytes, why: str
+) -> None:
+    with server(answer) as (port, _):
+        assert get(f"http://127.0.0.1:{port}/") == 1
+    out, err = capfd.readouterr()
+    assert out == "body"
+    assert err == f"tickpath: http://127.0.0.1:{port}/: {why}\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"", "ended before the response's head"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "ended before the response's head"),
+        (b"SSH-2.0-x\r\n", "does not start with HTTP/1."),
+        (OK + b"Content-Length: 6\r\n\r\nHello", "ended inside the response's body"),
+        (
+            OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n",
+            "ended inside the response's body",
+        ),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "hexadecimal"),
+        (OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nHello", "disagree"),
+        (OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "both"),
+    ],
+)
+def test_get_broken_answer_is_1_with_the_reason(
+    capfd: pytest.CaptureFixture[str], answer: bytes, why: str
+) -> None:
+    with server(answer) as (port, _):
+        assert get(f"http://127.0.0.1:{port}/") == 1
+    err = capfd.readouterr().err
+    assert why in err
+    assert err.startswith("tickpath: 127.0.0.1")
+    assert err.count("\n") == 1
+
+
+def test_get_silent_server_is_1_after_the_timeout(capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        assert cli.main(["get", "--backend", "kernel", "--timeout", "0.3", url]) == 1
+    assert "silent for 0.3 s" in capfd.readouterr().err
+
+
+def test_get_refused_connection_is_1(capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert get(f"http://127.0.0.1:{port}/") == 1
+    assert "refused" in capfd.readouterr().err
+
+
+def test_get_json_with_a_file_is_one_object_on_stdout(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with server(OK + b"Content-Length: 5\r\n\r\nHello") as (port, _):
+        assert get("--json", "-o", str(tmp_path / "f"), f"http://127.0.0.1:{port}/") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert (report["status"], report["bytes"], report["tls_ms"]) == (200, 5, 0)
+    assert report["path"] == "kernel sockets"
+    assert 0 < report["connect_ms"] <= report["first_byte_ms"] <= report["total_ms"]
+
+
+def test_get_timing_names_each_step(capfd: pytest.CaptureFixture[str]) -> None:
+    with server(OK + b"Content-Length: 5\r\n\r\nHello") as (port, _):
+        assert get("--timing", f"http://127.0.0.1:{port}/") == 0
+    out, err = capfd.readouterr()
+    assert out == "Hello"
+    assert [line.split("  ")[0] for line in err.splitlines()] == [
+        *("path", "resolve", "connect", "first byte", "total", "bytes")
+    ]
+
+
+def test_get_over_tls_verifies_the_name_that_resolve_leads_to(
+    certificate: tuple[Path, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    answer = OK + b"Content-Length: 5\r\n\r\nHello"
+    trust = ("--cacert", str(certificate[0]))
+    for name, arguments, status in (
+        ("localhost", trust, 0),
+        ("other.example", trust, 1),
+        ("localhost", (), 1),
+        ("other.example", ("--insecure",), 0),
+    ):
+        with server(answer, context=context) as (port, _):
+            resolve = ("--resolve", f"{name}:{port}:127.0.0.1")
+            assert get(*arguments, *resolve, f"https://{name}:{port}/") == status
+        out, err = capfd.readouterr()
+        assert out == ("Hello" if status == 0 else "")
+        assert ("certificate" in err) == (status == 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("ftp://127.0.0.1/",), "http:// or https://"),
+        (("http://",), "http://"),
+        (("http://127.0.0.1:99999/",), "99999"),
+        (("http://127.0.0.1/a b",), "percent-encode"),
+        (("http://127.0.0.1/\r\nX: y",), "percent-encode"),
+        (("-o", "/nonexistent/x", "http://127.0.0.1/"), "/nonexistent/x"),
+        (("-o", "/", "http://127.0.0.1/"), "--output /"),
+        (("--cacert", "/nonexistent", "https://127.0.0.1/"), "/nonexistent"),
+    ],
+)
+def test_get_wrong_argument_is_2_and_named(
+    capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], why: str
+) -> None:
+    assert get(*arguments) == 2
+    assert why in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["localhost", "localhost:80", "a:0:1.2.3.4", ":80:1.2.3.4", "a:80:b", "a:x:1.2.3.4"],
+)
+def test_get_wrong_resolve_is_2_and_named(capfd: pytest.CaptureFixture[str], entry: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        get("--resolve", entry, "http://localhost/")
+    assert "HOST:PORT:ADDR" in capfd.readouterr().err

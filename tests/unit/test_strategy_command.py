@@ -1,0 +1,217 @@
+"""`tickpath strategy` as a user runs it: its arguments, its output, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tickpath.engine.feed_segment import Instrument
+from tickpath.engine.strategy import Strategy
+from tickpath.engine.strategy.command import load_strategy
+from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.engine.strategy.stats import read_stats
+from tickpath.shm.errors import LocalError
+from tickpath.shm.segment import SegmentNotReadyError, remove_dead
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = f"{ROOT}/examples/top_of_book.py:TopOfBook"
+INSTANCE = f"unit-{os.getpid()}"
+INSTRUMENTS = (Instrument(0, "mexc", "BTCUSDT", -2, -6, 1),)
+
+
+@pytest.fixture
+def feed() -> Iterator[RehearsalFeed]:
+    """A feed in /dev/shm, whose writer publishes a book every millisecond."""
+    done = threading.Event()
+    with RehearsalFeed(INSTANCE, INSTRUMENTS) as feed:
+
+        def publish() -> None:
+            price = 100
+            while not done.is_set():
+                price += 1
+                feed.publish_top((price, 1), (price + 1, 2))
+                feed.heartbeat()
+                time.sleep(0.001)
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        try:
+            yield feed
+        finally:
+            done.set()
+            thread.join()
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tickpath.engine.cli", "strategy", *arguments]
+
+
+def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, check=False, timeout=60, cwd=cwd
+    )
+
+
+def test_command_runs_the_example_and_sums_up(feed: RehearsalFeed) -> None:
+    done = run(EXAMPLE, "--instance", INSTANCE, "--seconds", "0.3", "--block")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert any(line.split()[:2] == ["BTCUSDT", "LIVE"] for line in lines)
+    assert any(
+        len(line.split()) == 3 and line.split()[2].replace(".", "").isdigit() for line in lines
+    )
+    assert f"strategy TopOfBook on {INSTANCE}" in done.stdout
+    assert "published to seen" in done.stdout
+
+
+def test_command_prints_json_figures(feed: RehearsalFeed) -> None:
+    done = run(
+        EXAMPLE, "--instance", INSTANCE, "--seconds", "0.3", "--block", "--json", "--name", "a"
+    )
+    assert done.returncode == 0
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["strategy"], told["instance"]) == ("a", INSTANCE)
+    assert told["counters"]["tops"] == told["hops"]["published_to_seen"]["n"] > 0
+
+
+def test_command_finds_a_module_in_the_current_directory(
+    feed: RehearsalFeed, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from tickpath.engine.strategy import Strategy\nclass Mine(Strategy): pass\n"
+    )
+    done = run("mine:Mine", "--instance", INSTANCE, "--seconds", "0.05", "--block", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_command_prints_the_traceback_of_a_strategy_that_raises(
+    feed: RehearsalFeed, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.py").write_text(
+        "from tickpath.engine.strategy import Strategy\n"
+        "class Bad(Strategy):\n"
+        "    def on_book(self, instrument, book):\n"
+        "        return 1 // 0\n"
+    )
+    done = run("bad.py:Bad", "--instance", INSTANCE, "--seconds", "20", "--block", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "return 1 // 0" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+    assert done.stderr.splitlines()[-1] == "tickpath: strategy bad.py:Bad raised; it has ended"
+    assert f"strategy Bad on {INSTANCE}" in done.stdout
+    assert feed.ring.next > 0
+
+
+def test_command_ends_in_good_order_on_sigterm(feed: RehearsalFeed) -> None:
+    with started(EXAMPLE, "--instance", INSTANCE, "--block") as child:
+        child.send_signal(signal.SIGTERM)
+        out, errors = child.communicate(timeout=30)
+        assert (child.returncode, errors) == (0, "")
+        assert f"strategy TopOfBook on {INSTANCE}" in out
+    with pytest.raises(SegmentNotReadyError):
+        read_stats(INSTANCE, "TopOfBook")
+
+
+def test_strategy_killed_harms_nobody_and_can_be_started_again(feed: RehearsalFeed) -> None:
+    with started(EXAMPLE, "--instance", INSTANCE, "--block") as child:
+        child.kill()
+        child.communicate()
+    published = feed.ring.next
+    left = read_stats(INSTANCE, "TopOfBook")
+    assert not left.is_running
+    done = run(EXAMPLE, "--instance", INSTANCE, "--seconds", "0.05", "--block")
+    assert done.returncode == 0
+    assert feed.ring.next > published
+    assert not remove_dead(f"{INSTANCE}.strategy.TopOfBook")  # the second one cleaned up
+
+
+@contextlib.contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the command, and wait until its strategy has seen books."""
+    with subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as child:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            with contextlib.suppress(SegmentNotReadyError):
+                if read_stats(INSTANCE, "TopOfBook").counters["tops"] > 0:
+                    break
+            time.sleep(0.01)
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def test_command_pins_and_raises_priority(feed: RehearsalFeed, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("missing capability: SCHED_FIFO needs root")
+    (tmp_path / "where.py").write_text(
+        "import os\n"
+        "from tickpath.engine.strategy import Strategy\n"
+        "class Where(Strategy):\n"
+        "    def on_start(self):\n"
+        "        print(os.sched_getaffinity(0), os.sched_getscheduler(0) & 0xff)\n"
+    )
+    cpu = max(os.sched_getaffinity(0))
+    done = run(
+        "where:Where",
+        "--instance",
+        INSTANCE,
+        "--seconds",
+        "0.05",
+        "--cpu",
+        str(cpu),
+        "--priority",
+        "1",
+        "--block",
+        cwd=tmp_path,
+    )
+    assert done.stdout.splitlines()[0] == f"{{{cpu}}} {os.SCHED_FIFO}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("nowhere:X", "--instance", INSTANCE), 2, "strategy module 'nowhere': not found"),
+        (("nowhere.py:X", "--instance", INSTANCE), 2, "no such file"),
+        (("top_of_book", "--instance", INSTANCE), 2, "expected MODULE:CLASS"),
+        ((f"{ROOT}/examples/top_of_book.py:Nothing", "--instance", INSTANCE), 2, "is not there"),
+        (("json:JSONDecoder", "--instance", INSTANCE), 2, "no class derived from Strategy"),
+        ((EXAMPLE, "--instance", "unit-no-such", "--wait", "0"), 3, "start its writer"),
+        ((EXAMPLE, "--instance", INSTANCE, "--seconds", "0"), 2, "expected more than 0"),
+    ],
+)
+def test_command_refuses_in_one_line(arguments: tuple[str, ...], status: int, message: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == status
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_command_refuses_a_cpu_that_is_not_there(feed: RehearsalFeed) -> None:
+    done = run(EXAMPLE, "--instance", INSTANCE, "--cpu", "4095", "--seconds", "1")
+    assert done.returncode == 2
+    assert "CPU 4095" in done.stderr.splitlines()[-1]
+
+
+def test_example_is_short_and_derives_from_strategy() -> None:
+    assert issubclass(load_strategy(EXAMPLE), Strategy)
+    assert len((ROOT / "examples" / "top_of_book.py").read_text().splitlines()) < 30
+
+
+def test_load_strategy_names_what_is_wrong() -> None:
+    with pytest.raises(LocalError, match="MODULE:CLASS"):
+        load_strategy("x")
