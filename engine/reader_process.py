@@ -174,7 +174,15 @@ class ReaderProcess:
         ca_file = Path(venue.ca_file) if venue.ca_file else None
         tls = new_tls_context(ca_file, insecure=venue.insecure) if venue.tls else ffi.NULL
         self.connections = Connections(
-            self.hot, self.transport, tls, Reconnect(max_s=self.config.reconnect.max_s), log
+            self.hot,
+            self.transport,
+            tls,
+            Reconnect(
+                first_s=self.config.reconnect.first_s,
+                max_s=self.config.reconnect.max_s,
+                stable_after_s=self.config.reconnect.stable_after_s,
+            ),
+            log,
         )
         channels = list(self.channels)
         size = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,6 @@ from tickpath.shm.segment import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 LAYOUT = SegmentLayout(
     schema="event instrument 0 u32\nevent type 4 u16\n",
@@ -290,6 +290,7 @@ def test_remove_dead_spares_the_living_and_removes_the_dead() -> None:
     assert name in list(instances())
     assert remove_dead(name)
     assert not remove_dead(name)
+    assert not list(Path("/dev/shm").glob(f"tickpath.{name}*"))  # noqa: S108  # the real one is meant
     with SegmentWriter(name, LAYOUT) as writer:
         writer.ready()
         with pytest.raises(SegmentLockedError):
