@@ -2,11 +2,7 @@
 
 As root with AF_XDP: two network namespaces and a veth pair; else kernel sockets over loopback, and
 it says why. Starts the simulator, `tickpath run` on a configuration that it writes, and two
-<<<<<<< HEAD
-strategies; shows them live, then a summary. Everything it made dies with it, `kill -9` included:
-=======
 strategies; shows them live, then a summary. Everything it made dies with it, `kill -9` included: the
->>>>>>> e2e
 namespaces have no names, children get a parent-death signal, and a janitor removes the files.
 """
 
@@ -110,11 +106,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def place_processes(cpus: tuple[int, ...]) -> Placed:
-<<<<<<< HEAD
-    """Give the reader a CPU of its own if there are two; strategies spin only on their own."""
-=======
     """Give the reader a CPU of its own if there are two; strategies spin on their own or sleep."""
->>>>>>> e2e
     if len(cpus) == 1:
         text = f"one CPU ({cpus[0]}): all share it, nobody spins; latencies are the scheduler's"
         return Placed(None, (None, None), cpus[0], strategies_spin=False, text=text)
