@@ -2,7 +2,7 @@
 
 As root with AF_XDP: two network namespaces and a veth pair; else kernel sockets over loopback, and
 it says why. Starts the simulator, `tickpath run` on a configuration that it writes, and two
-strategies; shows them live, then a summary. Everything it made dies with it, `kill -9` included: the
+strategies; shows them live, then a summary. Everything it made dies with it, `kill -9` included:
 namespaces have no names, children get a parent-death signal, and a janitor removes the files.
 """
 
