@@ -117,7 +117,7 @@ class Supervisor:
             with Segment(self._config.instance) as segment:
                 if int(segment.header.writer_pid) != pid:
                     return None
-                return segment.heartbeat_age_ns() / 1e9
+                return float(segment.heartbeat_age_ns()) / 1e9
         except SegmentError:
             return None
 

@@ -53,7 +53,12 @@ class ReaderConfig(_Section, frozen=True):
     cpu: Annotated[int, Meta(ge=0, le=8191)] | None = None
     """The CPU it is pinned to; None: wherever the kernel puts it."""
     priority: Annotated[
-        int, Meta(ge=0, le=99, extra=_remedy("0 for an ordinary thread, 50 for SCHED_FIFO"))
+        int,
+        Meta(
+            ge=0,
+            le=49,
+            extra=_remedy("0: ordinary thread; SCHED_FIFO stays below interrupts at 50"),
+        ),
     ] = 0
     spin: bool = True
     """Never sleep; False: sleep 50 us at a time when nothing came for 20 us."""
@@ -100,6 +105,11 @@ class VenueConfig(_Section, frozen=True):
         requests.SNAPSHOT_LEVELS_DEFAULT
     )
     """Levels a side of a REST snapshot."""
+    snapshots_per_second: Annotated[
+        int,
+        Meta(ge=1, le=45, extra=_remedy("MEXC bans an address that asks 500 times in 10 s")),
+    ] = 10
+    """How many REST snapshots are fetched in a second at most, after a burst of 10."""
 
     @property
     def rest(self) -> tuple[str, int]:
@@ -217,21 +227,27 @@ def _expected(info: msgspec.inspect.Type) -> str:
     return words
 
 
+def _in_range(value: float, info: msgspec.inspect.IntType | msgspec.inspect.FloatType) -> bool:
+    return (
+        (info.ge is None or value >= info.ge)
+        and (info.gt is None or value > info.gt)
+        and (info.le is None or value <= info.le)
+    )
+
+
 def _is_of(value: object, info: msgspec.inspect.Type) -> bool:
     """Tell whether a scalar is of the type and in its range."""
+    if isinstance(value, bool):  # an int too, but not to people
+        return isinstance(info, msgspec.inspect.BoolType)
     match info:
         case msgspec.inspect.LiteralType(values=values):
             return isinstance(value, str) and value in values
-        case msgspec.inspect.BoolType():
-            return isinstance(value, bool)
         case msgspec.inspect.StrType():
             return isinstance(value, str)
-        case msgspec.inspect.IntType(ge=ge, le=le):
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            return whole and (ge is None or value >= ge) and (le is None or value <= le)  # type: ignore[operator]
-        case msgspec.inspect.FloatType(gt=gt, le=le):
-            real = isinstance(value, int | float) and not isinstance(value, bool)
-            return real and (gt is None or value > gt) and (le is None or value <= le)  # type: ignore[operator]
+        case msgspec.inspect.IntType():
+            return isinstance(value, int) and _in_range(value, info)
+        case msgspec.inspect.FloatType():
+            return isinstance(value, int | float) and _in_range(value, info)
     return False
 
 

@@ -2,7 +2,7 @@
 
 As root with AF_XDP: two network namespaces and a veth pair; else kernel sockets over loopback, and
 it says why. Starts the simulator, `tickpath run` on a configuration that it writes, and two
-strategies; shows them live, then a summary. What it made dies with it, `kill -9` included: the
+strategies; shows them live, then a summary. Everything it made dies with it, `kill -9` included:
 namespaces have no names, children get a parent-death signal, and a janitor removes the files.
 """
 
@@ -113,9 +113,7 @@ def place_processes(cpus: tuple[int, ...]) -> Placed:
     reader, *free, others = cpus  # the worthiest first
     if len(free) >= len(STRATEGIES):
         chosen = tuple(free[: len(STRATEGIES)])
-        text = (
-            f"reader spins on CPU {reader}, strategies spin on {chosen}, the rest on CPU {others}"
-        )
+        text = f"reader spins on CPU {reader}, strategies spin on {chosen}, the rest on {others}"
         return Placed(reader, chosen, others, strategies_spin=True, text=text)
     text = (
         f"{len(cpus)} CPUs for three spinning processes: the reader spins on CPU {reader}; both "
@@ -219,7 +217,7 @@ class Demo:
         self._wait("exchange", lambda: "listening" in log.read_text(encoding="utf-8"))
 
     def _symbols(self) -> list[str]:
-        from tickpath.engine.sim.market import instrument_names  # noqa: PLC0415 # protobuf is slow to load
+        from tickpath.engine.sim.market import instrument_names  # noqa: PLC0415 # slow to load
 
         return list(instrument_names(self._args.instruments))
 
@@ -248,6 +246,7 @@ port = {PORT}
 symbols = {json.dumps(self._symbols())}
 ca_file = "{directory / "ca.pem"}"
 speed = "10ms"
+snapshots_per_second = 45
 
 [venue.resolve]
 "{SERVER_NAME}:{PORT}" = "{self._address}"

@@ -6,7 +6,7 @@
 #include <time.h>
 
 static const uint64_t TICK_NS = 200000; /* heartbeat, timers, hand-overs */
-enum { CLOSE_GOING_AWAY = 1001 }; /* RFC 6455 7.4.1 */
+enum { CLOSE_GOING_AWAY = 1001 };       /* RFC 6455 7.4.1 */
 static const uint64_t END_TIMEOUT_NS =
     1000000000; /* an ended session may still deliver its last segments */
 

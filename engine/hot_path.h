@@ -70,7 +70,7 @@ struct tp_hot_path {
                               spin */
     uint64_t idle_sleep_ns;
     uint64_t yield_every_ns,
-        yield_for_ns; /* 0: never; keeps a FIFO thread below the kernel's RT limit */
+        yield_for_ns;        /* 0: never; keeps a FIFO thread below the kernel's RT limit */
     uint64_t silent_drop_ns; /* 0: never; a connection that is silent for so long is ended */
     struct tp_hot_path_connection connection[TP_HOT_PATH_CONNECTION_MAX];
     _Atomic uint32_t stop;

@@ -80,7 +80,7 @@ class LiveView:
         """Return the reader's counters; empty while there is no segment."""
         try:
             with Segment(self.instance) as segment:
-                return segment.counters()
+                return dict(segment.counters())
         except SegmentError:
             return {}
 

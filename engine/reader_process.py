@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -180,7 +181,8 @@ class ReaderProcess:
             self.hot.idle_spin_ns, self.hot.idle_sleep_ns = IDLE_SPIN_NS, IDLE_SLEEP_NS
         if reader.yield_to_others:
             self.hot.yield_every_ns, self.hot.yield_for_ns = YIELD_EVERY_NS, YIELD_FOR_NS
-        tls = new_tls_context(venue.ca_file, insecure=venue.insecure) if venue.tls else ffi.NULL
+        ca_file = Path(venue.ca_file) if venue.ca_file else None
+        tls = new_tls_context(ca_file, insecure=venue.insecure) if venue.tls else ffi.NULL
         self.connections = Connections(
             self.hot, self.transport, tls, Reconnect(**msgspec.structs.asdict(reconnect)), log
         )
@@ -286,7 +288,7 @@ class ReaderProcess:
         self._next_counters = now + COUNTERS_EVERY_S
         netif = self.transport.netif
         sources = {"hot": self.hot.counters, "feed": lib.tp_feed_counters(self.feed)}
-        if netif != ffi.NULL:
+        if isinstance(self.transport, UserTransport):
             sources |= {"netif": netif.counters, "link": self.transport.link.link.counters}
         position = 0
         for group in COUNTER_GROUPS:

@@ -368,7 +368,7 @@ class SnapshotWorker:
         """Prepare; `instruments` in the order of the feed's, `log` takes one line."""
         self.books: Books = FeedBooks(feed)
         self.fetch: Callable[[str], bytes] = self._get
-        self.schedule = SnapshotSchedule()
+        self.schedule = SnapshotSchedule(Budget(per_second=float(venue.snapshots_per_second)))
         self._venue, self._instruments, self._log = venue, instruments, log
         self._client: RestClient | None = None
         self._stop = threading.Event()

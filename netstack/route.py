@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pyroute2 import IPRoute, NetlinkError  # type: ignore[import-untyped]  # it ships no types
+from pyroute2 import IPRoute, NetlinkError
 from tickpath.shm.errors import LocalError, SystemSetupError
 
 if TYPE_CHECKING:

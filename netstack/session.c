@@ -17,7 +17,8 @@ enum {
     CLOSE_REASON_SIZE = TP_WS_CONTROL_PAYLOAD_SIZE_MAX - 2,
     COMPACT_HEAD_MIN = 32768,  /* move a short rest down to the cache-hot start of the buffer ... */
     COMPACT_UNREAD_MAX = 4096, /* ... when it is this short */
-    FRAGMENT_COUNT_MAX = 65536,
+    FRAGMENT_COUNT_MAX =
+        131072, /* 8 MiB in 64-byte fragments is somebody's habit, more is a flood */
     OUTPUT_BUDGET = 256,
 };
 static const uint64_t CLOSE_TIMEOUT_NS = 2000000000u;
@@ -142,7 +143,7 @@ static void flush_tls(struct tp_session *s)
 /* The orderly end: close_notify, then FIN behind all that is queued. */
 static void end_stream(struct tp_session *s)
 {
-    if (s->tls != NULL && tp_tls_connected(s->tls))
+    if (s->tls != NULL)
         tp_tls_close(s->tls);
     flush_tls(s);
     s->phase = TP_SESSION_CLOSED;
@@ -355,7 +356,7 @@ static void finish_upgrade(struct tp_session *s, uint64_t now_ns)
     size_t head_size = 0;
     const char *error = NULL;
     const enum tp_status status =
-        tp_http1_head_parse(tp_buffer_unread(&s->buffer), &head, &head_size, &error);
+        tp_http1_final_head_parse(tp_buffer_unread(&s->buffer), &head, &head_size, &error);
     if (status == TP_NEED_MORE)
         return;
     if (status != TP_OK || !tp_ws_handshake_accepted(&head, s->key, &error)) {
@@ -458,7 +459,7 @@ bool tp_session_receive(struct tp_session *s, uint64_t now_ns)
         return false;
     struct tp_span in;
     const enum tp_status status = tp_stream_receive(&s->stream, &in);
-    if (status == TP_OK)
+    if (status == TP_OK && s->phase != TP_SESSION_CLOSED) /* after an error: only drained */
         take_bytes(s, in, now_ns);
     else if (status == TP_CLOSED)
         take_end(s);
@@ -623,8 +624,10 @@ bool tp_session_finished(const struct tp_session *s)
 {
     if (s->phase != TP_SESSION_CLOSED)
         return false;
+    /* Closing a socket with unread bytes makes the kernel send RST, which overtakes our last
+     * frames: wait for the peer's end. The owner bounds that time. */
     if (s->stream.kind == TP_STREAM_SOCKET)
-        return !tp_stream_pending(&s->stream) || s->stream.error != 0 || s->stream.ended;
+        return s->stream.error != 0 || s->stream.ended;
     const enum tp_tcp_state state = tp_tcp_state(s->stream.tcp);
     return (state == TP_TCP_CLOSED || state == TP_TCP_TIME_WAIT) &&
            tp_tcp_deadline(s->stream.tcp) != 0;

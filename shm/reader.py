@@ -120,6 +120,10 @@ class Reader:
         """Return how old the heartbeat may be before everything is stale."""
         return int(self._reader.stale_after_ns)
 
+    def join(self) -> None:
+        """Move to the head, counting nothing as lost; read the snapshots next."""
+        lib.tp_reader_join(self._reader)
+
     def check(self) -> int:
         """Look at the writer once; return EMPTY, SILENT, ALIVE, MOVED, or a last EVENT."""
         return int(lib.tp_reader_check(self._opened()))

@@ -162,7 +162,7 @@ bool tp_segment_writer_lives(const struct tp_segment *segment)
                segment->header.writer_start_time;
 }
 
-static bool name_is_ours(const struct tp_segment *segment, const char *name)
+bool tp_segment_name_is_ours(const struct tp_segment *segment, const char *name)
 {
     struct stat found;
     return fstatat(segment->directory, name, &found, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -176,7 +176,7 @@ static void writer_leave(struct tp_segment *segment)
         /* Pairs with the acquire load in tp_reader_poll's idle check and tp_segment_open. */
         atomic_store_explicit(&segment->live->state, TP_SEGMENT_CLOSING, memory_order_release);
     tp_segment_file_name(name, segment->header.instance, segment->is_ready ? "" : ".new");
-    if (segment->file >= 0 && name_is_ours(segment, name))
+    if (segment->file >= 0 && tp_segment_name_is_ours(segment, name))
         unlinkat(segment->directory, name, 0);
     /* Last, while the lock is still held: a new writer that took the old lock file notices by
      * its inode that the name has moved on. */

@@ -7,6 +7,7 @@ read-only and shows header, counters and histograms. Payloads are the caller's.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -336,19 +337,32 @@ def instances(directory: Path = DIRECTORY) -> Iterator[str]:
 
 
 def remove_dead(instance: str) -> bool:
-    """Remove the segment of a writer that died; return whether there was one to remove.
+    """Remove what a writer that died left; return whether there was a segment to remove.
 
-    Raises SegmentLockedError where the writer lives.
+    Raises SegmentLockedError where the writer lives. Holds the writer's lock meanwhile, so that a
+    new writer of this name cannot lose its segment.
     """
+    if "/" in instance:
+        raise SegmentError(f"segment {instance!r}: expected a name without a slash", "bad config")
+    lock_name = f"{_PREFIX}{instance}.lock"
+    lock = os.open(DIRECTORY / lock_name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
-        with Segment(instance) as segment:
-            if segment.writer_lives():
-                raise SegmentLockedError(
-                    f"segment {instance}: its writer (pid {segment.header.writer_pid}) lives: "
-                    "stop it first",
-                    "in use by another writer",
-                )
-    except SegmentNotReadyError:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        was_there = _unlink(f"{_PREFIX}{instance}")
+        _unlink(f"{_PREFIX}{instance}.new")
+        _unlink(lock_name)
+    except BlockingIOError as error:
+        raise SegmentLockedError(
+            f"segment {instance}: its writer lives: stop it first", "in use by another writer"
+        ) from error
+    finally:
+        os.close(lock)
+    return was_there
+
+
+def _unlink(name: str) -> bool:
+    try:
+        posix_ipc.unlink_shared_memory(f"/{name}")
+    except posix_ipc.ExistentialError:
         return False
-    posix_ipc.unlink_shared_memory(f"/{_PREFIX}{instance}")
     return True

@@ -12,6 +12,9 @@ bool tp_segment_instance_is_valid(const char *instance);
 /* "tickpath.<instance><suffix>"; the instance is valid. */
 void tp_segment_file_name(char name[TP_SEGMENT_FILE_NAME_SIZE], const char *instance,
                           const char *suffix);
+/* True while the file of that name is the one that the segment has open: an open file's inode is
+ * never given to another. */
+bool tp_segment_name_is_ours(const struct tp_segment *segment, const char *name);
 /* A directory's file descriptor, or -1 with errno. */
 int tp_segment_directory_open(const char *directory);
 /* Zeroes where the kernel does not tell. */

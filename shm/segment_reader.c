@@ -7,6 +7,8 @@
 #include <immintrin.h>
 #endif
 
+#include "shm/segment_file.h"
+
 /* A look at the clock, the heartbeat and the control line is due every so many empty polls. */
 enum { TP_READER_CHECK_TURNS = 64 };
 
@@ -72,20 +74,29 @@ void tp_reader_deinit(struct tp_reader *reader)
 
 enum tp_segment_status tp_reader_reopen(struct tp_reader *reader, struct tp_segment_error *error)
 {
-    assert(reader->segment != NULL);
     struct tp_segment *segment;
+    char name[TP_SEGMENT_FILE_NAME_SIZE];
+    assert(reader->segment != NULL);
+    *error = (struct tp_segment_error){0, 0, "newer segment"};
+    /* Cheap, since a reader whose writer is silent asks again and again. */
+    tp_segment_file_name(name, reader->instance, "");
+    if (tp_segment_name_is_ours(reader->segment, name))
+        return TP_SEGMENT_ABSENT;
     const enum tp_segment_status status =
         tp_segment_open(&segment, reader->directory, reader->instance, reader->schema_hash, error);
     if (status != TP_SEGMENT_OK)
         return status;
-    if (segment->header.instance_id == reader->segment->header.instance_id) {
-        tp_segment_close(segment);
-        *error = (struct tp_segment_error){0, 0, "newer segment"};
-        return TP_SEGMENT_ABSENT;
-    }
     tp_segment_close(reader->segment);
     segment_take(reader, segment);
     return TP_SEGMENT_OK;
+}
+
+void tp_reader_join(struct tp_reader *reader)
+{
+    if (reader->segment == NULL)
+        return;
+    (void)tp_ring_resume(&reader->ring);
+    reader->ring.lapped = 0;
 }
 
 static bool has_ring(const struct tp_reader *reader)

@@ -67,6 +67,9 @@ void tp_reader_deinit(struct tp_reader *reader);
  * other status the present one stays mapped (TP_SEGMENT_ABSENT: no newer one yet). */
 enum tp_segment_status tp_reader_reopen(struct tp_reader *reader, struct tp_segment_error *error);
 
+/* Joins anew: moves to the head and counts nothing as lost; read the snapshots next. */
+void tp_reader_join(struct tp_reader *reader);
+
 /* EVENT, LAPPED or EMPTY: one look at the ring, no system call, no clock. */
 enum tp_reader_result tp_reader_poll(struct tp_reader *reader);
 /* What an idle reader looks at: EMPTY, SILENT, ALIVE or MOVED (or EVENT, LAPPED: of the last

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import socket
 import subprocess
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,12 +54,19 @@ def lacks_program(name: str) -> str | None:
     return None if found else f"the program {name}"
 
 
+def lacks_ipsec_mb() -> str | None:
+    """Say whether libipsec-mb, where it is built in, can run: it needs the AES instructions."""
+    flags = re.search(r"^flags\s*:.*\baes\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return None if flags else "an x86-64 CPU with AES instructions, for libipsec-mb"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": lacks_root,
     "netns": lacks_netns,
     "af_xdp": lacks_af_xdp,
     "two_cpus": lacks_two_cpus,
     "nginx": lambda: lacks_program("nginx"),
+    "ipsec_mb": lacks_ipsec_mb,
     "clang": lambda: lacks_program("clang-14"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import RawDescriptionHelpFormatter
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
 BENCHES = {
-    "echo": "256 B WebSocket echo over a veth pair: ours, C spinning on recv, picows, websockets, raw frames",
+    "echo": "256 B WebSocket echo: ours, C spinning on recv, picows, websockets, raw frames",
     "wire": "exchange's send call to book in a strategy: ours, picows + protobuf",
     "decode": "MEXC depth message to numbers: ours, protobuf (upb)",
     "record": "open a TLS record: ours, SSL_read",
@@ -26,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "bench",
         description=f"Measure one thing against its contenders.\n\n{lines}",
         epilog="example: tickpath bench decode --json",
-        formatter_class=__import__("argparse").RawDescriptionHelpFormatter,
+        formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", metavar="NAME", help=", ".join(BENCHES))
     parser.add_argument("--json", action="store_true", help="one object a line: rows, then ratios")

@@ -1,8 +1,8 @@
 """How long does a 256 B WebSocket message take there and back?
 
-Far end: peer.c, spinning on kernel sockets, on the first CPU. Contenders in turn on the second, one
-message in flight: ours over AF_XDP, a C client that spins on recv(), picows and websockets on uvloop
-(both sleep in epoll), and raw frames by AF_XDP as the floor.
+Far end: peer.c, spinning on kernel sockets, on the first CPU. Contenders in turn on the second,
+one message in flight: ours over AF_XDP, a C client that spins on recv(), picows and websockets on
+uvloop (both sleep in epoll), and raw frames by AF_XDP as the floor.
 """
 
 from __future__ import annotations

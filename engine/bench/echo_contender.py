@@ -1,4 +1,4 @@
-"""One contender's turn of `bench echo`: `CONTENDER URL SIZE COUNT OUTPUT [CA_FILE]`, nanoseconds out."""
+"""One contender's turn of `bench echo`: `CONTENDER URL SIZE COUNT OUTPUT [CA_FILE]`."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def run_tickpath(url: str, size: int, count: int, ca_file: str | None) -> Any:
 def run_picows(url: str, size: int, count: int, ca_file: str | None) -> Any:
     """The fastest Python client: frame callbacks on uvloop."""
     import picows  # noqa: PLC0415 # an optional package: only this contender needs it
-    import uvloop  # noqa: PLC0415
+    import uvloop  # noqa: PLC0415 # only this contender needs it
 
     took = np.zeros(WARM_UP + count, dtype=np.uint64)
     payload = bytes(i & 0xFF for i in range(size))
     done: asyncio.Future[None]
 
-    class Listener(picows.WSListener):  # type: ignore[misc] # picows has no types
+    class Listener(picows.WSListener):
         index = 0
         start = 0
 
@@ -87,8 +87,8 @@ def run_picows(url: str, size: int, count: int, ca_file: str | None) -> Any:
 
 def run_websockets(url: str, size: int, count: int, ca_file: str | None) -> Any:
     """The best-known Python client, on uvloop."""
-    import uvloop  # noqa: PLC0415
-    from websockets.asyncio.client import connect  # noqa: PLC0415
+    import uvloop  # noqa: PLC0415 # only this contender needs it
+    from websockets.asyncio.client import connect  # noqa: PLC0415 # only this contender needs it
 
     took = np.zeros(WARM_UP + count, dtype=np.uint64)
     payload = bytes(i & 0xFF for i in range(size))
@@ -143,7 +143,7 @@ def raw_frame(path: Any, size: int) -> bytes:
     checksum = ~((words & 0xFFFF) + (words >> 16)) & 0xFFFF
     ip = ip[:10] + struct.pack("!H", checksum) + ip[12:]
     tcp = struct.pack("!HHIIBBHHH", PORT_LOW, PORT_LOW, 0, 0, 0x50, 0x10, 0, 0, 0)
-    return ethernet + ip + tcp + bytes(size)
+    return bytes(ethernet + ip + tcp + bytes(size))
 
 
 CONTENDERS = {
@@ -154,13 +154,14 @@ CONTENDERS = {
 }
 
 
-def main(contender: str, url: str, size: str, count: str, output: str, ca_file: str = "") -> None:
+def main(words: list[str]) -> None:
     """Run one turn and write its samples."""
+    contender, url, size, count, output, *ca_file = words
     gc.freeze()
     gc.disable()
-    took = CONTENDERS[contender](url, int(size), int(count), ca_file or None)
+    took = CONTENDERS[contender](url, int(size), int(count), ca_file[0] if ca_file else None)
     took.tofile(output)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1:])

@@ -1,7 +1,7 @@
 """How every benchmark measures and reports: raw nanoseconds in, one row a contender, then ratios.
 
-A row is `bench, contender, case, unit, n, min, p50, p99, p999, max`; with `--json` one object a line,
-rows first, ratios after. Contenders take turns in rounds of one run, so that drift hits all alike.
+A row is `bench, contender, case, unit, n, min, p50, p99, p999, max`; with `--json` one object a
+line, rows first, ratios after. Contenders take turns in rounds of one run: drift hits all alike.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import platform
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Ours against a contender; `goal` in words, empty where none was set, and whether it was met."""
+    """Ours against a contender; `goal` in words, empty where none was set; was it met?"""
 
     bench: str
     case: str
@@ -54,10 +54,8 @@ class Ratio:
     met: bool | None = None
 
 
-def row(
-    bench: str, contender: str, case: str, samples: NDArray[np.uint64], unit: str = "ns"
-) -> Row:
-    """Summarise samples."""
+def row(bench: str, contender: str, case: str, samples: NDArray[Any], unit: str = "ns") -> Row:
+    """Summarise samples, numbers of any type."""
     values = np.percentile(samples, [0, 50, 99, 99.9, 100])
     low, p50, p99, p999, high = (round(float(value), 2) for value in values)
     return Row(bench, contender, case, unit, len(samples), low, p50, p99, p999, high)
@@ -109,8 +107,9 @@ class Report:
     def print(self, *, as_json: bool) -> int:
         """Print everything; returns 0: a missed goal is a result, not a failure."""
         if as_json:
-            for item in (*self.rows, *self.ratios):
-                print(json.dumps(asdict(item)))
+            objects = [asdict(one) for one in self.rows] + [asdict(one) for one in self.ratios]
+            for item in objects:
+                print(json.dumps(item))
             return 0
         console = Console()
         for name, value in conditions().items():
@@ -156,6 +155,6 @@ def progress_end() -> None:
     progress("")
 
 
-def interleave(samples: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+def interleave(samples: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Join the rounds of one contender."""
     return np.concatenate(list(samples))

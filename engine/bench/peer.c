@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "peer_stream.h"
+#include "engine/bench/peer_stream.h"
 
 enum { WARM_UP = 2000, REFLECTED_SIZE_MIN = 54, NOWHERE = 3 };
 

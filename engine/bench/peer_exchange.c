@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "peer_stream.h"
+#include "engine/bench/peer_stream.h"
 #include "proto/records.h"
 #include "shm/segment_reader.h"
 

@@ -1,4 +1,4 @@
-#include "peer_stream.h"
+#include "engine/bench/peer_stream.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -32,7 +32,7 @@ def executable(name: str) -> str:
 
 
 def cpus() -> tuple[int, int]:
-    """Return the CPU of the far end and that of the contender. Raises SystemSetupError below two."""
+    """Return the far end's CPU and the contender's. Raises SystemSetupError below two."""
     available = sorted(os.sched_getaffinity(0))
     if len(available) < CPUS_NEEDED:
         raise SystemSetupError(

@@ -589,6 +589,18 @@ void tp_book_prefetch(const struct tp_book *book)
     __builtin_prefetch(&book->side[TP_SIDE_ASK], 1);
 }
 
+void tp_book_prefetch_touch(const struct tp_book *book)
+{
+    for (int i = 0; i < 2; i++) {
+        const struct book_side *side = &book->side[i];
+        const uint32_t slot = slot_of(book, side->best);
+        __builtin_prefetch(&side->occupied[slot / WORD_BITS], 1);
+        __builtin_prefetch(&side->quantity[slot], 1);
+        __builtin_prefetch(&side->quantity[(slot + 8) & (book->window_ticks - 1)], 1);
+        __builtin_prefetch(&side->quantity[(slot + 16) & (book->window_ticks - 1)], 1);
+    }
+}
+
 static bool check_side(const struct tp_book *book, const struct book_side *side)
 {
     uint32_t count = 0;

@@ -88,6 +88,10 @@ int64_t tp_book_step(const struct tp_book *book);
 const struct tp_book_counters *tp_book_counters(const struct tp_book *book);
 /* Brings the lines that an update near the touch reads into the cache; call it before decoding. */
 void tp_book_prefetch(const struct tp_book *book);
+/* Then those that depend on them: the bitmap and the quantities at the touch; call it a little
+ * later.
+ */
+void tp_book_prefetch_touch(const struct tp_book *book);
 /* Tests: every invariant of the structure; false names nothing, a debugger does. */
 bool tp_book_check(const struct tp_book *book);
 #endif

@@ -226,6 +226,7 @@ static enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct t
         feed_resync(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, received_ns);
         return TP_FEED_BROKEN;
     }
+    tp_book_prefetch_touch(instrument->book);
     const uint64_t decoded_ns = tp_clock_now_ns(feed->config.clock);
     switch (feed_apply(instrument, feed->update)) {
     case FEED_APPLY_DONE:

@@ -84,7 +84,7 @@ class Book:
         self.instrument = instrument
         self.depth = depth
         self.version = _FIRST_VERSION
-        self._random = random.Random(seed)  # noqa: S311 - a reproducible walk, not a secret
+        self._random = random.Random(seed)
         self._quantity_max = 10 ** (1 - instrument.quantity_exponent)
         self.bids, self.asks = Side(is_bid=True), Side(is_bid=False)
         self._crossing: int | None = None

@@ -128,7 +128,7 @@ class MexcSimulator:
             symbol: Listing(make_book(symbol, options.depth, options.seed))
             for symbol in options.instruments
         }
-        self._random = random.Random(options.seed)  # noqa: S311 - reproducible, no secret
+        self._random = random.Random(options.seed)
         self._active: list[str] = []
         self._websockets: set[Connection] = set()
         self._refused: set[str] = set()

@@ -27,7 +27,10 @@ class Strategy:
     instruments: tuple[Instrument, ...]
 
     def on_start(self) -> None:
-        """Prepare; memory that is allocated here does not fault later."""
+        """Prepare; memory that is allocated here does not fault later.
+
+        Events that come meanwhile are not told: `on_state` is next, the place to read books first.
+        """
 
     def on_book(self, instrument: Instrument, book: Book) -> None:
         """Act on the latest book after a message; trade where `book.is_live` only.

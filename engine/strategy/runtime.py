@@ -137,6 +137,8 @@ class Runtime:
         end_ns = time.monotonic_ns() + int(seconds * NS_PER_S) if seconds is not None else 0
         try:
             strategy.on_start()
+            # What came while this process prepared itself is in the books already.
+            self.reader.shm.join()
             self._tell_states()
             self._loop(end_ns)
             strategy.on_stop()

@@ -1,5 +1,6 @@
 /* Congestion control: RFC 5681 (slow start, congestion avoidance, fast retransmit, restart after
- * idle), RFC 6582 (NewReno), RFC 3042 (limited transmit), RFC 6928 (initial window 10). */
+ * idle), RFC 6582 (NewReno), RFC 3042 (limited transmit), RFC 6928 (initial window 10), RFC 3522
+ * (time-outs that were too early, told by timestamps). */
 #include "netstack/tcp/state.h"
 
 static uint32_t initial_window(const struct tp_tcp *tcp) /* RFC 6928 2 */
@@ -106,9 +107,13 @@ void tp_tcp_congestion_duplicate(struct tp_tcp *tcp)
     tcp->counters.fast_retransmits++;
 }
 
-void tp_tcp_congestion_timeout(struct tp_tcp *tcp)
+void tp_tcp_congestion_timeout(struct tp_tcp *tcp, uint64_t now_ns)
 {
     if (tcp->backoff == 0) { /* RFC 5681 3.1: once for a segment, not at each of its time-outs */
+        tcp->timeout_in_doubt = tcp->timestamps;
+        tcp->timeout_timestamp = tp_tcp_timestamp_now(tcp, now_ns);
+        tcp->cwnd_before = tcp->cwnd;
+        tcp->ssthresh_before = tcp->ssthresh;
         tcp->ssthresh = half_flight(tcp);
     }
     tcp->cwnd = tcp->snd_mss;
@@ -116,6 +121,20 @@ void tp_tcp_congestion_timeout(struct tp_tcp *tcp)
     tcp->in_recovery = false;
     tcp->dupacks = 0;
     tcp->bytes_acked = 0;
+}
+
+/* RFC 3522 3.2: an echo from before the retransmission was caused by the first copy. Nothing was
+ * lost, the path was only slow: what is in flight stays there, and the window with it. */
+void tp_tcp_congestion_timeout_judge(struct tp_tcp *tcp, const struct tp_tcp_segment *segment)
+{
+    bool spurious = tcp->timeout_in_doubt && segment->has_timestamps &&
+                    tp_sequence_before(segment->timestamp_echo, tcp->timeout_timestamp);
+    tcp->timeout_in_doubt = false;
+    if (spurious) {
+        tcp->cwnd = tcp->cwnd_before;
+        tcp->ssthresh = tcp->ssthresh_before;
+        tcp->snd_nxt = tcp->snd_max;
+    }
 }
 
 void tp_tcp_congestion_idle(struct tp_tcp *tcp, uint64_t now_ns)

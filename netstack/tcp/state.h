@@ -120,6 +120,9 @@ struct tp_tcp {
     uint32_t cwnd, ssthresh, recover, dupacks, bytes_acked;
     uint32_t last_sack_left, last_sack_right; /* first block of the last duplicate */
     bool in_recovery, tail_probe_out;
+    /* Before the last time-out, until the first ACK after it tells whether it was right. */
+    bool timeout_in_doubt;
+    uint32_t cwnd_before, ssthresh_before, timeout_timestamp;
     uint64_t last_send_ns;
 
     uint64_t challenge_period_ns; /* start of the running period */
@@ -194,7 +197,8 @@ void tp_tcp_congestion_init(struct tp_tcp *tcp);
 void tp_tcp_congestion_acknowledged(struct tp_tcp *tcp, uint32_t acknowledged,
                                     uint32_t flight_before);
 void tp_tcp_congestion_duplicate(struct tp_tcp *tcp);
-void tp_tcp_congestion_timeout(struct tp_tcp *tcp);
+void tp_tcp_congestion_timeout(struct tp_tcp *tcp, uint64_t now_ns);
+void tp_tcp_congestion_timeout_judge(struct tp_tcp *tcp, const struct tp_tcp_segment *segment);
 void tp_tcp_congestion_idle(struct tp_tcp *tcp, uint64_t now_ns);
 uint32_t tp_tcp_congestion_window(const struct tp_tcp *tcp);
 

@@ -92,6 +92,7 @@ static void ack_advances(struct tp_tcp *tcp, const struct tp_tcp_segment *segmen
     tcp->snd_nxt = tp_sequence_max(tcp->snd_nxt, tcp->snd_una);
     tcp->unacknowledged_since_ns = now_ns;
     tcp->tail_probe_out = false;
+    tp_tcp_congestion_timeout_judge(tcp, segment);
     tp_tcp_rtt_acknowledged(tcp, segment, now_ns);
     tp_tcp_congestion_acknowledged(tcp, acknowledged, flight_before);
     tp_tcp_timer_rearm(tcp, now_ns);

@@ -36,6 +36,9 @@ static uint32_t segment_size_max(const struct tp_tcp *tcp)
 
 uint32_t tp_tcp_acceptable_sequence(const struct tp_tcp *tcp)
 {
+    if (!tp_tcp_is_synchronized(tcp->state)) {
+        return tcp->snd_max; /* behind the SYN: no window was opened yet */
+    }
     return tp_sequence_min(tcp->snd_max, tcp->snd_una + tcp->snd_wnd);
 }
 

@@ -99,7 +99,7 @@ static void rto_fired(struct tp_tcp *tcp, uint64_t now_ns)
         syn_timed_out(tcp, now_ns);
         return;
     }
-    tp_tcp_congestion_timeout(tcp);
+    tp_tcp_congestion_timeout(tcp, now_ns);
     backoff_double(tcp); /* RFC 6298 5.5 */
     tcp->rtt_timing = false;
     tcp->tail_probe_out = false;

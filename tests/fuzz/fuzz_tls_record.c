@@ -81,6 +81,10 @@ static void send_content(struct scene *scene, struct script *script, uint8_t typ
 {
     uint8_t content[CONTENT_SIZE_MAX];
     size_t size = byte(script) % sizeof content;
+    /* Data belongs to what is expected, which is send_data's business; and a type of 0 would be
+     * padding, the type then the content's last byte that is not 0 (RFC 8446 5.4). */
+    if (type == DATA || type == 0)
+        type = DATA + 1;
     for (size_t i = 0; i < size; i++)
         content[i] = byte(script);
     scene->hostile = true;

@@ -321,7 +321,7 @@ class Supervised:
     def counters(self) -> dict[str, int]:
         """Return the reader's counters, at most a tenth of a second old."""
         with Segment(self.instance) as segment:
-            return segment.counters()
+            return dict(segment.counters())
 
     def wait_counter(self, name: str, least: int) -> int:
         """Wait until a counter has reached a value; returns it."""

@@ -319,7 +319,7 @@ def test_decode_generated_message_equals_protobuf(message: bytes) -> None:
 
 def sample(levels_a_side: int, seed: int = 1, number: int = 313) -> bytes:
     """Serialize a message as MEXC's Java does, with the fields of 2026."""
-    rng = random.Random(seed)  # noqa: S311 - a reproducible sample, no secret
+    rng = random.Random(seed)
     wrapper = PushDataV3ApiWrapper(channel=CHANNEL, symbol="BTCUSDT", sendTime=1736411507002)
     if number in TICKER_BODIES:
         ticker = getattr(wrapper, TICKER_BODIES[number])

@@ -292,7 +292,7 @@ def follow(reader: Any, seconds: float) -> tuple[int, set[int]]:
 
 
 def test_writer_killed_in_mid_publish_and_restarted_is_followed(tmp_path: Path) -> None:
-    chooser = random.Random(5)  # noqa: S311  # a test wants the same numbers each time
+    chooser = random.Random(5)  # a test wants the same numbers each time
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(writer_process(tmp_path))
         reader = stack.enter_context(open_reader("unit", directory=tmp_path))

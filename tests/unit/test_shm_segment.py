@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,6 @@ from tickpath.shm.segment import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 LAYOUT = SegmentLayout(
     schema="event instrument 0 u32\nevent type 4 u16\n",
@@ -95,7 +95,7 @@ def test_segment_reader_mapping_is_read_only(writer: SegmentWriter, tmp_path: Pa
 
 
 def test_crc32_agrees_with_zlib() -> None:
-    data = random.Random(1).randbytes(1000)  # noqa: S311  # a test wants the same numbers each time
+    data = random.Random(1).randbytes(1000)  # a test wants the same numbers each time
     for size in (0, 1, 9, 1000):
         assert lib.tp_segment_crc32(data, size) == zlib.crc32(data[:size])
 
@@ -182,7 +182,7 @@ def test_segment_truncated_is_refused(writer: SegmentWriter, tmp_path: Path, siz
 
 def test_segment_with_random_damage_never_crashes(writer: SegmentWriter, tmp_path: Path) -> None:
     whole = writer.path.read_bytes()
-    choose = random.Random(20)  # noqa: S311  # a test wants the same numbers each time
+    choose = random.Random(20)  # a test wants the same numbers each time
     opened = 0
     for _ in range(2000):
         data = bytearray(whole)
@@ -290,6 +290,7 @@ def test_remove_dead_spares_the_living_and_removes_the_dead() -> None:
     assert name in list(instances())
     assert remove_dead(name)
     assert not remove_dead(name)
+    assert not list(Path("/dev/shm").glob(f"tickpath.{name}*"))  # noqa: S108  # the real one is meant
     with SegmentWriter(name, LAYOUT) as writer:
         writer.ready()
         with pytest.raises(SegmentLockedError):

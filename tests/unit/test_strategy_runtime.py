@@ -124,6 +124,24 @@ def test_runtime_tells_books_and_events_in_order(stage: Stage, recorder: Recorde
     ]
 
 
+def test_runtime_joins_at_the_head_after_on_start(tmp_path: Path) -> None:
+    class Slow(Recorder):
+        def on_start(self) -> None:
+            for price in range(100):  # more than the ring holds: not a lap
+                scene.feed.publish_top((price, 1), (price + 1, 1))
+            self.plan = [scene.runtime.stop]
+
+    strategy = Slow()
+    scene = Stage(tmp_path, strategy)
+    try:
+        scene.runtime.run()
+        assert strategy.told[0] == ("BTCUSDT", "LIVE", "NONE")
+        assert strategy.reader.book(0).bid == (99, 1)
+        assert scene.runtime.counts.events == scene.runtime.counts.lost == 0
+    finally:
+        scene.close()
+
+
 def test_runtime_tells_a_lap_and_goes_on(stage: Stage, recorder: Recorder) -> None:
     def lap() -> None:
         for price in range(65):
@@ -224,7 +242,7 @@ def test_runtime_ends_after_its_time_while_events_keep_coming(tmp_path: Path) ->
         def on_event(self, event: Any) -> None:
             scene.feed.publish_event(EventType.LEVEL, (1, 1, 0, 0))
 
-        def on_start(self) -> None:
+        def on_idle(self) -> None:
             scene.feed.publish_event(EventType.LEVEL, (1, 1, 0, 0))
 
     scene = Stage(tmp_path, Endless())

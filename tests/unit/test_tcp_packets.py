@@ -5,7 +5,8 @@ A script is a list of lines. Sequence numbers are relative: to our ISN in what w
 
     config KEY=VALUE ...     before connect; durations take ms or s
     connect | establish [OPTION ...]    establish does the handshake; options as in `<`
-    < FLAGS SEQ[:END] [ack N] [win N] [ts V[:E]] [sack L:R ...] [fill HEX] ...   the peer sends
+    < FLAGS SEQ[:END] [ack N] [win N] [ts V] [echo DELTA] [sack L:R ...] [fill HEX] ... the peer
+    <+ ...                                        the same, in one burst with the next `<`
     > FLAGS SEQ[:END] [ack N] [win N] [sack L:R ...] [@200ms] ...                 we must send
     +200ms | send N | space N | close | abort | icmp TYPE CODE mtu N seq N
     delivers N | closed | state NAME | error NAME | counter NAME N | deadline none
@@ -176,7 +177,7 @@ class Script:
 
     # -- the peer's side
 
-    def inject(self, words: list[str]) -> None:
+    def inject(self, words: list[str], *, last: bool = True) -> None:
         flags, place, *rest = words
         sequence, _, end = place.partition(":")
         start = int(sequence)
@@ -209,6 +210,8 @@ class Script:
         raw = bytearray(header + options + payload)
         raw[12] = (20 + len(options)) // 4 << 4
         self.give(bytes(raw), "fill" in fields)
+        if last:
+            self.collect()
 
     def peer_options(
         self, fields: dict[str, str], sacks: list[tuple[int, int]], bare: set[str]
@@ -223,7 +226,7 @@ class Script:
         if (self.timestamps or "ts" in fields) and "nots" not in bare:
             self.peer_ts += 1
             value = int(fields["ts"]) if "ts" in fields else self.peer_ts
-            options += struct.pack("!BBII", 8, 10, value, int(fields.get("echo", self.our_ts)))
+            options += struct.pack("!BBII", 8, 10, value, self.our_ts + int(fields.get("echo", 0)))
         if sacks:
             options += bytes([5, 2 + 8 * len(sacks)])
             for left, right in sacks:
@@ -246,7 +249,6 @@ class Script:
             assert data == pattern(self.stream_at, len(data)), "wrong bytes delivered"
         self.stream_at += len(data)
         self.delivered += len(data)
-        self.collect()
 
     # -- expectations
 
@@ -360,8 +362,8 @@ class Script:
         if self.check(command, words):
             return
         assert not self.queue, f"we sent what nobody expected: {self.queue[0]}"
-        if command == "<":
-            self.inject(words)
+        if command in {"<", "<+"}:
+            self.inject(words, last=command == "<")
         elif command.startswith("+"):
             self.advance(duration(command[1:]))
         elif command == "establish":

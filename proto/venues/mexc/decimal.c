@@ -5,15 +5,31 @@
 
 struct tp_decimal_scale tp_decimal_scale(int32_t exponent)
 {
-    assert(exponent <= 0 && exponent >= TP_DECIMAL_EXPONENT_MIN);
-    struct tp_decimal_scale scale = {.digits = (uint32_t)-exponent, .unit = 1};
-    for (uint32_t i = 0; i < scale.digits; i++)
-        scale.unit *= 10;
-    if (scale.digits <= TP_DECIMAL_HALF) {
-        scale.excess = ~tp_bytes_low(scale.digits);
-        scale.tail_shift = (8 * (TP_DECIMAL_HALF - scale.digits)) & 63;
-    }
-    return scale;
+    static const int64_t unit[-TP_DECIMAL_EXPONENT_MIN + 1] = {1,
+                                                               10,
+                                                               100,
+                                                               1000,
+                                                               10000,
+                                                               100000,
+                                                               1000000,
+                                                               10000000,
+                                                               100000000,
+                                                               1000000000,
+                                                               10000000000,
+                                                               100000000000,
+                                                               1000000000000,
+                                                               10000000000000,
+                                                               100000000000000,
+                                                               1000000000000000,
+                                                               10000000000000000,
+                                                               100000000000000000,
+                                                               1000000000000000000};
+    const uint32_t digits = tp_decimal_digits(exponent);
+    const uint32_t half = digits < TP_DECIMAL_HALF ? digits : TP_DECIMAL_HALF;
+    return (struct tp_decimal_scale){.digits = digits,
+                                     .unit = unit[digits],
+                                     .excess = ~tp_bytes_low(half),
+                                     .tail_shift = (8 * (TP_DECIMAL_HALF - half)) & 63};
 }
 
 static bool digit_append(int64_t *value, uint8_t character)
@@ -69,23 +85,13 @@ bool tp_decimal_parse(const uint8_t *text, size_t size, int32_t exponent, int64_
     return tp_decimal_parse_loadable(copy, size, &scale, out);
 }
 
-bool tp_version_parse(const uint8_t *text, size_t size, uint64_t *out)
+bool tp_version_parse_any(const uint8_t *text, size_t size, uint64_t *out)
 {
     uint64_t value = 0;
-    size_t at = 0;
-    if (size == 0 || text == NULL)
-        return false;
-    if (size >= TP_DECIMAL_HALF) {
-        uint64_t bad = 0;
-        value = tp_digits_join(tp_digits_of(tp_load_8(text), TP_DECIMAL_HALF, &bad));
-        if (bad != 0)
-            return false;
-        at = TP_DECIMAL_HALF;
-    }
-    for (; at < size; at++)
+    for (size_t at = 0; at < size; at++)
         if (!is_digit(text[at]) || __builtin_mul_overflow(value, 10, &value) ||
             __builtin_add_overflow(value, (uint64_t)(text[at] - '0'), &value))
             return false;
     *out = value;
-    return true;
+    return size > 0;
 }

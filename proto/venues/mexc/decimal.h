@@ -29,11 +29,16 @@ struct tp_decimal_scale {
     uint32_t tail_shift; /* moves the first `digits` fraction digits to the number's end */
 };
 
+static inline uint32_t tp_decimal_digits(int32_t exponent)
+{
+    assert(exponent <= 0 && exponent >= TP_DECIMAL_EXPONENT_MIN);
+    return (uint32_t)-exponent;
+}
+
 struct tp_decimal_scale tp_decimal_scale(int32_t exponent);
 bool tp_decimal_parse_any(const uint8_t *text, size_t size, const struct tp_decimal_scale *scale,
                           int64_t *out);
-/* Digits only; no sign, no point; at most UINT64_MAX. */
-bool tp_version_parse(const uint8_t *text, size_t size, uint64_t *out);
+bool tp_version_parse_any(const uint8_t *text, size_t size, uint64_t *out);
 
 /* The n lowest bytes, n <= 8 (a shift by 64 is undefined). */
 static inline uint64_t tp_bytes_low(size_t n)
@@ -95,5 +100,21 @@ static inline bool tp_decimal_parse_loadable(const uint8_t *text, size_t size,
     const uint64_t parts = tp_digits_join(low << scale->tail_shift);
     *out = (int64_t)units * scale->unit + (int64_t)parts; /* below 10^16 */
     return true;
+}
+
+/* Digits only; no sign, no point; at most UINT64_MAX. */
+static inline bool tp_version_parse(const uint8_t *text, size_t size, uint64_t *out)
+{
+    if (size < TP_DECIMAL_HALF || size > (size_t)2 * TP_DECIMAL_HALF)
+        return tp_version_parse_any(text, size, out);
+    /* The last eight digits, and those before them: two loads that both lie inside the text. */
+    uint64_t bad = 0;
+    const size_t before = size - TP_DECIMAL_HALF;
+    const uint64_t low = tp_digits_of(tp_load_8(text + before), TP_DECIMAL_HALF, &bad);
+    const uint64_t high = tp_digits_of(tp_load_8(text), before, &bad);
+    /* With nothing before them the shift is 0 instead of 64, and high is 0. */
+    const uint64_t high_value = tp_digits_join(high << ((8 * (TP_DECIMAL_HALF - before)) & 63));
+    *out = high_value * 100000000 + tp_digits_join(low);
+    return bad == 0;
 }
 #endif

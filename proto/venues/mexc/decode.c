@@ -24,20 +24,36 @@ enum {
     FIELD_SHIFT = 3,
     WIRE_TYPE_MASK = 7,
 };
+/* Whole tags, number << FIELD_SHIFT | wire type: a known number with another type is an unknown
+ * field, as protobuf has it. */
 enum {
-    WRAPPER_CREATE_TIME = 5,
-    WRAPPER_SEND_TIME = 6,
-    WRAPPER_BODY_FIRST = 301,
-    BODY_INCREASE_DEPTHS = 302,
-    BODY_LIMIT_DEPTHS = 303,
-    BODY_BOOK_TICKER = 305,
-    BODY_AGGRE_DEPTHS = 313,
-    BODY_AGGRE_BOOK_TICKER = 315,
-    WRAPPER_BODY_LAST = 315,
+    WRAPPER_CREATE_TIME = 5 << FIELD_SHIFT | WIRE_VARINT,
+    WRAPPER_SEND_TIME = 6 << FIELD_SHIFT | WIRE_VARINT,
+    BODY_FIRST = 301 << FIELD_SHIFT | WIRE_BYTES,
+    BODY_INCREASE_DEPTHS = 302 << FIELD_SHIFT | WIRE_BYTES,
+    BODY_LIMIT_DEPTHS = 303 << FIELD_SHIFT | WIRE_BYTES,
+    BODY_BOOK_TICKER = 305 << FIELD_SHIFT | WIRE_BYTES,
+    BODY_AGGRE_DEPTHS = 313 << FIELD_SHIFT | WIRE_BYTES,
+    BODY_AGGRE_BOOK_TICKER = 315 << FIELD_SHIFT | WIRE_BYTES,
+    BODY_LAST = BODY_AGGRE_BOOK_TICKER,
 };
-enum { DEPTH_ASKS = 1, DEPTH_BIDS = 2, DEPTH_VERSION = 4, DEPTH_TO_VERSION = 5 };
-enum { ITEM_PRICE = 1, ITEM_QUANTITY = 2 };
-enum { TICKER_FIELDS = 4, TICKER_VERSION = 5 };
+enum {
+    DEPTH_ASKS = 1 << FIELD_SHIFT | WIRE_BYTES,
+    DEPTH_BIDS = 2 << FIELD_SHIFT | WIRE_BYTES,
+    DEPTH_VERSION = 4 << FIELD_SHIFT | WIRE_BYTES,
+    DEPTH_TO_VERSION = 5 << FIELD_SHIFT | WIRE_BYTES,
+};
+enum {
+    ITEM_PRICE = 1 << FIELD_SHIFT | WIRE_BYTES,
+    ITEM_QUANTITY = 2 << FIELD_SHIFT | WIRE_BYTES,
+};
+enum {
+    TICKER_BID_PRICE = 1 << FIELD_SHIFT | WIRE_BYTES,
+    TICKER_BID_QUANTITY = 2 << FIELD_SHIFT | WIRE_BYTES,
+    TICKER_ASK_PRICE = 3 << FIELD_SHIFT | WIRE_BYTES,
+    TICKER_ASK_QUANTITY = 4 << FIELD_SHIFT | WIRE_BYTES,
+    TICKER_VERSION = 5 << FIELD_SHIFT | WIRE_BYTES,
+};
 
 static const uint64_t NANOSECONDS_PER_MS = 1000000;
 
@@ -47,7 +63,7 @@ struct text {
 };
 
 struct field {
-    uint32_t number, wire_type;
+    uint32_t tag;
     uint64_t varint;   /* WIRE_VARINT */
     struct text bytes; /* WIRE_BYTES: inside the message */
 };
@@ -59,10 +75,27 @@ struct reader {
 /* What a body says besides its levels. Parsed when the message has ended, since the last occurrence
  * of a field is the one that counts. */
 struct body {
-    uint32_t number; /* the oneof's member; 0: none yet */
+    uint32_t tag; /* the oneof's member; 0: none yet */
     struct text first_version, last_version;
-    struct text ticker[TICKER_FIELDS];
+    struct text bid_price, bid_quantity, ask_price, ask_quantity; /* tickers only */
 };
+
+/* Two to eight bytes, without a loop: the lowest clear top bit ends the varint; what is above it is
+ * masked off and the groups of seven bits move together, in pairs, fours, eights. Returns the size;
+ * 0: longer than eight bytes. at[0, 8) must be readable. */
+static inline size_t varint_join(const uint8_t *at, uint64_t *out)
+{
+    const uint64_t word = tp_load_8(at);
+    const uint64_t ends = ~word & 0x8080808080808080;
+    if (ends == 0)
+        return 0;
+    uint64_t value = word & (ends ^ (ends - 1)) & 0x7f7f7f7f7f7f7f7f;
+    value = (value & 0x007f007f007f007f) | (value & 0x7f007f007f007f00) >> 1;
+    value = (value & 0x00003fff00003fff) | (value & 0x3fff00003fff0000) >> 2;
+    value = (value & 0x000000000fffffff) | (value & 0x0fffffff00000000) >> 4;
+    *out = value;
+    return ((size_t)__builtin_ctzll(ends) >> 3) + 1;
+}
 
 static enum tp_mexc_status varint_read_long(struct reader *in, size_t size_max, uint64_t *out)
 {
@@ -90,6 +123,13 @@ static inline enum tp_mexc_status varint_read(struct reader *in, size_t size_max
         *out = *in->at++;
         return TP_MEXC_OK;
     }
+    if (in->end - in->at >= (ptrdiff_t)sizeof(uint64_t)) {
+        const size_t size = varint_join(in->at, out);
+        if (size != 0 && size <= size_max) {
+            in->at += size;
+            return TP_MEXC_OK;
+        }
+    }
     return varint_read_long(in, size_max, out);
 }
 
@@ -101,7 +141,7 @@ static inline enum tp_mexc_status bytes_skip(struct reader *in, uint64_t size)
     return TP_MEXC_OK;
 }
 
-static enum tp_mexc_status length_read(struct reader *in, struct text *out)
+static inline enum tp_mexc_status length_read(struct reader *in, struct text *out)
 {
     uint64_t size;
     const enum tp_mexc_status status = varint_read(in, LENGTH_SIZE_MAX, &size);
@@ -114,8 +154,10 @@ static enum tp_mexc_status length_read(struct reader *in, struct text *out)
     return bytes_skip(in, size);
 }
 
-/* Reads one field of any wire type, known or not. Call while in->at < in->end. */
-static enum tp_mexc_status field_next(struct reader *in, struct field *out)
+/* Reads one field of any wire type, known or not. Call while in->at < in->end. Inlined so that the
+ * field stays in registers: written to memory in halves and read back whole, it stalls. */
+static inline __attribute__((always_inline)) enum tp_mexc_status field_next(struct reader *in,
+                                                                            struct field *out)
 {
     uint64_t tag;
     const enum tp_mexc_status status = varint_read(in, TAG_SIZE_MAX, &tag);
@@ -123,9 +165,10 @@ static enum tp_mexc_status field_next(struct reader *in, struct field *out)
         return status;
     if (tag > UINT32_MAX || tag >> FIELD_SHIFT == 0)
         return TP_MEXC_MALFORMED;
-    out->number = (uint32_t)tag >> FIELD_SHIFT;
-    out->wire_type = (uint32_t)tag & WIRE_TYPE_MASK;
-    switch (out->wire_type) {
+    out->tag = (uint32_t)tag;
+    out->bytes = (struct text){NULL, 0};
+    out->varint = 0;
+    switch (out->tag & WIRE_TYPE_MASK) {
     case WIRE_VARINT:
         return varint_read(in, VARINT_SIZE_MAX, &out->varint);
     case WIRE_FIXED64:
@@ -141,18 +184,20 @@ static enum tp_mexc_status field_next(struct reader *in, struct field *out)
 
 /* Inside a body the end is a length that we were told: running past it means that one of the two
  * lengths lies, not that bytes are still to come. */
-static enum tp_mexc_status nested_next(struct reader *in, struct field *out)
+static inline __attribute__((always_inline)) enum tp_mexc_status nested_next(struct reader *in,
+                                                                             struct field *out)
 {
     const enum tp_mexc_status status = field_next(in, out);
     return status == TP_MEXC_TRUNCATED ? TP_MEXC_MALFORMED : status;
 }
 
-static inline bool number_parse(const struct tp_mexc_levels *d, struct text text,
-                                const struct tp_decimal_scale *scale, int64_t *out)
+static bool number_parse(const struct tp_mexc_levels *d, struct text text, uint32_t digits,
+                         int64_t *out)
 {
+    const struct tp_decimal_scale scale = tp_decimal_scale(-(int32_t)digits);
     if (d->message_end - text.at >= TP_DECIMAL_LOAD_SIZE)
-        return tp_decimal_parse_loadable(text.at, text.size, scale, out);
-    return tp_decimal_parse(text.at, text.size, -(int32_t)scale->digits, out);
+        return tp_decimal_parse_loadable(text.at, text.size, &scale, out);
+    return tp_decimal_parse(text.at, text.size, -(int32_t)digits, out);
 }
 
 static enum tp_mexc_status level_store(const struct tp_mexc_levels *d, struct text price,
@@ -160,8 +205,8 @@ static enum tp_mexc_status level_store(const struct tp_mexc_levels *d, struct te
 {
     if (price.at == NULL || quantity.at == NULL)
         return TP_MEXC_BAD_NUMBER;
-    if (!number_parse(d, price, &d->price, &out->price) ||
-        !number_parse(d, quantity, &d->quantity, &out->quantity))
+    if (!number_parse(d, price, d->price_digits, &out->price) ||
+        !number_parse(d, quantity, d->quantity_digits, &out->quantity))
         return TP_MEXC_BAD_NUMBER;
     return TP_MEXC_OK;
 }
@@ -176,11 +221,9 @@ static enum tp_mexc_status level_decode(const struct tp_mexc_levels *d, struct t
         const enum tp_mexc_status status = nested_next(&in, &field);
         if (status != TP_MEXC_OK)
             return status;
-        if (field.wire_type != WIRE_BYTES)
-            continue;
-        if (field.number == ITEM_PRICE)
+        if (field.tag == ITEM_PRICE)
             price = field.bytes;
-        else if (field.number == ITEM_QUANTITY)
+        else if (field.tag == ITEM_QUANTITY)
             quantity = field.bytes;
     }
     return level_store(d, price, quantity, out);
@@ -197,15 +240,13 @@ static enum tp_mexc_status level_append(const struct tp_mexc_levels *d, bool ask
     return status;
 }
 
-static void depth_field(struct body *body, const struct field *field)
+static inline void depth_field(struct body *body, const struct field *field)
 {
-    if (field->wire_type != WIRE_BYTES)
-        return; /* as protobuf does: a known number of another type is an unknown field */
-    if (field->number == DEPTH_VERSION) {
+    if (field->tag == DEPTH_VERSION) {
         body->first_version = field->bytes;
-        if (body->number != BODY_AGGRE_DEPTHS)
+        if (body->tag != BODY_AGGRE_DEPTHS)
             body->last_version = field->bytes;
-    } else if (field->number == DEPTH_TO_VERSION && body->number == BODY_AGGRE_DEPTHS) {
+    } else if (field->tag == DEPTH_TO_VERSION && body->tag == BODY_AGGRE_DEPTHS) {
         body->last_version = field->bytes;
     }
 }
@@ -214,19 +255,44 @@ static enum tp_mexc_status depth_decode(const struct tp_mexc_levels *d, struct b
                                         struct reader in)
 {
     while (in.at < in.end) {
-        in.at = tp_mexc_levels_decode(d, in.at, in.end);
-        if (in.at == in.end)
-            break;
+        if (*in.at == DEPTH_ASKS || *in.at == DEPTH_BIDS) {
+            in.at = tp_mexc_levels_decode(d, in.at, in.end);
+            if (in.at == in.end)
+                break;
+        }
         struct field field;
         enum tp_mexc_status status = nested_next(&in, &field);
-        if (status == TP_MEXC_OK && field.wire_type == WIRE_BYTES &&
-            (field.number == DEPTH_ASKS || field.number == DEPTH_BIDS))
-            status = level_append(d, field.number == DEPTH_ASKS, field.bytes);
+        if (status == TP_MEXC_OK && (field.tag == DEPTH_ASKS || field.tag == DEPTH_BIDS))
+            status = level_append(d, field.tag == DEPTH_ASKS, field.bytes);
         if (status != TP_MEXC_OK)
             return status;
         depth_field(body, &field);
     }
     return TP_MEXC_OK;
+}
+
+static void ticker_field(struct body *body, const struct field *field)
+{
+    switch (field->tag) {
+    case TICKER_BID_PRICE:
+        body->bid_price = field->bytes;
+        break;
+    case TICKER_BID_QUANTITY:
+        body->bid_quantity = field->bytes;
+        break;
+    case TICKER_ASK_PRICE:
+        body->ask_price = field->bytes;
+        break;
+    case TICKER_ASK_QUANTITY:
+        body->ask_quantity = field->bytes;
+        break;
+    case TICKER_VERSION:
+        if (body->tag == BODY_AGGRE_BOOK_TICKER)
+            body->first_version = body->last_version = field->bytes;
+        break;
+    default:
+        break; /* unknown: skipped */
+    }
 }
 
 static enum tp_mexc_status ticker_decode(struct body *body, struct reader in)
@@ -236,12 +302,7 @@ static enum tp_mexc_status ticker_decode(struct body *body, struct reader in)
         const enum tp_mexc_status status = nested_next(&in, &field);
         if (status != TP_MEXC_OK)
             return status;
-        if (field.wire_type != WIRE_BYTES)
-            continue;
-        if (field.number <= TICKER_FIELDS)
-            body->ticker[field.number - 1] = field.bytes;
-        else if (field.number == TICKER_VERSION && body->number == BODY_AGGRE_BOOK_TICKER)
-            body->first_version = body->last_version = field.bytes;
+        ticker_field(body, &field);
     }
     return TP_MEXC_OK;
 }
@@ -251,13 +312,12 @@ static enum tp_mexc_status ticker_decode(struct body *body, struct reader in)
 static enum tp_mexc_status body_decode(const struct tp_mexc_levels *d, struct body *body,
                                        const struct field *field)
 {
-    if (body->number != field->number) {
-        memset(body, 0, sizeof(*body));
-        body->number = field->number;
+    if (body->tag != field->tag) {
+        *body = (struct body){.tag = field->tag};
         d->out->bid_count = d->out->ask_count = 0;
     }
     const struct reader in = {field->bytes.at, field->bytes.at + field->bytes.size};
-    switch (body->number) {
+    switch (body->tag) {
     case BODY_AGGRE_DEPTHS:
     case BODY_INCREASE_DEPTHS:
     case BODY_LIMIT_DEPTHS:
@@ -271,30 +331,31 @@ static enum tp_mexc_status body_decode(const struct tp_mexc_levels *d, struct bo
 }
 
 /* A ticker side without price and quantity is an empty side. */
-static enum tp_mexc_status ticker_side(const struct tp_mexc_levels *d, const struct text *fields,
-                                       uint32_t *count, struct tp_level *out)
+static enum tp_mexc_status ticker_side(const struct tp_mexc_levels *d, struct text price,
+                                       struct text quantity, uint32_t *count, struct tp_level *out)
 {
     *count = 0;
-    if (fields[0].size == 0 && fields[1].size == 0)
+    if (price.size == 0 && quantity.size == 0)
         return TP_MEXC_OK;
-    const enum tp_mexc_status status = level_store(d, fields[0], fields[1], out);
+    const enum tp_mexc_status status = level_store(d, price, quantity, out);
     *count = status == TP_MEXC_OK;
     return status;
 }
 
 static enum tp_mexc_status ticker_finish(const struct tp_mexc_levels *d, const struct body *body)
 {
+    struct tp_depth_update *out = d->out;
     const enum tp_mexc_status status =
-        ticker_side(d, &body->ticker[0], &d->out->bid_count, d->out->bids);
+        ticker_side(d, body->bid_price, body->bid_quantity, &out->bid_count, out->bids);
     if (status != TP_MEXC_OK)
         return status;
-    return ticker_side(d, &body->ticker[2], &d->out->ask_count, d->out->asks);
+    return ticker_side(d, body->ask_price, body->ask_quantity, &out->ask_count, out->asks);
 }
 
 static enum tp_mexc_status versions_finish(const struct tp_mexc_levels *d, const struct body *body)
 {
     struct tp_depth_update *out = d->out;
-    const bool ticker = body->number == BODY_BOOK_TICKER || body->number == BODY_AGGRE_BOOK_TICKER;
+    const bool ticker = body->tag == BODY_BOOK_TICKER || body->tag == BODY_AGGRE_BOOK_TICKER;
     if (ticker && body->first_version.size == 0) {
         out->first_version = out->last_version = 0; /* the field is newer than the message */
         return TP_MEXC_OK;
@@ -307,7 +368,7 @@ static enum tp_mexc_status versions_finish(const struct tp_mexc_levels *d, const
 
 static enum tp_mexc_status body_finish(const struct tp_mexc_levels *d, const struct body *body)
 {
-    switch (body->number) {
+    switch (body->tag) {
     case BODY_AGGRE_DEPTHS:
     case BODY_INCREASE_DEPTHS:
     case BODY_LIMIT_DEPTHS:
@@ -330,12 +391,12 @@ static enum tp_mexc_status wrapper_decode(const struct tp_mexc_levels *d, struct
         enum tp_mexc_status status = field_next(&in, &field);
         if (status != TP_MEXC_OK)
             return status;
-        if (field.wire_type == WIRE_VARINT && field.number == WRAPPER_CREATE_TIME)
+        if (field.tag == WRAPPER_CREATE_TIME)
             times_ms[0] = field.varint;
-        else if (field.wire_type == WIRE_VARINT && field.number == WRAPPER_SEND_TIME)
+        else if (field.tag == WRAPPER_SEND_TIME)
             times_ms[1] = field.varint;
-        else if (field.wire_type == WIRE_BYTES && field.number >= WRAPPER_BODY_FIRST &&
-                 field.number <= WRAPPER_BODY_LAST)
+        else if (field.tag >= BODY_FIRST && field.tag <= BODY_LAST &&
+                 (field.tag & WIRE_TYPE_MASK) == WIRE_BYTES)
             status = body_decode(d, body, &field);
         if (status != TP_MEXC_OK)
             return status;
@@ -348,12 +409,13 @@ enum tp_mexc_status tp_mexc_decode_depth(const uint8_t *data, size_t size,
                                          struct tp_depth_update *out)
 {
     const struct tp_mexc_levels d = {
-        .price = tp_decimal_scale(scale->price_exponent),
-        .quantity = tp_decimal_scale(scale->quantity_exponent),
+        .price_digits = tp_decimal_digits(scale->price_exponent),
+        .quantity_digits = tp_decimal_digits(scale->quantity_exponent),
         .message_end = data + size,
         .out = out,
     };
-    struct body body = {0};
+    struct body body; /* its other members are set with the first body's tag */
+    body.tag = 0;
     uint64_t times_ms[2] = {0, 0}; /* createTime, sendTime */
     out->bid_count = out->ask_count = 0;
     enum tp_mexc_status status =

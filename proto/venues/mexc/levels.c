@@ -1,44 +1,121 @@
-/* Price and quantity of one level in one register, a bit mask for each question about a character.
+/* Price and quantity of one level in sixteen bytes each, without a branch on what they say.
  *
- * The two texts are loaded into the lower and the upper sixteen bytes. Masks tell which bytes lie
- * inside a text, which are points, which are no digits, which digits the mantissa keeps. The kept
- * digits are compressed to a run and expanded again so that each mantissa's last digit ends its
- * half: that drops the point, pads missing fraction digits with zeros, and needs no multiplication
- * by a power of ten. Three multiply-adds then join sixteen digits.
+ * A venue writes all prices of an instrument with the same number of fraction digits, and all
+ * quantities too: so the point's place follows from the text's size, and is checked rather than
+ * searched for. With it known, windows into small constant tables turn the characters into digit
+ * values (point and all behind the text become zero), tell whether each is a digit that may stand
+ * there, and shuffle the digits so that the mantissa's last one is byte 15. That drops the point,
+ * pads missing fraction digits, and spares a multiplication by a power of ten. Three multiply-adds
+ * join sixteen digits, price and quantity side by side.
  *
- * Wants AVX-512 VBMI2 (Ice Lake and Zen 4 on). Elsewhere nothing is consumed here, and decode.c
- * does all the work at about half the speed. Called by decode.c. Any thread. */
+ * Wants AVX2; elsewhere nothing is consumed here, and decode.c does all the work, more slowly.
+ * Called by decode.c. Any thread. */
 #include "proto/venues/mexc/levels.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
 enum {
-    HALF = 16,          /* bytes a text may have */
+    TEXT_SIZE_MAX = 16, /* and as many digits, less the point */
     TAG_FIELD_1 = 0x0a, /* asks; in an item: the price */
     TAG_FIELD_2 = 0x12, /* bids; in an item: the quantity */
     ITEM_OVERHEAD = 4,  /* two tags and two lengths */
 };
 
-#define TARGET_AVX512 __attribute__((target("avx512bw,avx512vl,avx512vbmi2,bmi,bmi2,popcnt")))
+#define TARGET_AVX2 __attribute__((target("avx2")))
+#define SIXTEEN_TIMES(x) x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x
 
-struct level_text {
-    const uint8_t *price, *quantity;
-    uint32_t price_size, quantity_size; /* 1..HALF */
+/* Sixteen bytes of a window from index 16 - n on: n of the one kind, then the other. */
+static const uint8_t inside_window[32] = {SIXTEEN_TIMES(0xff)};
+static const uint8_t digit_max_window[32] = {SIXTEEN_TIMES(9)};
+static const uint8_t zeros_with_point[32] = {SIXTEEN_TIMES('0'),
+                                             '.',
+                                             '0',
+                                             '0',
+                                             '0',
+                                             '0',
+                                             '0',
+                                             '0',
+                                             '0',
+                                             '0',
+                                             '0',
+                                             '0',
+                                             '0',
+                                             '0',
+                                             '0',
+                                             '0',
+                                             '0'};
+/* From index n on: the bytes 0.. behind 16 - n lanes that a shuffle turns to zero. */
+static const uint8_t sources_window[32] = {
+    SIXTEEN_TIMES(0x80), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+/* From index n on: 1 in the last n lanes, which lie behind the point and skip it. */
+static const uint8_t ones_window[32] = {[16] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+/* How the numbers of one column are written, and what is wanted of them. */
+struct column {
+    uint32_t digits;  /* of the fraction that the mantissa keeps */
+    int32_t fraction; /* digits behind the point in the text; -1: no point */
+    __m128i skip_point;
 };
 
-static inline uint64_t bits_below(uint32_t count)
+struct text {
+    const uint8_t *at;
+    uint32_t size; /* 1..TEXT_SIZE_MAX, with TEXT_SIZE_MAX bytes readable */
+};
+
+TARGET_AVX2 static inline __m128i load(const uint8_t *at)
 {
-    return ((uint64_t)1 << count) - 1;
+    return _mm_loadu_si128((const __m128i *)at);
 }
 
-static inline uint64_t halves(uint64_t price, uint64_t quantity)
+TARGET_AVX2 static inline struct column column_of(uint32_t digits)
 {
-    return price | quantity << HALF;
+    return (struct column){
+        .digits = digits,
+        .fraction = digits == 0 ? -1 : (int32_t)digits,
+        .skip_point = load(ones_window + digits),
+    };
+}
+
+/* Learns where the point is. False: it is the last character. */
+static bool column_learn(struct column *column, struct text text)
+{
+    uint32_t point = 0;
+    while (point < text.size && text.at[point] != '.')
+        point++;
+    column->fraction = (int32_t)(text.size - point) - 1;
+    return column->fraction != 0;
+}
+
+/* The text's digit values in the mantissa's places. False: the places do not suffice; *bad is not
+ * zero: some character is not what should stand there. */
+TARGET_AVX2 static inline bool digits_place(const struct column *column, struct text text,
+                                            __m128i *bad, __m128i *out)
+{
+    /* A text too short for the column's fraction is a whole number, such as the "0" that removes:
+     * the fraction becomes -1, all bits set. Levels go when they like, so no branch is taken. */
+    const int32_t fraction =
+        column->fraction | -(int32_t)((int32_t)text.size <= column->fraction + 1);
+    const uint32_t whole = text.size - 1 - (uint32_t)fraction;
+    if (whole - 1 >= TEXT_SIZE_MAX - 1 - column->digits)
+        return false;
+    const __m128i zeros = load(zeros_with_point + TEXT_SIZE_MAX - whole);
+    const __m128i inside = load(inside_window + TEXT_SIZE_MAX - text.size);
+    const __m128i digits = _mm_and_si128(_mm_xor_si128(load(text.at), zeros), inside);
+    /* Behind the last kept digit only zeros may stand, and at the point only the point, which has
+     * become zero: 9 less what tells '.' from '0' is 0 there. */
+    const __m128i point = _mm_xor_si128(zeros, _mm_set1_epi8('0'));
+    const __m128i max =
+        _mm_subs_epu8(load(digit_max_window + TEXT_SIZE_MAX - 1 - whole - column->digits), point);
+    *bad = _mm_subs_epu8(digits, max);
+    const __m128i sources =
+        _mm_add_epi8(load(sources_window + column->digits + whole), column->skip_point);
+    *out = _mm_shuffle_epi8(digits, sources);
+    return true;
 }
 
 /* Sixteen digit values a half, most significant first, to two 64-bit numbers. */
-TARGET_AVX512 static inline __m128i digits_join(__m256i digits)
+TARGET_AVX2 static inline __m128i digits_join(__m256i digits)
 {
     const __m256i pairs = _mm256_maddubs_epi16(digits, _mm256_set1_epi16(0x010a));
     const __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi32(0x00010064));
@@ -49,93 +126,70 @@ TARGET_AVX512 static inline __m128i digits_join(__m256i digits)
     return _mm256_castsi256_si128(_mm256_permute4x64_epi64(joined, 0x08));
 }
 
-/* The digits after which the text must hold zeros only: whole ones, the point, `digits` more. */
-TARGET_AVX512 static inline bool numbers_parse(const struct tp_mexc_levels *levels,
-                                               const struct level_text *text, struct tp_level *out)
+TARGET_AVX2 static inline bool level_parse(const struct column column[2], const struct text text[2],
+                                           struct tp_level *out)
 {
-    const uint32_t price_digits = levels->price.digits, quantity_digits = levels->quantity.digits;
-    const __m128i price = _mm_loadu_si128((const __m128i *)text->price);
-    const __m128i quantity = _mm_loadu_si128((const __m128i *)text->quantity);
-    const __m256i values = _mm256_sub_epi8(
-        _mm256_inserti128_si256(_mm256_castsi128_si256(price), quantity, 1), _mm256_set1_epi8('0'));
-    const uint64_t inside = halves(bits_below(text->price_size), bits_below(text->quantity_size));
-    const uint64_t no_digit = inside & _mm256_cmpgt_epu8_mask(values, _mm256_set1_epi8(9));
-    const uint64_t points = inside & _mm256_cmpeq_epi8_mask(values, _mm256_set1_epi8('.' - '0'));
-    /* Digits before the point; without a point, up to the text's end. */
-    const uint64_t price_end = (uint64_t)1 << text->price_size;
-    const uint64_t quantity_end = (uint64_t)1 << text->quantity_size;
-    const uint32_t price_whole = (uint32_t)_tzcnt_u64(points | price_end);
-    const uint32_t quantity_whole = (uint32_t)_tzcnt_u64(points >> HALF | quantity_end);
-    const uint64_t first_points = halves((uint64_t)1 << price_whole, (uint64_t)1 << quantity_whole);
-    const uint64_t edges = halves(1 | price_end >> 1, 1 | quantity_end >> 1);
-    const uint64_t kept = inside & halves(bits_below(price_whole + 1 + price_digits) & UINT16_MAX,
-                                          bits_below(quantity_whole + 1 + quantity_digits));
-    const uint64_t not_zero = _mm256_test_epi8_mask(values, values);
-    const uint64_t bad = (no_digit ^ points) | (points & ~first_points) | (points & edges) |
-                         (inside & ~kept & not_zero & ~points);
-    if (bad != 0 || price_whole + price_digits > HALF || quantity_whole + quantity_digits > HALF)
+    __m128i bad[2], digits[2];
+    if (!digits_place(&column[0], text[0], &bad[0], &digits[0]) ||
+        !digits_place(&column[1], text[1], &bad[1], &digits[1]))
         return false;
-    const uint64_t taken = kept & ~points;
-    const uint32_t price_count = (uint32_t)_mm_popcnt_u64(taken & UINT16_MAX);
-    const uint32_t quantity_count = (uint32_t)_mm_popcnt_u64(taken >> HALF);
-    const uint64_t places =
-        halves(bits_below(price_count) << (HALF - price_digits - price_whole),
-               bits_below(quantity_count) << (HALF - quantity_digits - quantity_whole));
-    const __m256i run = _mm256_maskz_compress_epi8((__mmask32)taken, values);
-    const __m256i placed = _mm256_maskz_expand_epi8((__mmask32)places, run);
-    _mm_storeu_si128((__m128i *)out, digits_join(placed));
+    const __m128i any_bad = _mm_or_si128(bad[0], bad[1]);
+    if (!_mm_testz_si128(any_bad, any_bad))
+        return false;
+    const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(digits[0]), digits[1], 1);
+    _mm_storeu_si128((__m128i *)out, digits_join(both));
     return true;
 }
 
-/* One item `0a <size> price 12 <size> quantity`, texts of 1 to 16 characters. */
+/* One item `0a <size> price 12 <size> quantity`. */
 static inline bool item_split(const struct tp_mexc_levels *levels, const uint8_t *item,
-                              uint32_t size, struct level_text *out)
+                              uint32_t size, struct text out[2])
 {
     if (size < ITEM_OVERHEAD || item[0] != TAG_FIELD_1)
         return false;
-    out->price_size = item[1];
-    if (out->price_size + ITEM_OVERHEAD > size || item[2 + out->price_size] != TAG_FIELD_2)
+    out[0] = (struct text){item + 2, item[1]};
+    if (out[0].size + ITEM_OVERHEAD > size || item[2 + out[0].size] != TAG_FIELD_2)
         return false;
-    out->quantity_size = item[3 + out->price_size];
-    out->price = item + 2;
-    out->quantity = item + ITEM_OVERHEAD + out->price_size;
-    return (out->price_size + out->quantity_size + ITEM_OVERHEAD == size) &
-           (out->price_size - 1 < HALF) & (out->quantity_size - 1 < HALF) &
-           (levels->message_end - out->quantity >= HALF);
+    out[1] = (struct text){item + ITEM_OVERHEAD + out[0].size, size - ITEM_OVERHEAD - out[0].size};
+    return item[3 + out[0].size] == out[1].size && out[0].size - 1 < TEXT_SIZE_MAX &&
+           out[1].size - 1 < TEXT_SIZE_MAX && levels->message_end - out[1].at >= TEXT_SIZE_MAX;
 }
 
-TARGET_AVX512 static const uint8_t *side_decode(const struct tp_mexc_levels *levels, bool ask,
-                                                const uint8_t *at, const uint8_t *end)
+TARGET_AVX2 static const uint8_t *levels_decode_avx2(const struct tp_mexc_levels *levels,
+                                                     const uint8_t *at, const uint8_t *end)
 {
-    const uint8_t tag = ask ? TAG_FIELD_1 : TAG_FIELD_2;
-    struct tp_level *side = ask ? levels->out->asks : levels->out->bids;
-    uint32_t count = ask ? levels->out->ask_count : levels->out->bid_count;
-    while (end - at >= 2 && at[0] == tag && at[1] <= end - at - 2 &&
-           count < TP_DEPTH_LEVEL_COUNT_MAX) {
-        struct level_text text;
-        if (!item_split(levels, at + 2, at[1], &text) ||
-            !numbers_parse(levels, &text, &side[count]))
+    struct column column[2] = {column_of(levels->price_digits), column_of(levels->quantity_digits)};
+    struct tp_depth_update *out = levels->out;
+    while (end - at >= 2) {
+        const bool ask = at[0] == TAG_FIELD_1;
+        uint32_t *count = ask ? &out->ask_count : &out->bid_count;
+        struct tp_level *level = ask ? &out->asks[*count] : &out->bids[*count];
+        struct text text[2];
+        if ((!ask && at[0] != TAG_FIELD_2) || at[1] > end - at - 2 ||
+            *count == TP_DEPTH_LEVEL_COUNT_MAX || !item_split(levels, at + 2, at[1], text))
             break;
-        count++;
+        if (!level_parse(column, text, level) &&
+            (!column_learn(&column[0], text[0]) || !column_learn(&column[1], text[1]) ||
+             !level_parse(column, text, level)))
+            break;
+        ++*count;
         at += 2 + at[1];
     }
-    *(ask ? &levels->out->ask_count : &levels->out->bid_count) = count;
     return at;
 }
 
 bool tp_mexc_levels_supported(void)
 {
-    return __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("bmi2");
+    return __builtin_cpu_supports("avx2");
 }
 
 const uint8_t *tp_mexc_levels_decode(const struct tp_mexc_levels *levels, const uint8_t *at,
                                      const uint8_t *end)
 {
-    if (!tp_mexc_levels_supported())
+    if (!tp_mexc_levels_supported() || levels->price_digits >= TEXT_SIZE_MAX ||
+        levels->quantity_digits >= TEXT_SIZE_MAX)
         return at;
-    at = side_decode(levels, true, at, end);
-    return side_decode(levels, false, at, end);
+    return levels_decode_avx2(levels, at, end);
 }
 
 #else

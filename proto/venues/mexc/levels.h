@@ -8,9 +8,9 @@
 #define TP_PROTO_MEXC_LEVELS_H
 #include "proto/venues/mexc/decimal.h"
 
-/* Where decoded levels go and how their numbers are scaled. */
+/* Where decoded levels go, and the digits that their mantissas keep. */
 struct tp_mexc_levels {
-    struct tp_decimal_scale price, quantity;
+    uint32_t price_digits, quantity_digits; /* of the fraction: -exponent */
     const uint8_t *message_end; /* loads may reach so far beyond a text, never further */
     struct tp_depth_update *out;
 };

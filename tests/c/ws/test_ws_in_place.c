@@ -134,6 +134,49 @@ static void test_buffer_keeps_room_for_a_tls_record_while_more_is_needed(void **
     assert_true(tp_buffer_space(&fixture.buffer) >= 16384 + 256);
 }
 
+static void ping_inside_the_message(int count)
+{
+    for (int i = 0; i < count; i++) {
+        arrive("\x89\x7d", 2);
+        arrive_filler('p', 125);
+        assert_int_equal(input(), TP_OK);
+        assert_int_equal(fixture.message.opcode, TP_WS_PING);
+    }
+}
+
+static void test_buffer_without_need_of_room_still_closes_a_large_gap(void **state)
+{
+    (void)state;
+    arrive("\x02\x03"
+           "abc",
+           5);
+    ping_inside_the_message(40);
+    assert_int_equal(fixture.buffer.tail, 5 + 40 * 127);
+    arrive("\x80\x02", 2);
+    assert_int_equal(input(), TP_NEED_MORE);
+    assert_int_equal(fixture.buffer.tail, 5 + 2);
+    arrive("de", 2);
+    assert_int_equal(input(), TP_OK);
+    assert_memory_equal(fixture.message.payload.data, "abcde", 5);
+}
+
+static void test_buffer_in_need_of_room_closes_a_small_gap_too(void **state)
+{
+    (void)state;
+    const uint16_t rest = CAPACITY - 0x8000 - 4; /* with which the message just fits */
+    tp_ws_init(&fixture.ws, &(struct tp_ws_config){CAPACITY, 100});
+    arrive("\x02\x7e\x80\x00", 4);
+    arrive_filler('a', 0x8000);
+    ping_inside_the_message(8);
+    arrive((const uint8_t[]){0x80, 0x7e, (uint8_t)(rest >> 8), (uint8_t)rest}, 4);
+    assert_int_equal(input(), TP_NEED_MORE);
+    arrive_filler('b', rest);
+    assert_int_equal(input(), TP_OK);
+    assert_int_equal(fixture.message.payload.size, 0x8000 + rest);
+    assert_int_equal(fixture.message.payload.data[0x7fff], 'a');
+    assert_int_equal(fixture.message.payload.data[0x8000], 'b');
+}
+
 static void test_error_stays_and_the_rest_is_thrown_away(void **state)
 {
     (void)state;
@@ -203,6 +246,8 @@ int main(void)
                                set_up),
         cmocka_unit_test_setup(test_buffer_keeps_room_for_a_tls_record_while_more_is_needed,
                                set_up),
+        cmocka_unit_test_setup(test_buffer_without_need_of_room_still_closes_a_large_gap, set_up),
+        cmocka_unit_test_setup(test_buffer_in_need_of_room_closes_a_small_gap_too, set_up),
         cmocka_unit_test_setup(test_error_stays_and_the_rest_is_thrown_away, set_up),
         cmocka_unit_test_setup(test_close_stays_and_the_rest_is_thrown_away, set_up),
         cmocka_unit_test_setup(test_frame_write_needs_room_for_every_byte, set_up),

@@ -231,7 +231,7 @@ class Venue:
     """What the exchange holds: its book at every version, and the message that led there."""
 
     def __init__(self, seed: int = 1, version: int = 1000, instrument: int = 0) -> None:
-        self.random = random.Random(seed)  # noqa: S311  # not a secret
+        self.random = random.Random(seed)  # not a secret
         self.instrument = instrument
         self.version = version
         self.middle = 50_000

@@ -41,7 +41,7 @@ class Chaos:
 
     def __init__(self, rig: Rig, seed: int) -> None:
         self.rig, self.venue = rig, Venue(seed)
-        self.random = random.Random(seed)  # noqa: S311  # not a secret
+        self.random = random.Random(seed)  # not a secret
         self.last = b""
         self.asked: list[int] = []  # the venue's version when the snapshot was asked for
 

@@ -1,0 +1,21 @@
+/* Our contender of `tickpath bench decode`: a batch of messages, routed and decoded, timed in C so
+ * that Python's share is not inside. Called by engine/bench/decode.py. */
+#ifndef TP_ENGINE_BENCH_DECODE_H
+#define TP_ENGINE_BENCH_DECODE_H
+#include <stdint.h>
+
+#include "proto/venues/mexc/decode.h"
+
+/* Messages behind each other: i is data[offset[i], offset[i + 1]). */
+struct tp_bench_messages {
+    const uint8_t *data;
+    const uint64_t *offset; /* [count + 1] */
+    uint32_t count;
+};
+
+/* Routes and decodes every message once into *out. Returns the nanoseconds of the whole batch, 0
+ * when a message was refused. */
+uint64_t tp_bench_decode(const struct tp_mexc_router *router,
+                         const struct tp_bench_messages *messages,
+                         const struct tp_mexc_scale *scale, struct tp_depth_update *out);
+#endif

@@ -1,0 +1,103 @@
+"""MEXC depth messages for the benchmarks: random walks, made by Google's protobuf classes.
+
+Sizes as MEXC sends them: prices with 2 decimals, quantities with 8, both versions, symbol and
+sendTime, the channel in front. Called by decode.py, burst.py and wire.py.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
+from tickpath.proto.venues.mexc.requests import depth_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PRICE_EXPONENT, QUANTITY_EXPONENT = -2, -8
+PRICE_START = 6_712_345  # in ticks of 0.01
+BOOK_LEVELS = 200  # a side in the snapshot that a walk starts from
+NEAR = 20  # ticks from the touch within which levels change
+FIRST_VERSION = 36_913_565_460
+SEND_TIME_MS = 1_770_000_000_000
+SPEED = "10ms"
+
+Level = tuple[int, int]  # price in ticks, quantity mantissa
+
+
+class Market:
+    """One instrument's walk: its whole book, and messages that change it."""
+
+    def __init__(self, symbol: str, seed: int) -> None:
+        """Start around PRICE_START; equal seeds give equal walks."""
+        self.symbol = symbol
+        self.channel = depth_channel(symbol, SPEED)
+        self.version = FIRST_VERSION
+        self._random = random.Random(seed)  # noqa: S311 # prices, not secrets
+        self.bids = {PRICE_START - 1 - i: self._quantity() for i in range(BOOK_LEVELS)}
+        self.asks = {PRICE_START + 1 + i: self._quantity() for i in range(BOOK_LEVELS)}
+
+    def _quantity(self) -> int:
+        return self._random.randrange(1_000, 500_000_000)
+
+    def update(self, bid_count: int, ask_count: int) -> tuple[list[Level], list[Level]]:
+        """Return changed bids and asks, absolute quantities; the book stays uncrossed."""
+        best_ask = min(self.asks)
+        reach = range(best_ask - NEAR - bid_count, best_ask)
+        prices = self._random.sample(reach, bid_count)
+        bids = [(price, self._change(self.bids, price)) for price in prices]
+        lowest = max(self.bids) + 1
+        reach = range(lowest, lowest + NEAR + ask_count)
+        prices = self._random.sample(reach, ask_count)
+        asks = [(price, self._change(self.asks, price)) for price in prices]
+        self.version += 1
+        return bids, asks
+
+    def _change(self, side: dict[int, int], price: int) -> int:
+        """Remove a level one time in four where the side stays deep, else set it anew."""
+        if price in side and len(side) > BOOK_LEVELS // 2 and self._random.random() < 0.25:
+            del side[price]
+            return 0
+        side[price] = self._quantity()
+        return side[price]
+
+    def message(self, bid_count: int, ask_count: int) -> bytes:
+        """Return the next message, serialized."""
+        bids, asks = self.update(bid_count, ask_count)
+        wrapper = PushDataV3ApiWrapper(
+            channel=self.channel, symbol=self.symbol, sendTime=SEND_TIME_MS + self.version
+        )
+        depths = wrapper.publicAggreDepths
+        depths.eventType = self.channel.rpartition("@")[0]
+        depths.fromVersion = depths.toVersion = str(self.version)
+        for side, levels in ((depths.asks, asks), (depths.bids, bids)):
+            for price, quantity in levels:
+                side.add(price=price_text(price), quantity=quantity_text(quantity))
+        return bytes(wrapper.SerializeToString())
+
+
+def price_text(ticks: int) -> str:
+    """Write a price as MEXC does."""
+    return f"{ticks // 100}.{ticks % 100:02d}"
+
+
+def quantity_text(mantissa: int) -> str:
+    """Write a quantity as MEXC does: 8 decimals, zero for a level that is gone."""
+    return f"{mantissa // 10**8}.{mantissa % 10**8:08d}"
+
+
+def symbols(count: int) -> list[str]:
+    """Name instruments."""
+    return [f"C{index:04d}USDT" for index in range(count)]
+
+
+def markets(count: int) -> list[Market]:
+    """Return one market an instrument."""
+    return [Market(symbol, seed) for seed, symbol in enumerate(symbols(count))]
+
+
+def round_robin(all_markets: list[Market], count: int, levels: int) -> Iterator[bytes]:
+    """Yield messages of `levels` bids and asks, one instrument after another."""
+    for index in range(count):
+        yield all_markets[index % len(all_markets)].message(levels, levels)

@@ -1,0 +1,168 @@
+"""`tickpath stat`: what the segments of this machine say of their writers.
+
+Without a name it lists them; with one it shows header, counters with rates, hops and strategies.
+Reads shared memory only: nobody notices. Called by: engine/cli.py. Calls: shm/segment.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from tickpath.shm.histogram import Percentiles  # noqa: TC002  # msgspec resolves it at run time
+from tickpath.shm.segment import (
+    Segment,
+    SegmentError,
+    SegmentLockedError,
+    instances,
+    remove_dead,
+)
+
+if TYPE_CHECKING:
+    import argparse
+
+INTERVAL_S_DEFAULT = 1.0
+NS_PER_MS, NS_PER_US = 1e6, 1e3
+SILENT_AFTER_MS = 100.0
+
+
+class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Tell of one segment; rates in events or counts a second."""
+
+    instance: str
+    state: str  # running, silent, dead, or why it cannot be read
+    writer_pid: int = 0
+    heartbeat_age_ms: float = 0
+    size_bytes: int = 0
+    is_locked_in_memory: bool = False
+    events: int = 0
+    event_rate: float = 0
+    loop_rate: float = 0
+    counters: dict[str, int] = {}
+    rates: dict[str, float] = {}
+    hops: dict[str, Percentiles] = {}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the options of `tickpath stat`."""
+    parser = subparsers.add_parser(
+        "stat",
+        help="show the counters of a running reader",
+        description="Show what a running reader and its strategies say of themselves.",
+        epilog="example: tickpath stat demo --interval 2",
+    )
+    parser.add_argument("instance", nargs="?", help="instance name (default: list all)")
+    parser.add_argument(
+        "--interval",
+        type=float,
+        default=INTERVAL_S_DEFAULT,
+        metavar="S",
+        help="measure rates over so many seconds; 0 leaves them out (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--clean", action="store_true", help="remove segments whose writer died without removing it"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a segment")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print; 0, or 3 where the named instance is not there."""
+    names = list(instances())
+    if args.instance is not None:
+        prefix = f"{args.instance}.strategy."
+        names = [args.instance, *(name for name in names if name.startswith(prefix))]
+        Segment(args.instance).close()  # raises, saying why, where it cannot be read
+    if args.clean:
+        _clean(names)
+        return 0
+    before = [_sample(name) for name in names]
+    if args.interval > 0 and names:
+        time.sleep(args.interval)
+        before = [_rated(one, _sample(one.instance), args.interval) for one in before]
+    for status in before:
+        print(msgspec.json.encode(status).decode() if args.json else format_status(status))
+    if not names and not args.json:
+        print("no segments: nothing runs here")
+    return 0
+
+
+def _clean(names: list[str]) -> None:
+    for name in names:
+        try:
+            if remove_dead(name):
+                print(f"removed {name}")
+        except SegmentLockedError:
+            continue  # its writer lives
+
+
+def _sample(name: str) -> SegmentStatus:
+    try:
+        with Segment(name) as segment:
+            return _read(segment)
+    except SegmentError as error:
+        return SegmentStatus(instance=name, state=error.reason)
+
+
+def _read(segment: Segment) -> SegmentStatus:
+    age_ms = segment.heartbeat_age_ns() / NS_PER_MS
+    state = "running" if age_ms < SILENT_AFTER_MS else "silent"
+    header, live = segment.header, segment.live
+    return SegmentStatus(
+        instance=segment.instance,
+        state=state if segment.writer_lives() else "dead",
+        writer_pid=int(header.writer_pid),
+        heartbeat_age_ms=round(age_ms, 3),
+        size_bytes=int(header.total_size),
+        is_locked_in_memory=segment.is_locked_in_memory,
+        events=int(live.head),
+        loop_rate=float(live.loop_count),  # a count until it is rated
+        counters=segment.counters(),
+        hops=segment.histograms(),
+    )
+
+
+def _rated(before: SegmentStatus, after: SegmentStatus, seconds: float) -> SegmentStatus:
+    """Return the later sample with rates; a writer that restarted in between has none."""
+
+    def rate(new: float, old: float) -> float:
+        return round(max(0.0, new - old) / seconds, 1)
+
+    is_same = before.writer_pid == after.writer_pid
+    changes: dict[str, Any] = {
+        "event_rate": rate(after.events, before.events) if is_same else 0.0,
+        "loop_rate": rate(after.loop_rate, before.loop_rate) if is_same else 0.0,
+        "rates": {
+            name: rate(value, before.counters.get(name, 0))
+            for name, value in after.counters.items()
+            if is_same
+        },
+    }
+    return msgspec.structs.replace(after, **changes)
+
+
+def format_status(status: SegmentStatus) -> str:
+    """Write one segment as people read it; counters that are 0 are left out."""
+    if not status.size_bytes:
+        return f"{status.instance}: {status.state}"
+    lines = [
+        f"{status.instance}: {status.state}, writer pid {status.writer_pid}, heartbeat "
+        f"{status.heartbeat_age_ms:.1f} ms ago, {status.size_bytes / 2**20:.1f} MiB"
+        + ("" if status.is_locked_in_memory else " (not locked in memory)"),
+    ]
+    if status.events:
+        lines.append(f"  events {status.events:>24,}  {status.event_rate:>14,.0f} a second")
+    for name, value in status.counters.items():
+        if value:
+            rate = status.rates.get(name, 0.0)
+            lines.append(
+                f"  {name:<24} {value:>6,}" + (f"  {rate:>14,.0f} a second" if rate else "")
+            )
+    for name, hop in status.hops.items():
+        if hop.n:
+            us = [value / NS_PER_US for value in (hop.p50, hop.p99, hop.p999, hop.max)]
+            lines.append(
+                f"  {name:<24} n {hop.n:,}: p50 {us[0]:.2f}, p99 {us[1]:.2f}, "
+                f"p99.9 {us[2]:.2f}, max {us[3]:.2f} us"
+            )
+    return "\n".join(lines)

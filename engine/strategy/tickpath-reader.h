@@ -1,0 +1,76 @@
+/* Read a tickpath feed from C: events, books, and what became of the writer.
+ *
+ *     cc -std=c11 strategy.c $(python3 -m tickpath.engine.strategy.c_reader)
+ *
+ * shm/segment_reader.h has the rules (joining, laps, waiting); this header gives its words the
+ * types of proto/records.h. examples/top_of_book.c is a program to copy. Link libtickpath-reader.a.
+ * One thread per reader; nothing is allocated after tp_reader_init. */
+#ifndef TICKPATH_READER_H
+#define TICKPATH_READER_H
+#include <string.h>
+
+#include "proto/records.h"
+#include "shm/segment_reader.h"
+
+/* tp_segment_schema_hash of the schema that this header was built for: give it to tp_reader_init,
+ * so that a feed of another layout is refused. */
+#define TP_FEED_SCHEMA_HASH UINT64_C(0xF54CF6E23ACC2469)
+
+/* The event of the last TP_READER_EVENT; its ring index is reader->event[0]. */
+static inline struct tp_event tp_feed_event(const struct tp_reader *reader)
+{
+    struct tp_event event;
+    memcpy(&event, &reader->event[1], sizeof event);
+    return event;
+}
+
+/* Rows of the instrument table; 0 where the segment has none. */
+static inline uint32_t tp_feed_instrument_count(const struct tp_reader *reader)
+{
+    const struct tp_segment_section *table = &reader->segment->header.table;
+    return table->entry_size == sizeof(struct tp_instrument_record) ? table->count : 0;
+}
+
+static inline struct tp_instrument_record tp_feed_instrument(const struct tp_reader *reader,
+                                                             uint32_t instrument)
+{
+    struct tp_instrument_record record;
+    assert(instrument < tp_feed_instrument_count(reader));
+    const char *rows = tp_segment_at(reader->segment, &reader->segment->header.table);
+    memcpy(&record, rows + (size_t)instrument * sizeof record, sizeof record);
+    record.venue[sizeof record.venue - 1] = '\0';
+    record.symbol[sizeof record.symbol - 1] = '\0';
+    return record;
+}
+
+/* Reads the latest consistent book and returns the state to act on: STALE where the writer fell
+ * silent, ended or was replaced, whatever the record says; SYNCING where it was never published.
+ * *ring_index (may be NULL): the first event that the book does not contain. */
+static inline enum tp_book_state tp_feed_book(struct tp_reader *reader, uint32_t instrument,
+                                              struct tp_book_record *book, uint64_t *ring_index)
+{
+    static_assert(sizeof(struct tp_book_record) <=
+                      sizeof(uint64_t) * TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX,
+                  "a book fits the reader's snapshot");
+    memset(book, 0, sizeof *book);
+    book->instrument = instrument;
+    book->reason = TP_SYNC_REASON_STARTING;
+    const bool is_published = tp_reader_snapshot(reader, instrument) != 0;
+    if (ring_index != NULL)
+        *ring_index = reader->snapshot[TP_READER_SNAPSHOT_RING_INDEX];
+    if (is_published)
+        memcpy(book, &reader->snapshot[TP_READER_SNAPSHOT_HEAD_WORDS], sizeof *book);
+    if (book->bid_count > TP_BOOK_DEPTH_MAX)
+        book->bid_count = TP_BOOK_DEPTH_MAX;
+    if (book->ask_count > TP_BOOK_DEPTH_MAX)
+        book->ask_count = TP_BOOK_DEPTH_MAX;
+    if (reader->snapshot[TP_READER_SNAPSHOT_ENDED] != 0)
+        book->reason = TP_SYNC_REASON_DISCONNECTED;
+    else if (reader->snapshot[TP_READER_SNAPSHOT_SILENT_NS] != 0)
+        book->reason = TP_SYNC_REASON_SILENT;
+    else
+        return (enum tp_book_state)book->state;
+    book->state = TP_BOOK_STALE;
+    return TP_BOOK_STALE;
+}
+#endif

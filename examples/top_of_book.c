@@ -1,0 +1,61 @@
+/* Prints each instrument's best bid and ask as they change, read from C.
+ *
+ *     cc -std=c11 -O2 examples/top_of_book.c $(python3 -m tickpath.engine.strategy.c_reader) -o top
+ *     ./top demo 10 */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tickpath-reader.h"
+
+static struct tp_reader reader; /* some 50 KiB: not for the stack */
+
+static void print_book(uint32_t instrument)
+{
+    struct tp_book_record book;
+    if (tp_feed_book(&reader, instrument, &book, NULL) != TP_BOOK_LIVE)
+        return; /* never trade on a book that is not LIVE */
+    if (book.bid_count > 0 && book.ask_count > 0)
+        printf("%s %" PRId64 " %" PRId64 "\n", tp_feed_instrument(&reader, instrument).symbol,
+               book.bids[0].price, book.asks[0].price);
+}
+
+int main(int argc, char **argv)
+{
+    struct tp_segment_error error;
+    const char *instance = argc > 1 ? argv[1] : "demo";
+    const char *directory = getenv("TICKPATH_SEGMENTS"); /* NULL: /dev/shm */
+    const enum tp_segment_status status =
+        tp_reader_init(&reader, directory, instance, TP_FEED_SCHEMA_HASH, &error);
+    if (status != TP_SEGMENT_OK) {
+        fprintf(stderr, "instance %s: %s (%s)\n", instance, tp_segment_status_name(status),
+                error.field != NULL ? error.field : "");
+        return 1;
+    }
+    for (uint32_t i = 0; i < tp_feed_instrument_count(&reader); i++)
+        print_book(i);
+    for (long events = argc > 2 ? atol(argv[2]) : 100; events > 0;) {
+        switch (tp_reader_spin(&reader)) {
+        case TP_READER_EVENT:
+            events--;
+            if (tp_feed_event(&reader).type == TP_EVENT_TOP)
+                print_book(tp_feed_event(&reader).instrument);
+            break;
+        case TP_READER_LAPPED: /* stands at the head again: all books may have changed */
+            for (uint32_t i = 0; i < tp_feed_instrument_count(&reader); i++)
+                print_book(i);
+            break;
+        case TP_READER_SILENT: /* books are STALE until TP_READER_ALIVE */
+        case TP_READER_ALIVE:
+        case TP_READER_EMPTY:
+            break;
+        case TP_READER_MOVED: /* ended or replaced: go on with the next one as soon as it is there
+                               */
+            if (tp_reader_reopen(&reader, &error) != TP_SEGMENT_OK)
+                events = 0;
+            break;
+        }
+    }
+    tp_reader_deinit(&reader);
+    return 0;
+}

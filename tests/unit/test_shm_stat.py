@@ -1,0 +1,76 @@
+"""`tickpath stat`: what it says of segments that run, that died, and that are not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tickpath.engine.cli import main
+from tickpath.engine.feed_segment import Instrument
+from tickpath.engine.stat import SegmentStatus, format_status
+from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.engine.strategy.stats import create_stats
+from tickpath.shm.segment import instances
+
+if TYPE_CHECKING:
+    import pytest
+
+INSTANCE = f"unit-stat-{os.getpid()}"
+
+
+def test_stat_tells_of_an_instance_and_its_strategies(capsys: pytest.CaptureFixture[str]) -> None:
+    with (
+        RehearsalFeed(INSTANCE, [Instrument(0, "mexc", "BTCUSDT", -2, -6)]) as feed,
+        create_stats(INSTANCE, "mine") as stats,
+    ):
+        stats.store_counter(0, 7)
+        feed.publish_top((1, 1), (2, 1))
+        feed.heartbeat()
+        assert main(["stat", INSTANCE, "--interval", "0", "--json"]) == 0
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["instance"] for one in told] == [INSTANCE, f"{INSTANCE}.strategy.mine"]
+    assert told[0]["state"] in {"running", "silent"}  # as busy as this machine is
+    assert (told[0]["writer_pid"], told[0]["events"]) == (os.getpid(), 1)
+    assert told[1]["counters"]["events"] == 7
+
+
+def test_stat_of_an_absent_instance_is_one_line_and_status_3(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["stat", "unit-no-such"]) == 3
+    assert "start its writer" in capsys.readouterr().err
+
+
+def test_stat_clean_removes_only_what_is_dead(capsys: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "import os, sys; from tickpath.shm.segment import SegmentLayout, SegmentWriter\n"
+        "w = SegmentWriter(sys.argv[1], SegmentLayout(schema='x')); w.ready(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code, INSTANCE], check=True)
+    with create_stats(INSTANCE, "alive"):
+        assert main(["stat", INSTANCE, "--clean"]) == 0
+        assert capsys.readouterr().out == f"removed {INSTANCE}\n"
+        assert f"{INSTANCE}.strategy.alive" in list(instances())
+    assert INSTANCE not in list(instances())
+
+
+def test_stat_text_leaves_out_what_is_zero() -> None:
+    status = SegmentStatus(
+        instance="demo",
+        state="running",
+        writer_pid=7,
+        size_bytes=1 << 20,
+        is_locked_in_memory=True,
+        events=1000,
+        event_rate=10,
+        counters={"feed.messages": 5, "feed.gaps": 0},
+        rates={"feed.messages": 2.0},
+    )
+    text = format_status(status)
+    assert "feed.messages" in text
+    assert "2 a second" in text
+    assert "gaps" not in text
+    assert format_status(SegmentStatus(instance="x", state="truncated")) == "x: truncated"

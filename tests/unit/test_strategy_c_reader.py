@@ -1,0 +1,135 @@
+"""The C reader as its users build it: the example compiled, run against a feed, and its end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tickpath.engine.feed_segment import SCHEMA, Instrument
+from tickpath.engine.strategy.c_reader import compiler_arguments
+from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.shm.segment import SegmentLayout, SegmentWriter, schema_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+INSTRUMENTS = (
+    Instrument(0, "mexc", "BTCUSDT", -2, -6, 1),
+    Instrument(1, "mexc", "ETHUSDT", -2, -5, 1),
+)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("missing capability: a C compiler (cc)")
+    path = tmp_path_factory.mktemp("c") / "top_of_book"
+    source = ROOT / "examples" / "top_of_book.c"
+    warnings = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run(
+        [compiler, *warnings, str(source), *compiler_arguments(), "-o", str(path)], check=True
+    )
+    return path
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Iterator[RehearsalFeed]:
+    with RehearsalFeed("unit", INSTRUMENTS, directory=tmp_path) as feed:
+        yield feed
+
+
+def run(program: Path, directory: Path, events: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(program), "unit", str(events)],
+        env={**os.environ, "TICKPATH_SEGMENTS": str(directory)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+def test_c_example_prints_books_at_start_and_as_they_change(
+    program: Path, feed: RehearsalFeed, tmp_path: Path
+) -> None:
+    feed.publish_top((100, 1), (101, 1), instrument=1)
+    done = threading.Event()
+
+    def publish() -> None:
+        while not done.wait(0.001):
+            feed.publish_top((200, 1), (201, 1))
+            feed.heartbeat()
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        told = run(program, tmp_path, 5)
+    finally:
+        done.set()
+        thread.join()
+    assert told.returncode == 0
+    lines = told.stdout.splitlines()
+    assert "ETHUSDT 100 101" in lines[:2]
+    assert lines[-5:] == ["BTCUSDT 200 201"] * 5
+
+
+def test_c_example_refuses_another_schema_and_an_absent_feed(program: Path, tmp_path: Path) -> None:
+    told = run(program, tmp_path, 1)
+    assert (told.returncode, told.stderr) == (1, "instance unit: absent (file)\n")
+    layout = SegmentLayout(schema=SCHEMA + "event extra 0 u8\n")
+    with SegmentWriter("unit", layout, directory=tmp_path) as other:
+        other.ready()
+        told = run(program, tmp_path, 1)
+    assert (told.returncode, told.stderr) == (1, "instance unit: wrong schema (schema hash)\n")
+
+
+def test_c_header_carries_the_hash_of_the_schema() -> None:
+    text = (ROOT / "engine" / "strategy" / "tickpath-reader.h").read_text()
+    assert f"UINT64_C(0x{schema_hash(SCHEMA):X})" in text
+
+
+def test_c_reader_module_prints_the_compiler_arguments() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tickpath.engine.strategy.c_reader"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == compiler_arguments()
+    assert Path(compiler_arguments()[-1]).is_file()
+
+
+def test_publish_compiles_to_plain_stores(tmp_path: Path) -> None:
+    """On x86-64 a store is a release already: a fence or a lock prefix would cost 20 cycles."""
+    compiler = shutil.which("cc")
+    if compiler is None or os.uname().machine != "x86_64":
+        pytest.skip("missing capability: a C compiler for x86-64")
+    source = tmp_path / "publish.c"
+    source.write_text(
+        '#include "shm/broadcast_ring.h"\n'
+        "uint64_t publish(struct tp_ring_writer *ring, const uint64_t *event);\n"
+        "uint64_t publish(struct tp_ring_writer *ring, const uint64_t *event)\n"
+        "{ return tp_ring_publish(ring, event); }\n"
+        "enum tp_ring_result take(struct tp_ring_reader *ring, uint64_t *event);\n"
+        "enum tp_ring_result take(struct tp_ring_reader *ring, uint64_t *event)\n"
+        "{ return tp_ring_read(ring, event); }\n"
+    )
+    includes = [argument for argument in compiler_arguments() if argument.startswith("-I")]
+    for optimisation in ("-O2", "-O3"):
+        assembly = subprocess.run(
+            [compiler, "-std=c11", optimisation, *includes, "-S", "-o", "-", str(source)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        words = assembly.split()
+        assert "publish:" in words
+        assert not {"lock", "mfence", "sfence", "lfence", "xchgq", "call"} & set(words)
