@@ -202,9 +202,7 @@ class ReaderProcess:
             )
 
     def run(self) -> int:
-        """Run until a signal or until the link fails. Returns the exit status."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        """Run until `stop` is called or the link fails. Returns the exit status."""
         self._prepare_process()
         hot = threading.Thread(target=self._run_hot, name="hot", daemon=True)
         hot.start()
@@ -233,7 +231,8 @@ class ReaderProcess:
             if hasattr(self, part):
                 getattr(self, part).close()
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+        """Let `run` end soon; a signal handler."""
         self._stop.set()
 
     def _prepare_process(self) -> None:
@@ -311,6 +310,8 @@ def exit_status(failure: LocalError | SystemSetupError | RemoteError) -> int:
 def main(path: str) -> int:
     """Run a reader from a configuration file; the supervisor calls this in a process of its own."""
     reader = ReaderProcess(load_config(path))
+    for number in (signal.SIGTERM, signal.SIGINT):  # before anything that `close` must undo
+        signal.signal(number, reader.stop)
     try:
         reader.open()
         return reader.run()
