@@ -263,11 +263,33 @@ def test_demo_leaves_nothing_however_it_ends(temporary: Path, number: signal.Sig
         child.wait()
 
 
-@pytest.mark.parametrize("victim", ["tickpath run", "sim mexc", "reader_process", "--name spread"])
-def test_demo_goes_to_its_end_whatever_is_killed_in_it(temporary: Path, victim: str) -> None:
-    del temporary
-    child = demo("--json")
-    child.kill()
-    child.wait()
-    pytest.skip("below") if False else None
-    assert victim
+def command_line(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").replace("\0", " ")
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("victim", "said"),
+    [
+        ("reader_process", ""),  # its supervisor starts it again: the demo ends well
+        ("cli run", "reader (process"),
+        ("sim mexc", "exchange (process"),
+        ("--name spread", "strategy-spread (process"),
+    ],
+)
+def test_demo_goes_to_its_end_whatever_is_killed_in_it(
+    temporary: Path, victim: str, said: str
+) -> None:
+    child = demo("--seconds", "3")
+    try:
+        processes = run_until_live(child)
+        kill(next(pid for pid in processes if victim in command_line(pid)))
+        output, _ = child.communicate(timeout=PATIENCE_S)
+        assert said in output, output
+        assert child.returncode == (1 if said else 0), output
+        until("the last process", lambda: not leftovers(child.pid, processes))
+        assert not list(temporary.iterdir())
+    finally:
+        child.kill()
+        child.wait()
