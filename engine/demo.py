@@ -233,7 +233,7 @@ class Demo:
         placed, directory = self._placed, self._directory
         throttled = limits.describe_throttling(limits.read_throttling([placed.reader or 0]))
         fifo = placed.reader is not None and os.geteuid() == 0
-        if fifo and throttled:
+        if fifo and throttled and "reader" not in self._children:
             self._say(f"real-time limit: {throttled}; the reader yields in time")
         text = f"""\
 instance = "{self._instance}"
@@ -270,7 +270,8 @@ snapshots_per_second = 45
         except SystemSetupError as error:
             if backend == "kernel" or self._children["reader"].poll() != EXIT_SYSTEM:
                 raise
-            self._say(f"path: kernel sockets over the veth pair instead, because: {error}")
+            reason = str(error).splitlines()[-1]
+            self._say(f"path: kernel sockets over the veth pair instead, because: {reason}")
             self._run_reader("kernel")
         log = (self._directory / "reader.log").read_text(encoding="utf-8")
         self._view.path = next((line for line in log.splitlines() if "path:" in line), "")[9:]

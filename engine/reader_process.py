@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 NS_PER_S, NS_PER_MS = 1_000_000_000, 1_000_000
 STEP_S = 0.005
 COUNTERS_EVERY_S = 0.1
+PATH_EVERY_S = 0.25
 PING_INTERVAL_S = 15.0
 IDLE_SPIN_NS, IDLE_SLEEP_NS = 20_000, 50_000
 YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
@@ -81,14 +82,14 @@ class ReaderProcess:
         self._stop = threading.Event()
         self._hot_result = 0
         self._kept: list[Any] = []
-        self._next_counters = 0.0
+        self._next_counters = self._next_path = 0.0
 
     def open(self) -> None:
         """Build all parts in order. Raises the three errors of shm/errors.py with a remedy."""
         venue = self.venue
         self.instruments = fetch_instruments(venue)
+        self._open_segment()  # before the link: it tells of another reader of this instance
         self._open_transport()
-        self._open_segment()
         self._open_feed()
         self._open_hot_path()
         self.segment.ready()
@@ -209,21 +210,37 @@ class ReaderProcess:
         snapshots = SnapshotWorker(self.feed, self.venue, self.instruments, log)
         snapshots.start()
         note = ffi.new("struct tp_hot_path_note *")
-        while not self._stop.wait(STEP_S) and hot.is_alive():
+        gone: SystemSetupError | None = None
+        while not self._stop.wait(STEP_S) and hot.is_alive() and gone is None:
             self.connections.step()
             while lib.tp_hot_path_take_note(self.hot, note):
                 self._take_note(note)
             self._copy_counters()
+            gone = self._check_path()
         lib.tp_hot_path_stop(self.hot)
         hot.join()
         snapshots.stop()
         self._copy_counters(force=True)
+        if gone is not None:
+            raise LinkGoneError(str(gone))
         if self._hot_result != 0:
             raise LinkGoneError(
                 f"{self.transport.description}: {os.strerror(-self._hot_result)}: "
                 "set the interface up again"
             )
         return 0
+
+    def _check_path(self) -> SystemSetupError | None:
+        """Look after the interface: the hot thread, when it sleeps, would not notice for long."""
+        now = time.monotonic()
+        if now < self._next_path or not isinstance(self.transport, UserTransport):
+            return None
+        self._next_path = now + PATH_EVERY_S
+        try:
+            self.transport.check_path()
+        except SystemSetupError as error:
+            return error
+        return None
 
     def close(self) -> None:
         """End sessions, detach the XDP program, remove the segment."""

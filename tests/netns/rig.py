@@ -124,7 +124,8 @@ class Exchange:
         self._pair, self._directory = pair, directory
         self._connection: http.client.HTTPConnection | None = None
         self.plain = "--plain" in words
-        keys = [] if self.plain else ["--make-ca", str(directory), "--name", SERVER_NAME]
+        keys = ["--make-ca", str(directory), "--name", SERVER_NAME]
+        keys = [] if self.plain or "--cert" in words else keys
         listen = ["--listen", f"{EXCHANGE_ADDRESS}:{PORT}", "--json"]
         command = [*TICKPATH, "sim", "mexc", *listen, *keys, *words]
         self.program = start(pair, pair.exchange, directory / "exchange.log", command)
