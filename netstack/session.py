@@ -197,6 +197,15 @@ class Session:
         return self._transport.description
 
     @property
+    def faults(self) -> dict[str, int]:
+        """Count what was done to frames on purpose; empty without ConnectOptions.faults."""
+        if self._wait.faults == ffi.NULL:
+            return {}
+        counters = lib.tp_fault_injector_counters(self._wait.faults)
+        names = [name for name, _ in ffi.typeof("struct tp_fault_counters").fields]
+        return {name: int(getattr(counters, name)) for name in names}
+
+    @property
     def phase(self) -> int:
         """One of lib.TP_SESSION_*."""
         return int(lib.tp_session_phase(self._handle))

@@ -1,4 +1,4 @@
-"""`tickpath get` over AF_XDP against nginx on the kernel's sockets, through a link that harms frames."""
+"""`tickpath get` over AF_XDP against nginx on the kernel's sockets, also through faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, INTERFACE, READER_ADDRESS
+from tickpath.engine.sandbox import EXCHANGE_ADDRESS, INTERFACE
 from tickpath.engine.sim.certificates import make_ca
 
 from tests.netns.rig import PATIENCE_S, SERVER_NAME, TICKPATH, VethPair, entered, until
@@ -154,8 +154,88 @@ def test_get_large_file_through_loss_reordering_and_duplicates_arrives_whole(
         f"{scheme}/large", "--faults", f"loss=1%,reorder=1%,duplicate=1%,seed={seed}"
     )
     print(f"{scheme}: {SIZE / 1000 / report['total_ms']:.0f} MB/s with faults")
+    frames = SIZE // 1500
+    for name in ("lost", "reordered", "duplicated"):
+        assert report["faults"][name] > frames // 200, report["faults"]
+    assert report["faults"]["overflowed"] == 0
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_get_through_damaged_frames_arrives_whole(site: Site, scheme: str) -> None:
-    site.fetch(f"{scheme}/small", "--faults", "corrupt=2%,loss=1%,reorder=5%,delay_ms=1,seed=5")
+    spec = "corrupt=2%,loss=1%,reorder=5%,delay_ms=1,seed=5"
+    report = site.fetch(f"{scheme}/small", "--faults", spec)
+    assert report["faults"]["corrupted"] > 20
+
+
+def test_get_of_unsegmented_frames_arrives_whole(site: Site) -> None:
+    """A veth without `ethtool -K tso off` hands over up to 64 KiB at once, sums not filled in."""
+    words = ("tx", "tso", "gso")
+    offload(site.pair, *(word for name in words for word in (name, "on")))
+    try:
+        report = site.fetch(f"{TLS}/large")
+        print(f"unsegmented: {SIZE / 1000 / report['total_ms']:.0f} MB/s")
+        site.fetch(f"{TLS}/large", "--faults", "loss=1%,reorder=1%,duplicate=1%,seed=3")
+    finally:
+        offload(site.pair, *(word for name in words for word in (name, "off")))
+
+
+def test_get_of_nothing_is_no_failure(site: Site) -> None:
+    assert site.fetch(f"{PLAIN}/empty")["bytes"] == 0
+
+
+# ---- what may be wrong: one line, and the status says whose fault it is --------------------------
+
+ADDRESS = EXCHANGE_ADDRESS
+REMOTE, LOCAL, SYSTEM = 1, 2, 3
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ((f"http://{ADDRESS}:81/",), REMOTE, "connect: connection refused"),
+        ((f"https://{ADDRESS}:{HTTP}/small",), REMOTE, "tls: "),
+        ((f"http://{ADDRESS}:{HTTP}/absent",), REMOTE, "status 404"),
+        ((f"http://{ADDRESS}:{HTTP}/moved",), REMOTE, "redirects are not followed"),
+        ((f"http://{ADDRESS}:{HTTP}/reset",), REMOTE, "before"),
+        ((f"https://{ADDRESS}:{HTTPS}/small",), REMOTE, "unable to get local issuer"),
+        ((f"https://{ADDRESS}:{HTTPS_EXPIRED}/", "--cacert", "EXPIRED"), REMOTE, "has expired"),
+        ((f"https://wrong.test:{HTTPS}/", "--cacert", "GOOD"), REMOTE, "hostname mismatch"),
+        (("http://192.0.2.1/",), SYSTEM, "no route to 192.0.2.1"),
+        (("http://198.18.0.3/",), SYSTEM, "198.18.0.3"),
+        (("http://[::1]:8080/",), REMOTE, "::1"),
+        (("http://name.invalid/",), REMOTE, "cannot resolve 'name.invalid'"),
+        ((f"http://{ADDRESS}:{HTTP}/", "--interface", "eth9"), LOCAL, "expected eth9"),
+        ((f"http://{ADDRESS}:{HTTP}/", "--interface", "lo"), LOCAL, "leaves by tp0, expected lo"),
+        (("http://127.0.0.1:1/",), LOCAL, "is this host itself"),
+        (("ftp://example.com/",), LOCAL, "expected http:// or https://"),
+        (("http://example.com:99999/",), LOCAL, "out of range"),
+        (("http:///path",), LOCAL, "expected http://HOST"),
+        ((f"http://{ADDRESS}/", "--cacert", "/none.pem"), LOCAL, "--cacert /none.pem: no such"),
+        ((f"http://{ADDRESS}/", "--faults", "lose=1"), LOCAL, "'lose=1', expected each of loss"),
+        ((f"http://{ADDRESS}/", "--faults", "loss=101"), LOCAL, "expected a number from 0 to 100"),
+        ((f"http://{ADDRESS}:{HTTP}/small", "-o", "/none/file"), LOCAL, "--output /none/file"),
+    ],
+)
+def test_get_of_something_wrong_says_one_line_and_whose_fault(
+    site: Site, words: tuple[str, ...], status: int, said: str
+) -> None:
+    known = {"GOOD": "good", "EXPIRED": "expired"}
+    spelled = [
+        str(site.directory / known[word] / "ca.pem") if word in known else word for word in words
+    ]
+    names = ["--resolve", f"wrong.test:{HTTPS}:{ADDRESS}", "--backend", "af_xdp"]
+    done = site.get(*names, "--timeout", "5", *spelled)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("tickpath")]
+    assert said in done.stderr, done.stderr
+    assert done.returncode == status, done.stderr
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_get_by_the_kernel_keeps_to_its_interface(site: Site) -> None:
+    url = f"http://{EXCHANGE_ADDRESS}:{HTTP}/small"
+    well = site.get("--backend", "kernel", "--interface", INTERFACE, url, "-o", "/dev/null")
+    assert well.returncode == 0, well.stderr
+    wrong = site.get("--backend", "kernel", "--interface", "eth9", url)
+    assert wrong.returncode == LOCAL
+    assert "interface 'eth9': No such device" in wrong.stderr
