@@ -1,8 +1,8 @@
 """How long does it take to open one TLS 1.3 AES-128-GCM record?
 
-Ours is tp_tls_input, the whole path from the record's first byte to plaintext in the message buffer;
-the other is SSL_read, whose records lie in its BIO beforehand. Both timed in C, a batch of records
-that lie behind each other a sample, in turn. One thread, no I/O.
+Ours is tp_tls_input, the whole path from the record's first byte to plaintext in the message
+buffer; the other is SSL_read, whose records lie in its BIO beforehand. Both timed in C, a batch of
+records that lie behind each other a sample, in turn. One thread, no I/O.
 """
 
 from __future__ import annotations
