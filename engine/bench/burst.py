@@ -59,7 +59,7 @@ def _measure_memory(report: Report, count: int, rounds: int) -> None:
 
 
 def measure(count: int, rounds: int) -> Report:
-    """Return nanoseconds a message, one sample a burst of up to 64 frames; `count` messages a case."""
+    """Return nanoseconds a message; `count` messages a case, one sample a burst of 64."""
     report = Report("burst")
     report.notes = [
         "nanoseconds a message of 2 levels, each sample the mean of a burst of 64 frames",

@@ -95,7 +95,8 @@ class Connection:
             return b""
         self._tls.check()
         self.upgraded = True
-        accept = base64.b64encode(hashlib.sha1(key[1] + _GUID).digest())  # noqa: S324 # RFC 6455
+        digest = hashlib.sha1(key[1] + _GUID, usedforsecurity=False).digest()
+        accept = base64.b64encode(digest)
         return self._tls.seal(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"

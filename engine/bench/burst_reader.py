@@ -236,7 +236,8 @@ class BurstReader:
         self._check_books()
         sizes = np.full(bursts, BURST)
         sizes[-1] = count - (bursts - 1) * BURST
-        return np.diff(stamp.astype(np.int64)) / sizes
+        took: NDArray[np.float64] = np.diff(stamp.astype(np.int64)) / sizes
+        return took
 
     def _applied(self) -> int:
         return int(self.counters.levels) // 2

@@ -1,7 +1,7 @@
 """How long from the exchange's send call until a strategy process holds the book?
 
-Far end: peer_exchange.c, exchange and strategy in one spinning process on the first CPU, so that one
-clock times both: TLS 1.3, MEXC depth messages of 1+1 levels, one in flight, over a veth pair.
+Far end: peer_exchange.c, exchange and strategy in one spinning process on the first CPU, so that
+one clock times both: TLS 1.3, MEXC depth messages of 1+1 levels, one in flight, over a veth pair.
 Contenders in turn, alone on the second CPU: the real reader process over AF_XDP, spinning, and
 picows on uvloop with protobuf and the same book in Python, which sleeps in epoll and publishes to
 the same kind of segment. The far end checks that each book it times is the message's.
@@ -134,7 +134,7 @@ def measure(count: int, rounds: int) -> Report:
     report = Report("wire")
     report.notes = [
         "one way: SSL_write of the exchange to book in the strategy, one clock, one in flight",
-        "far end and tickpath spin, SCHED_FIFO, each on its CPU; picows sleeps in epoll, SCHED_FIFO",
+        "far end and tickpath spin, each on its CPU; picows sleeps in epoll; all SCHED_FIFO",
         "a veth pair, not a NIC: the far end's kernel TCP is part of it",
     ]
     per_round = max(1, (count or COUNT) // rounds)

@@ -110,7 +110,7 @@ class Publisher:
         lib.tp_ring_publish(self._ring, self._event_words)
 
 
-class Feed(picows.WSListener):  # type: ignore[misc] # picows has no types
+class Feed(picows.WSListener):
     """Messages to books; those before the snapshot are kept."""
 
     def __init__(self, publisher: Publisher, channel: str) -> None:
@@ -172,7 +172,7 @@ async def follow(where: str, context: ssl.SSLContext, publisher: Publisher, symb
 
     def fetch() -> Any:
         url = f"https://{where}{requests.snapshot_path(symbol)}"
-        with urllib.request.urlopen(url, context=context) as answer:  # noqa: S310 # our own server
+        with urllib.request.urlopen(url, context=context) as answer:
             return json.load(answer)
 
     feed.load(await asyncio.get_running_loop().run_in_executor(None, fetch))
