@@ -564,12 +564,18 @@ void tp_session_connect(struct tp_session *s, uint64_t now_ns)
     update_window(s);
 }
 
+/* TCP ended by a timer, within tp_tcp_output, or by an ICMP error: no segment will tell. */
+static bool tcp_ended_unseen(const struct tp_session *s)
+{
+    return s->stream.kind == TP_STREAM_TCP && s->phase != TP_SESSION_CLOSED &&
+           tp_tcp_state(s->stream.tcp) == TP_TCP_CLOSED;
+}
+
 void tp_session_tick(struct tp_session *s, uint64_t now_ns)
 {
     if (s->phase == TP_SESSION_CLOSING && s->deadline_ns == 0)
         s->deadline_ns = now_ns + CLOSE_TIMEOUT_NS;
-    if (s->stream.kind == TP_STREAM_TCP && tp_tcp_state(s->stream.tcp) == TP_TCP_CLOSED &&
-        s->phase != TP_SESSION_CLOSED)
+    if (tcp_ended_unseen(s))
         fail(s,
              s->phase == TP_SESSION_CONNECTING ? TP_SESSION_ERROR_CONNECT : TP_SESSION_ERROR_STREAM,
              tp_tcp_error_name(tp_tcp_error(s->stream.tcp)));
@@ -605,6 +611,8 @@ uint32_t tp_session_output(struct tp_session *s, struct tp_netif *netif, uint64_
 
 uint64_t tp_session_deadline(const struct tp_session *s)
 {
+    if (tcp_ended_unseen(s))
+        return 0; /* the next tick takes note of it */
     uint64_t deadline = s->phase == TP_SESSION_CLOSED ? UINT64_MAX : s->deadline_ns;
     if (s->stream.kind == TP_STREAM_TCP && tp_tcp_deadline(s->stream.tcp) < deadline)
         deadline = tp_tcp_deadline(s->stream.tcp);

@@ -520,3 +520,39 @@ def test_session_faulty_wire_messages_arrive_whole_and_in_order(
         world = World(plan, certificate, contexts(plan))
         world.run(world.ended, limit_ns=300 * SECOND)
         check_end(world)
+
+
+def opened(plan: Plan, certificate: Certificate, context: Any) -> World:
+    """Run until the session is open and the server has accepted it."""
+    world = World(plan, certificate, context)
+    world.run(lambda: world.client.phase == lib.TP_SESSION_OPEN, limit_ns=SECOND)
+    return world
+
+
+def cut_the_wire(world: World) -> None:
+    profile = ffi.new("struct tp_fault_profile *", {"loss": lib.TP_FAULT_CERTAIN})
+    lib.tp_fault_injector_set_profiles(world.injector, profile, profile)
+
+
+@pytest.mark.parametrize("unacknowledged", [False, True])
+def test_session_peer_vanishes_session_ends_by_its_own_deadline(
+    *, unacknowledged: bool, certificate: Certificate, contexts: Callable[[Plan], Any]
+) -> None:
+    plan = Plan(seed=1, closer="nobody")
+    world = opened(plan, certificate, contexts(plan))
+    world.server.station.flow = ffi.NULL  # gone: its timers say nothing either
+    cut_the_wire(world)
+    if unacknowledged:
+        world.client._unsent.append(b"order")
+        world.client.output(world.now_ns, input_came=True)
+
+    now_ns = world.now_ns
+    for _ in range(1000):
+        now_ns = max(now_ns, world.client.next_ns())
+        if now_ns > 60 * SECOND or world.client.phase == lib.TP_SESSION_CLOSED:
+            break
+        lib.tp_fault_injector_advance(world.injector, now_ns)
+        world.client.output(now_ns, input_came=False)
+    # TCP's own limits: keep-alive 15 s and three probes, or 30 s without an acknowledgement.
+    assert world.client.phase == lib.TP_SESSION_CLOSED
+    assert world.client.error_text() == "tcp: connection timed out"
