@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import difflib
 import re
+import socket
 import ssl
 import tomllib
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -22,7 +23,9 @@ from tickpath.proto.venues.mexc import requests
 from tickpath.rt import limits
 from tickpath.shm.errors import LocalError
 
-INTERFACES = Path("/sys/class/net")
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 INSTANCE_LENGTH_MAX = 64
 RING_CAPACITY_MIN, RING_CAPACITY_MAX = 1 << 10, 1 << 24
 MS_MAX = 3_600_000
@@ -397,8 +400,9 @@ def load_config(path: Path | str) -> Config:
 # ---- this machine --------------------------------------------------------------------------------
 
 
-def _check_interface(name: str, interfaces: Path) -> None:
-    present = sorted(entry.name for entry in interfaces.iterdir()) if interfaces.is_dir() else []
+def _check_interface(name: str, interfaces: Collection[str] | None) -> None:
+    # Not /sys/class/net: it shows the namespace that sysfs was mounted in, not necessarily ours.
+    present = sorted(interfaces or (name for _, name in socket.if_nameindex()))
     if name not in present:
         raise _wrong(
             "network.interface", name, f"one of {', '.join(present) or 'none'}", "see `ip link`"
@@ -422,8 +426,11 @@ def _check_certificates(name: str) -> None:
         raise _wrong("venue[0].ca_file", name, "at least one certificate in PEM form")
 
 
-def check_host(config: Config, *, interfaces: Path = INTERFACES) -> None:
-    """Check what the configuration names on this machine. Raises LocalError; changes nothing."""
+def check_host(config: Config, *, interfaces: Collection[str] | None = None) -> None:
+    """Check what the configuration names on this machine. Raises LocalError; changes nothing.
+
+    interfaces: None for those of this network namespace.
+    """
     if config.network.interface is not None:
         _check_interface(config.network.interface, interfaces)
     cpus = limits.available_cpus()

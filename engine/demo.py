@@ -106,7 +106,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def place_processes(cpus: tuple[int, ...]) -> Placed:
-    """Give the reader a CPU of its own if there are two; strategies spin only on their own."""
+    """Give the reader a CPU of its own if there are two; strategies spin on their own or sleep."""
     if len(cpus) == 1:
         text = f"one CPU ({cpus[0]}): all share it, nobody spins; latencies are the scheduler's"
         return Placed(None, (None, None), cpus[0], strategies_spin=False, text=text)
@@ -246,6 +246,7 @@ port = {PORT}
 symbols = {json.dumps(self._symbols())}
 ca_file = "{directory / "ca.pem"}"
 speed = "10ms"
+snapshots_per_second = 45
 
 [venue.resolve]
 "{SERVER_NAME}:{PORT}" = "{self._address}"

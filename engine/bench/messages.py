@@ -83,8 +83,8 @@ def price_text(ticks: int) -> str:
 
 
 def quantity_text(mantissa: int) -> str:
-    """Write a quantity as MEXC does: 8 decimals, "0" for a level that is gone."""
-    return f"{mantissa // 10**8}.{mantissa % 10**8:08d}" if mantissa else "0"
+    """Write a quantity as MEXC does: 8 decimals, zero for a level that is gone."""
+    return f"{mantissa // 10**8}.{mantissa % 10**8:08d}"
 
 
 def symbols(count: int) -> list[str]:

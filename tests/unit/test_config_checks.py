@@ -151,14 +151,13 @@ def configured(text: str) -> Config:
     return parse_config(text)
 
 
-def test_config_host_missing_interface_is_named(tmp_path: Path) -> None:
-    (tmp_path / "lo").mkdir()
-    (tmp_path / "wan0").mkdir()
+def test_config_host_missing_interface_is_named() -> None:
+    present = ("lo", "wan0")
     config = configured("[network]\ninterface = 'wan1'\n" + MINIMAL)
     message = r"network\.interface is 'wan1' \(a string\), expected one of lo, wan0: see `ip link`"
     with pytest.raises(LocalError, match=message):
-        check_host(config, interfaces=tmp_path)
-    check_host(configured("[network]\ninterface = 'wan0'\n" + MINIMAL), interfaces=tmp_path)
+        check_host(config, interfaces=present)
+    check_host(configured("[network]\ninterface = 'wan0'\n" + MINIMAL), interfaces=present)
 
 
 def test_config_host_wrong_cpu_is_named() -> None:

@@ -5,7 +5,7 @@ A script is a list of lines. Sequence numbers are relative: to our ISN in what w
 
     config KEY=VALUE ...     before connect; durations take ms or s
     connect | establish [OPTION ...]    establish does the handshake; options as in `<`
-    < FLAGS SEQ[:END] [ack N] [win N] [ts V] [echo DELTA] [sack L:R ...] [fill HEX] ...   the peer sends
+    < FLAGS SEQ[:END] [ack N] [win N] [ts V] [echo DELTA] [sack L:R ...] [fill HEX] ... the peer
     <+ ...                                        the same, in one burst with the next `<`
     > FLAGS SEQ[:END] [ack N] [win N] [sack L:R ...] [@200ms] ...                 we must send
     +200ms | send N | space N | close | abort | icmp TYPE CODE mtu N seq N

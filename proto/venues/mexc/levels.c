@@ -87,25 +87,31 @@ static bool column_learn(struct column *column, struct text text)
     return column->fraction != 0;
 }
 
-/* The text's digit values in the mantissa's places. False: the point is not where the column has
- * it, or the places do not suffice; *bad is not zero: some character is not what it should be. */
+/* The text's digit values in the mantissa's places. False: the places do not suffice; *bad is not
+ * zero: some character is not what should stand there. */
 TARGET_AVX2 static inline bool digits_place(const struct column *column, struct text text,
                                             __m128i *bad, __m128i *out)
 {
-    const uint32_t whole = text.size - 1 - (uint32_t)column->fraction;
+    /* A text too short for the column's fraction is a whole number, such as the "0" that removes:
+     * the fraction becomes -1, all bits set. Levels go when they like, so no branch is taken. */
+    const int32_t fraction =
+        column->fraction | -(int32_t)((int32_t)text.size <= column->fraction + 1);
+    const uint32_t whole = text.size - 1 - (uint32_t)fraction;
     if (whole - 1 >= TEXT_SIZE_MAX - 1 - column->digits)
         return false;
     const __m128i zeros = load(zeros_with_point + TEXT_SIZE_MAX - whole);
     const __m128i inside = load(inside_window + TEXT_SIZE_MAX - text.size);
     const __m128i digits = _mm_and_si128(_mm_xor_si128(load(text.at), zeros), inside);
-    /* Behind the last kept digit only zeros may stand. */
-    const __m128i max = load(digit_max_window + TEXT_SIZE_MAX - 1 - whole - column->digits);
+    /* Behind the last kept digit only zeros may stand, and at the point only the point, which has
+     * become zero: 9 less what tells '.' from '0' is 0 there. */
+    const __m128i point = _mm_xor_si128(zeros, _mm_set1_epi8('0'));
+    const __m128i max =
+        _mm_subs_epu8(load(digit_max_window + TEXT_SIZE_MAX - 1 - whole - column->digits), point);
     *bad = _mm_subs_epu8(digits, max);
     const __m128i sources =
         _mm_add_epi8(load(sources_window + column->digits + whole), column->skip_point);
     *out = _mm_shuffle_epi8(digits, sources);
-    /* At the point `max` is 9, and ten characters would pass: only one may. */
-    return column->fraction < 0 || text.at[whole] == '.';
+    return true;
 }
 
 /* Sixteen digit values a half, most significant first, to two 64-bit numbers. */

@@ -1,0 +1,49 @@
+"""Books in shared memory against the exchange's own, over AF_XDP, TLS, WebSocket and protobuf."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from tickpath.engine.sim.market import instrument_names
+
+from tests.netns.rig import Exchange, Settings, Supervised, VethPair, assert_truth
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.needs("root", "netns", "af_xdp")
+
+FLOW_S = 1.5
+ROUNDS = 3
+
+
+@pytest.mark.parametrize(
+    ("count", "options"), [(4, ()), (40, ()), (2, ("--tls12",)), (2, ("--plain",))]
+)
+def test_books_after_flow_equal_the_exchanges(
+    tmp_path: Path, count: int, options: tuple[str, ...]
+) -> None:
+    with VethPair.open() as pair:
+        exchange = Exchange(pair, tmp_path, "--instruments", str(count), "--rate", "2000", *options)
+        venue = "tls = false" if exchange.plain else ""
+        run = Supervised(pair, tmp_path, Settings(symbols=instrument_names(count), venue=venue))
+        try:
+            watcher = run.watch()
+            for _ in range(ROUNDS if count >= 4 else 1):
+                time.sleep(FLOW_S)
+                exchange.fault("pause")
+                assert_truth(exchange, watcher)
+                exchange.fault("resume")
+            assert "path: AF_XDP" in run.program.text
+            counters = run.counters()
+            assert counters["hot.connects"] == -(-count // 30)
+            assert counters["feed.messages"] > 500
+            assert counters["feed.gaps"] == counters["feed.broken"] == 0
+            assert counters["netif.bad_checksum"] == counters["netif.bad_tcp"] == 0
+            watcher.reader.close()
+        finally:
+            status = run.end()
+        assert status == 0, run.program.text
+        assert run.files() == []
