@@ -403,7 +403,7 @@ static void take_end(struct tp_session *s)
     if (s->input_ended)
         return;
     s->input_ended = true;
-    s->input_clean = s->tls == NULL || tp_tls_end_of_input(s->tls) == TP_CLOSED;
+    s->input_clean = s->tls == NULL; /* close_notify would have ended the input before */
     if (s->phase < TP_SESSION_OPEN)
         fail(s,
              s->phase == TP_SESSION_CONNECTING ? TP_SESSION_ERROR_CONNECT
@@ -486,6 +486,8 @@ static void take_close(struct tp_session *s, const struct tp_ws_message *message
     s->close_reason_size =
         message->payload.size < CLOSE_REASON_SIZE ? message->payload.size : CLOSE_REASON_SIZE;
     memcpy(s->close_reason, message->payload.data, s->close_reason_size);
+    if (s->phase == TP_SESSION_CLOSED)
+        return; /* an error ended it before this frame was read */
     queue_close_frame(s, s->close_code, (struct tp_span){(const uint8_t *)"", 0});
     s->phase = TP_SESSION_CLOSING;
     s->deadline_ns = 0; /* set by the next tick, which knows the time */
