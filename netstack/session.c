@@ -384,6 +384,19 @@ static void advance(struct tp_session *s, uint64_t now_ns)
         finish_upgrade(s, now_ns);
 }
 
+/* Nothing more will come: too early, or all that a close was waiting for. What is unread stays for
+ * tp_session_next and tp_session_read, which say how it ended. */
+static void judge_end(struct tp_session *s)
+{
+    if (s->phase < TP_SESSION_OPEN)
+        fail(s,
+             s->phase == TP_SESSION_CONNECTING ? TP_SESSION_ERROR_CONNECT
+                                               : TP_SESSION_ERROR_TRUNCATED,
+             "the peer closed the connection during the handshake");
+    else if (s->phase == TP_SESSION_CLOSING && s->close_code != 1006)
+        end_stream(s);
+}
+
 static void take_bytes(struct tp_session *s, struct tp_span in, uint64_t now_ns)
 {
     if (s->times.first_byte == 0 && s->phase >= TP_SESSION_UPGRADING)
@@ -395,6 +408,8 @@ static void take_bytes(struct tp_session *s, struct tp_span in, uint64_t now_ns)
     else
         take_plain(s, in);
     advance(s, now_ns);
+    if (s->input_ended) /* by close_notify */
+        judge_end(s);
 }
 
 /* The transport delivered its end. */
@@ -404,11 +419,7 @@ static void take_end(struct tp_session *s)
         return;
     s->input_ended = true;
     s->input_clean = s->tls == NULL; /* close_notify would have ended the input before */
-    if (s->phase < TP_SESSION_OPEN)
-        fail(s,
-             s->phase == TP_SESSION_CONNECTING ? TP_SESSION_ERROR_CONNECT
-                                               : TP_SESSION_ERROR_TRUNCATED,
-             "the peer closed the connection during the handshake");
+    judge_end(s);
 }
 
 void tp_session_segment(struct tp_session *s, const struct tp_tcp_segment *segment, uint64_t now_ns)

@@ -230,3 +230,35 @@ def test_session_close_frame_then_end_without_close_notify_is_clean(pair: Pair) 
     pair.client_turn()
     pair.server_turn()
     assert [frame.opcode for frame in pair.frames] == [Opcode.CLOSE]
+
+
+def test_session_peer_ends_after_close_frame_our_end_follows_without_reading(pair: Pair) -> None:
+    pair.open()
+    pair.write(close_frame())
+    pair.client_turn()
+    assert pair.next()[:2] == (lib.TP_OK, lib.TP_WS_CLOSE)
+    pair.client_turn()
+    assert pair.phase == lib.TP_SESSION_CLOSING
+    pair.peer.shutdown(socket.SHUT_WR)
+    pair.client_turn()
+    assert pair.phase == lib.TP_SESSION_CLOSED
+    assert lib.tp_session_error(pair.session) == lib.TP_SESSION_ERROR_NONE
+    pair.peer.setblocking(True)
+    pair.peer.settimeout(1.0)
+    while pair.peer.recv(1 << 16):  # the answer, close_notify, then our end
+        pass
+
+
+def test_session_close_notify_during_upgrade_fails_at_once(tls_pair: Pair) -> None:
+    assert tls_pair.tls is not None
+    for _ in range(PUMP_COUNT):
+        tls_pair.client_turn()
+        tls_pair.server_turn(accept=False)
+        if tls_pair.phase == lib.TP_SESSION_UPGRADING:
+            break
+    with contextlib.suppress(ssl.SSLError):
+        tls_pair.tls.unwrap()
+    tls_pair._flush()
+    tls_pair.client_turn()
+    assert tls_pair.phase == lib.TP_SESSION_CLOSED
+    assert lib.tp_session_error(tls_pair.session) == lib.TP_SESSION_ERROR_TRUNCATED
