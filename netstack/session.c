@@ -456,12 +456,16 @@ bool tp_session_receive(struct tp_session *s, uint64_t now_ns)
         if (s->phase == TP_SESSION_CONNECTING)
             return false;
     }
-    if (s->input_ended || s->stream.ended ||
-        tp_buffer_space(&s->buffer) + s->buffer.head < 2 * RECORD_ROOM)
+    if (s->stream.ended || s->stream.error != 0)
+        return false;
+    /* After an error or close_notify what comes is only drained, up to the end of the stream. */
+    const bool taken = s->phase != TP_SESSION_CLOSED && !s->input_ended;
+    const size_t space = tp_buffer_space(&s->buffer) + s->buffer.head;
+    if (taken && space < 2 * RECORD_ROOM)
         return false;
     struct tp_span in;
     const enum tp_status status = tp_stream_receive(&s->stream, &in);
-    if (status == TP_OK && s->phase != TP_SESSION_CLOSED) /* after an error: only drained */
+    if (status == TP_OK && taken)
         take_bytes(s, in, now_ns);
     else if (status == TP_CLOSED)
         take_end(s);

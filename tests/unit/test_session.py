@@ -232,6 +232,22 @@ def test_session_close_frame_then_end_without_close_notify_is_clean(pair: Pair) 
     assert [frame.opcode for frame in pair.frames] == [Opcode.CLOSE]
 
 
+def test_session_close_notify_then_end_of_stream_is_finished(tls_pair: Pair) -> None:
+    tls_pair.open()
+    assert tls_pair.tls is not None
+    tls_pair.write(close_frame())
+    with contextlib.suppress(ssl.SSLError):
+        tls_pair.tls.unwrap()
+    tls_pair._flush()
+    tls_pair.peer.shutdown(socket.SHUT_WR)
+    tls_pair.client_turn()
+    while tls_pair.next()[0] == lib.TP_OK:
+        pass
+    for _ in range(PUMP_COUNT):
+        tls_pair.client_turn()
+    assert lib.tp_session_finished(tls_pair.session)
+
+
 def test_session_peer_ends_after_close_frame_our_end_follows_without_reading(pair: Pair) -> None:
     pair.open()
     pair.write(close_frame())
