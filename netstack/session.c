@@ -393,6 +393,19 @@ static void advance(struct tp_session *s, uint64_t now_ns)
         finish_upgrade(s, now_ns);
 }
 
+/* Nothing more will come: too early, or all that a close was waiting for. What is unread stays for
+ * tp_session_next and tp_session_read, which say how it ended. */
+static void judge_end(struct tp_session *s)
+{
+    if (s->phase < TP_SESSION_OPEN)
+        fail(s,
+             s->phase == TP_SESSION_CONNECTING ? TP_SESSION_ERROR_CONNECT
+                                               : TP_SESSION_ERROR_TRUNCATED,
+             "the peer closed the connection during the handshake");
+    else if (s->phase == TP_SESSION_CLOSING && s->close_code != 1006)
+        end_stream(s);
+}
+
 static void take_bytes(struct tp_session *s, struct tp_span in, uint64_t now_ns)
 {
     if (s->times.first_byte == 0 && s->phase >= TP_SESSION_UPGRADING)
@@ -404,6 +417,8 @@ static void take_bytes(struct tp_session *s, struct tp_span in, uint64_t now_ns)
     else
         take_plain(s, in);
     advance(s, now_ns);
+    if (s->input_ended) /* by close_notify */
+        judge_end(s);
 }
 
 /* The transport delivered its end. */
@@ -412,12 +427,8 @@ static void take_end(struct tp_session *s)
     if (s->input_ended)
         return;
     s->input_ended = true;
-    s->input_clean = s->tls == NULL || tp_tls_end_of_input(s->tls) == TP_CLOSED;
-    if (s->phase < TP_SESSION_OPEN)
-        fail(s,
-             s->phase == TP_SESSION_CONNECTING ? TP_SESSION_ERROR_CONNECT
-                                               : TP_SESSION_ERROR_TRUNCATED,
-             "the peer closed the connection during the handshake");
+    s->input_clean = s->tls == NULL; /* close_notify would have ended the input before */
+    judge_end(s);
 }
 
 void tp_session_segment(struct tp_session *s, const struct tp_tcp_segment *segment, uint64_t now_ns)
@@ -454,12 +465,16 @@ bool tp_session_receive(struct tp_session *s, uint64_t now_ns)
         if (s->phase == TP_SESSION_CONNECTING)
             return false;
     }
-    if (s->input_ended || s->stream.ended ||
-        tp_buffer_space(&s->buffer) + s->buffer.head < 2 * RECORD_ROOM)
+    if (s->stream.ended || s->stream.error != 0)
+        return false;
+    /* After an error or close_notify what comes is only drained, up to the end of the stream. */
+    const bool taken = s->phase != TP_SESSION_CLOSED && !s->input_ended;
+    const size_t space = tp_buffer_space(&s->buffer) + s->buffer.head;
+    if (taken && space < 2 * RECORD_ROOM)
         return false;
     struct tp_span in;
     const enum tp_status status = tp_stream_receive(&s->stream, &in);
-    if (status == TP_OK && s->phase != TP_SESSION_CLOSED) /* after an error: only drained */
+    if (status == TP_OK && taken)
         take_bytes(s, in, now_ns);
     else if (status == TP_CLOSED)
         take_end(s);
@@ -495,6 +510,8 @@ static void take_close(struct tp_session *s, const struct tp_ws_message *message
     s->close_reason_size =
         message->payload.size < CLOSE_REASON_SIZE ? message->payload.size : CLOSE_REASON_SIZE;
     memcpy(s->close_reason, message->payload.data, s->close_reason_size);
+    if (s->phase == TP_SESSION_CLOSED)
+        return; /* an error ended it before this frame was read */
     queue_close_frame(s, s->close_code, (struct tp_span){(const uint8_t *)"", 0});
     s->phase = TP_SESSION_CLOSING;
     s->deadline_ns = 0; /* set by the next tick, which knows the time */
@@ -573,12 +590,18 @@ void tp_session_connect(struct tp_session *s, uint64_t now_ns)
     update_window(s);
 }
 
+/* TCP ended by a timer, within tp_tcp_output, or by an ICMP error: no segment will tell. */
+static bool tcp_ended_unseen(const struct tp_session *s)
+{
+    return s->stream.kind == TP_STREAM_TCP && s->phase != TP_SESSION_CLOSED &&
+           tp_tcp_state(s->stream.tcp) == TP_TCP_CLOSED;
+}
+
 void tp_session_tick(struct tp_session *s, uint64_t now_ns)
 {
     if (s->phase == TP_SESSION_CLOSING && s->deadline_ns == 0)
         s->deadline_ns = now_ns + CLOSE_TIMEOUT_NS;
-    if (s->stream.kind == TP_STREAM_TCP && tp_tcp_state(s->stream.tcp) == TP_TCP_CLOSED &&
-        s->phase != TP_SESSION_CLOSED)
+    if (tcp_ended_unseen(s))
         fail(s,
              s->phase == TP_SESSION_CONNECTING ? TP_SESSION_ERROR_CONNECT : TP_SESSION_ERROR_STREAM,
              tp_tcp_error_name(tp_tcp_error(s->stream.tcp)));
@@ -614,6 +637,8 @@ uint32_t tp_session_output(struct tp_session *s, struct tp_netif *netif, uint64_
 
 uint64_t tp_session_deadline(const struct tp_session *s)
 {
+    if (tcp_ended_unseen(s))
+        return 0; /* the next tick takes note of it */
     uint64_t deadline = s->phase == TP_SESSION_CLOSED ? UINT64_MAX : s->deadline_ns;
     if (s->stream.kind == TP_STREAM_TCP && tp_tcp_deadline(s->stream.tcp) < deadline)
         deadline = tp_tcp_deadline(s->stream.tcp);
