@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ LOOPBACK = "127.0.0.1"
 SERVER_NAME = "exchange.test"
 READY_TIMEOUT_S = 20.0
 REDRAW_S = 0.25
+LIVE_PATIENCE_S = 2.0
 READER_PRIORITY, STRATEGY_PRIORITY = 20, 15
 STRATEGIES = {
     "spread": "tickpath.engine.strategy.spread:Spread",
@@ -55,10 +57,14 @@ STRATEGIES = {
 
 # Waits for the demo's end (its stdin closes, however the demo dies), then removes what it left.
 JANITOR = """
-import glob, os, shutil, sys
+import contextlib, glob, os, shutil, sys, time
 sys.stdin.buffer.read()
-for path in glob.glob(sys.argv[1]): os.unlink(path)
-shutil.rmtree(sys.argv[2], ignore_errors=True)
+for _ in range(2):  # a child that dies with the demo may be about to make one more file
+    for path in glob.glob(sys.argv[1]):
+        with contextlib.suppress(OSError):  # its owner was faster
+            os.unlink(path)
+    shutil.rmtree(sys.argv[2], ignore_errors=True)
+    time.sleep(0.2)
 """
 
 
@@ -134,6 +140,8 @@ class Demo:
         self._console = Console(stderr=args.json)
         self._instance = f"demo-{os.getpid()}"
         self._placed = place_processes(limits.order_cpus(limits.available_cpus()))
+        # Not the user id: root in a container often lacks the privilege.
+        self._may_use_fifo = limits.read_privileges().may_use_fifo
         self._pair: VethPair | None = None
         self._children: dict[str, subprocess.Popen[str]] = {}
         self._ended: set[str] = set()
@@ -144,6 +152,7 @@ class Demo:
         self._directory = Path(tempfile.mkdtemp(prefix="tickpath-demo-"))
         self._start_janitor()
         self._choose_path()
+        self._port = self._choose_port()
         make_ca(self._directory, [SERVER_NAME], [EXCHANGE_ADDRESS, LOOPBACK])
         self._start_simulator()
         self._start_reader()
@@ -182,6 +191,13 @@ class Demo:
         else:
             self._say("path: AF_XDP on a veth pair between two network namespaces")
 
+    def _choose_port(self) -> int:
+        """Any free one on loopback, which others use too; the namespace is ours alone."""
+        if self._pair is not None:
+            return PORT
+        with socket.create_server((LOOPBACK, 0)) as listener:
+            return int(listener.getsockname()[1])
+
     @property
     def _address(self) -> str:
         return EXCHANGE_ADDRESS if self._pair else LOOPBACK
@@ -217,7 +233,7 @@ class Demo:
 
     def _start_simulator(self) -> None:
         args, keys = self._args, self._directory
-        words = ["sim", "mexc", "--listen", f"{self._address}:{PORT}"]
+        words = ["sim", "mexc", "--listen", f"{self._address}:{self._port}"]
         words += ["--cert", str(keys / "server.pem"), "--key", str(keys / "server.key")]
         words += ["--instruments", str(args.instruments), "--rate", str(args.rate), "--json"]
         self._spawn("exchange", "exchange", self._tickpath(*words, cpu=self._placed.others))
@@ -232,7 +248,7 @@ class Demo:
     def _write_config(self, backend: str) -> Path:
         placed, directory = self._placed, self._directory
         throttled = limits.describe_throttling(limits.read_throttling([placed.reader or 0]))
-        fifo = placed.reader is not None and os.geteuid() == 0
+        fifo = placed.reader is not None and self._may_use_fifo
         if fifo and throttled and "reader" not in self._children:
             self._say(f"real-time limit: {throttled}; the reader yields in time")
         text = f"""\
@@ -250,14 +266,14 @@ backend = "{backend}"
 [[venue]]
 name = "mexc"
 host = "{SERVER_NAME}"
-port = {PORT}
+port = {self._port}
 symbols = {json.dumps(self._symbols())}
 ca_file = "{directory / "ca.pem"}"
 speed = "10ms"
 snapshots_per_second = 45
 
 [venue.resolve]
-"{SERVER_NAME}:{PORT}" = "{self._address}"
+"{SERVER_NAME}:{self._port}" = "{self._address}"
 """
         path = directory / "demo.toml"
         path.write_text(text, encoding="utf-8")
@@ -292,7 +308,7 @@ snapshots_per_second = 45
             "--json",
         ]
         words += [] if cpu is None else ["--cpu", str(cpu)]
-        words += ["--priority", str(STRATEGY_PRIORITY)] if os.geteuid() == 0 else []
+        words += ["--priority", str(STRATEGY_PRIORITY)] if self._may_use_fifo else []
         words += [] if self._placed.strategies_spin else ["--block"]
         self._spawn(f"strategy-{name}", "reader", self._tickpath(*words))
 
@@ -326,13 +342,23 @@ snapshots_per_second = 45
                 how = f"signal {-status}" if status < 0 else f"status {status}"
                 self._say(f"{name} (process {child.pid}) ended by {how}; the others go on")
 
+    def _all_live(self) -> bool:
+        """Say whether every book is LIVE; a writer that was held up gets a moment."""
+        end = time.monotonic() + LIVE_PATIENCE_S
+        while True:
+            self._look()
+            states = self._view.states()
+            if states and all(state is BookState.LIVE for state in states):
+                return True
+            if self._ended or time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+
     def _summary(self) -> int:
-        self._look()
+        live = self._all_live()
         hops, counters = self._view.hops(), self._view.counters()
         seen = {hop.where for hop in hops if hop.count > 0}
-        states = self._view.states()
-        well = all(name in seen for name in STRATEGIES) and not self._ended
-        well = well and bool(states) and all(state is BookState.LIVE for state in states)
+        well = live and all(name in seen for name in STRATEGIES) and not self._ended
         if self._args.json:
             summary = {
                 "path": self._view.path,
