@@ -461,10 +461,12 @@ bool tp_session_receive(struct tp_session *s, uint64_t now_ns)
     /* After an error or close_notify what comes is only drained, up to the end of the stream. */
     const bool taken = s->phase != TP_SESSION_CLOSED && !s->input_ended;
     const size_t space = tp_buffer_space(&s->buffer) + s->buffer.head;
-    if (taken && space < 2 * RECORD_ROOM)
+    if (taken && space < 3 * RECORD_ROOM)
         return false;
     struct tp_span in;
-    const enum tp_status status = tp_stream_receive(&s->stream, &in);
+    /* Two records beside it: one lies half opened behind the tail, one may begin at the end. */
+    const size_t size_max = taken ? space - 2 * RECORD_ROOM : TP_STREAM_SOCKET_BUFFER_SIZE;
+    const enum tp_status status = tp_stream_receive(&s->stream, size_max, &in);
     if (status == TP_OK && taken)
         take_bytes(s, in, now_ns);
     else if (status == TP_CLOSED)

@@ -278,3 +278,20 @@ def test_session_close_notify_during_upgrade_fails_at_once(tls_pair: Pair) -> No
     tls_pair.client_turn()
     assert tls_pair.phase == lib.TP_SESSION_CLOSED
     assert lib.tp_session_error(tls_pair.session) == lib.TP_SESSION_ERROR_TRUNCATED
+
+
+def test_session_slow_application_is_not_an_overflow(certificate: Path) -> None:
+    pair = Pair(certificate, websocket=False).open()
+    sealed = pair.seal(bytes(range(256)) * (1 << 14))  # 4 MiB, far more than the buffer
+    sent = read = 0
+    span = ffi.new("struct tp_span *")
+    for _ in range(1000):
+        with contextlib.suppress(BlockingIOError):
+            sent += pair.peer.send(sealed[sent:])
+        if pair.client_turn():
+            continue  # the application does not read as long as anything comes
+        if lib.tp_session_read(pair.session, span) == lib.TP_OK:
+            assert bytes(ffi.buffer(span.data, 1))[0] == read % 256
+            read += span.size
+    assert pair.error_text() == "no error: "
+    assert read == 256 << 14
