@@ -631,9 +631,10 @@ uint32_t tp_session_output(struct tp_session *s, struct tp_netif *netif, uint64_
     if (s->stream.kind == TP_STREAM_SOCKET) {
         if (!tp_stream_pending(&s->stream) || !s->stream.connected)
             return 0;
-        if (tp_stream_flush(&s->stream) == TP_ERROR)
+        const enum tp_status status = tp_stream_flush(&s->stream);
+        if (status == TP_ERROR)
             fail(s, TP_SESSION_ERROR_STREAM, strerrordesc_np(s->stream.error));
-        return 1;
+        return status == TP_OK ? 1 : 0;
     }
     return tp_netif_output(netif, s->flow, now_ns, OUTPUT_BUDGET);
 }

@@ -327,3 +327,10 @@ def test_session_slow_application_is_not_an_overflow(certificate: Path) -> None:
             read += span.size
     assert pair.error_text() == "no error: "
     assert read == 256 << 14
+
+
+def test_session_output_that_sends_nothing_says_so(pair: Pair) -> None:
+    pair.open()
+    fill_send_buffer(pair)
+    sent = [lib.tp_session_output(pair.session, ffi.NULL, pair.now_ns) for _ in range(PUMP_COUNT)]
+    assert sent[-1] == 0  # the socket takes no more: the waiting loop may sleep
