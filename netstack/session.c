@@ -270,6 +270,15 @@ void tp_session_abort(struct tp_session *s)
     tp_stream_abort(&s->stream);
 }
 
+void tp_session_give_up(struct tp_session *s, const char *text)
+{
+    if (s->phase == TP_SESSION_CLOSED)
+        return;
+    s->error = TP_SESSION_ERROR_TIMEOUT;
+    s->error_text = text;
+    tp_session_abort(s);
+}
+
 /* ---- climbing
  * ------------------------------------------------------------------------------------ */
 

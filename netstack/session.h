@@ -88,6 +88,8 @@ enum tp_status tp_session_send_bytes(struct tp_session *session, struct tp_span 
 /* WebSocket: sends a close frame; bytes: close_notify and FIN. */
 void tp_session_close(struct tp_session *session, uint16_t code, uint64_t now_ns);
 void tp_session_abort(struct tp_session *session);
+/* The caller waited long enough: aborts, with text (static) as the error's. */
+void tp_session_give_up(struct tp_session *session, const char *text);
 
 /* Lets time pass: timeouts. */
 void tp_session_tick(struct tp_session *session, uint64_t now_ns);

@@ -96,7 +96,7 @@ class UserTransport:
         self._free_ports = list(range(self._low, self._high + 1))
         secrets.SystemRandom().shuffle(self._free_ports)
         self._isn_secret = secrets.token_bytes(16)
-        self._local = local
+        self._local, self._next_hop = local, local.next_hop_mac
         self._reservation = route.PortReservation(self._low, self._high)
         self._reservation.open()
         try:
@@ -111,6 +111,8 @@ class UserTransport:
         except BaseException:
             self._reservation.close()
             raise
+        self._watch = route.PathWatch(local)
+        self._streams: dict[int, Stream] = {}  # by local port
         self.description = f"AF_XDP {self._link.mode} on {local.interface} queue {queue}"
         self.netif = ffi.new("struct tp_netif *")
         self._flows = ffi.new("struct tp_netif_flow[]", self._high - self._low + 1)
@@ -161,7 +163,27 @@ class UserTransport:
         tcp = lib.tp_tcp_init(ffi.cast("void *", aligned), config)
         handle = ffi.new("struct tp_stream *")
         lib.tp_stream_init_tcp(handle, tcp)
-        return Stream(handle, tcp, config, path.next_hop_mac, local_port, memory)
+        stream = Stream(handle, tcp, config, path.next_hop_mac, local_port, memory)
+        self._streams[local_port] = stream
+        return stream
+
+    def check_path(self) -> None:
+        """Follow a next hop whose MAC changed; call it a few times a second, from a cold thread.
+
+        Raises SystemSetupError when the interface is down or gone.
+        """
+        state = self._watch.poll()
+        if not state.up:
+            raise SystemSetupError(
+                f"{self.description}: {os.strerror(errno.ENETDOWN)}: set the interface up again"
+            )
+        before, self._next_hop = self._next_hop, state.next_hop_mac or self._next_hop
+        if self._next_hop == before:
+            return
+        for port, stream in self._streams.items():
+            if stream.next_hop == before:
+                stream.next_hop = self._next_hop
+                lib.tp_netif_next_hop(self._flows + (port - self._low), self._next_hop)
 
     def bind(self, stream: Stream, owner: Any) -> Any:
         """Route frames of the stream's port to `owner` and return the flow."""
@@ -175,10 +197,12 @@ class UserTransport:
         if stream.flow is not None:
             lib.tp_netif_unbind(stream.flow)
             stream.flow = None
+        del self._streams[stream.local_port]
         self._free_ports.append(stream.local_port)
 
     def close(self) -> None:
         """Detach the XDP program and give the ports back to the kernel."""
+        self._watch.close()
         self._link.close()
         self._reservation.close()
 

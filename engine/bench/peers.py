@@ -41,9 +41,10 @@ def cpus() -> tuple[int, int]:
     return available[0], available[1]
 
 
-def pinned(cpu: int, command: Sequence[str]) -> list[str]:
-    """Return the command, pinned to a CPU and at SCHED_FIFO."""
-    return ["chrt", "--fifo", str(PRIORITY), "taskset", "--cpu-list", str(cpu), *command]
+def pinned(cpu: int, command: Sequence[str], *, fifo: bool = True) -> list[str]:
+    """Return the command, pinned to a CPU and, unless told otherwise, at SCHED_FIFO."""
+    scheduled = ["chrt", "--fifo", str(PRIORITY)] if fifo else []
+    return [*scheduled, "taskset", "--cpu-list", str(cpu), *command]
 
 
 @dataclass(slots=True)
@@ -66,10 +67,10 @@ class Bench:
         """Where files of this run lie."""
         return Path(self.directory.name)
 
-    def start_server(self, command: Sequence[str]) -> subprocess.Popen[str]:
+    def start_server(self, command: Sequence[str], *, fifo: bool = True) -> subprocess.Popen[str]:
         """Start the far end on its CPU and wait until it says that it is ready."""
         server = self.pair.spawn(
-            self.pair.exchange, pinned(cpus()[0], command), stdout=subprocess.PIPE
+            self.pair.exchange, pinned(cpus()[0], command, fifo=fifo), stdout=subprocess.PIPE
         )
         line = server.stdout.readline() if server.stdout else ""
         if "ready" not in line:

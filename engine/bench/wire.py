@@ -1,0 +1,158 @@
+"""How long from the exchange's send call until a strategy process holds the book?
+
+Far end: peer_exchange.c, exchange and strategy in one spinning process on the first CPU, so that
+one clock times both: TLS 1.3, MEXC depth messages of 1+1 levels, one in flight, over a veth pair.
+Contenders in turn, alone on the second CPU: the real reader process over AF_XDP, spinning, and
+picows on uvloop with protobuf and the same book in Python, which sleeps in epoll and publishes to
+the same kind of segment. The far end checks that each book it times is the message's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tickpath.engine.bench.measure import (
+    OURS,
+    Report,
+    at_least,
+    interleave,
+    progress,
+    progress_end,
+    row,
+)
+from tickpath.engine.bench.messages import (
+    PRICE_EXPONENT,
+    QUANTITY_EXPONENT,
+    SPEED,
+    Market,
+    price_text,
+    quantity_text,
+)
+from tickpath.engine.bench.peers import PRIORITY, Bench, cpus, executable, module, pinned
+from tickpath.engine.sandbox import EXCHANGE_ADDRESS, stop
+from tickpath.shm.errors import SystemSetupError
+from tickpath.shm.segment import remove_dead
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SYMBOL, SEED = "BTCUSDT", 1
+PORT = 8443
+COUNT, WARM_UP = 20_000, 500
+TURN_TIMEOUT_S = 120.0
+OTHER = "picows"
+CASE = "tls 1+1"
+
+
+def _write_inputs(bench: Bench, count: int) -> None:
+    """Write what peer_exchange.c serves: instrument list, snapshot, messages."""
+    market = Market(SYMBOL, SEED)
+    listed = {
+        "symbol": SYMBOL,
+        "status": "1",
+        "baseAsset": "BTC",
+        "baseAssetPrecision": -QUANTITY_EXPONENT,
+        "quoteAsset": "USDT",
+        "quotePrecision": -PRICE_EXPONENT,
+        "baseSizePrecision": "0.00000001",
+    }
+    (bench.path / "exchange_info.json").write_text(json.dumps({"symbols": [listed]}))
+    sides = {
+        name: [[price_text(price), quantity_text(quantity)] for price, quantity in levels]
+        for name, levels in (
+            ("bids", sorted(market.bids.items(), reverse=True)),
+            ("asks", sorted(market.asks.items())),
+        )
+    }
+    (bench.path / "depth.json").write_text(json.dumps({"lastUpdateId": market.version, **sides}))
+    with (bench.path / "messages.bin").open("wb") as file:
+        for _ in range(count):
+            message = market.message(1, 1)
+            file.write(struct.pack("<QQ", market.version, len(message)) + message)
+
+
+def _ours(bench: Bench, instance: str) -> list[str]:
+    config = bench.path / "wire.toml"
+    config.write_text(
+        f"""\
+instance = "{instance}"
+[reader]
+cpu = {cpus()[1]}
+priority = {PRIORITY}
+[network]
+backend = "af_xdp"
+[[venue]]
+host = "exchange.test"
+port = {PORT}
+symbols = ["{SYMBOL}"]
+speed = "{SPEED}"
+ca_file = "{bench.path / "ca.pem"}"
+[venue.resolve]
+"exchange.test:{PORT}" = "{EXCHANGE_ADDRESS}"
+"""
+    )
+    return [sys.executable, "-m", "tickpath.engine.reader_process", str(config)]
+
+
+def _theirs(bench: Bench, instance: str) -> list[str]:
+    arguments = [f"{EXCHANGE_ADDRESS}:{PORT}", str(bench.path / "ca.pem"), instance, SYMBOL]
+    return pinned(cpus()[1], module("wire_contender", *arguments))
+
+
+def _turn(bench: Bench, contender: str, count: int) -> NDArray[np.uint64]:
+    """Run one contender against a fresh far end; return nanoseconds, warm-up left out."""
+    instance = f"bench-wire-{os.getpid()}-{contender}"
+    files = [str(bench.path / name) for name in ("server.pem", "server.key")]
+    arguments = [EXCHANGE_ADDRESS, str(PORT), *files, instance, str(count), str(bench.path)]
+    # Not at SCHED_FIFO until the book is LIVE: the contender starts on both CPUs.
+    server = bench.start_server([executable("peer_exchange"), *arguments], fifo=False)
+    command = (_ours if contender == OURS else _theirs)(bench, instance)
+    errors = (bench.path / "errors.txt").open("w+")
+    child = bench.pair.spawn(bench.pair.reader, command, stderr=errors)
+    try:
+        status = server.wait(TURN_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        status = -1
+    finally:
+        stop(child)
+        stop(server)
+        remove_dead(instance)
+    if status != 0:
+        errors.seek(0)
+        raise SystemSetupError(f"wire, {contender}: status {status}: {errors.read()[-800:]}")
+    return np.fromfile(bench.path / "took.bin", dtype=np.uint64)[WARM_UP:]
+
+
+def measure(count: int, rounds: int) -> Report:
+    """Return nanoseconds from just before the send call to the consistent copy of the book."""
+    report = Report("wire")
+    report.notes = [
+        "one way: SSL_write of the exchange to book in the strategy, one clock, one in flight",
+        "far end and tickpath spin, each on its CPU; picows sleeps in epoll; all SCHED_FIFO",
+        "a veth pair, not a NIC: the far end's kernel TCP is part of it",
+    ]
+    per_round = max(1, (count or COUNT) // rounds)
+    taken: dict[str, list[NDArray[np.uint64]]] = {OURS: [], OTHER: []}
+    bench = Bench.open()
+    try:
+        _write_inputs(bench, WARM_UP + per_round)
+        for turn in range(rounds):
+            for contender, samples in taken.items():
+                progress(f"wire: round {turn + 1} of {rounds}: {contender}")
+                samples.append(_turn(bench, contender, WARM_UP + per_round))
+    finally:
+        progress_end()
+        bench.close()
+    report.rows = [row("wire", name, CASE, interleave(all_)) for name, all_ in taken.items()]
+    ours, theirs = report.rows
+    report.ratios = [
+        at_least("wire", CASE, "p50 picows / ours", theirs.p50 / ours.p50, 6),
+        at_least("wire", CASE, "p99 picows / ours", theirs.p99 / ours.p99, 6),
+    ]
+    return report
