@@ -51,7 +51,7 @@ class HotWorld:
         self.hot.connection_count = 1
         self.session = self._session(plan, context)
         assert lib.tp_hot_path_offer(self.hot, 0, self.session, self.near.tcp, self.near.config)
-        self.server = Server(far, plan, certificate)
+        self.server = Server(far, plan, certificate, self.now_ns)
         self.server_broken = False
         self.retired = False
 

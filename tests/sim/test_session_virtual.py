@@ -53,7 +53,7 @@ def test_session_peer_vanishes_session_ends_by_its_own_deadline(
     now_ns = world.now_ns
     for _ in range(1000):
         now_ns = max(now_ns, world.client.next_ns())
-        if now_ns > 60 * SECOND or world.client.phase == lib.TP_SESSION_CLOSED:
+        if now_ns > world.started_ns + 60 * SECOND or world.client.phase == lib.TP_SESSION_CLOSED:
             break
         lib.tp_fault_injector_advance(world.injector, now_ns)
         world.client.output(now_ns, input_came=False)
