@@ -49,6 +49,7 @@ YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
 HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
 MEMORY_ALIGNMENT = 4096
+HOT_THREAD_NAME = "tp-hot"
 # As the command line has them, and one more: it ran well until the interface went away.
 EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 4
 
@@ -267,6 +268,9 @@ class ReaderProcess:
 
     def _run_hot(self) -> None:
         reader = self.config.reader
+        # Seen by `top -H` and `ps -L`; Python names no thread to the kernel before 3.14.
+        thread = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
+        thread.write_text(HOT_THREAD_NAME, encoding="ascii")
         try:
             if reader.cpu is not None:
                 process.pin(reader.cpu)

@@ -57,6 +57,7 @@ struct tp_session_counters {
 };
 
 struct tp_session;
+struct tp_fault_injector;
 
 /* Takes the stream (tp_stream_deinit is called by free). NULL with the reason in error[]. */
 struct tp_session *tp_session_new(const struct tp_session_config *config,
@@ -107,6 +108,7 @@ bool tp_session_finished(const struct tp_session *session);
 struct tp_session_wait {
     uint64_t timeout_ns, spin_ns;
     size_t want_space;
+    struct tp_fault_injector *faults; /* whose link netif has, for its time; NULL: none */
 };
 void tp_session_wait(struct tp_session *session, struct tp_netif *netif,
                      const struct tp_session_wait *wait);
