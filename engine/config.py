@@ -39,7 +39,6 @@ def _remedy(text: str) -> dict[str, str]:
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 LocalPort = Annotated[int, Meta(ge=1024, le=65535)]
-Milliseconds = Annotated[int, Meta(ge=1, le=MS_MAX)]
 Seconds = Annotated[float, Meta(gt=0.0, le=3600.0)]
 
 
@@ -143,8 +142,6 @@ class HealthConfig(_Section, frozen=True):
         ),
     ] = 20_000
     """Nothing came on a connection for so long: its books are STALE."""
-    stale_after_ms: Milliseconds = 100
-    """The writer's heartbeat is so old: readers take every book for STALE."""
 
 
 class ReconnectConfig(_Section, frozen=True):

@@ -10,6 +10,7 @@ import ipaddress
 import math
 from pathlib import Path
 
+from tickpath.netstack.faults import Faults, parse_faults
 from tickpath.netstack.session import ConnectOptions
 from tickpath.netstack.transport import BACKENDS
 from tickpath.shm.errors import LocalError
@@ -45,6 +46,14 @@ def positive_seconds(text: str) -> float:
     return seconds
 
 
+def fault_spec(text: str) -> Faults:
+    """Parse --faults; raises ArgumentTypeError."""
+    try:
+        return parse_faults(text)
+    except LocalError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def add_connect_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how to reach the server."""
     group = parser.add_argument_group("connection")
@@ -61,6 +70,13 @@ def add_connect_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="HOST:PORT:ADDR",
         help="use this IPv4 address for HOST:PORT; may be repeated",
+    )
+    group.add_argument(
+        "--faults",
+        type=fault_spec,
+        metavar="SPEC",
+        help="for tests: damage AF_XDP frames both ways, as in "
+        "loss=1%%,reorder=1%%,duplicate=1%%,corrupt=0.1%%,delay_ms=5,seed=7",
     )
     group.add_argument("--interface", metavar="NAME", help="leave by this interface, or not at all")
     group.add_argument(
@@ -91,4 +107,5 @@ def connect_options(args: argparse.Namespace, message_size_max: int = 1 << 20) -
         backend=args.backend,
         timeout_s=args.timeout,
         message_size_max=message_size_max,
+        faults=args.faults,
     )

@@ -41,7 +41,7 @@ class Reconnect:
         """
         if failures <= 1:
             return 0.0
-        limit = min(self.max_s, self.first_s * 2.0 ** min(failures - 1, 32))
+        limit = min(self.max_s, self.first_s * 2.0 ** min(failures - 2, 32))
         return limit * (0.5 + 0.5 * jitter)
 
 
@@ -172,7 +172,12 @@ class Connections:
         except (LocalError, RemoteError, SystemSetupError) as error:
             self._fail(number, slot, str(error), now)
             return
-        session = self._new_session(endpoint, stream)
+        try:
+            session = self._new_session(endpoint, stream)
+        except BaseException:
+            lib.tp_stream_deinit(stream.handle)
+            self.transport.release(stream)
+            raise
         self.hot.connection[number].next_hop_mac = list(stream.next_hop or bytes(6))
         config = stream.tcp_config
         if not lib.tp_hot_path_offer(self.hot, number, session, stream.tcp, config):

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
+from tickpath.engine.cli import EXIT_SYSTEM
 from tickpath.engine.live_view import LiveView
 from tickpath.engine.sandbox import (
     EXCHANGE_ADDRESS,
@@ -30,7 +31,9 @@ from tickpath.engine.sandbox import (
     stop,
 )
 from tickpath.engine.sim.certificates import make_ca
+from tickpath.engine.strategy.stats import running
 from tickpath.netstack.link.af_xdp import missing_capabilities
+from tickpath.proto.records import BookState
 from tickpath.rt import limits
 from tickpath.shm.errors import LocalError, SystemSetupError
 from tickpath.shm.segment import DIRECTORY
@@ -133,6 +136,7 @@ class Demo:
         self._placed = place_processes(limits.order_cpus(limits.available_cpus()))
         self._pair: VethPair | None = None
         self._children: dict[str, subprocess.Popen[str]] = {}
+        self._ended: set[str] = set()
         self._view = LiveView(self._instance)
 
     def start(self) -> None:
@@ -145,6 +149,8 @@ class Demo:
         self._start_reader()
         for name, cpu in zip(STRATEGIES, self._placed.strategies, strict=True):
             self._start_strategy(name, cpu)
+        for name in STRATEGIES:
+            self._wait(f"strategy-{name}", lambda name=name: self._runs(name))  # type: ignore[misc] # a loop's value
         self._say(f"placement: {self._placed.text}")
 
     def _say(self, text: str) -> None:
@@ -184,6 +190,8 @@ class Demo:
         log = (self._directory / f"{name}.log").open("w", encoding="utf-8")
         self._stack.callback(log.close)
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+        # Ctrl-C is for the demo alone: it ends the others itself, after its summary.
+        options["start_new_session"] = True
         if self._pair is None:
             child = spawn(command, **options)
         else:
@@ -221,11 +229,11 @@ class Demo:
 
         return list(instrument_names(self._args.instruments))
 
-    def _write_config(self) -> Path:
+    def _write_config(self, backend: str) -> Path:
         placed, directory = self._placed, self._directory
         throttled = limits.describe_throttling(limits.read_throttling([placed.reader or 0]))
         fifo = placed.reader is not None and os.geteuid() == 0
-        if fifo and throttled:
+        if fifo and throttled and "reader" not in self._children:
             self._say(f"real-time limit: {throttled}; the reader yields in time")
         text = f"""\
 instance = "{self._instance}"
@@ -237,7 +245,7 @@ spin = {str(placed.reader is not None).lower()}
 yield_to_others = {str(bool(fifo and throttled)).lower()}
 
 [network]
-backend = "{"af_xdp" if self._pair else "kernel"}"
+backend = "{backend}"
 
 [[venue]]
 name = "mexc"
@@ -256,12 +264,22 @@ snapshots_per_second = 45
         return path
 
     def _start_reader(self) -> None:
-        config = self._write_config()
-        command = self._tickpath("run", str(config))
-        self._spawn("reader", "reader", command)
-        self._wait("reader", self._view.look)
+        backend = "af_xdp" if self._pair else "kernel"
+        try:
+            self._run_reader(backend)
+        except SystemSetupError as error:
+            if backend == "kernel" or self._children["reader"].poll() != EXIT_SYSTEM:
+                raise
+            reason = str(error).splitlines()[-1]
+            self._say(f"path: kernel sockets over the veth pair instead, because: {reason}")
+            self._run_reader("kernel")
         log = (self._directory / "reader.log").read_text(encoding="utf-8")
         self._view.path = next((line for line in log.splitlines() if "path:" in line), "")[9:]
+
+    def _run_reader(self, backend: str) -> None:
+        command = self._tickpath("run", str(self._write_config(backend)))
+        self._spawn("reader", "reader", command)
+        self._wait("reader", self._view.look)
 
     def _start_strategy(self, name: str, cpu: int | None) -> None:
         words = [
@@ -278,6 +296,9 @@ snapshots_per_second = 45
         words += [] if self._placed.strategies_spin else ["--block"]
         self._spawn(f"strategy-{name}", "reader", self._tickpath(*words))
 
+    def _runs(self, name: str) -> bool:
+        return name in running(self._instance)
+
     def show(self) -> int:
         """Redraw until time is up, then print the summary. Returns the exit status."""
         end = time.monotonic() + self._args.seconds
@@ -286,21 +307,32 @@ snapshots_per_second = 45
             if interactive:
                 with Live(console=self._console, auto_refresh=False) as live:
                     while time.monotonic() < end:
-                        self._view.look()
+                        self._look()
                         live.update(self._view.render(), refresh=True)
                         time.sleep(REDRAW_S)
             else:
                 while time.monotonic() < end:
-                    self._view.look()
+                    self._look()
                     self._say(self._view.totals())
                     time.sleep(1.0)
         return self._summary()
 
-    def _summary(self) -> int:
+    def _look(self) -> None:
         self._view.look()
+        for name, child in self._children.items():
+            if child.poll() is not None and name not in self._ended:
+                self._ended.add(name)
+                status = child.returncode
+                how = f"signal {-status}" if status < 0 else f"status {status}"
+                self._say(f"{name} (process {child.pid}) ended by {how}; the others go on")
+
+    def _summary(self) -> int:
+        self._look()
         hops, counters = self._view.hops(), self._view.counters()
         seen = {hop.where for hop in hops if hop.count > 0}
-        well = all(name in seen for name in STRATEGIES) and counters.get("feed.messages", 0) > 0
+        states = self._view.states()
+        well = all(name in seen for name in STRATEGIES) and not self._ended
+        well = well and bool(states) and all(state is BookState.LIVE for state in states)
         if self._args.json:
             summary = {
                 "path": self._view.path,

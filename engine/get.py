@@ -69,6 +69,8 @@ class Report(msgspec.Struct, kw_only=True):
     tls_ms: float
     first_byte_ms: float
     total_ms: float
+    faults: dict[str, int] = {}
+    """What --faults did to frames."""
 
     def lines(self) -> str:
         """Return the table that --timing prints."""
@@ -254,4 +256,5 @@ def make_report(url: str, session: Session, head: ResponseHead, total_ms: float)
         tls_ms=steps["tls_done"],
         first_byte_ms=steps["first_byte"],
         total_ms=total_ms,
+        faults=session.faults,
     )

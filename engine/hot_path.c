@@ -6,6 +6,7 @@
 #include <time.h>
 
 static const uint64_t TICK_NS = 200000; /* heartbeat, timers, hand-overs */
+enum { CLOSE_GOING_AWAY = 1001 };       /* RFC 6455 7.4.1 */
 static const uint64_t END_TIMEOUT_NS =
     1000000000; /* an ended session may still deliver its last segments */
 
@@ -44,6 +45,7 @@ static void connection_opened(struct tp_hot_path *hot, uint32_t number, uint64_t
 {
     struct tp_hot_path_connection *connection = &hot->connection[number];
     connection->open = true;
+    connection->heard_ns = now_ns;
     hot->counters.connects++;
     for (uint32_t i = 0; i < connection->open_message_count; i++)
         send_text(connection, connection->open_message[i]);
@@ -76,6 +78,7 @@ static void deliver(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
     enum tp_status status;
     while ((status = tp_session_next(connection->session, &message)) == TP_OK) {
         hot->counters.messages++;
+        connection->heard_ns = now_ns;
         if (message.opcode == TP_WS_BINARY)
             (void)tp_feed_message(hot->feed, number, message.payload,
                                   now_ns); /* the feed counts refusals */
@@ -173,14 +176,36 @@ static void adopt_offered(struct tp_hot_path *hot, uint32_t number, uint64_t now
     tp_session_connect(session, now_ns);
 }
 
-static void retire(struct tp_hot_path_connection *connection)
+static void retire(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
 {
+    struct tp_hot_path_connection *connection = &hot->connection[number];
+    if (!tp_session_finished(connection->session)) { /* RST: the peer must not keep half of it */
+        tp_session_abort(connection->session);
+        hot->dirty |= UINT64_C(1) << number;
+        send_due(hot, now_ns);
+    }
     if (connection->flow != NULL)
         tp_netif_unbind(connection->flow);
     connection->flow = NULL;
     /* Pairs with the acquire in tp_hot_path_take_retired. */
     atomic_store_explicit(&connection->retired, connection->session, memory_order_release);
     connection->session = NULL;
+}
+
+/* What a connection owes at its time: our ping to the venue, its end when nothing answers. */
+static void keep_alive(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
+{
+    struct tp_hot_path_connection *connection = &hot->connection[number];
+    if (!connection->open)
+        return;
+    /* A half-open connection never tells: only its silence does. */
+    if (hot->silent_drop_ns != 0 && now_ns - connection->heard_ns > hot->silent_drop_ns)
+        tp_session_give_up(connection->session, "silent for too long");
+    if (connection->ping_message.data != NULL && now_ns >= connection->next_ping_ns) {
+        send_text(connection, connection->ping_message);
+        connection->next_ping_ns = now_ns + connection->ping_interval_ns;
+        hot->dirty |= UINT64_C(1) << number;
+    }
 }
 
 static void tick_connection(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
@@ -192,12 +217,7 @@ static void tick_connection(struct tp_hot_path *hot, uint32_t number, uint64_t n
         return;
     if (atomic_exchange_explicit(&connection->drop, 0, memory_order_relaxed) != 0)
         tp_session_abort(connection->session);
-    if (connection->open && connection->ping_message.data != NULL &&
-        now_ns >= connection->next_ping_ns) {
-        send_text(connection, connection->ping_message);
-        connection->next_ping_ns = now_ns + connection->ping_interval_ns;
-        hot->dirty |= UINT64_C(1) << number;
-    }
+    keep_alive(hot, number, now_ns);
     if (now_ns >= tp_session_deadline(connection->session)) {
         tp_session_tick(connection->session, now_ns);
         hot->dirty |= UINT64_C(1) << number;
@@ -208,7 +228,7 @@ static void tick_connection(struct tp_hot_path *hot, uint32_t number, uint64_t n
     atomic_store_explicit(&connection->phase, phase, memory_order_relaxed);
     if (connection->ending && (hot->dirty >> number & 1) == 0 &&
         (tp_session_finished(connection->session) || now_ns >= connection->end_by_ns))
-        retire(connection);
+        retire(hot, number, now_ns);
 }
 
 static void take_refusal(struct tp_hot_path *hot, uint64_t now_ns)
@@ -249,21 +269,46 @@ static void rest(struct tp_hot_path *hot, uint64_t now_ns)
     hot->counters.yields++;
 }
 
+/* The books go STALE; every server that still can be reached gets a close frame. Its answer is not
+ * waited for. */
+static void say_goodbye(struct tp_hot_path *hot, uint64_t now_ns)
+{
+    for (uint32_t number = 0; number < hot->connection_count; number++) {
+        struct tp_hot_path_connection *connection = &hot->connection[number];
+        if (!connection->open)
+            continue;
+        tp_feed_connection_down(hot->feed, number, now_ns);
+        tp_session_close(connection->session, CLOSE_GOING_AWAY, now_ns);
+        hot->dirty |= UINT64_C(1) << number;
+    }
+    if (atomic_load_explicit(&hot->link_error, memory_order_relaxed) == 0)
+        send_due(hot, now_ns);
+}
+
 /* ---- the loop
  * ------------------------------------------------------------------------------------ */
+
+static bool turn(struct tp_hot_path *hot, uint64_t now_ns)
+{
+    const bool input = hot->netif != NULL ? take_frames(hot, now_ns) : take_sockets(hot, now_ns);
+    if (now_ns >= hot->next_tick_ns)
+        tick(hot, now_ns);
+    if (hot->dirty != 0)
+        send_due(hot, now_ns);
+    return input;
+}
+
+bool tp_hot_path_turn(struct tp_hot_path *hot, uint64_t now_ns)
+{
+    return turn(hot, now_ns);
+}
 
 int tp_hot_path_run(struct tp_hot_path *hot)
 {
     hot->last_input_ns = tp_clock_now_ns(hot->clock);
     while (atomic_load_explicit(&hot->stop, memory_order_relaxed) == 0) {
         const uint64_t now_ns = tp_clock_now_ns(hot->clock);
-        const bool input =
-            hot->netif != NULL ? take_frames(hot, now_ns) : take_sockets(hot, now_ns);
-        if (now_ns >= hot->next_tick_ns)
-            tick(hot, now_ns);
-        if (hot->dirty != 0)
-            send_due(hot, now_ns);
-        if (input)
+        if (turn(hot, now_ns))
             hot->last_input_ns = now_ns;
         else
             rest(hot, now_ns);
@@ -271,10 +316,7 @@ int tp_hot_path_run(struct tp_hot_path *hot)
         if (atomic_load_explicit(&hot->link_error, memory_order_relaxed) != 0)
             break;
     }
-    const uint64_t now_ns = tp_clock_now_ns(hot->clock);
-    for (uint32_t number = 0; number < hot->connection_count; number++)
-        if (hot->connection[number].open)
-            tp_feed_connection_down(hot->feed, number, now_ns);
+    say_goodbye(hot, tp_clock_now_ns(hot->clock));
     return atomic_load_explicit(&hot->link_error, memory_order_relaxed);
 }
 

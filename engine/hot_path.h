@@ -19,7 +19,8 @@ enum {
     TP_HOT_PATH_CONNECTION_MAX = 64,
     TP_HOT_PATH_OPEN_MESSAGE_MAX = 32,
     TP_HOT_PATH_INBOX_COUNT = 256, /* power of two */
-    TP_HOT_PATH_INBOX_TEXT_MAX = 496,
+    /* An acknowledgement names every channel of a connection: 30 of up to 70 bytes. */
+    TP_HOT_PATH_INBOX_TEXT_MAX = 4080,
 };
 
 /* One venue connection; its place in hot_path->connection[] is its number in the feed. */
@@ -42,7 +43,7 @@ struct tp_hot_path_connection {
     uint8_t next_hop_mac[6];
     struct tp_netif_flow *flow;
     bool open, ending;
-    uint64_t next_ping_ns, end_by_ns;
+    uint64_t next_ping_ns, end_by_ns, heard_ns; /* heard_ns: the latest message, pongs included */
 };
 
 /* A text message of the venue (acknowledgements, refusals, pongs), for the cold thread. */
@@ -69,7 +70,8 @@ struct tp_hot_path {
                               spin */
     uint64_t idle_sleep_ns;
     uint64_t yield_every_ns,
-        yield_for_ns; /* 0: never; keeps a FIFO thread below the kernel's RT limit */
+        yield_for_ns;        /* 0: never; keeps a FIFO thread below the kernel's RT limit */
+    uint64_t silent_drop_ns; /* 0: never; a connection that is silent for so long is ended */
     struct tp_hot_path_connection connection[TP_HOT_PATH_CONNECTION_MAX];
     _Atomic uint32_t stop;
     _Atomic uint64_t
@@ -90,6 +92,9 @@ void tp_hot_path_free(struct tp_hot_path *hot);
 /* Runs until tp_hot_path_stop, or until the link fails (0, or the negative errno). */
 int tp_hot_path_run(struct tp_hot_path *hot);
 void tp_hot_path_stop(struct tp_hot_path *hot);
+/* One turn of run's loop at a time of the caller's, without its rests: tests let time pass with it.
+ * Returns whether input came. */
+bool tp_hot_path_turn(struct tp_hot_path *hot, uint64_t now_ns);
 
 /* Cold thread. */
 /* tcp: NULL for a kernel socket. False while an earlier session is still there. */

@@ -33,6 +33,7 @@ HOP_NAMES = {
     "received_to_seen": "frame received → strategy saw it",
 }
 ROWS_MAX = 20
+RATES_EVERY_S = 0.9
 NS_PER_US = 1000
 
 
@@ -61,6 +62,8 @@ class LiveView:
     path: str = ""
     _reader: FeedReader | None = None
     _counts: dict[int, tuple[int, float]] = field(default_factory=dict)
+    _rates: dict[int, float] = field(default_factory=dict)
+    _next_rates: float = 0.0
     _messages: tuple[int, float] = (0, 0.0)
     rate: float = 0.0
 
@@ -74,7 +77,25 @@ class LiveView:
                     break
         except SegmentError:
             return False
+        self._measure_rates(self._reader, time.monotonic())
         return True
+
+    def _measure_rates(self, reader: FeedReader, now: float) -> None:
+        if now < self._next_rates:
+            return
+        self._next_rates = now + RATES_EVERY_S
+        for row in reader.instruments:
+            version = reader.book(row.index).version
+            before, then = self._counts.get(row.index, (version, now))
+            # A restarted writer counts from 0 again.
+            self._rates[row.index] = max(0, version - before) / (now - then) if now > then else 0.0
+            self._counts[row.index] = (version, now)
+
+    def states(self) -> list[BookState]:
+        """Return the state of every book; empty while there is nothing to see."""
+        if self._reader is None:
+            return []
+        return [self._reader.book(row.index).state for row in self._reader.instruments]
 
     def counters(self) -> dict[str, int]:
         """Return the reader's counters; empty while there is no segment."""
@@ -113,14 +134,10 @@ class LiveView:
             table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type] # literals
         if self._reader is None:
             return table
-        now = time.monotonic()
         for row in self._reader.instruments[:ROWS_MAX]:
             book = self._reader.book(row.index)
             state = BookState(int(book.state))
             (bid, bid_quantity), (ask, ask_quantity) = book.bid, book.ask
-            before, then = self._counts.get(row.index, (book.version, now))
-            rate = (book.version - before) / (now - then) if now > then else 0.0
-            self._counts[row.index] = (book.version, now)
             table.add_row(
                 row.symbol,
                 Text(state.name, style=STATE_COLOURS[state]),
@@ -128,7 +145,7 @@ class LiveView:
                 format_fixed(bid, row.price_exponent),
                 format_fixed(ask, row.price_exponent),
                 format_fixed(ask_quantity, row.quantity_exponent),
-                f"{rate:,.0f}",
+                f"{self._rates.get(row.index, 0.0):,.0f}",
             )
         return table
 

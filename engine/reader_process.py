@@ -8,6 +8,7 @@ that keeps connections alive, answers snapshot requests and copies counters, unt
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from tickpath._core import ffi, lib
 from tickpath.engine.config import Config, VenueConfig, load_config
@@ -40,12 +42,16 @@ if TYPE_CHECKING:
 NS_PER_S, NS_PER_MS = 1_000_000_000, 1_000_000
 STEP_S = 0.005
 COUNTERS_EVERY_S = 0.1
+PATH_EVERY_S = 0.25
 PING_INTERVAL_S = 15.0
 IDLE_SPIN_NS, IDLE_SLEEP_NS = 20_000, 50_000
 YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
 HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
 MEMORY_ALIGNMENT = 4096
+HOT_THREAD_NAME = "tp-hot"
+# As the command line has them, and one more: it ran well until the interface went away.
+EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 4
 
 
 def log(message: str) -> None:
@@ -64,6 +70,10 @@ def _fields(struct: str) -> list[str]:
     return [name for name, _ in ffi.typeof(f"struct {struct}").fields]
 
 
+class LinkGoneError(SystemSetupError):
+    """Say that the interface went down or away under a reader that ran."""
+
+
 class ReaderProcess:
     """Everything that one reader process owns, made in `open`, ended in `close`."""
 
@@ -73,14 +83,14 @@ class ReaderProcess:
         self._stop = threading.Event()
         self._hot_result = 0
         self._kept: list[Any] = []
-        self._next_counters = 0.0
+        self._next_counters = self._next_path = 0.0
 
     def open(self) -> None:
         """Build all parts in order. Raises the three errors of shm/errors.py with a remedy."""
         venue = self.venue
         self.instruments = fetch_instruments(venue)
+        self._open_segment()  # before the link: it tells of another reader of this instance
         self._open_transport()
-        self._open_segment()
         self._open_feed()
         self._open_hot_path()
         self.segment.ready()
@@ -166,7 +176,9 @@ class ReaderProcess:
         self.hot.netif, self.hot.feed = self.transport.netif, self.feed
         self.hot.clock = ffi.addressof(self.segment.pointer.header, "clock")
         self.hot.segment = self.segment.pointer
-        reader = self.config.reader
+        reader, reconnect = self.config.reader, self.config.reconnect
+        silent_ns = self.config.health.silent_after_ms * NS_PER_MS
+        self.hot.silent_drop_ns = silent_ns + silent_ns // 4  # the books go STALE first
         if not reader.spin:
             self.hot.idle_spin_ns, self.hot.idle_sleep_ns = IDLE_SPIN_NS, IDLE_SLEEP_NS
         if reader.yield_to_others:
@@ -174,15 +186,7 @@ class ReaderProcess:
         ca_file = Path(venue.ca_file) if venue.ca_file else None
         tls = new_tls_context(ca_file, insecure=venue.insecure) if venue.tls else ffi.NULL
         self.connections = Connections(
-            self.hot,
-            self.transport,
-            tls,
-            Reconnect(
-                first_s=self.config.reconnect.first_s,
-                max_s=self.config.reconnect.max_s,
-                stable_after_s=self.config.reconnect.stable_after_s,
-            ),
-            log,
+            self.hot, self.transport, tls, Reconnect(**msgspec.structs.asdict(reconnect)), log
         )
         channels = list(self.channels)
         size = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
@@ -200,30 +204,44 @@ class ReaderProcess:
             )
 
     def run(self) -> int:
-        """Run until a signal or until the link fails. Returns the exit status."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        """Run until `stop` is called or the link fails. Returns the exit status."""
         self._prepare_process()
         hot = threading.Thread(target=self._run_hot, name="hot", daemon=True)
         hot.start()
         snapshots = SnapshotWorker(self.feed, self.venue, self.instruments, log)
         snapshots.start()
         note = ffi.new("struct tp_hot_path_note *")
-        while not self._stop.wait(STEP_S) and hot.is_alive():
+        gone: SystemSetupError | None = None
+        while not self._stop.wait(STEP_S) and hot.is_alive() and gone is None:
             self.connections.step()
             while lib.tp_hot_path_take_note(self.hot, note):
                 self._take_note(note)
             self._copy_counters()
+            gone = self._check_path()
         lib.tp_hot_path_stop(self.hot)
         hot.join()
         snapshots.stop()
         self._copy_counters(force=True)
+        if gone is not None:
+            raise LinkGoneError(str(gone))
         if self._hot_result != 0:
-            raise SystemSetupError(
-                f"the link is gone ({self.transport.description}): error {-self._hot_result}; "
-                "bring the interface up again"
+            raise LinkGoneError(
+                f"{self.transport.description}: {os.strerror(-self._hot_result)}: "
+                "set the interface up again"
             )
         return 0
+
+    def _check_path(self) -> SystemSetupError | None:
+        """Look after the interface: the hot thread, when it sleeps, would not notice for long."""
+        now = time.monotonic()
+        if now < self._next_path or not isinstance(self.transport, UserTransport):
+            return None
+        self._next_path = now + PATH_EVERY_S
+        try:
+            self.transport.check_path()
+        except SystemSetupError as error:
+            return error
+        return None
 
     def close(self) -> None:
         """End sessions, detach the XDP program, remove the segment."""
@@ -231,7 +249,8 @@ class ReaderProcess:
             if hasattr(self, part):
                 getattr(self, part).close()
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+        """Let `run` end soon; a signal handler."""
         self._stop.set()
 
     def _prepare_process(self) -> None:
@@ -249,6 +268,9 @@ class ReaderProcess:
 
     def _run_hot(self) -> None:
         reader = self.config.reader
+        # Seen by `top -H` and `ps -L`; Python names no thread to the kernel before 3.14.
+        thread = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
+        thread.write_text(HOT_THREAD_NAME, encoding="ascii")
         try:
             if reader.cpu is not None:
                 process.pin(reader.cpu)
@@ -297,9 +319,20 @@ class ReaderProcess:
                 position += 1
 
 
+def exit_status(failure: LocalError | SystemSetupError | RemoteError) -> int:
+    """Return what tells the supervisor whether another try can help."""
+    if isinstance(failure, LinkGoneError):
+        return EXIT_LINK_GONE
+    if isinstance(failure, LocalError):
+        return EXIT_LOCAL
+    return EXIT_SYSTEM if isinstance(failure, SystemSetupError) else EXIT_REMOTE
+
+
 def main(path: str) -> int:
     """Run a reader from a configuration file; the supervisor calls this in a process of its own."""
     reader = ReaderProcess(load_config(path))
+    for number in (signal.SIGTERM, signal.SIGINT):  # before anything that `close` must undo
+        signal.signal(number, reader.stop)
     try:
         reader.open()
         return reader.run()
@@ -312,10 +345,4 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1]))
     except (LocalError, SystemSetupError, RemoteError) as failure:
         log(str(failure))
-        sys.exit(
-            2
-            if isinstance(failure, LocalError)
-            else 3
-            if isinstance(failure, SystemSetupError)
-            else 1
-        )
+        sys.exit(exit_status(failure))

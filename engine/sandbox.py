@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from pyroute2 import IPRoute, NetNS
+from pyroute2.netlink.exceptions import NetlinkError
 from tickpath.shm.errors import SystemSetupError
 
 if TYPE_CHECKING:
@@ -109,15 +110,25 @@ class VethPair:
             pair = cls(_hold(), _hold())
         except (OSError, subprocess.SubprocessError) as error:
             raise SystemSetupError(f"cannot make a network namespace: {error}") from error
+        try:
+            pair._connect()
+        except (OSError, NetlinkError) as error:
+            pair.close()
+            raise SystemSetupError(f"cannot make a veth pair: {error}") from error
+        except BaseException:
+            pair.close()
+            raise
+        return pair
+
+    def _connect(self) -> None:
         with IPRoute() as netlink:
             ends = [f"tpe{os.getpid()}", f"tpr{os.getpid()}"]
             netlink.link("add", ifname=ends[0], kind="veth", peer={"ifname": ends[1]})
-            for name, namespace in zip(ends, (pair.exchange, pair.reader), strict=True):
+            for name, namespace in zip(ends, (self.exchange, self.reader), strict=True):
                 index = netlink.link_lookup(ifname=name)[0]
                 netlink.link("set", index=index, ifname=INTERFACE, net_ns_fd=namespace.path)
-        _configure(pair.exchange, EXCHANGE_ADDRESS)
-        _configure(pair.reader, READER_ADDRESS)
-        return pair
+        _configure(self.exchange, EXCHANGE_ADDRESS)
+        _configure(self.reader, READER_ADDRESS)
 
     def spawn(
         self, where: Namespace, command: Sequence[str], **options: object

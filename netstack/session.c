@@ -38,6 +38,7 @@ struct tp_session {
     bool input_ended; /* the peer will send nothing more */
     bool input_clean; /* ... and said so by the protocol's rules */
     bool close_sent, pong_pending;
+    uint16_t close_code_sent; /* or to be sent, as soon as there is room (CLOSING) */
     uint8_t pong[TP_WS_CONTROL_PAYLOAD_SIZE_MAX];
     size_t pong_size;
     uint16_t close_code;
@@ -204,13 +205,22 @@ static bool queue_frame(struct tp_session *s, enum tp_ws_opcode opcode, bool fin
     return true;
 }
 
-static void queue_close_frame(struct tp_session *s, uint16_t code, struct tp_span reason)
+static void queue_close_frame(struct tp_session *s)
 {
-    uint8_t payload[TP_WS_CONTROL_PAYLOAD_SIZE_MAX] = {(uint8_t)(code >> 8), (uint8_t)code};
-    memcpy(payload + 2, reason.data, reason.size);
-    const size_t size = code == 1005 ? 0 : 2 + reason.size; /* 1005 never stands on the wire */
+    const uint16_t code = s->close_code_sent;
+    const uint8_t payload[] = {(uint8_t)(code >> 8), (uint8_t)code};
+    const size_t size = code == 1005 ? 0 : sizeof payload; /* 1005 never stands on the wire */
     if (!s->close_sent && queue_frame(s, TP_WS_CLOSE, true, (struct tp_span){payload, size}))
         s->close_sent = true;
+}
+
+/* Begins the closing handshake, or answers it; the frame waits for room where there is none. */
+static void close_websocket(struct tp_session *s, uint16_t code)
+{
+    if (s->phase == TP_SESSION_OPEN)
+        s->close_code_sent = code;
+    s->phase = TP_SESSION_CLOSING;
+    queue_close_frame(s);
 }
 
 enum tp_status tp_session_send(struct tp_session *s, enum tp_ws_opcode opcode,
@@ -247,8 +257,7 @@ enum tp_status tp_session_send_bytes(struct tp_session *s, struct tp_span data, 
 void tp_session_close(struct tp_session *s, uint16_t code, uint64_t now_ns)
 {
     if (s->phase == TP_SESSION_OPEN && s->config.websocket) {
-        queue_close_frame(s, code, (struct tp_span){(const uint8_t *)"", 0});
-        s->phase = TP_SESSION_CLOSING;
+        close_websocket(s, code);
         s->deadline_ns = now_ns + CLOSE_TIMEOUT_NS;
         return;
     }
@@ -259,6 +268,15 @@ void tp_session_abort(struct tp_session *s)
 {
     s->phase = TP_SESSION_CLOSED;
     tp_stream_abort(&s->stream);
+}
+
+void tp_session_give_up(struct tp_session *s, const char *text)
+{
+    if (s->phase == TP_SESSION_CLOSED)
+        return;
+    s->error = TP_SESSION_ERROR_TIMEOUT;
+    s->error_text = text;
+    tp_session_abort(s);
 }
 
 /* ---- climbing
@@ -384,6 +402,19 @@ static void advance(struct tp_session *s, uint64_t now_ns)
         finish_upgrade(s, now_ns);
 }
 
+/* Nothing more will come: too early, or all that a close was waiting for. What is unread stays for
+ * tp_session_next and tp_session_read, which say how it ended. */
+static void judge_end(struct tp_session *s)
+{
+    if (s->phase < TP_SESSION_OPEN)
+        fail(s,
+             s->phase == TP_SESSION_CONNECTING ? TP_SESSION_ERROR_CONNECT
+                                               : TP_SESSION_ERROR_TRUNCATED,
+             "the peer closed the connection during the handshake");
+    else if (s->phase == TP_SESSION_CLOSING && s->close_code != 1006)
+        end_stream(s);
+}
+
 static void take_bytes(struct tp_session *s, struct tp_span in, uint64_t now_ns)
 {
     if (s->times.first_byte == 0 && s->phase >= TP_SESSION_UPGRADING)
@@ -395,6 +426,8 @@ static void take_bytes(struct tp_session *s, struct tp_span in, uint64_t now_ns)
     else
         take_plain(s, in);
     advance(s, now_ns);
+    if (s->input_ended) /* by close_notify */
+        judge_end(s);
 }
 
 /* The transport delivered its end. */
@@ -403,12 +436,8 @@ static void take_end(struct tp_session *s)
     if (s->input_ended)
         return;
     s->input_ended = true;
-    s->input_clean = s->tls == NULL || tp_tls_end_of_input(s->tls) == TP_CLOSED;
-    if (s->phase < TP_SESSION_OPEN)
-        fail(s,
-             s->phase == TP_SESSION_CONNECTING ? TP_SESSION_ERROR_CONNECT
-                                               : TP_SESSION_ERROR_TRUNCATED,
-             "the peer closed the connection during the handshake");
+    s->input_clean = s->tls == NULL; /* close_notify would have ended the input before */
+    judge_end(s);
 }
 
 void tp_session_segment(struct tp_session *s, const struct tp_tcp_segment *segment, uint64_t now_ns)
@@ -445,12 +474,18 @@ bool tp_session_receive(struct tp_session *s, uint64_t now_ns)
         if (s->phase == TP_SESSION_CONNECTING)
             return false;
     }
-    if (s->input_ended || s->stream.ended ||
-        tp_buffer_space(&s->buffer) + s->buffer.head < 2 * RECORD_ROOM)
+    if (s->stream.ended || s->stream.error != 0)
+        return false;
+    /* After an error or close_notify what comes is only drained, up to the end of the stream. */
+    const bool taken = s->phase != TP_SESSION_CLOSED && !s->input_ended;
+    const size_t space = tp_buffer_space(&s->buffer) + s->buffer.head;
+    if (taken && space < 3 * RECORD_ROOM)
         return false;
     struct tp_span in;
-    const enum tp_status status = tp_stream_receive(&s->stream, &in);
-    if (status == TP_OK && s->phase != TP_SESSION_CLOSED) /* after an error: only drained */
+    /* Two records beside it: one lies half opened behind the tail, one may begin at the end. */
+    const size_t size_max = taken ? space - 2 * RECORD_ROOM : TP_STREAM_SOCKET_BUFFER_SIZE;
+    const enum tp_status status = tp_stream_receive(&s->stream, size_max, &in);
+    if (status == TP_OK && taken)
         take_bytes(s, in, now_ns);
     else if (status == TP_CLOSED)
         take_end(s);
@@ -486,8 +521,9 @@ static void take_close(struct tp_session *s, const struct tp_ws_message *message
     s->close_reason_size =
         message->payload.size < CLOSE_REASON_SIZE ? message->payload.size : CLOSE_REASON_SIZE;
     memcpy(s->close_reason, message->payload.data, s->close_reason_size);
-    queue_close_frame(s, s->close_code, (struct tp_span){(const uint8_t *)"", 0});
-    s->phase = TP_SESSION_CLOSING;
+    if (s->phase == TP_SESSION_CLOSED)
+        return; /* an error ended it before this frame was read */
+    close_websocket(s, s->close_code);
     s->deadline_ns = 0; /* set by the next tick, which knows the time */
 }
 
@@ -525,7 +561,7 @@ enum tp_status tp_session_next(struct tp_session *s, struct tp_ws_message *out)
         return TP_OK;
     case TP_ERROR:
         if (s->phase == TP_SESSION_OPEN)
-            queue_close_frame(s, s->ws.close_code, (struct tp_span){(const uint8_t *)"", 0});
+            close_websocket(s, s->ws.close_code);
         fail(s, TP_SESSION_ERROR_WEBSOCKET, s->ws.error);
         return TP_ERROR;
     case TP_FULL:
@@ -564,12 +600,18 @@ void tp_session_connect(struct tp_session *s, uint64_t now_ns)
     update_window(s);
 }
 
+/* TCP ended by a timer, within tp_tcp_output, or by an ICMP error: no segment will tell. */
+static bool tcp_ended_unseen(const struct tp_session *s)
+{
+    return s->stream.kind == TP_STREAM_TCP && s->phase != TP_SESSION_CLOSED &&
+           tp_tcp_state(s->stream.tcp) == TP_TCP_CLOSED;
+}
+
 void tp_session_tick(struct tp_session *s, uint64_t now_ns)
 {
     if (s->phase == TP_SESSION_CLOSING && s->deadline_ns == 0)
         s->deadline_ns = now_ns + CLOSE_TIMEOUT_NS;
-    if (s->stream.kind == TP_STREAM_TCP && tp_tcp_state(s->stream.tcp) == TP_TCP_CLOSED &&
-        s->phase != TP_SESSION_CLOSED)
+    if (tcp_ended_unseen(s))
         fail(s,
              s->phase == TP_SESSION_CONNECTING ? TP_SESSION_ERROR_CONNECT : TP_SESSION_ERROR_STREAM,
              tp_tcp_error_name(tp_tcp_error(s->stream.tcp)));
@@ -592,19 +634,24 @@ void tp_session_tick(struct tp_session *s, uint64_t now_ns)
 uint32_t tp_session_output(struct tp_session *s, struct tp_netif *netif, uint64_t now_ns)
 {
     answer_pong(s);
+    if (s->phase == TP_SESSION_CLOSING)
+        queue_close_frame(s);
     flush_tls(s);
     if (s->stream.kind == TP_STREAM_SOCKET) {
         if (!tp_stream_pending(&s->stream) || !s->stream.connected)
             return 0;
-        if (tp_stream_flush(&s->stream) == TP_ERROR)
+        const enum tp_status status = tp_stream_flush(&s->stream);
+        if (status == TP_ERROR)
             fail(s, TP_SESSION_ERROR_STREAM, strerrordesc_np(s->stream.error));
-        return 1;
+        return status == TP_OK ? 1 : 0;
     }
     return tp_netif_output(netif, s->flow, now_ns, OUTPUT_BUDGET);
 }
 
 uint64_t tp_session_deadline(const struct tp_session *s)
 {
+    if (tcp_ended_unseen(s))
+        return 0; /* the next tick takes note of it */
     uint64_t deadline = s->phase == TP_SESSION_CLOSED ? UINT64_MAX : s->deadline_ns;
     if (s->stream.kind == TP_STREAM_TCP && tp_tcp_deadline(s->stream.tcp) < deadline)
         deadline = tp_tcp_deadline(s->stream.tcp);

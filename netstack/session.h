@@ -57,6 +57,7 @@ struct tp_session_counters {
 };
 
 struct tp_session;
+struct tp_fault_injector;
 
 /* Takes the stream (tp_stream_deinit is called by free). NULL with the reason in error[]. */
 struct tp_session *tp_session_new(const struct tp_session_config *config,
@@ -88,10 +89,13 @@ enum tp_status tp_session_send_bytes(struct tp_session *session, struct tp_span 
 /* WebSocket: sends a close frame; bytes: close_notify and FIN. */
 void tp_session_close(struct tp_session *session, uint16_t code, uint64_t now_ns);
 void tp_session_abort(struct tp_session *session);
+/* The caller waited long enough: aborts, with text (static) as the error's. */
+void tp_session_give_up(struct tp_session *session, const char *text);
 
 /* Lets time pass: timeouts. */
 void tp_session_tick(struct tp_session *session, uint64_t now_ns);
-/* Commits what is due to the link (netif) or the socket (netif NULL). Returns frames committed. */
+/* Commits what is due to the link (netif) or the socket (netif NULL). Returns frames committed; for
+ * a socket 1 when the kernel took all that was queued, 0 when it did not or there was nothing. */
 uint32_t tp_session_output(struct tp_session *session, struct tp_netif *netif, uint64_t now_ns);
 /* The latest time for the next tp_session_tick and tp_session_output. */
 uint64_t tp_session_deadline(const struct tp_session *session);
@@ -104,6 +108,7 @@ bool tp_session_finished(const struct tp_session *session);
 struct tp_session_wait {
     uint64_t timeout_ns, spin_ns;
     size_t want_space;
+    struct tp_fault_injector *faults; /* whose link netif has, for its time; NULL: none */
 };
 void tp_session_wait(struct tp_session *session, struct tp_netif *netif,
                      const struct tp_session_wait *wait);

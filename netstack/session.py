@@ -6,6 +6,7 @@ die at the next call. `tickpath get` and `tickpath ws` stand on it; the reader h
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -20,16 +21,19 @@ from tickpath.netstack.transport import (
     open_transport,
     resolve,
 )
-from tickpath.shm.errors import LocalError, RemoteError
+from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from tickpath.netstack.faults import Faults
+
 Unread = TypeVar("Unread", memoryview, "Message")
 DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 NS_PER_S = 1_000_000_000
 ERROR_TEXT_SIZE = 512
+PATH_EVERY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class ConnectOptions:
     message_size_max: int = 64 << 20
     spin_us: int = 50
     record_layer: str = "auto"
+    faults: Faults | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +141,12 @@ class Session:
             else ffi.NULL
         )
         self._transport: KernelTransport | UserTransport = open_transport(
-            self.address, options.backend, Placement(interface=options.interface)
+            self.address,
+            options.backend,
+            Placement(interface=options.interface, faults=options.faults),
         )
         self._handle = ffi.NULL
+        self._next_path_check = 0.0
         try:
             self._open(websocket=websocket, headers=headers)
         except BaseException:
@@ -168,6 +176,7 @@ class Session:
         if isinstance(self._transport, UserTransport):
             lib.tp_session_set_flow(handle, self._transport.bind(self._stream, handle))
         self._wait = ffi.new("struct tp_session_wait *")
+        self._wait.faults = getattr(self._transport, "injector", ffi.NULL)
         self._span = ffi.new("struct tp_span *")
         self._message = ffi.new("struct tp_ws_message *")
         lib.tp_session_connect(handle, time.monotonic_ns())
@@ -188,6 +197,15 @@ class Session:
         return self._transport.description
 
     @property
+    def faults(self) -> dict[str, int]:
+        """Count what was done to frames on purpose; empty without ConnectOptions.faults."""
+        if self._wait.faults == ffi.NULL:
+            return {}
+        counters = lib.tp_fault_injector_counters(self._wait.faults)
+        names = [name for name, _ in ffi.typeof("struct tp_fault_counters").fields]
+        return {name: int(getattr(counters, name)) for name in names}
+
+    @property
     def phase(self) -> int:
         """One of lib.TP_SESSION_*."""
         return int(lib.tp_session_phase(self._handle))
@@ -200,9 +218,14 @@ class Session:
         self._wait.timeout_ns = int(timeout_s * NS_PER_S)
         self._wait.spin_ns = self._options.spin_us * 1000
         self._wait.want_space = want_space
+        started = time.monotonic()
         lib.tp_session_wait(self._handle, self._transport.netif, self._wait)
         if isinstance(self._transport, UserTransport):
             self._transport.link.check()
+            now = time.monotonic()
+            if now - started >= timeout_s and now >= self._next_path_check:  # nothing came
+                self._next_path_check = now + PATH_EVERY_S
+                self._transport.check_path()
 
     def connect(self) -> Self:
         """Wait until the session is open. Raises RemoteError with the layer and the reason."""
@@ -298,8 +321,9 @@ class Session:
         end = time.monotonic() + timeout_s
         if self.phase != lib.TP_SESSION_CLOSED:
             lib.tp_session_abort(self._handle)
-        while not lib.tp_session_finished(self._handle) and time.monotonic() < end:
-            self.wait(0.05)
+        with contextlib.suppress(SystemSetupError):  # without a link there is nothing to wait for
+            while not lib.tp_session_finished(self._handle) and time.monotonic() < end:
+                self.wait(0.05)
         ffi.release(self._handle)
         self._handle = ffi.NULL
         self._transport.release(self._stream)

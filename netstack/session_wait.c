@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <time.h>
 
+#include "netstack/link/fault_injector.h"
 #include "netstack/session.h"
 
 enum { SLEEP_MAX_MS = 10 };
@@ -30,12 +31,16 @@ static bool poll_input(struct tp_session *session, struct tp_netif *netif, uint6
     return count > 0;
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 static void sleep_until_input(struct tp_session *session, struct tp_netif *netif, uint64_t now_ns,
                               uint64_t end_ns)
 {
     struct tp_stream *stream = tp_session_stream(session);
-    uint64_t until_ns = tp_session_deadline(session);
-    until_ns = until_ns < end_ns ? until_ns : end_ns;
+    const uint64_t until_ns = earlier(tp_session_deadline(session), end_ns);
     if (until_ns <= now_ns + 1000000)
         return; /* poll() cannot sleep for less than a millisecond: keep spinning */
     const uint64_t sleep_ms = (until_ns - now_ns) / 1000000;
@@ -53,6 +58,8 @@ void tp_session_wait(struct tp_session *session, struct tp_netif *netif,
     const uint64_t start_ns = clock_now(), end_ns = start_ns + wait->timeout_ns;
     uint64_t now_ns = start_ns, busy_ns = start_ns;
     do {
+        if (wait->faults != NULL)
+            tp_fault_injector_advance(wait->faults, now_ns);
         const bool input = poll_input(session, netif, now_ns);
         tp_session_tick(session, now_ns);
         const uint32_t sent = tp_session_output(session, netif, now_ns);
@@ -66,8 +73,11 @@ void tp_session_wait(struct tp_session *session, struct tp_netif *netif,
             return;
         if (sent > 0)
             busy_ns = now_ns;
-        if (now_ns - busy_ns > wait->spin_ns)
-            sleep_until_input(session, netif, now_ns, end_ns);
+        if (now_ns - busy_ns > wait->spin_ns) {
+            const uint64_t held_ns =
+                wait->faults != NULL ? tp_fault_injector_deadline(wait->faults) : UINT64_MAX;
+            sleep_until_input(session, netif, now_ns, earlier(end_ns, held_ns));
+        }
         now_ns = clock_now();
     } while (now_ns < end_ns);
 }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from tickpath._core import ffi, lib
 from tickpath.netstack import route
+from tickpath.netstack.faults import Faults, open_injector
 from tickpath.netstack.link.af_xdp import AfXdpLink
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 
@@ -53,13 +54,24 @@ class Transport(Protocol):
 class KernelTransport:
     """Streams over the kernel's own TCP."""
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(self, reason: str = "", interface: str | None = None) -> None:
+        """Take why it is not AF_XDP, and the only interface by which connections may leave."""
+        self._interface = interface
         self.description = "kernel sockets" + (f" ({reason})" if reason else "")
         self.netif = ffi.NULL
 
     def open_stream(self, address: str, port: int) -> Stream:
         """Start a non-blocking connect. Raises RemoteError when it fails at once."""
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        if self._interface is not None:
+            try:
+                name = self._interface.encode()
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+            except OSError as error:
+                connection.close()
+                raise LocalError(
+                    f"interface {self._interface!r}: {error.strerror}: see `ip link`"
+                ) from error
         code = connection.connect_ex((address, port))
         if code not in (0, errno.EINPROGRESS):
             connection.close()
@@ -85,6 +97,8 @@ class Placement:
     mode: str = "auto"
     queue: int = 0
     ports: tuple[int, int] = (PORT_LOW, PORT_HIGH)
+    faults: Faults | None = None
+    """For tests. Whoever waits must let the injector's time pass (tp_fault_injector_advance)."""
 
 
 class UserTransport:
@@ -96,7 +110,7 @@ class UserTransport:
         self._free_ports = list(range(self._low, self._high + 1))
         secrets.SystemRandom().shuffle(self._free_ports)
         self._isn_secret = secrets.token_bytes(16)
-        self._local = local
+        self._local, self._next_hop = local, local.next_hop_mac
         self._reservation = route.PortReservation(self._low, self._high)
         self._reservation.open()
         try:
@@ -111,11 +125,19 @@ class UserTransport:
         except BaseException:
             self._reservation.close()
             raise
+        self._watch = route.PathWatch(local)
+        self._streams: dict[int, Stream] = {}  # by local port
         self.description = f"AF_XDP {self._link.mode} on {local.interface} queue {queue}"
         self.netif = ffi.new("struct tp_netif *")
         self._flows = ffi.new("struct tp_netif_flow[]", self._high - self._low + 1)
         address = int.from_bytes(socket.inet_aton(local.source), "big")
-        lib.tp_netif_init(self.netif, self._link.link, local.mac, address)
+        self.injector = ffi.NULL
+        link = self._link.link
+        if placement.faults is not None:
+            self.injector = open_injector(link, placement.faults)
+            link = lib.tp_fault_injector_link(self.injector)
+            self.description += f", {placement.faults}"
+        lib.tp_netif_init(self.netif, link, local.mac, address)
         lib.tp_netif_ports(self.netif, self._flows, self._low, self._high - self._low + 1)
 
     @property
@@ -161,7 +183,27 @@ class UserTransport:
         tcp = lib.tp_tcp_init(ffi.cast("void *", aligned), config)
         handle = ffi.new("struct tp_stream *")
         lib.tp_stream_init_tcp(handle, tcp)
-        return Stream(handle, tcp, config, path.next_hop_mac, local_port, memory)
+        stream = Stream(handle, tcp, config, path.next_hop_mac, local_port, memory)
+        self._streams[local_port] = stream
+        return stream
+
+    def check_path(self) -> None:
+        """Follow a next hop whose MAC changed; call it a few times a second, from a cold thread.
+
+        Raises SystemSetupError when the interface is down or gone.
+        """
+        state = self._watch.poll()
+        if not state.up:
+            raise SystemSetupError(
+                f"{self.description}: {os.strerror(errno.ENETDOWN)}: set the interface up again"
+            )
+        before, self._next_hop = self._next_hop, state.next_hop_mac or self._next_hop
+        if self._next_hop == before:
+            return
+        for port, stream in self._streams.items():
+            if stream.next_hop == before:
+                stream.next_hop = self._next_hop
+                lib.tp_netif_next_hop(self._flows + (port - self._low), self._next_hop)
 
     def bind(self, stream: Stream, owner: Any) -> Any:
         """Route frames of the stream's port to `owner` and return the flow."""
@@ -175,10 +217,12 @@ class UserTransport:
         if stream.flow is not None:
             lib.tp_netif_unbind(stream.flow)
             stream.flow = None
+        del self._streams[stream.local_port]
         self._free_ports.append(stream.local_port)
 
     def close(self) -> None:
         """Detach the XDP program and give the ports back to the kernel."""
+        self._watch.close()
         self._link.close()
         self._reservation.close()
 
@@ -218,15 +262,17 @@ def open_transport(
     """
     if backend not in BACKENDS:
         raise LocalError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
-    if backend == "kernel":
-        return KernelTransport()
     placement = placement or Placement()
+    if backend == "kernel":
+        if placement.faults is not None:
+            raise LocalError("faults are done to AF_XDP frames, expected backend af_xdp or auto")
+        return KernelTransport(interface=placement.interface)
     try:
         return _open_user_transport(address, placement)
     except (LocalError, SystemSetupError) as error:
-        if backend == "af_xdp":
+        if backend == "af_xdp" or placement.faults is not None:
             raise
-        return KernelTransport(reason=str(error))
+        return KernelTransport(reason=str(error), interface=placement.interface)
 
 
 def _open_user_transport(address: str, placement: Placement) -> UserTransport:

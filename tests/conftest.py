@@ -67,6 +67,8 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "two_cpus": lacks_two_cpus,
     "nginx": lambda: lacks_program("nginx"),
     "ipsec_mb": lacks_ipsec_mb,
+    "bpftool": lambda: lacks_program("bpftool"),
+    "strace": lambda: lacks_program("strace"),
     "clang": lambda: lacks_program("clang-14"),
 }
 

@@ -307,7 +307,9 @@ struct tp_fault_injector *tp_fault_injector_create(struct tp_link *inner,
                                                    const struct tp_fault_config *config)
 {
     if (config->frame_count == 0 || config->frame_count > FRAME_COUNT_MAX ||
-        !profile_is_valid(&config->rx) || !profile_is_valid(&config->tx))
+        (config->frame_size != 0 && config->frame_size < inner->tx_frame_size) ||
+        config->frame_size > TP_LINK_FRAME_SIZE_MAX || !profile_is_valid(&config->rx) ||
+        !profile_is_valid(&config->tx))
         return NULL;
 
     struct tp_fault_injector *injector = calloc(1, sizeof *injector);
@@ -315,11 +317,12 @@ struct tp_fault_injector *tp_fault_injector_create(struct tp_link *inner,
         return NULL;
     injector->link = (struct tp_link){.ops = &fault_ops,
                                       .tx_frame_size = inner->tx_frame_size,
-                                      .partial_checksums = inner->partial_checksums};
+                                      .partial_checksums = inner->partial_checksums,
+                                      .fd = inner->fd};
     injector->inner = inner;
     injector->random_state = config->seed;
     injector->frame_count = config->frame_count;
-    injector->frame_size = inner->tx_frame_size;
+    injector->frame_size = config->frame_size != 0 ? config->frame_size : inner->tx_frame_size;
     if (!hold_init(injector, &injector->rx, &config->rx) ||
         !hold_init(injector, &injector->tx, &config->tx)) {
         tp_fault_injector_destroy(injector);

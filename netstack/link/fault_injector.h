@@ -21,6 +21,7 @@ struct tp_fault_profile { /* of one direction; all zero: frames pass untouched *
 struct tp_fault_config {
     uint64_t seed;
     uint32_t frame_count; /* frames held per direction (bandwidth times delay); at most 65536 */
+    uint32_t frame_size;  /* larger ones are dropped as overflowed; 0: the inner tx_frame_size */
     struct tp_fault_profile rx, tx; /* rx: towards us */
 };
 

@@ -124,7 +124,8 @@ class Exchange:
         self._pair, self._directory = pair, directory
         self._connection: http.client.HTTPConnection | None = None
         self.plain = "--plain" in words
-        keys = [] if self.plain else ["--make-ca", str(directory), "--name", SERVER_NAME]
+        keys = ["--make-ca", str(directory), "--name", SERVER_NAME]
+        keys = [] if self.plain or "--cert" in words else keys
         listen = ["--listen", f"{EXCHANGE_ADDRESS}:{PORT}", "--json"]
         command = [*TICKPATH, "sim", "mexc", *listen, *keys, *words]
         self.program = start(pair, pair.exchange, directory / "exchange.log", command)
@@ -221,13 +222,17 @@ class Watcher:
         until(f"{wanted}", ready)
 
     def wait_change(self, instrument: int, wanted: State) -> Change:
-        """Wait for a change that is or was told; drops what came before it."""
+        """Wait for a change that is or was told; drops what its instrument did before."""
 
         def found() -> Change | None:
             self.drain()
             for position, change in enumerate(self.changes):
                 if (change.instrument, change.state) == (instrument, wanted):
-                    del self.changes[: position + 1]
+                    self.changes = [
+                        one
+                        for other, one in enumerate(self.changes)
+                        if other > position or one.instrument != instrument
+                    ]
                     return change
             return None
 

@@ -1,0 +1,76 @@
+"""The hot thread stays out of the kernel: one call to send, and a rare look at the device."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tickpath.engine.reader_process import HOT_THREAD_NAME
+
+from tests.netns.rig import LIVE, PATIENCE_S, Exchange, Settings, Supervised, VethPair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.needs("root", "netns", "af_xdp", "strace", "two_cpus")
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+RATE = 400
+LOOK_S = 1.5
+ROW = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(?P<count>\d+)\s+(?:\d+\s+)?(?P<name>\w+)$")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Supervised]:
+    with VethPair.open() as pair:
+        Exchange(pair, tmp_path, "--instruments", ",".join(SYMBOLS), "--rate", str(RATE))
+        supervised = Supervised(pair, tmp_path, Settings(symbols=SYMBOLS, reader="spin = true"))
+        yield supervised
+        supervised.end()
+
+
+def hot_thread(pid: int) -> int:
+    """Return the thread id of a reader's hot thread."""
+    for comm in Path(f"/proc/{pid}/task").glob("*/comm"):
+        if comm.read_text().strip() == HOT_THREAD_NAME:
+            return int(comm.parent.name)
+    raise AssertionError("no hot thread")
+
+
+def count_calls(thread: int) -> dict[str, int]:
+    """Watch one thread for a while; returns how often it made which system call."""
+    strace = subprocess.Popen(
+        ["strace", "-c", "-p", str(thread)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(LOOK_S)
+    strace.send_signal(signal.SIGINT)
+    _, table = strace.communicate(timeout=PATIENCE_S)
+    assert "attached" in table, table
+    rows = [found for line in table.splitlines() if (found := ROW.match(line))]
+    return {row["name"]: int(row["count"]) for row in rows if row["name"] != "total"}
+
+
+def test_hot_thread_makes_no_system_call_but_to_send(run: Supervised) -> None:
+    watcher = run.watch()
+    watcher.wait_state(LIVE)
+    before = run.counters()
+    calls = count_calls(hot_thread(run.reader_pid))
+    after = run.counters()
+    print(calls)
+    messages = after["feed.messages"] - before["feed.messages"]
+    assert messages > RATE * LOOK_S / 4
+    # recvfrom: the link asks about once in 10 ms of idling whether the device is still there.
+    assert set(calls) <= {"sendto", "recvfrom"}, calls
+    assert calls.get("recvfrom", 0) < 300 * LOOK_S, calls
+    kicks = after["link.tx_kicks"] - before["link.tx_kicks"]
+    assert 0 < calls["sendto"] <= kicks + 20, (calls, kicks)
+    assert calls["sendto"] <= messages, "an acknowledgement a message at most"
+    watcher.reader.close()

@@ -1,0 +1,62 @@
+"""Whole sessions in virtual time: our TCP + TLS + WebSocket against OpenSSL and `websockets`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.sim.virtual import (
+    SECOND,
+    Certificate,
+    Plan,
+    World,
+    certificate,
+    check_end,
+    contexts,
+    cut_the_wire,
+    ffi,
+    lib,
+    opened,
+    random_plan,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["certificate", "contexts"]  # fixtures
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_session_faulty_wire_messages_arrive_whole_and_in_order(
+    block: int, certificate: Certificate, contexts: Callable[[Plan], Any]
+) -> None:
+    for seed in range(block * 20, block * 20 + 20):
+        plan = random_plan(seed)
+        world = World(plan, certificate, contexts(plan))
+        world.run(world.ended, limit_ns=300 * SECOND)
+        check_end(world)
+
+
+@pytest.mark.parametrize("unacknowledged", [False, True])
+def test_session_peer_vanishes_session_ends_by_its_own_deadline(
+    *, unacknowledged: bool, certificate: Certificate, contexts: Callable[[Plan], Any]
+) -> None:
+    plan = Plan(seed=1, closer="nobody")
+    world = opened(plan, certificate, contexts(plan))
+    world.server.station.flow = ffi.NULL  # gone: its timers say nothing either
+    cut_the_wire(world)
+    if unacknowledged:
+        world.client._unsent.append(b"order")
+        world.client.output(world.now_ns, input_came=True)
+
+    now_ns = world.now_ns
+    for _ in range(1000):
+        now_ns = max(now_ns, world.client.next_ns())
+        if now_ns > world.started_ns + 60 * SECOND or world.client.phase == lib.TP_SESSION_CLOSED:
+            break
+        lib.tp_fault_injector_advance(world.injector, now_ns)
+        world.client.output(now_ns, input_came=False)
+    # TCP's own limits: keep-alive 15 s and three probes, or 30 s without an acknowledgement.
+    assert world.client.phase == lib.TP_SESSION_CLOSED
+    assert world.client.error_text() == "tcp: connection timed out"
