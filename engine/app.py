@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 POLL_S = 0.02
 HANG_AFTER_S = 3.0  # a hot loop that makes no heartbeat for so long is stuck, not slow
 STABLE_AFTER_S = 10.0
+STOP_TIMEOUT_S = 8.0  # a snapshot under way may take 5
 RESTART_FIRST_S, RESTART_MAX_S = 0.2, 5.0
 STARTUP_TRIES_STATUSES = (2, 3)  # a wrong configuration or host stays wrong: no use in trying again
 
@@ -67,14 +68,14 @@ class Supervisor:
 
     def run(self) -> int:
         """Return the exit status: 0 after a signal, else what the reader could not start with."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         while not self._stop.is_set():
             started = time.monotonic()
             reader = self._start()
             self._watch(reader)
             if self._stop.is_set():
-                status = stop(reader)
+                status = stop(reader, STOP_TIMEOUT_S)
                 self._tell("stopped", status=status)
                 return 0
             status = reader.wait()

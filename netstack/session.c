@@ -515,6 +515,25 @@ static void take_ping(struct tp_session *s, struct tp_span payload)
     answer_pong(s);
 }
 
+/* Is a whole ping or pong next, so that reading it cannot return data? */
+static bool is_ping_next(const struct tp_session *s)
+{
+    const size_t start = s->buffer.head + s->ws.consumed;
+    if (s->buffer.tail < start + 2)
+        return false;
+    const uint8_t *frame = s->buffer.data + start; /* RFC 6455 5.2: FIN and opcode, then size */
+    return (frame[0] == (0x80 | TP_WS_PING) || frame[0] == (0x80 | TP_WS_PONG)) &&
+           frame[1] <= TP_WS_CONTROL_PAYLOAD_SIZE_MAX && s->buffer.tail - start - 2 >= frame[1];
+}
+
+void tp_session_answer_pings(struct tp_session *s)
+{
+    struct tp_ws_message message;
+    while (s->config.websocket && s->phase == TP_SESSION_OPEN && s->ws.error == NULL &&
+           is_ping_next(s))
+        (void)tp_session_next(s, &message);
+}
+
 static void take_close(struct tp_session *s, const struct tp_ws_message *message)
 {
     s->close_code = message->close_code;

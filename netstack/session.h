@@ -92,6 +92,10 @@ void tp_session_abort(struct tp_session *session);
 /* The caller waited long enough: aborts, with text (static) as the error's. */
 void tp_session_give_up(struct tp_session *session, const char *text);
 
+/* Answers pings that come next, for a sender that waits for room and reads no messages meanwhile.
+ * Payloads handed out before die. */
+void tp_session_answer_pings(struct tp_session *session);
+
 /* Lets time pass: timeouts. */
 void tp_session_tick(struct tp_session *session, uint64_t now_ns);
 /* Commits what is due to the link (netif) or the socket (netif NULL). Returns frames committed; for

@@ -61,6 +61,8 @@ void tp_session_wait(struct tp_session *session, struct tp_netif *netif,
         if (wait->faults != NULL)
             tp_fault_injector_advance(wait->faults, now_ns);
         const bool input = poll_input(session, netif, now_ns);
+        if (wait->want_space > 0)
+            tp_session_answer_pings(session);
         tp_session_tick(session, now_ns);
         const uint32_t sent = tp_session_output(session, netif, now_ns);
         if (netif != NULL && sent > 0)

@@ -165,6 +165,17 @@ def test_echo_through_loss_reordering_and_duplicates_is_exact(server: Server) ->
     assert (done.returncode, done.stderr) == (0, "closed: 1000 done\n"), server.program.text
 
 
+def test_pings_are_answered_while_a_large_message_leaves(server: Server) -> None:
+    """The way is slow, so that the echo of 8 MiB takes long; pings come in the middle of it."""
+    said = len(server.program.text)
+    url = server.url(f"/echo?sizes={8 * MIB}")
+    done = server.talk(url, "--echo", "--faults", "delay_ms=10")
+    assert (done.returncode, done.stderr) == (0, "closed: 1000 done\n"), server.program.text
+    verdict = json.loads(server.program.wait_for("pongs", said))
+    print(verdict)
+    assert verdict["pongs"] > 10
+
+
 def test_lines_are_sent_and_answers_printed(server: Server) -> None:
     done = server.talk(server.url("/lines"), stdin="first\nzweite: ü\nlast, unfinished")
     assert done.stdout == "you said: first\nyou said: zweite: ü\nyou said: last, unfinished\n"
