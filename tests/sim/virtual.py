@@ -493,7 +493,7 @@ def random_plan(seed: int) -> Plan:
     return Plan(
         seed=seed,
         tls=generator.choice(("TLSv1.3", "TLSv1.3", "TLSv1.2", "")),
-        faults=generator.choice((0, 1_000, 10_000, 30_000)),
+        faults=generator.choice((0, 1_000, 10_000, 30_000, 60_000)),
         server_messages=noise(generator, generator.randrange(60), 1 << 17),
         client_messages=noise(generator, generator.randrange(20), 1 << 17),
         fragment_size=generator.choice((0, 0, 7, 1000, 20_000)),
