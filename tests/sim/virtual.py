@@ -157,7 +157,7 @@ class Server:
         self._parts = b""
         self._messages = list(plan.server_messages)
         self._delivery = ffi.new("struct tp_tcp_delivery *")
-        self.accepted = self.ended = self.peer_ended = False
+        self.accepted = self.ended = self.peer_ended = self.close_notify = False
         self.tls: ssl.SSLObject | None = None
         self._shaken = not plan.tls
         if plan.tls:
@@ -195,10 +195,9 @@ class Server:
             while plain := self.tls.read(1 << 16):
                 self.protocol.receive_data(plain)
                 self._act()
+            self.close_notify = True
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:
-            self.peer_ended = True
         self.to_send += self._to.read()
 
     def _act(self) -> None:
