@@ -198,6 +198,8 @@ class Server:
             self.close_notify = True
         except ssl.SSLWantReadError:
             pass
+        except ssl.SSLZeroReturnError:  # the same, after our own close_notify
+            self.close_notify = True
         self.to_send += self._to.read()
 
     def _act(self) -> None:
