@@ -133,8 +133,10 @@ void tp_session_free(struct tp_session *session)
 
 static void flush_tls(struct tp_session *s)
 {
-    while (s->tls != NULL && tp_stream_space(&s->stream) >= SEALED_SIZE) {
-        const size_t size = tp_tls_output(s->tls, s->sealed, SEALED_SIZE);
+    size_t space;
+    while (s->tls != NULL && (space = tp_stream_space(&s->stream)) > 0) {
+        const size_t size =
+            tp_tls_output(s->tls, s->sealed, space < SEALED_SIZE ? space : SEALED_SIZE);
         if (size == 0)
             return;
         tp_stream_send(&s->stream, (struct tp_span){s->sealed, size});

@@ -60,3 +60,21 @@ def test_session_peer_vanishes_session_ends_by_its_own_deadline(
     # TCP's own limits: keep-alive 15 s and three probes, or 30 s without an acknowledgement.
     assert world.client.phase == lib.TP_SESSION_CLOSED
     assert world.client.error_text() == "tcp: connection timed out"
+
+
+def test_session_end_with_a_full_send_buffer_has_its_close_notify(
+    certificate: Certificate, contexts: Callable[[Plan], Any]
+) -> None:
+    plan = Plan(seed=1, closer="nobody")
+    world = opened(plan, certificate, contexts(plan))
+    session, memory = world.client.session, ffi.new("uint8_t[4096]")
+    for size in (4096, 1):
+        span = ffi.new("struct tp_span *", {"data": memory, "size": size})
+        taken = ffi.new("size_t *")
+        while lib.tp_session_send(session, lib.TP_WS_BINARY, span[0], taken) == lib.TP_OK:
+            taken[0] = 0
+    lib.tp_session_close(session, 1000, world.now_ns)
+    lib.tp_session_close(session, 1000, world.now_ns)  # and now: no waiting for the peer's frame
+    assert world.client.phase == lib.TP_SESSION_CLOSED
+    world.run(lambda: world.server.peer_ended, limit_ns=SECOND)
+    assert world.server.close_notify

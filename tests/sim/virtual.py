@@ -157,7 +157,7 @@ class Server:
         self._parts = b""
         self._messages = list(plan.server_messages)
         self._delivery = ffi.new("struct tp_tcp_delivery *")
-        self.accepted = self.ended = self.peer_ended = False
+        self.accepted = self.ended = self.peer_ended = self.close_notify = False
         self.tls: ssl.SSLObject | None = None
         self._shaken = not plan.tls
         if plan.tls:
@@ -195,10 +195,11 @@ class Server:
             while plain := self.tls.read(1 << 16):
                 self.protocol.receive_data(plain)
                 self._act()
+            self.close_notify = True
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:
-            self.peer_ended = True
+        except ssl.SSLZeroReturnError:  # the same, after our own close_notify
+            self.close_notify = True
         self.to_send += self._to.read()
 
     def _act(self) -> None:
@@ -493,7 +494,7 @@ def random_plan(seed: int) -> Plan:
     return Plan(
         seed=seed,
         tls=generator.choice(("TLSv1.3", "TLSv1.3", "TLSv1.2", "")),
-        faults=generator.choice((0, 1_000, 10_000, 30_000)),
+        faults=generator.choice((0, 1_000, 10_000, 30_000, 60_000)),
         server_messages=noise(generator, generator.randrange(60), 1 << 17),
         client_messages=noise(generator, generator.randrange(20), 1 << 17),
         fragment_size=generator.choice((0, 0, 7, 1000, 20_000)),
