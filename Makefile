@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ASAN_OPTIONS ?= detect_leaks=1:strict_string_checks=1
 export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
 FUZZ_SECONDS ?= 10
-# The editable install names its build folder after the interpreter.
+# setup.sh names its build folder after the interpreter.
 BUILD = build/$(shell .venv/bin/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
 C_FILES = $$(git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
@@ -16,8 +16,7 @@ help: ## list the targets
 setup: ## install what is missing: Debian packages (as root), .venv, the built C core
 	@./setup.sh
 
-build: setup ## rebuild the C core
-	@meson compile -C $(BUILD)
+build: setup ## rebuild what changed and install it into .venv
 
 demo: setup ## run the main job for 20 seconds: simulator, reader, two strategies (as root: AF_XDP)
 	@tickpath demo

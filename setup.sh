@@ -14,6 +14,7 @@ readonly root=$PWD
 readonly venv=$root/.venv
 readonly log=$root/build/setup.log
 readonly stamp=$venv/tickpath-setup
+readonly source_stamp=$venv/tickpath-sources
 readonly policy=/usr/sbin/policy-rc.d
 policy_is_ours=no
 
@@ -155,7 +156,7 @@ choose_python() {
         "install one, or name it: make setup PYTHON=/path/to/python3"
 }
 
-# What the built tree depends on; the path is in it because an editable install points to it.
+# What the environment depends on.
 fingerprint() {
     {
         printf '%s\n' "$root" "${PYTHON:-}"
@@ -163,6 +164,12 @@ fingerprint() {
         # The tables that decide what is installed; a linter's option is no reason to begin anew.
         awk '/^\[/ { wanted = /^\[(build-system|project|tool\.meson-python)/ } wanted' pyproject.toml
     } | sha256sum
+}
+
+# What the installed tickpath depends on: every source that the build reads.
+source_fingerprint() {
+    find proto shm rt netstack engine examples meson.build meson.options pyproject.toml cffi_build.py \
+        README.md LICENSE -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum | sha256sum
 }
 
 make_venv() {
@@ -183,26 +190,43 @@ import tomllib
 print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")')
     say 'installing Python packages (the longest step: a minute or so)'
     quietly "${pip[@]}" "${build_requires[@]}"
+    local -a requires
+    mapfile -t requires < <("$venv/bin/python" -c '
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+extras = project["optional-dependencies"]
+print(*project["dependencies"], *extras["dev"], *extras["bench"], sep="\n")')
+    quietly "${pip[@]}" "${requires[@]}"
+}
+
+# An ordinary install, not an editable one: that would look for changes at every start of every
+# process, a second each. The build folder is kept, so that only what changed is compiled.
+install_tickpath() {
     say 'building the C core and installing tickpath'
-    rm -rf build/cp*
-    # The editable install rebuilds on import, which needs the build tools of this environment.
-    PATH=$venv/bin:$PATH quietly "${pip[@]}" --no-build-isolation --editable '.[dev,bench]'
+    local folder
+    folder=build/$("$venv/bin/python" -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+    PATH=$venv/bin:$PATH quietly "$venv/bin/python" -m pip --disable-pip-version-check install \
+        --no-input --no-build-isolation --no-deps --force-reinstall --config-settings=build-dir="$folder" .
 }
 
 main() {
     mkdir -p build
     : >"$log"
     install_packages
-    if [[ -e $stamp && $(cat "$stamp") == "$(fingerprint)" && -x $venv/bin/tickpath ]]; then
-        return
+    if [[ ! -e $stamp || $(cat "$stamp") != "$(fingerprint)" ]]; then
+        rm -f "$stamp" "$source_stamp"
+        choose_python
+        say "Python environment .venv from $python ($python_is)"
+        make_venv
+        install_python_packages
+        fingerprint >"$stamp"
     fi
-    rm -f "$stamp"
-    choose_python
-    say "Python environment .venv from $python ($python_is)"
-    make_venv
-    install_python_packages
-    fingerprint >"$stamp"
-    say 'done'
+    if [[ ! -e $source_stamp || $(cat "$source_stamp") != "$(source_fingerprint)" ]]; then
+        rm -f "$source_stamp"
+        install_tickpath
+        source_fingerprint >"$source_stamp"
+        say 'done'
+    fi
 }
 
 main "$@"

@@ -176,8 +176,14 @@ static void adopt_offered(struct tp_hot_path *hot, uint32_t number, uint64_t now
     tp_session_connect(session, now_ns);
 }
 
-static void retire(struct tp_hot_path_connection *connection)
+static void retire(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
 {
+    struct tp_hot_path_connection *connection = &hot->connection[number];
+    if (!tp_session_finished(connection->session)) { /* RST: the peer must not keep half of it */
+        tp_session_abort(connection->session);
+        hot->dirty |= UINT64_C(1) << number;
+        send_due(hot, now_ns);
+    }
     if (connection->flow != NULL)
         tp_netif_unbind(connection->flow);
     connection->flow = NULL;
@@ -222,7 +228,7 @@ static void tick_connection(struct tp_hot_path *hot, uint32_t number, uint64_t n
     atomic_store_explicit(&connection->phase, phase, memory_order_relaxed);
     if (connection->ending && (hot->dirty >> number & 1) == 0 &&
         (tp_session_finished(connection->session) || now_ns >= connection->end_by_ns))
-        retire(connection);
+        retire(hot, number, now_ns);
 }
 
 static void take_refusal(struct tp_hot_path *hot, uint64_t now_ns)
@@ -282,18 +288,27 @@ static void say_goodbye(struct tp_hot_path *hot, uint64_t now_ns)
 /* ---- the loop
  * ------------------------------------------------------------------------------------ */
 
+static bool turn(struct tp_hot_path *hot, uint64_t now_ns)
+{
+    const bool input = hot->netif != NULL ? take_frames(hot, now_ns) : take_sockets(hot, now_ns);
+    if (now_ns >= hot->next_tick_ns)
+        tick(hot, now_ns);
+    if (hot->dirty != 0)
+        send_due(hot, now_ns);
+    return input;
+}
+
+bool tp_hot_path_turn(struct tp_hot_path *hot, uint64_t now_ns)
+{
+    return turn(hot, now_ns);
+}
+
 int tp_hot_path_run(struct tp_hot_path *hot)
 {
     hot->last_input_ns = tp_clock_now_ns(hot->clock);
     while (atomic_load_explicit(&hot->stop, memory_order_relaxed) == 0) {
         const uint64_t now_ns = tp_clock_now_ns(hot->clock);
-        const bool input =
-            hot->netif != NULL ? take_frames(hot, now_ns) : take_sockets(hot, now_ns);
-        if (now_ns >= hot->next_tick_ns)
-            tick(hot, now_ns);
-        if (hot->dirty != 0)
-            send_due(hot, now_ns);
-        if (input)
+        if (turn(hot, now_ns))
             hot->last_input_ns = now_ns;
         else
             rest(hot, now_ns);

@@ -92,6 +92,9 @@ void tp_hot_path_free(struct tp_hot_path *hot);
 /* Runs until tp_hot_path_stop, or until the link fails (0, or the negative errno). */
 int tp_hot_path_run(struct tp_hot_path *hot);
 void tp_hot_path_stop(struct tp_hot_path *hot);
+/* One turn of run's loop at a time of the caller's, without its rests: tests let time pass with it.
+ * Returns whether input came. */
+bool tp_hot_path_turn(struct tp_hot_path *hot, uint64_t now_ns);
 
 /* Cold thread. */
 /* tcp: NULL for a kernel socket. False while an earlier session is still there. */

@@ -203,6 +203,7 @@ class RestClient:
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
+            connection.auto_open = 0  # by itself it would ask DNS and speak without TLS
             connection.sock = (
                 plain
                 if self._context is None
@@ -260,6 +261,8 @@ class RestClient:
             body = response.read(size_max + 1)
         finally:
             late.cancel()
+        if response.will_close:
+            self.close()
         if response.status in (TOO_MANY_REQUESTS, BANNED):
             raise RateLimitError(
                 response.status, parse_retry_after(response.headers.get("Retry-After"))

@@ -38,6 +38,7 @@ struct tp_session {
     bool input_ended; /* the peer will send nothing more */
     bool input_clean; /* ... and said so by the protocol's rules */
     bool close_sent, pong_pending;
+    uint16_t close_code_sent; /* or to be sent, as soon as there is room (CLOSING) */
     uint8_t pong[TP_WS_CONTROL_PAYLOAD_SIZE_MAX];
     size_t pong_size;
     uint16_t close_code;
@@ -132,8 +133,10 @@ void tp_session_free(struct tp_session *session)
 
 static void flush_tls(struct tp_session *s)
 {
-    while (s->tls != NULL && tp_stream_space(&s->stream) >= SEALED_SIZE) {
-        const size_t size = tp_tls_output(s->tls, s->sealed, SEALED_SIZE);
+    size_t space;
+    while (s->tls != NULL && (space = tp_stream_space(&s->stream)) > 0) {
+        const size_t size =
+            tp_tls_output(s->tls, s->sealed, space < SEALED_SIZE ? space : SEALED_SIZE);
         if (size == 0)
             return;
         tp_stream_send(&s->stream, (struct tp_span){s->sealed, size});
@@ -204,13 +207,22 @@ static bool queue_frame(struct tp_session *s, enum tp_ws_opcode opcode, bool fin
     return true;
 }
 
-static void queue_close_frame(struct tp_session *s, uint16_t code, struct tp_span reason)
+static void queue_close_frame(struct tp_session *s)
 {
-    uint8_t payload[TP_WS_CONTROL_PAYLOAD_SIZE_MAX] = {(uint8_t)(code >> 8), (uint8_t)code};
-    memcpy(payload + 2, reason.data, reason.size);
-    const size_t size = code == 1005 ? 0 : 2 + reason.size; /* 1005 never stands on the wire */
+    const uint16_t code = s->close_code_sent;
+    const uint8_t payload[] = {(uint8_t)(code >> 8), (uint8_t)code};
+    const size_t size = code == 1005 ? 0 : sizeof payload; /* 1005 never stands on the wire */
     if (!s->close_sent && queue_frame(s, TP_WS_CLOSE, true, (struct tp_span){payload, size}))
         s->close_sent = true;
+}
+
+/* Begins the closing handshake, or answers it; the frame waits for room where there is none. */
+static void close_websocket(struct tp_session *s, uint16_t code)
+{
+    if (s->phase == TP_SESSION_OPEN)
+        s->close_code_sent = code;
+    s->phase = TP_SESSION_CLOSING;
+    queue_close_frame(s);
 }
 
 enum tp_status tp_session_send(struct tp_session *s, enum tp_ws_opcode opcode,
@@ -247,8 +259,7 @@ enum tp_status tp_session_send_bytes(struct tp_session *s, struct tp_span data, 
 void tp_session_close(struct tp_session *s, uint16_t code, uint64_t now_ns)
 {
     if (s->phase == TP_SESSION_OPEN && s->config.websocket) {
-        queue_close_frame(s, code, (struct tp_span){(const uint8_t *)"", 0});
-        s->phase = TP_SESSION_CLOSING;
+        close_websocket(s, code);
         s->deadline_ns = now_ns + CLOSE_TIMEOUT_NS;
         return;
     }
@@ -470,10 +481,12 @@ bool tp_session_receive(struct tp_session *s, uint64_t now_ns)
     /* After an error or close_notify what comes is only drained, up to the end of the stream. */
     const bool taken = s->phase != TP_SESSION_CLOSED && !s->input_ended;
     const size_t space = tp_buffer_space(&s->buffer) + s->buffer.head;
-    if (taken && space < 2 * RECORD_ROOM)
+    if (taken && space < 3 * RECORD_ROOM)
         return false;
     struct tp_span in;
-    const enum tp_status status = tp_stream_receive(&s->stream, &in);
+    /* Two records beside it: one lies half opened behind the tail, one may begin at the end. */
+    const size_t size_max = taken ? space - 2 * RECORD_ROOM : TP_STREAM_SOCKET_BUFFER_SIZE;
+    const enum tp_status status = tp_stream_receive(&s->stream, size_max, &in);
     if (status == TP_OK && taken)
         take_bytes(s, in, now_ns);
     else if (status == TP_CLOSED)
@@ -531,8 +544,7 @@ static void take_close(struct tp_session *s, const struct tp_ws_message *message
     memcpy(s->close_reason, message->payload.data, s->close_reason_size);
     if (s->phase == TP_SESSION_CLOSED)
         return; /* an error ended it before this frame was read */
-    queue_close_frame(s, s->close_code, (struct tp_span){(const uint8_t *)"", 0});
-    s->phase = TP_SESSION_CLOSING;
+    close_websocket(s, s->close_code);
     s->deadline_ns = 0; /* set by the next tick, which knows the time */
 }
 
@@ -570,7 +582,7 @@ enum tp_status tp_session_next(struct tp_session *s, struct tp_ws_message *out)
         return TP_OK;
     case TP_ERROR:
         if (s->phase == TP_SESSION_OPEN)
-            queue_close_frame(s, s->ws.close_code, (struct tp_span){(const uint8_t *)"", 0});
+            close_websocket(s, s->ws.close_code);
         fail(s, TP_SESSION_ERROR_WEBSOCKET, s->ws.error);
         return TP_ERROR;
     case TP_FULL:
@@ -643,13 +655,16 @@ void tp_session_tick(struct tp_session *s, uint64_t now_ns)
 uint32_t tp_session_output(struct tp_session *s, struct tp_netif *netif, uint64_t now_ns)
 {
     answer_pong(s);
+    if (s->phase == TP_SESSION_CLOSING)
+        queue_close_frame(s);
     flush_tls(s);
     if (s->stream.kind == TP_STREAM_SOCKET) {
         if (!tp_stream_pending(&s->stream) || !s->stream.connected)
             return 0;
-        if (tp_stream_flush(&s->stream) == TP_ERROR)
+        const enum tp_status status = tp_stream_flush(&s->stream);
+        if (status == TP_ERROR)
             fail(s, TP_SESSION_ERROR_STREAM, strerrordesc_np(s->stream.error));
-        return 1;
+        return status == TP_OK ? 1 : 0;
     }
     return tp_netif_output(netif, s->flow, now_ns, OUTPUT_BUDGET);
 }

@@ -98,7 +98,8 @@ void tp_session_answer_pings(struct tp_session *session);
 
 /* Lets time pass: timeouts. */
 void tp_session_tick(struct tp_session *session, uint64_t now_ns);
-/* Commits what is due to the link (netif) or the socket (netif NULL). Returns frames committed. */
+/* Commits what is due to the link (netif) or the socket (netif NULL). Returns frames committed; for
+ * a socket 1 when the kernel took all that was queued, 0 when it did not or there was nothing. */
 uint32_t tp_session_output(struct tp_session *session, struct tp_netif *netif, uint64_t now_ns);
 /* The latest time for the next tp_session_tick and tp_session_output. */
 uint64_t tp_session_deadline(const struct tp_session *session);

@@ -58,10 +58,12 @@ bool tp_stream_connected(struct tp_stream *stream)
     return state >= TP_TCP_ESTABLISHED;
 }
 
-enum tp_status tp_stream_receive(struct tp_stream *stream, struct tp_span *out)
+enum tp_status tp_stream_receive(struct tp_stream *stream, size_t size_max, struct tp_span *out)
 {
-    assert(stream->kind == TP_STREAM_SOCKET);
-    const ssize_t size = recv(stream->fd, stream->rx, TP_STREAM_SOCKET_BUFFER_SIZE, MSG_DONTWAIT);
+    assert(stream->kind == TP_STREAM_SOCKET && size_max > 0);
+    const size_t capacity =
+        size_max < TP_STREAM_SOCKET_BUFFER_SIZE ? size_max : TP_STREAM_SOCKET_BUFFER_SIZE;
+    const ssize_t size = recv(stream->fd, stream->rx, capacity, MSG_DONTWAIT);
     if (size > 0) {
         *out = (struct tp_span){stream->rx, (size_t)size};
         return TP_OK;

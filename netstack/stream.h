@@ -29,9 +29,9 @@ bool tp_stream_init_socket(struct tp_stream *stream, int take_fd);
 void tp_stream_deinit(struct tp_stream *stream);
 
 bool tp_stream_connected(struct tp_stream *stream);
-/* TP_STREAM_SOCKET only: what one recv() brought; valid until the next call. TP_OK, TP_NEED_MORE
- * (nothing there), TP_CLOSED (end of stream), TP_ERROR. */
-enum tp_status tp_stream_receive(struct tp_stream *stream, struct tp_span *out);
+/* TP_STREAM_SOCKET only: what one recv() of at most size_max bytes brought; valid until the next
+ * call. TP_OK, TP_NEED_MORE (nothing there), TP_CLOSED (end of stream), TP_ERROR. */
+enum tp_status tp_stream_receive(struct tp_stream *stream, size_t size_max, struct tp_span *out);
 /* How many bytes tp_stream_send would take. */
 size_t tp_stream_space(const struct tp_stream *stream);
 size_t tp_stream_send(struct tp_stream *stream, struct tp_span data);

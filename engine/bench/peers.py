@@ -67,10 +67,15 @@ class Bench:
         """Where files of this run lie."""
         return Path(self.directory.name)
 
-    def start_server(self, command: Sequence[str], *, fifo: bool = True) -> subprocess.Popen[str]:
+    def start_server(
+        self, command: Sequence[str], *, fifo: bool = True, stdin: int | None = None
+    ) -> subprocess.Popen[str]:
         """Start the far end on its CPU and wait until it says that it is ready."""
         server = self.pair.spawn(
-            self.pair.exchange, pinned(cpus()[0], command, fifo=fifo), stdout=subprocess.PIPE
+            self.pair.exchange,
+            pinned(cpus()[0], command, fifo=fifo),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
         )
         line = server.stdout.readline() if server.stdout else ""
         if "ready" not in line:

@@ -85,6 +85,8 @@ instance = "{instance}"
 [reader]
 cpu = {cpus()[1]}
 priority = {PRIORITY}
+[health]
+silent_after_ms = 3600000 # the far end answers no pings
 [network]
 backend = "af_xdp"
 [[venue]]

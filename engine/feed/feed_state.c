@@ -8,7 +8,8 @@
  *   STALE silent   SYNCING    STALE    STALE    -        LIVE                   -         SYNCING
  *   STALE other    SYNCING    STALE    STALE    -        -                      -         -
  *
- * LIVE stands for LIVE or CROSSED, whichever the levels say; messages that apply decide the same.
+ * LIVE stands for LIVE or CROSSED, whichever the levels say; messages that apply decide the same. A
+ * snapshot that comes while the connection is silent leads to STALE (SILENT) instead.
  */
 #include <assert.h>
 
@@ -191,8 +192,12 @@ static void go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, 
     instrument->received_ns = received_ns;
     instrument->flags &= (uint8_t)~FEED_WANTED;
     feed->counters.snapshots_applied++;
-    const enum tp_book_state state = feed_book_state(instrument);
-    const bool changed = feed_enter(feed, index, state, feed_book_reason(state), now_ns);
+    /* A snapshot says nothing of a connection that fell silent meanwhile: its next sign of life
+     * makes the book LIVE. */
+    const bool silent = feed->connections[instrument->connection].silent;
+    const enum tp_book_state state = silent ? TP_BOOK_STALE : feed_book_state(instrument);
+    const enum tp_sync_reason reason = silent ? TP_SYNC_REASON_SILENT : feed_book_reason(state);
+    const bool changed = feed_enter(feed, index, state, reason, now_ns);
     feed_publish(feed, &(struct feed_change){.instrument = index,
                                              .state_changed = changed,
                                              .cleared = true,

@@ -42,6 +42,15 @@ uint64_t tp_tcp_rto_backed_off(const struct tp_tcp *tcp)
     return rto < tcp->config.rto_max_ns ? rto : tcp->config.rto_max_ns;
 }
 
+/* RFC 2883 4: the first block tells of bytes that came twice. The ACK of their first copy was lost,
+ * and this one still echoes that copy's time: the difference is our time-out, not the path. Taken
+ * for a sample, it would set the next time-out to several of these (Karn's problem once more). */
+static bool answers_a_duplicate(const struct tp_tcp_segment *segment)
+{
+    return segment->sack_count > 0 &&
+           !tp_sequence_after(segment->sack[0].right, segment->acknowledgment);
+}
+
 void tp_tcp_rtt_acknowledged(struct tp_tcp *tcp, const struct tp_tcp_segment *segment,
                              uint64_t now_ns)
 {
@@ -50,7 +59,8 @@ void tp_tcp_rtt_acknowledged(struct tp_tcp *tcp, const struct tp_tcp_segment *se
         tp_tcp_rtt_sample(tcp, now_ns - tcp->rtt_started_ns);
         return;
     }
-    if (tcp->rtt_timing || !tcp->timestamps || !segment->has_timestamps) {
+    if (tcp->rtt_timing || !tcp->timestamps || !segment->has_timestamps ||
+        answers_a_duplicate(segment)) {
         return;
     }
     uint32_t ticks = tp_tcp_timestamp_now(tcp, now_ns) - segment->timestamp_echo;

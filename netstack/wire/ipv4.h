@@ -12,7 +12,7 @@ enum {
     TP_IPV4_PROTOCOL_TCP = 6,
 };
 
-/* Why a packet was refused; each is a counter of its own in netif. */
+/* Why a packet was refused; netif counts them together, as bad_ipv4. */
 enum tp_ipv4_reason {
     TP_IPV4_OK,
     TP_IPV4_TOO_SHORT,       /* fewer than 20 bytes */

@@ -33,7 +33,7 @@ def named_by_meson(path: Path) -> bool:
 
 def test_build_installs_every_python_module_at_its_own_place() -> None:
     if not BUILD.is_dir():
-        pytest.skip(f"no build folder {BUILD}: run the tests from an editable install")
+        pytest.skip(f"no build folder {BUILD}: run make setup")
     listed = subprocess.run(
         ["meson", "introspect", "--installed", str(BUILD)],
         capture_output=True,

@@ -254,6 +254,14 @@ def test_rest_client_connection_closed_while_idle_is_opened_again() -> None:
     assert server.connections == 3
 
 
+def test_rest_client_answer_that_closes_is_followed_by_a_new_connection() -> None:
+    with serving(lambda _: (200, {"Connection": "close"}, b"x")) as (server, venue):
+        client = RestClient(venue)
+        assert [client.get("/", size_max=1) for _ in range(3)] == [b"x"] * 3
+        client.close()
+    assert server.connections == 3
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 500, 503])
 def test_rest_client_other_status_is_the_remotes_fault(status: int) -> None:
     with (

@@ -278,3 +278,59 @@ def test_session_close_notify_during_upgrade_fails_at_once(tls_pair: Pair) -> No
     tls_pair.client_turn()
     assert tls_pair.phase == lib.TP_SESSION_CLOSED
     assert lib.tp_session_error(tls_pair.session) == lib.TP_SESSION_ERROR_TRUNCATED
+
+
+def fill_send_buffer(pair: Pair) -> int:
+    """Send until nothing more fits; return how many bytes that was."""
+    data = bytes(1 << 12)
+    span = ffi.new("struct tp_span *", {"data": ffi.from_buffer("uint8_t[]", data)})
+    taken = ffi.new("size_t *")
+    total = 0
+    for size in (len(data), 1):
+        span.size, taken[0] = size, 0
+        while lib.tp_session_send(pair.session, lib.TP_WS_BINARY, span[0], taken) == lib.TP_OK:
+            total += size
+            taken[0] = 0
+    return total
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_session_close_with_a_full_send_buffer_is_sent_later(pair: Pair, *, ours: bool) -> None:
+    pair.open()
+    total = fill_send_buffer(pair)
+    if ours:
+        lib.tp_session_close(pair.session, 1001, pair.now_ns)
+    else:
+        pair.write(close_frame(1001))
+        assert lib.tp_session_receive(pair.session, pair.now_ns)
+        assert pair.next()[:2] == (lib.TP_OK, lib.TP_WS_CLOSE)
+    for _ in range(PUMP_COUNT):
+        pair.client_turn()
+        pair.server_turn()
+    assert sum(len(frame.data) for frame in pair.frames[:-1]) == total
+    assert pair.frames[-1].opcode == Opcode.CLOSE
+    assert Close.parse(bytes(pair.frames[-1].data)).code == 1001
+
+
+def test_session_slow_application_is_not_an_overflow(certificate: Path) -> None:
+    pair = Pair(certificate, websocket=False).open()
+    sealed = pair.seal(bytes(range(256)) * (1 << 14))  # 4 MiB, far more than the buffer
+    sent = read = 0
+    span = ffi.new("struct tp_span *")
+    for _ in range(1000):
+        with contextlib.suppress(BlockingIOError):
+            sent += pair.peer.send(sealed[sent:])
+        if pair.client_turn():
+            continue  # the application does not read as long as anything comes
+        if lib.tp_session_read(pair.session, span) == lib.TP_OK:
+            assert bytes(ffi.buffer(span.data, 1))[0] == read % 256
+            read += span.size
+    assert pair.error_text() == "no error: "
+    assert read == 256 << 14
+
+
+def test_session_output_that_sends_nothing_says_so(pair: Pair) -> None:
+    pair.open()
+    fill_send_buffer(pair)
+    sent = [lib.tp_session_output(pair.session, ffi.NULL, pair.now_ns) for _ in range(PUMP_COUNT)]
+    assert sent[-1] == 0  # the socket takes no more: the waiting loop may sleep

@@ -254,6 +254,21 @@ def test_feed_syncing_book_is_not_called_silent(rig: Rig) -> None:
     assert rig.state() == (SYNCING, STARTING)
 
 
+def test_feed_snapshot_during_silence_is_not_live_before_the_connection_speaks(rig: Rig) -> None:
+    venue = Venue()
+    rig.up()
+    rig.message(venue.step())
+    assert rig.wanted() == [0]
+    rig.tick(3 * SECOND)
+    assert rig.offer(venue.version, *venue.history[venue.version])
+    rig.tick()
+    assert rig.state() == (STALE, SILENT)
+    assert rig.record()["state"] == STALE
+    assert rig.message(venue.step()) == lib.TP_FEED_APPLIED
+    assert rig.state() == (LIVE, NONE)
+    assert_book(rig, venue)
+
+
 def test_feed_failed_fetch_is_wanted_again(rig: Rig) -> None:
     rig.up()
     rig.message(Venue().step())

@@ -1,0 +1,172 @@
+"""`bench burst` over a veth pair: the real reader process against a sender that never waits.
+
+All instruments walk alike (one market, its messages under every channel), so that one snapshot does
+for all. Messages are sealed beforehand; the kernel's TCP packs several into a segment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from tickpath.engine.bench.messages import (
+    PRICE_EXPONENT,
+    QUANTITY_EXPONENT,
+    SPEED,
+    Market,
+    price_text,
+    quantity_text,
+    symbols,
+)
+from tickpath.engine.bench.peers import PRIORITY, Bench, cpus, executable
+from tickpath.engine.reader import FeedReader, open_reader
+from tickpath.engine.sandbox import EXCHANGE_ADDRESS, stop
+from tickpath.proto.records import BOOK_DEPTH_MAX, BookState
+from tickpath.proto.venues.mexc.requests import SUBSCRIPTIONS_PER_CONNECTION_MAX, depth_channel
+from tickpath.shm.errors import SystemSetupError
+from tickpath.shm.segment import remove_dead
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PORT = 8443
+SEED = 1
+TIMEOUT_S = 60.0
+REST_PER_S = 45
+
+
+def _write_inputs(directory: Path, instruments: int, count: int) -> Market:
+    """Write what peer_burst.c serves; return the market as it is after the last message."""
+    names = symbols(instruments)
+    listed = [
+        {
+            "symbol": name,
+            "status": "1",
+            "baseAsset": name[:5],
+            "baseAssetPrecision": -QUANTITY_EXPONENT,
+            "quoteAsset": "USDT",
+            "quotePrecision": -PRICE_EXPONENT,
+            "baseSizePrecision": "0.00000001",
+        }
+        for name in names
+    ]
+    (directory / "exchange_info.json").write_text(json.dumps({"symbols": listed}))
+    market = Market(names[0], SEED)
+    sides = {
+        name: [[price_text(price), quantity_text(quantity)] for price, quantity in levels.items()]
+        for name, levels in (("bids", market.bids), ("asks", market.asks))
+    }
+    (directory / "depth.json").write_text(json.dumps({"lastUpdateId": market.version, **sides}))
+    channels = [depth_channel(name, SPEED).encode() for name in names]
+    symbol_bytes = [name.encode() for name in names]
+    with (directory / "messages.bin").open("wb") as file:
+        for _ in range(count // instruments):
+            message = market.message(1, 1)
+            for index, channel in enumerate(channels):
+                # All channels are equally long, so that no length in the message changes.
+                data = message.replace(channels[0], channel).replace(
+                    symbol_bytes[0], symbol_bytes[index]
+                )
+                connection = index // SUBSCRIPTIONS_PER_CONNECTION_MAX
+                file.write(struct.pack("<II", connection, len(data)) + data)
+    return market
+
+
+def _write_config(bench: Bench, instance: str, instruments: int) -> Path:
+    config = bench.path / "burst.toml"
+    config.write_text(
+        f"""\
+instance = "{instance}"
+[reader]
+cpu = {cpus()[1]}
+priority = {PRIORITY}
+[health]
+silent_after_ms = 3600000 # the sender answers no pings
+[network]
+backend = "af_xdp"
+[[venue]]
+host = "exchange.test"
+port = {PORT}
+symbols = {json.dumps(symbols(instruments))}
+speed = "{SPEED}"
+snapshots_per_second = {REST_PER_S}
+ca_file = "{bench.path / "ca.pem"}"
+[venue.resolve]
+"exchange.test:{PORT}" = "{EXCHANGE_ADDRESS}"
+"""
+    )
+    return config
+
+
+def _wait_live(reader: FeedReader, child: subprocess.Popen[str], instruments: int) -> None:
+    end = time.monotonic() + TIMEOUT_S
+    while not all(
+        reader.book(index).published_state is BookState.LIVE for index in range(instruments)
+    ):
+        if time.monotonic() > end or child.poll() is not None:
+            raise SystemSetupError(f"{instruments} books are not LIVE after {TIMEOUT_S} s")
+        time.sleep(0.05)
+
+
+def _wait_applied(reader: FeedReader, version: int, instruments: int) -> int:
+    """Wait until every book is at the version; return when the last one was published."""
+    end = time.monotonic() + TIMEOUT_S
+    last = instruments - 1
+    while reader.book(last).book_sequence != version:
+        if time.monotonic() > end:
+            counters = {name: n for name, n in reader.shm.segment.counters().items() if n}
+            raise SystemSetupError(f"not all messages were applied: {counters}")
+        time.sleep(0.01)
+    time.sleep(0.1)
+    return max(int(reader.book(index).published_ns) for index in range(instruments))
+
+
+def _check_books(reader: FeedReader, market: Market, instruments: int) -> None:
+    bids = sorted(market.bids.items(), reverse=True)[:BOOK_DEPTH_MAX]
+    asks = sorted(market.asks.items())[:BOOK_DEPTH_MAX]
+    for index in range(instruments):
+        book = reader.book(index)
+        if (book.bids, book.asks, book.book_sequence) != (bids, asks, market.version):
+            raise SystemSetupError(f"{book} at {book.book_sequence} is not the sender's book")
+
+
+def measure_veth(bench: Bench, instruments: int, count: int) -> tuple[float, int]:
+    """Return nanoseconds a message from first send to last book, and TCP's retransmissions."""
+    count = max(count // instruments, 1) * instruments
+    market = _write_inputs(bench.path, instruments, count)
+    instance = f"bench-burst-{os.getpid()}-{instruments}"
+    config = _write_config(bench, instance, instruments)
+    files = [str(bench.path / name) for name in ("server.pem", "server.key")]
+    connections = -(-instruments // SUBSCRIPTIONS_PER_CONNECTION_MAX)
+    arguments = [EXCHANGE_ADDRESS, str(PORT), *files, str(connections), str(bench.path)]
+    server = bench.start_server(
+        [executable("peer_burst"), *arguments], fifo=False, stdin=subprocess.PIPE
+    )
+    command = [sys.executable, "-m", "tickpath.engine.reader_process", str(config)]
+    errors = (bench.path / "errors.txt").open("w")
+    child = bench.pair.spawn(bench.pair.reader, command, stderr=errors)
+    try:
+        with open_reader(instance, wait_s=TIMEOUT_S) as reader:
+            _wait_live(reader, child, instruments)
+            assert server.stdin is not None  # noqa: S101 # PIPE above
+            server.stdin.write("\n")
+            server.stdin.flush()
+            last_ns = _wait_applied(reader, market.version, instruments)
+            _check_books(reader, market, instruments)
+        output, _ = server.communicate(timeout=TIMEOUT_S)
+    except SystemSetupError as error:
+        said = (bench.path / "errors.txt").read_text()[-800:]
+        raise SystemSetupError(
+            f"burst over veth, {instruments} instruments: {error}; {said}"
+        ) from error
+    finally:
+        stop(child)
+        stop(server)
+        remove_dead(instance)
+    _, start_ns, _, retransmits = output.split()
+    return (last_ns - int(start_ns)) / count, int(retransmits)

@@ -1,0 +1,146 @@
+"""The reader's loop in virtual time, one connection: how it hands over, ends and retires.
+
+tp_hot_path_turn is called every TURN_NS, as the spinning loop would; the other end is the server of
+virtual.py. Books are the business of tests/unit/feed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.sim.virtual import (
+    NAME,
+    SECOND,
+    Plan,
+    Server,
+    Station,
+    certificate,
+    contexts,
+    ffi,
+    lib,
+)
+from tests.unit.feed.conftest import Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.sim.virtual import Certificate
+
+__all__ = ["certificate", "contexts"]  # fixtures
+
+TURN_NS = 100_000
+
+
+class HotWorld:
+    """A hot path on one end of a memory link, the server on the other."""
+
+    def __init__(self, plan: Plan, certificate: Certificate, context: Any, rig: Rig) -> None:
+        self.now_ns = SECOND
+        self.pair = ffi.gc(
+            lib.tp_memory_link_pair_create(1024, 2048), lib.tp_memory_link_pair_destroy
+        )
+        self.near = Station(lib.tp_memory_link_end(self.pair, 0), 0, plan.buffer_size)
+        far = Station(lib.tp_memory_link_end(self.pair, 1), 1, plan.buffer_size)
+        self.hot = ffi.gc(lib.tp_hot_path_new(), lib.tp_hot_path_free)
+        self.hot.netif, self.hot.feed = self.near.netif, rig.feed
+        self.hot.clock = rig.config.clock
+        self.hot.segment = rig.segment.pointer
+        self.hot.connection_count = 1
+        self.session = self._session(plan, context)
+        assert lib.tp_hot_path_offer(self.hot, 0, self.session, self.near.tcp, self.near.config)
+        self.server = Server(far, plan, certificate, self.now_ns)
+        self.server_broken = False
+        self.retired = False
+
+    def _session(self, plan: Plan, context: Any) -> Any:
+        stream = ffi.new("struct tp_stream *")
+        lib.tp_stream_init_tcp(stream, self.near.tcp)
+        config = ffi.new("struct tp_session_config *")
+        texts = [ffi.new("char[]", word) for word in (NAME.encode(), b"/ws", b"")]
+        config.tls, config.server_name, config.websocket = context, texts[0], True
+        config.host, config.target, config.extra_headers = texts
+        config.message_size_max = plan.message_size_max
+        config.receive_window = plan.buffer_size
+        config.handshake_timeout_ns = 10 * SECOND
+        error = ffi.new("char[256]")
+        session = lib.tp_session_new(config, stream, error, 256)
+        assert session != ffi.NULL, ffi.string(error)
+        return ffi.gc(session, lib.tp_session_free)
+
+    @property
+    def phase(self) -> int:
+        return int(lib.tp_hot_path_phase(self.hot, 0))
+
+    def turn(self, *, server_listens: bool = True) -> None:
+        now_ns, server = self.now_ns, self.server
+        lib.tp_hot_path_turn(self.hot, now_ns)
+        if server_listens:
+            server.station.take_frames(self._segment)
+            server.output(now_ns)
+        if lib.tp_hot_path_take_retired(self.hot, 0) != ffi.NULL:
+            self.retired = True
+        self.now_ns += TURN_NS
+
+    def _segment(self, segment: Any) -> None:
+        try:
+            self.server.segment(segment, self.now_ns)
+        except AssertionError:  # our RST
+            self.server_broken = True
+
+    def run(self, until: Callable[[], bool], limit_ns: int) -> None:
+        end_ns = self.now_ns + limit_ns
+        while not until():
+            assert self.now_ns < end_ns, f"not within {limit_ns / SECOND} s, phase {self.phase}"
+            self.turn()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("tls", ["TLSv1.3", ""])
+def test_hot_path_server_closes_connection_ends_on_both_sides(
+    tls: str, certificate: Certificate, contexts: Callable[[Plan], Any], rig: Rig
+) -> None:
+    plan = Plan(seed=1, tls=tls, closer="server", buffer_size=1 << 17)
+    world = HotWorld(plan, certificate, contexts(plan), rig)
+    world.run(lambda: world.retired, limit_ns=2 * SECOND)
+    assert world.server.close_code == 1000
+    assert lib.tp_tcp_state(world.server.station.tcp) in (lib.TP_TCP_CLOSED, lib.TP_TCP_TIME_WAIT)
+    assert lib.tp_session_error(world.session) == lib.TP_SESSION_ERROR_NONE
+    assert not world.server_broken
+
+
+def test_hot_path_peer_that_never_ends_is_reset_before_it_is_retired(
+    certificate: Certificate, contexts: Callable[[Plan], Any], rig: Rig
+) -> None:
+    plan = Plan(seed=1, closer="nobody", buffer_size=1 << 17)
+    world = HotWorld(plan, certificate, contexts(plan), rig)
+    world.run(lambda: world.phase == lib.TP_SESSION_OPEN, limit_ns=SECOND)
+    world.server.end = lambda: None  # type: ignore[method-assign]
+    world.server.protocol.send_close(1001)
+    world.server._collect()
+    world.run(lambda: world.retired, limit_ns=3 * SECOND)
+    for _ in range(5):
+        world.turn()
+    assert world.server_broken
+
+
+def test_hot_path_vanished_peer_is_retired(
+    certificate: Certificate, contexts: Callable[[Plan], Any], rig: Rig
+) -> None:
+    plan = Plan(seed=1, closer="nobody", buffer_size=1 << 17)
+    world = HotWorld(plan, certificate, contexts(plan), rig)
+    world.run(lambda: world.phase == lib.TP_SESSION_OPEN, limit_ns=SECOND)
+    for _ in range(60 * SECOND // TURN_NS):
+        world.turn(server_listens=False)
+        if world.retired:
+            break
+    assert world.retired
+    assert lib.tp_session_error(world.session) != lib.TP_SESSION_ERROR_NONE
