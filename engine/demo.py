@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 PORT = 8443
 LOOPBACK = "127.0.0.1"
 SERVER_NAME = "exchange.test"
-READY_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 60.0  # a machine that is busy elsewhere loads Python slowly
 REDRAW_S = 0.25
 LIVE_PATIENCE_S = 2.0
 READER_PRIORITY, STRATEGY_PRIORITY = 20, 15
