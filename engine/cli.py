@@ -121,7 +121,7 @@ def dispatch(argv: Sequence[str] | None) -> int:
     if first.command not in known:
         raise LocalError(f"{first.command!r} is no command; expected one of {', '.join(known)}")
     command = load(first.command)
-    whole = Parser(prog="tickpath")
+    whole: argparse.ArgumentParser = Parser(prog="tickpath")
     command.add_parser(whole.add_subparsers(dest="command", required=True))
     return command.run(whole.parse_args([first.command, *first.arguments]))
 

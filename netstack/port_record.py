@@ -54,7 +54,7 @@ def _namespace() -> str:
         except OSError as error:
             if error.errno != errno.ENOPROTOOPT:
                 raise
-            return f"inode-{os.stat('/proc/thread-self/ns/net').st_ino}"
+            return f"inode-{Path('/proc/thread-self/ns/net').stat().st_ino}"
     return f"cookie-{int.from_bytes(cookie, 'little')}"
 
 
