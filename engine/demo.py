@@ -54,9 +54,7 @@ SECONDS_MAX, INSTRUMENTS_MAX, RATE_MAX = 86_400, 100, 20_000
 EXIT_DEMO_FAILED = 1
 EXIT_SIGNAL = 128  # plus its number, as shells report it
 LOG_END = 600  # characters
-NO_FIRST_HOP = (
-    "no hop from the exchange: its clock has 1 ms resolution; `tickpath bench wire` measures it"
-)
+NO_FIRST_HOP = "exchange>frame: left out, its clock has 1 ms resolution: `tickpath bench wire`"
 READER_PRIORITY, STRATEGY_PRIORITY = 20, 15
 STRATEGIES = {
     "spread": "tickpath.engine.strategy.spread:Spread",
@@ -220,7 +218,8 @@ class Demo:
         self._say(f"placement: {self._placed.text}")
 
     def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+        wrap = not self._console.is_terminal  # there between words
+        self._console.print(text, highlight=False, soft_wrap=wrap, markup=False)
 
     def _note(self, text: str) -> None:
         """Say what the summary for programs tells too."""
@@ -476,7 +475,8 @@ snapshots_per_second = 45
         self._say("")
         for line in (*view.strategy_lines(), view.totals(average)):
             self._say(line)
-        self._say(f"rates are averages over {average.seconds:.1f} s; {NO_FIRST_HOP}")
+        self._say(f"all rates are averages over {average.seconds:.1f} s")
+        self._say(NO_FIRST_HOP)
 
     def _facts(self, status: int, troubles: list[str]) -> dict[str, Any]:
         """Return the summary for programs: prices as decimal text, latencies in ns."""

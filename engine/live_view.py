@@ -19,10 +19,11 @@ from tickpath.engine.reader import RESTARTED, Book, FeedReader, open_reader
 from tickpath.engine.strategy.stats import StrategyStats, read_stats, running
 from tickpath.proto.records import BookState, format_fixed
 from tickpath.shm.histogram import percentiles
-from tickpath.shm.segment import SegmentError
+from tickpath.shm.segment import DIRECTORY, SegmentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from rich.console import RenderableType
@@ -48,6 +49,7 @@ ROWS_MAX, ROWS_MIN = 20, 1
 RATES_EVERY_S = 0.9
 LOOKS_MAX = 8
 NS_PER_US = 1000
+WHOLE_FROM_US = 10_000
 NOTHING = "-"
 
 
@@ -175,6 +177,7 @@ class LiveView:
     instance: str
     path: str = ""
     restarts: int = 0
+    directory: Path = DIRECTORY
     _reader: FeedReader | None = None
     _earlier: Counted = NOTHING_COUNTED  # of writers that are gone
     _now: Counted = NOTHING_COUNTED
@@ -187,7 +190,7 @@ class LiveView:
         """Attach, or follow the writer. False while there is nothing to see yet."""
         try:
             if self._reader is None:
-                self._reader = open_reader(self.instance)
+                self._reader = open_reader(self.instance, directory=self.directory)
         except SegmentError:
             return False
         reader = self._reader
@@ -221,14 +224,15 @@ class LiveView:
             self._before = self._now
 
     def _look_at_strategies(self) -> None:
-        for name in running(self.instance):
+        names = list(running(self.instance, directory=self.directory))
+        for name in names:
             try:
-                stats = read_stats(self.instance, name)
+                stats = read_stats(self.instance, name, directory=self.directory)
             except SegmentError:
                 continue
             old = self._strategies.get(name)
             self._strategies[name] = Seen(stats, old.since if old else time.monotonic())
-        for name in set(self._strategies) - set(running(self.instance)):
+        for name in set(self._strategies) - set(names):
             old = self._strategies[name]
             ended = msgspec.structs.replace(old.stats, is_running=False)
             self._strategies[name] = Seen(ended, old.since)
@@ -310,7 +314,7 @@ class LiveView:
                 HOP_NAMES[hop.name][is_long] if hop.name in HOP_NAMES else hop.name,
                 hop.where,
                 f"{hop.count:,}",
-                *(f"{value / NS_PER_US:,.2f}" for value in values),
+                *(_microseconds(value) for value in values),
             )
         return table
 
@@ -318,8 +322,8 @@ class LiveView:
         """Return a line for each strategy, that explains its n."""
         lines: list[str] = []
         for one in self.strategies():
-            line = f"{one['name']}: {one['messages']:,} messages in {one['since_s']:.1f} s"
-            line += f", {one['lost']:,} events lost"
+            line = f"{one['name']}: {one['messages']:,} messages since it started "
+            line += f"{one['since_s']:.1f} s ago, {one['lost']:,} events lost"
             if one["laps"]:
                 line += f" in {one['laps']:,} laps"
             lines.append(line + ("" if one["is_running"] else ": ENDED"))
@@ -358,6 +362,12 @@ class LiveView:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def _microseconds(ns: float) -> str:
+    """Write microseconds in at most 9 characters up to 10 s: nobody reads hundredths of 10 ms."""
+    us = ns / NS_PER_US
+    return f"{us:,.2f}" if us < WHOLE_FROM_US else f"{us:,.0f}"
 
 
 def _line(text: str) -> Text:
