@@ -331,7 +331,8 @@ def exit_status(failure: LocalError | SystemSetupError | RemoteError) -> int:
 def main(path: str) -> int:
     """Run a reader from a configuration file; the supervisor calls this in a process of its own."""
     reader = ReaderProcess(load_config(path))
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # before anything that `close` must undo
+    # Before anything that `close` must undo.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, reader.stop)
     try:
         reader.open()
