@@ -191,7 +191,8 @@ def _number(kind: str, info: msgspec.inspect.IntType | msgspec.inspect.FloatType
     low = info.ge if info.ge is not None else info.gt
     if low is None or info.le is None:
         return kind
-    return f"{kind} {'from' if info.ge is not None else 'above'} {low:g} to {info.le:g}"
+    first, last = (str(one) if isinstance(one, int) else f"{one:g}" for one in (low, info.le))
+    return f"{kind} {'from' if info.ge is not None else 'above'} {first} to {last}"
 
 
 def _not_none(types: tuple[msgspec.inspect.Type, ...]) -> msgspec.inspect.Type:
@@ -298,11 +299,12 @@ def _check_table(value: object, info: msgspec.inspect.StructType, path: str) -> 
 # ---- what a type cannot say ----------------------------------------------------------------------
 
 
-def _check_instance(instance: str) -> None:
-    if not _INSTANCE.fullmatch(instance) or len(instance) > INSTANCE_LENGTH_MAX:
+def check_name(what: str, name: str) -> None:
+    """Check the name of an instance or a strategy; raises LocalError that names `what`."""
+    if not _INSTANCE.fullmatch(name) or len(name) > INSTANCE_LENGTH_MAX:
         raise _wrong(
-            "instance",
-            instance,
+            what,
+            name,
             f"1 to {INSTANCE_LENGTH_MAX} letters, digits, '.', '_' or '-', not '.' first",
             "it becomes part of a file's name",
         )
@@ -343,7 +345,7 @@ def _check_names(venue: VenueConfig, path: str) -> None:
 
 
 def _check_values(config: Config) -> None:
-    _check_instance(config.instance)
+    check_name("instance", config.instance)
     if len(config.venues) != 1:
         raise LocalError(
             f"venue stands {len(config.venues)} times, expected one [[venue]]: "
