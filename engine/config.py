@@ -304,11 +304,12 @@ def _check_table(value: object, info: msgspec.inspect.StructType, path: str) -> 
 # ---- what a type cannot say ----------------------------------------------------------------------
 
 
-def _check_instance(instance: str) -> None:
-    if not _INSTANCE.fullmatch(instance) or len(instance) > INSTANCE_LENGTH_MAX:
+def check_name(what: str, name: str) -> None:
+    """Check the name of an instance or a strategy; raises LocalError that names `what`."""
+    if not _INSTANCE.fullmatch(name) or len(name) > INSTANCE_LENGTH_MAX:
         raise _wrong(
-            "instance",
-            instance,
+            what,
+            name,
             f"1 to {INSTANCE_LENGTH_MAX} letters, digits, '.', '_' or '-', not '.' first",
             "it becomes part of a file's name",
         )
@@ -349,7 +350,7 @@ def _check_names(venue: VenueConfig, path: str) -> None:
 
 
 def _check_values(config: Config) -> None:
-    _check_instance(config.instance)
+    check_name("instance", config.instance)
     if len(config.venues) != 1:
         raise LocalError(
             f"venue stands {len(config.venues)} times, expected one [[venue]]: "

@@ -74,6 +74,7 @@ def test_config_example_commented_keys_are_valid_too() -> None:
         ("[shm]\nring_capacity = 1", "an integer from 1024 to 16777216"),
         ("[shm]\nring_capacity = 10000", "shm.ring_capacity is 10000 (an integer), expected a "
          "power of two: 8192 or 16384"),
+        ("[shm]\nring_capacity = 2", "an integer from 1024 to 16777216: 16384 slots"),
         ("[shm]\nring_capacity = 1", "shm.ring_capacity is 1 (an integer), expected an integer"),
         ("[health]\nsilent_after_ms = 0", "health.silent_after_ms is 0 (an integer), expected an"),
         ("[reconnect]\nmax_s = 'long'", "reconnect.max_s is 'long' (a string), expected a number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from tickpath.shm.segment import DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,6 +102,41 @@ def start() -> Iterator[Callable[..., Child]]:
 def count(text: str) -> Callable[[list[str]], int]:
     """Return what counts the lines that hold the text."""
     return lambda lines: sum(text in line for line in list(lines))
+
+
+def test_check_json_is_one_object_naming_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    text = CONFIG.format(instance="x", port=1, tls="false", ca="")
+    for cpu, well in ((0, True), (8191, False)):
+        path.write_text(text.replace("spin = false", f"cpu = {cpu}"), encoding="utf-8")
+        words = [sys.executable, "-m", "tickpath.engine.cli", "run", "--check", "--json", path]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        told = json.loads(done.stdout)
+        assert (told["config"], told["well"]) == (str(path), well)
+        assert done.returncode == (0 if well else 2)
+        assert well or f"tickpath: {path}: reader.cpu is 8191" in done.stderr
+
+
+def test_run_json_is_json_only_and_leaves_no_segment_of_a_killed_reader(
+    tmp_path: Path, start: Callable[..., Child]
+) -> None:
+    port, instance = free_port(), f"json{os.getpid()}"
+    path = tmp_path / "run.toml"
+    text = CONFIG.format(instance=instance, port=port, tls="false", ca="")
+    path.write_text(text, encoding="utf-8")
+    exchange = start("sim", "mexc", "--plain", "--listen", f"127.0.0.1:{port}")
+    exchange.wait_for("listening", lambda lines: count("listening")(lines) == 1)
+    supervisor = start("run", "--json", str(path))
+    supervisor.wait_for("open", lambda lines: count(": open to")(lines) == 1)
+    assert list(DIRECTORY.glob(f"tickpath.{instance}*"))
+    reader = json.loads(supervisor.lines[0])["pid"]
+    os.kill(reader, signal.SIGKILL)
+    supervisor.wait_for("a second start", lambda lines: count('"started"')(lines) == 2)
+    assert supervisor.end() == 0
+    assert not list(DIRECTORY.glob(f"tickpath.{instance}*"))
+    events = [json.loads(line)["event"] for line in supervisor.lines]
+    assert events[0] == "started"
+    assert {"log", "ended", "stopped"} <= set(events)
 
 
 @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
