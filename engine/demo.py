@@ -2,21 +2,23 @@
 
 As root with AF_XDP: two network namespaces and a veth pair; else kernel sockets over loopback, and
 it says why. Starts the simulator, `tickpath run` on a configuration that it writes, and two
-strategies; shows them live, then a summary. Everything it made dies with it, `kill -9` included:
-namespaces have no names, children get a parent-death signal, and a janitor removes the files.
+strategies; shows them live, then a summary, taken before anything is stopped. Everything it made
+dies with it, `kill -9` included: namespaces have no names, children get a parent-death signal. Two
+remove the files: the demo at its end, and a janitor process where the demo was killed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,9 +48,15 @@ if TYPE_CHECKING:
 PORT = 8443
 LOOPBACK = "127.0.0.1"
 SERVER_NAME = "exchange.test"
-READY_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 60.0  # a second on a quiet machine; a busy one loads Python slowly
 REDRAW_S = 0.25
-LIVE_PATIENCE_S = 2.0
+LIVE_PATIENCE_S = 2.0  # a writer that was held up gets a moment
+LINE_EVERY_S = 1.0  # where stdout is no terminal
+SECONDS_MAX, INSTRUMENTS_MAX, RATE_MAX = 86_400, 100, 20_000
+EXIT_DEMO_FAILED = 1
+EXIT_SIGNAL = 128  # plus its number, as shells report it
+LOG_END = 600  # characters
+NO_FIRST_HOP = "exchange>frame: left out, its clock has 1 ms resolution: `tickpath bench wire`"
 READER_PRIORITY, STRATEGY_PRIORITY = 20, 15
 STRATEGIES = {
     "spread": "tickpath.engine.strategy.spread:Spread",
@@ -57,15 +65,40 @@ STRATEGIES = {
 
 # Waits for the demo's end (its stdin closes, however the demo dies), then removes what it left.
 JANITOR = """
-import contextlib, glob, os, shutil, sys, time
+import glob, pathlib, shutil, sys, time
 sys.stdin.buffer.read()
 for _ in range(2):  # a child that dies with the demo may be about to make one more file
-    for path in glob.glob(sys.argv[1]):
-        with contextlib.suppress(OSError):  # its owner was faster
-            os.unlink(path)
-    shutil.rmtree(sys.argv[2], ignore_errors=True)
+    for pattern in sys.argv[2:]:
+        for path in glob.glob(pattern): pathlib.Path(path).unlink(missing_ok=True)
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
     time.sleep(0.2)
 """
+
+
+class Interrupted(KeyboardInterrupt):
+    """Say which signal ends the demo."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A process of the demo that ended before it."""
+
+    name: str
+    pid: int
+    status: int
+    after_s: float
+
+    @property
+    def how(self) -> str:
+        status = self.status
+        return f"signal {-status}" if status < 0 else f"status {status}"
+
+    def __str__(self) -> str:
+        return f"{self.name} (process {self.pid}) ended by {self.how} after {self.after_s:.1f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,32 +119,57 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Run exchange simulator, reader and two strategies, and show what they do.",
         epilog="example: tickpath demo --seconds 20 --instruments 5 --rate 5000",
     )
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long (default 20)")
-    parser.add_argument("--instruments", type=int, default=4, help="1 to 100 (default 4)")
-    parser.add_argument("--rate", type=int, default=2000, help="messages a second (default 2000)")
     parser.add_argument(
-        "--backend", choices=("auto", "kernel"), default="auto", help="kernel: no AF_XDP"
+        "--seconds", type=float, default=20.0, help=f"how long, up to {SECONDS_MAX} (default 20)"
+    )
+    parser.add_argument(
+        "--instruments", type=int, default=4, help=f"1 to {INSTRUMENTS_MAX} (default 4)"
+    )
+    parser.add_argument(
+        "--rate", type=int, default=2000, help=f"messages a second, 1 to {RATE_MAX} (default 2000)"
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("auto", "kernel"),
+        default="auto",
+        help="kernel: no AF_XDP (default auto: AF_XDP where this host can)",
     )
     parser.add_argument("--json", action="store_true", help="only the summary, as one JSON object")
 
 
+def check(args: argparse.Namespace) -> None:
+    """Refuse values that cannot be; raises LocalError before anything is started."""
+    limits_of = (
+        ("instruments", 1 <= args.instruments <= INSTRUMENTS_MAX, f"1 to {INSTRUMENTS_MAX}"),
+        ("rate", 1 <= args.rate <= RATE_MAX, f"1 to {RATE_MAX} messages a second"),
+        ("seconds", 0 < args.seconds <= SECONDS_MAX, f"more than 0, up to {SECONDS_MAX}"),
+    )
+    for name, is_well, expected in limits_of:  # nan is below nothing
+        if not is_well:
+            raise LocalError(f"--{name} {getattr(args, name)}: expected {expected}")
+
+
 def run(args: argparse.Namespace) -> int:
-    """Run the demo; 0 when every book was LIVE and both strategies saw events."""
-    if not 1 <= args.instruments <= 100 or not 1 <= args.rate <= 20_000 or args.seconds <= 0:
-        raise LocalError(
-            f"--instruments {args.instruments} --rate {args.rate} --seconds {args.seconds}: "
-            "expected 1 to 100, 1 to 20000 and above 0"
-        )
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    """Run the demo.
+
+    0 when every book is LIVE at its end, both strategies saw events and nothing died but a reader,
+    which is restarted; 128 + its number after a signal; else 1.
+    """
+    check(args)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _interrupt)
     with ExitStack() as stack:
         demo = Demo(args, stack)
         demo.start()
         return demo.show()
 
 
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+def _interrupt(number: int, _frame: object) -> None:
+    """End the demo; further signals must not cut its summary and its tidying short."""
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
+    raise Interrupted(number)
 
 
 def place_processes(cpus: tuple[int, ...]) -> Placed:
@@ -137,19 +195,23 @@ class Demo:
 
     def __init__(self, args: argparse.Namespace, stack: ExitStack) -> None:
         self._args, self._stack = args, stack
-        self._console = Console(stderr=args.json)
+        self._console = Console(quiet=args.json)
         self._instance = f"demo-{os.getpid()}"
         self._placed = place_processes(limits.order_cpus(limits.available_cpus()))
         # Not the user id: root in a container often lacks the privilege.
         self._may_use_fifo = limits.read_privileges().may_use_fifo
         self._pair: VethPair | None = None
         self._children: dict[str, subprocess.Popen[str]] = {}
-        self._ended: set[str] = set()
+        self._deaths: list[Death] = []
+        self._notes: list[str] = []
+        self._signal = 0
+        self._began = time.monotonic()
         self._view = LiveView(self._instance)
 
     def start(self) -> None:
         """Start everything; raises SystemSetupError with the log of what did not start."""
         self._directory = Path(tempfile.mkdtemp(prefix="tickpath-demo-"))
+        self._stack.callback(self._tidy)
         self._start_janitor()
         self._choose_path()
         self._port = self._choose_port()
@@ -163,11 +225,29 @@ class Demo:
         self._say(f"placement: {self._placed.text}")
 
     def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        wrap = not self._console.is_terminal  # there between words
+        self._console.print(text, highlight=False, soft_wrap=wrap, markup=False)
+
+    def _note(self, text: str) -> None:
+        """Say what the summary for programs tells too."""
+        self._notes.append(text)
+        self._say(text)
+
+    def _segments(self) -> list[Path]:
+        """Name what its processes leave in shared memory, as patterns; no other demo's."""
+        name = f"tickpath.{self._instance}"
+        return [DIRECTORY / name, DIRECTORY / f"{name}.*"]
+
+    def _tidy(self) -> None:
+        """Remove what is left after the last process: the janitor may be dead."""
+        for pattern in self._segments():
+            for path in pattern.parent.glob(pattern.name):
+                path.unlink(missing_ok=True)
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def _start_janitor(self) -> None:
-        pattern = str(DIRECTORY / f"tickpath.{self._instance}*")
-        command = [sys.executable, "-c", JANITOR, pattern, str(self._directory)]
+        patterns = [str(path) for path in self._segments()]
+        command = [sys.executable, "-c", JANITOR, str(self._directory), *patterns]
         # Its own session: neither Ctrl-C nor our death ends it; the end of its stdin does.
         janitor = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
@@ -187,7 +267,7 @@ class Demo:
                 raise SystemSetupError(f"AF_XDP needs {', '.join(missing)}: run as root")
             self._pair = self._stack.enter_context(VethPair.open())
         except SystemSetupError as error:
-            self._say(f"path: kernel sockets over loopback, because: {error}")
+            self._note(f"path: kernel sockets over loopback, because: {error}")
         else:
             self._say("path: AF_XDP on a veth pair between two network namespaces")
 
@@ -250,7 +330,10 @@ class Demo:
         throttled = limits.describe_throttling(limits.read_throttling([placed.reader or 0]))
         fifo = placed.reader is not None and self._may_use_fifo
         if fifo and throttled and "reader" not in self._children:
-            self._say(f"real-time limit: {throttled}; the reader yields in time")
+            self._note(
+                "real-time limit: the reader yields now and then, so that the kernel never stops "
+                f"it. {throttled.rstrip('.')}"
+            )
         text = f"""\
 instance = "{self._instance}"
 
@@ -287,10 +370,12 @@ snapshots_per_second = 45
             if backend == "kernel" or self._children["reader"].poll() != EXIT_SYSTEM:
                 raise
             reason = str(error).splitlines()[-1]
-            self._say(f"path: kernel sockets over the veth pair instead, because: {reason}")
+            self._note(f"path: kernel sockets over the veth pair instead, because: {reason}")
+            self._view.close()
+            self._view = LiveView(self._instance)
             self._run_reader("kernel")
         log = (self._directory / "reader.log").read_text(encoding="utf-8")
-        self._view.path = next((line for line in log.splitlines() if "path:" in line), "")[9:]
+        self._view.path = path_told(log)
 
     def _run_reader(self, backend: str) -> None:
         command = self._tickpath("run", str(self._write_config(backend)))
@@ -313,67 +398,141 @@ snapshots_per_second = 45
         self._spawn(f"strategy-{name}", "reader", self._tickpath(*words))
 
     def _runs(self, name: str) -> bool:
+        self._view.look()
         return name in running(self._instance)
 
     def show(self) -> int:
         """Redraw until time is up, then print the summary. Returns the exit status."""
-        end = time.monotonic() + self._args.seconds
-        interactive = self._console.is_terminal and not self._args.json
-        with suppress(KeyboardInterrupt):
-            if interactive:
-                with Live(console=self._console, auto_refresh=False) as live:
-                    while time.monotonic() < end:
-                        self._look()
-                        live.update(self._view.render(), refresh=True)
-                        time.sleep(REDRAW_S)
+        self._began = time.monotonic()
+        end = self._began + self._args.seconds
+        try:
+            if self._console.is_terminal:
+                self._show_tables(end)
             else:
-                while time.monotonic() < end:
-                    self._look()
-                    self._say(self._view.totals())
-                    time.sleep(1.0)
-        return self._summary()
+                self._show_lines(end)
+        except Interrupted as interrupt:
+            self._signal = interrupt.number
+        self._look()
+        status = self._summary()
+        self._view.close()
+        return status
+
+    def _show_tables(self, end: float) -> None:
+        # The last frame vanishes: the summary takes its place.
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+            while time.monotonic() < end:
+                self._look()
+                size = self._console.size
+                live.update(self._view.render(size.width, size.height), refresh=True)
+                time.sleep(min(REDRAW_S, max(0.0, end - time.monotonic())))
+
+    def _show_lines(self, end: float) -> None:
+        next_line = time.monotonic()
+        while (now := time.monotonic()) < end:
+            self._look()
+            if now >= next_line:
+                next_line = now + LINE_EVERY_S
+                self._say(self._view.totals())
+            time.sleep(min(REDRAW_S, max(0.0, end - time.monotonic())))
 
     def _look(self) -> None:
-        self._view.look()
+        known = {death.name for death in self._deaths}
         for name, child in self._children.items():
-            if child.poll() is not None and name not in self._ended:
-                self._ended.add(name)
-                status = child.returncode
-                how = f"signal {-status}" if status < 0 else f"status {status}"
-                self._say(f"{name} (process {child.pid}) ended by {how}; the others go on")
+            if child.poll() is not None and name not in known:
+                after_s = time.monotonic() - self._began
+                self._deaths.append(Death(name, child.pid, child.returncode, after_s))
+                self._say(f"{self._deaths[-1]}; the others go on")
+        restarts = self._view.restarts
+        self._view.look()
+        if self._view.restarts > restarts:
+            self._say(self._view.restarted())
 
-    def _all_live(self) -> bool:
-        """Say whether every book is LIVE; a writer that was held up gets a moment."""
+    def _troubles(self) -> list[str]:
+        """Say in a line each what went wrong; empty where all went well."""
+        lines = [self._describe(death) for death in self._deaths]
+        tops = self._view.tops()
+        stale = [f"{top.symbol} {top.state.name}" for top in tops if top.state != BookState.LIVE]
+        if stale or not tops:
+            lines.append(f"books that are not LIVE at the end: {', '.join(stale) or 'all'}")
+        seen = {one["name"] for one in self._view.strategies() if one["messages"] > 0}
+        lines += [f"strategy {name} saw no message" for name in STRATEGIES if name not in seen]
+        return lines
+
+    def _describe(self, death: Death) -> str:
+        if death.status < 0:  # a signal from outside: its log knows nothing of it
+            return str(death)
+        log = (self._directory / f"{death.name}.log").read_text(encoding="utf-8").strip()
+        return f"{death}; its log ends: {log[-LOG_END:].splitlines()[-1] if log else '(empty)'}"
+
+    def _wait_until_live(self) -> None:
+        """Give a writer that was held up a moment before the summary judges its books."""
         end = time.monotonic() + LIVE_PATIENCE_S
-        while True:
-            self._look()
-            states = self._view.states()
-            if states and all(state is BookState.LIVE for state in states):
-                return True
-            if self._ended or time.monotonic() > end:
-                return False
+        while not self._deaths and time.monotonic() < end:
+            tops = self._view.tops()
+            if tops and all(top.state == BookState.LIVE for top in tops):
+                return
             time.sleep(0.01)
+            self._look()
 
     def _summary(self) -> int:
-        live = self._all_live()
-        hops, counters = self._view.hops(), self._view.counters()
-        seen = {hop.where for hop in hops if hop.count > 0}
-        well = live and all(name in seen for name in STRATEGIES) and not self._ended
+        self._wait_until_live()
+        troubles = self._troubles()
+        status = EXIT_DEMO_FAILED if troubles else 0
+        status = EXIT_SIGNAL + self._signal if self._signal else status
         if self._args.json:
-            summary = {
-                "path": self._view.path,
-                "placement": self._placed.text,
-                "counters": counters,
-                "hops": [asdict(hop) for hop in hops],
-            }
-            print(json.dumps(summary))
+            print(json.dumps(self._facts(status, troubles)), flush=True)
         else:
-            self._console.print(self._view.books_table())
-            self._console.print(self._view.hops_table("latency of each hop"))
-            self._say(self._view.totals())
-        self._view.close()
-        if not well:
-            self._say("tickpath: the demo did not run well; the end of each log:")
+            self._print_tables()
+        for line in troubles:
+            print(f"tickpath: {line}", file=sys.stderr)
+        if troubles and not self._deaths:
             for log in sorted(self._directory.glob("*.log")):
-                self._say(f"{log.name}: {log.read_text(encoding='utf-8').strip()[-600:]}")
-        return 0 if well else 1
+                text = log.read_text(encoding="utf-8").strip()
+                print(f"{log.name}: {text[-LOG_END:]}", file=sys.stderr)
+        return status
+
+    def _print_tables(self) -> None:
+        view, average = self._view, self._view.average()
+        self._say(f"path: {view.path}")
+        self._console.print(view.books_table(average))
+        self._say("")
+        self._console.print(view.hops_table(self._console.size.width))
+        self._say("")
+        for line in (*view.strategy_lines(), view.totals(average)):
+            self._say(line)
+        self._say(f"all rates are averages over {average.seconds:.1f} s")
+        self._say(NO_FIRST_HOP)
+
+    def _facts(self, status: int, troubles: list[str]) -> dict[str, Any]:
+        """Return the summary for programs: prices as decimal text, latencies in ns."""
+        view, average = self._view, self._view.average()
+        rates = dict(enumerate(average.books))
+        return {
+            "status": status,
+            "troubles": troubles,
+            "ended": [asdict(death) for death in self._deaths],
+            "path": view.path,
+            "placement": self._placed.text,
+            "notes": self._notes,
+            "seconds": round(average.seconds, 3),
+            "messages": view.messages(),
+            "messages_per_second": round(average.messages, 1),
+            "reader_restarts": view.restarts,
+            "books": [
+                {
+                    **asdict(top),
+                    "state": top.state.name,
+                    "messages_per_second": round(rates.get(index, 0.0), 1),
+                }
+                for index, top in enumerate(view.tops())
+            ],
+            "hops": [asdict(hop) for hop in view.hops()],
+            "strategies": view.strategies(),
+            "counters": view.counters(),
+        }
+
+
+def path_told(log: str) -> str:
+    """Return what the reader's log says of its path."""
+    told = (line.partition("path: ")[2] for line in log.splitlines())
+    return next((text for text in told if text), "not told")

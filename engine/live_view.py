@@ -1,23 +1,33 @@
-"""What an instance does right now, as tables: books, rates, hops, strategies.
+"""What an instance does right now, as tables: books, hops, strategies, totals.
 
-Used by `tickpath demo` while it runs and for its closing summary. Reads shared memory only.
+Used by `tickpath demo` while it runs and for its closing summary. Reads shared memory only. Counts
+go on over restarts of the reader: what a dead writer's segment held is added to its successor's.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
-from tickpath.engine.reader import FeedReader, open_reader
+from tickpath.engine.reader import RESTARTED, Book, FeedReader, open_reader
+from tickpath.engine.strategy.stats import StrategyStats, read_stats, running
 from tickpath.proto.records import BookState, format_fixed
-from tickpath.shm.segment import Segment, SegmentError, instances
+from tickpath.shm.histogram import percentiles
+from tickpath.shm.segment import DIRECTORY, SegmentError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
     from rich.console import RenderableType
+    from tickpath.engine.feed_segment import Instrument
     from tickpath.shm.histogram import Percentiles
 
 STATE_COLOURS = {
@@ -26,15 +36,21 @@ STATE_COLOURS = {
     BookState.STALE: "red",
     BookState.CROSSED: "magenta",
 }
+# Short, for 80 columns, and long.
 HOP_NAMES = {
-    "received_to_decoded": "frame received → decoded",
-    "decoded_to_published": "decoded → published",
-    "published_to_seen": "published → strategy saw it",
-    "received_to_seen": "frame received → strategy saw it",
+    "received_to_decoded": ("frame>decoded", "frame received → decoded"),
+    "decoded_to_published": ("decoded>ring", "decoded → published in the ring"),
+    "published_to_seen": ("ring>strategy", "published → strategy saw it"),
+    "received_to_seen": ("frame>strategy", "frame received → strategy saw it"),
 }
-ROWS_MAX = 20
+UNIT = "ns"
+WIDTH_FOR_LONG_NAMES = 110
+ROWS_MAX, ROWS_MIN = 20, 1
 RATES_EVERY_S = 0.9
+LOOKS_MAX = 8
 NS_PER_US = 1000
+WHOLE_FROM_US = 10_000
+NOTHING = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +64,110 @@ class Hop:
     p99: float
     p999: float
     maximum: int
+    unit: str = UNIT
 
 
 def _hop(name: str, where: str, value: Percentiles) -> Hop:
     return Hop(name, where, value.n, value.p50, value.p99, value.p999, value.max)
+
+
+def merge_histograms(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Add two histograms of shm/histogram.h: words 2 and 3 are extremes, all others counts."""
+    merged = first + second
+    merged[2:4] = np.maximum(first[2:4], second[2:4])
+    return merged
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What one writer, or all of them together, counted up to a moment."""
+
+    at: float
+    counters: dict[str, int]
+    versions: tuple[int, ...]  # how often each book was published
+    histograms: dict[str, NDArray[np.uint64]]
+
+    @property
+    def messages(self) -> int:
+        return self.counters.get("feed.messages", 0)
+
+    def plus(self, later: Counted) -> Counted:
+        """Add a successor's counts to these."""
+        names = {**self.counters, **later.counters}
+        size = max(len(self.versions), len(later.versions))
+        padded = [(*one, *(0,) * (size - len(one))) for one in (self.versions, later.versions)]
+        histograms = dict(later.histograms)
+        for name, words in self.histograms.items():
+            histograms[name] = (
+                merge_histograms(words, histograms[name]) if name in histograms else words
+            )
+        return Counted(
+            later.at,
+            {name: self.counters.get(name, 0) + later.counters.get(name, 0) for name in names},
+            tuple(sum(both) for both in zip(*padded, strict=True)),
+            histograms,
+        )
+
+
+NOTHING_COUNTED = Counted(0.0, {}, (), {})
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Messages a second between two moments, in all and of each book."""
+
+    seconds: float = 0.0
+    messages: float = 0.0
+    books: tuple[float, ...] = ()
+
+
+def rates_between(before: Counted, after: Counted) -> Rates:
+    """Return the averages; zeros where no time has passed."""
+    seconds = after.at - before.at
+    if seconds <= 0:
+        return Rates(books=(0.0,) * len(after.versions))
+    earlier = (*before.versions, *(0,) * (len(after.versions) - len(before.versions)))
+    books = zip(after.versions, earlier, strict=False)
+    return Rates(
+        seconds,
+        (after.messages - before.messages) / seconds,
+        tuple((new - old) / seconds for new, old in books),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A strategy's latest figures, and since when it is there (time.monotonic)."""
+
+    stats: StrategyStats
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """Best bid and ask of one book as decimal text; None where a side is empty."""
+
+    symbol: str
+    state: BookState
+    bid: str | None
+    bid_quantity: str | None
+    ask: str | None
+    ask_quantity: str | None
+
+
+def _top(row: Instrument, book: Book) -> Top:
+    def level(pair: tuple[int, int], count: int) -> tuple[str | None, str | None]:
+        if count == 0:
+            return None, None
+        price, quantity = pair
+        return (
+            format_fixed(price, row.price_exponent),
+            format_fixed(quantity, row.quantity_exponent),
+        )
+
+    bid, bid_quantity = level(book.bid, book.bid_count)
+    ask, ask_quantity = level(book.ask, book.ask_count)
+    return Top(row.symbol, BookState(int(book.state)), bid, bid_quantity, ask, ask_quantity)
 
 
 @dataclass(slots=True)
@@ -60,130 +176,207 @@ class LiveView:
 
     instance: str
     path: str = ""
+    restarts: int = 0
+    directory: Path = DIRECTORY
     _reader: FeedReader | None = None
-    _counts: dict[int, tuple[int, float]] = field(default_factory=dict)
-    _rates: dict[int, float] = field(default_factory=dict)
-    _next_rates: float = 0.0
-    _messages: tuple[int, float] = (0, 0.0)
-    rate: float = 0.0
+    _earlier: Counted = NOTHING_COUNTED  # of writers that are gone
+    _now: Counted = NOTHING_COUNTED
+    _first: Counted | None = None  # with the first messages: averages are since then
+    _before: Counted | None = None
+    _rates: Rates = field(default_factory=Rates)
+    _strategies: dict[str, Seen] = field(default_factory=dict)
 
     def look(self) -> bool:
         """Attach, or follow the writer. False while there is nothing to see yet."""
         try:
             if self._reader is None:
-                self._reader = open_reader(self.instance)
-            for _ in range(4096):  # follow the ring, so that restarts and silence are noticed
-                if self._reader.next() <= 0:
-                    break
+                self._reader = open_reader(self.instance, directory=self.directory)
         except SegmentError:
             return False
-        self._measure_rates(self._reader, time.monotonic())
+        reader = self._reader
+        # Before a newer segment is opened: this one holds all that its dead writer counted.
+        self._count(reader)
+        reader.shm.join()  # only whether the writer lives matters here, not each event
+        for _ in range(LOOKS_MAX):
+            result = reader.next()
+            if result == RESTARTED:
+                self.restarts += 1
+                self._earlier = self._now
+                self._count(reader)
+            if result <= 0:
+                break
+        self._look_at_strategies()
         return True
 
-    def _measure_rates(self, reader: FeedReader, now: float) -> None:
-        if now < self._next_rates:
-            return
-        self._next_rates = now + RATES_EVERY_S
-        for row in reader.instruments:
-            version = reader.book(row.index).version
-            before, then = self._counts.get(row.index, (version, now))
-            # A restarted writer counts from 0 again.
-            self._rates[row.index] = max(0, version - before) / (now - then) if now > then else 0.0
-            self._counts[row.index] = (version, now)
+    def _count(self, reader: FeedReader) -> None:
+        segment = reader.shm.segment
+        own = Counted(
+            time.monotonic(),
+            segment.counters(),
+            tuple(reader.book(row.index).version for row in reader.instruments),
+            {name: words.copy() for name, words in segment.histogram_words().items()},
+        )
+        self._now = self._earlier.plus(own)
+        if self._first is None and self._now.messages:
+            self._first = self._now
+        if self._before is None or self._now.at - self._before.at >= RATES_EVERY_S:
+            self._rates = rates_between(self._before or self._now, self._now)
+            self._before = self._now
 
-    def states(self) -> list[BookState]:
-        """Return the state of every book; empty while there is nothing to see."""
+    def _look_at_strategies(self) -> None:
+        names = list(running(self.instance, directory=self.directory))
+        for name in names:
+            try:
+                stats = read_stats(self.instance, name, directory=self.directory)
+            except SegmentError:
+                continue
+            old = self._strategies.get(name)
+            self._strategies[name] = Seen(stats, old.since if old else time.monotonic())
+        for name in set(self._strategies) - set(names):
+            old = self._strategies[name]
+            ended = msgspec.structs.replace(old.stats, is_running=False)
+            self._strategies[name] = Seen(ended, old.since)
+
+    # ---- what there is to tell ------------------------------------------------------------------
+
+    def tops(self) -> list[Top]:
+        """Return state and top of every book; empty while there is nothing to see."""
         if self._reader is None:
             return []
-        return [self._reader.book(row.index).state for row in self._reader.instruments]
+        return [_top(row, self._reader.book(row.index)) for row in self._reader.instruments]
 
     def counters(self) -> dict[str, int]:
-        """Return the reader's counters; empty while there is no segment."""
-        try:
-            with Segment(self.instance) as segment:
-                return dict(segment.counters())
-        except SegmentError:
-            return {}
+        """Return the reader's counters, all its lives together."""
+        return self._now.counters
+
+    def messages(self) -> int:
+        """Return how many messages came, over restarts."""
+        return self._now.messages
+
+    def average(self) -> Rates:
+        """Return the rates since the first message."""
+        return rates_between(self._first, self._now) if self._first else Rates()
+
+    def strategies(self) -> list[dict[str, Any]]:
+        """Return what each strategy saw, what it lost, and since when it is there."""
+        return [
+            {
+                "name": name,
+                "is_running": seen.stats.is_running,
+                "since_s": round(self._now.at - seen.since, 1),
+                "messages": seen.stats.counters["tops"],
+                "events": seen.stats.counters["events"],
+                "lost": seen.stats.counters["lost"],
+                "laps": seen.stats.counters["laps"],
+                "restarts": seen.stats.counters["restarts"],
+            }
+            for name, seen in sorted(self._strategies.items())
+        ]
 
     def hops(self) -> list[Hop]:
         """Return all hops of the reader and of every strategy of this instance."""
-        hops: list[Hop] = []
-        prefix = f"{self.instance}.strategy."
-        for name in [self.instance, *(one for one in instances() if one.startswith(prefix))]:
-            where = "reader" if name == self.instance else name.removeprefix(prefix)
-            try:
-                with Segment(name) as segment:
-                    histograms = segment.histograms()
-            except SegmentError:
-                continue
-            hops += [_hop(hop, where, value) for hop, value in histograms.items() if value.n]
-        return hops
+        reader = {name: percentiles(words) for name, words in self._now.histograms.items()}
+        owners: list[tuple[str, dict[str, Percentiles]]] = [("reader", reader)]
+        owners += [(name, seen.stats.hops) for name, seen in sorted(self._strategies.items())]
+        return [
+            _hop(name, where, value)
+            for where, hops in owners
+            for name, value in hops.items()
+            if value.n
+        ]
 
-    def books_table(self) -> Table:
+    # ---- as people read it ----------------------------------------------------------------------
+
+    def books_table(self, rates: Rates, rows_max: int = ROWS_MAX) -> Table:
         """Return top of book per instrument, with states in colour."""
-        table = Table(title=self.path, title_justify="left", expand=False)
-        for name, justify in (
-            ("instrument", "left"),
-            ("state", "left"),
-            ("bid qty", "right"),
-            ("bid", "right"),
-            ("ask", "right"),
-            ("ask qty", "right"),
-            ("msg/s", "right"),
-        ):
-            table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type] # literals
-        if self._reader is None:
-            return table
-        for row in self._reader.instruments[:ROWS_MAX]:
-            book = self._reader.book(row.index)
-            state = BookState(int(book.state))
-            (bid, bid_quantity), (ask, ask_quantity) = book.bid, book.ask
+        names = ("instrument", "state", "bid qty", "bid", "ask", "ask qty", "msg/s")
+        table = _table(names, left=2)
+        tops = self.tops()
+        for index, top in enumerate(tops[:rows_max]):
+            prices = (top.bid_quantity, top.bid, top.ask, top.ask_quantity)
             table.add_row(
-                row.symbol,
-                Text(state.name, style=STATE_COLOURS[state]),
-                format_fixed(bid_quantity, row.quantity_exponent),
-                format_fixed(bid, row.price_exponent),
-                format_fixed(ask, row.price_exponent),
-                format_fixed(ask_quantity, row.quantity_exponent),
-                f"{self._rates.get(row.index, 0.0):,.0f}",
+                top.symbol,
+                Text(top.state.name, style=STATE_COLOURS[top.state]),
+                *(text or NOTHING for text in prices),
+                f"{rates.books[index]:,.0f}" if index < len(rates.books) else NOTHING,
             )
+        if len(tops) > rows_max:
+            table.add_row(f"+{len(tops) - rows_max} more")
         return table
 
-    def hops_table(self, title: str = "") -> Table:
-        """Return the latency of every hop in microseconds."""
-        table = Table(title=title or None, title_justify="left")
-        table.add_column("hop")
-        table.add_column("where")
-        for name in ("n", "p50 µs", "p99 µs", "p99.9 µs", "max µs"):
-            table.add_column(name, justify="right")
+    def hops_table(self, width: int) -> Table:
+        """Return the latency of every hop in microseconds; short names where width is short."""
+        is_long = width >= WIDTH_FOR_LONG_NAMES
+        table = _table(("hop, µs", "where", "n", "p50", "p99", "p99.9", "max"), left=2)
         for hop in self.hops():
             values = (hop.p50, hop.p99, hop.p999, float(hop.maximum))
             table.add_row(
-                HOP_NAMES.get(hop.name, hop.name),
+                HOP_NAMES[hop.name][is_long] if hop.name in HOP_NAMES else hop.name,
                 hop.where,
                 f"{hop.count:,}",
-                *(f"{value / NS_PER_US:,.2f}" for value in values),
+                *(_microseconds(value) for value in values),
             )
         return table
 
-    def totals(self) -> str:
-        """Return one line of counters: messages, rate, gaps, reconnects."""
-        counters = self.counters()
-        now, messages = time.monotonic(), counters.get("feed.messages", 0)
-        before, then = self._messages
-        if now > then and messages >= before:
-            self.rate = (messages - before) / (now - then) if then else 0.0
-        self._messages = (messages, now)
-        names = ("feed.gaps", "feed.resyncs", "feed.broken", "hot.connects", "hot.disconnects")
-        rest = ", ".join(f"{name.split('.')[1]} {counters.get(name, 0):,}" for name in names)
-        return f"{messages:,} messages, {self.rate:,.0f} a second; {rest}"
+    def strategy_lines(self) -> list[str]:
+        """Return a line for each strategy, that explains its n."""
+        lines: list[str] = []
+        for one in self.strategies():
+            line = f"{one['name']}: {one['messages']:,} messages since it started "
+            line += f"{one['since_s']:.1f} s ago, {one['lost']:,} events lost"
+            if one["laps"]:
+                line += f" in {one['laps']:,} laps"
+            lines.append(line + ("" if one["is_running"] else ": ENDED"))
+        return lines
 
-    def render(self) -> RenderableType:
-        """Return everything for one redraw."""
-        return Group(self.books_table(), self.hops_table(), Text(self.totals()))
+    def totals(self, rates: Rates | None = None) -> str:
+        """Return a line of messages and their rate, with what went wrong."""
+        counters, rate = self._now.counters, rates or self._rates
+        names = ("feed.gaps", "feed.resyncs", "feed.broken", "hot.disconnects")
+        rest = ", ".join(f"{name.split('.')[1]} {counters.get(name, 0):,}" for name in names)
+        line = f"{self.messages():,} messages, {rate.messages:,.0f} a second; {rest}"
+        return line + (f"; {self.restarted()}" if self.restarts else "")
+
+    def restarted(self) -> str:
+        """Say how often the reader was started anew."""
+        return f"reader restarted {self.restarts} time{'s' * (self.restarts != 1)}"
+
+    def render(self, width: int, height: int) -> RenderableType:
+        """Return everything for one redraw of a terminal of this size."""
+        lines = [*self.strategy_lines(), self.totals()]
+        hops = self.hops_table(width)
+        # Path, two headings, two empty lines, perhaps "+N more", the cursor's own line.
+        rows = height - len(lines) - hops.row_count - 7
+        rows = max(ROWS_MIN, min(ROWS_MAX, rows))
+        return Group(
+            _line(f"path: {self.path}"),
+            self.books_table(self._rates, rows),
+            Text(""),
+            hops,
+            Text(""),
+            *(_line(line) for line in lines),
+        )
 
     def close(self) -> None:
         """Unmap."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def _microseconds(ns: float) -> str:
+    """Write microseconds in at most 9 characters up to 10 s: nobody reads hundredths of 10 ms."""
+    us = ns / NS_PER_US
+    return f"{us:,.2f}" if us < WHOLE_FROM_US else f"{us:,.0f}"
+
+
+def _line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _table(names: Iterable[str], left: int) -> Table:
+    """Make a table without lines: heading, then a line a row."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold underline")
+    for index, name in enumerate(names):
+        table.add_column(name, justify="left" if index < left else "right", no_wrap=True)
+    return table
