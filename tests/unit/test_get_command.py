@@ -316,7 +316,7 @@ def test_get_times_count_from_the_start_of_all(
 ) -> None:
     def slow(*arguments: object) -> object:
         time.sleep(0.2)
-        return open_transport(*arguments)  # type: ignore[arg-type]
+        return open_transport(*arguments)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr("tickpath.netstack.session.open_transport", slow)
     with server(OK + b"Content-Length: 2\r\n\r\nok") as (port, _):
