@@ -49,6 +49,7 @@ LOOPBACK = "127.0.0.1"
 SERVER_NAME = "exchange.test"
 READY_TIMEOUT_S = 45.0  # a second on a quiet machine
 REDRAW_S = 0.25
+SETTLE_S = 10.0  # a restart takes 2 s on a quiet machine
 LINE_EVERY_S = 1.0  # where stdout is no terminal
 SECONDS_MAX, INSTRUMENTS_MAX, RATE_MAX = 86_400, 100, 20_000
 EXIT_DEMO_FAILED = 1
@@ -396,6 +397,7 @@ snapshots_per_second = 45
                 self._show_tables(end)
             else:
                 self._show_lines(end)
+            self._settle()
         except Interrupted as interrupt:
             self._signal = interrupt.number
         self._look()
@@ -420,6 +422,17 @@ snapshots_per_second = 45
                 next_line = now + LINE_EVERY_S
                 self._say(self._view.totals())
             time.sleep(min(REDRAW_S, max(0.0, end - time.monotonic())))
+
+    def _settle(self) -> None:
+        """Give a reader that is being restarted the time to come back."""
+        end = time.monotonic() + SETTLE_S
+        while time.monotonic() < end and not self._deaths and not self._is_live():
+            time.sleep(REDRAW_S)
+            self._look()
+
+    def _is_live(self) -> bool:
+        tops = self._view.tops()
+        return bool(tops) and all(top.state is BookState.LIVE for top in tops)
 
     def _look(self) -> None:
         known = {death.name for death in self._deaths}
