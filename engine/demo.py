@@ -54,7 +54,7 @@ LINE_EVERY_S = 1.0  # where stdout is no terminal
 SECONDS_MAX, INSTRUMENTS_MAX, RATE_MAX = 86_400, 100, 20_000
 EXIT_DEMO_FAILED = 1
 EXIT_SIGNAL = 128  # plus its number, as shells report it
-LOG_END = 600  # characters
+LOG_END, LOG_LINES = 600, 3  # characters, lines
 NO_FIRST_HOP = "exchange>frame: left out, its clock has 1 ms resolution: `tickpath bench wire`"
 READER_PRIORITY, STRATEGY_PRIORITY = 20, 15
 STRATEGIES = {
@@ -444,7 +444,7 @@ snapshots_per_second = 45
         restarts = self._view.restarts
         self._view.look()
         if self._view.restarts > restarts:
-            self._say(self._view.restarted())
+            self._say(self._view.restarted()[0])
 
     def _troubles(self) -> list[str]:
         """Say in a line each what went wrong; empty where all went well."""
@@ -473,11 +473,15 @@ snapshots_per_second = 45
             self._print_tables()
         for line in troubles:
             print(f"tickpath: {line}", file=sys.stderr)
-        if troubles and not self._deaths:
-            for log in sorted(self._directory.glob("*.log")):
-                text = log.read_text(encoding="utf-8").strip()
-                print(f"{log.name}: {text[-LOG_END:]}", file=sys.stderr)
+        if troubles and not self._deaths and not self._signal:
+            self._print_logs()
         return status
+
+    def _print_logs(self) -> None:
+        """Where nobody died, only the logs know why."""
+        for log in sorted(self._directory.glob("*.log")):
+            for line in log.read_text(encoding="utf-8")[-LOG_END:].splitlines()[-LOG_LINES:]:
+                print(f"{log.stem}: {line}", file=sys.stderr)
 
     def _print_tables(self) -> None:
         view, average = self._view, self._view.average()
@@ -486,7 +490,7 @@ snapshots_per_second = 45
         self._say("")
         self._console.print(view.hops_table(self._console.size.width))
         self._say("")
-        for line in (*view.strategy_lines(), view.totals(average)):
+        for line in (*view.strategy_lines(), view.totals(average), *view.restarted()):
             self._say(line)
         self._say(f"all rates are averages over {average.seconds:.1f} s")
         self._say(NO_FIRST_HOP)
