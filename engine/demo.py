@@ -50,12 +50,12 @@ LOOPBACK = "127.0.0.1"
 SERVER_NAME = "exchange.test"
 READY_TIMEOUT_S = 60.0  # a second on a quiet machine; a busy one loads Python slowly
 REDRAW_S = 0.25
-LIVE_PATIENCE_S = 2.0  # a writer that was held up gets a moment
+SETTLE_S = 10.0  # a restart takes 2 s on a quiet machine
 LINE_EVERY_S = 1.0  # where stdout is no terminal
 SECONDS_MAX, INSTRUMENTS_MAX, RATE_MAX = 86_400, 100, 20_000
 EXIT_DEMO_FAILED = 1
 EXIT_SIGNAL = 128  # plus its number, as shells report it
-LOG_END = 600  # characters
+LOG_END, LOG_LINES = 600, 3  # characters, lines
 NO_FIRST_HOP = "exchange>frame: left out, its clock has 1 ms resolution: `tickpath bench wire`"
 READER_PRIORITY, STRATEGY_PRIORITY = 20, 15
 STRATEGIES = {
@@ -410,6 +410,7 @@ snapshots_per_second = 45
                 self._show_tables(end)
             else:
                 self._show_lines(end)
+            self._settle()
         except Interrupted as interrupt:
             self._signal = interrupt.number
         self._look()
@@ -435,6 +436,17 @@ snapshots_per_second = 45
                 self._say(self._view.totals())
             time.sleep(min(REDRAW_S, max(0.0, end - time.monotonic())))
 
+    def _settle(self) -> None:
+        """Give a reader that is being restarted the time to come back."""
+        end = time.monotonic() + SETTLE_S
+        while time.monotonic() < end and not self._deaths and not self._is_live():
+            time.sleep(REDRAW_S)
+            self._look()
+
+    def _is_live(self) -> bool:
+        tops = self._view.tops()
+        return bool(tops) and all(top.state is BookState.LIVE for top in tops)
+
     def _look(self) -> None:
         known = {death.name for death in self._deaths}
         for name, child in self._children.items():
@@ -445,7 +457,7 @@ snapshots_per_second = 45
         restarts = self._view.restarts
         self._view.look()
         if self._view.restarts > restarts:
-            self._say(self._view.restarted())
+            self._say(self._view.restarted()[0])
 
     def _troubles(self) -> list[str]:
         """Say in a line each what went wrong; empty where all went well."""
@@ -464,18 +476,7 @@ snapshots_per_second = 45
         log = (self._directory / f"{death.name}.log").read_text(encoding="utf-8").strip()
         return f"{death}; its log ends: {log[-LOG_END:].splitlines()[-1] if log else '(empty)'}"
 
-    def _wait_until_live(self) -> None:
-        """Give a writer that was held up a moment before the summary judges its books."""
-        end = time.monotonic() + LIVE_PATIENCE_S
-        while not self._deaths and time.monotonic() < end:
-            tops = self._view.tops()
-            if tops and all(top.state == BookState.LIVE for top in tops):
-                return
-            time.sleep(0.01)
-            self._look()
-
     def _summary(self) -> int:
-        self._wait_until_live()
         troubles = self._troubles()
         status = EXIT_DEMO_FAILED if troubles else 0
         status = EXIT_SIGNAL + self._signal if self._signal else status
@@ -485,11 +486,15 @@ snapshots_per_second = 45
             self._print_tables()
         for line in troubles:
             print(f"tickpath: {line}", file=sys.stderr)
-        if troubles and not self._deaths:
-            for log in sorted(self._directory.glob("*.log")):
-                text = log.read_text(encoding="utf-8").strip()
-                print(f"{log.name}: {text[-LOG_END:]}", file=sys.stderr)
+        if troubles and not self._deaths and not self._signal:
+            self._print_logs()
         return status
+
+    def _print_logs(self) -> None:
+        """Where nobody died, only the logs know why."""
+        for log in sorted(self._directory.glob("*.log")):
+            for line in log.read_text(encoding="utf-8")[-LOG_END:].splitlines()[-LOG_LINES:]:
+                print(f"{log.stem}: {line}", file=sys.stderr)
 
     def _print_tables(self) -> None:
         view, average = self._view, self._view.average()
@@ -498,7 +503,7 @@ snapshots_per_second = 45
         self._say("")
         self._console.print(view.hops_table(self._console.size.width))
         self._say("")
-        for line in (*view.strategy_lines(), view.totals(average)):
+        for line in (*view.strategy_lines(), view.totals(average), *view.restarted()):
             self._say(line)
         self._say(f"all rates are averages over {average.seconds:.1f} s")
         self._say(NO_FIRST_HOP)

@@ -334,16 +334,16 @@ class LiveView:
         counters, rate = self._now.counters, rates or self._rates
         names = ("feed.gaps", "feed.resyncs", "feed.broken", "hot.disconnects")
         rest = ", ".join(f"{name.split('.')[1]} {counters.get(name, 0):,}" for name in names)
-        line = f"{self.messages():,} messages, {rate.messages:,.0f} a second; {rest}"
-        return line + (f"; {self.restarted()}" if self.restarts else "")
+        return f"{self.messages():,} messages, {rate.messages:,.0f} a second; {rest}"
 
-    def restarted(self) -> str:
-        """Say how often the reader was started anew."""
-        return f"reader restarted {self.restarts} time{'s' * (self.restarts != 1)}"
+    def restarted(self) -> list[str]:
+        """Say in a line how often the reader was started anew; no line where it never was."""
+        times = f"{self.restarts} time{'s' * (self.restarts != 1)}"
+        return [f"reader restarted {times}"] if self.restarts else []
 
     def render(self, width: int, height: int) -> RenderableType:
         """Return everything for one redraw of a terminal of this size."""
-        lines = [*self.strategy_lines(), self.totals()]
+        lines = [*self.strategy_lines(), self.totals(), *self.restarted()]
         hops = self.hops_table(width)
         # Path, two headings, two empty lines, perhaps "+N more", the cursor's own line.
         rows = height - len(lines) - hops.row_count - 7

@@ -255,7 +255,10 @@ def test_demo_leaves_nothing_however_it_ends(temporary: Path, number: signal.Sig
         assert len(processes) >= 7, processes  # two namespaces, simulator, supervisor, reader, ...
         assert list(temporary.iterdir())
         child.send_signal(number)
-        child.communicate(timeout=PATIENCE_S)
+        output, _ = child.communicate(timeout=PATIENCE_S)
+        assert child.returncode in (-signal.SIGKILL, 128 + number)
+        assert ("all rates are averages" in output) == (number != signal.SIGKILL), output
+        assert "STALE" not in output, "the summary comes before anything is stopped"
         until("the last process", lambda: not leftovers(child.pid, processes))
         until("the temporary folder's end", lambda: not list(temporary.iterdir()))
     finally:
@@ -270,16 +273,17 @@ def command_line(pid: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("victim", "said"),
+    ("victim", "said", "status"),
     [
-        ("reader_process", ""),  # its supervisor starts it again: the demo ends well
-        ("cli run", "reader (process"),
-        ("sim mexc", "exchange (process"),
-        ("--name spread", "strategy-spread (process"),
+        ("reader_process", "reader restarted 1 time", 0),  # its supervisor starts it again
+        ("sys.stdin.buffer", "all rates", 0),  # the janitor: the demo tidies up itself
+        ("cli run", "tickpath: reader (process", 1),
+        ("sim mexc", "tickpath: exchange (process", 1),
+        ("--name spread", "tickpath: strategy-spread (process", 1),
     ],
 )
 def test_demo_goes_to_its_end_whatever_is_killed_in_it(
-    temporary: Path, victim: str, said: str
+    temporary: Path, victim: str, said: str, status: int
 ) -> None:
     child = demo("--seconds", "3" if said else "9")
     try:
@@ -287,7 +291,7 @@ def test_demo_goes_to_its_end_whatever_is_killed_in_it(
         kill(next(pid for pid in processes if victim in command_line(pid)))
         output, _ = child.communicate(timeout=PATIENCE_S)
         assert said in output, output
-        assert child.returncode == (1 if said else 0), output
+        assert child.returncode == status, output
         until("the last process", lambda: not leftovers(child.pid, processes))
         assert not list(temporary.iterdir())
     finally:
