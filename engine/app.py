@@ -11,13 +11,13 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tickpath.engine.config import check_host, load_config
 from tickpath.engine.sandbox import spawn, stop
+from tickpath.engine.stop_flag import StopFlag
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import Segment, SegmentError, remove_dead
 
@@ -82,7 +82,7 @@ class Supervisor:
 
     def __init__(self, config: Config, path: Path, *, as_json: bool) -> None:
         self._config, self._path, self._as_json = config, path, as_json
-        self._stop = threading.Event()
+        self._stop = StopFlag()
         self._failures = 0
 
     def run(self) -> int:

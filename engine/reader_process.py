@@ -25,6 +25,7 @@ from tickpath.engine.config import Config, VenueConfig, load_config
 from tickpath.engine.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
 from tickpath.engine.snapshots import SnapshotWorker, fetch_instruments
+from tickpath.engine.stop_flag import StopFlag
 from tickpath.netstack.session import Target, new_tls_context
 from tickpath.netstack.transport import (
     KernelTransport,
@@ -90,7 +91,7 @@ class ReaderProcess:
     def __init__(self, config: Config, tell: Callable[[str], None] = log) -> None:
         self.config, self._log = config, tell
         self.venue: VenueConfig = config.venues[0]
-        self._stop = threading.Event()
+        self._stop = StopFlag()
         self._hot_result = 0
         self._kept: list[Any] = []
         self._next_counters = self._next_path = 0.0
