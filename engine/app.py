@@ -6,6 +6,7 @@ heartbeat in shared memory, and starts it again when it dies or hangs. Strategie
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from tickpath.engine.config import check_host, load_config
 from tickpath.engine.sandbox import spawn, stop
-from tickpath.shm.segment import Segment, SegmentError
+from tickpath.shm.errors import LocalError
+from tickpath.shm.segment import Segment, SegmentError, remove_dead
 
 if TYPE_CHECKING:
     import argparse
@@ -50,12 +52,29 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Check everything before anything is touched, then supervise."""
-    config = load_config(args.config)
-    check_host(config)
+    try:
+        config = _checked(args.config)
+    except LocalError as error:
+        if args.check and args.json:
+            print(json.dumps({"config": str(args.config), "well": False, "error": str(error)}))
+        raise
     if args.check:
-        print(f"{args.config}: well", file=sys.stderr)
+        if args.json:
+            print(json.dumps({"config": str(args.config), "well": True}))
+        else:
+            print(f"{args.config}: well", file=sys.stderr)
         return 0
     return Supervisor(config, args.config, as_json=args.json).run()
+
+
+def _checked(path: Path) -> Config:
+    """Read the file and check it and this host; raises LocalError naming the file."""
+    config = load_config(path)
+    try:
+        check_host(config)
+    except LocalError as error:
+        raise LocalError(f"{path}: {error}") from error
+    return config
 
 
 class Supervisor:
@@ -70,6 +89,14 @@ class Supervisor:
         """Return the exit status: 0 after a signal, else what the reader could not start with."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+        try:
+            return self._keep_running()
+        finally:
+            # A reader that was killed left its segment, and maybe none came to replace it.
+            with contextlib.suppress(SegmentError, OSError):
+                remove_dead(self._config.instance)
+
+    def _keep_running(self) -> int:
         while not self._stop.is_set():
             started = time.monotonic()
             reader = self._start()
@@ -97,6 +124,7 @@ class Supervisor:
 
     def _start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tickpath.engine.reader_process", str(self._path)]
+        command += ["--json"] if self._as_json else []
         reader = spawn(command, stdin=subprocess.DEVNULL)
         self._tell("started", pid=reader.pid, instance=self._config.instance)
         return reader

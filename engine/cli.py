@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.util
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 
@@ -71,9 +71,25 @@ def load(name: str) -> Command:
         ) from error
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, as all errors are; subcommands get the same class."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tell what is wrong and where the help is; ends the program with status 2."""
+        said = printable(" ".join(message.split()))
+        self.exit(EXIT_LOCAL, f"tickpath: {said}; see {self.prog} --help\n")
+
+
+def printable(text: str) -> str:
+    """Escape control characters: what a server said must not drive the terminal."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of what stands before the subcommand."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tickpath",
         description="Market data from the wire to a pinned strategy, past the kernel's stack.",
         epilog="commands:\n"
@@ -105,7 +121,7 @@ def dispatch(argv: Sequence[str] | None) -> int:
     if first.command not in known:
         raise LocalError(f"{first.command!r} is no command; expected one of {', '.join(known)}")
     command = load(first.command)
-    whole = argparse.ArgumentParser(prog="tickpath")
+    whole: argparse.ArgumentParser = Parser(prog="tickpath")
     command.add_parser(whole.add_subparsers(dest="command", required=True))
     return command.run(whole.parse_args([first.command, *first.arguments]))
 
@@ -125,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `tickpath … | head`: the reader has seen enough
         sys.stderr.close()
         return EXIT_PIPE_CLOSED
-    print(f"tickpath: {' '.join(message.split())}", file=sys.stderr)
+    print(f"tickpath: {printable(' '.join(message.split()))}", file=sys.stderr)
     return status
 
 

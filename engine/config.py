@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 INSTANCE_LENGTH_MAX = 64
 RING_CAPACITY_MIN, RING_CAPACITY_MAX = 1 << 10, 1 << 24
 MS_MAX = 3_600_000
+PORT_COUNT_MAX = 4096  # netif.h: TP_NETIF_PORT_COUNT_MAX
+KERNEL_PORT_COUNT_MIN = 1024
 _INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
@@ -187,11 +189,15 @@ def _wrong(path: str, value: object, expected: str, remedy: str = "") -> LocalEr
     )
 
 
+def _plain(limit: float) -> str:
+    return str(int(limit)) if limit == int(limit) else f"{limit:g}"
+
+
 def _number(kind: str, info: msgspec.inspect.IntType | msgspec.inspect.FloatType) -> str:
     low = info.ge if info.ge is not None else info.gt
     if low is None or info.le is None:
         return kind
-    return f"{kind} {'from' if info.ge is not None else 'above'} {low:g} to {info.le:g}"
+    return f"{kind} {'from' if info.ge is not None else 'above'} {_plain(low)} to {_plain(info.le)}"
 
 
 def _not_none(types: tuple[msgspec.inspect.Type, ...]) -> msgspec.inspect.Type:
@@ -298,11 +304,12 @@ def _check_table(value: object, info: msgspec.inspect.StructType, path: str) -> 
 # ---- what a type cannot say ----------------------------------------------------------------------
 
 
-def _check_instance(instance: str) -> None:
-    if not _INSTANCE.fullmatch(instance) or len(instance) > INSTANCE_LENGTH_MAX:
+def check_name(what: str, name: str) -> None:
+    """Check the name of an instance or a strategy; raises LocalError that names `what`."""
+    if not _INSTANCE.fullmatch(name) or len(name) > INSTANCE_LENGTH_MAX:
         raise _wrong(
-            "instance",
-            instance,
+            what,
+            name,
             f"1 to {INSTANCE_LENGTH_MAX} letters, digits, '.', '_' or '-', not '.' first",
             "it becomes part of a file's name",
         )
@@ -343,7 +350,7 @@ def _check_names(venue: VenueConfig, path: str) -> None:
 
 
 def _check_values(config: Config) -> None:
-    _check_instance(config.instance)
+    check_name("instance", config.instance)
     if len(config.venues) != 1:
         raise LocalError(
             f"venue stands {len(config.venues)} times, expected one [[venue]]: "
@@ -354,6 +361,13 @@ def _check_values(config: Config) -> None:
     low, high = config.network.port_range
     if low > high:
         raise _wrong("network.port_range", [low, high], "the first port not above the last")
+    if high - low + 1 > PORT_COUNT_MAX:
+        raise _wrong(
+            "network.port_range",
+            [low, high],
+            f"at most {PORT_COUNT_MAX} ports",
+            f"no other program can use them meanwhile; [{low}, {low + PORT_COUNT_MAX - 1}] fits",
+        )
     capacity = config.shm.ring_capacity
     if capacity & (capacity - 1):
         below = 1 << (capacity.bit_length() - 1)
@@ -423,6 +437,20 @@ def _check_certificates(name: str) -> None:
         raise _wrong("venue[0].ca_file", name, "at least one certificate in PEM form")
 
 
+def _check_ports(low: int, high: int) -> None:
+    """Leave the kernel enough of the ports that it gives to connections of its own."""
+    name = "/proc/sys/net/ipv4/ip_local_port_range"
+    first, last = map(int, Path(name).read_text(encoding="ascii").split())
+    taken = max(0, min(high, last) - max(low, first) + 1)
+    if taken > 0 and last - first + 1 - taken < KERNEL_PORT_COUNT_MIN:
+        raise _wrong(
+            "network.port_range",
+            [low, high],
+            f"{KERNEL_PORT_COUNT_MIN} of the kernel's own ports {first}-{last} left to it",
+            f"choose ports outside them, see {name}",
+        )
+
+
 def check_host(config: Config, *, interfaces: Collection[str] | None = None) -> None:
     """Check what the configuration names on this machine. Raises LocalError; changes nothing.
 
@@ -430,6 +458,7 @@ def check_host(config: Config, *, interfaces: Collection[str] | None = None) -> 
     """
     if config.network.interface is not None:
         _check_interface(config.network.interface, interfaces)
+    _check_ports(*config.network.port_range)
     cpus = limits.available_cpus()
     if config.reader.cpu is not None and config.reader.cpu not in cpus:
         raise _wrong(

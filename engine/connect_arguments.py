@@ -8,20 +8,35 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import math
+import os
+import signal
+import sys
+import threading
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tickpath.netstack.faults import Faults, parse_faults
-from tickpath.netstack.session import ConnectOptions
+from tickpath.netstack.session import ConnectOptions, Session
 from tickpath.netstack.transport import BACKENDS
 from tickpath.shm.errors import LocalError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
 PORT_MAX = 65535
+RESOLVE_PIECES = 3
 
 
 def resolve_entry(text: str) -> tuple[str, str]:
     """Split HOST:PORT:ADDR into ("host:port", address); raises ArgumentTypeError."""
-    host, _, rest = text.partition(":")
-    port, _, address = rest.partition(":")
+    pieces = text.split(":")
+    if len(pieces) != RESOLVE_PIECES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected HOST:PORT:ADDR, as in example.com:443:192.0.2.1 (IPv4)"
+        )
+    host, port, address = pieces
     try:
         ipaddress.IPv4Address(address)
     except ValueError as error:
@@ -54,7 +69,7 @@ def fault_spec(text: str) -> Faults:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def add_connect_arguments(parser: argparse.ArgumentParser) -> None:
+def add_connect_arguments(parser: argparse.ArgumentParser, timeout_help: str) -> None:
     """Add the options that say how to reach the server."""
     group = parser.add_argument_group("connection")
     group.add_argument(
@@ -91,7 +106,7 @@ def add_connect_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_seconds,
         default=10.0,
         metavar="SECONDS",
-        help="for each of: connecting with all handshakes, silence while waiting (default 10)",
+        help=timeout_help,
     )
 
 
@@ -109,3 +124,34 @@ def connect_options(args: argparse.Namespace, message_size_max: int = 1 << 20) -
         message_size_max=message_size_max,
         faults=args.faults,
     )
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: unwind as after Ctrl-C."""
+
+
+def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: the unwinding has its own time limits
+    raise Terminated
+
+
+@contextmanager
+def ending_cleanly_on_sigterm() -> Iterator[None]:
+    """Give ports and link back on SIGTERM, and then die of it, as the sender expects."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    except Terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def tell_fallback(session: Session) -> None:
+    """Say on stderr, in one line, that the kernel carries the bytes and why."""
+    if session.fallback:
+        print(f"path: {' '.join(session.path.split())}", file=sys.stderr)

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -47,9 +48,9 @@ if TYPE_CHECKING:
 PORT = 8443
 LOOPBACK = "127.0.0.1"
 SERVER_NAME = "exchange.test"
-READY_TIMEOUT_S = 45.0  # a second on a quiet machine
+READY_TIMEOUT_S = 60.0  # a second on a quiet machine; a busy one loads Python slowly
 REDRAW_S = 0.25
-SETTLE_S = 10.0  # a restart takes 2 s on a quiet machine
+SETTLE_S = 10.0  # a restart takes 2 s on a quiet machine; a writer held up, a moment
 LINE_EVERY_S = 1.0  # where stdout is no terminal
 SECONDS_MAX, INSTRUMENTS_MAX, RATE_MAX = 86_400, 100, 20_000
 EXIT_DEMO_FAILED = 1
@@ -64,11 +65,13 @@ STRATEGIES = {
 
 # Waits for the demo's end (its stdin closes, however the demo dies), then removes what it left.
 JANITOR = """
-import glob, pathlib, shutil, sys
+import glob, pathlib, shutil, sys, time
 sys.stdin.buffer.read()
-for pattern in sys.argv[2:]:
-    for path in glob.glob(pattern): pathlib.Path(path).unlink(missing_ok=True)
-shutil.rmtree(sys.argv[1], ignore_errors=True)
+for _ in range(2):  # a child that dies with the demo may be about to make one more file
+    for pattern in sys.argv[2:]:
+        for path in glob.glob(pattern): pathlib.Path(path).unlink(missing_ok=True)
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
+    time.sleep(0.2)
 """
 
 
@@ -195,6 +198,8 @@ class Demo:
         self._console = Console(quiet=args.json)
         self._instance = f"demo-{os.getpid()}"
         self._placed = place_processes(limits.order_cpus(limits.available_cpus()))
+        # Not the user id: root in a container often lacks the privilege.
+        self._may_use_fifo = limits.read_privileges().may_use_fifo
         self._pair: VethPair | None = None
         self._children: dict[str, subprocess.Popen[str]] = {}
         self._deaths: list[Death] = []
@@ -209,6 +214,7 @@ class Demo:
         self._stack.callback(self._tidy)
         self._start_janitor()
         self._choose_path()
+        self._port = self._choose_port()
         make_ca(self._directory, [SERVER_NAME], [EXCHANGE_ADDRESS, LOOPBACK])
         self._start_simulator()
         self._start_reader()
@@ -265,6 +271,13 @@ class Demo:
         else:
             self._say("path: AF_XDP on a veth pair between two network namespaces")
 
+    def _choose_port(self) -> int:
+        """Any free one on loopback, which others use too; the namespace is ours alone."""
+        if self._pair is not None:
+            return PORT
+        with socket.create_server((LOOPBACK, 0)) as listener:
+            return int(listener.getsockname()[1])
+
     @property
     def _address(self) -> str:
         return EXCHANGE_ADDRESS if self._pair else LOOPBACK
@@ -300,7 +313,7 @@ class Demo:
 
     def _start_simulator(self) -> None:
         args, keys = self._args, self._directory
-        words = ["sim", "mexc", "--listen", f"{self._address}:{PORT}"]
+        words = ["sim", "mexc", "--listen", f"{self._address}:{self._port}"]
         words += ["--cert", str(keys / "server.pem"), "--key", str(keys / "server.key")]
         words += ["--instruments", str(args.instruments), "--rate", str(args.rate), "--json"]
         self._spawn("exchange", "exchange", self._tickpath(*words, cpu=self._placed.others))
@@ -315,7 +328,7 @@ class Demo:
     def _write_config(self, backend: str) -> Path:
         placed, directory = self._placed, self._directory
         throttled = limits.describe_throttling(limits.read_throttling([placed.reader or 0]))
-        fifo = placed.reader is not None and os.geteuid() == 0
+        fifo = placed.reader is not None and self._may_use_fifo
         if fifo and throttled and "reader" not in self._children:
             self._note(
                 "real-time limit: the reader yields now and then, so that the kernel never stops "
@@ -336,14 +349,14 @@ backend = "{backend}"
 [[venue]]
 name = "mexc"
 host = "{SERVER_NAME}"
-port = {PORT}
+port = {self._port}
 symbols = {json.dumps(self._symbols())}
 ca_file = "{directory / "ca.pem"}"
 speed = "10ms"
 snapshots_per_second = 45
 
 [venue.resolve]
-"{SERVER_NAME}:{PORT}" = "{self._address}"
+"{SERVER_NAME}:{self._port}" = "{self._address}"
 """
         path = directory / "demo.toml"
         path.write_text(text, encoding="utf-8")
@@ -380,7 +393,7 @@ snapshots_per_second = 45
             "--json",
         ]
         words += [] if cpu is None else ["--cpu", str(cpu)]
-        words += ["--priority", str(STRATEGY_PRIORITY)] if os.geteuid() == 0 else []
+        words += ["--priority", str(STRATEGY_PRIORITY)] if self._may_use_fifo else []
         words += [] if self._placed.strategies_spin else ["--block"]
         self._spawn(f"strategy-{name}", "reader", self._tickpath(*words))
 

@@ -6,7 +6,11 @@ Called by cli. Calls netstack/session.py for the connection and netstack/http1 f
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
+import signal
+import stat
 import sys
 import time
 from importlib.metadata import version
@@ -14,7 +18,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 import msgspec
-from tickpath.engine.connect_arguments import add_connect_arguments, connect_options
+from tickpath.engine.connect_arguments import (
+    add_connect_arguments,
+    connect_options,
+    ending_cleanly_on_sigterm,
+    tell_fallback,
+)
 from tickpath.netstack.http1.http1 import Http1Error, ResponseHead, ResponseReader, request
 from tickpath.netstack.session import Session
 from tickpath.shm.errors import LocalError, RemoteError
@@ -41,7 +50,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("url", metavar="URL", help="http:// or https://")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the body there")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the body there; a file only when the body came whole",
+    )
     parser.add_argument(
         "--timing",
         action="store_true",
@@ -52,7 +67,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="print status, path and timing as one JSON object: on stdout with -o, else on stderr",
     )
-    add_connect_arguments(parser)
+    add_connect_arguments(
+        parser,
+        "for each of: connecting with all handshakes, silence while waiting (default 10)",
+    )
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -65,6 +83,8 @@ class Report(msgspec.Struct, kw_only=True):
     reason: str
     bytes: int
     resolve_ms: float
+    ready_ms: float
+    """When the AF_XDP link, its program and its ports were set up."""
     connect_ms: float
     tls_ms: float
     first_byte_ms: float
@@ -77,6 +97,7 @@ class Report(msgspec.Struct, kw_only=True):
         rate = self.bytes / max(self.total_ms, 0.001) / 1000
         steps = {
             "resolve": self.resolve_ms,
+            "link ready": self.ready_ms,
             "connect": self.connect_ms,
             "TLS": self.tls_ms,
             "first byte": self.first_byte_ms,
@@ -89,10 +110,14 @@ class Report(msgspec.Struct, kw_only=True):
 
 
 class Body:
-    """Where the body goes; a file is opened with the first byte of the answer, not before."""
+    """Where the body goes; a file is opened with the first byte of the answer, not before.
+
+    A regular file is written beside its place, and moved there when it is whole.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._part: Path | None = None
         self._file: IO[bytes] | None = None
         self.size = 0
         if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
@@ -100,10 +125,21 @@ class Body:
 
     def open(self) -> None:
         """Open the file; raises LocalError with the system's reason."""
+        path = self._path
+        if path is None:
+            self._file = sys.stdout.buffer
+            return
         try:
-            self._file = sys.stdout.buffer if self._path is None else self._path.open("wb")
+            if path.exists() and not path.is_file():  # a device or a pipe: it has no place beside
+                self._file = path.open("wb")
+                return
+            path = path.resolve()  # what a link names is replaced, not the link
+            self._part = path.with_name(f".tickpath-{os.getpid()}.part")
+            self._file = self._part.open("wb")
+            if path.exists():
+                self._part.chmod(stat.S_IMODE(path.stat().st_mode))
         except OSError as error:
-            raise LocalError(f"--output {self._path}: {error.strerror}") from error
+            raise self._failed(error) from error
 
     def write(self, pieces: list[bytes]) -> None:
         """Append; raises LocalError when the disk refuses."""
@@ -116,7 +152,28 @@ class Body:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise LocalError(f"--output {self._path or 'stdout'}: {error.strerror}") from error
+            raise self._failed(error) from error
+
+    def finish(self) -> None:
+        """Put the whole file in its place; raises LocalError when the disk refuses."""
+        if self._file is None:
+            return
+        try:
+            self._file.flush()
+            if self._path is not None:
+                self._file.close()
+            if self._part is not None and self._path is not None:
+                self._part.replace(self._path.resolve())
+                self._part = None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if self._path is None:  # else the interpreter tries the same again at its end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> LocalError:
+        return LocalError(f"--output {self._path or 'stdout'}: {error.strerror}")
 
     def __enter__(self) -> Self:
         return self
@@ -127,12 +184,11 @@ class Body:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._file is None:
-            return
-        if self._path is None:
-            self._file.flush()
-        else:
-            self._file.close()
+        if self._file is not None and self._path is not None:
+            with contextlib.suppress(OSError):  # told already, or the file is not wanted any more
+                self._file.close()
+        if self._part is not None:
+            self._part.unlink(missing_ok=True)
 
 
 class Progress:
@@ -211,15 +267,23 @@ def verdict(url: str, head: ResponseHead) -> str | None:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch; returns 0 for a 2xx answer. Raises RemoteError for another one, after its body."""
+    with ending_cleanly_on_sigterm():
+        return _run(args)
+    return 128 + signal.SIGTERM  # not reached: the signal was sent anew
+
+
+def _run(args: argparse.Namespace) -> int:
     progress = Progress(shown=args.output is not None and sys.stderr.isatty())
     started = time.monotonic_ns()
     with (
         Body(args.output) as body,
         Session(args.url, connect_options(args), websocket=False) as session,
     ):
+        tell_fallback(session)
         session.connect()
         try:
             head = fetch(session, body, progress, args.timeout)
+            body.finish()
         except Http1Error as error:
             raise RemoteError(f"{session.target.host}: {error}") from error
         finally:
@@ -242,8 +306,8 @@ def run(args: argparse.Namespace) -> int:
 def make_report(url: str, session: Session, head: ResponseHead, total_ms: float) -> Report:
     """Collect what is known at the end of a fetch."""
     times = session.times_ns
-    resolved = session.resolved_ns
-    steps = {name: (resolved + ns) / NS_PER_MS if ns else 0.0 for name, ns in times.items()}
+    ready = session.ready_ns
+    steps = {name: (ready + ns) / NS_PER_MS if ns else 0.0 for name, ns in times.items()}
     return Report(
         url=url,
         address=session.address,
@@ -251,7 +315,8 @@ def make_report(url: str, session: Session, head: ResponseHead, total_ms: float)
         status=head.status,
         reason=head.reason,
         bytes=0,
-        resolve_ms=resolved / NS_PER_MS,
+        resolve_ms=session.resolved_ns / NS_PER_MS,
+        ready_ms=ready / NS_PER_MS,
         connect_ms=steps["connected"],
         tls_ms=steps["tls_done"],
         first_byte_ms=steps["first_byte"],

@@ -226,8 +226,10 @@ static void tick_connection(struct tp_hot_path *hot, uint32_t number, uint64_t n
     if (phase == TP_SESSION_CLOSED || (connection->open && phase == TP_SESSION_CLOSING))
         connection_ended(hot, number, now_ns);
     atomic_store_explicit(&connection->phase, phase, memory_order_relaxed);
-    if (connection->ending && (hot->dirty >> number & 1) == 0 &&
-        (tp_session_finished(connection->session) || now_ns >= connection->end_by_ns))
+    /* Beyond its time not even output that is still due may hold it: a peer may never take that. */
+    const bool finished =
+        (hot->dirty >> number & 1) == 0 && tp_session_finished(connection->session);
+    if (connection->ending && (finished || now_ns >= connection->end_by_ns))
         retire(hot, number, now_ns);
 }
 

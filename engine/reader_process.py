@@ -1,13 +1,15 @@
 """The reader process: one hot thread in C, and around it the cold work in Python.
 
-Started by `tickpath run` (engine/app.py) as `python -m tickpath.engine.reader_process CONFIG`. In
-order: instruments from the venue, the segment, the transport, the feed, the hot thread; then a loop
-that keeps connections alive, answers snapshot requests and copies counters, until SIGTERM.
+Started by `tickpath run` (engine/app.py) as `python -m tickpath.engine.reader_process CONFIG
+[--json]`. In order: instruments from the venue, the segment, the transport, the feed, the hot
+thread; then a loop that keeps connections alive, answers snapshot requests and copies counters,
+until SIGTERM.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import os
 import signal
 import sys
@@ -37,6 +39,7 @@ from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 from tickpath.shm.segment import SegmentWriter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 NS_PER_S, NS_PER_MS = 1_000_000_000, 1_000_000
@@ -59,6 +62,13 @@ def log(message: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
 
 
+def log_json(message: str) -> None:
+    """Write what happened as one JSON object, a line of stdout, in one write: threads share it."""
+    told = {"t": time.time(), "event": "log", "pid": os.getpid(), "text": message}
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
+
+
 def _aligned(size: int) -> tuple[Any, Any]:
     """Return zeroed memory and a page-aligned pointer into it."""
     memory = np.zeros(size + MEMORY_ALIGNMENT, dtype=np.uint8)
@@ -77,23 +87,32 @@ class LinkGoneError(SystemSetupError):
 class ReaderProcess:
     """Everything that one reader process owns, made in `open`, ended in `close`."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, config: Config, tell: Callable[[str], None] = log) -> None:
+        self.config, self._log = config, tell
         self.venue: VenueConfig = config.venues[0]
         self._stop = threading.Event()
         self._hot_result = 0
         self._kept: list[Any] = []
         self._next_counters = self._next_path = 0.0
 
-    def open(self) -> None:
-        """Build all parts in order. Raises the three errors of shm/errors.py with a remedy."""
-        venue = self.venue
-        self.instruments = fetch_instruments(venue)
-        self._open_segment()  # before the link: it tells of another reader of this instance
-        self._open_transport()
-        self._open_feed()
-        self._open_hot_path()
+    def open(self) -> bool:
+        """Build all parts in order; False where `stop` came meanwhile.
+
+        Raises the three errors of shm/errors.py with a remedy.
+        """
+        self.instruments = fetch_instruments(self.venue)
+        steps = (
+            self._open_segment,  # before the link: it tells of another reader of this instance
+            self._open_transport,
+            self._open_feed,
+            self._open_hot_path,
+        )
+        for step in steps:
+            if self._stop.is_set():
+                return False
+            step()
         self.segment.ready()
+        return True
 
     def _open_transport(self) -> None:
         network, venue = self.config.network, self.venue
@@ -107,7 +126,7 @@ class ReaderProcess:
         self.transport: KernelTransport | UserTransport = open_transport(
             address, network.backend, placement
         )
-        log(f"path: {self.transport.description}")
+        self._log(f"path: {self.transport.description}")
 
     def _open_segment(self) -> None:
         rows = [
@@ -186,7 +205,7 @@ class ReaderProcess:
         ca_file = Path(venue.ca_file) if venue.ca_file else None
         tls = new_tls_context(ca_file, insecure=venue.insecure) if venue.tls else ffi.NULL
         self.connections = Connections(
-            self.hot, self.transport, tls, Reconnect(**msgspec.structs.asdict(reconnect)), log
+            self.hot, self.transport, tls, Reconnect(**msgspec.structs.asdict(reconnect)), self._log
         )
         channels = list(self.channels)
         size = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
@@ -208,7 +227,7 @@ class ReaderProcess:
         self._prepare_process()
         hot = threading.Thread(target=self._run_hot, name="hot", daemon=True)
         hot.start()
-        snapshots = SnapshotWorker(self.feed, self.venue, self.instruments, log)
+        snapshots = SnapshotWorker(self.feed, self.venue, self.instruments, self._log)
         snapshots.start()
         note = ffi.new("struct tp_hot_path_note *")
         gone: SystemSetupError | None = None
@@ -260,11 +279,11 @@ class ReaderProcess:
             try:
                 process.lock_memory()
             except OSError as error:
-                log(f"memory is not locked: {error}")
+                self._log(f"memory is not locked: {error}")
         if reader.priority > 0:
             sentence = limits.describe_throttling(limits.read_throttling([reader.cpu or 0]))
             if sentence and not reader.yield_to_others:
-                log(sentence)
+                self._log(sentence)
 
     def _run_hot(self) -> None:
         reader = self.config.reader
@@ -277,7 +296,7 @@ class ReaderProcess:
             if reader.priority > 0:
                 process.set_fifo(reader.priority)
         except OSError as error:
-            log(f"hot thread runs unpinned or without SCHED_FIFO: {error}")
+            self._log(f"hot thread runs unpinned or without SCHED_FIFO: {error}")
         self._hot_result = int(lib.tp_hot_path_run(self.hot))
 
     def _take_note(self, note: Any) -> None:
@@ -285,10 +304,10 @@ class ReaderProcess:
         try:
             reply = requests.parse_reply(text)
         except ValueError as error:
-            log(f"connection {note.connection}: {error}")
+            self._log(f"connection {note.connection}: {error}")
             return
         if reply.kind is requests.ReplyKind.REFUSED:
-            log(f"connection {note.connection}: refused {reply.channels}: {reply.reason}")
+            self._log(f"connection {note.connection}: refused {reply.channels}: {reply.reason}")
             for channel in reply.channels:
                 self._refuse(channel)
 
@@ -297,7 +316,7 @@ class ReaderProcess:
         end = time.monotonic() + 1.0
         while index is not None and not lib.tp_hot_path_refuse(self.hot, index):
             if time.monotonic() > end:
-                log(f"refusal of {channel} was not taken by the hot thread within a second")
+                self._log(f"refusal of {channel} was not taken by the hot thread within a second")
                 return
             time.sleep(0.001)
 
@@ -328,21 +347,21 @@ def exit_status(failure: LocalError | SystemSetupError | RemoteError) -> int:
     return EXIT_SYSTEM if isinstance(failure, SystemSetupError) else EXIT_REMOTE
 
 
-def main(path: str) -> int:
+def main(path: str, tell: Callable[[str], None] = log) -> int:
     """Run a reader from a configuration file; the supervisor calls this in a process of its own."""
-    reader = ReaderProcess(load_config(path))
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # before anything that `close` must undo
+    reader = ReaderProcess(load_config(path), tell)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # before what `close` must undo
         signal.signal(number, reader.stop)
     try:
-        reader.open()
-        return reader.run()
+        return reader.run() if reader.open() else 0
     finally:
         reader.close()
 
 
 if __name__ == "__main__":
+    log_to = log_json if "--json" in sys.argv[2:] else log
     try:
-        sys.exit(main(sys.argv[1]))
+        sys.exit(main(sys.argv[1], log_to))
     except (LocalError, SystemSetupError, RemoteError) as failure:
-        log(str(failure))
+        log_to(str(failure))
         sys.exit(exit_status(failure))

@@ -10,6 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from tickpath.engine.reader import Book, open_reader
+from tickpath.shm.errors import LocalError
 from tickpath.shm.histogram import Percentiles  # noqa: TC002  # msgspec resolves it at run time
 from tickpath.shm.segment import (
     Segment,
@@ -22,9 +24,22 @@ from tickpath.shm.segment import (
 if TYPE_CHECKING:
     import argparse
 
-INTERVAL_S_DEFAULT = 1.0
+    from tickpath.engine.feed_segment import Instrument
+
+INTERVAL_S_DEFAULT, INTERVAL_S_MAX = 1.0, 3600.0
+BOOKS_SHOWN_MAX = 20  # as text; JSON has them all
 NS_PER_MS, NS_PER_US = 1e6, 1e3
 SILENT_AFTER_MS = 100.0
+
+
+class BookStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Tell of one book; prices as floats, for display."""
+
+    symbol: str
+    state: str
+    why: str = ""  # it is not LIVE
+    bid: float | None = None
+    ask: float | None = None
 
 
 class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +57,8 @@ class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
     counters: dict[str, int] = {}
     rates: dict[str, float] = {}
     hops: dict[str, Percentiles] = {}
+    path: str = ""  # what carries the bytes of a reader, once some came
+    books: list[BookStatus] = []
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -68,6 +85,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Print; 0, or 3 where the named instance is not there."""
+    if not 0 <= args.interval <= INTERVAL_S_MAX:
+        raise LocalError(
+            f"--interval {args.interval:g}: expected 0 to {INTERVAL_S_MAX:g} seconds, "
+            "0 for no rates"
+        )
     names = list(instances())
     if args.instance is not None:
         prefix = f"{args.instance}.strategy."
@@ -108,6 +130,7 @@ def _read(segment: Segment) -> SegmentStatus:
     age_ms = segment.heartbeat_age_ns() / NS_PER_MS
     state = "running" if age_ms < SILENT_AFTER_MS else "silent"
     header, live = segment.header, segment.live
+    counters = segment.counters()
     return SegmentStatus(
         instance=segment.instance,
         state=state if segment.writer_lives() else "dead",
@@ -117,8 +140,37 @@ def _read(segment: Segment) -> SegmentStatus:
         is_locked_in_memory=segment.is_locked_in_memory,
         events=int(live.head),
         loop_rate=float(live.loop_count),  # a count until it is rated
-        counters=segment.counters(),
+        counters=counters,
         hops=segment.histograms(),
+        path=_path(counters),
+        books=_books(segment.instance),
+    )
+
+
+def _path(counters: dict[str, int]) -> str:
+    """Judge by what was counted: only our own stack has frames."""
+    if counters.get("hot.frames"):
+        return "AF_XDP"
+    return "kernel sockets" if counters.get("hot.messages") else ""
+
+
+def _books(instance: str) -> list[BookStatus]:
+    """Read the books where it is a feed's segment that still can be read."""
+    try:
+        reader = open_reader(instance)
+    except SegmentError:
+        return []
+    with reader:
+        return [_book(one, reader.book(one.index)) for one in reader.instruments]
+
+
+def _book(instrument: Instrument, book: Book) -> BookStatus:
+    return BookStatus(
+        symbol=instrument.symbol,
+        state=book.state.name,
+        why=book.why,
+        bid=instrument.price(book.bid[0]) if book.bid_count else None,
+        ask=instrument.price(book.ask[0]) if book.ask_count else None,
     )
 
 
@@ -150,13 +202,22 @@ def format_status(status: SegmentStatus) -> str:
         f"{status.heartbeat_age_ms:.1f} ms ago, {status.size_bytes / 2**20:.1f} MiB"
         + ("" if status.is_locked_in_memory else " (not locked in memory)"),
     ]
+    if status.path:
+        lines.append(f"  path: {status.path}")
+    for book in status.books[:BOOKS_SHOWN_MAX]:
+        why = f" ({book.why})" if book.why else ""
+        sides = [f"{price:,.10g}" if price is not None else "-" for price in (book.bid, book.ask)]
+        lines.append(f"  book {book.symbol:<14} {book.state}{why}, {sides[0]} / {sides[1]}")
+    if len(status.books) > BOOKS_SHOWN_MAX:
+        lines.append(f"  and {len(status.books) - BOOKS_SHOWN_MAX} more: --json shows them all")
     if status.events:
-        lines.append(f"  events {status.events:>24,}  {status.event_rate:>14,.0f} a second")
+        rate = f"  {status.event_rate:>14,.0f} a second" if status.rates else ""
+        lines.append(f"  events {status.events:>24,}{rate}")
     for name, value in status.counters.items():
         if value:
-            rate = status.rates.get(name, 0.0)
+            each = status.rates.get(name, 0.0)
             lines.append(
-                f"  {name:<24} {value:>6,}" + (f"  {rate:>14,.0f} a second" if rate else "")
+                f"  {name:<24} {value:>6,}" + (f"  {each:>14,.0f} a second" if each else "")
             )
     for name, hop in status.hops.items():
         if hop.n:

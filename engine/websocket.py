@@ -11,11 +11,17 @@ import base64
 import json
 import os
 import select
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from tickpath.engine.connect_arguments import add_connect_arguments, connect_options
+from tickpath.engine.connect_arguments import (
+    add_connect_arguments,
+    connect_options,
+    ending_cleanly_on_sigterm,
+    tell_fallback,
+)
 from tickpath.netstack.session import Session
 from tickpath.netstack.ws.ws import Opcode
 from tickpath.shm.errors import LocalError, RemoteError
@@ -23,6 +29,8 @@ from tickpath.shm.errors import LocalError, RemoteError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+CLOSE_SIZE = 1009  # RFC 6455 7.4.1
+SIZE_ERROR = "message larger than message_size_max"  # ws/message.c
 CLEAN_CODES = frozenset({1000, 1001, 1005})  # 1005: a close frame without a code
 MESSAGE_SIZE_MAX = 64 << 20
 INPUT_READ_SIZE = 1 << 16
@@ -78,9 +86,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--json",
         action="store_true",
         help='print each message as {"opcode", "text" | "base64"}, and at the end {"closed", '
-        '"reason"}',
+        '"reason", "path"}',
     )
-    add_connect_arguments(parser)
+    add_connect_arguments(
+        parser, "for connecting with all handshakes (default 10); an open one may stay silent"
+    )
 
 
 class Lines:
@@ -124,6 +134,8 @@ class Printer:
 
     def __init__(self, *, as_json: bool) -> None:
         self._json = as_json
+        self._escape = sys.stdout.isatty()
+        self.path = ""
 
     def message(self, opcode: Opcode, payload: bytes) -> None:
         """Print a text or binary message."""
@@ -140,9 +152,14 @@ class Printer:
         printable = reason.encode("unicode_escape").decode("ascii") if reason else ""
         print(f"closed: {code} {printable}".rstrip(), file=sys.stderr)
         if self._json:
-            self._line(json.dumps({"closed": code, "reason": reason}))
+            self._line(json.dumps({"closed": code, "reason": reason, "path": self.path}))
 
     def _line(self, text: str) -> None:
+        if self._escape:  # a server's words must not drive the terminal
+            text = "".join(
+                one if one.isprintable() or one in "\t\n" else one.encode("unicode_escape").decode()
+                for one in text
+            )
         sys.stdout.buffer.write(text.encode() + b"\n")
         sys.stdout.buffer.flush()
 
@@ -228,9 +245,17 @@ def leave(session: Session) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Talk until the connection ends; returns 0 for a clean close."""
+    with ending_cleanly_on_sigterm():
+        return _run(args)
+    return 128 + signal.SIGTERM  # not reached: the signal was sent anew
+
+
+def _run(args: argparse.Namespace) -> int:
     printer = Printer(as_json=args.json)
     options = connect_options(args, args.max_message)
     with Session(args.url, options, websocket=True) as session:
+        printer.path = session.path
+        tell_fallback(session)
         session.connect()
         conversation: Conversation = (
             Echo(session) if args.echo else Terminal(session, printer, keep_open=args.keep_open)
@@ -238,7 +263,11 @@ def run(args: argparse.Namespace) -> int:
         try:
             talk(session, conversation)
         except RemoteError as error:
-            printer.closed(session.close_code, str(error))
+            if SIZE_ERROR in str(error):
+                said = f"a message is larger than --max-message {args.max_message}"
+                printer.closed(CLOSE_SIZE, said)
+            else:
+                printer.closed(session.close_code, str(error))
             return 1
         except KeyboardInterrupt:
             leave(session)

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pyroute2 import IPRoute, NetlinkError
+from tickpath.netstack.port_record import PortRecords, format_ports, parse_ports
 from tickpath.shm.errors import LocalError, SystemSetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from types import TracebackType
 
 PORT_LOW, PORT_HIGH = 61000, 61999  # above ip_local_port_range's default of 32768 to 60999
@@ -285,26 +285,6 @@ class PathWatch:
         self.close()
 
 
-def _parse_ports(text: str) -> set[int]:
-    """Read the kernel's list form: "8080,61000-61999"."""
-    ports: set[int] = set()
-    for item in text.strip().split(","):
-        if item:
-            low, _, high = item.partition("-")
-            ports.update(range(int(low), int(high or low) + 1))
-    return ports
-
-
-def _format_ports(ports: Iterable[int]) -> str:
-    ranges: list[list[int]] = []
-    for port in sorted(ports):
-        if ranges and port == ranges[-1][1] + 1:
-            ranges[-1][1] = port
-        else:
-            ranges.append([port, port])
-    return ",".join(f"{low}-{high}" if low < high else f"{low}" for low, high in ranges) + "\n"
-
-
 def _kernel_ports() -> set[int]:
     """Return the local TCP ports in use by the kernel's sockets, TIME-WAIT left out."""
     ports: set[int] = set()
@@ -321,10 +301,11 @@ def _kernel_ports() -> set[int]:
 class PortReservation:
     """Keep the kernel from giving the local TCP ports low to high (both included) to others.
 
-    Appends them to net.ipv4.ip_local_reserved_ports of the calling thread's network namespace and
-    puts the former value back on close, byte for byte where nobody else changed it meanwhile. A
-    range that a crashed process left behind is taken over as it stands. An explicit bind by someone
-    else is still possible: open refuses where one is there already.
+    Adds them to net.ipv4.ip_local_reserved_ports of the calling thread's network namespace, and
+    takes out on close what was not there before and no other reservation of ours still needs. What
+    was added stands in a record (netstack/port_record.py) that dies with its owner, so that the
+    next open or close, by whomever, takes out what a killed process left. An explicit bind by
+    someone else is still possible: open refuses where one is there already.
     """
 
     def __init__(self, low: int = PORT_LOW, high: int = PORT_HIGH) -> None:
@@ -333,8 +314,7 @@ class PortReservation:
             raise LocalError(f"ports are {low} to {high}, expected 1 <= low <= high <= 65535")
         self._ports = set(range(low, high + 1))
         self._setting: int | None = None
-        self._before = ""
-        self._written = ""
+        self._records: PortRecords | None = None
 
     def open(self) -> Self:
         """Reserve. Raises SystemSetupError without privilege or when a socket uses the range."""
@@ -349,23 +329,34 @@ class PortReservation:
                 f"{name}: {os.strerror(error.errno or errno.EIO)}: reserving ports needs root"
             ) from error
         try:
-            self._before = self._read()
-            present = _parse_ports(self._before)
-            if not self._ports <= present:
-                self._write(_format_ports(present | self._ports))
-                self._written = self._read()
+            self._records = PortRecords()
+            with self._records.locked():
+                present = self._without_the_dead(self._records)
+                others = parse_ports(present) - self._records.live()
+                self._records.claim(self._ports - others)  # first: a crash now leaves a trace
+                if not self._ports <= parse_ports(present):
+                    self._write(format_ports(parse_ports(present) | self._ports))
             self._refuse_used()
         except BaseException:
             self.close()
             raise
         return self
 
+    def _without_the_dead(self, records: PortRecords) -> str:
+        """Take out what dead owners added; returns the setting as it is then."""
+        left = records.take_dead() - records.live()
+        present = self._read()
+        if left & parse_ports(present):
+            self._write(format_ports(parse_ports(present) - left))
+            present = self._read()
+        return present
+
     def _refuse_used(self) -> None:
         used = sorted(self._ports & _kernel_ports())
         if used:
             low, high = min(self._ports), max(self._ports)
             raise SystemSetupError(
-                f"kernel sockets use {_format_ports(used).strip()} of the local ports "
+                f"kernel sockets use {format_ports(used).strip()} of the local ports "
                 f"{low}-{high}: end them or choose another range"
             )
 
@@ -374,17 +365,15 @@ class PortReservation:
         if self._setting is None:
             return
         try:
-            if self._written:
-                now = self._read()
-                if now == self._written:
-                    self._write(self._before)
-                else:
-                    ours = self._ports - _parse_ports(self._before)
-                    self._write(_format_ports(_parse_ports(now) - ours))
+            if self._records is not None:
+                with self._records.locked():
+                    self._records.release()  # ours is a dead one now
+                    self._without_the_dead(self._records)
+                self._records.close()
         finally:
             os.close(self._setting)
             self._setting = None
-            self._written = ""
+            self._records = None
 
     def _read(self) -> str:
         assert self._setting is not None  # noqa: S101 - our own order of calls, not input

@@ -68,6 +68,10 @@ def parse_url(url: str, schemes: tuple[str, ...]) -> Target:
         raise LocalError(f"URL {url!r}: scheme {parts.scheme!r}, expected {expected}")
     if not parts.hostname or parts.username is not None:
         raise LocalError(f"URL {url!r}: expected {parts.scheme}://HOST[:PORT]/PATH")
+    if ":" in parts.hostname:
+        raise LocalError(
+            f"URL {url!r}: IPv6 is not supported, expected a host name or an IPv4 address"
+        )
     if any(character <= " " or character > "~" for character in url):
         raise LocalError(
             f"URL {url!r}: has a space, control or non-ASCII character: percent-encode it"
@@ -145,6 +149,7 @@ class Session:
             options.backend,
             Placement(interface=options.interface, faults=options.faults),
         )
+        self.ready_ns = time.monotonic_ns() - started  # link or socket layer is open
         self._handle = ffi.NULL
         self._next_path_check = 0.0
         try:
@@ -195,6 +200,11 @@ class Session:
     def path(self) -> str:
         """Name what carries the bytes: "AF_XDP native copy on veth0 queue 0", "kernel sockets"."""
         return self._transport.description
+
+    @property
+    def fallback(self) -> str:
+        """Say why the kernel's sockets carry the bytes though AF_XDP was tried; "" otherwise."""
+        return getattr(self._transport, "fallback", "")
 
     @property
     def faults(self) -> dict[str, int]:

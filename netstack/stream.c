@@ -125,7 +125,8 @@ enum tp_status tp_stream_flush(struct tp_stream *stream)
 
 bool tp_stream_pending(const struct tp_stream *stream)
 {
-    return stream->kind == TP_STREAM_SOCKET &&
+    /* After an error nothing leaves any more: who waited for it would wait for ever. */
+    return stream->kind == TP_STREAM_SOCKET && stream->error == 0 &&
            (stream->tx_head < stream->tx_tail || stream->closing);
 }
 
@@ -146,5 +147,7 @@ void tp_stream_abort(struct tp_stream *stream)
     /* SO_LINGER 0 turns close into RST, as abort does for our own TCP. */
     const struct linger hard = {.l_onoff = 1, .l_linger = 0};
     (void)setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    stream->tx_head = stream->tx_tail = 0;
+    stream->closing = false;
     stream->ended = true;
 }

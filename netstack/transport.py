@@ -27,6 +27,10 @@ IPV4_TCP_HEADERS_SIZE = 40
 RECEIVE_WINDOW = 4 << 20
 
 
+class PlacementError(LocalError):
+    """Say that what was asked for by name cannot be: no fallback would honour it."""
+
+
 @dataclass(slots=True)
 class Stream:
     """One connection's way to its peer; `handle` is a `struct tp_stream *` that a session takes."""
@@ -57,6 +61,7 @@ class KernelTransport:
     def __init__(self, reason: str = "", interface: str | None = None) -> None:
         """Take why it is not AF_XDP, and the only interface by which connections may leave."""
         self._interface = interface
+        self.fallback = reason
         self.description = "kernel sockets" + (f" ({reason})" if reason else "")
         self.netif = ffi.NULL
 
@@ -111,6 +116,7 @@ class UserTransport:
         secrets.SystemRandom().shuffle(self._free_ports)
         self._isn_secret = secrets.token_bytes(16)
         self._local, self._next_hop = local, local.next_hop_mac
+        _check_queue(local.interface, queue)
         self._reservation = route.PortReservation(self._low, self._high)
         self._reservation.open()
         try:
@@ -122,6 +128,13 @@ class UserTransport:
                 port_high=self._high,
                 mode=placement.mode,
             )
+        except SystemSetupError as error:
+            self._reservation.close()
+            if queue > 0:
+                raise SystemSetupError(
+                    f"{error} (is there a queue {queue}? see `ethtool -l {local.interface}`)"
+                ) from error
+            raise
         except BaseException:
             self._reservation.close()
             raise
@@ -263,28 +276,51 @@ def open_transport(
     if backend not in BACKENDS:
         raise LocalError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
     placement = placement or Placement()
+    if placement.interface is not None:
+        _check_interface(placement.interface)
     if backend == "kernel":
         if placement.faults is not None:
             raise LocalError("faults are done to AF_XDP frames, expected backend af_xdp or auto")
         return KernelTransport(interface=placement.interface)
     try:
         return _open_user_transport(address, placement)
+    except PlacementError:
+        raise
     except (LocalError, SystemSetupError) as error:
         if backend == "af_xdp" or placement.faults is not None:
             raise
         return KernelTransport(reason=str(error), interface=placement.interface)
 
 
+def _check_interface(name: str) -> None:
+    """Raise PlacementError unless the interface is in this network namespace."""
+    present = [name for _, name in socket.if_nameindex()]
+    if name not in present:
+        raise PlacementError(
+            f"interface {name!r} does not exist here, expected one of {', '.join(present)}"
+        )
+
+
+def _check_queue(interface: str, queue: int) -> None:
+    """Raise PlacementError for a queue that the interface does not have."""
+    count = route.interface(interface).rx_queues
+    if queue >= count:
+        raise PlacementError(
+            f"interface {interface} has no receive queue {queue}, expected 0 to {count - 1}: "
+            f"see `ethtool -l {interface}`"
+        )
+
+
 def _open_user_transport(address: str, placement: Placement) -> UserTransport:
     local = route.lookup(address)
+    if placement.interface is not None and local.interface != placement.interface:
+        raise PlacementError(
+            f"route to {address} leaves by {local.interface}, expected {placement.interface}: "
+            "add a route or name the other interface"
+        )
     if local.local:
         raise LocalError(
             f"{address} is this host itself (route by lo): AF_XDP needs a peer behind an "
             "interface: use the kernel backend"
-        )
-    if placement.interface is not None and local.interface != placement.interface:
-        raise LocalError(
-            f"route to {address} leaves by {local.interface}, expected {placement.interface}: "
-            "add a route or name the other interface"
         )
     return UserTransport(local, placement)

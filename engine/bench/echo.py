@@ -61,8 +61,10 @@ def _measure_floor(bench: Bench, count: int) -> Row:
     output = bench.path / "took.bin"
     url = f"ws://{EXCHANGE_ADDRESS}/"
     command = module("echo_contender", "raw-af_xdp", url, str(SIZE), str(count), str(output))
-    samples = bench.run_contender(command, output)
-    stop(reflector)
+    try:
+        samples = bench.run_contender(command, output)
+    finally:
+        stop(reflector)
     return row("echo", "raw-af_xdp", "plain", samples)
 
 

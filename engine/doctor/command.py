@@ -18,6 +18,7 @@ from tickpath.engine.doctor.finding import Finding, Host, State
 from tickpath.rt.limits import available_cpus
 
 PIPED_WIDTH = 160
+EXIT_SYSTEM = 3  # as of every command: this machine lacks something
 STYLES = {State.OK: "green", State.WARN: "yellow", State.FAIL: "bold red", State.UNKNOWN: "cyan"}
 
 
@@ -29,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Say what this host can do for tickpath, and what to do about each lack. "
         "Nothing on the host is changed.",
         epilog="example: tickpath doctor --interface eth0\n"
-        "exit status: 0, or 1 where a check failed (the main job cannot run over AF_XDP)",
+        "exit status: 0, or 3 where a check failed (the main job cannot run over AF_XDP)",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--interface", metavar="NAME", help="look at this one only")
@@ -37,14 +38,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the findings; return 1 if one is a failure."""
+    """Print the findings; return 3 if one is a failure."""
     findings = examine(Host(available_cpus()), args.interface)
     counts = Counter(finding.state for finding in findings)
     if args.json:
         print(json.dumps({"findings": [dataclasses.asdict(each) for each in findings]}))
     else:
         print_table(findings, counts)
-    return 1 if counts[State.FAIL] else 0
+    return EXIT_SYSTEM if counts[State.FAIL] else 0
 
 
 def examine(host: Host, only: str | None) -> list[Finding]:

@@ -10,13 +10,20 @@ import asyncio
 import signal
 import ssl
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import uvloop
 from tickpath.engine.sim.certificates import make_ca
-from tickpath.engine.sim.faults import Fault, Order, parse_scheduled_fault
+from tickpath.engine.sim.faults import (
+    NEEDS_ARGUMENT,
+    TAKES_NOTHING,
+    Fault,
+    Order,
+    parse_scheduled_fault,
+)
 from tickpath.engine.sim.market import LEVELS_MAX, instrument_names
 from tickpath.engine.sim.mexc import MexcSimulator, Options
 from tickpath.proto.venues.mexc.requests import REST_HOST, SNAPSHOT_LEVELS_MAX, WEBSOCKET_HOST
@@ -29,6 +36,17 @@ INSTRUMENTS_MAX: Final = 5000
 RATE_MAX: Final = 1_000_000.0
 STATUS_INTERVAL_S: Final = 1.0
 CERTIFICATES: Final = ("good", "expired", "wrong-name")
+
+
+def _fault_form(fault: Fault) -> str:
+    """Write a fault as it is asked for, with the argument that it takes."""
+    if fault in TAKES_NOTHING:
+        return fault.value
+    numbers = {Fault.DRIP: "SECONDS", Fault.PING_FLOOD: "COUNT", Fault.CLOSE: "CODE"}
+    argument = numbers.get(fault, "SYMBOL")
+    return f"{fault.value}:{argument}" if fault in NEEDS_ARGUMENT else f"{fault.value}[:{argument}]"
+
+
 _EXAMPLE = """\
 examples:
   tickpath sim mexc --listen 127.0.0.1:8443 --make-ca /tmp/ca --instruments 3 --rate 1000
@@ -37,7 +55,8 @@ examples:
 while it runs:
   curl --cacert /tmp/ca/ca.pem -X POST 'https://127.0.0.1:8443/fault?kind=disconnect'
   curl --cacert /tmp/ca/ca.pem 'https://127.0.0.1:8443/truth?symbol=BTCUSDT'
-faults: """ + ", ".join(fault.value for fault in Fault)
+faults, [in brackets] what may be left out:
+  """ + "\n  ".join(textwrap.wrap(", ".join(_fault_form(fault) for fault in Fault), 90))
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -50,24 +69,71 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("venue", choices=["mexc"], help="whose protocol it speaks")
-    parser.add_argument("--listen", default="127.0.0.1:8443", metavar="ADDR:PORT")
+    parser.add_argument(
+        "--listen",
+        default="127.0.0.1:8443",
+        metavar="ADDR:PORT",
+        help="default %(default)s; port 0: a free one, which the first line names",
+    )
     parser.add_argument("--cert", type=Path, metavar="PEM", help="the server's certificate chain")
     parser.add_argument("--key", type=Path, metavar="PEM", help="its private key")
     parser.add_argument("--make-ca", type=Path, metavar="DIR", help="write a CA and use it")
     parser.add_argument(
-        "--certificate", choices=CERTIFICATES, default="good", help="what --make-ca makes"
+        "--certificate",
+        choices=CERTIFICATES,
+        default="good",
+        help="what --make-ca makes (default %(default)s)",
     )
-    parser.add_argument("--name", action="append", default=[], help="one more name in it")
+    parser.add_argument("--name", action="append", default=[], help="one more name in that")
     parser.add_argument("--plain", action="store_true", help="ws:// and http://, without TLS")
     parser.add_argument("--tls12", action="store_true", help="TLS 1.2 only")
-    parser.add_argument("--instruments", default="1", metavar="N|NAMES", help="default 1")
-    parser.add_argument("--rate", type=float, default=100.0, help="messages a second, in all")
-    parser.add_argument("--levels", metavar="N|LOW-HIGH", help="a message; default mostly 2")
-    parser.add_argument("--depth", type=int, default=200, help="levels a side")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed, the same walk")
-    parser.add_argument("--fault", action="append", default=[], metavar="KIND[:ARG]@SECONDS")
-    parser.add_argument("--idle", type=float, default=30.0, help="seconds without subscription")
+    _add_market(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _add_market(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--instruments",
+        default="1",
+        metavar="N|NAMES",
+        help=f"how many, 1 to {INSTRUMENTS_MAX}, or which, as in BTCUSDT,ETHUSDT "
+        "(default %(default)s)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=100.0,
+        help=f"messages a second, in all: 0 to {RATE_MAX:.0f} (default %(default)s)",
+    )
+    parser.add_argument(
+        "--levels",
+        metavar="N|LOW-HIGH",
+        help=f"changed levels a message, within 1 to {LEVELS_MAX} (default mostly 2)",
+    )
+    parser.add_argument(
+        "--depth",
+        type=int,
+        default=200,
+        help=f"levels a side: {2 * LEVELS_MAX} to {SNAPSHOT_LEVELS_MAX} (default %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, help="the same seed, the same walk (default %(default)s)"
+    )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="KIND[:ARG]@SECONDS",
+        help="let it happen so long after the start, as in gap:BTCUSDT@5s; may be repeated. "
+        "The kinds, and what ARG is, stand below",
+    )
+    parser.add_argument(
+        "--idle",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="close a connection without subscription after so long (default %(default)s)",
+    )
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -110,6 +176,8 @@ def parse_levels(text: str | None) -> tuple[int, int] | None:
 
 def make_options(args: argparse.Namespace) -> Options:
     """Check the market's options; raises LocalError."""
+    if not args.idle > 0:
+        raise LocalError(f"--idle {args.idle:g}: expected more than 0 seconds")
     if not 0 <= args.rate <= RATE_MAX:
         raise LocalError(f"--rate {args.rate:g}: expected 0 to {RATE_MAX:g} messages a second")
     if not 2 * LEVELS_MAX <= args.depth <= SNAPSHOT_LEVELS_MAX:
@@ -127,6 +195,25 @@ def make_options(args: argparse.Namespace) -> Options:
     )
 
 
+def check_certificates(args: argparse.Namespace) -> None:
+    """Refuse options that contradict each other, or would be ignored; raises LocalError."""
+    made = {
+        "--make-ca": args.make_ca is not None,
+        "--certificate": args.certificate != "good",
+        "--name": bool(args.name),
+    }
+    given = {"--cert": args.cert is not None, "--key": args.key is not None}
+    for option in (
+        name for name, is_set in (made | given | {"--tls12": args.tls12}).items() if is_set
+    ):
+        if args.plain:
+            raise LocalError(f"{option} with --plain: without TLS it means nothing: leave one out")
+        if option in made and args.make_ca is None:
+            raise LocalError(f"{option} without --make-ca: it says what that makes: add it")
+        if option in given and args.make_ca is not None:
+            raise LocalError(f"{option} with --make-ca: expected only one of them: leave one out")
+
+
 def make_tls(args: argparse.Namespace, address: str) -> ssl.SSLContext | None:
     """Load or make the certificate; raises LocalError where that cannot be, None for --plain."""
     if args.plain:
@@ -134,13 +221,18 @@ def make_tls(args: argparse.Namespace, address: str) -> ssl.SSLContext | None:
     certificate, key = args.cert, args.key
     if args.make_ca is not None:
         names = ["localhost", WEBSOCKET_HOST, REST_HOST, *args.name]
-        made = make_ca(
-            args.make_ca,
-            names,
-            sorted({address, "127.0.0.1"}),
-            expired=args.certificate == "expired",
-            wrong_name=args.certificate == "wrong-name",
-        )
+        try:
+            made = make_ca(
+                args.make_ca,
+                names,
+                sorted({address, "127.0.0.1"}),
+                expired=args.certificate == "expired",
+                wrong_name=args.certificate == "wrong-name",
+            )
+        except OSError as error:
+            raise LocalError(
+                f"--make-ca {args.make_ca}: {error.strerror}: expected a folder to write into"
+            ) from error
         certificate, key = made.certificate, made.key
     if certificate is None or key is None:
         raise LocalError("a certificate is missing: give --cert and --key, --make-ca, or --plain")
@@ -206,6 +298,7 @@ async def serve(simulator: MexcSimulator, args: argparse.Namespace, output: Outp
 
 def run(args: argparse.Namespace) -> int:
     """Run the simulator until it is told to stop; return 0."""
+    check_certificates(args)
     simulator = MexcSimulator(make_options(args))
     uvloop.run(serve(simulator, args, Output(args.json)))
     return 0

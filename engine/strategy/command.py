@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.util
+import math
 import os
 import re
 import signal
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from tickpath.engine.config import check_name
 from tickpath.engine.reader import open_reader
 from tickpath.engine.strategy import Strategy
 from tickpath.engine.strategy.runtime import Placement, Runtime, prepared, warn_to_stderr
@@ -20,11 +23,11 @@ from tickpath.engine.strategy.stats import StrategyStats, create_stats, summaris
 from tickpath.shm.errors import LocalError, SystemSetupError
 
 if TYPE_CHECKING:
-    import argparse
-    from types import FrameType, ModuleType
+    from types import FrameType, ModuleType, TracebackType
 
-EXIT_STRATEGY_FAILED = 1
+EXIT_STRATEGY_FAILED = 4  # beside the command line's own: the user's code raised
 WAIT_S_DEFAULT = 10.0
+PACKAGE = Path(__file__).resolve().parents[2]
 _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -35,7 +38,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="run a strategy class in a pinned process",
         description="Run a strategy class on the books of a running reader.",
         epilog="example: tickpath strategy examples/top_of_book.py:TopOfBook --instance demo "
-        "--cpu 1 --priority 40",
+        "--cpu 1 --priority 40\n"
+        "exit status, beside those of every command: 4 where the strategy's own code raised; "
+        "where it\nraises SystemExit, what that says",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "strategy",
@@ -70,14 +76,36 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
+class StrategyFailedError(Exception):
+    """Say that the user's own code raised; its cause is what it raised."""
+
+
 def load_strategy(text: str) -> type[Strategy]:
-    """Import MODULE:CLASS; raises LocalError saying which part of it is wrong."""
+    """Import MODULE:CLASS; raises LocalError saying which part of it is wrong.
+
+    Raises StrategyFailedError where the module's own code raises.
+    """
     module_name, colon, class_name = text.rpartition(":")
     if not colon or not module_name or not class_name:
         raise LocalError(
             f"strategy {text!r}: expected MODULE:CLASS, such as my_strategy:MyStrategy"
         )
-    module = _import_module(module_name)
+    try:
+        module = _import_module(module_name)
+    except LocalError:
+        raise
+    except SyntaxError as error:
+        raise LocalError(
+            f"strategy {text!r}: {error.filename} line {error.lineno}: {error.msg}: "
+            "expected a module that Python can read"
+        ) from error
+    except ModuleNotFoundError as error:
+        raise LocalError(
+            f"strategy {text!r}: it imports {error.name}, which is not there: install it for "
+            f"{sys.executable}, or run where it stands"
+        ) from error
+    except Exception as error:
+        raise StrategyFailedError(text) from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type) or not issubclass(found, Strategy):
         what = "not there" if found is None else "no class derived from Strategy"
@@ -107,7 +135,7 @@ def _import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not name.startswith(error.name):
-            raise  # the strategy's own import failed: its traceback tells more
+            raise  # the strategy's own import failed
         raise LocalError(
             f"strategy module {name!r}: not found from {here} nor installed; give a dotted module "
             "or the path of a .py file"
@@ -118,26 +146,38 @@ def check(args: argparse.Namespace) -> Placement:
     """Refuse values that cannot be, before anything is touched."""
     for option in ("seconds", "yield_ms"):
         value = getattr(args, option)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             raise LocalError(f"--{option.replace('_', '-')} {value}: expected more than 0")
+    if not 0 <= args.wait < math.inf:
+        raise LocalError(f"--wait {args.wait}: expected 0 or more seconds")
+    check_name("--instance", args.instance)
+    if args.name is not None:
+        check_name("--name", args.name)
     return Placement(cpu=args.cpu, priority=args.priority, block=args.block, yield_ms=args.yield_ms)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the strategy; 0 after its time or a signal, 1 where its own code raised."""
+    """Run the strategy; 0 after its time or a signal, 4 where its own code raised."""
     placement = check(args)
-    strategy_class = load_strategy(args.strategy)
+    try:
+        strategy_class = load_strategy(args.strategy)
+    except StrategyFailedError as error:
+        return _tell_failure(args, error.__cause__)
     name = args.name or _UNFIT_FOR_A_NAME.sub("_", strategy_class.__name__)
     with (
         open_reader(args.instance, wait_s=args.wait) as reader,
         create_stats(args.instance, name) as stats,
     ):
-        runtime = Runtime(strategy_class(), reader, stats, placement)
+        try:
+            strategy = strategy_class()
+        except Exception as error:  # whatever the user's code raises is told as its own
+            return _tell_failure(args, error)
+        runtime = Runtime(strategy, reader, stats, placement)
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             runtime.stop()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
             signal.signal(number, stop)
         status = _run_prepared(runtime, placement, args)
         summary = summarise(stats)
@@ -146,21 +186,48 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_prepared(runtime: Runtime, placement: Placement, args: argparse.Namespace) -> int:
-    failed = False
+    raised: BaseException | None = None
     try:
         with prepared(placement, warn_to_stderr):
+            # The loop looks at the time when it is idle: a strategy that falls behind never is.
+            signal.setitimer(signal.ITIMER_REAL, args.seconds or 0.0)
             try:
                 runtime.run(args.seconds)
-            except Exception:  # whatever the user's code raises is told as its own
-                failed = True
-                traceback.print_exc()
+            except (Exception, SystemExit) as error:
+                raised = error
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0.0)
     except ValueError as error:
         raise LocalError(str(error)) from error
     except PermissionError as error:
         raise SystemSetupError(str(error.strerror or error)) from error
-    if failed:
-        print(f"tickpath: strategy {args.strategy} raised; it has ended", file=sys.stderr)
-    return EXIT_STRATEGY_FAILED if failed else 0
+    if isinstance(raised, SystemExit) and (raised.code is None or isinstance(raised.code, int)):
+        return raised.code or 0
+    return _tell_failure(args, raised) if raised is not None else 0
+
+
+def _own_frames(trace: TracebackType | None) -> TracebackType | None:
+    """Leave out the frames before the user's code: ours and the import machinery's."""
+    own = trace
+    while own is not None:
+        name = own.tb_frame.f_code.co_filename
+        if not (
+            name.startswith("<frozen")
+            or name == importlib.__file__
+            or name.startswith(f"{PACKAGE}/")
+        ):
+            return own
+        own = own.tb_next
+    return trace
+
+
+def _tell_failure(args: argparse.Namespace, raised: BaseException | None) -> int:
+    """Print the traceback of the user's code, and below it a line of ours; return the status."""
+    if raised is None:
+        raise AssertionError("nothing was raised")
+    traceback.print_exception(raised.with_traceback(_own_frames(raised.__traceback__)))
+    print(f"tickpath: strategy {args.strategy} raised; it has ended", file=sys.stderr)
+    return EXIT_STRATEGY_FAILED
 
 
 def format_summary(summary: StrategyStats) -> str:
@@ -170,10 +237,12 @@ def format_summary(summary: StrategyStats) -> str:
         f"strategy {summary.strategy} on {summary.instance}: {counts['events']} events, "
         f"{counts['tops']} books, {counts['lost']} lost in {counts['laps']} laps, "
         f"{counts['restarts']} restarts",
-        f"{'hop (microseconds)':<22}{'n':>10}{'min':>9}{'p50':>9}{'p99':>9}{'p99.9':>9}{'max':>11}",
+        f"{'hop (microseconds)':<22}{'n':>12}"
+        + "".join(f"{title:>11}" for title in ("min", "p50", "p99", "p99.9"))
+        + f"{'max':>13}",
     ]
     for hop, p in summary.hops.items():
-        figures = "".join(f"{ns / 1000:>9.2f}" for ns in (p.min, p.p50, p.p99, p.p999))
+        figures = "".join(f"{ns / 1000:>11.2f}" for ns in (p.min, p.p50, p.p99, p.p999))
         title = hop.replace("_", " ")
-        lines.append(f"{title:<22}{p.n:>10}{figures}{p.max / 1000:>11.2f}")
+        lines.append(f"{title:<22}{p.n:>12}{figures}{p.max / 1000:>13.2f}")
     return "\n".join(lines)

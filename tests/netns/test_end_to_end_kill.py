@@ -285,7 +285,7 @@ def command_line(pid: int) -> str:
 def test_demo_goes_to_its_end_whatever_is_killed_in_it(
     temporary: Path, victim: str, said: str, status: int
 ) -> None:
-    child = demo("--seconds", "3")
+    child = demo("--seconds", "3" if said else "9")
     try:
         processes = run_until_live(child)
         kill(next(pid for pid in processes if victim in command_line(pid)))
@@ -297,3 +297,19 @@ def test_demo_goes_to_its_end_whatever_is_killed_in_it(
     finally:
         child.kill()
         child.wait()
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_demo_without_privileges_or_asked_to_runs_on_kernel_sockets(
+    temporary: Path, bounded: bool
+) -> None:
+    """Root without capabilities is what a container often has."""
+    bounds = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if bounded else []
+    words = [] if bounded else ["--backend", "kernel"]
+    command = [*bounds, *TICKPATH, "demo", "--seconds", "2", "--instruments", "2", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+    because = "AF_XDP needs CAP_NET_ADMIN" if bounded else "asked for by --backend kernel"
+    assert f"path: kernel sockets over loopback, because: {because}" in done.stdout
+    assert "path: kernel sockets" in done.stdout
+    assert not list(temporary.iterdir())

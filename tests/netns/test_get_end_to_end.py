@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,6 @@ from tests.netns.rig import PATIENCE_S, SERVER_NAME, TICKPATH, VethPair, entered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.needs("root", "netns", "af_xdp", "nginx")
 
@@ -202,9 +202,9 @@ REMOTE, LOCAL, SYSTEM = 1, 2, 3
         ((f"https://wrong.test:{HTTPS}/", "--cacert", "GOOD"), REMOTE, "hostname mismatch"),
         (("http://192.0.2.1/",), SYSTEM, "no route to 192.0.2.1"),
         (("http://198.18.0.3/",), SYSTEM, "198.18.0.3"),
-        (("http://[::1]:8080/",), REMOTE, "::1"),
+        (("http://[::1]:8080/",), LOCAL, "IPv6 is not supported"),
         (("http://name.invalid/",), REMOTE, "cannot resolve 'name.invalid'"),
-        ((f"http://{ADDRESS}:{HTTP}/", "--interface", "eth9"), LOCAL, "expected eth9"),
+        ((f"http://{ADDRESS}:{HTTP}/", "--interface", "eth9"), LOCAL, "'eth9' does not exist"),
         ((f"http://{ADDRESS}:{HTTP}/", "--interface", "lo"), LOCAL, "leaves by tp0, expected lo"),
         (("http://127.0.0.1:1/",), LOCAL, "is this host itself"),
         (("ftp://example.com/",), LOCAL, "expected http:// or https://"),
@@ -238,4 +238,36 @@ def test_get_by_the_kernel_keeps_to_its_interface(site: Site) -> None:
     assert well.returncode == 0, well.stderr
     wrong = site.get("--backend", "kernel", "--interface", "eth9", url)
     assert wrong.returncode == LOCAL
-    assert "interface 'eth9': No such device" in wrong.stderr
+    assert "interface 'eth9' does not exist here" in wrong.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_get_ended_by_a_signal_gives_the_ports_back(site: Site, number: signal.Signals) -> None:
+    pair = site.pair
+    setting = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
+    with entered(pair.exchange):
+        listener = socket.create_server((EXCHANGE_ADDRESS, 8181))
+    with listener, entered(pair.reader):
+        before = setting.read_text()
+        command = [*TICKPATH, "get", "--backend", "af_xdp", f"http://{EXCHANGE_ADDRESS}:8181/"]
+        child = pair.spawn(pair.reader, command, stderr=subprocess.PIPE)
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(65536)
+            assert "61000-61999" in setting.read_text()
+            child.send_signal(number)
+            _, err = child.communicate(timeout=6 * PATIENCE_S)
+        expected = -signal.SIGTERM if number == signal.SIGTERM else 130
+        assert (child.returncode, err) == (expected, "")
+        assert setting.read_text() == before
+
+
+@pytest.mark.parametrize("backend", ["auto", "af_xdp"])
+def test_get_route_by_another_interface_is_refused_though_the_kernel_could(
+    site: Site, backend: str
+) -> None:
+    done = site.get(
+        "--interface", "lo", "--backend", backend, f"http://{EXCHANGE_ADDRESS}:{HTTP}/empty"
+    )
+    assert (done.returncode, done.stdout) == (LOCAL, "")
+    assert f"leaves by {INTERFACE}, expected lo" in done.stderr

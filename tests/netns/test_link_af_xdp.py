@@ -15,6 +15,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.l2 import Dot1Q, Ether
 from tickpath._core import ffi, lib
 from tickpath.netstack.link.af_xdp import AfXdpLink
+from tickpath.netstack.transport import Placement, open_transport
 from tickpath.shm.errors import LocalError, SystemSetupError
 
 if TYPE_CHECKING:
@@ -431,3 +432,12 @@ def test_af_xdp_hundred_thousand_frames_leak_none(veth_pair: VethPair) -> None:
         assert (statistics.frames_fill, statistics.frames_free) == (128, 128)
         assert (statistics.frames_rx, statistics.frames_tx) == (0, 0)
         assert statistics.rx_invalid_descriptors == statistics.tx_invalid_descriptors == 0
+
+
+@pytest.mark.parametrize("backend", ["auto", "af_xdp"])
+def test_af_xdp_queue_that_is_not_there_is_named(veth_pair: VethPair, backend: str) -> None:
+    with (
+        veth_pair.a.entered(),
+        pytest.raises(LocalError, match="interface va has no receive queue 1023, expected 0 to"),
+    ):
+        open_transport(veth_pair.b.address, backend, Placement(queue=1023))

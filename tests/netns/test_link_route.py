@@ -124,19 +124,47 @@ def test_ports_reservation_of_empty_setting_is_restored_outside_the_namespace(
         assert RESERVED.read_bytes() == before
 
 
-def test_ports_left_by_a_crash_are_taken_over(veth_pair: VethPair) -> None:
-    code = (
-        "import os; from tickpath.netstack.route import PortReservation; "
-        "PortReservation(61000, 61999).open(); os._exit(1)"
-    )
-    veth_pair.a.run(sys.executable, "-c", code, check=False)
+CRASH = (
+    "import os; from tickpath.netstack.route import PortReservation; "
+    "PortReservation(61000, 61999).open(); os._exit(1)"
+)
+
+
+def test_ports_left_by_a_crash_go_with_the_next_reservation(veth_pair: VethPair) -> None:
     with veth_pair.a.entered():
-        assert RESERVED.read_text() == "61000-61999\n"
-        with route.PortReservation(61000, 61999):
-            assert RESERVED.read_text() == "61000-61999\n"
+        RESERVED.write_text("8080\n")
+        veth_pair.a.run(sys.executable, "-c", CRASH, check=False)
+        assert RESERVED.read_text() == "8080,61000-61999\n"
         with route.PortReservation(61500, 62000):
-            assert RESERVED.read_text() == "61000-62000\n"
-        assert RESERVED.read_text() == "61000-61999\n"
+            assert RESERVED.read_text() == "8080,61500-62000\n"
+        assert RESERVED.read_text() == "8080\n"
+
+
+def test_ports_left_by_a_crash_go_when_another_closes(veth_pair: VethPair) -> None:
+    with veth_pair.a.entered():
+        with route.PortReservation(61000, 61099):
+            veth_pair.a.run(sys.executable, "-c", CRASH, check=False)
+            assert RESERVED.read_text() == "61000-61999\n"
+        assert RESERVED.read_text() == "\n"
+
+
+def test_ports_of_the_administrator_stay_though_a_crash_used_them(veth_pair: VethPair) -> None:
+    with veth_pair.a.entered():
+        RESERVED.write_text("61500-62100\n")
+        veth_pair.a.run(sys.executable, "-c", CRASH, check=False)
+        with route.PortReservation(61000, 61099):
+            assert RESERVED.read_text() == "61000-61099,61500-62100\n"
+        assert RESERVED.read_text() == "61500-62100\n"
+
+
+def test_ports_shared_by_two_reservations_stay_until_the_last(veth_pair: VethPair) -> None:
+    with veth_pair.a.entered():
+        first = route.PortReservation(61000, 61099).open()
+        second = route.PortReservation(61050, 61199).open()
+        first.close()
+        assert RESERVED.read_text() == "61050-61199\n"
+        second.close()
+        assert RESERVED.read_text() == "\n"
 
 
 def test_ports_of_another_reservation_survive_our_close(veth_pair: VethPair) -> None:

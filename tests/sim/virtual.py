@@ -154,6 +154,7 @@ class Server:
         self.pongs: list[bytes] = []
         self.pings = 0
         self.close_code: int | None = None
+        self.may_end = True
         self._parts = b""
         self._messages = list(plan.server_messages)
         self._delivery = ffi.new("struct tp_tcp_delivery *")
@@ -237,7 +238,7 @@ class Server:
             self.to_send += self._to.read()
 
     def end(self) -> None:
-        if self.ended:
+        if self.ended or not self.may_end:
             return
         self.ended = True
         if self.tls is not None:

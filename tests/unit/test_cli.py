@@ -95,6 +95,35 @@ def test_cli_unknown_command_names_the_known(
     assert capsys.readouterr().err == ("tickpath: 'plant' is no command; expected one of planted\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["planted", "--no\nsuch"], "unrecognized arguments: --no such; see tickpath --help"),
+        (["planted", "--json=5"], "ignored explicit argument '5'; see tickpath planted --help"),
+        (["--nope"], "unrecognized arguments: --nope; see tickpath --help"),
+    ],
+)
+def test_cli_wrong_usage_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    plant_command(monkeypatch, 0)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("tickpath: ")
+    assert error.endswith(f"{said}\n")
+    assert error.count("\n") == 1
+
+
+def test_cli_control_characters_of_a_server_are_escaped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant_command(monkeypatch, RemoteError("status 500 \x1b[2J\x9b€"))
+    assert cli.main(["planted"]) == 1
+    assert capsys.readouterr().err == "tickpath: status 500 \\x1b[2J\\x9b€\n"
+
+
 def test_cli_missing_package_breaks_only_its_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

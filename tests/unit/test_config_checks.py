@@ -69,8 +69,12 @@ def test_config_example_commented_keys_are_valid_too() -> None:
         ("[network]\nport_range = [61000]", "network.port_range is [61000] (an array), expected"),
         ("[network]\nport_range = [80, 90]", "network.port_range[0] is 80 (an integer), expected"),
         ("[network]\nport_range = [62000, 61000]", "expected the first port not above the last"),
+        ("[network]\nport_range = [1024, 65535]", "network.port_range is [1024, 65535] (an array), "
+         "expected at most 4096 ports: no other program can use them meanwhile; [1024, 5119] fits"),
+        ("[shm]\nring_capacity = 1", "an integer from 1024 to 16777216"),
         ("[shm]\nring_capacity = 10000", "shm.ring_capacity is 10000 (an integer), expected a "
          "power of two: 8192 or 16384"),
+        ("[shm]\nring_capacity = 2", "an integer from 1024 to 16777216: 16384 slots"),
         ("[shm]\nring_capacity = 1", "shm.ring_capacity is 1 (an integer), expected an integer"),
         ("[health]\nsilent_after_ms = 0", "health.silent_after_ms is 0 (an integer), expected an"),
         ("[reconnect]\nmax_s = 'long'", "reconnect.max_s is 'long' (a string), expected a number"),
@@ -192,3 +196,16 @@ def test_config_example_is_plain_toml() -> None:
     assert set(tomllib.loads(EXAMPLE.read_text())) == {
         "instance", "reader", "network", "venue", "shm", "health", "reconnect",
     }  # fmt: skip
+
+
+def test_config_ports_must_leave_the_kernel_some_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = configured("[network]\nport_range = [61000, 61999]\n" + MINIMAL)
+    for own, refused in (("32768\t60999\n", False), ("60500 62000\n", True), ("1 65535", False)):
+        monkeypatch.setattr(Path, "read_text", lambda _, encoding, own=own: own)
+        if refused:
+            with pytest.raises(LocalError, match="1024 of the kernel's own ports 60500-62000 left"):
+                check_host(config)
+        else:
+            check_host(config)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import signal
 import socket
 import ssl
 import subprocess
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tickpath.engine import cli
+from tickpath.netstack.transport import open_transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,7 +186,7 @@ def test_get_timing_names_each_step(capfd: pytest.CaptureFixture[str]) -> None:
     out, err = capfd.readouterr()
     assert out == "Hello"
     assert [line.split("  ")[0] for line in err.splitlines()] == [
-        *("path", "resolve", "connect", "first byte", "total", "bytes")
+        *("path", "resolve", "link ready", "connect", "first byte", "total", "bytes")
     ]
 
 
@@ -236,3 +239,107 @@ def test_get_wrong_resolve_is_2_and_named(capfd: pytest.CaptureFixture[str], ent
     with pytest.raises(SystemExit, match="2"):
         get("--resolve", entry, "http://localhost/")
     assert "HOST:PORT:ADDR" in capfd.readouterr().err
+
+
+SHORT = OK + b"Content-Length: 10\r\n\r\nhalf"
+
+
+def test_get_truncated_body_leaves_the_former_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "file"
+    output.write_bytes(b"former")
+    with server(SHORT) as (port, _):
+        assert get("-o", str(output), f"http://127.0.0.1:{port}/") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert output.read_bytes() == b"former"
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_get_file_behind_a_link_is_replaced_and_keeps_its_mode(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"former")
+    target.chmod(0o640)
+    link.symlink_to(target)
+    with server(OK + b"Content-Length: 2\r\n\r\nok") as (port, _):
+        assert get("-o", str(link), f"http://127.0.0.1:{port}/") == 0
+    assert link.is_symlink()
+    assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"ok", 0o640)
+
+
+@pytest.mark.parametrize("where", ["-o /dev/full", "> /dev/full"])
+def test_get_full_disk_is_one_line(where: str) -> None:
+    with server(OK + b"Content-Length: 2\r\n\r\nok") as (port, _):
+        command = f"tickpath get --backend kernel http://127.0.0.1:{port}/ {where}"
+        done = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE, check=False)
+    name = "/dev/full" if where.startswith("-o") else "stdout"
+    assert done.returncode == 2
+    assert done.stderr.decode() == f"tickpath: --output {name}: No space left on device\n"
+
+
+def test_get_fallback_to_the_kernel_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    with server(OK + b"Content-Length: 2\r\n\r\nok") as (port, _):
+        assert cli.main(["get", f"http://127.0.0.1:{port}/"]) == 0
+    out, err = capfd.readouterr()
+    assert out == "ok"
+    assert err.startswith("path: kernel sockets (127.0.0.1 is this host itself")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("backend", ["auto", "af_xdp", "kernel"])
+@pytest.mark.parametrize("command", ["get http", "ws ws"])
+def test_get_and_ws_interface_that_is_not_there_is_refused(
+    capfd: pytest.CaptureFixture[str], backend: str, command: str
+) -> None:
+    name, scheme = command.split()
+    words = [name, "--backend", backend, "--interface", "nope", f"{scheme}://127.0.0.1:1/"]
+    assert cli.main(words) == 2
+    assert "interface 'nope' does not exist here, expected one of lo" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["http://[::1]/"], "IPv6 is not supported"),
+        (["--resolve", "foo", "http://foo/"], "'foo': expected HOST:PORT:ADDR"),
+        (["--resolve", "foo:1:::1", "http://foo/"], "expected HOST:PORT:ADDR"),
+    ],
+)
+def test_get_wrong_address_says_what_is_expected(words: list[str], said: str) -> None:
+    done = subprocess.run(["tickpath", "get", *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert said in done.stderr
+
+
+def test_get_times_count_from_the_start_of_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def slow(*arguments: object) -> object:
+        time.sleep(0.2)
+        return open_transport(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("tickpath.netstack.session.open_transport", slow)
+    with server(OK + b"Content-Length: 2\r\n\r\nok") as (port, _):
+        assert get("--json", "-o", str(tmp_path / "o"), f"http://127.0.0.1:{port}/") == 0
+    report = json.loads(capsys.readouterr().out)
+    steps = [
+        report[f"{name}_ms"] for name in ("resolve", "ready", "connect", "first_byte", "total")
+    ]
+    assert steps == sorted(steps)
+    assert report["connect_ms"] >= report["ready_ms"] >= 200
+
+
+def test_get_sigterm_ends_by_the_signal_and_leaves_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        command = ["tickpath", "get", "--backend", "kernel", "-o", str(tmp_path / "o"), url]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as child:
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.sendall(SHORT)
+            child.send_signal(signal.SIGTERM)
+            _, err = child.communicate(timeout=20)
+            connection.close()
+    assert child.returncode == -signal.SIGTERM
+    assert err == b""
+    assert list(tmp_path.iterdir()) == []

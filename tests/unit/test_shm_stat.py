@@ -35,6 +35,22 @@ def test_stat_tells_of_an_instance_and_its_strategies(capsys: pytest.CaptureFixt
     assert told[0]["state"] in {"running", "silent"}  # as busy as this machine is
     assert (told[0]["writer_pid"], told[0]["events"]) == (os.getpid(), 1)
     assert told[1]["counters"]["events"] == 7
+    (book,) = told[0]["books"]
+    assert book["symbol"] == "BTCUSDT"
+    assert (book["bid"], book["ask"]) == (0.01, 0.02)
+    assert book["state"] == "LIVE" or "silent" in book["why"]
+    assert told[1]["books"] == []
+
+
+def test_stat_interval_that_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for interval in ("-1", "nan", "inf"):
+        assert main(["stat", f"--interval={interval}"]) == 2
+        assert "expected 0 to 3600 seconds" in capsys.readouterr().err
+
+
+def test_stat_without_interval_shows_no_rates() -> None:
+    status = SegmentStatus(instance="x", state="running", size_bytes=1, events=5)
+    assert "a second" not in format_status(status)
 
 
 def test_stat_of_an_absent_instance_is_one_line_and_status_3(

@@ -449,6 +449,13 @@ def test_command_serves_says_so_and_stops_on_sigterm(tmp_path: Path) -> None:
         (["--plain", "--levels", "0"], "within 1 to 20"),
         (["--plain", "--fault", "gap"], "gap@5s"),
         ([], "a certificate is missing"),
+        (["--make-ca", "/proc/x"], "--make-ca /proc/x: "),
+        (["--plain", "--make-ca", "/x"], "--make-ca with --plain"),
+        (["--plain", "--tls12"], "--tls12 with --plain"),
+        (["--plain", "--certificate", "expired"], "--certificate with --plain"),
+        (["--certificate", "expired"], "--certificate without --make-ca"),
+        (["--make-ca", "/x", "--cert", "/y"], "--cert with --make-ca"),
+        (["--plain", "--idle", "0"], "--idle 0"),
     ],
 )
 def test_command_wrong_options_are_refused_in_one_line(

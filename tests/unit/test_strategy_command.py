@@ -106,12 +106,65 @@ def test_command_prints_the_traceback_of_a_strategy_that_raises(
         "        return 1 // 0\n"
     )
     done = run("bad.py:Bad", "--instance", INSTANCE, "--seconds", "20", "--block", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert "return 1 // 0" in done.stderr
     assert "ZeroDivisionError" in done.stderr
     assert done.stderr.splitlines()[-1] == "tickpath: strategy bad.py:Bad raised; it has ended"
     assert f"strategy Bad on {INSTANCE}" in done.stdout
     assert feed.ring.next > 0
+
+
+HEAD = "from tickpath.engine.strategy import Strategy\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "last_line"),
+    [
+        ("import nowhere_at_all\n", 2, "it imports nowhere_at_all, which is not there"),
+        ("class Bad(Strategy)\n", 2, "bad.py line 2: "),
+        ("1 // 0\n", 4, "tickpath: strategy bad.py:Bad raised; it has ended"),
+        (
+            "class Bad(Strategy):\n    def __init__(self):\n        1 // 0\n",
+            4,
+            "tickpath: strategy bad.py:Bad raised; it has ended",
+        ),
+        (
+            "class Bad(Strategy):\n    def __init__(self, cpu):\n        pass\n",
+            4,
+            "tickpath: strategy bad.py:Bad raised; it has ended",
+        ),
+    ],
+)
+def test_command_module_that_cannot_run_is_told_by_its_own_frames(
+    feed: RehearsalFeed, tmp_path: Path, code: str, status: int, last_line: str
+) -> None:
+    (tmp_path / "bad.py").write_text(HEAD + code)
+    done = run("bad.py:Bad", "--instance", INSTANCE, cwd=tmp_path)
+    assert done.returncode == status
+    lines = done.stderr.splitlines()
+    assert last_line in lines[-1]
+    assert len(lines) == 1 or "importlib" not in done.stderr
+    assert len(lines) == 1 or "ZeroDivisionError" in done.stderr or "cpu" in done.stderr
+
+
+def test_command_strategy_that_exits_is_summed_up(feed: RehearsalFeed, tmp_path: Path) -> None:
+    code = "class Bad(Strategy):\n    def on_book(self, i, b):\n        raise SystemExit(5)\n"
+    (tmp_path / "bad.py").write_text(HEAD + code)
+    done = run("bad.py:Bad", "--instance", INSTANCE, "--block", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (5, "")
+    assert f"strategy Bad on {INSTANCE}" in done.stdout
+
+
+def test_command_strategy_that_falls_behind_ends_in_time(
+    feed: RehearsalFeed, tmp_path: Path
+) -> None:
+    code = "import time\nclass Slow(Strategy):\n"
+    code += "    def on_book(self, i, b):\n        time.sleep(0.2)\n"
+    (tmp_path / "slow.py").write_text(HEAD + code)
+    done = run("slow.py:Slow", "--instance", INSTANCE, "--seconds", "1", "--json", cwd=tmp_path)
+    assert done.returncode == 0
+    # Five fit into a second; without a look at the time between them it would be 512.
+    assert 0 < json.loads(done.stdout)["counters"]["tops"] <= 6
 
 
 def test_command_ends_in_good_order_on_sigterm(feed: RehearsalFeed) -> None:
@@ -192,6 +245,10 @@ def test_command_pins_and_raises_priority(feed: RehearsalFeed, tmp_path: Path) -
         (("json:JSONDecoder", "--instance", INSTANCE), 2, "no class derived from Strategy"),
         ((EXAMPLE, "--instance", "unit-no-such", "--wait", "0"), 3, "start its writer"),
         ((EXAMPLE, "--instance", INSTANCE, "--seconds", "0"), 2, "expected more than 0"),
+        ((EXAMPLE, "--instance", INSTANCE, "--seconds", "inf"), 2, "expected more than 0"),
+        ((EXAMPLE, "--instance", INSTANCE, "--wait", "-1"), 2, "expected 0 or more"),
+        ((EXAMPLE, "--instance", "../x"), 2, "--instance is '../x' (a string), expected 1 to 64"),
+        ((EXAMPLE, "--instance", "x", "--name", "a/b"), 2, "--name is 'a/b' (a string), expected"),
     ],
 )
 def test_command_refuses_in_one_line(arguments: tuple[str, ...], status: int, message: str) -> None:

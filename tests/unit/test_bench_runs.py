@@ -1,0 +1,96 @@
+"""Each benchmark runs with tiny counts and reports whole, well-formed rows."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from tickpath.engine.bench.command import BENCHES
+from tickpath.engine.bench.measure import Report, at_least, at_most, row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROW_KEYS = ["bench", "contender", "case", "unit", "n", "min", "p50", "p99", "p999", "max"]
+EXPECTED = {
+    "decode": {("tickpath", case) for case in ("1+1", "10+10", "20+20")},
+    "record": {
+        (contender, case) for contender in ("tickpath", "SSL_read") for case in ("256", "1400")
+    },
+    "burst": {("tickpath", f"memory {count}") for count in (1, 10, 100, 1000)},
+    "wire": {(contender, "tls 1+1") for contender in ("tickpath", "picows")},
+    "echo": {
+        (contender, case)
+        for contender in ("tickpath", "c-spin", "picows", "websockets")
+        for case in ("plain", "tls")
+    }
+    | {("raw-af_xdp", "plain")},
+}
+
+
+def printed(report: Report, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    assert report.print(as_json=True) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def check(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(report, capsys)
+    rows, ratios = lines[: len(report.rows)], lines[len(report.rows) :]
+    found = {(one["contender"], one["case"]) for one in rows}
+    assert found >= EXPECTED[report.bench]
+    for one in rows:
+        assert list(one) == ROW_KEYS
+        assert one["unit"] == "ns"
+        assert one["n"] > 0
+        assert 0 < one["min"] <= one["p50"] <= one["p99"] <= one["p999"] <= one["max"]
+    assert ratios
+    for one in ratios:
+        assert one["value"] > 0
+        assert (one["met"] is None) == (one["goal"] == "")
+
+
+def measure(name: str) -> Callable[[int, int], Report]:
+    bench = import_module(f"tickpath.engine.bench.{name}")
+    function: Callable[[int, int], Report] = bench.measure
+    return function
+
+
+@pytest.mark.parametrize("name", ["decode", "record"])
+def test_bench_in_memory_reports_whole_rows(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    check(measure(name)(4, 2), capsys)
+
+
+def test_bench_burst_from_memory_applies_every_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)  # the veth part has a test of its own
+    check(measure("burst")(2000, 2), capsys)
+
+
+@pytest.mark.needs("root", "af_xdp")
+@pytest.mark.parametrize("name", ["wire", "echo"])
+def test_bench_over_a_veth_pair_reports_whole_rows(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check(measure(name)(200, 1), capsys)
+
+
+def test_bench_names_are_modules_that_measure() -> None:
+    assert set(BENCHES) == set(EXPECTED)
+    assert all(callable(measure(name)) for name in BENCHES)
+
+
+def test_row_summarises_known_samples() -> None:
+    made = row("b", "c", "d", np.arange(1, 1002))
+    assert (made.n, made.min, made.p50, made.p99, made.max) == (1001, 1, 501, 991, 1001)
+
+
+def test_ratio_on_its_goal_is_met_and_beyond_it_is_not() -> None:
+    assert at_most("b", "c", "d", 0.7, 0.7).met is True
+    assert at_most("b", "c", "d", 0.71, 0.7).met is False
+    assert at_least("b", "c", "d", 5, 5).met is True
+    assert at_least("b", "c", "d", 4.99, 5).met is False
