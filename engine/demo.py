@@ -51,6 +51,7 @@ SERVER_NAME = "exchange.test"
 READY_TIMEOUT_S = 60.0  # a second on a quiet machine; a busy one loads Python slowly
 REDRAW_S = 0.25
 SETTLE_S = 10.0  # a restart takes 2 s on a quiet machine
+HELD_UP_S = 1.0  # after a signal: a busy machine holds a writer up, its books look STALE
 LINE_EVERY_S = 1.0  # where stdout is no terminal
 SECONDS_MAX, INSTRUMENTS_MAX, RATE_MAX = 86_400, 100, 20_000
 EXIT_DEMO_FAILED = 1
@@ -410,9 +411,10 @@ snapshots_per_second = 45
                 self._show_tables(end)
             else:
                 self._show_lines(end)
-            self._settle()
+            self._settle(SETTLE_S)
         except Interrupted as interrupt:
             self._signal = interrupt.number
+            self._settle(HELD_UP_S)
         self._look()
         status = self._summary()
         self._view.close()
@@ -436,9 +438,9 @@ snapshots_per_second = 45
                 self._say(self._view.totals())
             time.sleep(min(REDRAW_S, max(0.0, end - time.monotonic())))
 
-    def _settle(self) -> None:
-        """Give a reader that is being restarted the time to come back."""
-        end = time.monotonic() + SETTLE_S
+    def _settle(self, seconds: float) -> None:
+        """Give a reader that is being restarted, or was held up, the time to come back."""
+        end = time.monotonic() + seconds
         while time.monotonic() < end and not self._deaths and not self._is_live():
             time.sleep(REDRAW_S)
             self._look()
