@@ -188,6 +188,7 @@ def test_fragments_are_put_together(server: Server) -> None:
     first, second, end = map(json.loads, done.stdout.splitlines())
     assert first == {"opcode": "text", "text": "one two three"}
     assert base64.b64decode(second["base64"]) == b"a" + b"b" * 70000
+    assert end.pop("path").startswith("AF_XDP ")
     assert end == {"closed": 1000, "reason": ""}
 
 
