@@ -8,16 +8,13 @@
  * end of stdin ends it. Prints "ready", then "sent START_NS END_NS RETRANSMITS".
  * Started by engine/bench/burst_veth.py. Exits on any surprise. */
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/bench/peer_stream.h"
@@ -28,11 +25,6 @@ enum {
     CHUNK_SIZE = 1 << 16,
     PRIORITY = 10,
     INSTRUMENTS_A_CONNECTION = 30,
-};
-
-struct file {
-    const uint8_t *data;
-    size_t size;
 };
 
 struct feed {
@@ -49,23 +41,6 @@ struct exchange {
     size_t connections, subscribed;
     struct feed feed[CONNECTION_MAX]; /* by the number that its first channel tells */
 };
-
-static struct file map_file(const char *directory, const char *name)
-{
-    char path[PATH_SIZE];
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    const int fd = open(path, O_RDONLY);
-    struct stat status;
-    if (fd < 0 || fstat(fd, &status) != 0)
-        die(path);
-    const struct file file = {
-        mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0),
-        (size_t)status.st_size};
-    if (file.data == MAP_FAILED)
-        die(path);
-    close(fd);
-    return file;
-}
 
 static void answer_rest(struct exchange *e, struct stream *s, const char *target)
 {

@@ -14,9 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/bench/peer_stream.h"
@@ -26,11 +24,6 @@
 enum { PATH_SIZE = 512, PRIORITY = 10 };
 static const uint64_t LIVE_TIMEOUT_NS = 20000000000u, LOST_AFTER_NS = 1000000000u, PAUSE_NS = 40000;
 
-struct file {
-    const uint8_t *data;
-    size_t size;
-};
-
 struct exchange {
     struct file exchange_info, depth, messages;
     SSL_CTX *context;
@@ -38,23 +31,6 @@ struct exchange {
     struct stream feed; /* the WebSocket connection; fd -1: none yet */
     bool subscribed, snapshot_served;
 };
-
-static struct file map_file(const char *directory, const char *name)
-{
-    char path[PATH_SIZE];
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    const int fd = open(path, O_RDONLY);
-    struct stat status;
-    if (fd < 0 || fstat(fd, &status) != 0)
-        die(path);
-    const struct file file = {
-        mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0),
-        (size_t)status.st_size};
-    if (file.data == MAP_FAILED)
-        die(path);
-    close(fd);
-    return file;
-}
 
 static void send_text(struct stream *s, const char *text)
 {

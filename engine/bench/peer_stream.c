@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -187,4 +189,21 @@ int listen_on(const char *address, const char *port)
         listen(listener, 16) != 0)
         die("listen");
     return listener;
+}
+
+struct file map_file(const char *directory, const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    const int fd = open(path, O_RDONLY);
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) != 0)
+        die(path);
+    const struct file file = {
+        mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0),
+        (size_t)status.st_size};
+    if (file.data == MAP_FAILED)
+        die(path);
+    close(fd);
+    return file;
 }

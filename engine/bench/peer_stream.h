@@ -18,6 +18,12 @@ struct stream {
     size_t size;
 };
 
+/* A file that a benchmark prepared, mapped for reading. */
+struct file {
+    const uint8_t *data;
+    size_t size;
+};
+
 _Noreturn void die(const char *what);
 uint64_t now_ns(void);
 /* Appends what is there; spins when nothing is. False at the end of the stream. */
@@ -38,4 +44,5 @@ void no_delay(int fd);
 void shake_hands(SSL *ssl, int (*handshake)(SSL *));
 SSL_CTX *server_context(const char *certificate, const char *key);
 int listen_on(const char *address, const char *port);
+struct file map_file(const char *directory, const char *name);
 #endif
