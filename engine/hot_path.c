@@ -34,11 +34,12 @@ static void note_text(struct tp_hot_path *hot, uint32_t number, struct tp_span t
     atomic_store_explicit(&hot->inbox_head, head + 1, memory_order_release);
 }
 
-static void send_text(struct tp_hot_path_connection *connection, struct tp_span text)
+static void send_text(struct tp_hot_path *hot, uint32_t number, struct tp_span text)
 {
     size_t taken =
-        0; /* a fresh send buffer holds all subscriptions; one that does not is counted by tcp */
-    (void)tp_session_send(connection->session, TP_WS_TEXT, text, &taken);
+        0; /* a fresh send buffer holds all subscriptions; a peer that reads nothing fills it */
+    if (tp_session_send(hot->connection[number].session, TP_WS_TEXT, text, &taken) != TP_OK)
+        hot->counters.texts_unsent++;
 }
 
 static void connection_opened(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
@@ -48,7 +49,7 @@ static void connection_opened(struct tp_hot_path *hot, uint32_t number, uint64_t
     connection->heard_ns = now_ns;
     hot->counters.connects++;
     for (uint32_t i = 0; i < connection->open_message_count; i++)
-        send_text(connection, connection->open_message[i]);
+        send_text(hot, number, connection->open_message[i]);
     connection->next_ping_ns = now_ns + connection->ping_interval_ns;
     tp_feed_connection_up(hot->feed, number, now_ns);
 }
@@ -202,7 +203,7 @@ static void keep_alive(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns
     if (hot->silent_drop_ns != 0 && now_ns - connection->heard_ns > hot->silent_drop_ns)
         tp_session_give_up(connection->session, "silent for too long");
     if (connection->ping_message.data != NULL && now_ns >= connection->next_ping_ns) {
-        send_text(connection, connection->ping_message);
+        send_text(hot, number, connection->ping_message);
         connection->next_ping_ns = now_ns + connection->ping_interval_ns;
         hot->dirty |= UINT64_C(1) << number;
     }

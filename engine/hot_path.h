@@ -56,7 +56,7 @@ struct tp_hot_path_note {
 
 struct tp_hot_path_counters {
     uint64_t loops, bursts, frames, messages, text_messages, inbox_full, connects, disconnects,
-        yields;
+        yields, texts_unsent;
 };
 
 struct tp_hot_path {
