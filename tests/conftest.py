@@ -68,6 +68,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "nginx": lambda: lacks_program("nginx"),
     "ipsec_mb": lacks_ipsec_mb,
     "bpftool": lambda: lacks_program("bpftool"),
+    "redis": lambda: lacks_program("redis-server"),
     "strace": lambda: lacks_program("strace"),
     "clang": lambda: lacks_program("clang-14"),
 }

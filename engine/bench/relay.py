@@ -287,8 +287,8 @@ def measure(count: int, rounds: int) -> Report:
     report.notes = [
         f"nanoseconds from publish to read; {INSTRUMENTS} instruments, an update is a book of "
         f"{LEVELS}+{LEVELS} levels and two events; flat out: {WINDOW} updates on the way",
-        "source and far reader, two relays and redis-server share this machine's CPUs, none pinned "
-        f"(`taskset` the whole for that); the relays {'spin' if spins() else 'sleep'} between looks",
+        "source and far reader, two relays and redis-server share the CPUs, none pinned "
+        f"(`taskset` the whole for that); relays {'spin' if spins() else 'sleep'} between looks",
     ]
     each = max(1, (count or COUNT) // rounds)
     with ExitStack() as stack:

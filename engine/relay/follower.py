@@ -20,6 +20,7 @@ from tickpath.engine.relay.local_segment import LocalSegment, Told
 from tickpath.engine.relay.nodes import (
     NodeError,
     RedisOptions,
+    Slots,
     call,
     connect,
     discover,
@@ -44,10 +45,11 @@ if TYPE_CHECKING:
 
     from tickpath.engine.relay.nodes import Address, NodeConnection
 
-ENTRIES_A_LOOK = 64
+ENTRIES_A_LOOK, READS_MAX = 64, 64
 LINKS_MAX = 256
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 5.0
 ABSENT_LOOK_S = 0.2
+NODE_RETRY_S = 0.5
 BEAT_S = 0.02
 WAIT_S = 0.01
 ANSWER_TIMEOUT_S = 5.0
@@ -74,7 +76,7 @@ DEFAULT_TARGET = Target()
 class _Book:
     """What the follower knows of one instrument."""
 
-    __slots__ = ("entry", "events_key", "has_entry", "last_id", "sequence", "trouble")
+    __slots__ = ("entry", "events_key", "has_entry", "is_unread", "last_id", "sequence", "trouble")
 
     def __init__(self, events_key: bytes) -> None:
         self.events_key = events_key
@@ -86,6 +88,7 @@ class _Book:
         self.last_id = b"-"
         self.sequence: int | None = None
         self.has_entry = False
+        self.is_unread = True  # its node did not answer: later entries may be there
         # Why it is not to be trusted, whatever its entry says; None: it is.
         self.trouble: Told | None = DISCONNECTED
 
@@ -111,7 +114,8 @@ class Follower:
         self._books: list[_Book] = []
         self._waker: NodeConnection | None = None
         self._links: dict[Address, NodeConnection] = {}
-        self._owners: list[Address] = []
+        self._slots = Slots()
+        self._node_retry_at: dict[Address, float] = {}
         self._link_sequences: dict[int, int] = {}
         self._last_beat = 0.0  # of the relay
         self._is_alive = False
@@ -131,25 +135,31 @@ class Follower:
     def _join(self) -> None:
         """Subscribe, then read what stands there: nothing can fall in between."""
         single = (self._options.host, self._options.port)
-        seeds = [single, *self._links]
+        seeds = [single, *self._slots.addresses()]
         self._disconnect()
         self._waker = first_that_answers(self._options, seeds)
         self._slots = discover(self._waker, self._options)
         call(self._waker, self._options, "SUBSCRIBE", self._keys.wake)
         self._link_sequences.clear()
+        self._node_retry_at.clear()
         self._failures = 0
-        self._load_feed()
+        try:
+            self._load_feed()
+        except NodeError:
+            if self.segment is None:
+                raise
+            self._reread()  # the feed's own node is away: go on with what is known
         self._tell("connected", to=self._options.url, instruments=len(self._books))
 
-    def _link(self, key: bytes) -> NodeConnection:
-        address = self._slots.owner(key, (self._options.host, self._options.port))
+    def _link(self, address: Address) -> NodeConnection:
         if address not in self._links:
             self._links[address] = connect(self._options, address)
         return self._links[address]
 
     def _load_feed(self) -> None:
         """Read the feed's record and begin its epoch; nothing where there is none yet."""
-        answer = call(self._link(self._keys.feed), self._options, "HGETALL", self._keys.feed)
+        home = self._slots.owner(self._keys.feed, (self._options.host, self._options.port))
+        answer = call(self._link(home), self._options, "HGETALL", self._keys.feed)
         pairs = dict(zip(answer[::2], answer[1::2], strict=True))
         if not pairs:
             self._tell_seldom("waiting", why=f"nobody relays {self._instance} to this Redis yet")
@@ -161,6 +171,10 @@ class Follower:
             return
         if record.epoch != self._epoch:
             self._begin(record)
+        self._reread()
+
+    def _reread(self) -> None:
+        """Take the newest entry of every stream."""
         for book in self._books:
             book.last_id = b"-"
         self._read(range(len(self._books)))
@@ -186,26 +200,80 @@ class Follower:
     def _read(self, instruments: Sequence[int]) -> None:
         """Read the streams of these instruments to their ends."""
         left = list(instruments)
-        while left and self.segment is not None:
+        for _ in range(READS_MAX):
+            if not left or self.segment is None:
+                return
             left = self._read_once(left)
             self._beat()
 
     def _read_once(self, instruments: list[int]) -> list[int]:
-        """Ask every node once; return the instruments of which there is more."""
-        asked: dict[int, tuple[NodeConnection, list[int]]] = {}
+        """Ask every node once; return the instruments of which there is more.
+
+        A node that fails takes its own instruments with it, and is tried again later.
+        """
+        single = (self._options.host, self._options.port)
+        asked: dict[Address, list[int]] = {}
         for instrument in instruments:
-            link = self._link(self._books[instrument].events_key)
-            asked.setdefault(id(link), (link, []))[1].append(instrument)
-        for link, mine in asked.values():
-            commands = [self._command(self._books[one]) for one in mine]
-            link.send(commands)
-        more = []
-        for link, mine in asked.values():
-            for instrument in mine:
-                self._await(link)
-                if self._take(instrument, self._answer(link)):
-                    more.append(instrument)
+            address = self._slots.owner(self._books[instrument].events_key, single)
+            if time.monotonic() >= self._node_retry_at.get(address, 0.0):
+                asked.setdefault(address, []).append(instrument)
+        sent = [node for node, mine in asked.items() if self._try(node, mine, self._ask)]
+        more: list[int] = []
+        for node in sent:
+            self._try(node, asked[node], lambda link, mine: more.extend(self._hear_out(link, mine)))
         return more
+
+    def _try(
+        self,
+        address: Address,
+        instruments: list[int],
+        act: Callable[[NodeConnection, list[int]], None],
+    ) -> bool:
+        """Do something with a node; where it fails, distrust what it has."""
+        try:
+            act(self._link(address), instruments)
+        except NodeError as error:
+            trouble = error
+        except (RedisError, OSError) as error:
+            trouble = told(error, f"{address[0]}:{address[1]}", self._options)
+        else:
+            return True
+        if link := self._links.pop(address, None):
+            link.close()
+        self._node_retry_at[address] = time.monotonic() + NODE_RETRY_S
+        for instrument in instruments:
+            self._books[instrument].is_unread = True
+            self._distrust_one(instrument, DISCONNECTED)
+        self._tell_seldom("node lost", why=str(trouble))
+        return False
+
+    def _ask(self, link: NodeConnection, instruments: list[int]) -> None:
+        link.send([self._command(self._books[one]) for one in instruments])
+
+    def _hear_out(self, link: NodeConnection, instruments: list[int]) -> list[int]:
+        more = []
+        for instrument in instruments:
+            self._await(link)
+            if self._take(instrument, self._answer(link)):
+                more.append(instrument)
+            self._books[instrument].is_unread = False
+        return more
+
+    def _mend(self) -> None:
+        """Try again what lies on nodes that failed; their slots may have moved."""
+        now = time.monotonic()
+        due = [node for node, at in self._node_retry_at.items() if now >= at]
+        if not due:
+            return
+        for node in due:
+            del self._node_retry_at[node]
+        seeds = [(self._options.host, self._options.port), *self._slots.addresses()]
+        connection = first_that_answers(self._options, seeds)
+        try:
+            self._slots = discover(connection, self._options)
+        finally:
+            connection.close()
+        self._read([i for i, book in enumerate(self._books) if book.is_unread])
 
     def _command(self, book: _Book) -> tuple[Any, ...]:
         if book.last_id == b"-":  # joining: the newest entry has the book
@@ -238,7 +306,10 @@ class Follower:
             book.last_id = b"0"
         for item in answer:
             try:
-                book.last_id, words = item
+                identity, words = item
+                if not isinstance(identity, bytes):
+                    raise WireError(f"stream id {identity!r:.40}: expected text")
+                book.last_id = identity
                 fields = dict(zip(words[::2], words[1::2], strict=True))
                 read_entry(self._scratch, fields, instrument)
             except (WireError, TypeError, ValueError) as error:
@@ -298,7 +369,7 @@ class Follower:
             if instrument in behind:
                 if book.trouble is None:
                     self._distrust_one(instrument, DISCONNECTED)
-            elif book.trouble in (SILENT, DISCONNECTED) and book.has_entry:
+            elif book.trouble in (SILENT, DISCONNECTED) and book.has_entry and not book.is_unread:
                 book.trouble = None
                 segment.put(book.entry, with_events=False)
 
@@ -319,6 +390,8 @@ class Follower:
         try:
             if self._waker.can_read(0 if self.is_spinning else wait_s):
                 self._woken(self._waker)
+            elif self._node_retry_at:
+                self._mend()
             elif self.segment is None and time.monotonic() >= self._retry_at:
                 self._retry_at = time.monotonic() + ABSENT_LOOK_S
                 self._load_feed()

@@ -17,10 +17,17 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection
 from redis.crc import key_slot
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
     NoPermissionError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 from redis.retry import Retry
 from tickpath.shm.errors import LocalError, RemoteError
@@ -33,9 +40,15 @@ SLOT_COUNT = 16384
 TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 3.0
 # Answers that another node, or a later try, may not give.
-ELSEWHERE = ("MOVED", "ASK", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "TRYAGAIN")
-
-
+ELSEWHERE = (
+    AskError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    ReadOnlyError,
+    TryAgainError,
+)
 Address = tuple[str, int]
 
 
@@ -136,8 +149,7 @@ def connect(options: RedisOptions, address: Address | None = None) -> NodeConnec
         "socket_read_size": 1 << 18,
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
-        "lib_name": None,
-        "lib_version": None,
+        "driver_info": None,  # no CLIENT SETINFO, which Redis 7.0 does not know
     }
     kind: Any = Connection
     if options.tls:
@@ -200,15 +212,7 @@ def first_that_answers(options: RedisOptions, seeds: Iterable[Address]) -> NodeC
 
 def is_elsewhere(error: Exception) -> bool:
     """Say whether the answer means that another node has the key now, or will."""
-    return str(error).startswith(ELSEWHERE) or type(error).__name__ in (
-        "MovedError",
-        "AskError",
-        "ReadOnlyError",
-        "ClusterDownError",
-        "MasterDownError",
-        "BusyLoadingError",
-        "TryAgainError",
-    )
+    return isinstance(error, ELSEWHERE)
 
 
 class Slots:
@@ -217,6 +221,10 @@ class Slots:
     def __init__(self, ranges: Iterable[tuple[int, int, Address]] = ()) -> None:
         self._ranges = sorted(ranges)
         self.is_cluster = bool(self._ranges)
+
+    def addresses(self) -> list[Address]:
+        """Return every primary of the cluster; none where there is one node alone."""
+        return list(dict.fromkeys(address for _, _, address in self._ranges))
 
     def owner(self, key: bytes, single: Address) -> Address:
         """Return the address for a key; raises NodeError where no node serves its slot."""

@@ -104,7 +104,6 @@ class _Link:
         self.wakes = 0
         self.failures = 0
         self.retry_at = 0.0
-        self.is_refused = False
 
     @property
     def is_idle(self) -> bool:
@@ -150,6 +149,7 @@ class Publisher:
         self._drained = 0  # ring index behind the last event taken
         self._dirty = np.ones(count, dtype=bool)
         self._gap = np.ones(count, dtype=bool)
+        self._is_refused = np.zeros(count, dtype=bool)  # Redis has an older book
         self._versions = [0] * count
         self._sequences = [0] * count
         self._owner = np.zeros(count, dtype=np.int64)
@@ -239,7 +239,7 @@ class Publisher:
 
     def _find_nodes(self) -> None:
         """Learn which node has which instrument; raises NodeError."""
-        seeds = [(self._options.host, self._options.port), *self._addresses()]
+        seeds = [(self._options.host, self._options.port), *self._slots.addresses()]
         connection = first_that_answers(self._options, seeds)
         try:
             self._slots = discover(connection, self._options)
@@ -495,11 +495,8 @@ class Publisher:
         if self._stats is not None:
             histogram = lib.tp_segment_histogram(self._stats.pointer, 0)
             lib.tp_histogram_record(histogram, time.monotonic_ns() - link.sent_ns)
-        if link.sent:  # a heartbeat's answer says nothing of the books
-            link.is_refused = False
         link.sent, link.awaited = [], 0
         if trouble is not None:
-            link.is_refused = True
             self._refused(link, trouble)
         return True
 
@@ -517,6 +514,9 @@ class Publisher:
                 if place < len(owners):
                     bad.add(owners[place])
         self.counters["refused"] += len(bad)
+        for instrument in link.sent:
+            if instrument >= 0:
+                self._is_refused[instrument] = instrument in bad
         self._requeue(sorted(bad))
         return trouble
 
@@ -548,11 +548,11 @@ class Publisher:
                 self._stats.store_counter(place, self.counters[name])
         late = [
             link.connection is None
-            or link.is_refused
             or (link.awaited > 0 and time.monotonic_ns() - link.sent_ns > HEARTBEAT_S * 2e9)
             for link in self._links
         ]
-        behind = tuple(np.flatnonzero(np.array(late)[self._owner]).tolist()) if any(late) else ()
+        is_behind = np.array(late)[self._owner] | self._is_refused
+        behind = tuple(np.flatnonzero(is_behind).tolist())
         for link in self._links:
             if link.is_idle:
                 link.wakes += 1
