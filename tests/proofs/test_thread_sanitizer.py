@@ -23,7 +23,7 @@ def run(folder: Path, header: str) -> subprocess.CompletedProcess[str]:
     (shm / "broadcast_ring.h").write_text(header)
     program = folder / "shm_stress"
     sources = [ROOT / "tests/stress/shm_stress.c", ROOT / "shm/snapshot_table.c"]
-    words = ["clang-14", "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-fsanitize=thread", "-w"]
+    words = ["clang-14", "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-fsanitize=thread"]
     include = [f"-I{folder}", f"-I{ROOT}"]
     subprocess.run([*words, *include, "-o", program, *sources, "-lpthread"], check=True)
     return subprocess.run(
