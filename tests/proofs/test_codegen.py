@@ -46,7 +46,7 @@ def aarch64_order(lines: list[str], base: str) -> list[str | int]:
     for line in lines:
         if line.startswith("dmb"):
             order.append(line)
-        elif match := re.match(rf"(stlr|ldar)\b.*\[(\w+)\]$", line):
+        elif match := re.match(r"(stlr|ldar)\b.*\[(\w+)\]$", line):
             order.append(match[1])
         elif match := re.match(rf"(?:str|ldr) \w+, \[{base}(?:, #(\d+))?\]$", line):
             order.append(int(match[1] or 0))
