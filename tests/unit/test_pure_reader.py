@@ -43,7 +43,7 @@ def feed(tmp_path: Path) -> Iterator[RehearsalFeed]:
 
 
 def some_tops(seed: int, count: int) -> list[tuple[int, tuple[int, int], tuple[int, int]]]:
-    draw = random.Random(seed)  # noqa: S311 - made-up prices
+    draw = random.Random(seed)
     return [
         (
             draw.randrange(len(SYMBOLS)),
