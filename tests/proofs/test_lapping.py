@@ -19,8 +19,9 @@ def build(folder: Path, table: str) -> Path:
     """Compile the stress test with this text of snapshot_table.c."""
     program, source = folder / "shm_stress", folder / "snapshot_table.c"
     source.write_text(table)
-    words = ["gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", f"-I{ROOT}", "-o", program]
-    subprocess.run([*words, ROOT / "tests/stress/shm_stress.c", source, "-lpthread"], check=True)
+    words: list[str | Path] = ["gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", f"-I{ROOT}"]
+    sources = [ROOT / "tests/stress/shm_stress.c", source]
+    subprocess.run([*words, "-o", program, *sources, "-lpthread"], check=True)
     return program
 
 

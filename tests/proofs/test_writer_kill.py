@@ -41,8 +41,9 @@ def build(sources: Path, folder: Path) -> Path:
     """Compile the killer with the shm of a source tree."""
     program = folder / "writer_kill"
     own = sorted((sources / "shm").glob("*.c"))
-    words = ["gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", f"-I{sources}", "-o", program]
-    subprocess.run([*words, HERE / "writer_kill.c", *own, "-lm", "-lpthread"], check=True)
+    words: list[str | Path] = ["gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", f"-I{sources}"]
+    files = [HERE / "writer_kill.c", *own]
+    subprocess.run([*words, "-o", program, *files, "-lm", "-lpthread"], check=True)
     return program
 
 
