@@ -232,45 +232,57 @@ uint64_t tp_bench_ring_publish(struct tp_segment *segment, uint64_t count)
     return tp_clock_now_ns(clock) - start;
 }
 
-union record {
-    struct tp_book_record book;
+union record_head {
+    struct tp_book_record record;
     uint64_t words[sizeof(struct tp_book_record) / 8];
 };
 
-static void book_publish(struct tp_book *book, struct tp_segment *segment, uint32_t depth,
-                         union record *record)
+/* As engine/feed/publish.c does. */
+static void record_publish(const struct tp_book *book, struct tp_segment *segment, uint32_t depth,
+                           union record_head *head)
 {
+    enum {
+        BID_WORD = offsetof(struct tp_book_record, bids) / 8,
+        ASK_WORD = offsetof(struct tp_book_record, asks) / 8,
+    };
+    struct tp_snapshot_writer *table = tp_segment_snapshot_writer(segment);
+    _Atomic uint64_t *word = tp_snapshot_begin(table, 0, tp_segment_ring_writer(segment)->next + 1);
+    head->record.book_sequence++;
+    head->record.published_ns = tp_clock_now_ns(clock_of(segment));
+    head->record.bid_count = tp_book_top_share(book, TP_SIDE_BID, word + BID_WORD, depth);
+    head->record.ask_count = tp_book_top_share(book, TP_SIDE_ASK, word + ASK_WORD, depth);
+    for (int i = 0; i < BID_WORD; i++)
+        atomic_store_explicit(&word[i], head->words[i], memory_order_relaxed);
+    tp_snapshot_end(table, 0);
+}
+
+static void top_publish(const struct tp_book *book, struct tp_segment *segment,
+                        uint64_t published_ns)
+{
+    const struct tp_level bid = tp_book_best(book, TP_SIDE_BID);
+    const struct tp_level ask = tp_book_best(book, TP_SIDE_ASK);
     union {
         struct tp_event event;
         uint64_t words[TP_RING_EVENT_WORDS];
-    } top = {.event = {.type = TP_EVENT_TOP}};
-    struct tp_ring_writer *ring = tp_segment_ring_writer(segment);
-    const struct tp_level bid = tp_book_best(book, TP_SIDE_BID);
-    const struct tp_level ask = tp_book_best(book, TP_SIDE_ASK);
-    record->book.book_sequence++;
-    record->book.published_ns = tp_clock_now_ns(clock_of(segment));
-    record->book.bid_count = tp_book_top(book, TP_SIDE_BID, record->book.bids, depth);
-    record->book.ask_count = tp_book_top(book, TP_SIDE_ASK, record->book.asks, depth);
-    tp_snapshot_publish(tp_segment_snapshot_writer(segment), 0, ring->next + 1, record->words,
-                        sizeof record->words / sizeof record->words[0]);
-    top.event.published_ns = record->book.published_ns;
+    } top = {.event = {.type = TP_EVENT_TOP, .published_ns = published_ns}};
     top.event.u.top.bid_price = bid.price;
     top.event.u.top.bid_quantity = bid.quantity;
     top.event.u.top.ask_price = ask.price;
     top.event.u.top.ask_quantity = ask.quantity;
-    (void)tp_ring_publish(ring, top.words);
+    (void)tp_ring_publish(tp_segment_ring_writer(segment), top.words);
 }
 
 uint64_t tp_bench_book(struct tp_book *book, struct tp_segment *segment,
                        const struct tp_bench_update *updates, uint32_t count, uint32_t depth)
 {
-    static const union record empty;
-    union record record = empty;
+    static const union record_head empty;
+    union record_head head = empty;
     const uint64_t start = tp_clock_now_ns(clock_of(segment));
     for (uint32_t i = 0; i < count; i++) {
         (void)tp_book_set_level(book, (enum tp_side)updates[i].side, updates[i].price,
                                 updates[i].quantity);
-        book_publish(book, segment, depth, &record);
+        record_publish(book, segment, depth, &head);
+        top_publish(book, segment, head.record.published_ns);
     }
     return tp_clock_now_ns(clock_of(segment)) - start;
 }
