@@ -25,6 +25,19 @@ BOOT_PATH = "/etc/tickpath/rt-boot.json"
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system")
 # Later words win in the kernel, so the order is that of the finished command line.
 GRUB_VARIABLES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
+# What the kernel itself begins with; of a file by its last name.
+DEFAULTS: Mapping[str, str] = {
+    "current_clocksource": "tsc",
+    "gro_flush_timeout": "0",
+    "kernel.sched_schedstats": "0",
+    "napi_defer_hard_irqs": "0",
+    "net.core.bpf_jit_enable": "1",
+    "net.core.bpf_jit_harden": "0",
+    "rps_cpus": "0",
+    "run": "0",  # of KSM
+    "threaded": "0",
+    "vm.zone_reclaim_mode": "0",
+}
 ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Z_]+)(\+?)=(.*)")
 EXPANSION = re.compile(r"\$(?:\{([A-Z_]+)\}|([A-Z_]+))")
 
@@ -106,11 +119,29 @@ def persisted_parameter(host: Host, setting: BootParameter) -> str | None:
     return BootParameter(setting.name, values[-1]).word
 
 
-def configuration_lines(host: Host, folder: str, suffix: str) -> Iterator[str]:
+def needs_file(setting: Setting) -> bool:
+    """Tell whether a right live value must be kept by a file to be well.
+
+    Not where the kernel's own default is right. The number of an interrupt is another one at the
+    next boot: irqaffinity= and the boot service keep those.
+    """
+    match setting:
+        case Sysctl():
+            return DEFAULTS.get(setting.name) != setting.value
+        case KernelFile():
+            name = setting.path.rpartition("/")[2]
+            return not setting.path.startswith("/proc/irq/") and DEFAULTS.get(name) != setting.value
+        case _:
+            return True
+
+
+def configuration_lines(
+    host: Host, folder: str, suffix: str, tops: tuple[str, ...] = ("/usr/lib", "/run", "/etc")
+) -> Iterator[str]:
     """Yield the lines of a systemd configuration folder, in the order in which they take effect:
     by file name, /etc hiding /run hiding /usr/lib."""
     files: dict[str, str] = {}
-    for top in ("/usr/lib", "/run", "/etc"):
+    for top in tops:
         for path in host.glob(f"{top}/{folder}/*{suffix}"):
             files[path.rpartition("/")[2]] = path
     for name in sorted(files):

@@ -213,9 +213,9 @@ def kernel_version(release: str, banner: str, signature: str) -> tuple[int, int,
     return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else (0, 0, 0)
 
 
-def read_kernel_config(host: Host, release: str) -> Mapping[str, str]:
-    """Read the options the kernel was built with; empty where it does not tell them."""
-    packed = host.read_bytes("/proc/config.gz")
+def read_kernel_config(host: Host, release: str, running: bool = True) -> Mapping[str, str]:
+    """Read the options a kernel was built with; empty where nothing tells them."""
+    packed = host.read_bytes("/proc/config.gz") if running else None
     text = ""
     if packed is not None:
         try:
