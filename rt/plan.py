@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tickpath.rt import plan_files
-from tickpath.rt.plan_boot import boot_steps
+from tickpath.rt import grub, plan_files
+from tickpath.rt.plan_boot import boot_steps, reboot_is_due
 from tickpath.rt.plan_refusals import find_refusals
 from tickpath.rt.plan_step import Skipped, Step, Wanted
 from tickpath.rt.reading import exists, is_live, read_live
@@ -42,10 +42,11 @@ class Plan:
     steps: tuple[Step, ...]
     skipped: tuple[Skipped, ...]
     refusals: tuple[RequestError | HostError, ...] = ()
+    reboot_is_due: bool = False  # for what was written before
 
     @property
     def reboot_required(self) -> bool:
-        return any(step.effect == "reboot" for step in self.steps)
+        return self.reboot_is_due or any(step.effect == "reboot" for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,11 @@ def make_plan(
     steps += unit_steps(context.host, usable, "enabled")
     steps += boot_steps(context, wanted, options.partial)
     refusals = find_refusals(context, wanted, steps, options.allow_ssh_nic)
-    return Plan(tuple(steps), tuple(skipped), tuple(refusals))
+    if context.profile.wants_rt_kernel and not context.host.exists(grub.CONFIG):
+        skipped.append(
+            Skipped("kernel.rt", "the kernel", f"no {grub.CONFIG}: it is chosen from outside")
+        )
+    return Plan(tuple(steps), tuple(skipped), tuple(refusals), reboot_is_due(context))
 
 
 def unique(wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
