@@ -54,7 +54,7 @@ def read_setting(host: Host, setting: Setting) -> Reading:
         persisted=persisted,
         is_live=live is not None and same(setting, live),
         is_persisted=persisted is not None and same_persisted(setting, persisted),
-        readable=live is not None or not exists(host, setting),
+        readable=live is not None or not is_hidden(host, setting),
         where=(where_live(setting), where_persisted(setting)),
     )
 
@@ -81,13 +81,13 @@ def is_live(host: Host, setting: Setting) -> bool:
     return live is not None and same(setting, live)
 
 
-def exists(host: Host, setting: Setting) -> bool:
-    """Tell whether the host has the thing that is set at all, readable or not."""
+def is_hidden(host: Host, setting: Setting) -> bool:
+    """Tell, of what gave no value, whether it is there all the same and cannot be read."""
     match setting:
         case Sysctl() | KernelFile() | DropIn():
             return host.exists(setting.path)
         case BootParameter():
-            return host.exists("/proc/cmdline")
+            return host.read("/proc/cmdline") is None
         case Ethtool():
             return False  # a driver that does not tell it cannot be set either
         case UnitState():
