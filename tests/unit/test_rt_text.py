@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -294,7 +293,6 @@ def test_grub_variables_are_followed(tmp_path: Path) -> None:
     assert persisted_command_line(tree.host) == "console=ttyS0 b=1 c=2 quiet $HOME"
 
 
-@pytest.mark.skipif(shutil.which("sh") is None, reason="no shell to compare with")
 @given(st.lists(st.sampled_from(["a", "b=1", "$X", "${X}", "c='d'", "e"]), max_size=6))
 def test_grub_variables_are_as_a_shell_has_them(
     tmp_path_factory: pytest.TempPathFactory, words: list[str]
@@ -331,6 +329,17 @@ def test_configuration_of_anything_is_borne(text: str) -> None:
     ):
         read_persisted(host, setting)
     read_carriers(host)
+
+
+def test_grub_word_that_update_grub_has_not_seen_is_not_persisted(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    wanted = BootParameter("nohz_full", "1")
+    tree.write("/etc/default/grub", 'GRUB_CMDLINE_LINUX="nohz_full=1"\n')
+    assert read_persisted(tree.host, wanted) == "nohz_full=1"
+    tree.write("/boot/grub/grub.cfg", "\tlinux\t/boot/vmlinuz-6.1.0 root=UUID=1 ro quiet\n")
+    assert read_persisted(tree.host, wanted) is None
+    tree.write("/boot/grub/grub.cfg", "  linux /boot/vmlinuz-6.1.0 root=UUID=1 ro nohz_full=1\n")
+    assert read_persisted(tree.host, wanted) == "nohz_full=1"
 
 
 def test_tmpfiles_line_keeps_a_kernel_file(tmp_path: Path) -> None:
