@@ -81,17 +81,24 @@ def is_live(host: Host, setting: Setting) -> bool:
     return live is not None and same(setting, live)
 
 
-def is_hidden(host: Host, setting: Setting) -> bool:
-    """Tell, of what gave no value, whether it is there all the same and cannot be read."""
+def exists(host: Host, setting: Setting) -> bool:
+    """Tell whether the host has the thing that is set at all, readable or not."""
     match setting:
         case Sysctl() | KernelFile() | DropIn():
             return host.exists(setting.path)
         case BootParameter():
-            return host.read("/proc/cmdline") is None
+            return host.exists("/proc/cmdline")
         case Ethtool():
             return False  # a driver that does not tell it cannot be set either
         case UnitState():
             return unit_exists(host, setting.unit)
+
+
+def is_hidden(host: Host, setting: Setting) -> bool:
+    """Tell, of what gave no value, whether it is there all the same and cannot be read."""
+    if isinstance(setting, BootParameter):  # a word that is not there is no secret
+        return host.read("/proc/cmdline") is None
+    return exists(host, setting)
 
 
 def where_live(setting: Setting) -> str:
