@@ -54,7 +54,7 @@ def read_setting(host: Host, setting: Setting) -> Reading:
         persisted=persisted,
         is_live=live is not None and same(setting, live),
         is_persisted=persisted is not None and same_persisted(setting, persisted),
-        readable=live is not None or not exists(host, setting),
+        readable=live is not None or not is_hidden(host, setting),
         where=(where_live(setting), where_persisted(setting)),
     )
 
@@ -92,6 +92,13 @@ def exists(host: Host, setting: Setting) -> bool:
             return False  # a driver that does not tell it cannot be set either
         case UnitState():
             return unit_exists(host, setting.unit)
+
+
+def is_hidden(host: Host, setting: Setting) -> bool:
+    """Tell, of what gave no value, whether it is there all the same and cannot be read."""
+    if isinstance(setting, BootParameter):  # a word that is not there is no secret
+        return host.read("/proc/cmdline") is None
+    return exists(host, setting)
 
 
 def where_live(setting: Setting) -> str:

@@ -43,7 +43,9 @@ REPEATABLE = frozenset(
 )
 # Left to user space, which the kernel reports as unknown to itself.
 USER_SPACE_WORDS = frozenset({"BOOT_IMAGE", "splash", "nosplash", "noquiet", "single", "auto"})
-UNKNOWN_WORDS = re.compile(r'Unknown kernel command line parameters "([^"]*(?:"[^"]*"[^"]*)*)", ')
+UNKNOWN_WORDS = re.compile(
+    r'Unknown kernel command line parameters "([^"\n]*(?:"[^"\n]*"[^"\n]*)*)", '
+)
 
 
 def isolated(name: str, flags: str = "") -> Callable[[Context], tuple[Setting, ...]]:

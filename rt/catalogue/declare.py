@@ -184,5 +184,6 @@ def target_config(context: Context) -> Mapping[str, str]:
 
 def installed_rt_kernels(context: Context) -> tuple[str, ...]:
     """List the releases of the real-time kernels in /boot."""
-    paths = context.host.glob("/boot/vmlinuz-*rt*")
+    patterns = ("/boot/vmlinuz-*-rt*", "/boot/vmlinuz-*-realtime*")
+    paths = [path for pattern in patterns for path in context.host.glob(pattern)]
     return tuple(path.rpartition("/")[2].removeprefix("vmlinuz-") for path in paths)

@@ -38,7 +38,8 @@ STALL_SINCE = (6, 9, 0)
 # The first release of each branch that mends it; a branch without one never did.
 STALL_MENDED = {(6, 12): 82, (6, 18): 23, (6, 19): 13}
 STALL_GONE_SINCE = (7, 0, 0)
-GUARD_WORDS = ("tickpath.rt.guard", "stalld")
+# The supervisor of `tickpath run` has the guard in itself.
+GUARD_WORDS = ("tickpath.rt.guard", "tickpath run ", "stalld")
 SWITCHES_PER_CPU_PER_S_MAX = 20_000
 STRANGERS_SHOWN_MAX = 4
 
