@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from tickpath.rt import grub
 from tickpath.rt.catalogue.declare import (
     Area,
     Seen,
@@ -38,7 +39,7 @@ PATIENCE = "/sys/module/rcutree/parameters/nohz_full_patience_delay"
 REPEATABLE = frozenset(
     {
         *("bond", "console", "earlycon", "earlyprintk", "hugepages", "hugepagesz", "initrd"),
-        *("ip", "mem", "memmap", "module_blacklist", "nameserver", "vlan"),
+        *("ip", "mem", "memmap", "module_blacklist", "nameserver", "panic", "vlan"),
     }
 )
 # Left to user space, which the kernel reports as unknown to itself.
@@ -147,6 +148,28 @@ def duplicate_words(context: Context) -> Seen:
         ("/proc/cmdline",),
         f"keep one of each in /etc/default/grub: {', '.join(contrary)}" if contrary else "",
     )
+
+
+def promoted(context: Context) -> Seen:
+    """Tell how far a tuned command line has come: chosen for one boot, booted, made lasting."""
+    where = (grub.DROP_IN, grub.ENVIRONMENT, "/proc/cmdline")
+    desired = "the tuned entry, for good"
+    lines = grub.parse_drop_in(context.host.read(grub.DROP_IN) or "")
+    booted = grub.booted_entry(context.topology.command_line)
+    if lines.trial is None and lines.lasting is None:
+        return Seen(State.UNSUPPORTED, "no tuned entry was applied", booted, where)
+    if lines.trial is None:
+        if booted is not None:
+            return Seen(State.OK, desired, "promoted", where)
+        fix = "look for another GRUB_DEFAULT in /etc/default/grub.d, then reboot"
+        return Seen(State.DRIFT, desired, "promoted, and another entry was booted", where, fix)
+    if booted == "trial":
+        live = "on trial: the next boot is by the old entry"
+        return Seen(State.DRIFT, desired, live, where, "tickpath rt promote")
+    if grub.next_entry(context.host.read_bytes(grub.ENVIRONMENT) or b"") == grub.TRIAL_ENTRY:
+        return Seen(State.PENDING_REBOOT, desired, "chosen for the next boot", where, "reboot")
+    fix = "look for the reason in journalctl -b -1, then tickpath rt apply --only boot"
+    return Seen(State.CONFLICT, desired, "the trial did not come up, or was not booted", where, fix)
 
 
 def rcu_offload(context: Context) -> Seen:
@@ -319,6 +342,12 @@ ITEMS = (
         nothing_isolated,
         without_grub,
         no_patience,
+    ),
+    AREA.seen(
+        "boot.promoted",
+        Severity.HIGH,
+        "a new kernel or command line is booted once, and lasts only when it has proved itself",
+        promoted,
     ),
     AREA.seen(
         "cmd.unknown",
