@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,17 +14,21 @@ from tickpath.rt.catalogue import AREAS, all_items, selected_items
 from tickpath.rt.catalogue.scheduler import stalls
 from tickpath.rt.check import NOT_WELL, Report, check_host, judge_item
 from tickpath.rt.errors import RequestError
+from tickpath.rt.host import Output
 from tickpath.rt.item import Context, Finding, Severity, State
 from tickpath.rt.journal import Log
 from tickpath.rt.plan import collect, make_plan
 from tickpath.rt.profile import PROFILE_PATH, Request, choose_profile, to_json
+from tickpath.rt.reading import unit_question
+from tickpath.rt.remembered import units_asked
+from tickpath.rt.setting import UnitState
 from tickpath.rt.topology import read_topology
 
 from tests.unit import rt_host
 from tests.unit.rt_host import CPU, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tickpath.rt.counters import Deltas
@@ -525,3 +530,25 @@ def test_check_and_plan_agree_on_a_tuned_machine(tmp_path: Path) -> None:
     wrong = {name for name, each in judged(tree, METAL).items() if each.state in NOT_WELL}
     assert wrong == set()
     assert planned(tree, METAL)[1] == set()
+
+
+def test_units_asked_at_once_are_told_as_one_by_one(tmp_path: Path) -> None:
+    tree = rt_host.tuned_metal(tmp_path)
+    tree.unit("thermald.service", "masked", "active")
+    context = context_of(tree, METAL)
+    items = selected_items("services")
+    alone = [judge_item(item, context) for item in items]
+    settings = [each for item in items if item.settings for each in item.settings(context)]
+    units = [each.unit for each in settings if isinstance(each, UnitState)]
+    blocks = [tree.run(unit_question(unit)).stdout for unit in units]
+    questions: list[tuple[str, ...]] = []
+
+    def run(argv: Sequence[str]) -> Output:
+        questions.append(tuple(argv))
+        return Output(0, "\n".join(blocks), "")
+
+    host = dataclasses.replace(tree.host, run=run)
+    together = units_asked(dataclasses.replace(context, host=host), items)
+    assert [judge_item(item, together) for item in items] == alone
+    assert questions == [unit_question(*units)]
+    assert next(each for each in alone if each.id == "svc.thermald").state is State.DRIFT
