@@ -66,10 +66,17 @@ def rt_kernel(context: Context) -> Seen:
         return Seen(State.OK, "PREEMPT_RT", live, where)
     if without_grub(context):
         return Seen(State.UNSUPPORTED, "the kernel comes from outside this machine", live, where)
+    # A release ends with Debian's name of the architecture.
+    last = context.topology.release.rpartition("-")[2]
+    architecture = last if last in {"amd64", "arm64", "armhf"} else "amd64"
     if installed_rt_kernels(context):
-        return Seen(State.PENDING_REBOOT, "PREEMPT_RT", live, where, "reboot into the new kernel")
+        return Seen(State.PENDING_REBOOT, "PREEMPT_RT", live, where, "reboot")
     return Seen(
-        State.DRIFT, "PREEMPT_RT", live, where, "apt-get install linux-image-rt-amd64, then reboot"
+        State.DRIFT,
+        "PREEMPT_RT",
+        live,
+        where,
+        f"apt-get install linux-image-rt-{architecture}, then tickpath rt apply --only boot",
     )
 
 
@@ -232,6 +239,7 @@ ITEMS = (
         Severity.MEDIUM,
         "the effect of rcu_nocbs: a thread for each hot CPU takes its callbacks",
         rcu_offload,
+        nothing_isolated,
     ),
     AREA.setting(
         "cmd.rcu_nocb_poll",

@@ -173,5 +173,6 @@ ITEMS = (
         Severity.MEDIUM,
         "the effect: where the first process, and what it starts, may run",
         first_process,
+        nothing_isolated,
     ),
 )

@@ -275,7 +275,7 @@ def plant_metal_hardware(tree: Tree) -> None:
         tree.write(f"/sys/kernel/debug/sched/fair_server/cpu{policy}/runtime", "50000000")
     for node in (0, 1):
         pool = f"/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB"
-        tree.write(f"{pool}/free_hugepages", "0")
+        tree.write(f"{pool}/nr_hugepages", "0")
     tree.write_all(
         {
             f"{CPU}/intel_pstate/min_perf_pct": "25",
@@ -431,7 +431,7 @@ def tune_files(tree: Tree, busy_poll: bool) -> None:
             f"{CPU}/nohz_full": ISOLATED,
             "/proc/irq/16/smp_affinity_list": "0",
             "/proc/irq/38/smp_affinity_list": HOUSEKEEPING,
-            "/sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages": "512",
+            "/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages": "512",
             "/etc/systemd/system.conf.d/60-tickpath.conf": AFFINITY,
             "/etc/security/limits.d/60-tickpath.conf": LIMITS,
         }
