@@ -171,7 +171,10 @@ def print_rows(findings: Sequence[Finding]) -> None:
     widths = [max(len(row[at]) for row in [headings, *rows]) for at in range(len(headings))]
     print(aligned(headings, widths)[:width])
     for each, row in zip(findings, rows, strict=True):
-        print(painted(aligned(row, widths)[:width], each.state, len(row[0])))
+        line = aligned(row, widths)
+        if each.state is State.UNSUPPORTED:  # a reason, which takes the room of all values
+            line = aligned([*row[:3], printable(each.desired)], widths[:4])
+        print(painted(line[:width], each.state, len(row[0])))
 
 
 def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
