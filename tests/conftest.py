@@ -69,6 +69,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "ipsec_mb": lacks_ipsec_mb,
     "bpftool": lambda: lacks_program("bpftool"),
     "strace": lambda: lacks_program("strace"),
+    "setpriv": lambda: lacks_program("setpriv"),
     "clang": lambda: lacks_program("clang-14"),
 }
 
