@@ -50,10 +50,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to plan. partial: leave what our files say of other items (--only)."""
+    """How to plan. partial: leave what our files say of other items (--only). rt_kernel_later: the
+    RT kernel is installed between this plan and its application."""
 
     partial: bool = False
     allow_ssh_nic: bool = False
+    rt_kernel_later: bool = False
 
 
 def collect(context: Context, items: Iterable[Item]) -> tuple[Wanted, ...]:
@@ -80,7 +82,7 @@ def make_plan(
     steps += [Step("run", shlex.join(argv), None, "", "", reload=argv) for argv in reloads]
     steps += unit_steps(context.host, usable, "enabled")
     steps += boot_steps(context, wanted, options.partial)
-    refusals = find_refusals(context, wanted, steps, options.allow_ssh_nic)
+    refusals = find_refusals(context, wanted, steps, options)
     return Plan(tuple(steps), tuple(skipped), tuple(refusals))
 
 
