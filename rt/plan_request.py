@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from tickpath.rt.arguments import add_arguments, make_context, make_host
 from tickpath.rt.catalogue import selected_items
-from tickpath.rt.journal import read_journal
+from tickpath.rt.errors import HostError
+from tickpath.rt.journal import Log, read_journal
 from tickpath.rt.plan import Options, collect, make_plan
 from tickpath.rt.plan_boot import trial_state
 
 if TYPE_CHECKING:
     import argparse
 
+    from tickpath.rt.host import Host
     from tickpath.rt.item import Context
     from tickpath.rt.plan import Plan
     from tickpath.rt.plan_step import Skipped, Step
@@ -55,7 +57,15 @@ def plan_from(args: argparse.Namespace) -> tuple[Context, Plan]:
         allow_ssh_nic=args.allow_ssh_nic,
         rt_kernel_later=args.rt_kernel_later,
     )
-    return context, make_plan(context, wanted, read_journal(host), options)
+    return context, make_plan(context, wanted, read_log(host), options)
+
+
+def read_log(host: Host) -> Log:
+    """Read the journal; whoever may not read it may plan without."""
+    try:
+        return read_journal(host)
+    except HostError:
+        return Log()
 
 
 def step_row(step: Step) -> dict[str, str | None]:
