@@ -90,7 +90,7 @@ def plan_object(context: Context, plan: Plan) -> dict[str, object]:
         "writes": [step_row(step) for step in plan.steps],
         "skipped": [asdict(each) for each in plan.skipped],
         "refused": [str(refusal) for refusal in plan.refusals],
-        "reboot_required": plan.reboot_required or trial == "chosen",
+        "reboot_required": plan.reboot_required,
         "trial": trial,
         "profile": asdict(context.profile),
     }

@@ -52,6 +52,12 @@ mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys
 mount --bind {RESERVED_PORTS} {RESERVED_PORTS} && mount -o remount,rw,bind {RESERVED_PORTS}
 exec "$@"
 """
+# MemoryDenyWriteExecute=, for this process and all that it becomes or starts; sys/prctl.h
+NO_CODE_OF_ITS_OWN = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(65, 1, 0, 0, 0)  # PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 # LimitRTPRIO= and LimitMEMLOCK= of the units. Who may not raise limits (a container without
@@ -77,7 +83,8 @@ def as_user(user: int, groups: str, *capabilities: str) -> list[str]:
     words += [f"--reuid={user}", f"--regid={group}"]
     words += [f"--groups={others}"] if others else ["--clear-groups"]
     words += ["--no-new-privs", "--pdeathsig=KILL", f"--bounding-set=-all{names and ',' + names}"]
-    return [*words, f"--inh-caps=-all{names and ',' + names}", *ambient(names)]
+    words += [f"--inh-caps=-all{names and ',' + names}", *ambient(names)]
+    return [*words, sys.executable, "-c", NO_CODE_OF_ITS_OWN]
 
 
 def ambient(names: str) -> list[str]:
