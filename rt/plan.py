@@ -54,10 +54,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to plan. partial: leave what our files say of other items (--only)."""
+    """How to plan. partial: leave what our files say of other items (--only). rt_kernel_later: the
+    RT kernel is installed between this plan and its application."""
 
     partial: bool = False
     allow_ssh_nic: bool = False
+    rt_kernel_later: bool = False
 
 
 def collect(context: Context, items: Iterable[Item]) -> tuple[Wanted, ...]:
@@ -89,7 +91,7 @@ def make_plan(
     ]
     steps += unit_steps(context.host, usable, "enabled")
     steps += boot_steps(context, wanted, options.partial)
-    refusals = find_refusals(context, wanted, steps, options.allow_ssh_nic)
+    refusals = find_refusals(context, wanted, steps, options)
     skipped += overridden(context.host, usable, steps)
     if context.profile.wants_rt_kernel and not context.host.exists(grub.CONFIG):
         skipped.append(

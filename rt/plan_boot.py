@@ -5,7 +5,7 @@ Called by: rt.plan. Calls: rt.grub, rt.command_line, rt.persisted (the words of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tickpath.rt import grub
 from tickpath.rt.command_line import format_command_line, parse_word, same_name
@@ -143,6 +143,17 @@ def menu_has(host: Host, lines: grub.Lines) -> bool:
         for entry, line in ((grub.TRIAL_ENTRY, lines.trial), (grub.LASTING_ENTRY, lines.lasting))
         for found in (grub.entry_words(config, entry),)
     )
+
+
+def trial_state(context: Context) -> Literal["none", "chosen", "running", "fell back"]:
+    """Tell how the trial of a command line stands."""
+    host = context.host
+    if grub.parse_drop_in(host.read(grub.DROP_IN) or "").trial is None:
+        return "none"
+    if grub.booted_entry(context.topology.command_line) == "trial":
+        return "running"
+    chosen = grub.next_entry(host.read_bytes(grub.ENVIRONMENT) or b"")
+    return "chosen" if chosen == grub.TRIAL_ENTRY else "fell back"
 
 
 def on_trial(context: Context, line: grub.Line) -> bool:
