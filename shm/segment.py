@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DIRECTORY = Path("/dev/shm")  # noqa: S108  # the kernel's own shared-memory file system
 _PREFIX = "tickpath."
-_NOT_SEGMENTS = (".lock", ".new")
+_NOT_SEGMENTS = (".lock", ".new", ".ctl")
 _NOT_READY = (lib.TP_SEGMENT_ABSENT, lib.TP_SEGMENT_BUILDING, lib.TP_SEGMENT_ENDED)
 
 
@@ -61,6 +61,8 @@ class SegmentLayout(msgspec.Struct, frozen=True, kw_only=True):
     table_row_size: int = 0
     counters: tuple[str, ...] = ()
     histograms: tuple[str, ...] = ()
+    group: int | None = None  # whose members may read; None: the process's own
+    mode: int = 0o640  # of the file: 0o600, 0o640 or 0o644
 
 
 def schema_hash(schema: str) -> int:
@@ -95,6 +97,10 @@ def _message(status: int, error: Any, subject: str) -> str:
         "stop that one or choose another instance name",
         lib.TP_SEGMENT_NO_SPACE: f"no room for {expected} bytes: remove old segments or enlarge "
         "it (mount -o remount,size=...)",
+        lib.TP_SEGMENT_FULL: f"all {found} slots for consumers are taken: end one of them "
+        "(tickpath stat shows them)",
+        lib.TP_SEGMENT_REFUSED: f"{field}: its writer waits for nobody: set "
+        "shm.lossless_deadline_us in its configuration, or read without it",
         lib.TP_SEGMENT_SYSTEM: f"{field}: {os.strerror(min(found, 4095))}"
         + (": run as its owner or in its group" if found == errno.EACCES else ""),
     }
@@ -272,6 +278,9 @@ class SegmentWriter(_Mapped):
                 "counter_names": names(layout.counters),
                 "histogram_names": names(layout.histograms),
                 "clock": clock or ffi.NULL,
+                "mode": layout.mode,
+                "has_group": layout.group is not None,
+                "group": layout.group or 0,
             },
         )
         out, error = ffi.new("struct tp_segment **"), ffi.new("struct tp_segment_error *")
@@ -349,7 +358,8 @@ def remove_dead(instance: str) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         was_there = _unlink(f"{_PREFIX}{instance}")
-        _unlink(f"{_PREFIX}{instance}.new")
+        for ending in (".new", ".ctl", ".ctl.new"):
+            _unlink(f"{_PREFIX}{instance}{ending}")
         _unlink(lock_name)
     except BlockingIOError as error:
         raise SegmentLockedError(
