@@ -26,9 +26,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tickpath.engine.event_loop import NewsThread
 from tickpath.engine.feed_segment import SCHEMA, Instrument, read_instruments
-from tickpath.proto.records import BOOK_DEPTH_MAX, BookState, EventType, SyncReason
+from tickpath.proto.records import (
+    BOOK_DEPTH_MAX,
+    BookState,
+    EventType,
+    SyncReason,
+    event_dtype,
+)
 from tickpath.shm.reader import (
     DEFAULT_STALE_AFTER_NS,
+    EVENT_WORDS,
     SNAPSHOT_HEAD_WORDS,
     EvictedError,
     Reader,
@@ -97,37 +104,26 @@ Trouble = Lapped | WriterSilent | WriterAlive | Restarted
 
 
 @cache
-def event_dtype() -> np.dtype[Any]:
-    """Return the columns of a batch: those of every event, and those of LEVEL and TOP over them."""
+def batch_dtype() -> np.dtype[Any]:
+    """Return the columns of a batch: index, those of every event, and of LEVEL and TOP over them.
+
+    Columns of another type than the row's own `type` say nothing.
+    """
     import numpy as np  # noqa: PLC0415 - only who asks for batches of numpy needs it
 
-    columns = {
-        "index": ("<u8", 0),
-        "instrument": ("<u4", 8),
-        "type": ("<u2", 12),
-        "flags": ("<u2", 14),
-        "received_ns": ("<u8", 16),
-        "published_ns": ("<u8", 24),
-        "value": ("<i8", 32),
-        "price": ("<i8", 32),
-        "quantity": ("<i8", 40),
-        "exchange_ns": ("<u8", 48),
-        "book_sequence": ("<u8", 56),
-        "bid_price": ("<i8", 32),
-        "bid_quantity": ("<i8", 40),
-        "ask_price": ("<i8", 48),
-        "ask_quantity": ("<i8", 56),
-    }
-    formats: list[Any] = [
-        (code, (4,)) if name == "value" else code for name, (code, _) in columns.items()
-    ]
+    columns: list[tuple[str, Any, int]] = [("index", np.dtype("u8"), 0)]
+
+    def add(record: np.dtype[Any], start: int) -> None:
+        for name, (kind, offset, *_) in (record.fields or {}).items():
+            if kind.fields:
+                add(kind, start + offset)
+            else:
+                columns.append((name, kind, start + offset))
+
+    add(event_dtype(), 8)
+    names, formats, offsets = zip(*columns, strict=True)
     return np.dtype(
-        {
-            "names": list(columns),
-            "formats": formats,
-            "offsets": [offset for _, offset in columns.values()],
-            "itemsize": 64,
-        }
+        {"names": names, "formats": formats, "offsets": offsets, "itemsize": 8 * EVENT_WORDS}
     )
 
 
@@ -430,6 +426,11 @@ class FeedReader:
     def _reopen(self) -> bool:
         try:
             if not self._reader.reopen():
+                if self._reader.is_broken:
+                    self.trouble = (
+                        f"segment {self._reader.instance}: its file was truncated under its "
+                        "readers: restart its writer"
+                    )
                 return False
         except SegmentError as error:
             # Being replaced, damaged or of another layout: tried again, all stays STALE.
@@ -506,13 +507,13 @@ class FeedReader:
                     await news.give_way()
 
     def batch(self) -> NDArray[Any]:
-        """Take up to 256 events as rows of `event_dtype`; does not wait.
+        """Take up to 256 events as rows of `batch_dtype`; does not wait.
 
         A view without a copy, valid until the next `batch` or `tuples`: those overwrite it;
         `rows.copy()` keeps it. Empty: nothing there, or, with `lost` above 0, lapped. Raises
         EvictedError.
         """
-        return self._reader.batch(event_dtype())
+        return self._reader.batch(batch_dtype())
 
     def tuples(self) -> list[tuple[int, ...]]:
         """Take up to 256 events as `batch` does, as tuples that stay.

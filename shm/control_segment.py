@@ -45,7 +45,9 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     is_alive: bool = True
 
 
-def consumers(segment: Segment, *, directory: Path = DIRECTORY) -> tuple[Consumer, ...]:
+def consumers(
+    segment: Segment | SegmentWriter, *, directory: Path = DIRECTORY
+) -> tuple[Consumer, ...]:
     """Return who is registered with a segment; none where its control segment cannot be read."""
     path = directory / f"tickpath.{segment.instance}.ctl"
     try:

@@ -179,6 +179,11 @@ class Reader:
             "faster, or raise that or shm.ring_capacity before you register as lossless again"
         )
 
+    @property
+    def is_broken(self) -> bool:
+        """Say whether the segment's file was truncated: all reads as zeroes then."""
+        return bool(lib.tp_segment_is_broken(self._opened().segment))
+
     def interrupt(self) -> None:
         """End the wait that is under way, or the next one; from any thread or signal handler."""
         lib.tp_reader_interrupt(self._reader)

@@ -6,7 +6,7 @@
 #include "shm/segment_file.h"
 #include "shm/segment_reader.h"
 
-static const uint64_t GATE_TIMEOUT_NS = 1000000000; /* a writer looks every few milliseconds */
+static const uint64_t GATE_TIMEOUT_NS = 3000000000; /* it looks every few ms, or 1 s after an eviction */
 
 /* Waits for the writer to say that it waits for us. */
 static bool gate_await(struct tp_reader *reader)
@@ -45,7 +45,7 @@ static enum tp_segment_status slot_take(struct tp_reader *reader, bool is_lossle
     reader->cursor_mask = cursor_mask(reader);
     reader->is_lossless = is_lossless;
     if (is_lossless && !gate_await(reader))
-        return tp_segment_fail(error, TP_SEGMENT_REFUSED, "lossless reading: no answer in 1 s", 0,
+        return tp_segment_fail(error, TP_SEGMENT_REFUSED, "lossless reading: no answer in 3 s", 0,
                                0);
     tp_reader_join(reader);
     return TP_SEGMENT_OK;

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 import posix_ipc
 from tickpath._core import ffi, lib
 from tickpath.shm.errors import SystemSetupError
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    import numpy as np
     from numpy.typing import NDArray
 
 DIRECTORY = Path("/dev/shm")  # noqa: S108  # the kernel's own shared-memory file system
@@ -129,7 +129,6 @@ class _Mapped:
         self.pointer = pointer
         self.instance = instance
         self.path = directory / f"{_PREFIX}{instance}"
-        self._counters: NDArray[np.uint64] | None = None
         self._histograms: NDArray[np.uint64] | None = None
 
     def _section(self, section: Any) -> Any:
@@ -193,14 +192,13 @@ class _Mapped:
 
     def counters(self) -> dict[str, int]:
         """Read all named counters."""
-        if self._counters is None:
-            section = self.header.counters
-            self._counters = np.frombuffer(self._section(section), dtype=np.uint64)
-        values = self._counters.tolist()
+        values = memoryview(self._section(self.header.counters)).cast("Q").tolist()
         return dict(zip(self._names(self.header.counter_names), values, strict=True))
 
     def histogram_words(self) -> dict[str, NDArray[np.uint64]]:
         """Borrow the live words of all named histograms; valid until close."""
+        import numpy as np  # noqa: PLC0415 - readers of events and books do without it
+
         if self._histograms is None:
             section = self.header.histograms
             words = np.frombuffer(self._section(section), dtype=np.uint64)
@@ -215,7 +213,7 @@ class _Mapped:
     def close(self) -> None:
         """Unmap; a writer also ends the segment and removes its file. Views are invalid then."""
         pointer, self.pointer = self.pointer, None
-        self._counters = self._histograms = None
+        self._histograms = None
         if pointer is not None and not self._is_borrowed:
             lib.tp_segment_close(pointer)
 
