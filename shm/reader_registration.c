@@ -6,7 +6,8 @@
 #include "shm/segment_file.h"
 #include "shm/segment_reader.h"
 
-static const uint64_t GATE_TIMEOUT_NS = 3000000000; /* it looks every few ms, or 1 s after an eviction */
+static const uint64_t GATE_TIMEOUT_NS =
+    3000000000; /* it looks every few ms, or 1 s after an eviction */
 
 /* Waits for the writer to say that it waits for us. */
 static bool gate_await(struct tp_reader *reader)
