@@ -18,7 +18,13 @@ struct guarded {
 /* A signal handler is given nothing but the address: what it must know is the process's. */
 static struct guarded table[TP_MAPPING_GUARD_COUNT_MAX];
 static struct sigaction previous;
+static _Atomic uintptr_t stranger;      /* the last address that was not ours, */
+static _Atomic uint32_t stranger_count; /* and how often in a row */
 static pthread_mutex_t cold = PTHREAD_MUTEX_INITIALIZER;
+
+/* A handler that came after ours may hand on to ours what we hand on to it (faulthandler does): an
+ * access that nobody mended after so many tries never will be. */
+enum { STRANGER_TRIES_MAX = 8 };
 
 static struct guarded *guarded_find(uintptr_t address)
 {
@@ -44,6 +50,21 @@ static bool guarded_replace(struct guarded *one)
                 0) == base;
 }
 
+static bool is_hopeless(uintptr_t address)
+{
+    if (atomic_exchange_explicit(&stranger, address, memory_order_relaxed) != address)
+        atomic_store_explicit(&stranger_count, 0, memory_order_relaxed);
+    return atomic_fetch_add_explicit(&stranger_count, 1, memory_order_relaxed) >=
+           STRANGER_TRIES_MAX;
+}
+
+/* The access is made again and ends the process as ever. */
+static void default_restore(int number)
+{
+    const struct sigaction fallback = {.sa_handler = SIG_DFL};
+    (void)sigaction(number, &fallback, NULL);
+}
+
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
     const int error = errno;
@@ -54,14 +75,14 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
         errno = error;
         return;
     }
-    if ((previous.sa_flags & SA_SIGINFO) != 0) {
+    if (is_hopeless((uintptr_t)info->si_addr)) {
+        default_restore(number);
+    } else if ((previous.sa_flags & SA_SIGINFO) != 0) {
         previous.sa_sigaction(number, info, context);
     } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
         previous.sa_handler(number);
     } else {
-        /* Back to the default: the access is made again and ends the process as ever. */
-        const struct sigaction fallback = {.sa_handler = SIG_DFL};
-        (void)sigaction(number, &fallback, NULL);
+        default_restore(number);
     }
     errno = error;
 }

@@ -105,6 +105,10 @@ from tickpath.shm.reader import Reader
 if sys.argv[2] == "before":
     import faulthandler; faulthandler.enable()
 reader = Reader("unit", directory=Path(sys.argv[1]))
+if sys.argv[2] == "after":
+    # It keeps our handler for later, and is kept for later by the next open.
+    import faulthandler; faulthandler.enable()
+    another = Reader("unit", directory=Path(sys.argv[1]))
 with open(sys.argv[1] + "/other", "w+b") as file:
     file.truncate(4096)
     memory = mmap.mmap(file.fileno(), 4096)
@@ -117,7 +121,7 @@ with open(sys.argv[1] + "/other", "w+b") as file:
 """
 
 
-@pytest.mark.parametrize("handler", ["none", "before"])
+@pytest.mark.parametrize("handler", ["none", "before", "after"])
 def test_bus_error_of_anybody_else_ends_the_process_as_ever(tmp_path: Path, handler: str) -> None:
     feed = make_feed(tmp_path)
     done = subprocess.run(
@@ -128,7 +132,7 @@ def test_bus_error_of_anybody_else_ends_the_process_as_ever(tmp_path: Path, hand
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (-signal.SIGBUS, "alive\n"), done.stderr
-    assert ("Fatal Python error: Bus error" in done.stderr) == (handler == "before")
+    assert ("Fatal Python error: Bus error" in done.stderr) == (handler != "none")
     feed.consumers.close()
 
 
