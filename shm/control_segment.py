@@ -72,7 +72,7 @@ def consumers(
 def _consumer(slot: tuple[Any, ...], head: int, now: int) -> Consumer:
     owner, flags, _, cursor, laps, lost, seen, _, wants_wake, is_evicted, name = slot
     return Consumer(
-        name=name.split(b"\0", 1)[0].decode("ascii", "replace"),
+        name=_printable(name.split(b"\0", 1)[0]),
         pid=owner >> 32,
         lag=max(0, head - cursor),
         laps=laps,
@@ -83,6 +83,11 @@ def _consumer(slot: tuple[Any, ...], head: int, now: int) -> Consumer:
         is_asleep=bool(wants_wake),
         is_alive=_lives(owner),
     )
+
+
+def _printable(name: bytes) -> str:
+    """Return a name that does nothing to a terminal: any consumer may have written any bytes."""
+    return "".join(chr(c) if 0x20 <= c < 0x7F else "?" for c in name)
 
 
 def _lives(owner: int) -> bool:

@@ -164,6 +164,8 @@ class Reader:
         reader = self._reader
         if self.is_registered or reader.registration == lib.TP_SEGMENT_OK:
             return ""
+        if reader.registration == lib.TP_SEGMENT_ABSENT:
+            return f"segment {self._path()}: its writer keeps no control segment"
         try:
             error = ffi.addressof(reader, "registration_error")
             raise_status(reader.registration, error, self._path("ctl"))

@@ -264,7 +264,7 @@ def test_control_segment_of_another_build_is_not_registered_with(
         assert "the file has 100 bytes" in reader.unregistered_because
     path.unlink()
     with calm_reader(tmp_path) as reader:
-        assert reader.unregistered_because
+        assert "keeps no control segment" in reader.unregistered_because
 
 
 @pytest.mark.needs("root")
@@ -434,6 +434,14 @@ def scribble(path: Path, offset: int, data: bytes) -> None:
 
 def slot_offset(number: int) -> int:
     return (2 + number) * LINE_SIZE
+
+
+def test_name_that_would_play_with_the_terminal_is_shown_harmless(
+    feed: RehearsalFeed, tmp_path: Path
+) -> None:
+    with calm_reader(tmp_path):
+        scribble(tmp_path / "tickpath.unit.ctl", slot_offset(0) + 64, b"\x1b[2J\xff\r\n ok\0")
+        assert registered(tmp_path) == ["?[2J??? ok"]
 
 
 def test_cursor_from_the_future_is_no_reason_to_wait(tmp_path: Path) -> None:
