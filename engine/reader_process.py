@@ -9,6 +9,7 @@ until SIGTERM.
 from __future__ import annotations
 
 import gc
+import grp
 import json
 import os
 import signal
@@ -22,6 +23,8 @@ import msgspec
 from tickpath._core import ffi, lib
 from tickpath.engine.config import Config, VenueConfig, load_config
 from tickpath.engine.connections import Connections, Endpoint, Reconnect
+from tickpath.engine.consumers import COUNTERS as CONSUMER_COUNTERS
+from tickpath.engine.consumers import Consumers
 from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
 from tickpath.engine.reader_watch import HOT_THREAD_NAME
 from tickpath.engine.snapshots import SnapshotWorker, fetch_instruments
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-NS_PER_S, NS_PER_MS = 1_000_000_000, 1_000_000
+NS_PER_S, NS_PER_MS, NS_PER_US = 1_000_000_000, 1_000_000, 1_000
 STEP_S = 0.005
 COUNTERS_EVERY_S = 0.1
 PATH_EVERY_S = 0.25
@@ -140,14 +143,23 @@ class ReaderProcess:
             for group in COUNTER_GROUPS
             for name in self._counter_sources[group][1]
         )
+        names += tuple(f"consumers.{name}" for name in CONSUMER_COUNTERS)
+        shm = self.config.shm
         layout = make_layout(
             rows,
-            ring_capacity=self.config.shm.ring_capacity,
+            ring_capacity=shm.ring_capacity,
             counters=names,
             histograms=HISTOGRAMS,
+            group=None if shm.group is None else grp.getgrnam(shm.group).gr_gid,
+            mode=int(shm.mode, 8),
         )
         self.segment = SegmentWriter(self.config.instance, layout)
         write_instruments(self.segment, rows)
+        self.consumers = Consumers(
+            self.segment,
+            lossless_deadline_ns=shm.lossless_deadline_us * NS_PER_US,
+            poll_ns=shm.waker_poll_us * NS_PER_US,
+        )
 
     def _open_feed(self) -> None:
         venue, pointer = self.venue, self.segment.pointer
@@ -167,6 +179,7 @@ class ReaderProcess:
         config.clock = ffi.addressof(pointer.header, "clock")
         config.received_to_decoded = lib.tp_segment_histogram(pointer, 0)
         config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
+        config.gate = self.consumers.gate
         size = lib.tp_feed_memory_size(config)
         if size == 0:
             raise LocalError(f"{len(self.instruments)} instruments: more than one feed can hold")
@@ -200,7 +213,7 @@ class ReaderProcess:
         self.hot = ffi.gc(lib.tp_hot_path_new(), lib.tp_hot_path_free)
         self.hot.netif, self.hot.feed = self.transport.netif, self.feed
         self.hot.clock = ffi.addressof(self.segment.pointer.header, "clock")
-        self.hot.segment = self.segment.pointer
+        self.hot.segment, self.hot.gate = self.segment.pointer, self.consumers.gate
         reader, reconnect = self.config.reader, self.config.reconnect
         silent_ns = self.config.health.silent_after_ms * NS_PER_MS
         self.hot.silent_drop_ns = silent_ns + silent_ns // 4  # the books go STALE first
@@ -233,6 +246,7 @@ class ReaderProcess:
         self._prepare_process()
         hot = threading.Thread(target=self._run_hot, name="hot", daemon=True)
         hot.start()
+        self.consumers.start(self.config.reader.cpu)
         snapshots = SnapshotWorker(self.feed, self.venue, self.instruments, self._log)
         snapshots.start()
         note = ffi.new("struct tp_hot_path_note *")
@@ -270,7 +284,7 @@ class ReaderProcess:
 
     def close(self) -> None:
         """End sessions, detach the XDP program, remove the segment."""
-        for part in ("connections", "transport", "segment"):
+        for part in ("connections", "transport", "consumers", "segment"):
             if hasattr(self, part):
                 getattr(self, part).close()
 
@@ -342,6 +356,9 @@ class ReaderProcess:
                     value = int(getattr(sources[group], name))
                     lib.tp_segment_counter_store(self.segment.pointer, position, value)
                 position += 1
+        for value in self.consumers.counters().values():
+            lib.tp_segment_counter_store(self.segment.pointer, position, value)
+            position += 1
 
 
 def exit_status(failure: LocalError | SystemSetupError | RemoteError) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tickpath.engine.reader import Book, open_reader
 from tickpath.rt.process import huge_page_bytes
+from tickpath.shm.control_segment import Consumer, consumers
 from tickpath.shm.errors import LocalError
 from tickpath.shm.histogram import Percentiles  # noqa: TC002  # msgspec resolves it at run time
 from tickpath.shm.segment import (
@@ -61,6 +62,7 @@ class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
     hops: dict[str, Percentiles] = {}
     path: str = ""  # what carries the bytes of a reader, once some came
     books: list[BookStatus] = []
+    consumers: list[Consumer] = []  # who registered; others may read unseen
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -147,6 +149,7 @@ def _read(segment: Segment) -> SegmentStatus:
         hops=segment.histograms(),
         path=_path(counters),
         books=_books(segment.instance),
+        consumers=list(consumers(segment)),
     )
 
 
@@ -160,7 +163,7 @@ def _path(counters: dict[str, int]) -> str:
 def _books(instance: str) -> list[BookStatus]:
     """Read the books where it is a feed's segment that still can be read."""
     try:
-        reader = open_reader(instance)
+        reader = open_reader(instance, name=None)
     except SegmentError:
         return []
     with reader:
@@ -196,6 +199,19 @@ def _rated(before: SegmentStatus, after: SegmentStatus, seconds: float) -> Segme
     return msgspec.structs.replace(after, **changes)
 
 
+def _format_consumer(one: Consumer) -> str:
+    words = [f"lag {one.lag:,}", f"{one.lost:,} lost in {one.laps:,} laps"]
+    words += [f"seen {one.last_seen_ms:,.1f} ms ago"]
+    flags = {
+        "lossless": one.is_lossless,
+        "evicted": one.is_evicted,
+        "asleep": one.is_asleep,
+        "dead": not one.is_alive,
+    }
+    words += [name for name, is_so in flags.items() if is_so]
+    return f"  reader {one.name} (pid {one.pid}): {', '.join(words)}"
+
+
 def format_status(status: SegmentStatus) -> str:
     """Write one segment as people read it; counters that are 0 are left out."""
     if not status.size_bytes:
@@ -217,6 +233,7 @@ def format_status(status: SegmentStatus) -> str:
     if status.events:
         rate = f"  {status.event_rate:>14,.0f} a second" if status.rates else ""
         lines.append(f"  events {status.events:>24,}{rate}")
+    lines += [_format_consumer(one) for one in status.consumers]
     for name, value in status.counters.items():
         if value:
             each = status.rates.get(name, 0.0)

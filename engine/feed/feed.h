@@ -21,6 +21,8 @@
 #include "shm/histogram.h"
 #include "shm/snapshot_table.h"
 
+struct tp_ring_gate;
+
 struct tp_feed_config {
     uint32_t instrument_count;
     uint32_t connection_count;
@@ -37,6 +39,7 @@ struct tp_feed_config {
     uint32_t overflow_levels; /* engine/book: levels a side behind them */
     /* Hops of every applied message; NULL: not recorded. */
     struct tp_histogram *received_to_decoded, *decoded_to_published;
+    struct tp_ring_gate *gate; /* lossless consumers; NULL: nobody is waited for */
 };
 
 enum {

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "shm/ring_gate.h"
+
 /* Places in struct tp_book_record, in words. */
 enum {
     HEAD_WORDS = offsetof(struct tp_book_record, bids) / sizeof(uint64_t),
@@ -93,18 +95,19 @@ void feed_publish(struct tp_feed *feed, const struct feed_change *change)
 {
     struct tp_ring_writer *ring = feed->config.ring;
     const struct feed_instrument *instrument = &feed->instruments[change->instrument];
-    const uint64_t published_ns = tp_clock_now_ns(feed->config.clock);
     const uint64_t level_count =
         change->update == NULL ? 0
                                : (uint64_t)change->update->bid_count + change->update->ask_count;
+    const uint64_t event_count =
+        level_count + change->state_changed + change->cleared + change->top;
+    tp_ring_gate_pass(feed->config.gate, event_count);
+    const uint64_t published_ns = tp_clock_now_ns(feed->config.clock);
     if (change->update != NULL && feed->config.received_to_decoded != NULL) {
         tp_histogram_record(feed->config.received_to_decoded,
                             change->decoded_ns - change->received_ns);
         tp_histogram_record(feed->config.decoded_to_published, published_ns - change->decoded_ns);
     }
-    publish_record(feed, change,
-                   ring->next + level_count + change->state_changed + change->cleared + change->top,
-                   published_ns);
+    publish_record(feed, change, ring->next + event_count, published_ns);
     union ring_event out = {.event = {.instrument = change->instrument,
                                       .received_ns = change->received_ns,
                                       .published_ns = published_ns}};
