@@ -29,6 +29,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("tickpath.engine.app", "read market data into shared memory, as a config file says"),
     "strategy": ("tickpath.engine.strategy.command", "run a strategy class in a pinned process"),
     "stat": ("tickpath.engine.stat", "show the counters of a running reader"),
+    "record": (
+        "tickpath.engine.recording.record",
+        "record an instance's raw messages and events",
+    ),
+    "replay": ("tickpath.engine.recording.replay", "replay a recording through the feed's code"),
     "get": ("tickpath.engine.get", "fetch a URL over the user-space stack"),
     "ws": ("tickpath.engine.websocket", "talk to a WebSocket over the user-space stack"),
     "sim": ("tickpath.engine.sim.command", "simulate an exchange"),

@@ -37,6 +37,46 @@ void tp_replayer_init(struct tp_replayer *r)
     memset(r->last, 0, r->instrument_count * sizeof *r->last);
 }
 
+/* ---- where a feed publishes when nobody watches
+ * -------------------------------------------------- */
+
+enum { LINE = 64, WORDS = sizeof(struct tp_book_record) / WORD };
+
+static size_t lines(size_t size)
+{
+    return (size + LINE - 1) / LINE * LINE;
+}
+
+static size_t cell_size(void)
+{
+    return lines(sizeof(struct tp_snapshot_cell) + WORDS * WORD);
+}
+
+size_t tp_replay_store_size(uint32_t ring_capacity, uint32_t instrument_count)
+{
+    return lines(sizeof(struct tp_replay_store)) + (size_t)ring_capacity * TP_RING_SLOT_SIZE +
+           lines(instrument_count * sizeof(uint64_t)) +
+           (size_t)instrument_count * TP_SNAPSHOT_VERSIONS * cell_size();
+}
+
+struct tp_replay_store *tp_replay_store_init(void *memory, uint32_t ring_capacity,
+                                             uint32_t instrument_count)
+{
+    assert((uintptr_t)memory % LINE == 0 && (ring_capacity & (ring_capacity - 1)) == 0);
+    uint8_t *at = memory;
+    struct tp_replay_store *store = memory;
+    at += lines(sizeof *store);
+    store->ring = (struct tp_ring_writer){(struct tp_ring_slot *)(void *)at, ring_capacity - 1, 0,
+                                          &store->head};
+    at += (size_t)ring_capacity * TP_RING_SLOT_SIZE;
+    store->snapshots = (struct tp_snapshot_writer){.index = (_Atomic uint64_t *)(void *)at,
+                                                   .slot_count = instrument_count,
+                                                   .cell_size = (uint32_t)cell_size(),
+                                                   .word_count = WORDS};
+    store->snapshots.cells = at + lines(instrument_count * sizeof(uint64_t));
+    return store;
+}
+
 /* ---- results
  * ------------------------------------------------------------------------------------- */
 
@@ -206,6 +246,17 @@ static bool apply_refused(struct tp_replayer *r, const struct record *record)
     return true;
 }
 
+static bool apply_gap(struct tp_replayer *r, const struct record *record)
+{
+    uint64_t words[2]; /* stream, slots lost */
+    if (record->payload.size != sizeof words)
+        return false;
+    memcpy(words, record->payload.data, sizeof words);
+    if (words[0] == 0) /* lost events are no loss here: they are made anew */
+        lose(r);
+    return true;
+}
+
 static bool apply(struct tp_replayer *r, const struct record *record)
 {
     switch (record->kind) {
@@ -232,6 +283,7 @@ static bool apply(struct tp_replayer *r, const struct record *record)
     case TP_RECORD_REFUSED:
         return apply_refused(r, record);
     case TP_RECORD_GAP:
+        return apply_gap(r, record);
     case TP_RECORD_OVERSIZE:
         lose(r);
         return true;

@@ -53,6 +53,17 @@ struct tp_replayer {
     uint64_t next_tick_ns, next_ns; /* next_ns: stamp of the record at which LATER stopped */
 };
 
+/* Ring and snapshots in plain memory, for a replay that nobody watches. */
+struct tp_replay_store {
+    struct tp_ring_writer ring;
+    struct tp_snapshot_writer snapshots;
+    _Atomic uint64_t head;
+};
+size_t tp_replay_store_size(uint32_t ring_capacity, uint32_t instrument_count);
+/* memory: zero, aligned to 64, store_size bytes; ring_capacity a power of two. */
+struct tp_replay_store *tp_replay_store_init(void *memory, uint32_t ring_capacity,
+                                             uint32_t instrument_count);
+
 /* Fills the arrays that must begin as zero. */
 void tp_replayer_init(struct tp_replayer *replayer);
 /* Events and tops that one record may add; the capacities must be at least that. */

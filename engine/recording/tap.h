@@ -44,9 +44,9 @@ static_assert(sizeof(struct tp_record_book) == 40, "recording version 1");
 /* One row of the raw segment's table: all that a replay needs to build the same feed. */
 struct tp_tap_row {
     struct tp_instrument_record instrument;
-    uint64_t silent_after_ns; /* of the feed; the same in every row */
+    uint64_t silent_after_ns, checkpoint_every_ns; /* of the feed; the same in every row */
     uint32_t connection;
-    char channel[116];
+    char channel[108];
 };
 static_assert(sizeof(struct tp_tap_row) == 192, "raw segment's schema");
 

@@ -1,7 +1,7 @@
 """The raw segment, `<instance>.raw`: what the hot thread did, for recorders.
 
 `TapWriter` makes it for engine/reader_process.py, which hands `pointer` to the hot path and the
-feed; `read_rows` tells a recorder of which instruments the records speak. C side: tap.h.
+feed; `read_table` tells a recorder of which instruments the records speak. C side: tap.h.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ row price_exponent 48 i32
 row quantity_exponent 52 i32
 row tick_size 56 i64
 row silent_after_ns 64 u64
-row connection 72 u32
-row channel 76 char[116]
+row checkpoint_every_ns 72 u64
+row connection 80 u32
+row channel 84 char[108]
 """
 
 
@@ -84,6 +85,7 @@ class TapWriter:
         for target, row in zip(table, rows, strict=True):
             fill_record(target.instrument, row)
             target.silent_after_ns, target.connection = silent_after_ns, row.connection
+            target.checkpoint_every_ns = int(checkpoint_every_s * 1e9)
             target.channel = row.channel.encode()
         del table  # a view of memory that `close` unmaps
         self.pointer = ffi.new("struct tp_tap *")
@@ -99,8 +101,17 @@ class TapWriter:
         self.segment.close()
 
 
-def read_rows(segment: Segment) -> tuple[tuple[Subscription, ...], int]:
-    """Return the subscriptions, and after how many ns without a message a book is STALE."""
+class TapTable(msgspec.Struct, frozen=True):
+    """What the raw segment says of the feed behind it."""
+
+    subscriptions: tuple[Subscription, ...]
+    silent_after_ns: int
+    """Without a message for so long a book is STALE."""
+    checkpoint_every_ns: int
+
+
+def read_table(segment: Segment) -> TapTable:
+    """Read the raw segment's table back."""
     rows = ffi.from_buffer("struct tp_tap_row[]", bytes(segment.table))
     found = tuple(
         Subscription(
@@ -114,4 +125,6 @@ def read_rows(segment: Segment) -> tuple[tuple[Subscription, ...], int]:
         )
         for row in rows
     )
-    return found, int(rows[0].silent_after_ns) if found else 0
+    if not found:
+        return TapTable((), 0, 0)
+    return TapTable(found, int(rows[0].silent_after_ns), int(rows[0].checkpoint_every_ns))
