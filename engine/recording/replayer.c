@@ -338,12 +338,13 @@ enum tp_replay_status tp_replayer_run(struct tp_replayer *r, struct tp_span reco
             return TP_REPLAY_FULL;
         const uint64_t from = r->ring->next;
         begin(r, record.t_ns);
-        if (!apply(r, &record))
+        const bool is_sound = apply(r, &record);
+        if (r->ring->next != from) /* time may have done something, whatever the record is */
+            keep_results(r, from);
+        if (!is_sound)
             return TP_REPLAY_BROKEN;
         r->records++;
         *offset += size;
-        if (r->ring->next != from)
-            keep_results(r, from);
     }
     return TP_REPLAY_DONE;
 }
