@@ -235,6 +235,39 @@ def test_recorder_follows_a_killed_reader_into_a_new_file(system: System) -> Non
     assert {line["symbol"] for line in lines} == set(SYMBOLS)
 
 
+def test_recorder_on_a_full_disk_ends_with_a_whole_file_and_the_reader_goes_on(
+    system: System,
+) -> None:
+    watcher = system.read()
+    out, kept = system.directory / "out", system.directory / "kept"
+    out.mkdir()
+    kept.mkdir()
+    script = (
+        f"mount --make-rprivate / && mount -t tmpfs -o size=200k none {out} && "
+        f'"$@"; status=$?; cp {out}/* {kept}/; exit $status'
+    )
+    command = [*TICKPATH, "record", system.instance, "--out", str(out), "--flush", "0.05"]
+    words = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
+    recorder = start(system.pair, system.pair.reader, system.directory / "full.log", words)
+    assert recorder.process.wait(2 * PATIENCE_S) == 3, recorder.text
+    assert "No space left on device" in recorder.text
+    watcher.drain()
+    before = watcher.events
+    (path,) = recording_paths(kept)
+    assert str(out / path.name) in recorder.text
+    with RecordingFile(path) as file:
+        assert sum(block.count for block in file.blocks() if block.kind == RAW) > 100
+
+    def went_on() -> bool:
+        watcher.drain()
+        return watcher.events > before
+
+    until("events", went_on)
+    assert watcher.states() == [LIVE] * len(SYMBOLS)
+    watcher.reader.close()
+    assert system.run.end() == 0
+
+
 def test_recorder_of_an_instance_without_a_tap_says_what_to_write(system: System) -> None:
     watcher = system.read(network="")
     recorder = system.record(system.instance)
