@@ -27,6 +27,7 @@ from tickpath.engine.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.consumers import Consumers
 from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
 from tickpath.engine.reader_watch import HOT_THREAD_NAME
+from tickpath.engine.recording.tap import Subscription, TapWriter
 from tickpath.engine.snapshots import SnapshotWorker, fetch_instruments
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.netstack.session import Target, new_tls_context
@@ -87,6 +88,7 @@ class ReaderProcess:
         self.config, self._log = config, tell
         self.venue: VenueConfig = config.venues[0]
         self._stop = StopFlag()
+        self.tap: TapWriter | None = None
         self._hot_result = 0
         self._kept: list[Any] = []
         self._next_counters = self._next_path = 0.0
@@ -100,6 +102,7 @@ class ReaderProcess:
         steps = (
             self._open_segment,  # before the link: it tells of another reader of this instance
             self._open_transport,
+            self._open_tap,
             self._open_feed,
             self._open_hot_path,
         )
@@ -107,6 +110,8 @@ class ReaderProcess:
             if self._stop.is_set():
                 return False
             step()
+        if self.tap is not None:  # first: who finds the segment finds its raw messages
+            self.tap.ready()
         self.segment.ready()
         return True
 
@@ -161,6 +166,31 @@ class ReaderProcess:
             poll_ns=shm.waker_poll_us * NS_PER_US,
         )
 
+    def _open_tap(self) -> None:
+        record, venue = self.config.record, self.venue
+        if not record.tap:
+            return
+        per_connection = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
+        rows = [
+            Subscription(
+                venue=venue.name,
+                symbol=row.symbol,
+                price_exponent=row.price_exponent,
+                quantity_exponent=row.quantity_exponent,
+                channel=requests.depth_channel(row.symbol, venue.speed),
+                tick_size=row.tick_size,
+                connection=index // per_connection,
+            )
+            for index, row in enumerate(self.instruments)
+        ]
+        self.tap = TapWriter(
+            self.config.instance,
+            rows,
+            ring_capacity=record.ring_capacity,
+            checkpoint_every_s=record.checkpoint_s,
+            silent_after_ns=self.config.health.silent_after_ms * NS_PER_MS,
+        )
+
     def _open_feed(self) -> None:
         venue, pointer = self.venue, self.segment.pointer
         per_connection = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
@@ -180,6 +210,7 @@ class ReaderProcess:
         config.received_to_decoded = lib.tp_segment_histogram(pointer, 0)
         config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
         config.gate = self.consumers.gate
+        config.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         size = lib.tp_feed_memory_size(config)
         if size == 0:
             raise LocalError(f"{len(self.instruments)} instruments: more than one feed can hold")
@@ -214,6 +245,7 @@ class ReaderProcess:
         self.hot.netif, self.hot.feed = self.transport.netif, self.feed
         self.hot.clock = ffi.addressof(self.segment.pointer.header, "clock")
         self.hot.segment, self.hot.gate = self.segment.pointer, self.consumers.gate
+        self.hot.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         reader, reconnect = self.config.reader, self.config.reconnect
         silent_ns = self.config.health.silent_after_ms * NS_PER_MS
         self.hot.silent_drop_ns = silent_ns + silent_ns // 4  # the books go STALE first
@@ -284,8 +316,8 @@ class ReaderProcess:
 
     def close(self) -> None:
         """End sessions, detach the XDP program, remove the segment."""
-        for part in ("connections", "transport", "consumers", "segment"):
-            if hasattr(self, part):
+        for part in ("connections", "transport", "consumers", "tap", "segment"):
+            if getattr(self, part, None) is not None:
                 getattr(self, part).close()
 
     def stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:

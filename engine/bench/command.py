@@ -16,6 +16,7 @@ BENCHES = {
     "wire": "exchange's send call to book in a strategy: ours, picows + protobuf",
     "decode": "MEXC depth message to numbers: ours, protobuf (upb)",
     "record": "open a TLS record: ours, SSL_read",
+    "replay": "recorded messages and events a second through the feed's code",
     "burst": "messages a second through the whole path with 1 to 1,000 instruments",
     "ring": "an event from core to core, C to C: ours, the bare cache line",
     "ring-python": "an event into Python: ours, iceoryx2, os.pipe, pyzmq",

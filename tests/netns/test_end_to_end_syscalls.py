@@ -33,11 +33,12 @@ LOOK_S = 1.5
 ROW = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(?P<count>\d+)\s+(?:\d+\s+)?(?P<name>\w+)$")
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Supervised]:
+@pytest.fixture(params=["", "[record]\ntap = true\ncheckpoint_s = 0.01\n"], ids=["plain", "tap"])
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Supervised]:
     with VethPair.open() as pair:
         Exchange(pair, tmp_path, "--instruments", ",".join(SYMBOLS), "--rate", str(RATE))
-        supervised = Supervised(pair, tmp_path, Settings(symbols=SYMBOLS, reader="spin = true"))
+        settings = Settings(symbols=SYMBOLS, reader="spin = true", network=request.param)
+        supervised = Supervised(pair, tmp_path, settings)
         yield supervised
         supervised.end()
 

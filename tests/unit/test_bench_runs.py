@@ -22,6 +22,7 @@ EXPECTED = {
     "record": {
         (contender, case) for contender in ("tickpath", "SSL_read") for case in ("256", "1400")
     },
+    "replay": {("tickpath", case) for case in ("1x1+1", "100x1+1", "100x10+10")},
     "burst": {("tickpath", f"memory {count}") for count in (1, 10, 100, 1000)},
     "wire": {(contender, "tls 1+1") for contender in ("tickpath", "picows")},
     "echo": {
@@ -66,7 +67,7 @@ def measure(name: str) -> Callable[[int, int], Report]:
     return function
 
 
-@pytest.mark.parametrize("name", ["decode", "record"])
+@pytest.mark.parametrize("name", ["decode", "record", "replay"])
 def test_bench_in_memory_reports_whole_rows(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     check(measure(name)(4, 2), capsys)
 
