@@ -68,18 +68,8 @@ allow_service_start() {
     policy_is_ours=no
 }
 
-# These are only ever started by the tests, from a configuration of their own.
-readonly test_services=(nginx redis-server)
-
-# Prints those of them that are installed.
-installed_services() {
-    local name
-    for name in "${test_services[@]}"; do
-        if command -v "$name" >/dev/null || [[ -e /usr/sbin/$name ]]; then
-            printf '%s\n' "$name"
-        fi
-    done
-}
+# These are only ever started by the tests, from configurations of their own.
+readonly services=(nginx prometheus redis-server)
 
 # Without systemctl the tool of the maintainer scripts does it, which wants to be told for which
 # package.
@@ -105,15 +95,19 @@ install_packages() {
     fi
     say "installing ${#missing[@]} Debian packages: ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    local before name
-    before=$(installed_services)
+    local service
+    local -a brought=()
+    for service in "${services[@]}"; do
+        command -v "$service" >/dev/null || brought+=("$service")
+    done
     deny_service_start
     quietly apt-get -q update
     quietly apt-get -q -y --no-install-recommends install "${missing[@]}"
     allow_service_start
-    for name in $(installed_services); do
-        grep -qx "$name" <<<"$before" || disable_service "$name"
+    for service in "${brought[@]}"; do
+        command -v "$service" >/dev/null && disable_service "$service"
     done
+    return 0
 }
 
 # Prints "VERSION_OK OPTIMISED DESCRIPTION" of an interpreter. Debian builds its Python with
