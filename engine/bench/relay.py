@@ -158,7 +158,7 @@ class _Path:
     def _open(self, target: str) -> FeedReader:
         def opened() -> FeedReader | None:
             try:
-                return open_reader(target)
+                return open_reader(target, name=None)
             except SegmentError:
                 return None
 
