@@ -92,10 +92,9 @@ def complete(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one subcommand; tell an error in one line, and its kind by the exit status."""
+    # A terminal without µ or … is no reason to fail.
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # µ on a terminal that has none is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         return dispatch(args.rt_command, args.rt_arguments)
