@@ -130,11 +130,16 @@ def unit_exists(host: Host, unit: str) -> bool:
     )
 
 
+def unit_question(*units: str) -> tuple[str, ...]:
+    """Return the words that ask systemd about units: a block of lines each, in their order."""
+    return ("systemctl", "show", "-p", "ActiveState,UnitFileState", *units)
+
+
 def live_unit(host: Host, setting: UnitState) -> str | None:
     """Return "masked", "enabled", or what systemd says the unit does; None: no such unit."""
     if not unit_exists(host, setting.unit):
         return None
-    done = host.run(("systemctl", "show", "-p", "ActiveState,UnitFileState", setting.unit))
+    done = host.run(unit_question(setting.unit))
     told = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     file_state = told.get("UnitFileState", "")
     if done.status != 0 or not told:

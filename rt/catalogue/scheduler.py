@@ -14,6 +14,7 @@ from tickpath.rt.catalogue.declare import (
     Seen,
     missing_file,
     missing_sysctl,
+    not_counted,
     nothing_isolated,
     sysctl,
     sysctl_at_least,
@@ -229,12 +230,14 @@ ITEMS = (
         Severity.HIGH,
         "the effect of isolation: whose thread ran last on a hot CPU without having to",
         strangers,
+        nothing_isolated,
     ),
     AREA.seen(
         "sched.context_switches",
         Severity.LOW,
         "a machine that switches without pause disturbs caches that all CPUs share",
         context_switches,
+        not_counted,
     ),
     AREA.setting(
         "kernel.nmi_watchdog",

@@ -275,7 +275,7 @@ def plant_metal_hardware(tree: Tree) -> None:
         tree.write(f"/sys/kernel/debug/sched/fair_server/cpu{policy}/runtime", "50000000")
     for node in (0, 1):
         pool = f"/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB"
-        tree.write(f"{pool}/free_hugepages", "0")
+        tree.write(f"{pool}/nr_hugepages", "0")
     tree.write_all(
         {
             f"{CPU}/intel_pstate/min_perf_pct": "25",
@@ -324,7 +324,7 @@ def stock_metal(root: Path, busy_poll: bool = False) -> Tree:
     banner = f"#1 SMP PREEMPT_DYNAMIC Debian {'6.12.90-1' if busy_poll else '6.1.176-1'} (2026)"
     options = "CONFIG_PREEMPT_DYNAMIC=y\nCONFIG_NET_RX_BUSY_POLL=y\n" if busy_poll else ""
     plant_kernel(tree, release, banner, CONFIG + options)
-    tree.write("/proc/cmdline", "BOOT_IMAGE=/boot/vmlinuz root=UUID=1 ro quiet panic=1 panic=5")
+    tree.write("/proc/cmdline", "BOOT_IMAGE=/boot/vmlinuz root=UUID=1 ro quiet audit=0 audit=1")
     plant_common(tree)
     plant_metal_hardware(tree)
     plant_networks(tree)
@@ -346,7 +346,10 @@ def tuned_metal(root: Path, busy_poll: bool = False) -> Tree:
         rt_banner = "#1 SMP PREEMPT_RT Debian 6.1.176-1 (2026)"
         plant_kernel(tree, "6.1.0-50-rt-amd64", rt_banner, CONFIG)
         tree.write("/sys/kernel/realtime", "1")
-    tree.write("/proc/cmdline", f"BOOT_IMAGE=/boot/vmlinuz root=UUID=1 ro quiet {words}")
+    tree.write(
+        "/proc/cmdline",
+        f"BOOT_IMAGE=/boot/vmlinuz root=UUID=1 ro quiet {words} tickpath.boot=lasting",
+    )
     tree.write("/etc/default/grub.d/60-tickpath.cfg", f"TICKPATH_LASTING='{words}'\n")
     tune_sysctls(tree, busy_poll)
     tune_files(tree, busy_poll)
@@ -428,7 +431,7 @@ def tune_files(tree: Tree, busy_poll: bool) -> None:
             f"{CPU}/nohz_full": ISOLATED,
             "/proc/irq/16/smp_affinity_list": "0",
             "/proc/irq/38/smp_affinity_list": HOUSEKEEPING,
-            "/sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages": "512",
+            "/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages": "512",
             "/etc/systemd/system.conf.d/60-tickpath.conf": AFFINITY,
             "/etc/security/limits.d/60-tickpath.conf": LIMITS,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,15 +14,21 @@ from tickpath.rt.catalogue import AREAS, all_items, selected_items
 from tickpath.rt.catalogue.scheduler import stalls
 from tickpath.rt.check import NOT_WELL, Report, check_host, judge_item
 from tickpath.rt.errors import RequestError
+from tickpath.rt.host import Output
 from tickpath.rt.item import Context, Finding, Severity, State
+from tickpath.rt.journal import Log
+from tickpath.rt.plan import collect, make_plan
 from tickpath.rt.profile import PROFILE_PATH, Request, choose_profile, to_json
+from tickpath.rt.reading import unit_question
+from tickpath.rt.remembered import units_asked
+from tickpath.rt.setting import UnitState
 from tickpath.rt.topology import read_topology
 
 from tests.unit import rt_host
 from tests.unit.rt_host import CPU, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tickpath.rt.counters import Deltas
@@ -71,6 +78,7 @@ def half_a_core(path: Path) -> dict[str, Finding]:
     tree = rt_host.stock_metal(path)
     tree.write(f"{CPU}/isolated", "0-2")
     tree.write("/proc/cmdline", "isolcpus=0-2 netconsole=@/,@10.0.0.1/")
+    tree.write("/etc/default/grub.d/60-tickpath.cfg", "TICKPATH_TRIAL='isolcpus=0-2'\n")
     tree.write("/sys/class/net/eth1/mtu", "9000")
     tree.write("/sys/class/net/eth1/napi_defer_hard_irqs", "2")
     tree.write("/sys/class/net/eth1/gro_flush_timeout", "200000")
@@ -466,3 +474,81 @@ def test_report_of_nothing_to_weigh_has_no_score(tmp_path: Path) -> None:
     report: Report = check_host(context, selected_items("cpu.governor"))
     assert report.score is None
     assert report.worst is None
+
+
+def plant_trial(tree: Tree, drop_in: str, chosen: str, booted: str) -> None:
+    tree.write("/etc/default/grub.d/60-tickpath.cfg", drop_in)
+    tree.write("/boot/grub/grubenv", f"# GRUB Environment Block\nnext_entry={chosen}\n####")
+    tree.write("/proc/cmdline", f"ro quiet {booted}")
+
+
+TRIAL = "TICKPATH_TRIAL='skew_tick=1'\nTICKPATH_TRIAL_KERNEL='stock'\n"
+LASTING = "TICKPATH_LASTING='skew_tick=1'\nTICKPATH_LASTING_KERNEL='stock'\n"
+
+
+@pytest.mark.parametrize(
+    ("drop_in", "chosen", "booted", "state"),
+    [
+        ("", "", "", State.UNSUPPORTED),
+        (TRIAL, "tickpath-trial", "", State.PENDING_REBOOT),
+        (TRIAL, "", "skew_tick=1 tickpath.boot=trial", State.DRIFT),
+        (TRIAL, "", "", State.CONFLICT),
+        (LASTING, "", "skew_tick=1 tickpath.boot=trial", State.OK),
+        (LASTING, "", "skew_tick=1 tickpath.boot=lasting", State.OK),
+        (LASTING, "", "", State.DRIFT),
+    ],
+)
+def test_trial_of_a_command_line_is_followed(
+    tmp_path: Path, drop_in: str, chosen: str, booted: str, state: State
+) -> None:
+    tree = rt_host.stock_metal(tmp_path)
+    plant_trial(tree, drop_in, chosen, booted)
+    assert judge(tree, "boot.promoted").state is state
+
+
+def planned(tree: Tree, request: Request) -> tuple[set[str], set[str]]:
+    """Return the items for which apply would write, and those for which it would write now."""
+    context = context_of(tree, request)
+    plan = make_plan(context, collect(context, all_items()), Log())
+    every = {name for step in plan.steps for name in step.item.split(",")}
+    live = {"kernel", "ethtool", "unit"}
+    return every, {step.item for step in plan.steps if step.kind in live}
+
+
+def test_check_and_plan_agree_on_a_stock_machine(tmp_path: Path) -> None:
+    """What check calls drift, apply mends."""
+    tree = rt_host.stock_metal(tmp_path)
+    settable = {item.id for item in all_items() if item.settings is not None}
+    wrong = {name for name, each in judged(tree, METAL).items() if each.state in NOT_WELL}
+    assert wrong & settable <= planned(tree, METAL)[0]
+
+
+def test_check_and_plan_agree_on_a_tuned_machine(tmp_path: Path) -> None:
+    """What check calls well, apply leaves as it is."""
+    tree = rt_host.tuned_metal(tmp_path)
+    tree.write(PROFILE_PATH, to_json(choose_profile(read_topology(tree.host), METAL)))
+    wrong = {name for name, each in judged(tree, METAL).items() if each.state in NOT_WELL}
+    assert wrong == set()
+    assert planned(tree, METAL)[1] == set()
+
+
+def test_units_asked_at_once_are_told_as_one_by_one(tmp_path: Path) -> None:
+    tree = rt_host.tuned_metal(tmp_path)
+    tree.unit("thermald.service", "masked", "active")
+    context = context_of(tree, METAL)
+    items = selected_items("services")
+    alone = [judge_item(item, context) for item in items]
+    settings = [each for item in items if item.settings for each in item.settings(context)]
+    units = [each.unit for each in settings if isinstance(each, UnitState)]
+    blocks = [tree.run(unit_question(unit)).stdout for unit in units]
+    questions: list[tuple[str, ...]] = []
+
+    def run(argv: Sequence[str]) -> Output:
+        questions.append(tuple(argv))
+        return Output(0, "\n".join(blocks), "")
+
+    host = dataclasses.replace(tree.host, run=run)
+    together = units_asked(dataclasses.replace(context, host=host), items)
+    assert [judge_item(item, together) for item in items] == alone
+    assert questions == [unit_question(*units)]
+    assert next(each for each in alone if each.id == "svc.thermald").state is State.DRIFT
