@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 COMMAND_TIMEOUT_S = 30
-SLOW_COMMANDS_S = {"grub-mkconfig": 300}  # under emulation it takes half a minute
+# Under emulation grub-mkconfig takes a minute, and systemd half of one to begin anew.
+SLOW_COMMANDS_S = {"grub-mkconfig": 300, "systemctl": 120}
 
 
 @dataclass(frozen=True, slots=True)
