@@ -166,6 +166,7 @@ def test_parameter_in_grub_and_not_booted_is_pending(tmp_path: Path) -> None:
     assert found.state is State.PENDING_REBOOT
     assert found.live == "-"
     assert found.fix == "reboot"
+    assert judge(tree, "cpu.isolated").state is State.PENDING_REBOOT
 
 
 def test_parameter_booted_and_not_in_grub_is_drift(tmp_path: Path) -> None:
