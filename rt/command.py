@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import io
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
@@ -97,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return dispatch(args.rt_command, args.rt_arguments)
+        status = dispatch(args.rt_command, args.rt_arguments)
+        sys.stdout.flush()  # a reader that is gone is told here, not at the interpreter's end
+        return status
     except RequestError as error:
         status, message = EXIT_REQUEST, str(error)
     except HostError as error:
@@ -128,5 +131,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `… | head`: the reader has seen enough
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE_CLOSED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -64,6 +65,23 @@ def test_bundle_in_a_clean_environment_judges_a_host(tmp_path: Path) -> None:
     assert done.returncode == 15, done.stderr
     assert len(json.loads(done.stdout)["items"]) == len(all_items())
     assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_bundle_whose_reader_is_gone_ends_silently(tmp_path: Path) -> None:
+    target = tmp_path / "rt.pyz"
+    bundle.write_bundle(target)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [INTERPRETER, "-I", str(target), "check", "--list"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={},
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_command_on_a_terminal_without_unicode_still_tells(tmp_path: Path) -> None:
