@@ -1,6 +1,6 @@
 # Thin: each target is one line of work. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test c-test lint format fuzz py-test test-vm vm-image demo clean
+.PHONY: help setup build test c-test lint format fuzz py-test test-vm vm-image demo zipapp clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ASAN_OPTIONS ?= detect_leaks=1:strict_string_checks=1
@@ -50,6 +50,9 @@ test-vm: setup ## provision, verify and revert a virtual machine (no KVM needed;
 
 vm-image: setup ## make the disk of that virtual machine where the cache lacks it (as root)
 	@python -m tests.vm.image
+
+zipapp: setup ## pack `tickpath rt` into build/tickpath-rt.pyz, which a bare host's python3 runs
+	@python -m tickpath.rt.bundle build/tickpath-rt.pyz && echo build/tickpath-rt.pyz
 
 format: setup ## rewrite sources in the project's style
 	ruff check --quiet --fix .

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tickpath.rt.counters import Deltas
     from tickpath.rt.host import Host
     from tickpath.rt.profile import Profile
     from tickpath.rt.setting import Setting
@@ -47,6 +48,7 @@ class Context:
     host: Host
     topology: Topology
     profile: Profile
+    deltas: Deltas | None = None  # None: not measured (a tree of files, or a plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +86,4 @@ class Item:
     why: str
     settings: Callable[[Context], tuple[Setting, ...]] | None = None
     observe: Callable[[Context], Finding] | None = None
+    lacks: Callable[[Context], str | None] | None = None  # why settings is () here, in words
