@@ -39,7 +39,7 @@ MACHINE_OPTIONS = (
     *("-machine", "pc,hpet=off", "-cpu", "max,la57=off"),
     *("-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"),
 )
-TRADE = "netdev=trade,mac=52:54:00:74:70:01"
+TRADE = "netdev=trade,romfile=,mac=52:54:00:74:70:01"
 # Linux's own signal to a child whose parent is gone (prctl(2)), killed parents included.
 DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
@@ -211,9 +211,9 @@ class Machine:
             *("-chardev", f"file,id=console,path={self.console},append=on"),
             *("-serial", "chardev:console"),
             *("-drive", f"file={self.disk},format=qcow2,if=virtio,cache=unsafe"),
-            *("-netdev", f"user,id=ssh,{forward}", "-device", "virtio-net-pci,netdev=ssh"),
+            *("-netdev", f"user,id=ssh,{forward}", "-device", "virtio-net-pci,netdev=ssh,romfile="),
             # The trading interface: a wire that nothing comes in by.
-            *("-netdev", "hubport,id=trade,hubid=1", "-device", f"virtio-net-pci,{TRADE}"),
+            *("-netdev", "user,id=trade,restrict=on", "-device", f"virtio-net-pci,{TRADE}"),
             *("-device", "virtio-rng-pci"),
             *("-smbios", f"type=11,value={credential}"),
             *self.options,

@@ -51,11 +51,11 @@ DPKG_OPTIONS = (
     *(
         f"path-exclude=/lib/modules/*/kernel/{folder}/*"
         for folder in (
+            "drivers/ata",
             "drivers/gpu",
             "drivers/media",
             "drivers/infiniband",
             "drivers/iio",
-            "drivers/scsi",
             "drivers/staging",
             "drivers/usb",
             "drivers/net/wireless",
