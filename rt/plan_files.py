@@ -110,7 +110,8 @@ def format_boot_list(host: Host, settings: Sequence[BootSetting]) -> str:
         if isinstance(setting, KernelFile) and (action := irq_action(host, setting.path)):
             row["action"] = action  # interrupt numbers change from boot to boot
         rows.append(row)
-    return json.dumps({"settings": rows}, indent=1) + "\n"
+    listed = ",\n".join(json.dumps(row) for row in rows)
+    return f'{{"settings": [\n{listed}\n]}}\n'
 
 
 def parse_boot_list(host: Host, text: str) -> tuple[tuple[BootSetting, ...], tuple[str, ...]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from tickpath.rt.host import Host, Output
 from tickpath.rt.item import Context
+from tickpath.rt.journal import read_journal
 from tickpath.rt.plan import Options, make_plan
 from tickpath.rt.plan_step import Wanted
 from tickpath.rt.profile import Profile
@@ -108,8 +109,11 @@ SETTINGS: tuple[Setting, ...] = (
     Ethtool("eth0", "C", "rx-usecs", "0"),
     Ethtool("eth0", "L", "combined", "1"),
     Ethtool("eth0", "K", "gro", "off"),
-    DropIn("/etc/systemd/system.conf.d/60-tickpath.conf", "[Manager]\nCPUAffinity=0\n",
-           ("systemctl", "daemon-reload")),
+    DropIn(
+        "/etc/systemd/system.conf.d/60-tickpath.conf",
+        "[Manager]\nCPUAffinity=0\n",
+        ("systemctl", "daemon-reload"),
+    ),
     BootParameter("isolcpus", "managed_irq,domain,2-3"),
     BootParameter("nosoftlockup"),
 )
@@ -179,23 +183,24 @@ class Programs:
     def __call__(self, argv: Sequence[str]) -> Output:
         if self.answers and argv[0] in self.answers:
             return self.answers[argv[0]]
+        answer = Output(127, "", f"{argv[0]}: not installed")
         match list(argv):
             case ["ethtool", "--json", option, _]:
                 state = self.load("ethtool")[option[1:].upper()]
-                return Output(0, json.dumps([{"ifname": "eth0", **state}]), "")
+                answer = Output(0, json.dumps([{"ifname": "eth0", **state}]), "")
             case ["ethtool", option, _, name, value]:
-                return self.set_ethtool(option[1:], name, value)
+                answer = self.set_ethtool(option[1:], name, value)
             case ["systemctl", verb, *rest]:
-                return self.systemctl(verb, rest)
+                answer = self.systemctl(verb, rest)
             case ["grub-mkconfig"]:
-                return self.make_menu()
+                answer = self.make_menu()
             case ["grub-editenv", _, verb, text]:
-                return self.edit_environment(verb, text)
+                answer = self.edit_environment(verb, text)
             case ["grub-probe", "--target=fs", _]:
-                return Output(0, "ext2\n", "")
+                answer = Output(0, "ext2\n", "")
             case ["grub-mkconfig" | "grub-script-check" | "grub-probe" | "dmesg", *_]:
-                return Output(0, "", "")
-        return Output(127, "", f"{argv[0]}: not installed")
+                answer = Output(0, "", "")
+        return answer
 
     def die_now(self) -> None:
         if self.before():
@@ -213,7 +218,9 @@ class Programs:
     def set_ethtool(self, group: str, name: str, value: str) -> Output:
         self.die_now()
         state = self.load("ethtool")
-        long_name = {"gro": "generic-receive-offload", "lro": "large-receive-offload"}.get(name, name)
+        long_name = {"gro": "generic-receive-offload", "lro": "large-receive-offload"}.get(
+            name, name
+        )
         if name not in self.stubborn:
             state[group][long_name] = value
         self.save("ethtool", state)
@@ -270,12 +277,16 @@ class Programs:
         self.die_now()
         path = self.root / "boot/grub/grubenv"
         name, _, value = text.partition("=")
-        lines = path.read_text().rstrip("#").splitlines() if path.exists() else [
-            "# GRUB Environment Block"
-        ]
+        lines = (
+            path.read_text().rstrip("#").splitlines()
+            if path.exists()
+            else ["# GRUB Environment Block"]
+        )
         kept = [line for line in lines if not line.startswith(f"{name}=")]
         if verb == "set":
-            at = next((i for i, line in enumerate(lines) if line.startswith(f"{name}=")), len(lines))
+            at = next(
+                (i for i, line in enumerate(lines) if line.startswith(f"{name}=")), len(lines)
+            )
             kept.insert(at, f"{name}={value}")
         path.write_text(("\n".join(kept) + "\n").ljust(GRUB_BLOCK, "#"))
         return Output(0, "", "")
@@ -321,6 +332,10 @@ def with_rt_kernel(context: Context) -> Context:
     return replace(context, profile=replace(context.profile, wants_rt_kernel=True))
 
 
+def in_boot(context: Context, boot_id: str) -> Context:
+    return replace(context, topology=replace(context.topology, boot_id=boot_id))
+
+
 def with_nic(context: Context, **changes: bool) -> Context:
     nic = replace(context.topology.nics[0], **changes)  # type: ignore[arg-type]  # two booleans
     return replace(context, topology=replace(context.topology, nics=(nic,)))
@@ -331,8 +346,6 @@ def want(settings: Sequence[Setting]) -> tuple[Wanted, ...]:
 
 
 def plan_for(context: Context, settings: Sequence[Setting], partial: bool = False) -> Plan:
-    from tickpath.rt.journal import read_journal
-
     return make_plan(context, want(settings), read_journal(context.host), Options(partial))
 
 

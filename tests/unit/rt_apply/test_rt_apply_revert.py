@@ -19,6 +19,7 @@ from tests.unit.rt_apply.machine import (
     THP,
     Programs,
     disk_of,
+    in_boot,
     make_context,
     plan_for,
     snapshot,
@@ -54,14 +55,18 @@ def test_apply_every_kind_of_setting_writes_it_where_it_belongs(machine: Path) -
     assert (machine / "etc/systemd/system/irqbalance.service").readlink().name == "null"
     assert (machine / plan_files.SERVICE_LINK.lstrip("/")).is_symlink()
     menu = read(machine, grub.CONFIG)
-    assert "isolcpus=managed_irq,domain,2-3" in " ".join(grub.entry_words(menu, "tickpath-trial") or ())
+    assert "isolcpus=managed_irq,domain,2-3" in " ".join(
+        grub.entry_words(menu, "tickpath-trial") or ()
+    )
     assert grub.next_entry((machine / "boot/grub/grubenv").read_bytes()) == "tickpath-trial"
     assert read(machine, "/etc/default/grub") == FILES["/etc/default/grub"]
 
 
 def test_apply_channels_come_before_the_rest_of_the_nic(machine: Path) -> None:
     plan = plan_for(make_context(machine), SETTINGS)
-    nic = [step.target for step in plan.steps if step.kind == "ethtool" or "class/net" in step.target]
+    nic = [
+        step.target for step in plan.steps if step.kind == "ethtool" or "class/net" in step.target
+    ]
     assert nic[0] == "eth0 L combined"
     assert nic[-1].startswith("/sys/class/net")
 
@@ -300,7 +305,9 @@ def test_apply_journal_is_on_the_disk_before_the_write(
     def store(path: Path, text: str) -> None:
         line = journal.read_bytes().splitlines()[-1]
         on_disk = synced[journal.stat().st_ino] == journal.stat().st_size
-        seen.append(on_disk and path.name.encode() in line and journal.parent.stat().st_ino in synced)
+        seen.append(
+            on_disk and path.name.encode() in line and journal.parent.stat().st_ino in synced
+        )
         path.write_text(text)
 
     monkeypatch.setattr(os, "fsync", fsync)
@@ -316,18 +323,10 @@ def test_apply_journal_in_later_boots_does_not_grow(machine: Path) -> None:
     sizes = []
     for number in range(2, 5):
         (machine / "fake/ethtool.json").write_text(FILES["/fake/ethtool.json"])
-        topology = context.topology
-        later = type(context)(
-            context.host, type(topology)(**{**_fields(topology), "boot_id": f"boot-{number}"}),
-            context.profile,
-        )
+        later = in_boot(context, f"boot-{number}")
         apply_boot_list(later, disk_of(later))
         sizes.append((machine / JOURNAL.lstrip("/")).stat().st_size)
     assert sizes[0] == sizes[1] == sizes[2]
-
-
-def _fields(record: object) -> dict[str, object]:
-    return {name: getattr(record, name) for name in record.__class__.__slots__}
 
 
 def test_exclusive_while_another_holds_it_is_refused(machine: Path) -> None:
@@ -359,6 +358,8 @@ def test_apply_drop_in_restarts_nothing_when_it_is_there_already(machine: Path) 
     path = machine / "etc/systemd/system.conf.d/60-tickpath.conf"
     path.parent.mkdir()
     path.write_text("[Manager]\n")
-    setting = DropIn("/etc/systemd/system.conf.d/60-tickpath.conf", "[Manager]\n", ("systemctl", "x"))
+    setting = DropIn(
+        "/etc/systemd/system.conf.d/60-tickpath.conf", "[Manager]\n", ("systemctl", "x")
+    )
     assert apply(make_context(machine), (setting,)) == []
     assert not (machine / HOME.lstrip("/")).exists()
