@@ -57,8 +57,8 @@ class ReaderConfig(_Section, frozen=True):
         int,
         Meta(
             ge=0,
-            le=49,
-            extra=_remedy("0: ordinary thread; SCHED_FIFO stays below interrupts at 50"),
+            le=40,
+            extra=_remedy("0: ordinary thread; SCHED_FIFO stays well below interrupts at 50"),
         ),
     ] = 0
     spin: bool = True
@@ -66,6 +66,8 @@ class ReaderConfig(_Section, frozen=True):
     yield_to_others: bool = False
     """Sleep 60 us in each ms, so that a SCHED_FIFO thread stays below the kernel's RT limit."""
     lock_memory: bool = True
+    huge_pages: bool = True
+    """Frames and books stand in 2 MiB pages where enough are reserved; else it says so."""
 
 
 class NetworkConfig(_Section, frozen=True):

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 from tickpath._core import ffi, lib
 from tickpath.engine.config import Config, VenueConfig, load_config
 from tickpath.engine.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
+from tickpath.engine.reader_watch import HOT_THREAD_NAME
 from tickpath.engine.snapshots import SnapshotWorker, fetch_instruments
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.netstack.session import Target, new_tls_context
@@ -52,8 +52,7 @@ IDLE_SPIN_NS, IDLE_SLEEP_NS = 20_000, 50_000
 YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
 HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
-MEMORY_ALIGNMENT = 4096
-HOT_THREAD_NAME = "tp-hot"
+UMEM_BYTES = 8 << 20  # of netstack's link: 4096 frames of 2048 bytes
 # As the command line has them, and one more: it ran well until the interface went away.
 EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 4
 
@@ -68,13 +67,6 @@ def log_json(message: str) -> None:
     told = {"t": time.time(), "event": "log", "pid": os.getpid(), "text": message}
     sys.stdout.write(json.dumps(told) + "\n")
     sys.stdout.flush()
-
-
-def _aligned(size: int) -> tuple[Any, Any]:
-    """Return zeroed memory and a page-aligned pointer into it."""
-    memory = np.zeros(size + MEMORY_ALIGNMENT, dtype=np.uint8)
-    start = memory.ctypes.data + MEMORY_ALIGNMENT - 1 & ~(MEMORY_ALIGNMENT - 1)
-    return memory, ffi.cast("void *", start)
 
 
 def _fields(struct: str) -> list[str]:
@@ -123,6 +115,7 @@ class ReaderProcess:
             mode=network.mode,
             queue=network.queue,
             ports=network.port_range,
+            huge_pages=self.config.reader.huge_pages,
         )
         self.transport: KernelTransport | UserTransport = open_transport(
             address, network.backend, placement
@@ -177,9 +170,10 @@ class ReaderProcess:
         size = lib.tp_feed_memory_size(config)
         if size == 0:
             raise LocalError(f"{len(self.instruments)} instruments: more than one feed can hold")
-        memory, start = _aligned(size)
-        self.feed = lib.tp_feed_init(start, config)
+        memory, are_huge = process.map_memory(size, huge_pages=self.config.reader.huge_pages)
+        self.feed = lib.tp_feed_init(ffi.from_buffer(memory), config)
         self._kept += [memory, config]
+        self._tell_pages(size, books_are_huge=are_huge)
         self.channels: dict[str, int] = {}
         for index, row in enumerate(self.instruments):
             channel = requests.depth_channel(row.symbol, venue.speed)
@@ -189,6 +183,17 @@ class ReaderProcess:
             ):
                 raise LocalError(f"venue.symbols: {row.symbol} stands there twice: name it once")
             self.channels[channel] = index
+
+    def _tell_pages(self, books_bytes: int, *, books_are_huge: bool) -> None:
+        """Say where huge pages were wanted and not to be had; nothing where all are."""
+        if not self.config.reader.huge_pages:
+            return
+        missing = 0 if books_are_huge or books_bytes * 2 < process.HUGE_PAGE_BYTES else books_bytes
+        if isinstance(self.transport, UserTransport) and not self.transport.link.has_huge_pages:
+            missing += UMEM_BYTES
+        if missing:
+            pool = process.read_huge_pages()
+            self._log(f"memory: {process.describe_huge_pages(missing, pool)}")
 
     def _open_hot_path(self) -> None:
         venue = self.venue

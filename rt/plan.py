@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tickpath.rt import plan_files
-from tickpath.rt.plan_boot import boot_steps
+from tickpath.rt import grub, plan_files
+from tickpath.rt.persisted import read_persisted
+from tickpath.rt.plan_boot import boot_steps, reboot_is_due
 from tickpath.rt.plan_refusals import find_refusals
 from tickpath.rt.plan_step import Skipped, Step, Wanted
-from tickpath.rt.reading import exists, is_live, read_live
+from tickpath.rt.reading import exists, is_live, read_live, same
 from tickpath.rt.setting import BootParameter, DropIn, Ethtool, KernelFile, Sysctl, UnitState
 
 if TYPE_CHECKING:
@@ -42,18 +43,21 @@ class Plan:
     steps: tuple[Step, ...]
     skipped: tuple[Skipped, ...]
     refusals: tuple[RequestError | HostError, ...] = ()
+    reboot_is_due: bool = False  # for what was written before
 
     @property
     def reboot_required(self) -> bool:
-        return any(step.effect == "reboot" for step in self.steps)
+        return self.reboot_is_due or any(step.effect == "reboot" for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to plan. partial: leave what our files say of other items (--only)."""
+    """How to plan. partial: leave what our files say of other items (--only). rt_kernel_later: the
+    RT kernel is installed between this plan and its application."""
 
     partial: bool = False
     allow_ssh_nic: bool = False
+    rt_kernel_later: bool = False
 
 
 def collect(context: Context, items: Iterable[Item]) -> tuple[Wanted, ...]:
@@ -80,8 +84,13 @@ def make_plan(
     steps += [Step("run", shlex.join(argv), None, "", "", reload=argv) for argv in reloads]
     steps += unit_steps(context.host, usable, "enabled")
     steps += boot_steps(context, wanted, options.partial)
-    refusals = find_refusals(context, wanted, steps, options.allow_ssh_nic)
-    return Plan(tuple(steps), tuple(skipped), tuple(refusals))
+    refusals = find_refusals(context, wanted, steps, options)
+    skipped += overridden(context.host, usable, steps)
+    if context.profile.wants_rt_kernel and not context.host.exists(grub.CONFIG):
+        skipped.append(
+            Skipped("kernel.rt", "the kernel", f"no {grub.CONFIG}: it is chosen from outside")
+        )
+    return Plan(tuple(steps), tuple(skipped), tuple(refusals), reboot_is_due(context))
 
 
 def unique(wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
@@ -311,6 +320,20 @@ def boot_list_steps(host: Host, kept: Sequence[Wanted], partial: bool) -> list[S
         listed,
         replace(file_step(plan_files.SERVICE_FILE, unit, kept), reload=plan_files.DAEMON_RELOAD),
     ]
+
+
+def overridden(host: Host, wanted: Sequence[Wanted], steps: Sequence[Step]) -> list[Skipped]:
+    """List what our files say already, and another's file gives another value at boot."""
+    written = {step.target for step in steps}
+    found: list[Skipped] = []
+    for each in wanted:
+        setting = each.setting
+        if isinstance(setting, Sysctl) and plan_files.SYSCTL_FILE not in written:
+            at_boot = read_persisted(host, setting)
+            if at_boot is not None and not same(setting, at_boot):
+                why = f"a later file of /etc/sysctl.d gives {at_boot!r} at boot: mend it there"
+                found.append(Skipped(each.item, setting.path, why))
+    return found
 
 
 def file_step(path: str, text: str, kept: Sequence[Wanted]) -> Step:

@@ -5,7 +5,7 @@ Called by: rt.plan. Calls: rt.grub, rt.command_line, rt.persisted (the words of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tickpath.rt import grub
 from tickpath.rt.command_line import format_command_line, parse_word, same_name
@@ -29,7 +29,7 @@ def boot_steps(context: Context, wanted: Sequence[Wanted], partial: bool) -> lis
     host = context.host
     asked = [each for each in wanted if isinstance(each.setting, BootParameter)]
     text = host.read(grub.DROP_IN)
-    if not asked and (partial or (text is None and not context.profile.wants_rt_kernel)):
+    if not asked and (partial or (text is None and not needs_rt_kernel(context))):
         return []
     now = grub.parse_drop_in(text or "")
     line = wanted_line(context, asked, now.wanted if partial else None)
@@ -50,6 +50,24 @@ def boot_steps(context: Context, wanted: Sequence[Wanted], partial: bool) -> lis
                 Step("grub-next", grub.ENVIRONMENT, chosen, grub.TRIAL_ENTRY, items, "reboot")
             )
     return steps
+
+
+def needs_rt_kernel(context: Context) -> bool:
+    """Tell whether another kernel is to be booted, on a machine whose loader is ours to set."""
+    wanted = context.profile.wants_rt_kernel and not context.topology.is_rt
+    return wanted and context.host.exists(grub.CONFIG)
+
+
+def reboot_is_due(context: Context) -> bool:
+    """Tell whether what an earlier apply or promote wrote waits for a reboot."""
+    lines = grub.parse_drop_in(context.host.read(grub.DROP_IN) or "")
+    booted = grub.booted_entry(context.topology.command_line)
+    if lines.trial is not None:
+        chosen = grub.next_entry(context.host.read_bytes(grub.ENVIRONMENT) or b"")
+        return chosen == grub.TRIAL_ENTRY
+    if lines.lasting is not None:
+        return booted is None
+    return booted is not None
 
 
 def wanted_line(context: Context, asked: Sequence[Wanted], before: grub.Line | None) -> grub.Line:
@@ -125,6 +143,17 @@ def menu_has(host: Host, lines: grub.Lines) -> bool:
         for entry, line in ((grub.TRIAL_ENTRY, lines.trial), (grub.LASTING_ENTRY, lines.lasting))
         for found in (grub.entry_words(config, entry),)
     )
+
+
+def trial_state(context: Context) -> Literal["none", "chosen", "running", "fell back"]:
+    """Tell how the trial of a command line stands."""
+    host = context.host
+    if grub.parse_drop_in(host.read(grub.DROP_IN) or "").trial is None:
+        return "none"
+    if grub.booted_entry(context.topology.command_line) == "trial":
+        return "running"
+    chosen = grub.next_entry(host.read_bytes(grub.ENVIRONMENT) or b"")
+    return "chosen" if chosen == grub.TRIAL_ENTRY else "fell back"
 
 
 def on_trial(context: Context, line: grub.Line) -> bool:

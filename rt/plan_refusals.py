@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tickpath.rt.host import Host
     from tickpath.rt.item import Context
+    from tickpath.rt.plan import Options
     from tickpath.rt.plan_step import Step, Wanted
     from tickpath.rt.topology import Topology
 
@@ -34,15 +35,15 @@ Refusal = RequestError | HostError
 
 
 def find_refusals(
-    context: Context, wanted: Sequence[Wanted], steps: Sequence[Step], allow_ssh_nic: bool
+    context: Context, wanted: Sequence[Wanted], steps: Sequence[Step], options: Options
 ) -> Iterator[Refusal]:
     """Yield each reason; what was asked for comes first, what the host lacks second."""
     yield from refuse_settings(wanted)
     yield from refuse_cpus(context, wanted)
-    yield from refuse_interfaces(context, wanted, steps, allow_ssh_nic)
+    yield from refuse_interfaces(context, wanted, steps, options.allow_ssh_nic)
     yield from refuse_stall(context.topology, steps)
     yield from refuse_places(context.host, steps)
-    yield from refuse_boot(context, steps)
+    yield from refuse_boot(context, steps, options.rt_kernel_later)
 
 
 def refuse_settings(wanted: Sequence[Wanted]) -> Iterator[Refusal]:
@@ -159,13 +160,15 @@ def refuse_places(host: Host, steps: Sequence[Step]) -> Iterator[Refusal]:
             )
 
 
-def refuse_boot(context: Context, steps: Sequence[Step]) -> Iterator[Refusal]:
+def refuse_boot(
+    context: Context, steps: Sequence[Step], rt_kernel_later: bool
+) -> Iterator[Refusal]:
     """Refuse a trial that could not be made, or that could not fall back."""
     if not any(step.kind in {"grub-config", "grub-next"} for step in steps):
         return
     for text in grub.refusals(context.host):
         yield HostError(text)
-    if context.profile.wants_rt_kernel and not context.topology.is_rt:
+    if context.profile.wants_rt_kernel and not context.topology.is_rt and not rt_kernel_later:
         why = grub.rt_kernel_refusal(context.host)
         if why is not None:
             yield HostError(why)

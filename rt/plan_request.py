@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 from tickpath.rt.arguments import add_arguments, make_context, make_host
 from tickpath.rt.catalogue import selected_items
-from tickpath.rt.journal import read_journal
+from tickpath.rt.errors import HostError
+from tickpath.rt.journal import Log, read_journal
 from tickpath.rt.plan import Options, collect, make_plan
+from tickpath.rt.plan_boot import trial_state
 
 if TYPE_CHECKING:
     import argparse
 
+    from tickpath.rt.host import Host
     from tickpath.rt.item import Context
     from tickpath.rt.plan import Plan
     from tickpath.rt.plan_step import Skipped, Step
@@ -36,6 +39,11 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="retune the interface that ssh came in over too, at the risk of losing it",
     )
+    parser.add_argument(
+        "--rt-kernel-later",
+        action="store_true",
+        help="do not refuse because the RT kernel is not installed: it will be before apply",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
 
 
@@ -44,8 +52,20 @@ def plan_from(args: argparse.Namespace) -> tuple[Context, Plan]:
     host = make_host(args)
     context = make_context(args, host)
     wanted = collect(context, selected_items(args.only))
-    options = Options(partial=args.only is not None, allow_ssh_nic=args.allow_ssh_nic)
-    return context, make_plan(context, wanted, read_journal(host), options)
+    options = Options(
+        partial=args.only is not None,
+        allow_ssh_nic=args.allow_ssh_nic,
+        rt_kernel_later=args.rt_kernel_later,
+    )
+    return context, make_plan(context, wanted, read_log(host), options)
+
+
+def read_log(host: Host) -> Log:
+    """Read the journal; whoever may not read it may plan without."""
+    try:
+        return read_journal(host)
+    except HostError:
+        return Log()
 
 
 def step_row(step: Step) -> dict[str, str | None]:
@@ -64,12 +84,14 @@ def step_row(step: Step) -> dict[str, str | None]:
 
 
 def plan_object(context: Context, plan: Plan) -> dict[str, object]:
-    """Describe a plan for programs."""
+    """Describe a plan for programs; after its application, trial tells what came of it."""
+    trial = trial_state(context)
     return {
         "writes": [step_row(step) for step in plan.steps],
         "skipped": [asdict(each) for each in plan.skipped],
         "refused": [str(refusal) for refusal in plan.refusals],
         "reboot_required": plan.reboot_required,
+        "trial": trial,
         "profile": asdict(context.profile),
     }
 

@@ -79,6 +79,9 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "bpftool": lambda: lacks_program("bpftool"),
     "strace": lambda: lacks_program("strace"),
     "qemu": lacks_qemu,
+    "setpriv": lambda: lacks_program("setpriv"),
+    "systemd_analyze": lambda: lacks_program("systemd-analyze"),
+    "rt_tests": lambda: lacks_program("cyclictest") or lacks_program("oslat"),
     "clang": lambda: lacks_program("clang-14"),
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.reader_process import HOT_THREAD_NAME
+from tickpath.engine.reader_watch import HOT_THREAD_NAME
 
 from tests.netns.rig import LIVE, PATIENCE_S, Exchange, Settings, Supervised, VethPair
 

@@ -227,7 +227,7 @@ class Programs:
         return Output(0, "", "")
 
     def systemctl(self, verb: str, rest: Sequence[str]) -> Output:
-        if verb == "daemon-reload":
+        if verb in {"daemon-reload", "daemon-reexec"}:
             self.die_now()
             return Output(0, "", "")
         unit = rest[-1]

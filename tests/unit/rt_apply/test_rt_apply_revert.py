@@ -264,6 +264,15 @@ def test_apply_what_the_kernel_lacks_is_skipped_with_the_reason(machine: Path) -
     ]
 
 
+def test_apply_value_that_a_later_file_of_another_overrides_is_told(machine: Path) -> None:
+    (machine / "etc/sysctl.d/99-sysctl.conf").write_text("vm.swappiness = 30\n")
+    context = make_context(machine)
+    apply(context, (Sysctl("vm.swappiness", "10"),))
+    (skipped,) = plan_for(context, (Sysctl("vm.swappiness", "10"),)).skipped
+    assert "gives '30' at boot" in skipped.why
+    assert read(machine, "/etc/sysctl.d/99-sysctl.conf") == "vm.swappiness = 30\n"
+
+
 def test_apply_boot_list_is_applied_again_and_finds_interrupts_by_name(machine: Path) -> None:
     context = make_context(machine)
     apply(context, SETTINGS)
