@@ -44,7 +44,7 @@ def run_command(argv: Sequence[str]) -> Output:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=COMMAND_TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
             env=command_environment(),
         )
