@@ -180,8 +180,7 @@ static bool writer_ended(const struct tp_reader *reader)
            atomic_load_explicit(&live->state, memory_order_acquire) != TP_SEGMENT_READY;
 }
 
-/* One look at the ring that takes nothing. */
-static bool has_news(const struct tp_reader *reader)
+bool tp_reader_has_news(const struct tp_reader *reader)
 {
     const struct tp_ring_reader *ring = &reader->ring;
     return has_ring(reader) && atomic_load_explicit(&ring->slots[ring->next & ring->mask].sequence,
@@ -190,7 +189,7 @@ static bool has_news(const struct tp_reader *reader)
 
 static enum tp_reader_result see_event(struct tp_reader *reader)
 {
-    return has_news(reader) ? TP_READER_EVENT : TP_READER_EMPTY;
+    return tp_reader_has_news(reader) ? TP_READER_EVENT : TP_READER_EMPTY;
 }
 
 typedef enum tp_reader_result look_function(struct tp_reader *reader);
@@ -236,7 +235,8 @@ static bool rest(struct tp_reader *reader, uint64_t left_ns)
     tp_control_announce_sleep(reader->control, reader->slot, reader->ring.next);
     /* Sequentially consistent, as in tp_reader_interrupt: one of the two sees the other. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (has_news(reader) || atomic_load_explicit(&reader->is_interrupted, memory_order_relaxed))
+    if (tp_reader_has_news(reader) ||
+        atomic_load_explicit(&reader->is_interrupted, memory_order_relaxed))
         nap_ns = 0;
     reader->sleep_total++;
     return tp_control_sleep(reader->slot, nap_ns);
