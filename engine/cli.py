@@ -26,9 +26,16 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "tickpath.engine.doctor.command",
         "say what this host can do, and what to do about a lack",
     ),
+    "rt": ("tickpath.rt.command", "check, tune and measure this host for real-time work"),
     "run": ("tickpath.engine.app", "read market data into shared memory, as a config file says"),
     "strategy": ("tickpath.engine.strategy.command", "run a strategy class in a pinned process"),
     "stat": ("tickpath.engine.stat", "show the counters of a running reader"),
+    "record": (
+        "tickpath.engine.recording.record",
+        "record an instance's raw messages and events",
+    ),
+    "replay": ("tickpath.engine.recording.replay", "replay a recording through the feed's code"),
+    "export": ("tickpath.engine.recording.export", "write a recording as parquet or csv"),
     "get": ("tickpath.engine.get", "fetch a URL over the user-space stack"),
     "ws": ("tickpath.engine.websocket", "talk to a WebSocket over the user-space stack"),
     "sim": ("tickpath.engine.sim.command", "simulate an exchange"),
@@ -67,7 +74,7 @@ def load(name: str) -> Command:
     except ModuleNotFoundError as error:
         raise SystemSetupError(
             f"`tickpath {name}` needs the Python package {error.name}, which is not installed: "
-            "run `make setup`, or pip install 'tickpath[bench]'"
+            "run `make setup`, or pip install 'tickpath[bench,export]'"
         ) from error
 
 

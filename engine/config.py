@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 INSTANCE_LENGTH_MAX = 64
 RING_CAPACITY_MIN, RING_CAPACITY_MAX = 1 << 10, 1 << 24
+TAP_CAPACITY_MIN = 1 << 14  # a snapshot of 5,000 levels a side fits a quarter of it
 MS_MAX = 3_600_000
 LOSSLESS_DEADLINE_US_MAX = 50_000  # half of what readers take for a silent writer
 PORT_COUNT_MAX = 4096  # netif.h: TP_NETIF_PORT_COUNT_MAX
@@ -59,8 +60,8 @@ class ReaderConfig(_Section, frozen=True):
         int,
         Meta(
             ge=0,
-            le=49,
-            extra=_remedy("0: ordinary thread; SCHED_FIFO stays below interrupts at 50"),
+            le=40,
+            extra=_remedy("0: ordinary thread; SCHED_FIFO stays well below interrupts at 50"),
         ),
     ] = 0
     spin: bool = True
@@ -68,6 +69,8 @@ class ReaderConfig(_Section, frozen=True):
     yield_to_others: bool = False
     """Sleep 60 us in each ms, so that a SCHED_FIFO thread stays below the kernel's RT limit."""
     lock_memory: bool = True
+    huge_pages: bool = True
+    """Frames and books stand in 2 MiB pages where enough are reserved; else it says so."""
 
 
 class NetworkConfig(_Section, frozen=True):
@@ -148,6 +151,23 @@ class ShmConfig(_Section, frozen=True):
     """How often the waker looks for events while consumers sleep."""
 
 
+class RecordConfig(_Section, frozen=True):
+    """What `tickpath record` can see of the reader's raw messages."""
+
+    tap: bool = False
+    """Keep them in a ring of shared memory, instance.raw, for recorders."""
+    ring_capacity: Annotated[
+        int,
+        Meta(
+            ge=TAP_CAPACITY_MIN,
+            le=RING_CAPACITY_MAX,
+            extra=_remedy("262144 slots are 16 MiB; a message takes 16 bytes more than its own"),
+        ),
+    ] = 1 << 18
+    checkpoint_s: Seconds = 10.0
+    """Every LIVE book is written whole into the ring once in so long: a replay can begin there."""
+
+
 class HealthConfig(_Section, frozen=True):
     """When data is too old to be trusted."""
 
@@ -180,6 +200,7 @@ class Config(_Section, frozen=True, rename={"venues": "venue"}):
     reader: ReaderConfig = ReaderConfig()
     network: NetworkConfig = NetworkConfig()
     shm: ShmConfig = ShmConfig()
+    record: RecordConfig = RecordConfig()
     health: HealthConfig = HealthConfig()
     reconnect: ReconnectConfig = ReconnectConfig()
 
@@ -384,10 +405,12 @@ def _check_values(config: Config) -> None:
             f"at most {PORT_COUNT_MAX} ports",
             f"no other program can use them meanwhile; [{low}, {low + PORT_COUNT_MAX - 1}] fits",
         )
-    capacity = config.shm.ring_capacity
-    if capacity & (capacity - 1):
-        below = 1 << (capacity.bit_length() - 1)
-        raise _wrong("shm.ring_capacity", capacity, "a power of two", f"{below} or {2 * below}")
+    for section in ("shm", "record"):
+        capacity = getattr(config, section).ring_capacity
+        if capacity & (capacity - 1):
+            below = 1 << (capacity.bit_length() - 1)
+            remedy = f"{below} or {2 * below}"
+            raise _wrong(f"{section}.ring_capacity", capacity, "a power of two", remedy)
     if config.reconnect.first_s > config.reconnect.max_s:
         raise _wrong(
             "reconnect.first_s",

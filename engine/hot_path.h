@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "engine/feed/feed.h"
+#include "engine/recording/tap.h"
 #include "netstack/session.h"
 #include "shm/clock.h"
 #include "shm/ring_gate.h"
@@ -67,6 +68,7 @@ struct tp_hot_path {
     const struct tp_clock *clock;
     struct tp_segment *segment; /* its heartbeat is ours */
     struct tp_ring_gate *gate;  /* the feed's; NULL: none */
+    struct tp_tap *tap;         /* NULL: nobody records; the feed's config has the same */
     uint32_t connection_count;
     uint64_t idle_spin_ns; /* nothing came for so long: sleep idle_sleep_ns at a time; UINT64_MAX:
                               spin */

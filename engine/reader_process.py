@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 from tickpath._core import ffi, lib
 from tickpath.engine.config import Config, VenueConfig, load_config
 from tickpath.engine.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.consumers import Consumers
 from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
+from tickpath.engine.reader_watch import HOT_THREAD_NAME
+from tickpath.engine.recording.tap import Subscription, TapWriter
 from tickpath.engine.snapshots import SnapshotWorker, fetch_instruments
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.netstack.session import Target, new_tls_context
@@ -55,8 +56,7 @@ IDLE_SPIN_NS, IDLE_SLEEP_NS = 20_000, 50_000
 YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
 HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
-MEMORY_ALIGNMENT = 4096
-HOT_THREAD_NAME = "tp-hot"
+UMEM_BYTES = 8 << 20  # of netstack's link: 4096 frames of 2048 bytes
 # As the command line has them, and one more: it ran well until the interface went away.
 EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 4
 
@@ -71,13 +71,6 @@ def log_json(message: str) -> None:
     told = {"t": time.time(), "event": "log", "pid": os.getpid(), "text": message}
     sys.stdout.write(json.dumps(told) + "\n")
     sys.stdout.flush()
-
-
-def _aligned(size: int) -> tuple[Any, Any]:
-    """Return zeroed memory and a page-aligned pointer into it."""
-    memory = np.zeros(size + MEMORY_ALIGNMENT, dtype=np.uint8)
-    start = memory.ctypes.data + MEMORY_ALIGNMENT - 1 & ~(MEMORY_ALIGNMENT - 1)
-    return memory, ffi.cast("void *", start)
 
 
 def _fields(struct: str) -> list[str]:
@@ -95,6 +88,7 @@ class ReaderProcess:
         self.config, self._log = config, tell
         self.venue: VenueConfig = config.venues[0]
         self._stop = StopFlag()
+        self.tap: TapWriter | None = None
         self._hot_result = 0
         self._kept: list[Any] = []
         self._next_counters = self._next_path = 0.0
@@ -108,6 +102,7 @@ class ReaderProcess:
         steps = (
             self._open_segment,  # before the link: it tells of another reader of this instance
             self._open_transport,
+            self._open_tap,
             self._open_feed,
             self._open_hot_path,
         )
@@ -115,6 +110,8 @@ class ReaderProcess:
             if self._stop.is_set():
                 return False
             step()
+        if self.tap is not None:  # first: who finds the segment finds its raw messages
+            self.tap.ready()
         self.segment.ready()
         return True
 
@@ -126,6 +123,7 @@ class ReaderProcess:
             mode=network.mode,
             queue=network.queue,
             ports=network.port_range,
+            huge_pages=self.config.reader.huge_pages,
         )
         self.transport: KernelTransport | UserTransport = open_transport(
             address, network.backend, placement
@@ -168,6 +166,31 @@ class ReaderProcess:
             poll_ns=shm.waker_poll_us * NS_PER_US,
         )
 
+    def _open_tap(self) -> None:
+        record, venue = self.config.record, self.venue
+        if not record.tap:
+            return
+        per_connection = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
+        rows = [
+            Subscription(
+                venue=venue.name,
+                symbol=row.symbol,
+                price_exponent=row.price_exponent,
+                quantity_exponent=row.quantity_exponent,
+                channel=requests.depth_channel(row.symbol, venue.speed),
+                tick_size=row.tick_size,
+                connection=index // per_connection,
+            )
+            for index, row in enumerate(self.instruments)
+        ]
+        self.tap = TapWriter(
+            self.config.instance,
+            rows,
+            ring_capacity=record.ring_capacity,
+            checkpoint_every_s=record.checkpoint_s,
+            silent_after_ns=self.config.health.silent_after_ms * NS_PER_MS,
+        )
+
     def _open_feed(self) -> None:
         venue, pointer = self.venue, self.segment.pointer
         per_connection = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
@@ -187,12 +210,14 @@ class ReaderProcess:
         config.received_to_decoded = lib.tp_segment_histogram(pointer, 0)
         config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
         config.gate = self.consumers.gate
+        config.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         size = lib.tp_feed_memory_size(config)
         if size == 0:
             raise LocalError(f"{len(self.instruments)} instruments: more than one feed can hold")
-        memory, start = _aligned(size)
-        self.feed = lib.tp_feed_init(start, config)
+        memory, are_huge = process.map_memory(size, huge_pages=self.config.reader.huge_pages)
+        self.feed = lib.tp_feed_init(ffi.from_buffer(memory), config)
         self._kept += [memory, config]
+        self._tell_pages(size, books_are_huge=are_huge)
         self.channels: dict[str, int] = {}
         for index, row in enumerate(self.instruments):
             channel = requests.depth_channel(row.symbol, venue.speed)
@@ -203,12 +228,24 @@ class ReaderProcess:
                 raise LocalError(f"venue.symbols: {row.symbol} stands there twice: name it once")
             self.channels[channel] = index
 
+    def _tell_pages(self, books_bytes: int, *, books_are_huge: bool) -> None:
+        """Say where huge pages were wanted and not to be had; nothing where all are."""
+        if not self.config.reader.huge_pages:
+            return
+        missing = 0 if books_are_huge or books_bytes * 2 < process.HUGE_PAGE_BYTES else books_bytes
+        if isinstance(self.transport, UserTransport) and not self.transport.link.has_huge_pages:
+            missing += UMEM_BYTES
+        if missing:
+            pool = process.read_huge_pages()
+            self._log(f"memory: {process.describe_huge_pages(missing, pool)}")
+
     def _open_hot_path(self) -> None:
         venue = self.venue
         self.hot = ffi.gc(lib.tp_hot_path_new(), lib.tp_hot_path_free)
         self.hot.netif, self.hot.feed = self.transport.netif, self.feed
         self.hot.clock = ffi.addressof(self.segment.pointer.header, "clock")
         self.hot.segment, self.hot.gate = self.segment.pointer, self.consumers.gate
+        self.hot.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         reader, reconnect = self.config.reader, self.config.reconnect
         silent_ns = self.config.health.silent_after_ms * NS_PER_MS
         self.hot.silent_drop_ns = silent_ns + silent_ns // 4  # the books go STALE first
@@ -279,8 +316,8 @@ class ReaderProcess:
 
     def close(self) -> None:
         """End sessions, detach the XDP program, remove the segment."""
-        for part in ("connections", "transport", "consumers", "segment"):
-            if hasattr(self, part):
+        for part in ("connections", "transport", "consumers", "tap", "segment"):
+            if getattr(self, part, None) is not None:
                 getattr(self, part).close()
 
     def stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:

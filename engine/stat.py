@@ -1,7 +1,7 @@
 """`tickpath stat`: what the segments of this machine say of their writers.
 
 Without a name it lists them; with one it shows header, counters with rates, hops and strategies.
-Reads shared memory only: nobody notices. Called by: engine/cli.py. Calls: shm/segment.
+Reads shared memory only: nobody notices. Called by: engine/cli.py. Calls: shm/segment, rt/process.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath.engine.reader import Book, open_reader
+from tickpath.rt.process import huge_page_bytes
 from tickpath.shm.control_segment import Consumer, consumers
 from tickpath.shm.errors import LocalError
 from tickpath.shm.histogram import Percentiles  # noqa: TC002  # msgspec resolves it at run time
@@ -52,6 +53,7 @@ class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_age_ms: float = 0
     size_bytes: int = 0
     is_locked_in_memory: bool = False
+    huge_page_bytes: int = 0  # of the writer's process
     events: int = 0
     event_rate: float = 0
     loop_rate: float = 0
@@ -140,6 +142,7 @@ def _read(segment: Segment) -> SegmentStatus:
         heartbeat_age_ms=round(age_ms, 3),
         size_bytes=int(header.total_size),
         is_locked_in_memory=segment.is_locked_in_memory,
+        huge_page_bytes=huge_page_bytes(int(header.writer_pid)),
         events=int(live.head),
         loop_rate=float(live.loop_count),  # a count until it is rated
         counters=counters,
@@ -216,7 +219,8 @@ def format_status(status: SegmentStatus) -> str:
     lines = [
         f"{status.instance}: {status.state}, writer pid {status.writer_pid}, heartbeat "
         f"{status.heartbeat_age_ms:.1f} ms ago, {status.size_bytes / 2**20:.1f} MiB"
-        + ("" if status.is_locked_in_memory else " (not locked in memory)"),
+        + ("" if status.is_locked_in_memory else " (not locked in memory)")
+        + (f", {status.huge_page_bytes >> 20} MiB in huge pages" if status.huge_page_bytes else ""),
     ]
     if status.path:
         lines.append(f"  path: {status.path}")

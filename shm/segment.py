@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DIRECTORY = Path("/dev/shm")  # noqa: S108  # the kernel's own shared-memory file system
 _PREFIX = "tickpath."
-_NOT_SEGMENTS = (".lock", ".new", ".ctl")
+_NOT_SEGMENTS = (".lock", ".new", ".ctl", ".raw")  # .ctl: consumers; .raw: for recorders
 _NOT_READY = (lib.TP_SEGMENT_ABSENT, lib.TP_SEGMENT_BUILDING, lib.TP_SEGMENT_ENDED)
 
 

@@ -18,6 +18,7 @@ import msgspec
 from tickpath.engine.config import check_name
 from tickpath.engine.reader import open_reader
 from tickpath.engine.strategy import Strategy
+from tickpath.engine.strategy.guarded import guarded
 from tickpath.engine.strategy.runtime import Placement, Runtime, prepared, warn_to_stderr
 from tickpath.engine.strategy.stats import StrategyStats, create_stats, summarise
 from tickpath.shm.errors import LocalError, SystemSetupError
@@ -52,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--instance", required=True, help="the reader's instance name")
     parser.add_argument("--name", help="of this strategy in statistics (default: the class)")
     parser.add_argument("--cpu", type=int, help="run on this CPU only")
-    parser.add_argument("--priority", type=int, help="SCHED_FIFO priority, 1 to 49")
+    parser.add_argument("--priority", type=int, help="SCHED_FIFO priority, 1 to 40")
     parser.add_argument(
         "--block",
         action="store_true",
@@ -182,7 +183,8 @@ def run(args: argparse.Namespace) -> int:
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
             signal.signal(number, stop)
-        status = _run_prepared(runtime, placement, args)
+        with guarded(stats, name, placement):
+            status = _run_prepared(runtime, placement, args)
         summary = summarise(stats)
     print(msgspec.json.encode(summary).decode() if args.json else format_summary(summary))
     return status

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tickpath.engine.reader import open_reader
-from tickpath.engine.reader_process import HOT_THREAD_NAME
+from tickpath.engine.reader_watch import HOT_THREAD_NAME
 
 from tests.netns.rig import LIVE, PATIENCE_S, Exchange, Settings, Supervised, VethPair
 
@@ -33,11 +33,12 @@ LOOK_S = 1.5
 ROW = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(?P<count>\d+)\s+(?:\d+\s+)?(?P<name>\w+)$")
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Supervised]:
+@pytest.fixture(params=["", "[record]\ntap = true\ncheckpoint_s = 0.01\n"], ids=["plain", "tap"])
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Supervised]:
     with VethPair.open() as pair:
         Exchange(pair, tmp_path, "--instruments", ",".join(SYMBOLS), "--rate", str(RATE))
-        supervised = Supervised(pair, tmp_path, Settings(symbols=SYMBOLS, reader="spin = true"))
+        settings = Settings(symbols=SYMBOLS, reader="spin = true", network=request.param)
+        supervised = Supervised(pair, tmp_path, settings)
         yield supervised
         supervised.end()
 

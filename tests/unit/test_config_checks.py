@@ -196,7 +196,8 @@ def test_config_host_certificate_file_is_read(tmp_path: Path) -> None:
 
 def test_config_example_is_plain_toml() -> None:
     assert set(tomllib.loads(EXAMPLE.read_text())) == {
-        "instance", "reader", "network", "venue", "shm", "health", "reconnect",
+        "instance", "reader", "network", "venue", "record",
+        "shm", "health", "reconnect",
     }  # fmt: skip
 
 
