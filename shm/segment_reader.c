@@ -13,6 +13,7 @@
 enum { TP_READER_CHECK_TURNS = 64 };
 /* The longest sleep until the waker: a waker that died must not hold a reader for long. */
 static const uint64_t NAP_NS_MAX = 25000000;
+static const uint64_t SEEN_EVERY_NS = 1000000; /* an idle reader shows itself so often */
 
 static void cpu_relax(void)
 {
@@ -112,16 +113,21 @@ static bool has_ring(const struct tp_reader *reader)
     return reader->segment != NULL && reader->segment->header.ring.count != 0;
 }
 
-void tp_reader_store_cursor(struct tp_reader *reader)
+static void cursor_store(struct tp_reader *reader, uint64_t now_ns)
 {
     struct tp_control_slot *slot = reader->slot;
-    if (slot == NULL)
-        return;
+    reader->cursor_stored = reader->ring.next;
+    reader->seen_ns = now_ns;
     /* Release: all before the cursor was copied. Pairs with the acquire load in cursors_read of
      * shm/ring_gate.c, after which the writer overwrites it. */
     atomic_store_explicit(&slot->cursor, reader->ring.next, memory_order_release);
-    atomic_store_explicit(&slot->last_seen_ns, tp_clock_now_ns(&reader->control->clock),
-                          memory_order_relaxed);
+    atomic_store_explicit(&slot->last_seen_ns, now_ns, memory_order_relaxed);
+}
+
+void tp_reader_store_cursor(struct tp_reader *reader)
+{
+    if (reader->slot != NULL)
+        cursor_store(reader, tp_clock_now_ns(&reader->segment->header.clock));
 }
 
 /* To the head, after a lap; counted. */
@@ -164,12 +170,11 @@ enum tp_reader_result tp_reader_poll(struct tp_reader *reader)
     return resume(reader);
 }
 
-static uint64_t heartbeat_age(const struct tp_reader *reader)
+static uint64_t heartbeat_age(const struct tp_reader *reader, uint64_t now_ns)
 {
-    const struct tp_segment *segment = reader->segment;
-    const uint64_t beat = atomic_load_explicit(&segment->live->heartbeat_ns, memory_order_relaxed);
-    const uint64_t now = tp_clock_now_ns(&segment->header.clock);
-    return now > beat ? now - beat : 0;
+    const uint64_t beat =
+        atomic_load_explicit(&reader->segment->live->heartbeat_ns, memory_order_relaxed);
+    return now_ns > beat ? now_ns - beat : 0;
 }
 
 static bool writer_ended(const struct tp_reader *reader)
@@ -198,14 +203,16 @@ static enum tp_reader_result check_with(struct tp_reader *reader, look_function 
 {
     if (reader->segment == NULL)
         return TP_READER_MOVED;
-    if (reader->slot != NULL)
-        tp_reader_store_cursor(reader);
+    const uint64_t now_ns = tp_clock_now_ns(&reader->segment->header.clock);
+    if (reader->slot != NULL &&
+        (reader->cursor_stored != reader->ring.next || now_ns - reader->seen_ns >= SEEN_EVERY_NS))
+        cursor_store(reader, now_ns);
     if (writer_ended(reader)) {
         /* What it published last comes first. */
         const enum tp_reader_result last = look(reader);
         return last != TP_READER_EMPTY ? last : TP_READER_MOVED;
     }
-    const bool is_silent = heartbeat_age(reader) > reader->stale_after_ns;
+    const bool is_silent = heartbeat_age(reader, now_ns) > reader->stale_after_ns;
     if (is_silent == reader->is_silent)
         return TP_READER_EMPTY;
     reader->is_silent = is_silent;
@@ -314,7 +321,7 @@ uint64_t tp_reader_snapshot(struct tp_reader *reader, uint32_t slot)
     head[TP_READER_SNAPSHOT_VERSION] =
         tp_snapshot_read(&reader->snapshots, slot, head + TP_READER_SNAPSHOT_HEAD_WORDS,
                          &head[TP_READER_SNAPSHOT_RING_INDEX]);
-    const uint64_t age = heartbeat_age(reader);
+    const uint64_t age = heartbeat_age(reader, tp_clock_now_ns(&reader->segment->header.clock));
     head[TP_READER_SNAPSHOT_SILENT_NS] = age > reader->stale_after_ns ? age : 0;
     head[TP_READER_SNAPSHOT_ENDED] = writer_ended(reader);
     return head[TP_READER_SNAPSHOT_VERSION];

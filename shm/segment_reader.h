@@ -57,6 +57,7 @@ struct tp_reader {
     struct tp_control *control;   /* of the segment; NULL: not registered */
     struct tp_control_slot *slot; /* its own; NULL: not registered */
     uint64_t cursor_mask;
+    uint64_t cursor_stored, seen_ns; /* as they stand in the slot */
     bool wants_registration, is_lossless;
     enum tp_segment_status registration; /* of the last try to register */
     struct tp_segment_error registration_error;

@@ -78,8 +78,7 @@ def test_sleeping_reader_is_woken_by_the_waker(feed: RehearsalFeed, tmp_path: Pa
             with soon(partial(feed.publish_event, EventType.TOP, (i, 1, 2, 3)), 0.005):
                 assert reader.next() == Result.EVENT
             assert reader.event.bid_price == i
-        assert reader.shm.sleeps >= 20
-    # Not each time: a sleep of 25 ms may just have ended by itself on a busy machine.
+    # Not each time: on a busy machine the event may come first, or a sleep end by itself.
     assert feed.consumers.counters()["wakes"] >= 10
 
 
