@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath.engine.reader import Book, open_reader
+from tickpath.engine.recording.tap import SUFFIX as TAP_SUFFIX
 from tickpath.shm.errors import LocalError
 from tickpath.shm.histogram import Percentiles  # noqa: TC002  # msgspec resolves it at run time
 from tickpath.shm.segment import (
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _clean(names: list[str]) -> None:
-    for name in names:
+    for name in [one + suffix for one in names for suffix in ("", TAP_SUFFIX)]:
         try:
             if remove_dead(name):
                 print(f"removed {name}")
