@@ -2,6 +2,8 @@
 
 The supervisor is never on the path: it starts the reader as a process of its own, watches its
 heartbeat in shared memory, and starts it again when it dies or hangs. Strategies go on through it.
+It also keeps the reader's hot thread from starving others (rt/guard), and tells the service
+manager what it sees (rt/notify): ready when the segment is up, alive only while the loop beats.
 """
 
 from __future__ import annotations
@@ -16,10 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tickpath.engine.config import check_host, load_config
+from tickpath.engine.reader_watch import ReaderWatch
 from tickpath.engine.sandbox import spawn, stop
 from tickpath.engine.stop_flag import StopFlag
+from tickpath.rt import guard
+from tickpath.rt.notify import Notifier, Watchdog, watchdog_s
 from tickpath.shm.errors import LocalError
-from tickpath.shm.segment import Segment, SegmentError, remove_dead
+from tickpath.shm.segment import SegmentError, remove_dead
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +32,6 @@ if TYPE_CHECKING:
 
     from tickpath.engine.config import Config
 
-POLL_S = 0.02
 HANG_AFTER_S = 3.0  # a hot loop that makes no heartbeat for so long is stuck, not slow
 STABLE_AFTER_S = 10.0
 STOP_TIMEOUT_S = 8.0  # a snapshot under way may take 5
@@ -84,14 +88,19 @@ class Supervisor:
         self._config, self._path, self._as_json = config, path, as_json
         self._stop = StopFlag()
         self._failures = 0
+        self._is_ready = False
+        self._notifier = Notifier.from_environment()
+        self._watchdog = Watchdog(self._notifier, watchdog_s())
 
     def run(self) -> int:
         """Return the exit status: 0 after a signal, else what the reader could not start with."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+        self._leave_hot_cpu()
         try:
             return self._keep_running()
         finally:
+            self._notifier.close()
             # A reader that was killed left its segment, and maybe none came to replace it.
             with contextlib.suppress(SegmentError, OSError):
                 remove_dead(self._config.instance)
@@ -102,6 +111,7 @@ class Supervisor:
             reader = self._start()
             self._watch(reader)
             if self._stop.is_set():
+                self._notifier.stopping()
                 status = stop(reader, STOP_TIMEOUT_S)
                 self._tell("stopped", status=status)
                 return 0
@@ -129,26 +139,46 @@ class Supervisor:
         self._tell("started", pid=reader.pid, instance=self._config.instance)
         return reader
 
+    def _leave_hot_cpu(self) -> None:
+        """Look on from another CPU than the hot thread's; the reader's cold threads follow us."""
+        reader = self._config.reader
+        if reader.cpu is not None and not guard.leave_cpus({reader.cpu}) and reader.priority > 0:
+            self._tell("unguarded", cpu=reader.cpu, why="there is no other CPU to watch it from")
+
     def _watch(self, reader: subprocess.Popen[str]) -> None:
         """Return when the reader ended, hung (and was killed), or a signal came."""
-        next_look = time.monotonic() + HANG_AFTER_S
-        while not self._stop.wait(POLL_S) and reader.poll() is None:
-            if time.monotonic() < next_look:
-                continue
-            next_look = time.monotonic() + 1.0
-            age_s = self._heartbeat_age_s(reader.pid)
-            if age_s is not None and age_s > HANG_AFTER_S:
-                self._tell("hangs", pid=reader.pid, heartbeat_age_s=round(age_s, 1))
-                reader.kill()
-
-    def _heartbeat_age_s(self, pid: int) -> float | None:
+        watch = ReaderWatch(
+            self._config.instance,
+            reader.pid,
+            has_priority=self._config.reader.priority > 0,
+            tell=lambda text: self._tell("guard", says=text),
+        )
+        next_age = time.monotonic() + HANG_AFTER_S
         try:
-            with Segment(self._config.instance) as segment:
-                if int(segment.header.writer_pid) != pid:
-                    return None
-                return float(segment.heartbeat_age_ns()) / 1e9
-        except SegmentError:
-            return None
+            while not self._stop.wait(guard.POLL_S) and reader.poll() is None:
+                now = time.monotonic()
+                watch.look()
+                self._notify(watch, reader.pid, now)
+                if now < next_age:
+                    continue
+                next_age = now + 1.0
+                age_s = watch.heartbeat_age_s()
+                if age_s is not None and age_s > HANG_AFTER_S:
+                    self._tell("hangs", pid=reader.pid, heartbeat_age_s=round(age_s, 1))
+                    reader.kill()
+        finally:
+            watch.close()
+
+    def _notify(self, watch: ReaderWatch, pid: int, now_s: float) -> None:
+        if not watch.is_beating:
+            return
+        state = "runs without its priority: it hung" if watch.is_demoted else "runs"
+        status = f"{self._config.instance}: reader {pid} {state}"
+        if not self._is_ready:
+            self._is_ready = True
+            self._notifier.ready(status)
+        self._notifier.status(status)
+        self._watchdog.feed(now_s)
 
     def _restart(self, status: int, lived_s: float) -> None:
         self._failures = 1 if lived_s > STABLE_AFTER_S else self._failures + 1
@@ -156,4 +186,5 @@ class Supervisor:
         delay = 0.0 if self._failures == 1 else min(RESTART_MAX_S, doubled)
         how = f"signal {-status}" if status < 0 else f"status {status}"
         self._tell("ended", by=how, restart_in_s=delay)
+        self._notifier.status(f"{self._config.instance}: reader ended by {how}, starting another")
         self._stop.wait(delay)

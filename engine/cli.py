@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "tickpath.engine.doctor.command",
         "say what this host can do, and what to do about a lack",
     ),
+    "rt": ("tickpath.rt.command", "check, tune and measure this host for real-time work"),
     "run": ("tickpath.engine.app", "read market data into shared memory, as a config file says"),
     "strategy": ("tickpath.engine.strategy.command", "run a strategy class in a pinned process"),
     "stat": ("tickpath.engine.stat", "show the counters of a running reader"),

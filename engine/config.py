@@ -9,6 +9,7 @@ explains every key. Called by: engine/app.py, engine/reader_process.py, engine/s
 from __future__ import annotations
 
 import difflib
+import grp
 import re
 import socket
 import ssl
@@ -30,6 +31,7 @@ INSTANCE_LENGTH_MAX = 64
 RING_CAPACITY_MIN, RING_CAPACITY_MAX = 1 << 10, 1 << 24
 TAP_CAPACITY_MIN = 1 << 14  # a snapshot of 5,000 levels a side fits a quarter of it
 MS_MAX = 3_600_000
+LOSSLESS_DEADLINE_US_MAX = 50_000  # half of what readers take for a silent writer
 PORT_COUNT_MAX = 4096  # netif.h: TP_NETIF_PORT_COUNT_MAX
 KERNEL_PORT_COUNT_MIN = 1024
 _INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -58,8 +60,8 @@ class ReaderConfig(_Section, frozen=True):
         int,
         Meta(
             ge=0,
-            le=49,
-            extra=_remedy("0: ordinary thread; SCHED_FIFO stays below interrupts at 50"),
+            le=40,
+            extra=_remedy("0: ordinary thread; SCHED_FIFO stays well below interrupts at 50"),
         ),
     ] = 0
     spin: bool = True
@@ -67,6 +69,8 @@ class ReaderConfig(_Section, frozen=True):
     yield_to_others: bool = False
     """Sleep 60 us in each ms, so that a SCHED_FIFO thread stays below the kernel's RT limit."""
     lock_memory: bool = True
+    huge_pages: bool = True
+    """Frames and books stand in 2 MiB pages where enough are reserved; else it says so."""
 
 
 class NetworkConfig(_Section, frozen=True):
@@ -131,6 +135,20 @@ class ShmConfig(_Section, frozen=True):
             extra=_remedy("16384 slots are 1 MiB and stay in the second-level cache"),
         ),
     ] = 16384
+    group: str | None = None
+    """Whose members may read, and register as consumers; None: the process's own."""
+    mode: Literal["0600", "0640", "0644"] = "0640"
+    lossless_deadline_us: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=LOSSLESS_DEADLINE_US_MAX,
+            extra=_remedy("0: the feed waits for nobody; its heartbeat stands still meanwhile"),
+        ),
+    ] = 0
+    """How long the feed waits for lossless consumers before they are evicted."""
+    waker_poll_us: Annotated[int, Meta(ge=5, le=10_000)] = 20
+    """How often the waker looks for events while consumers sleep."""
 
 
 class RecordConfig(_Section, frozen=True):
@@ -472,6 +490,15 @@ def _check_ports(low: int, high: int) -> None:
         )
 
 
+def _check_group(name: str) -> None:
+    try:
+        grp.getgrnam(name)
+    except (KeyError, ValueError) as error:
+        raise _wrong(
+            "shm.group", name, "a group of this machine", f"groupadd {name}, see /etc/group"
+        ) from error
+
+
 def check_host(config: Config, *, interfaces: Collection[str] | None = None) -> None:
     """Check what the configuration names on this machine. Raises LocalError; changes nothing.
 
@@ -487,6 +514,8 @@ def check_host(config: Config, *, interfaces: Collection[str] | None = None) -> 
             config.reader.cpu,
             f"one of the CPUs that this process may use, {limits.format_cpu_list(cpus)}",
         )
+    if config.shm.group is not None:
+        _check_group(config.shm.group)
     venue = config.venues[0]
     if venue.tls and venue.ca_file is not None:
         _check_certificates(venue.ca_file)

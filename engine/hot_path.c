@@ -281,6 +281,8 @@ static void tick(struct tp_hot_path *hot, uint64_t now_ns)
     if (hot->tap != NULL)
         tick_tap(hot, changed, now_ns);
     tp_segment_heartbeat(hot->segment, now_ns);
+    if (hot->gate != NULL)
+        tp_ring_gate_tick(hot->gate, now_ns);
     if (hot->netif != NULL && hot->netif->link->error != 0)
         atomic_store_explicit(&hot->link_error, hot->netif->link->error, memory_order_relaxed);
 }

@@ -9,6 +9,7 @@ until SIGTERM.
 from __future__ import annotations
 
 import gc
+import grp
 import json
 import os
 import signal
@@ -19,11 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 from tickpath._core import ffi, lib
 from tickpath.engine.config import Config, VenueConfig, load_config
 from tickpath.engine.connections import Connections, Endpoint, Reconnect
+from tickpath.engine.consumers import COUNTERS as CONSUMER_COUNTERS
+from tickpath.engine.consumers import Consumers
 from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
+from tickpath.engine.reader_watch import HOT_THREAD_NAME
 from tickpath.engine.recording.tap import Subscription, TapWriter
 from tickpath.engine.snapshots import SnapshotWorker, fetch_instruments
 from tickpath.engine.stop_flag import StopFlag
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-NS_PER_S, NS_PER_MS = 1_000_000_000, 1_000_000
+NS_PER_S, NS_PER_MS, NS_PER_US = 1_000_000_000, 1_000_000, 1_000
 STEP_S = 0.005
 COUNTERS_EVERY_S = 0.1
 PATH_EVERY_S = 0.25
@@ -53,8 +56,7 @@ IDLE_SPIN_NS, IDLE_SLEEP_NS = 20_000, 50_000
 YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
 HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
-MEMORY_ALIGNMENT = 4096
-HOT_THREAD_NAME = "tp-hot"
+UMEM_BYTES = 8 << 20  # of netstack's link: 4096 frames of 2048 bytes
 # As the command line has them, and one more: it ran well until the interface went away.
 EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 4
 
@@ -69,13 +71,6 @@ def log_json(message: str) -> None:
     told = {"t": time.time(), "event": "log", "pid": os.getpid(), "text": message}
     sys.stdout.write(json.dumps(told) + "\n")
     sys.stdout.flush()
-
-
-def _aligned(size: int) -> tuple[Any, Any]:
-    """Return zeroed memory and a page-aligned pointer into it."""
-    memory = np.zeros(size + MEMORY_ALIGNMENT, dtype=np.uint8)
-    start = memory.ctypes.data + MEMORY_ALIGNMENT - 1 & ~(MEMORY_ALIGNMENT - 1)
-    return memory, ffi.cast("void *", start)
 
 
 def _fields(struct: str) -> list[str]:
@@ -128,6 +123,7 @@ class ReaderProcess:
             mode=network.mode,
             queue=network.queue,
             ports=network.port_range,
+            huge_pages=self.config.reader.huge_pages,
         )
         self.transport: KernelTransport | UserTransport = open_transport(
             address, network.backend, placement
@@ -152,14 +148,23 @@ class ReaderProcess:
             for group in COUNTER_GROUPS
             for name in self._counter_sources[group][1]
         )
+        names += tuple(f"consumers.{name}" for name in CONSUMER_COUNTERS)
+        shm = self.config.shm
         layout = make_layout(
             rows,
-            ring_capacity=self.config.shm.ring_capacity,
+            ring_capacity=shm.ring_capacity,
             counters=names,
             histograms=HISTOGRAMS,
+            group=None if shm.group is None else grp.getgrnam(shm.group).gr_gid,
+            mode=int(shm.mode, 8),
         )
         self.segment = SegmentWriter(self.config.instance, layout)
         write_instruments(self.segment, rows)
+        self.consumers = Consumers(
+            self.segment,
+            lossless_deadline_ns=shm.lossless_deadline_us * NS_PER_US,
+            poll_ns=shm.waker_poll_us * NS_PER_US,
+        )
 
     def _open_tap(self) -> None:
         record, venue = self.config.record, self.venue
@@ -204,13 +209,15 @@ class ReaderProcess:
         config.clock = ffi.addressof(pointer.header, "clock")
         config.received_to_decoded = lib.tp_segment_histogram(pointer, 0)
         config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
+        config.gate = self.consumers.gate
         config.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         size = lib.tp_feed_memory_size(config)
         if size == 0:
             raise LocalError(f"{len(self.instruments)} instruments: more than one feed can hold")
-        memory, start = _aligned(size)
-        self.feed = lib.tp_feed_init(start, config)
+        memory, are_huge = process.map_memory(size, huge_pages=self.config.reader.huge_pages)
+        self.feed = lib.tp_feed_init(ffi.from_buffer(memory), config)
         self._kept += [memory, config]
+        self._tell_pages(size, books_are_huge=are_huge)
         self.channels: dict[str, int] = {}
         for index, row in enumerate(self.instruments):
             channel = requests.depth_channel(row.symbol, venue.speed)
@@ -221,12 +228,23 @@ class ReaderProcess:
                 raise LocalError(f"venue.symbols: {row.symbol} stands there twice: name it once")
             self.channels[channel] = index
 
+    def _tell_pages(self, books_bytes: int, *, books_are_huge: bool) -> None:
+        """Say where huge pages were wanted and not to be had; nothing where all are."""
+        if not self.config.reader.huge_pages:
+            return
+        missing = 0 if books_are_huge or books_bytes * 2 < process.HUGE_PAGE_BYTES else books_bytes
+        if isinstance(self.transport, UserTransport) and not self.transport.link.has_huge_pages:
+            missing += UMEM_BYTES
+        if missing:
+            pool = process.read_huge_pages()
+            self._log(f"memory: {process.describe_huge_pages(missing, pool)}")
+
     def _open_hot_path(self) -> None:
         venue = self.venue
         self.hot = ffi.gc(lib.tp_hot_path_new(), lib.tp_hot_path_free)
         self.hot.netif, self.hot.feed = self.transport.netif, self.feed
         self.hot.clock = ffi.addressof(self.segment.pointer.header, "clock")
-        self.hot.segment = self.segment.pointer
+        self.hot.segment, self.hot.gate = self.segment.pointer, self.consumers.gate
         self.hot.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         reader, reconnect = self.config.reader, self.config.reconnect
         silent_ns = self.config.health.silent_after_ms * NS_PER_MS
@@ -260,6 +278,7 @@ class ReaderProcess:
         self._prepare_process()
         hot = threading.Thread(target=self._run_hot, name="hot", daemon=True)
         hot.start()
+        self.consumers.start(self.config.reader.cpu)
         snapshots = SnapshotWorker(self.feed, self.venue, self.instruments, self._log)
         snapshots.start()
         note = ffi.new("struct tp_hot_path_note *")
@@ -297,7 +316,7 @@ class ReaderProcess:
 
     def close(self) -> None:
         """End sessions, detach the XDP program, remove the segment."""
-        for part in ("connections", "transport", "tap", "segment"):
+        for part in ("connections", "transport", "consumers", "tap", "segment"):
             if getattr(self, part, None) is not None:
                 getattr(self, part).close()
 
@@ -369,6 +388,9 @@ class ReaderProcess:
                     value = int(getattr(sources[group], name))
                     lib.tp_segment_counter_store(self.segment.pointer, position, value)
                 position += 1
+        for value in self.consumers.counters().values():
+            lib.tp_segment_counter_store(self.segment.pointer, position, value)
+            position += 1
 
 
 def exit_status(failure: LocalError | SystemSetupError | RemoteError) -> int:

@@ -1,7 +1,7 @@
 """`tickpath stat`: what the segments of this machine say of their writers.
 
 Without a name it lists them; with one it shows header, counters with rates, hops and strategies.
-Reads shared memory only: nobody notices. Called by: engine/cli.py. Calls: shm/segment.
+Reads shared memory only: nobody notices. Called by: engine/cli.py. Calls: shm/segment, rt/process.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tickpath.engine.reader import Book, open_reader
 from tickpath.engine.recording.tap import SUFFIX as TAP_SUFFIX
+from tickpath.rt.process import huge_page_bytes
+from tickpath.shm.control_segment import Consumer, consumers
 from tickpath.shm.errors import LocalError
 from tickpath.shm.histogram import Percentiles  # noqa: TC002  # msgspec resolves it at run time
 from tickpath.shm.segment import (
@@ -52,6 +54,7 @@ class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_age_ms: float = 0
     size_bytes: int = 0
     is_locked_in_memory: bool = False
+    huge_page_bytes: int = 0  # of the writer's process
     events: int = 0
     event_rate: float = 0
     loop_rate: float = 0
@@ -60,6 +63,7 @@ class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
     hops: dict[str, Percentiles] = {}
     path: str = ""  # what carries the bytes of a reader, once some came
     books: list[BookStatus] = []
+    consumers: list[Consumer] = []  # who registered; others may read unseen
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -139,12 +143,14 @@ def _read(segment: Segment) -> SegmentStatus:
         heartbeat_age_ms=round(age_ms, 3),
         size_bytes=int(header.total_size),
         is_locked_in_memory=segment.is_locked_in_memory,
+        huge_page_bytes=huge_page_bytes(int(header.writer_pid)),
         events=int(live.head),
         loop_rate=float(live.loop_count),  # a count until it is rated
         counters=counters,
         hops=segment.histograms(),
         path=_path(counters),
         books=_books(segment.instance),
+        consumers=list(consumers(segment)),
     )
 
 
@@ -158,7 +164,7 @@ def _path(counters: dict[str, int]) -> str:
 def _books(instance: str) -> list[BookStatus]:
     """Read the books where it is a feed's segment that still can be read."""
     try:
-        reader = open_reader(instance)
+        reader = open_reader(instance, name=None)
     except SegmentError:
         return []
     with reader:
@@ -194,6 +200,19 @@ def _rated(before: SegmentStatus, after: SegmentStatus, seconds: float) -> Segme
     return msgspec.structs.replace(after, **changes)
 
 
+def _format_consumer(one: Consumer) -> str:
+    words = [f"lag {one.lag:,}", f"{one.lost:,} lost in {one.laps:,} laps"]
+    words += [f"seen {one.last_seen_ms:,.1f} ms ago"]
+    flags = {
+        "lossless": one.is_lossless,
+        "evicted": one.is_evicted,
+        "asleep": one.is_asleep,
+        "dead": not one.is_alive,
+    }
+    words += [name for name, is_so in flags.items() if is_so]
+    return f"  reader {one.name} (pid {one.pid}): {', '.join(words)}"
+
+
 def format_status(status: SegmentStatus) -> str:
     """Write one segment as people read it; counters that are 0 are left out."""
     if not status.size_bytes:
@@ -201,7 +220,8 @@ def format_status(status: SegmentStatus) -> str:
     lines = [
         f"{status.instance}: {status.state}, writer pid {status.writer_pid}, heartbeat "
         f"{status.heartbeat_age_ms:.1f} ms ago, {status.size_bytes / 2**20:.1f} MiB"
-        + ("" if status.is_locked_in_memory else " (not locked in memory)"),
+        + ("" if status.is_locked_in_memory else " (not locked in memory)")
+        + (f", {status.huge_page_bytes >> 20} MiB in huge pages" if status.huge_page_bytes else ""),
     ]
     if status.path:
         lines.append(f"  path: {status.path}")
@@ -214,6 +234,7 @@ def format_status(status: SegmentStatus) -> str:
     if status.events:
         rate = f"  {status.event_rate:>14,.0f} a second" if status.rates else ""
         lines.append(f"  events {status.events:>24,}{rate}")
+    lines += [_format_consumer(one) for one in status.consumers]
     for name, value in status.counters.items():
         if value:
             each = status.rates.get(name, 0.0)

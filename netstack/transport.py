@@ -102,6 +102,7 @@ class Placement:
     mode: str = "auto"
     queue: int = 0
     ports: tuple[int, int] = (PORT_LOW, PORT_HIGH)
+    huge_pages: bool = True
     faults: Faults | None = None
     """For tests. Whoever waits must let the injector's time pass (tp_fault_injector_advance)."""
 
@@ -127,6 +128,7 @@ class UserTransport:
                 port_low=self._low,
                 port_high=self._high,
                 mode=placement.mode,
+                huge_pages=placement.huge_pages,
             )
         except SystemSetupError as error:
             self._reservation.close()

@@ -1,9 +1,9 @@
 """Make this process fit for the hot path: one CPU, SCHED_FIFO, locked memory, a silent collector.
 
 Each function changes the calling thread or process only, never the host. Called by: engine
-(strategy runtime, reader) once, before the loop starts. Calls: nothing of ours. Order: pin,
+(strategy runtime, reader) once, before the loop starts. Calls: limits. Order: pin, prefault_stack,
 lock_memory, set_fifo last, so that setting up does not starve others. Source: sched(7),
-mlockall(2), mallopt(3).
+mlockall(2), mallopt(3), mmap(2), Documentation/admin-guide/mm/hugetlbpage.rst.
 """
 
 from __future__ import annotations
@@ -11,8 +11,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import mmap
 import os
+import resource
+import threading
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tickpath.rt import limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +30,13 @@ MCL_FUTURE = 2
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
 # The kernel runs threaded interrupts at 50: a spinning task above that would starve its own NIC.
-FIFO_PRIORITY_MAX = 49
+# The room between is for what must come before us but not before interrupts.
+FIFO_PRIORITY_MAX = 40
+MAP_HUGETLB = 0x40000  # asm-generic/mman-common.h; Python has no name for it before 3.13
+HUGE_PAGE_BYTES = 2 << 20
+STACK_RESERVE_BYTES = 512 << 10
+STACK_MARGIN_BYTES = 64 << 10  # left between the reserve and RLIMIT_STACK
+PAGE_BYTES = mmap.PAGESIZE
 
 
 def pin(cpu: int) -> None:
@@ -91,6 +104,87 @@ def lock_memory(heap_reserve_bytes: int = 0) -> None:
         if block is None:
             raise MemoryError(f"no {heap_reserve_bytes} bytes of heap to reserve")
         libc.free(block)
+
+
+def prefault_stack(size: int = STACK_RESERVE_BYTES) -> bool:
+    """Have so many bytes of the main thread's stack in memory below what it uses now.
+
+    Other threads' stacks are mapped whole and need nothing but `lock_memory` before they start.
+    Call it before lock_memory, so that a limit on locked memory cannot end the process here.
+    Returns False, having done nothing, in another thread or where RLIMIT_STACK or RLIMIT_AS forbids
+    the growth.
+    """
+    bounds = _stack_bounds()
+    if threading.get_native_id() != os.getpid() or bounds is None or size <= 0:
+        return False
+    low, high = bounds
+    limit = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    wanted = high - low + size + STACK_MARGIN_BYTES
+    if limit != resource.RLIM_INFINITY and wanted > limit:
+        return False
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        return False  # a stack that may not grow ends the process by SIGSEGV
+    # All below `low` is unused: the kernel grows the stack down to the lowest byte touched.
+    ctypes.memset(low - size, 0, size)
+    return True
+
+
+def _stack_bounds() -> tuple[int, int] | None:
+    for line in (limits.read_text(Path("/"), "proc/self/maps") or "").splitlines():
+        if line.endswith("[stack]"):
+            low, _, high = line.split()[0].partition("-")
+            return int(low, 16), int(high, 16)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class HugePages:
+    """How many 2 MiB pages the host has set aside, and how many nobody uses or was promised."""
+
+    reserved: int
+    free: int
+
+
+def read_huge_pages(root: Path = limits.HOST) -> HugePages:
+    """Read the pool of 2 MiB pages; zeros where the kernel has none."""
+    folder = "sys/kernel/mm/hugepages/hugepages-2048kB"
+    total, free, promised = (
+        limits.read_integer(root, f"{folder}/{name}") or 0
+        for name in ("nr_hugepages", "free_hugepages", "resv_hugepages")
+    )
+    return HugePages(total, max(0, free - promised))
+
+
+def describe_huge_pages(size: int, pool: HugePages) -> str:
+    """Say why `size` bytes got no huge pages, and what to do."""
+    count = -(-size // HUGE_PAGE_BYTES)
+    return (
+        f"4 KiB pages: {count} of 2 MiB are needed, {pool.free} of {pool.reserved} are free; "
+        f"reserve them: sysctl -w vm.nr_hugepages={pool.reserved - pool.free + count}"
+    )
+
+
+def map_memory(size: int, *, huge_pages: bool) -> tuple[mmap.mmap, bool]:
+    """Map `size` zeroed bytes, present from the start; say whether they stand in huge pages.
+
+    Page-aligned. Huge pages are taken where asked for, where free, and where `size` fills at least
+    half of one; else ordinary pages.
+    """
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+    if huge_pages and size * 2 >= HUGE_PAGE_BYTES:
+        rounded = -(-size // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+        with contextlib.suppress(OSError):
+            return mmap.mmap(-1, rounded, flags=flags | MAP_HUGETLB), True
+    rounded = -(-size // PAGE_BYTES) * PAGE_BYTES
+    return mmap.mmap(-1, rounded, flags=flags), False
+
+
+def huge_page_bytes(pid: int | str = "self", root: Path = limits.HOST) -> int:
+    """Read how many bytes of a process stand in huge pages; 0 where it is gone."""
+    for line in (limits.read_text(root, f"proc/{pid}/status") or "").splitlines():
+        if line.startswith("HugetlbPages:"):
+            return int(line.split()[1]) << 10
+    return 0
 
 
 def unlock_memory() -> None:

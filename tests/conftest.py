@@ -66,9 +66,13 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "af_xdp": lacks_af_xdp,
     "two_cpus": lacks_two_cpus,
     "nginx": lambda: lacks_program("nginx"),
+    "spin": lambda: lacks_program("spin"),
     "ipsec_mb": lacks_ipsec_mb,
     "bpftool": lambda: lacks_program("bpftool"),
     "strace": lambda: lacks_program("strace"),
+    "setpriv": lambda: lacks_program("setpriv"),
+    "systemd_analyze": lambda: lacks_program("systemd-analyze"),
+    "rt_tests": lambda: lacks_program("cyclictest") or lacks_program("oslat"),
     "clang": lambda: lacks_program("clang-14"),
 }
 

@@ -27,6 +27,7 @@ NEEDED: dict[str, str] = {
     "NET_ADMIN": "attach an XDP program",
     "NET_RAW": "open an AF_XDP socket",
     "BPF": "load an XDP program",
+    "PERFMON": "have the kernel's verifier accept it: it computes with pointers",
     "SYS_NICE": "run at SCHED_FIFO",
     "IPC_LOCK": "lock memory",
 }
@@ -44,11 +45,10 @@ def check(host: Host) -> Iterator[Finding]:
 
 def capabilities(privileges: limits.Privileges) -> Finding:
     have = privileges.capabilities
-    # CAP_SYS_ADMIN was the whole of CAP_BPF before Linux 5.8 and still includes it.
-    missing = [
-        name for name in NEEDED if name not in have and (name, "SYS_ADMIN" in have) != ("BPF", True)
-    ]
-    for_xdp = {"NET_ADMIN", "NET_RAW", "BPF"} & set(missing)
+    # CAP_SYS_ADMIN was the whole of these two before Linux 5.8 and still includes them.
+    included = {"BPF", "PERFMON"} if "SYS_ADMIN" in have else set()
+    missing = [name for name in NEEDED if name not in have | included]
+    for_xdp = {"NET_ADMIN", "NET_RAW", "BPF", "PERFMON"} & set(missing)
     state = State.FAIL if for_xdp else State.WARN if missing else State.OK
     return Finding(
         "capabilities",
@@ -58,7 +58,7 @@ def capabilities(privileges: limits.Privileges) -> Finding:
         "/proc/self/status",
         "needed to "
         + "; ".join(NEEDED[name] for name in (missing or NEEDED))
-        + ". Without the first three only kernel sockets are left",
+        + ". Without the first four only kernel sockets are left",
         ""
         if not missing
         else "run as root, or: setcap "

@@ -21,7 +21,9 @@
 #include "shm/histogram.h"
 #include "shm/snapshot_table.h"
 
+struct tp_ring_gate;
 struct tp_tap;
+
 struct tp_feed_config {
     uint32_t instrument_count;
     uint32_t connection_count;
@@ -38,6 +40,7 @@ struct tp_feed_config {
     uint32_t overflow_levels; /* engine/book: levels a side behind them */
     /* Hops of every applied message; NULL: not recorded. */
     struct tp_histogram *received_to_decoded, *decoded_to_published;
+    struct tp_ring_gate *gate; /* lossless consumers; NULL: nobody is waited for */
     struct tp_tap *tap; /* engine/recording: snapshots as they are taken; NULL: not recorded */
 };
 

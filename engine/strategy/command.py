@@ -18,6 +18,7 @@ import msgspec
 from tickpath.engine.config import check_name
 from tickpath.engine.reader import open_reader
 from tickpath.engine.strategy import Strategy
+from tickpath.engine.strategy.guarded import guarded
 from tickpath.engine.strategy.runtime import Placement, Runtime, prepared, warn_to_stderr
 from tickpath.engine.strategy.stats import StrategyStats, create_stats, summarise
 from tickpath.shm.errors import LocalError, SystemSetupError
@@ -52,11 +53,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--instance", required=True, help="the reader's instance name")
     parser.add_argument("--name", help="of this strategy in statistics (default: the class)")
     parser.add_argument("--cpu", type=int, help="run on this CPU only")
-    parser.add_argument("--priority", type=int, help="SCHED_FIFO priority, 1 to 49")
+    parser.add_argument("--priority", type=int, help="SCHED_FIFO priority, 1 to 40")
     parser.add_argument(
         "--block",
         action="store_true",
-        help="sleep 50 us between looks instead of spinning: up to 120 us later, little CPU",
+        help="sleep until the feed's waker wakes it, instead of spinning: some 50 us later, "
+        "next to no CPU",
     )
     parser.add_argument(
         "--yield-ms",
@@ -165,13 +167,15 @@ def run(args: argparse.Namespace) -> int:
         return _tell_failure(args, error.__cause__)
     name = args.name or _UNFIT_FOR_A_NAME.sub("_", strategy_class.__name__)
     with (
-        open_reader(args.instance, wait_s=args.wait) as reader,
+        open_reader(args.instance, name=name, wait_s=args.wait) as reader,
         create_stats(args.instance, name) as stats,
     ):
         try:
             strategy = strategy_class()
         except Exception as error:  # whatever the user's code raises is told as its own
             return _tell_failure(args, error)
+        if reader.unregistered_because:
+            warn_to_stderr(f"not registered as a consumer: {reader.unregistered_because}")
         runtime = Runtime(strategy, reader, stats, placement)
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -179,7 +183,8 @@ def run(args: argparse.Namespace) -> int:
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
             signal.signal(number, stop)
-        status = _run_prepared(runtime, placement, args)
+        with guarded(stats, name, placement):
+            status = _run_prepared(runtime, placement, args)
         summary = summarise(stats)
     print(msgspec.json.encode(summary).decode() if args.json else format_summary(summary))
     return status

@@ -77,6 +77,7 @@ def prepared(placement: Placement, warn: Callable[[str], None]) -> Iterator[None
     """
     if placement.cpu is not None:
         process.pin(placement.cpu)
+    process.prefault_stack()
     try:
         process.lock_memory(HEAP_RESERVE_BYTES)
     except PermissionError as error:

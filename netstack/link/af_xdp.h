@@ -7,6 +7,7 @@
  * Source: Documentation/networking/af_xdp.rst. */
 #ifndef TP_NETSTACK_AF_XDP_H
 #define TP_NETSTACK_AF_XDP_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,7 @@ struct tp_af_xdp_config {
     uint32_t frame_count;         /* power of two; 0: TP_AF_XDP_FRAME_COUNT_DEFAULT */
     uint32_t address;             /* ours, host byte order */
     uint16_t port_low, port_high; /* local TCP ports taken from the kernel, both included */
+    bool no_huge_pages;           /* leave 2 MiB pages to others even where some are free */
 };
 
 struct tp_af_xdp_statistics { /* XDP_STATISTICS, the kernel's view, and ours */
@@ -59,6 +61,7 @@ const char *tp_af_xdp_mode_name(enum tp_af_xdp_mode mode);
 /* The NAPI instance behind the queue; 0 where there is none (veth), and then busy polling does
  * nothing and NAPI deferral only delays. */
 uint32_t tp_af_xdp_napi_id(const struct tp_af_xdp *af_xdp);
+bool tp_af_xdp_has_huge_pages(const struct tp_af_xdp *af_xdp);
 /* 0 or a negative errno. Owner's thread. */
 int tp_af_xdp_statistics(const struct tp_af_xdp *af_xdp, struct tp_af_xdp_statistics *out);
 #endif

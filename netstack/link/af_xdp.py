@@ -25,7 +25,8 @@ MODES = ("auto", "native zero-copy", "native copy", "generic copy")  # enum tp_a
 _CAPABILITIES = {
     "CAP_NET_ADMIN": (12,),
     "CAP_NET_RAW": (13,),
-    "CAP_BPF": (39, 21),  # CAP_SYS_ADMIN includes it
+    "CAP_BPF": (39, 21),  # CAP_SYS_ADMIN includes it, and the next
+    "CAP_PERFMON": (38, 21),  # the program computes with pointers: the verifier asks for it
 }
 
 
@@ -100,14 +101,15 @@ class AfXdpLink:
         queue: int = 0,
         mode: str = "auto",
         frame_count: int = 0,
+        huge_pages: bool = True,
     ) -> Self:
         """Open one queue of an interface in the calling thread's network namespace.
 
         TCP to `address` (IPv4) and the local ports from `port_low` to `port_high`, and ICMP errors
         about such segments, come to the link; all else stays with the kernel. `mode` forces one
         mode instead of the first that works. `frame_count` is a power of two of 2048-byte frames
-        (0: 4096). Raises SystemSetupError when privileges, the interface or every mode fail,
-        LocalError for a value out of range.
+        (0: 4096), in 2 MiB pages with `huge_pages` where enough are free. Raises SystemSetupError
+        when privileges, the interface or every mode fail, LocalError for a value out of range.
         """
         if mode not in MODES:
             raise LocalError(f"mode is {mode!r}, expected one of {', '.join(MODES)}")
@@ -130,6 +132,7 @@ class AfXdpLink:
                 "address": int(ipaddress.IPv4Address(address)),
                 "port_low": port_low,
                 "port_high": port_high,
+                "no_huge_pages": not huge_pages,
             },
         )
         text = ffi.new("char[]", lib.TP_AF_XDP_TEXT_SIZE)
@@ -148,6 +151,11 @@ class AfXdpLink:
     def napi_id(self) -> int:
         """Return the NAPI instance of the queue; 0 means that busy polling does nothing here."""
         return int(lib.tp_af_xdp_napi_id(self._open_handle()))
+
+    @property
+    def has_huge_pages(self) -> bool:
+        """Say whether the frames stand in huge pages."""
+        return bool(lib.tp_af_xdp_has_huge_pages(self._open_handle()))
 
     def statistics(self) -> AfXdpStatistics:
         """Return the counters of now."""

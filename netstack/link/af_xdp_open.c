@@ -81,7 +81,8 @@ static const char *remedy(int error)
     switch (-error) {
     case EPERM:
     case EACCES:
-        return " (needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF: run as root or grant them)";
+        return " (needs CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON: run as root or grant "
+               "them)";
     case EBUSY:
     case EEXIST:
         return " (another program holds the interface or queue: end its owner, or ip link set dev "
@@ -285,13 +286,14 @@ close_rung:
     return refuse(opening, mode, step, error);
 }
 
-static uint8_t *memory_map(uint64_t size)
+static uint8_t *memory_map(uint64_t size, bool try_huge, bool *is_huge)
 {
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
     void *memory = MAP_FAILED;
 
-    if (size % HUGE_PAGE_SIZE == 0)
+    if (try_huge && size % HUGE_PAGE_SIZE == 0)
         memory = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_HUGETLB, -1, 0);
+    *is_huge = memory != MAP_FAILED;
     if (memory == MAP_FAILED) /* none reserved: 4 KiB pages do */
         memory = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (memory == MAP_FAILED)
@@ -343,7 +345,7 @@ static struct tp_af_xdp *memory_open(const struct tp_af_xdp_config *config, uint
     af_xdp->frame_count = frame_count;
     af_xdp->rx_frame_count = frame_count / 2;
     af_xdp->umem_size = (uint64_t)frame_count * TP_AF_XDP_FRAME_SIZE;
-    af_xdp->umem = memory_map(af_xdp->umem_size);
+    af_xdp->umem = memory_map(af_xdp->umem_size, !config->no_huge_pages, &af_xdp->has_huge_pages);
     af_xdp->state = calloc(frame_count, sizeof *af_xdp->state);
     af_xdp->free_frames = calloc(frame_count, sizeof *af_xdp->free_frames);
     af_xdp->join.buffer = malloc(TP_LINK_FRAME_SIZE_MAX);
@@ -409,6 +411,11 @@ void tp_af_xdp_close(struct tp_af_xdp *af_xdp)
 const char *tp_af_xdp_mode_name(enum tp_af_xdp_mode mode)
 {
     return mode < TP_AF_XDP_MODE_COUNT ? mode_names[mode] : "unknown";
+}
+
+bool tp_af_xdp_has_huge_pages(const struct tp_af_xdp *af_xdp)
+{
+    return af_xdp->has_huge_pages;
 }
 
 uint32_t tp_af_xdp_napi_id(const struct tp_af_xdp *af_xdp)

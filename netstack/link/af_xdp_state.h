@@ -57,6 +57,7 @@ struct tp_af_xdp {
     struct xdp_ring rx, fill, tx, completion;
     uint8_t *umem;
     uint64_t umem_size;
+    bool has_huge_pages;                  /* the UMEM's */
     uint32_t frame_count, rx_frame_count; /* frames [0, rx_frame_count) receive, the rest send */
     uint8_t *state;                       /* enum frame_state of each frame */
     uint32_t state_count[FRAME_STATE_COUNT];

@@ -276,6 +276,7 @@ class Settings:
     host: str = SERVER_NAME
     silent_after_ms: int = 20_000
     max_s: float = 1.0
+    prefix: Sequence[str] = ()  # of the command line: who and what confines the reader
 
 
 class Supervised:
@@ -299,7 +300,7 @@ class Supervised:
             max_s=settings.max_s,
         )
         self.config.write_text(text, encoding="utf-8")
-        command = [*TICKPATH, "run", str(self.config)]
+        command = [*settings.prefix, *TICKPATH, "run", str(self.config)]
         self.program = start(pair, pair.reader, directory / "reader.log", command)
 
     def watch(self, **options: Any) -> Watcher:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from tickpath.rt import process
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def in_child(program: str) -> str:
@@ -58,9 +62,9 @@ def test_set_fifo_holds_for_this_thread_and_not_for_children() -> None:
     assert said.split() == ["1", "7", "0", "0"]  # SCHED_FIFO is 1, SCHED_OTHER 0
 
 
-@pytest.mark.parametrize("priority", [0, 50, -1])
+@pytest.mark.parametrize("priority", [0, 41, -1])
 def test_set_fifo_priority_out_of_range_is_refused(priority: int) -> None:
-    with pytest.raises(ValueError, match="expected 1 to 49"):
+    with pytest.raises(ValueError, match="expected 1 to 40"):
         process.set_fifo(priority)
 
 
@@ -98,6 +102,69 @@ def test_lock_memory_over_the_limit_names_the_remedy() -> None:
         "try:\n    process.lock_memory()\nexcept PermissionError as error:\n    print(error)"
     )
     assert "ulimit -l" in said
+
+
+def test_prefault_stack_has_the_reserve_in_memory() -> None:
+    said = in_child(
+        "def stack():\n"
+        "    return int(open('/proc/self/status').read().split('VmStk:')[1].split()[0])\n"
+        "before = stack()\nprint(process.prefault_stack(1 << 20), stack() - before)"
+    )
+    done, grown_kib = said.split()
+    assert done == "True"
+    assert int(grown_kib) >= 1024
+
+
+@pytest.mark.parametrize(
+    "limit", ["RLIMIT_STACK, (1 << 20, 1 << 20)", "RLIMIT_AS, (1 << 34, 1 << 34)"]
+)
+def test_prefault_stack_over_a_limit_does_nothing(limit: str) -> None:
+    said = in_child(
+        f"import resource\nresource.setrlimit(resource.{limit})\n"
+        "print(process.prefault_stack(2 << 20))"
+    )
+    assert said == "False"
+
+
+def test_prefault_stack_in_another_thread_does_nothing() -> None:
+    said = in_child(
+        "import threading\n"
+        "one = threading.Thread(target=lambda: print(process.prefault_stack()))\n"
+        "one.start()\none.join()"
+    )
+    assert said == "False"
+
+
+def test_map_memory_without_huge_pages_is_zeroed_whole_pages() -> None:
+    memory, are_huge = process.map_memory(5000, huge_pages=False)
+    assert not are_huge
+    assert bytes(memory) == bytes(8192)
+
+
+def test_map_memory_huge_pages_are_taken_only_where_there_are_some() -> None:
+    pool = process.read_huge_pages()
+    before = process.huge_page_bytes()
+    memory, are_huge = process.map_memory(3 << 20, huge_pages=True)
+    assert len(memory) == (4 << 20 if are_huge else 3 << 20)
+    assert are_huge == (pool.free >= 2)
+    assert process.huge_page_bytes() - before == (4 << 20 if are_huge else 0)
+
+
+def test_map_memory_small_is_not_worth_a_huge_page() -> None:
+    assert not process.map_memory(4096, huge_pages=True)[1]
+
+
+def test_read_huge_pages_what_was_promised_is_not_free(tmp_path: Path) -> None:
+    folder = tmp_path / "sys/kernel/mm/hugepages/hugepages-2048kB"
+    folder.mkdir(parents=True)
+    for name, number in (("nr", 10), ("free", 6), ("resv", 2)):
+        (folder / f"{name}_hugepages").write_text(f"{number}\n")
+    pool = process.read_huge_pages(tmp_path)
+    assert (pool.reserved, pool.free) == (10, 4)
+    assert process.read_huge_pages(tmp_path / "elsewhere") == process.HugePages(0, 0)
+    said = process.describe_huge_pages(9 << 20, pool)
+    assert "5 of 2 MiB are needed, 4 of 10 are free" in said
+    assert said.endswith("vm.nr_hugepages=11")
 
 
 def test_garbage_collector_off_is_as_before_afterwards() -> None:

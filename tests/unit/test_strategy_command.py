@@ -67,6 +67,7 @@ def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def test_command_runs_the_example_and_sums_up(feed: RehearsalFeed) -> None:
     done = run(EXAMPLE, "--instance", INSTANCE, "--seconds", "0.3", "--block")
     assert (done.returncode, done.stderr) == (0, "")
+    assert feed.consumers.counters()["wakes"] > 0  # it slept, and was woken
     lines = done.stdout.splitlines()
     assert any(line.split()[:2] == ["BTCUSDT", "LIVE"] for line in lines)
     assert any(
@@ -233,6 +234,35 @@ def test_command_pins_and_raises_priority(feed: RehearsalFeed, tmp_path: Path) -
         cwd=tmp_path,
     )
     assert done.stdout.splitlines()[0] == f"{{{cpu}}} {os.SCHED_FIFO}"
+
+
+@pytest.mark.needs("root", "two_cpus")
+def test_command_strategy_that_hangs_loses_its_priority_and_tells(
+    feed: RehearsalFeed, tmp_path: Path
+) -> None:
+    code = (
+        "import time\n"
+        "from tickpath.engine.strategy import Strategy\n"
+        "class Hangs(Strategy):\n"
+        "    def on_book(self, instrument, book):\n"
+        "        end = time.monotonic() + 30\n"
+        "        while time.monotonic() < end:\n            pass\n"
+    )
+    (tmp_path / "hangs.py").write_text(code)
+    words = ["hangs:Hangs", "--instance", INSTANCE, "--priority", "2"]
+    words += ["--cpu", str(max(os.sched_getaffinity(0)))]
+    with subprocess.Popen(
+        command(*words), stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as child:
+        try:
+            assert child.stderr is not None
+            while "ran without a heartbeat" not in (line := child.stderr.readline()):
+                assert line, "ended untold"
+            assert f"guard: thread {child.pid} " in line
+            assert os.sched_getscheduler(child.pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_OTHER
+        finally:
+            child.kill()
+    remove_dead(f"{INSTANCE}.strategy.Hangs")
 
 
 @pytest.mark.parametrize(
