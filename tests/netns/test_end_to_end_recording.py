@@ -197,7 +197,7 @@ def test_recorder_killed_leaves_all_but_the_last_second(system: System) -> None:
     until("records", lambda: system.recorded(recorder, "records") > 1000)
     known = system.recorded(recorder, "records")
     with Segment(system.instance) as segment:
-        assert [one.name for one in consumers(segment)] == ["recorder"]
+        assert "recorder" in [one.name for one in consumers(segment)]
     kill(recorder.process.pid)
     recorder.process.wait(PATIENCE_S)
     (path,) = recording_paths(system.directory / "out")
