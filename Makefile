@@ -1,6 +1,6 @@
 # Thin: each target is one line of work. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test c-test lint format fuzz py-test demo zipapp clean
+.PHONY: help setup build test c-test lint format fuzz py-test demo zipapp wheelhouse provision clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ASAN_OPTIONS ?= detect_leaks=1:strict_string_checks=1
@@ -28,6 +28,7 @@ lint: setup ## check style and types
 	ruff format --check --quiet .
 	mypy --no-error-summary
 	clang-format-14 --dry-run -Werror $(C_FILES)
+	cd ansible && yamllint --strict . && ansible-lint --offline --profile production -q
 
 c-test: setup ## run the C tests, then again under ASan and UBSan
 	@ninja -C $(BUILD) --quiet meson-test-prereq
@@ -45,6 +46,13 @@ py-test: setup
 
 zipapp: setup ## pack `tickpath rt` into build/tickpath-rt.pyz, which a bare host's python3 runs
 	@python -m tickpath.rt.bundle build/tickpath-rt.pyz && echo build/tickpath-rt.pyz
+
+wheelhouse: setup ## pack tickpath and all it needs into build/release, which Ansible installs on hosts
+	@python ansible/release.py build/release
+
+provision: zipapp wheelhouse ## tune a Debian host, run tickpath on it: HOST=192.0.2.11 [ARGS="-u root --check --diff"]
+	@test -n "$(HOST)" || { echo "make provision: name the host: HOST=192.0.2.11" >&2; exit 2; }
+	@cd ansible && ansible-playbook -i '$(HOST),' $(ARGS) playbooks/site.yml
 
 format: setup ## rewrite sources in the project's style
 	ruff check --quiet --fix .

@@ -68,15 +68,18 @@ allow_service_start() {
     policy_is_ours=no
 }
 
-# nginx is only ever started by the tests, from a configuration of their own. Without systemctl the
-# tool of the maintainer scripts does it, which wants to be told for which package.
-disable_nginx() {
+# These are only ever started by the tests, from configurations of their own.
+readonly services=(nginx prometheus redis-server)
+
+# Without systemctl the tool of the maintainer scripts does it, which wants to be told for which
+# package.
+disable_service() {
     if command -v systemctl >/dev/null; then
-        quietly systemctl disable nginx.service
+        quietly systemctl disable "$1.service"
     else
-        quietly env DPKG_MAINTSCRIPT_PACKAGE=nginx deb-systemd-helper disable nginx.service
+        quietly env DPKG_MAINTSCRIPT_PACKAGE="$1" deb-systemd-helper disable "$1.service"
     fi
-    quietly update-rc.d nginx disable
+    quietly update-rc.d "$1" disable
 }
 
 install_packages() {
@@ -92,15 +95,19 @@ install_packages() {
     fi
     say "installing ${#missing[@]} Debian packages: ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    local had_nginx=no
-    [[ -e /usr/sbin/nginx ]] && had_nginx=yes
+    local service
+    local -a brought=()
+    for service in "${services[@]}"; do
+        command -v "$service" >/dev/null || brought+=("$service")
+    done
     deny_service_start
     quietly apt-get -q update
     quietly apt-get -q -y --no-install-recommends install "${missing[@]}"
     allow_service_start
-    if [[ $had_nginx == no && -e /usr/sbin/nginx ]]; then
-        disable_nginx
-    fi
+    for service in "${brought[@]}"; do
+        command -v "$service" >/dev/null && disable_service "$service"
+    done
+    return 0
 }
 
 # Prints "VERSION_OK OPTIMISED DESCRIPTION" of an interpreter. Debian builds its Python with

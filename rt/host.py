@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 COMMAND_TIMEOUT_S = 30
+SLOW_COMMANDS_S = {"grub-mkconfig": 300}  # under emulation it takes half a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ def command_environment() -> dict[str, str]:
 
 def run_command(argv: Sequence[str]) -> Output:
     """Run a program without a shell, its output captured, within COMMAND_TIMEOUT_S."""
+    timeout_s = SLOW_COMMANDS_S.get(argv[0], COMMAND_TIMEOUT_S)
     try:
         done = subprocess.run(
             argv,
@@ -48,7 +50,7 @@ def run_command(argv: Sequence[str]) -> Output:
     except FileNotFoundError:
         return Output(127, "", f"{argv[0]}: not installed")
     except subprocess.TimeoutExpired:
-        return Output(124, "", f"{argv[0]}: no answer within {COMMAND_TIMEOUT_S} s")
+        return Output(124, "", f"{argv[0]}: no answer within {timeout_s} s")
     return Output(done.returncode, done.stdout, done.stderr)
 
 

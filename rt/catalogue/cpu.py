@@ -15,6 +15,7 @@ from tickpath.rt.catalogue.declare import (
     files,
     missing_file,
     missing_files,
+    not_counted,
     nothing_isolated,
     under_hypervisor,
     without_grub,
@@ -140,8 +141,8 @@ def shallow_idle(context: Context) -> Seen:
     where = (f"{CPU_FOLDER}/cpu*/cpuidle/state*/usage, over a window",)
     desired = "no deep idle state on a hot CPU"
     deltas = context.deltas
-    if deltas is None or not context.profile.isolated or not deltas.idle_states:
-        return Seen(State.UNSUPPORTED, desired, None, where)
+    if deltas is None or not deltas.idle_states:
+        return Seen(State.UNSUPPORTED, "no idle states are told here", None, where)
     entered = {
         name: max(
             deltas.per_second(deltas.idle_states, name, cpu) for cpu in context.profile.isolated
@@ -179,6 +180,7 @@ ITEMS = (
         Severity.CRITICAL,
         "isolation in force, whatever was asked for",
         isolation_in_force,
+        nothing_isolated,
     ),
     AREA.seen(
         "cpu.smt",
@@ -197,12 +199,16 @@ ITEMS = (
         Severity.HIGH,
         "the effect of nohz_full: timer interrupts counted on the hot CPUs",
         tick_stopped,
+        nothing_isolated,
+        not_counted,
     ),
     AREA.seen(
         "cpu.idle",
         Severity.MEDIUM,
         "the effect of the idle limits: entries into deep states counted on the hot CPUs",
         shallow_idle,
+        nothing_isolated,
+        not_counted,
     ),
     AREA.setting(
         "cpu.pm_qos",

@@ -1,0 +1,238 @@
+"""Carry out a plan: journal what is there, write, read back; each step on its own.
+
+A value that the kernel or a driver does not take is told and the rest goes on; a file of ours that
+cannot be written ends it, and what was written so far stands in the journal for revert.
+Called by: rt.apply_command, rt.promote. Calls: rt.journal, rt.writing, rt.reading, rt.grub,
+rt.plan, rt.plan_files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from tickpath.rt import grub, plan_files
+from tickpath.rt.errors import HostError
+from tickpath.rt.journal import Entry, Journal, compact, exclusive, read_journal
+from tickpath.rt.plan import live_steps, usable_here
+from tickpath.rt.plan_step import Skipped, Wanted
+from tickpath.rt.reading import read_live, same
+from tickpath.rt.setting import KernelFile
+from tickpath.rt.writing import Disk, FileState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tickpath.rt.item import Context
+    from tickpath.rt.journal import Kind, Value
+    from tickpath.rt.plan_step import Step
+
+UNDO = "`tickpath rt revert` puts back what was written"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a step. kept: something else than what was written is read; failed: refused."""
+
+    step: Step
+    status: Literal["written", "kept", "failed"]
+    told: str = ""  # what was read instead, or what the kernel or a program said
+
+
+class Applier:
+    """Carries out steps on one host, in one boot."""
+
+    def __init__(
+        self, disk: Disk, journal: Journal, boot: str, tell: Callable[[str], None]
+    ) -> None:
+        self.disk = disk
+        self.host = disk.host
+        self.journal = journal
+        self.boot = boot
+        self.tell = tell
+
+    def carry_out(self, step: Step) -> Outcome:
+        """Do one step. Raises HostError where a file of ours cannot be written."""
+        match step.kind:
+            case "kernel":
+                return self.write_kernel(step)
+            case "ethtool":
+                return self.run_journaled(step, step.before)
+            case "unit":
+                return self.run_journaled(step, unit_state(self.disk, step.target))
+            case "run":
+                done = self.host.run(step.reload)
+                failed = done.status != 0
+                return Outcome(step, "failed" if failed else "written", done.stderr.strip())
+            case "grub-next":
+                return self.choose_entry(step)
+            case "file" | "link" | "grub-config":
+                try:
+                    return self.write_file(step)
+                except OSError as error:
+                    raise HostError(f"{step.target}: {error.strerror}; {UNDO}") from error
+
+    def write_file(self, step: Step) -> Outcome:
+        for folder in self.disk.missing_folders(step.target):
+            entry = self.add(step, "folder", folder, None, "")
+            self.disk.system.make_folder(self.host.path(folder))
+            self.journal.wrote(entry, "")
+        if step.kind == "link":
+            entry = self.add(step, "link", step.target, None, step.after)
+            self.disk.system.link(self.host.path(step.target), step.after)
+            self.journal.wrote(entry, step.after)
+            return Outcome(step, "written")
+        if step.kind == "grub-config":
+            self.tell("making the boot menu anew (grub-mkconfig)")
+            step = replace(step, after=self.make_menu())
+        before = self.disk.state(step.target)
+        if before is not None and before.data == step.after.encode():
+            return Outcome(step, "written")
+        wanted = FileState(step.after.encode(), step.mode)
+        if before is not None:
+            wanted = replace(before, data=wanted.data, mtime_ns=None)
+            if step.mode != FileState(b"").mode:
+                wanted = replace(wanted, mode=step.mode)
+        entry = self.add(step, "file", step.target, before, wanted)
+        self.disk.put(step.target, wanted, self.check_menu if step.kind == "grub-config" else None)
+        self.journal.wrote(entry, "")
+        return Outcome(step, "written")
+
+    def make_menu(self) -> str:
+        """Run grub-mkconfig. Raises HostError unless the menu has the entries asked for."""
+        done = self.host.run(("grub-mkconfig",))
+        if done.status != 0 or not done.stdout.strip():
+            raise HostError(f"grub-mkconfig: {done.stderr.strip()[-300:] or 'no menu'}; {UNDO}")
+        lines = grub.parse_drop_in(self.host.read(grub.DROP_IN) or "")
+        for entry, line in ((grub.TRIAL_ENTRY, lines.trial), (grub.LASTING_ENTRY, lines.lasting)):
+            words = grub.entry_words(done.stdout, entry)
+            if line is not None and not set(line.words) <= set(words or ()):
+                raise HostError(
+                    f"grub-mkconfig made no entry {entry!r} with the words asked for (no "
+                    f"{line.flavour} kernel in /boot, or another 10_linux than Debian's); {UNDO}"
+                )
+        default = f'set default="{grub.LASTING_ENTRY}"'
+        if lines.lasting is not None and default not in done.stdout:
+            raise HostError(
+                f"the menu has no line {default}: a later file of /etc/default/grub.d sets "
+                f"GRUB_DEFAULT; mend it there; {UNDO}"
+            )
+        return done.stdout
+
+    def check_menu(self, path: Path) -> None:
+        done = self.host.run(("grub-script-check", str(path)))
+        if done.status not in (0, 127):
+            raise HostError(f"grub-script-check: {done.stderr.strip()[-300:]}; {UNDO}")
+
+    def write_kernel(self, step: Step) -> Outcome:
+        path = self.host.path(step.target)
+        try:
+            before = path.read_text(errors="replace")
+        except OSError as error:
+            return Outcome(step, "failed", error.strerror or str(error))
+        entry = self.add(step, "kernel", step.target, before, step.after)
+        told = ""
+        try:
+            self.disk.store(step.target, step.after + "\n")
+        except OSError as error:
+            told = error.strerror or str(error)
+        return self.read_back(step, entry, told)
+
+    def run_journaled(self, step: Step, before: str | None) -> Outcome:
+        entry = self.add(
+            step, "unit" if step.kind == "unit" else "ethtool", step.target, before, step.after
+        )
+        done = self.host.run(argv_of(step))
+        return self.read_back(step, entry, done.stderr.strip() if done.status else "")
+
+    def read_back(self, step: Step, entry: Entry, told: str) -> Outcome:
+        """Compare with what is there now: drivers drop silently, the kernel may round."""
+        reads = None if step.setting is None else read_live(self.host, step.setting)
+        self.journal.wrote(entry, reads or "")
+        if step.setting is not None and reads is not None and same(step.setting, reads):
+            return Outcome(step, "written")
+        if told:
+            return Outcome(step, "failed", told)
+        return Outcome(step, "kept", reads or "nothing")
+
+    def choose_entry(self, step: Step) -> Outcome:
+        before = self.disk.state(step.target)
+        entry = self.add(step, "grub-next", step.target, before, step.after)
+        done = self.host.run(("grub-editenv", step.target, "set", f"next_entry={step.after}"))
+        chosen = grub.next_entry(self.host.read_bytes(step.target) or b"")
+        self.journal.wrote(entry, chosen or "")
+        if chosen != step.after:
+            raise HostError(f"grub-editenv {step.target}: {done.stderr.strip()}; {UNDO}")
+        return Outcome(step, "written")
+
+    def add(self, step: Step, kind: Kind, target: str, before: Value, wrote: Value) -> Entry:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        expects = step.setting.reads_as if isinstance(step.setting, KernelFile) else None
+        return self.journal.add(
+            Entry(0, self.boot, now, step.item, kind, target, before, wrote, step.reload, expects)
+        )
+
+
+def argv_of(step: Step) -> tuple[str, ...]:
+    if step.kind == "unit":
+        verb = "mask" if step.after == "masked" else "enable"
+        return ("systemctl", verb, "--now", step.target)
+    interface, group, name = step.target.split(" ", 2)
+    return ("ethtool", f"-{group}", interface, name, step.after)
+
+
+def unit_state(disk: Disk, unit: str) -> str:
+    """Return what systemd says a unit is: "enabled active"; "-" for what it does not know."""
+    enabled = disk.host.run(("systemctl", "is-enabled", unit)).stdout.strip()
+    active = disk.host.run(("systemctl", "is-active", unit)).stdout.strip()
+    return f"{enabled or '-'} {active or '-'}"
+
+
+def silent(_: str) -> None:
+    """Tell nobody."""
+
+
+def apply_steps(
+    context: Context, steps: Sequence[Step], disk: Disk, tell: Callable[[str], None] = silent
+) -> tuple[Outcome, ...]:
+    """Carry out steps in their order, under the journal. The caller holds `exclusive`.
+
+    Without a step nothing is touched, not even the journal. Raises HostError.
+    """
+    if not steps:
+        return ()
+    boot = context.topology.boot_id
+    try:
+        compact(disk, boot)
+        with Journal(disk) as journal:
+            applier = Applier(disk, journal, boot, tell)
+            return tuple(applier.carry_out(step) for step in steps)
+    except OSError as error:
+        raise HostError(f"{error.filename or 'the journal'}: {error.strerror}; {UNDO}") from error
+
+
+def apply_boot_list(
+    context: Context, disk: Disk
+) -> tuple[tuple[Outcome, ...], tuple[Skipped, ...]]:
+    """Apply what no standard file keeps, as tickpath-rt.service does at each boot.
+
+    Raises HostError where the list is not there or is not ours.
+    """
+    host = context.host
+    text = host.read(plan_files.BOOT_LIST)
+    if text is None:
+        raise HostError(f"{plan_files.BOOT_LIST} is not there: `tickpath rt apply` writes it")
+    try:
+        settings, lost = plan_files.parse_boot_list(host, text)
+    except ValueError as error:
+        raise HostError(f"{error}: run `tickpath rt apply` again") from error
+    skipped: list[Skipped] = []
+    from_list = [Wanted("boot", setting) for setting in settings]
+    with exclusive(host):
+        log = read_journal(host)
+        usable = [each for each in from_list if usable_here(host, each, skipped)]
+        steps = live_steps(context, usable, log, skipped)
+        outcomes = apply_steps(context, steps, disk)
+    return outcomes, (*skipped, *(Skipped("boot", "/proc/irq", why) for why in lost))

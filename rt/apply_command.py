@@ -1,0 +1,141 @@
+"""`tickpath rt apply`: write the plan, each previous value journaled first.
+
+Called by: rt.command, tickpath-rt.service (--boot). Calls: rt.plan_request, rt.apply.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from tickpath.rt.apply import apply_boot_list, apply_steps
+from tickpath.rt.arguments import make_host
+from tickpath.rt.item import Context
+from tickpath.rt.journal import JOURNAL, exclusive
+from tickpath.rt.plan_refusals import refuse_user
+from tickpath.rt.plan_request import (
+    add_plan_arguments,
+    plan_from,
+    plan_object,
+    skipped_lines,
+    step_lines,
+    step_row,
+)
+from tickpath.rt.profile import Request, choose_profile
+from tickpath.rt.topology import read_topology
+from tickpath.rt.writing import Disk, System
+
+if TYPE_CHECKING:
+    from tickpath.rt.apply import Outcome
+    from tickpath.rt.plan import Plan
+    from tickpath.rt.plan_step import Skipped
+
+EPILOG = f"""\
+Each previous value goes into {JOURNAL} before its write; a second run writes
+nothing. A new command line or kernel is booted once: after the reboot, `tickpath rt promote` makes
+it last; without that, or if it does not boot, the machine is back at the old one.
+
+example: tickpath rt apply --profile metal-irq --isolated 2-3 --nic eth0
+Exit status: 0 written, or nothing to write; 2 what is asked for is refused; 3 this machine lacks
+something (root, a writable /sys, GRUB). Refused is always before the first write."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the parser of `apply`."""
+    parser = subparsers.add_parser(
+        "apply",
+        help="write the plan, each previous value journaled",
+        description="Write what `plan` prints, as root.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_plan_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="stop before the first write")
+    parser.add_argument(
+        "--boot",
+        action="store_true",
+        help="apply only what no standard file keeps (run by tickpath-rt.service)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan and write. Raises RequestError, HostError."""
+    refusal = None if args.dry_run else refuse_user(os.geteuid())
+    if args.boot:
+        return run_boot(args)
+    if refusal is not None:
+        plan_from(args)  # a request that cannot be is told first: root would not mend it
+        raise refusal
+    if args.dry_run:
+        context, plan = plan_from(args)
+        refuse(plan)
+        tell(args.json, context, plan, None)
+        return 0
+    with exclusive(make_host(args)):
+        context, plan = plan_from(args)
+        refuse(plan)
+        outcomes = apply_steps(context, plan.steps, Disk(context.host, System()), progress)
+    tell(args.json, context, plan, outcomes)
+    return 0
+
+
+def run_boot(args: argparse.Namespace) -> int:
+    """Apply the list of the boot service."""
+    refusal = refuse_user(os.geteuid())
+    if refusal is not None:
+        raise refusal
+    host = make_host(args)
+    topology = read_topology(host)
+    # What was planned counts, not what a profile would be today: its interface may be gone.
+    context = Context(host, topology, choose_profile(topology, Request()))
+    outcomes, skipped = apply_boot_list(context, Disk(host, System()))
+    print("\n".join([*outcome_lines(outcomes), *skipped_lines(skipped)]) or "Nothing to write.")
+    return 0
+
+
+def refuse(plan: Plan) -> None:
+    if plan.refusals:
+        raise plan.refusals[0]
+
+
+def progress(text: str) -> None:
+    print(f"tickpath: {text}", file=sys.stderr)
+
+
+def tell(as_json: bool, context: Context, plan: Plan, outcomes: tuple[Outcome, ...] | None) -> None:
+    """Print what was done, or with outcomes None what would be."""
+    skipped: tuple[Skipped, ...] = plan.skipped
+    if as_json:
+        told = plan_object(context, plan)
+        if outcomes is not None:
+            told["writes"] = [step_row(each.step) for each in outcomes if each.status == "written"]
+            told["not_taken"] = [
+                step_row(each.step) | {"status": each.status, "told": each.told}
+                for each in outcomes
+                if each.status != "written"
+            ]
+        print(json.dumps(told))
+        return
+    if outcomes is None:
+        lines = [line for step in plan.steps for line in step_lines(step)]
+    else:
+        lines = outcome_lines(outcomes)
+    lines = lines or ["Nothing to write: this host is as the profile wants it."]
+    lines += skipped_lines(skipped)
+    if plan.reboot_required:
+        lines += ["", "Reboot, then `tickpath rt promote`: the new line is booted once till then."]
+    print("\n".join(lines))
+
+
+def outcome_lines(outcomes: tuple[Outcome, ...]) -> list[str]:
+    lines: list[str] = []
+    for each in outcomes:
+        lines.append(each.step.command)
+        if each.status == "kept":
+            lines.append(f"    not taken: {each.told!r} is read afterwards")
+        elif each.status == "failed":
+            lines.append(f"    failed: {each.told}")
+    return lines

@@ -1,0 +1,67 @@
+"""`tickpath rt promote`: keep the kernel and command line that were booted once.
+
+Called by: rt.command. Calls: rt.promote, rt.apply.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from tickpath.rt.apply import apply_steps
+from tickpath.rt.apply_command import progress
+from tickpath.rt.arguments import make_host
+from tickpath.rt.item import Context
+from tickpath.rt.journal import exclusive
+from tickpath.rt.plan_refusals import refuse_user
+from tickpath.rt.plan_request import step_row
+from tickpath.rt.profile import Request, choose_profile
+from tickpath.rt.promote import promotion_steps
+from tickpath.rt.topology import read_topology
+from tickpath.rt.writing import Disk, System
+
+EPILOG = """\
+example: tickpath rt apply && reboot; then: tickpath rt promote
+Exit status: 0 it lasts (also: it did already); 2 this boot is not the trial, or the trial
+failed, with the reason; 3 this machine lacks something."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the parser of `promote`."""
+    parser = subparsers.add_parser(
+        "promote",
+        help="keep the kernel and command line booted once",
+        description="Check that this boot is the trial that `apply` chose and that its words are "
+        "in force, then make its entry GRUB's default.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--root", metavar="DIR", type=Path, default=Path("/"), help="a tree instead of this machine"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="check only")
+    parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check and promote. Raises RequestError, HostError."""
+    host = make_host(args)
+    topology = read_topology(host)
+    context = Context(host, topology, choose_profile(topology, Request()))
+    steps = promotion_steps(context)
+    if steps and not args.dry_run:
+        refusal = refuse_user(os.geteuid())
+        if refusal is not None:
+            raise refusal
+        with exclusive(host):
+            apply_steps(context, steps, Disk(host, System()), progress)
+    if args.json:
+        print(json.dumps({"promoted": True, "writes": [step_row(step) for step in steps]}))
+    elif not steps:
+        print("The tuned line is the lasting one already, and runs.")
+    else:
+        print("\n".join(step.command for step in steps))
+        print("From now on each boot is by the tuned line.")
+    return 0

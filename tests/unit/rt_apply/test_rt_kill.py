@@ -1,0 +1,149 @@
+"""A process that dies at any moment leaves a machine that revert puts back, byte for byte."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from tickpath.rt import plan_files
+from tickpath.rt.apply import apply_steps
+from tickpath.rt.journal import exclusive
+from tickpath.rt.revert import revert
+
+from tests.unit.rt_apply.machine import (
+    KILLED,
+    SETTINGS,
+    Programs,
+    build,
+    copy,
+    disk_of,
+    make_context,
+    plan_for,
+    snapshot,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+STEPS_MIN = 90  # of a whole apply: a smaller count means that the hook is not reached
+PAIRS = 60
+
+
+def dies_at(number: int) -> Callable[[], bool]:
+    """Return what says, at the call of that number, that the process dies."""
+    calls = itertools.count(1)
+    return lambda: next(calls) == number
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run in a process of its own; return its exit status."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def apply_until(root: Path, number: int) -> int:
+    def work() -> None:
+        before = dies_at(number)
+        context = make_context(root, Programs(root, before))
+        with exclusive(context.host):
+            apply_steps(context, plan_for(context, SETTINGS).steps, disk_of(context, before))
+
+    return in_child(work)
+
+
+def revert_until(root: Path, number: int) -> int:
+    def work() -> None:
+        before = dies_at(number)
+        context = make_context(root, Programs(root, before))
+        with exclusive(context.host):
+            revert(disk_of(context, before), "boot-1")
+
+    return in_child(work)
+
+
+def assert_reverts(root: Path, before: dict[str, tuple[object, ...]]) -> None:
+    context = make_context(root)
+    with exclusive(context.host):
+        result = revert(disk_of(context), "boot-1")
+    assert result.left == []
+    assert snapshot(root) == before
+
+
+@pytest.fixture
+def earlier(tmp_path: Path, quick_disk: None) -> Path:
+    """A machine where a file of ours lies from before, and one of our folders."""
+    return build(
+        tmp_path / "machine",
+        {plan_files.SYSCTL_FILE: "vm.swappiness = 5\n", "/var/lib/tickpath/of-others": "x"},
+    )
+
+
+@pytest.mark.parametrize("variant", ["fresh", "earlier"])
+def test_apply_killed_at_each_step_is_reverted_to_the_byte(
+    variant: str, tmp_path: Path, quick_disk: None
+) -> None:
+    extra = {plan_files.SYSCTL_FILE: "x = 1\n", "/var/lib/tickpath/of-others": "x"}
+    original = build(tmp_path / "machine", extra if variant == "earlier" else None)
+    before = snapshot(original)
+    for number in itertools.count(1):
+        root = copy(original, tmp_path / str(number))
+        status = apply_until(root, number)
+        assert status in {0, KILLED}
+        assert_reverts(root, before)
+        if status == 0:
+            break
+    assert number > STEPS_MIN
+
+
+def test_revert_killed_at_each_step_goes_on_the_next_time(earlier: Path, tmp_path: Path) -> None:
+    before = snapshot(earlier)
+    applied = copy(earlier, tmp_path / "applied")
+    assert apply_until(applied, 0) == 0
+    for number in itertools.count(1):
+        root = copy(applied, tmp_path / str(number))
+        status = revert_until(root, number)
+        assert status in {0, KILLED}
+        assert_reverts(root, before)
+        if status == 0:
+            break
+    assert number > STEPS_MIN // 2
+
+
+def test_apply_and_revert_both_killed_end_at_the_byte(earlier: Path, tmp_path: Path) -> None:
+    before = snapshot(earlier)
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chosen = random.Random(seed)
+    for number in range(PAIRS):
+        root = copy(earlier, tmp_path / str(number))
+        assert apply_until(root, chosen.randint(1, 150)) in {0, KILLED}
+        assert revert_until(root, chosen.randint(1, 100)) in {0, KILLED}
+        assert_reverts(root, before)
+
+
+def test_apply_killed_then_applied_again_ends_as_an_unkilled_one(
+    earlier: Path, tmp_path: Path
+) -> None:
+    before = snapshot(earlier)
+    whole = copy(earlier, tmp_path / "whole")
+    assert apply_until(whole, 0) == 0
+    wanted = {name: found[:2] for name, found in snapshot(whole).items() if "journal" not in name}
+    for number in range(1, 150, 7):
+        root = copy(earlier, tmp_path / str(number))
+        apply_until(root, number)
+        assert apply_until(root, 0) == 0
+        now = {name: found[:2] for name, found in snapshot(root).items() if "journal" not in name}
+        assert {name: value for name, value in now.items() if "/run/" not in name} == {
+            name: value for name, value in wanted.items() if "/run/" not in name
+        }
+        assert_reverts(root, before)

@@ -1,0 +1,156 @@
+"""Every role says what it takes, in three places that agree, and refuses the rest beforehand."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ANSIBLE = Path(__file__).resolve().parents[2] / "ansible"
+BIN = Path(sys.executable).parent
+ROLES = (
+    "rt_kernel",
+    "boot_parameters",
+    "cpu_isolation",
+    "irq_affinity",
+    "nic",
+    "hugepages",
+    "limits",
+    "appliance",
+    "monitoring",
+)
+PLAYBOOKS = ("site", "verify", "revert", "measure", "upgrade", "rollback")
+REFUSED = "Validation of arguments failed"
+# What each role is given, and the words with which it must be refused.
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "rt_kernel": ({"rt_kernel_lists_age": "soon"}, "rt_kernel_lists_age"),
+    "boot_parameters": ({"boot_parameters_request": "everything"}, "boot_parameters_request"),
+    "cpu_isolation": ({"cpu_isolation_items": {"cpu": True}}, "cpu_isolation_items"),
+    "irq_affinity": ({"irq_affinity_reboot_ok": "perhaps"}, "irq_affinity_reboot_ok"),
+    "nic": ({"nic_request": 7}, "nic_request"),
+    "hugepages": ({"hugepages_request": [64]}, "hugepages_request"),
+    "limits": ({"limits_reboot_ok": "later"}, "limits_reboot_ok"),
+    "appliance": (
+        {"appliance_readers": [{"priority": 30}]},
+        "missing required arguments: config",
+    ),
+    "monitoring": ({"monitoring_started": "often"}, "monitoring_started"),
+}
+
+
+def load(*parts: str) -> Any:
+    return yaml.safe_load(ANSIBLE.joinpath(*parts).read_text())
+
+
+def run(tool: str, *words: str, cwd: Path = ANSIBLE) -> subprocess.CompletedProcess[str]:
+    """Run one of Ansible's programs as a person would, without colours."""
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_LOCALHOST_WARNING": "False",
+        "ANSIBLE_COLLECTIONS_PATH": str(ANSIBLE / "playbooks" / "collections"),
+    }
+    return subprocess.run(
+        [str(BIN / tool), *words],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_role_defaults_argument_specs_and_readme_name_the_same_variables(role: str) -> None:
+    specs = load("roles", role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
+    defaults = load("roles", role, "defaults", "main.yml")
+    readme = (ANSIBLE / "roles" / role / "README.md").read_text()
+    documented = set(re.findall(rf"^\| `({role}_\w+)`", readme, re.MULTILINE))
+    assert set(defaults) == set(specs) == documented
+    assert all(name.startswith(f"{role}_") for name in defaults)
+
+
+@pytest.mark.parametrize("role", ROLES[:-2])
+def test_role_that_needs_a_reboot_may_not_have_it_unasked(role: str) -> None:
+    specs = load("roles", role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert specs[f"{role}_reboot_ok"]["default"] is False
+    assert load("roles", role, "defaults", "main.yml")[f"{role}_reboot_ok"] == (
+        "{{ tickpath_reboot_ok | default(false) }}"
+    )
+    assert f"{role}_reboot_required" in (ANSIBLE / "roles" / role / "tasks/main.yml").read_text()
+
+
+def test_playbooks_all_pass_the_syntax_check_from_any_folder(tmp_path: Path) -> None:
+    """Without ansible.cfg: the collection is found beside the playbooks."""
+    books = [str(ANSIBLE / "playbooks" / f"{name}.yml") for name in PLAYBOOKS]
+    done = run("ansible-playbook", "-i", "localhost,", "--syntax-check", *books, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {f"{name}.yml" for name in PLAYBOOKS} == {
+        path.name for path in (ANSIBLE / "playbooks").glob("*.yml")
+    }
+
+
+@pytest.mark.parametrize("inventory", ["lab-vm", "bare-metal", "cloud"])
+def test_inventory_names_a_profile_that_the_module_knows(inventory: str) -> None:
+    known = re.search(r"^PROFILES = (\[.*\])$", module_source(), re.MULTILINE)
+    assert known is not None
+    folder = ANSIBLE / "inventories" / inventory
+    groups = yaml.safe_load((folder / "hosts.yml").read_text())
+    for group in groups:
+        chosen = yaml.safe_load((folder / "group_vars" / f"{group}.yml").read_text())
+        assert chosen["tickpath_profile"] in yaml.safe_load(known[1])
+
+
+@cache
+def module_source() -> str:
+    return (ANSIBLE / "plugins" / "modules" / "rt_host.py").read_text()
+
+
+def test_module_documentation_is_rendered() -> None:
+    done = run("ansible-doc", "-t", "module", "tickpath.host.rt_host")
+    assert done.returncode == 0, done.stderr
+    for word in ("minimum_score", "unthrottled_rt", "EXAMPLES", "RETURN VALUES"):
+        assert word in done.stdout
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One run: each role on a host of its own, given what it must refuse. Check mode, on a
+    connection to this machine: nothing may be changed, and nothing is even asked."""
+    folder = tmp_path_factory.mktemp("refusals")
+    hosts = {
+        role: {"role": role, "ansible_connection": "local", **given}
+        for role, (given, _) in WRONG.items()
+    }
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    play = {
+        "name": "Give each role what it must refuse",
+        "hosts": "all",
+        "gather_facts": False,
+        "tasks": [
+            {"name": "Go", "ansible.builtin.include_role": {"name": "tickpath.host.{{ role }}"}}
+        ],
+    }
+    (folder / "play.yml").write_text(yaml.safe_dump([play]))
+    return run("ansible-playbook", "-i", "hosts.yml", "--check", "play.yml", cwd=folder).stdout
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_role_given_a_wrong_argument_is_refused_before_its_first_task(
+    role: str, refusals: str
+) -> None:
+    failed = re.search(rf"^fatal: \[{role}\]: FAILED! => (.*)$", refusals, re.MULTILINE)
+    assert failed, refusals
+    assert REFUSED in failed[1]
+    assert WRONG[role][1] in failed[1]
+    recap = re.search(rf"^{role} +: +ok=(\d+) +changed=(\d+)", refusals, re.MULTILINE)
+    assert recap is not None
+    assert recap.groups() == ("1", "0")  # the include itself
