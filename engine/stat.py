@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath.engine.reader import Book, open_reader
-from tickpath.engine.recording.tap import SUFFIX as TAP_SUFFIX
 from tickpath.rt.process import huge_page_bytes
 from tickpath.shm.control_segment import Consumer, consumers
 from tickpath.shm.errors import LocalError
@@ -19,9 +18,7 @@ from tickpath.shm.histogram import Percentiles  # noqa: TC002  # msgspec resolve
 from tickpath.shm.segment import (
     Segment,
     SegmentError,
-    SegmentLockedError,
     instances,
-    remove_dead,
 )
 
 if TYPE_CHECKING:
@@ -82,9 +79,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="S",
         help="measure rates over so many seconds; 0 leaves them out (default: %(default)s)",
     )
-    parser.add_argument(
-        "--clean", action="store_true", help="remove segments whose writer died without removing it"
-    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a segment")
 
 
@@ -100,13 +94,10 @@ def run(args: argparse.Namespace) -> int:
         prefix = f"{args.instance}.strategy."
         names = [args.instance, *(name for name in names if name.startswith(prefix))]
         Segment(args.instance).close()  # raises, saying why, where it cannot be read
-    if args.clean:
-        _clean(names)
-        return 0
-    before = [_sample(name) for name in names]
+    before = [sample(name) for name in names]
     if args.interval > 0 and names:
         time.sleep(args.interval)
-        before = [_rated(one, _sample(one.instance), args.interval) for one in before]
+        before = [rated(one, sample(one.instance), args.interval) for one in before]
     for status in before:
         print(msgspec.json.encode(status).decode() if args.json else format_status(status))
     if not names and not args.json:
@@ -114,16 +105,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _clean(names: list[str]) -> None:
-    for name in [one + suffix for one in names for suffix in ("", TAP_SUFFIX)]:
-        try:
-            if remove_dead(name):
-                print(f"removed {name}")
-        except SegmentLockedError:
-            continue  # its writer lives
-
-
-def _sample(name: str) -> SegmentStatus:
+def sample(name: str) -> SegmentStatus:
+    """Look at one segment now; rates are 0 until `rated`."""
     try:
         with Segment(name) as segment:
             return _read(segment)
@@ -181,7 +164,7 @@ def _book(instrument: Instrument, book: Book) -> BookStatus:
     )
 
 
-def _rated(before: SegmentStatus, after: SegmentStatus, seconds: float) -> SegmentStatus:
+def rated(before: SegmentStatus, after: SegmentStatus, seconds: float) -> SegmentStatus:
     """Return the later sample with rates; a writer that restarted in between has none."""
 
     def rate(new: float, old: float) -> float:

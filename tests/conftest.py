@@ -69,6 +69,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "spin": lambda: lacks_program("spin"),
     "ipsec_mb": lacks_ipsec_mb,
     "bpftool": lambda: lacks_program("bpftool"),
+    "redis": lambda: lacks_program("redis-server"),
     "strace": lambda: lacks_program("strace"),
     "setpriv": lambda: lacks_program("setpriv"),
     "systemd_analyze": lambda: lacks_program("systemd-analyze"),

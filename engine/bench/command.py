@@ -23,6 +23,7 @@ BENCHES = {
     "snapshot": "a book read while it is written a million times a second",
     "book": "update, best bid and ask, publish: ours, order_book, sortedcontainers",
     "join": "a late joiner's way to exact books of 1,000 instruments",
+    "relay": "book updates a second through a local Redis, and their age at the far end",
 }
 
 

@@ -1,4 +1,4 @@
-"""Every role says what it takes, in three places that agree, and refuses the rest before it acts."""
+"""Every role says what it takes, in three places that agree, and refuses the rest beforehand."""
 
 from __future__ import annotations
 
