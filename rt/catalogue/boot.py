@@ -66,18 +66,17 @@ def rt_kernel(context: Context) -> Seen:
         return Seen(State.OK, "PREEMPT_RT", live, where)
     if without_grub(context):
         return Seen(State.UNSUPPORTED, "the kernel comes from outside this machine", live, where)
+    lines = grub.parse_drop_in(context.host.read(grub.DROP_IN) or "")
+    fix = "tickpath rt apply --only boot, then reboot"
+    if installed_rt_kernels(context):
+        chosen = lines.wanted.flavour == "rt"
+        state = State.PENDING_REBOOT if chosen else State.DRIFT
+        return Seen(state, "PREEMPT_RT", live, where, "reboot" if chosen else fix)
     # A release ends with Debian's name of the architecture.
     last = context.topology.release.rpartition("-")[2]
     architecture = last if last in {"amd64", "arm64", "armhf"} else "amd64"
-    if installed_rt_kernels(context):
-        return Seen(State.PENDING_REBOOT, "PREEMPT_RT", live, where, "reboot")
-    return Seen(
-        State.DRIFT,
-        "PREEMPT_RT",
-        live,
-        where,
-        f"apt-get install linux-image-rt-{architecture}, then tickpath rt apply --only boot",
-    )
+    fix = f"apt-get install linux-image-rt-{architecture}; {fix}"
+    return Seen(State.DRIFT, "PREEMPT_RT", live, where, fix)
 
 
 def few_housekeepers(context: Context) -> str | None:

@@ -22,7 +22,8 @@ from tickpath.rt.catalogue.declare import (
 )
 from tickpath.rt.item import Severity, State
 from tickpath.rt.limits import format_cpu_list
-from tickpath.rt.setting import KernelFile
+from tickpath.rt.reading import read_setting
+from tickpath.rt.setting import BootParameter, KernelFile
 from tickpath.rt.topology import CPU_FOLDER, read_list
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def isolation_in_force(context: Context) -> Seen:
         return Seen(State.OK, wanted, said, where)
     if without_grub(context):
         return Seen(State.UNSUPPORTED, "the command line is set from outside", said, where)
+    asked = BootParameter("isolcpus", f"managed_irq,domain,{wanted}")
+    if read_setting(context.host, asked).is_persisted:
+        return Seen(State.PENDING_REBOOT, wanted, said, where, "reboot")
     return Seen(
         State.DRIFT, wanted, said, where, "tickpath rt apply --only cmd.isolcpus, then reboot"
     )

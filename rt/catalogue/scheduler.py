@@ -152,11 +152,12 @@ def context_switches(context: Context) -> Seen:
 
 
 def is_stranger(context: Context, task: Task) -> bool:
-    """Tell whether a thread came to a hot CPU by chance: it may run elsewhere too."""
+    """Tell whether a thread came to a hot CPU by chance: it may run there, and elsewhere too. One
+    that was moved away since, and slept, has only its last place there."""
     if task.cpu not in context.profile.isolated or task.state in {"Z", "X"}:
         return False
     allowed = allowed_cpus(context.host, task)
-    return bool(set(allowed) & set(context.profile.housekeeping))
+    return task.cpu in allowed and bool(set(allowed) & set(context.profile.housekeeping))
 
 
 def strangers(context: Context) -> Seen:

@@ -1,4 +1,4 @@
-"""Every role says what it takes, in three places that agree, and refuses the rest beforehand."""
+"""Every role says what it takes, in three places that agree, and refuses the rest at once."""
 
 from __future__ import annotations
 
@@ -154,3 +154,27 @@ def test_role_given_a_wrong_argument_is_refused_before_its_first_task(
     recap = re.search(rf"^{role} +: +ok=(\d+) +changed=(\d+)", refusals, re.MULTILINE)
     assert recap is not None
     assert recap.groups() == ("1", "0")  # the include itself
+
+
+def test_rt_kernel_that_the_archive_has_not_is_refused_before_anything_is_installed(
+    tmp_path: Path,
+) -> None:
+    """Asked of this machine's own apt, in check mode; its lists count as fresh."""
+    given = {
+        "rt_kernel_package": "linux-image-rt-of-nowhere",
+        "rt_kernel_lists_age": 10**9,
+    }
+    play = {
+        "name": "Ask for a kernel that is not there",
+        "hosts": "all",
+        "gather_facts": False,
+        "vars": {"ansible_python_interpreter": "/usr/bin/python3", **given},
+        "roles": ["tickpath.host.rt_kernel"],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    words = ("-i", "it,", "-c", "local", "--check", str(tmp_path / "play.yml"))
+    done = run("ansible-playbook", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no apt source of this host has linux-image-rt-of-nowhere" in done.stdout
+    assert "changed=0" in done.stdout
+    assert "Install the kernel" not in done.stdout

@@ -166,6 +166,7 @@ def test_parameter_in_grub_and_not_booted_is_pending(tmp_path: Path) -> None:
     assert found.state is State.PENDING_REBOOT
     assert found.live == "-"
     assert found.fix == "reboot"
+    assert judge(tree, "cpu.isolated").state is State.PENDING_REBOOT
 
 
 def test_parameter_booted_and_not_in_grub_is_drift(tmp_path: Path) -> None:
@@ -552,3 +553,31 @@ def test_units_asked_at_once_are_told_as_one_by_one(tmp_path: Path) -> None:
     assert [judge_item(item, together) for item in items] == alone
     assert questions == [unit_question(*units)]
     assert next(each for each in alone if each.id == "svc.thermald").state is State.DRIFT
+
+
+def test_rt_kernel_installed_is_pending_once_it_is_chosen(tmp_path: Path) -> None:
+    tree = rt_host.stock_metal(tmp_path)
+    assert "apt-get install linux-image-rt-amd64" in judge(tree, "kernel.rt").fix
+    tree.write("/boot/vmlinuz-6.1.0-50-rt-amd64", "")
+    assert judge(tree, "kernel.rt").state is State.DRIFT
+    tree.write(
+        "/etc/default/grub.d/60-tickpath.cfg", "TICKPATH_TRIAL=''\nTICKPATH_TRIAL_KERNEL=rt\n"
+    )
+    assert judge(tree, "kernel.rt").state is State.PENDING_REBOOT
+
+
+@pytest.mark.parametrize(
+    ("place", "allowed", "state"),
+    [
+        ("6", "6", State.OK),  # pinned there
+        ("6", "0-3", State.OK),  # moved away, and has slept since
+        ("3", "0-15", State.OK),  # elsewhere
+        ("6", "0-15", State.DRIFT),
+    ],
+)
+def test_stranger_is_who_may_run_there_and_elsewhere(
+    tmp_path: Path, place: str, allowed: str, state: State
+) -> None:
+    tree = rt_host.tuned_metal(tmp_path)
+    tree.thread(900, "cron", f"S 4194304 {place} 0 0", allowed)
+    assert judge(tree, "sched.strangers").state is state

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,6 +65,36 @@ def test_bundle_in_a_clean_environment_judges_a_host(tmp_path: Path) -> None:
     assert done.returncode == 15, done.stderr
     assert len(json.loads(done.stdout)["items"]) == len(all_items())
     assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_bundle_whose_reader_is_gone_ends_silently(tmp_path: Path) -> None:
+    target = tmp_path / "rt.pyz"
+    bundle.write_bundle(target)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [INTERPRETER, "-I", str(target), "check", "--list"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={},
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_command_on_a_terminal_without_unicode_still_tells(tmp_path: Path) -> None:
+    tree = rt_host.stock_metal(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "tickpath.rt", "check", "--all", "--root", str(tree.root)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 15, done.stderr
+    assert "score: " in done.stdout
 
 
 @pytest.mark.parametrize(("error", "status"), [(RequestError("CPU 9"), 2), (HostError("root"), 3)])

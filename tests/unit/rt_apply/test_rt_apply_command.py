@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tickpath.rt import apply_command, promote_command, revert_command
 from tickpath.rt.command import main
-from tickpath.rt.host import Host
+from tickpath.rt.host import Host, run_command
 from tickpath.rt.journal import HOME
 
 from tests.unit.rt_apply.machine import STOCK, THP, FakeSystem, Programs, build, snapshot
@@ -173,6 +173,10 @@ def test_promote_in_the_trial_makes_it_last(host: Path, capsys: pytest.CaptureFi
     (host / "sys/devices/system/cpu/isolated").write_text("2-3\n")
     (host / "sys/kernel/realtime").write_text("1\n")
     capsys.readouterr()
+    before = snapshot(host)
+    assert main(["promote", "--dry-run", "--json"]) == 0
+    assert told(capsys)["promoted"] is False
+    assert snapshot(host) == before
     assert main(["promote", "--json"]) == 0
     assert told(capsys)["promoted"] is True
     assert "GRUB_DEFAULT=tickpath\n" in (host / "etc/default/grub.d/60-tickpath.cfg").read_text()
@@ -203,3 +207,10 @@ def test_help_has_an_example(module: object, capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         main([name, "--help"])
     assert "example: tickpath rt" in capsys.readouterr().out
+
+
+def test_run_command_slow_one_has_its_own_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickpath.rt.host.COMMAND_TIMEOUT_S", 0.05)
+    assert run_command(("sleep", "0.5")).status == 124
+    monkeypatch.setattr("tickpath.rt.host.SLOW_COMMANDS_S", {"sleep": 60})
+    assert run_command(("sleep", "0.5")).status == 0
