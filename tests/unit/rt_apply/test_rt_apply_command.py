@@ -12,7 +12,7 @@ import pytest
 from tickpath.rt import apply_command, promote_command, revert_command
 from tickpath.rt.command import main
 from tickpath.rt.host import Host, run_command
-from tickpath.rt.journal import HOME
+from tickpath.rt.tuning.journal import HOME
 
 from tests.unit.rt_apply.machine import STOCK, THP, FakeSystem, Programs, build, snapshot
 
