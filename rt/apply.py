@@ -113,6 +113,12 @@ class Applier:
                     f"grub-mkconfig made no entry {entry!r} with the words asked for (no "
                     f"{line.flavour} kernel in /boot, or another 10_linux than Debian's); {UNDO}"
                 )
+        default = f'set default="{grub.LASTING_ENTRY}"'
+        if lines.lasting is not None and default not in done.stdout:
+            raise HostError(
+                f"the menu has no line {default}: a later file of /etc/default/grub.d sets "
+                f"GRUB_DEFAULT; mend it there; {UNDO}"
+            )
         return done.stdout
 
     def check_menu(self, path: Path) -> None:

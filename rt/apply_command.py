@@ -12,7 +12,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from tickpath.rt.apply import apply_boot_list, apply_steps
-from tickpath.rt.arguments import make_context, make_host
+from tickpath.rt.arguments import make_host
+from tickpath.rt.item import Context
 from tickpath.rt.journal import JOURNAL, exclusive
 from tickpath.rt.plan_refusals import refuse_user
 from tickpath.rt.plan_request import (
@@ -23,11 +24,12 @@ from tickpath.rt.plan_request import (
     step_lines,
     step_row,
 )
+from tickpath.rt.profile import Request, choose_profile
+from tickpath.rt.topology import read_topology
 from tickpath.rt.writing import Disk, System
 
 if TYPE_CHECKING:
     from tickpath.rt.apply import Outcome
-    from tickpath.rt.item import Context
     from tickpath.rt.plan import Plan
     from tickpath.rt.plan_step import Skipped
 
@@ -86,7 +88,9 @@ def run_boot(args: argparse.Namespace) -> int:
     if refusal is not None:
         raise refusal
     host = make_host(args)
-    context = make_context(args, host)
+    topology = read_topology(host)
+    # What was planned counts, not what a profile would be today: its interface may be gone.
+    context = Context(host, topology, choose_profile(topology, Request()))
     outcomes, skipped = apply_boot_list(context, Disk(host, System()))
     print("\n".join([*outcome_lines(outcomes), *skipped_lines(skipped)]) or "Nothing to write.")
     return 0

@@ -1,6 +1,6 @@
 """`tickpath rt check`: judge this host, print a table or one JSON object. Nothing is changed.
 
-Called by: rt.command. Calls: rt.arguments, rt.catalogue, rt.counters, rt.check.
+Called by: rt.command. Calls: rt.arguments, rt.catalogue, rt.remembered, rt.counters, rt.check.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import textwrap
 import time
 from argparse import RawDescriptionHelpFormatter
 from collections import Counter
-from functools import cache
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING
@@ -24,13 +23,13 @@ from tickpath.rt.counters import difference, take_sample
 from tickpath.rt.errors import RequestError
 from tickpath.rt.item import State
 from tickpath.rt.limits import format_cpu_list
+from tickpath.rt.remembered import remembering, units_asked
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
     from tickpath.rt.check import Report
-    from tickpath.rt.host import Host, Output
     from tickpath.rt.item import Context, Finding, Item
 
 EXIT_NOT_WELL = 10  # plus the greatest severity: 11 low, 12 medium, 13 high, 15 critical
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError(f"--window {args.window:g}: expected 0 to {WINDOW_S_MAX:g} seconds")
     items = selected_items(args.only if args.explain is None else args.explain)
     host = remembering(make_host(args))
-    context = make_context(args, host)
+    context = units_asked(make_context(args, host), items)
     if host.root == Path("/") and args.window > 0:
         context = measured(context, args.window)
     report = check_host(context, items)
@@ -96,19 +95,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_report(report, context, args.all)
     return 0 if report.worst is None else EXIT_NOT_WELL + report.worst
-
-
-def remembering(host: Host) -> Host:
-    """Ask each command once: nothing changes under a check, and items share answers."""
-
-    @cache
-    def run_once(argv: tuple[str, ...]) -> Output:
-        return host.run(argv)
-
-    def run_words(argv: Sequence[str]) -> Output:
-        return run_once(tuple(argv))
-
-    return dataclasses.replace(host, run=run_words)
 
 
 def measured(context: Context, window_s: float) -> Context:
@@ -185,7 +171,10 @@ def print_rows(findings: Sequence[Finding]) -> None:
     widths = [max(len(row[at]) for row in [headings, *rows]) for at in range(len(headings))]
     print(aligned(headings, widths)[:width])
     for each, row in zip(findings, rows, strict=True):
-        print(painted(aligned(row, widths)[:width], each.state, len(row[0])))
+        line = aligned(row, widths)
+        if each.state is State.UNSUPPORTED:  # a reason, which takes the room of all values
+            line = aligned([*row[:3], printable(each.desired)], widths[:4])
+        print(painted(line[:width], each.state, len(row[0])))
 
 
 def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

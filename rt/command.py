@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
@@ -91,8 +93,14 @@ def complete(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one subcommand; tell an error in one line, and its kind by the exit status."""
+    # A terminal without µ or … is no reason to fail.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return dispatch(args.rt_command, args.rt_arguments)
+        status = dispatch(args.rt_command, args.rt_arguments)
+        sys.stdout.flush()  # a reader that is gone is told here, not at the interpreter's end
+        return status
     except RequestError as error:
         status, message = EXIT_REQUEST, str(error)
     except HostError as error:
@@ -123,5 +131,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `… | head`: the reader has seen enough
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE_CLOSED

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 COMMAND_TIMEOUT_S = 30
-SLOW_COMMANDS_S = {"grub-mkconfig": 300}  # under emulation it takes half a minute
+# Under emulation grub-mkconfig takes a minute, and systemd half of one to begin anew.
+SLOW_COMMANDS_S = {"grub-mkconfig": 300, "systemctl": 120}
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a command left behind. status 127: there is no such program."""
+    """What a command left behind. status 127: there is no such program; 126:
+    it cannot be run."""
 
     status: int
     stdout: str
@@ -43,12 +45,14 @@ def run_command(argv: Sequence[str]) -> Output:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=COMMAND_TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
             env=command_environment(),
         )
     except FileNotFoundError:
         return Output(127, "", f"{argv[0]}: not installed")
+    except OSError as error:
+        return Output(126, "", f"{argv[0]}: {error.strerror}")
     except subprocess.TimeoutExpired:
         return Output(124, "", f"{argv[0]}: no answer within {timeout_s} s")
     return Output(done.returncode, done.stdout, done.stderr)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tickpath.rt.setting import Setting
 
 BOOT_PATH = "/etc/tickpath/rt-boot.json"
+GRUB_MENU = "/boot/grub/grub.cfg"
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system")
 # Later words win in the kernel, so the order is that of the finished command line.
 GRUB_VARIABLES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
@@ -112,11 +113,20 @@ def assign(variables: dict[str, str], text: str) -> None:
 
 def persisted_parameter(host: Host, setting: BootParameter) -> str | None:
     values = values_of(setting.name, parse_command_line(persisted_command_line(host)))
-    if not values:
+    if not values or not in_grub_menu(host, BootParameter(setting.name, values[-1])):
         return None
     if setting.value in values and len(values) > 1 and setting.name == "hugepagesz":
         return setting.word  # given once for each size
     return BootParameter(setting.name, values[-1]).word
+
+
+def in_grub_menu(host: Host, parameter: BootParameter) -> bool:
+    """Tell whether the menu that GRUB reads has a word on any entry: settings that update-grub has
+    not seen do nothing. True where the menu cannot be read."""
+    lines = re.findall(r"^\s*linux(?:16|efi)?\s+\S+(.*)$", host.read(GRUB_MENU) or "", re.MULTILINE)
+    if not lines:
+        return True
+    return any(parameter in parse_command_line(line) for line in lines)
 
 
 def needs_file(setting: Setting) -> bool:

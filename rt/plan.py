@@ -8,6 +8,7 @@ rt.reading, rt.plan_files, rt.plan_boot, rt.plan_refusals, rt.journal (what appl
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 ETHTOOL_ORDER = "LGACK"  # channels first: changing them resets the others
 INSTALLED_BUNDLE = "/opt/tickpath/tickpath-rt.pyz"
+SYSTEMD_RUNS = "/run/systemd/system"
 NIC_ROOMS = ("/sys/class/net/", "/proc/irq/")
 
 
@@ -80,8 +82,13 @@ def make_plan(
         *live_steps(context, usable, log, skipped),
         *file_steps(context, usable, options),
     ]
+    has_systemd = context.host.exists(SYSTEMD_RUNS)
     reloads = dict.fromkeys(step.reload for step in steps if step.reload)
-    steps += [Step("run", shlex.join(argv), None, "", "", reload=argv) for argv in reloads]
+    steps += [
+        Step("run", shlex.join(argv), None, "", "", reload=argv)
+        for argv in reloads
+        if has_systemd or argv[0] != "systemctl"
+    ]
     steps += unit_steps(context.host, usable, "enabled")
     steps += boot_steps(context, wanted, options.partial)
     refusals = find_refusals(context, wanted, steps, options)
@@ -118,29 +125,50 @@ def usable_here(host: Host, wanted: Wanted, skipped: list[Skipped]) -> bool:
     why: str | None = None
     match wanted.setting:
         case Sysctl() | KernelFile() as setting:
-            if not exists(host, setting):
-                why = "this kernel does not have it"
-            elif host.read(setting.path) is None:
-                why = "it cannot be read, and so could not be put back"
-            else:
-                why = excluded(host, setting)
+            why = kernel_lacks(host, setting)
         case Ethtool() as setting:
             there = host.exists(f"/sys/class/net/{setting.interface}")
             # A NIC that is not there is refused, not skipped.
             if there and read_live(host, setting) is None:
                 why = "the driver does not tell it, or ethtool is not installed"
         case UnitState() as setting:
-            if not host.exists("/run/systemd/system"):
-                why = "systemd does not run here"
-            elif setting.state == "masked" and not exists(host, setting):
-                why = "there is no such unit"
-            elif setting.state == "masked" and own_unit_file(host, setting.unit):
-                why = f"/etc/systemd/system/{setting.unit} is a file, which cannot be masked"
+            why = systemd_lacks(host, setting)
         case BootParameter() | DropIn():
-            return True
+            pass
     if why is not None:
         skipped.append(Skipped(wanted.item, name_of(wanted.setting), why))
     return why is None
+
+
+def kernel_lacks(host: Host, setting: Sysctl | KernelFile) -> str | None:
+    if not exists(host, setting):
+        return "this kernel does not have it"
+    if host.read(setting.path) is None:
+        return "it cannot be read, and so could not be put back"
+    if not writable(host, setting.path):
+        return "not even root may write it here (a container without the host's rights)"
+    return excluded(host, setting)
+
+
+def systemd_lacks(host: Host, setting: UnitState) -> str | None:
+    if not host.exists(SYSTEMD_RUNS):
+        return "systemd does not run here"
+    if setting.state == "enabled":
+        return None
+    if not exists(host, setting):
+        return "there is no such unit"
+    if own_unit_file(host, setting.unit):
+        return f"/etc/systemd/system/{setting.unit} is a file, which cannot be masked"
+    return None
+
+
+def writable(host: Host, name: str) -> bool:
+    """Tell whether root may write a kernel file. A read-only file system is refused elsewhere, and
+    whoever only plans need not be root."""
+    path = host.path(name)
+    if os.geteuid() != 0 or os.statvfs(path).f_flag & os.ST_RDONLY:
+        return True
+    return os.access(path, os.W_OK)
 
 
 def excluded(host: Host, setting: Sysctl | KernelFile) -> str | None:

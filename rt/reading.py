@@ -54,7 +54,7 @@ def read_setting(host: Host, setting: Setting) -> Reading:
         persisted=persisted,
         is_live=live is not None and same(setting, live),
         is_persisted=persisted is not None and same_persisted(setting, persisted),
-        readable=live is not None or not exists(host, setting),
+        readable=live is not None or not is_hidden(host, setting),
         where=(where_live(setting), where_persisted(setting)),
     )
 
@@ -94,6 +94,13 @@ def exists(host: Host, setting: Setting) -> bool:
             return unit_exists(host, setting.unit)
 
 
+def is_hidden(host: Host, setting: Setting) -> bool:
+    """Tell, of what gave no value, whether it is there all the same and cannot be read."""
+    if isinstance(setting, BootParameter):  # a word that is not there is no secret
+        return host.read("/proc/cmdline") is None
+    return exists(host, setting)
+
+
 def where_live(setting: Setting) -> str:
     """Name the file or the command that tells the live value."""
     match setting:
@@ -123,11 +130,16 @@ def unit_exists(host: Host, unit: str) -> bool:
     )
 
 
+def unit_question(*units: str) -> tuple[str, ...]:
+    """Return the words that ask systemd about units: a block of lines each, in their order."""
+    return ("systemctl", "show", "-p", "ActiveState,UnitFileState", *units)
+
+
 def live_unit(host: Host, setting: UnitState) -> str | None:
     """Return "masked", "enabled", or what systemd says the unit does; None: no such unit."""
     if not unit_exists(host, setting.unit):
         return None
-    done = host.run(("systemctl", "show", "-p", "ActiveState,UnitFileState", setting.unit))
+    done = host.run(unit_question(setting.unit))
     told = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     file_state = told.get("UnitFileState", "")
     if done.status != 0 or not told:

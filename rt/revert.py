@@ -23,7 +23,7 @@ from tickpath.rt.journal import (
     read_journal,
     remove_home,
 )
-from tickpath.rt.plan_files import parse_ethtool
+from tickpath.rt.plan_files import SYSCTL_FILE, TMPFILES_FILE, parse_ethtool
 from tickpath.rt.reading import read_live, same
 from tickpath.rt.setting import KernelFile
 from tickpath.rt.writing import FileState
@@ -221,10 +221,11 @@ class Reverter:
         if now == previous or (now is None and previous is None):
             self.mark(entry)
         elif now is not None and wrote is not None and now.data == wrote.data:
-            if entry.target == grub.DROP_IN and grub.booted_entry(
-                self.host.read("/proc/cmdline") or ""
-            ):
+            if self.outlives(entry):
                 self.result.reboot_required = True
+                self.result.notes.append(
+                    f"what {entry.target} set as this boot began stays until the next"
+                )
             if not self.dry_run:
                 if previous is None:
                     self.disk.remove(entry.target)
@@ -241,6 +242,12 @@ class Reverter:
                 "not there" if now is None else now.data.decode(errors="replace"),
                 "somebody changed it since",
             )
+
+    def outlives(self, entry: Entry) -> bool:
+        """Tell whether what a file set at boot is in force without a value to put back."""
+        if entry.target == grub.DROP_IN:
+            return grub.booted_entry(self.host.read("/proc/cmdline") or "") is not None
+        return entry.boot != self.boot and entry.target in (SYSCTL_FILE, TMPFILES_FILE)
 
     def undo_link(self, entry: Entry) -> None:
         now = self.host.link(entry.target)

@@ -30,6 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Say what this host can do for tickpath, and what to do about each lack. "
         "Nothing on the host is changed.",
         epilog="example: tickpath doctor --interface eth0\n"
+        "the host's tuning in full, with a score: tickpath rt check\n"
         "exit status: 0, or 3 where a check failed (the main job cannot run over AF_XDP)",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -74,3 +75,4 @@ def print_table(findings: list[Finding], counts: Counter[State]) -> None:
             console.print(f"  why    {each.why}", markup=False)
             console.print(f"  to do  {each.remedy}", markup=False)
     console.print("\n" + ", ".join(f"{counts[state]} {state}" for state in State))
+    console.print("the host's tuning in full, with a score: tickpath rt check", markup=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from tickpath.rt import grub
 from tickpath.rt.catalogue.declare import (
     Area,
     Seen,
@@ -38,12 +39,14 @@ PATIENCE = "/sys/module/rcutree/parameters/nohz_full_patience_delay"
 REPEATABLE = frozenset(
     {
         *("bond", "console", "earlycon", "earlyprintk", "hugepages", "hugepagesz", "initrd"),
-        *("ip", "mem", "memmap", "module_blacklist", "nameserver", "vlan"),
+        *("ip", "mem", "memmap", "module_blacklist", "nameserver", "panic", "vlan"),
     }
 )
 # Left to user space, which the kernel reports as unknown to itself.
 USER_SPACE_WORDS = frozenset({"BOOT_IMAGE", "splash", "nosplash", "noquiet", "single", "auto"})
-UNKNOWN_WORDS = re.compile(r'Unknown kernel command line parameters "([^"]*(?:"[^"]*"[^"]*)*)", ')
+UNKNOWN_WORDS = re.compile(
+    r'Unknown kernel command line parameters "([^"\n]*(?:"[^"\n]*"[^"\n]*)*)", '
+)
 
 
 def isolated(name: str, flags: str = "") -> Callable[[Context], tuple[Setting, ...]]:
@@ -63,11 +66,17 @@ def rt_kernel(context: Context) -> Seen:
         return Seen(State.OK, "PREEMPT_RT", live, where)
     if without_grub(context):
         return Seen(State.UNSUPPORTED, "the kernel comes from outside this machine", live, where)
+    lines = grub.parse_drop_in(context.host.read(grub.DROP_IN) or "")
+    fix = "tickpath rt apply --only boot, then reboot"
     if installed_rt_kernels(context):
-        return Seen(State.PENDING_REBOOT, "PREEMPT_RT", live, where, "reboot into the new kernel")
-    return Seen(
-        State.DRIFT, "PREEMPT_RT", live, where, "apt-get install linux-image-rt-amd64, then reboot"
-    )
+        chosen = lines.wanted.flavour == "rt"
+        state = State.PENDING_REBOOT if chosen else State.DRIFT
+        return Seen(state, "PREEMPT_RT", live, where, "reboot" if chosen else fix)
+    # A release ends with Debian's name of the architecture.
+    last = context.topology.release.rpartition("-")[2]
+    architecture = last if last in {"amd64", "arm64", "armhf"} else "amd64"
+    fix = f"apt-get install linux-image-rt-{architecture}; {fix}"
+    return Seen(State.DRIFT, "PREEMPT_RT", live, where, fix)
 
 
 def few_housekeepers(context: Context) -> str | None:
@@ -147,6 +156,28 @@ def duplicate_words(context: Context) -> Seen:
     )
 
 
+def promoted(context: Context) -> Seen:
+    """Tell how far a tuned command line has come: chosen for one boot, booted, made lasting."""
+    where = (grub.DROP_IN, grub.ENVIRONMENT, "/proc/cmdline")
+    desired = "the tuned entry, for good"
+    lines = grub.parse_drop_in(context.host.read(grub.DROP_IN) or "")
+    booted = grub.booted_entry(context.topology.command_line)
+    if lines.trial is None and lines.lasting is None:
+        return Seen(State.UNSUPPORTED, "no tuned entry was applied", booted, where)
+    if lines.trial is None:
+        if booted is not None:
+            return Seen(State.OK, desired, "promoted", where)
+        fix = "look for another GRUB_DEFAULT in /etc/default/grub.d, then reboot"
+        return Seen(State.DRIFT, desired, "promoted, and another entry was booted", where, fix)
+    if booted == "trial":
+        live = "on trial: the next boot is by the old entry"
+        return Seen(State.DRIFT, desired, live, where, "tickpath rt promote")
+    if grub.next_entry(context.host.read_bytes(grub.ENVIRONMENT) or b"") == grub.TRIAL_ENTRY:
+        return Seen(State.PENDING_REBOOT, desired, "chosen for the next boot", where, "reboot")
+    fix = "look for the reason in journalctl -b -1, then tickpath rt apply --only boot"
+    return Seen(State.CONFLICT, desired, "the trial did not come up, or was not booted", where, fix)
+
+
 def rcu_offload(context: Context) -> Seen:
     where = ("/proc/*/comm", "/proc/cmdline")
     if not context.profile.isolated:
@@ -207,6 +238,7 @@ ITEMS = (
         Severity.MEDIUM,
         "the effect of rcu_nocbs: a thread for each hot CPU takes its callbacks",
         rcu_offload,
+        nothing_isolated,
     ),
     AREA.setting(
         "cmd.rcu_nocb_poll",
@@ -317,6 +349,12 @@ ITEMS = (
         nothing_isolated,
         without_grub,
         no_patience,
+    ),
+    AREA.seen(
+        "boot.promoted",
+        Severity.HIGH,
+        "a new kernel or command line is booted once, and lasts only when it has proved itself",
+        promoted,
     ),
     AREA.seen(
         "cmd.unknown",

@@ -15,13 +15,15 @@ from tickpath.rt.catalogue.declare import (
     files,
     missing_file,
     missing_files,
+    not_counted,
     nothing_isolated,
     under_hypervisor,
     without_grub,
 )
 from tickpath.rt.item import Severity, State
 from tickpath.rt.limits import format_cpu_list
-from tickpath.rt.setting import KernelFile
+from tickpath.rt.reading import read_setting
+from tickpath.rt.setting import BootParameter, KernelFile
 from tickpath.rt.topology import CPU_FOLDER, read_list
 
 if TYPE_CHECKING:
@@ -77,6 +79,9 @@ def isolation_in_force(context: Context) -> Seen:
         return Seen(State.OK, wanted, said, where)
     if without_grub(context):
         return Seen(State.UNSUPPORTED, "the command line is set from outside", said, where)
+    asked = BootParameter("isolcpus", f"managed_irq,domain,{wanted}")
+    if read_setting(context.host, asked).is_persisted:
+        return Seen(State.PENDING_REBOOT, wanted, said, where, "reboot")
     return Seen(
         State.DRIFT, wanted, said, where, "tickpath rt apply --only cmd.isolcpus, then reboot"
     )
@@ -140,8 +145,8 @@ def shallow_idle(context: Context) -> Seen:
     where = (f"{CPU_FOLDER}/cpu*/cpuidle/state*/usage, over a window",)
     desired = "no deep idle state on a hot CPU"
     deltas = context.deltas
-    if deltas is None or not context.profile.isolated or not deltas.idle_states:
-        return Seen(State.UNSUPPORTED, desired, None, where)
+    if deltas is None or not deltas.idle_states:
+        return Seen(State.UNSUPPORTED, "no idle states are told here", None, where)
     entered = {
         name: max(
             deltas.per_second(deltas.idle_states, name, cpu) for cpu in context.profile.isolated
@@ -179,6 +184,7 @@ ITEMS = (
         Severity.CRITICAL,
         "isolation in force, whatever was asked for",
         isolation_in_force,
+        nothing_isolated,
     ),
     AREA.seen(
         "cpu.smt",
@@ -197,12 +203,16 @@ ITEMS = (
         Severity.HIGH,
         "the effect of nohz_full: timer interrupts counted on the hot CPUs",
         tick_stopped,
+        nothing_isolated,
+        not_counted,
     ),
     AREA.seen(
         "cpu.idle",
         Severity.MEDIUM,
         "the effect of the idle limits: entries into deep states counted on the hot CPUs",
         shallow_idle,
+        nothing_isolated,
+        not_counted,
     ),
     AREA.setting(
         "cpu.pm_qos",

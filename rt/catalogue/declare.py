@@ -49,7 +49,7 @@ class Area:
         """Declare an item that is set. The first of `lacks` with a reason makes it unsupported."""
 
         def first_lack(context: Context) -> str | None:
-            return next((why_not for lack in lacks if (why_not := lack(context))), None)
+            return first_reason(lacks, context)
 
         def settings(context: Context) -> tuple[Setting, ...]:
             return () if first_lack(context) else tuple(want(context))
@@ -57,12 +57,20 @@ class Area:
         return Item(name, self.name, severity, why, settings=settings, lacks=first_lack)
 
     def seen(
-        self, name: str, severity: Severity, why: str, observe: Callable[[Context], Seen]
+        self,
+        name: str,
+        severity: Severity,
+        why: str,
+        observe: Callable[[Context], Seen],
+        *lacks: Callable[[Context], str | None],
     ) -> Item:
-        """Declare an item that is not set but seen: an effect, firmware, a conflict of rules."""
+        """Declare an item that is not set but seen: an effect, firmware, a conflict of rules. The
+        first of `lacks` with a reason makes it unsupported."""
 
         def finding(context: Context) -> Finding:
-            seen = observe(context)
+            why_not = first_reason(lacks, context)
+            unsupported = Seen(State.UNSUPPORTED, why_not or "", None, ())
+            seen = unsupported if why_not else observe(context)
             return Finding(
                 id=name,
                 area=self.name,
@@ -77,6 +85,10 @@ class Area:
             )
 
         return Item(name, self.name, severity, why, observe=finding)
+
+
+def first_reason(lacks: Iterable[Callable[[Context], str | None]], context: Context) -> str | None:
+    return next((reason for lack in lacks if (reason := lack(context))), None)
 
 
 def boot(name: str, value: str | None = None) -> Callable[[Context], tuple[Setting, ...]]:
@@ -136,6 +148,10 @@ def nothing_isolated(context: Context) -> str | None:
     return None if context.profile.isolated else "no CPU is isolated in this profile"
 
 
+def not_counted(context: Context) -> str | None:
+    return None if context.deltas is not None else "no effects were counted (--window, --root)"
+
+
 def without_nic(context: Context) -> str | None:
     if context.profile.nic is not None:
         return None
@@ -184,5 +200,6 @@ def target_config(context: Context) -> Mapping[str, str]:
 
 def installed_rt_kernels(context: Context) -> tuple[str, ...]:
     """List the releases of the real-time kernels in /boot."""
-    paths = context.host.glob("/boot/vmlinuz-*rt*")
+    patterns = ("/boot/vmlinuz-*-rt*", "/boot/vmlinuz-*-realtime*")
+    paths = [path for pattern in patterns for path in context.host.glob(pattern)]
     return tuple(path.rpartition("/")[2].removeprefix("vmlinuz-") for path in paths)

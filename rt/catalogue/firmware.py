@@ -12,6 +12,7 @@ from tickpath.rt.catalogue.declare import (
     Seen,
     file,
     missing_file,
+    not_counted,
     under_hypervisor,
 )
 from tickpath.rt.item import Severity, State
@@ -29,7 +30,8 @@ STEADY = ("constant_tsc", "nonstop_tsc")
 def smi(context: Context) -> Seen:
     where = ("/dev/cpu/*/msr, MSR_SMI_COUNT over a window",)
     if context.deltas is None or not context.deltas.smi:
-        return Seen(State.UNSUPPORTED, "none", None, where)
+        reason = "not counted here: it needs root, an Intel CPU and modprobe msr"
+        return Seen(State.UNSUPPORTED, reason, None, where)
     count = max(context.deltas.smi.values())
     if count == 0:
         return Seen(State.OK, "none", "none", where)
@@ -42,7 +44,7 @@ def steal(context: Context) -> Seen:
     where = ("/proc/stat, steal over a window",)
     desired = f"at most {STEAL_SHARE_MAX:.1%}"
     if context.deltas is None or context.topology.hypervisor is None:
-        return Seen(State.UNSUPPORTED, desired, None, where)
+        return Seen(State.UNSUPPORTED, "no hypervisor that could take time", None, where)
     share = context.deltas.steal_share
     live = f"{share:.1%}"
     if share <= STEAL_SHARE_MAX:
@@ -67,7 +69,7 @@ def steady_tsc(context: Context) -> Seen:
     desired = ", ".join(STEADY)
     flags = cpu_flags(context.host)
     if not flags:
-        return Seen(State.UNSUPPORTED, desired, "not x86", where)
+        return Seen(State.UNSUPPORTED, "not x86", None, where)
     lacking = [flag for flag in STEADY if flag not in flags]
     if not lacking:
         return Seen(State.OK, desired, "both", where)
@@ -82,7 +84,7 @@ def throttled(context: Context) -> Seen:
     counts = {path: context.host.read(path) or "" for path in context.host.glob(pattern)}
     numbers = [int(text) for text in counts.values() if text.isdigit()]
     if not numbers:
-        return Seen(State.UNSUPPORTED, desired, None, (pattern,))
+        return Seen(State.UNSUPPORTED, "this CPU does not count it", None, (pattern,))
     if max(numbers) == 0:
         return Seen(State.OK, desired, "never", (pattern,))
     fix = "look after cooling, and the power limits in the firmware setup"
@@ -95,12 +97,14 @@ ITEMS = (
         Severity.HIGH,
         "the firmware stops all CPUs for 10 to 500 µs, and no setting of the kernel helps",
         smi,
+        not_counted,
     ),
     AREA.seen(
         "fw.steal",
         Severity.HIGH,
         "time that the hypervisor gave to another machine",
         steal,
+        not_counted,
     ),
     AREA.seen(
         "fw.tsc_steady",

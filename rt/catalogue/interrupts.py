@@ -13,6 +13,7 @@ from tickpath.rt.catalogue.declare import (
     Area,
     Seen,
     missing_file,
+    not_counted,
     nothing_isolated,
     without_nic,
 )
@@ -136,7 +137,7 @@ def judge(measured: dict[str, float] | None, limit: float, where: str, fix: str)
     """Hold the sum of rates against a limit, and name the greatest."""
     desired = f"at most {limit:g}/s on each hot CPU"
     if measured is None:
-        return Seen(State.UNSUPPORTED, desired, None, (where,))
+        return Seen(State.UNSUPPORTED, "the table is not readable", None, (where,))
     total = sum(measured.values())
     worst = sorted((name for name in measured if measured[name]), key=lambda n: -measured[n])
     live = f"{total:.0f}/s" + (
@@ -223,23 +224,31 @@ ITEMS = (
         Severity.HIGH,
         "the effect of affinity: devices' interrupts counted on the hot CPUs",
         device_effect,
+        nothing_isolated,
+        not_counted,
     ),
     AREA.seen(
         "irq.ipis",
         Severity.MEDIUM,
         "interrupts from other CPUs: function calls, wake-ups, TLB shootdowns",
         ipi_effect,
+        nothing_isolated,
+        not_counted,
     ),
     AREA.seen(
         "irq.nmis",
         Severity.MEDIUM,
         "interrupts that nothing masks: the watchdog's, and those of profiling",
         nmi_effect,
+        nothing_isolated,
+        not_counted,
     ),
     AREA.seen(
         "irq.softirqs",
         Severity.MEDIUM,
         "deferred work of the kernel, counted on the hot CPUs",
         softirq_effect,
+        nothing_isolated,
+        not_counted,
     ),
 )

@@ -68,20 +68,20 @@ def swap(context: Context) -> Seen:
 
 
 def huge_pages_near(context: Context) -> Seen:
-    desired = "free huge pages on the node of the hot CPUs"
-    where = ("/sys/devices/system/node/node*/hugepages/hugepages-2048kB/free_hugepages",)
+    desired = "huge pages on the node of the hot CPUs"
+    where = ("/sys/devices/system/node/node*/hugepages/hugepages-2048kB/nr_hugepages",)
     nodes = [
         node
         for node, cpus in context.topology.nodes.items()
         if set(cpus) & set(context.profile.isolated)
     ]
     if len(context.topology.nodes) < 2 or not nodes or not context.profile.huge_pages_2m:
-        return Seen(State.UNSUPPORTED, desired, None, where)
-    free = {node: context.host.read(where[0].replace("*", str(node), 1)) for node in nodes}
-    live = ", ".join(f"node {node}: {count or 'not told'}" for node, count in free.items())
-    if all(count is not None and count.isdigit() and int(count) > 0 for count in free.values()):
+        return Seen(State.UNSUPPORTED, "one memory node, or no huge pages asked for", None, where)
+    there = {node: context.host.read(where[0].replace("*", str(node), 1)) for node in nodes}
+    live = ", ".join(f"node {node}: {count or 'not told'}" for node, count in there.items())
+    if all(count is not None and count.isdigit() and int(count) > 0 for count in there.values()):
         return Seen(State.OK, desired, live, where)
-    place = where[0].replace("*", str(nodes[0]), 1).replace("free_", "nr_")
+    place = where[0].replace("*", str(nodes[0]), 1)
     fix = f"echo {context.profile.huge_pages_2m} > {place}"
     return Seen(State.DRIFT, desired, live, where, fix)
 

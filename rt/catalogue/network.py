@@ -119,7 +119,7 @@ def shared_nic(context: Context) -> str | None:
 
 def kernel_without_busy_poll(context: Context) -> Seen:
     where = (BUSY_POLL, "/proc/sys/kernel/version")
-    desired = "busy polling" if context.profile.wants_busy_poll else "not asked for"
+    desired = "busy polling" if context.profile.wants_busy_poll else "this profile does not poll"
     present = context.host.exists(BUSY_POLL)
     topology = context.topology
     live = f"{topology.release}, busy polling {'there' if present else 'absent'}"
@@ -159,7 +159,7 @@ def near_nic(context: Context) -> Seen:
     where = (f"{NET}/{context.profile.nic}/device/numa_node", "/sys/devices/system/node")
     desired = "hot CPUs on the NIC's memory node"
     if nic is None or nic.node is None or not context.profile.isolated:
-        return Seen(State.UNSUPPORTED, desired, None, where)
+        return Seen(State.UNSUPPORTED, "no memory node told, or nothing isolated", None, where)
     local = context.topology.nodes.get(nic.node, ())
     far = [cpu for cpu in context.profile.isolated if cpu not in local]
     if not far:
@@ -195,10 +195,12 @@ def reached_over(context: Context) -> Seen:
 
 
 def busy_poll_absent_in_target(context: Context) -> str | None:
+    if not context.profile.wants_busy_poll:
+        return "this profile does not poll"
     config = target_config(context)
     if config and config.get("CONFIG_NET_RX_BUSY_POLL") != "y":
         return "the kernel was built without CONFIG_NET_RX_BUSY_POLL"
-    return None if context.profile.wants_busy_poll else "this profile does not poll"
+    return None
 
 
 ITEMS = (
@@ -293,13 +295,21 @@ ITEMS = (
         Severity.HIGH,
         "a packet of the other node's NIC crosses the link between the sockets",
         near_nic,
+        without_nic,
     ),
-    AREA.seen("nic.mtu", Severity.MEDIUM, "a larger frame does not fit one buffer of XDP", mtu),
+    AREA.seen(
+        "nic.mtu",
+        Severity.MEDIUM,
+        "a larger frame does not fit one buffer of XDP",
+        mtu,
+        without_nic,
+    ),
     AREA.seen(
         "nic.ssh",
         Severity.MEDIUM,
         "retuning drops the link for a moment, and with it who is logged in over it",
         reached_over,
+        without_nic,
     ),
     AREA.seen(
         "net.netconsole",

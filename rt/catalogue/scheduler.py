@@ -14,6 +14,7 @@ from tickpath.rt.catalogue.declare import (
     Seen,
     missing_file,
     missing_sysctl,
+    not_counted,
     nothing_isolated,
     sysctl,
     sysctl_at_least,
@@ -38,7 +39,8 @@ STALL_SINCE = (6, 9, 0)
 # The first release of each branch that mends it; a branch without one never did.
 STALL_MENDED = {(6, 12): 82, (6, 18): 23, (6, 19): 13}
 STALL_GONE_SINCE = (7, 0, 0)
-GUARD_WORDS = ("tickpath.rt.guard", "stalld")
+# The supervisor of `tickpath run` has the guard in itself.
+GUARD_WORDS = ("tickpath.rt.guard", "tickpath run ", "stalld")
 SWITCHES_PER_CPU_PER_S_MAX = 20_000
 STRANGERS_SHOWN_MAX = 4
 
@@ -150,11 +152,12 @@ def context_switches(context: Context) -> Seen:
 
 
 def is_stranger(context: Context, task: Task) -> bool:
-    """Tell whether a thread came to a hot CPU by chance: it may run elsewhere too."""
+    """Tell whether a thread came to a hot CPU by chance: it may run there, and elsewhere too. One
+    that was moved away since, and slept, has only its last place there."""
     if task.cpu not in context.profile.isolated or task.state in {"Z", "X"}:
         return False
     allowed = allowed_cpus(context.host, task)
-    return bool(set(allowed) & set(context.profile.housekeeping))
+    return task.cpu in allowed and bool(set(allowed) & set(context.profile.housekeeping))
 
 
 def strangers(context: Context) -> Seen:
@@ -228,12 +231,14 @@ ITEMS = (
         Severity.HIGH,
         "the effect of isolation: whose thread ran last on a hot CPU without having to",
         strangers,
+        nothing_isolated,
     ),
     AREA.seen(
         "sched.context_switches",
         Severity.LOW,
         "a machine that switches without pause disturbs caches that all CPUs share",
         context_switches,
+        not_counted,
     ),
     AREA.setting(
         "kernel.nmi_watchdog",

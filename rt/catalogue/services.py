@@ -99,9 +99,14 @@ def not_installed(units: tuple[str, ...]) -> Callable[[Context], str | None]:
     return lambda context: None if present(context, units) else f"not installed: {', '.join(units)}"
 
 
+def without_systemd(context: Context) -> str | None:
+    is_there = context.host.exists("/run/systemd/system")
+    return None if is_there else "systemd does not run here"
+
+
 def quiet_items() -> tuple[Item, ...]:
     return tuple(
-        AREA.setting(name, severity, why, masked(units), not_installed(units))
+        AREA.setting(name, severity, why, masked(units), not_installed(units), without_systemd)
         for name, units, severity, why in QUIET
     )
 
@@ -113,11 +118,6 @@ def daemon_affinity(context: Context) -> tuple[Setting, ...]:
         f"# otherwise.\n[Manager]\nCPUAffinity={cpus}\n"
     )
     return (DropIn(AFFINITY_PATH, text, ("systemctl", "daemon-reexec")),)
-
-
-def without_systemd(context: Context) -> str | None:
-    is_there = context.host.exists("/run/systemd/system")
-    return None if is_there else "systemd does not run here"
 
 
 def first_process(context: Context) -> Seen:
@@ -173,5 +173,6 @@ ITEMS = (
         Severity.MEDIUM,
         "the effect: where the first process, and what it starts, may run",
         first_process,
+        nothing_isolated,
     ),
 )

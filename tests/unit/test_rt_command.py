@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from tickpath.engine import cli
 from tickpath.rt import bundle, command
+from tickpath.rt.catalogue import all_items
 from tickpath.rt.errors import HostError, RequestError
+
+from tests.unit import rt_host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +55,46 @@ def test_bundle_unknown_command_is_told_in_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("tickpath: 'tune' is no command of rt: expected one of ")
     assert done.stderr.count("\n") == 1
+
+
+def test_bundle_in_a_clean_environment_judges_a_host(tmp_path: Path) -> None:
+    target = tmp_path / "rt.pyz"
+    bundle.write_bundle(target)
+    tree = rt_host.stock_metal(tmp_path / "host")
+    done = run_bundle(target, "check", "--json", "--root", str(tree.root))
+    assert done.returncode == 15, done.stderr
+    assert len(json.loads(done.stdout)["items"]) == len(all_items())
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_bundle_whose_reader_is_gone_ends_silently(tmp_path: Path) -> None:
+    target = tmp_path / "rt.pyz"
+    bundle.write_bundle(target)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [INTERPRETER, "-I", str(target), "check", "--list"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={},
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_command_on_a_terminal_without_unicode_still_tells(tmp_path: Path) -> None:
+    tree = rt_host.stock_metal(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "tickpath.rt", "check", "--all", "--root", str(tree.root)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 15, done.stderr
+    assert "score: " in done.stdout
 
 
 @pytest.mark.parametrize(("error", "status"), [(RequestError("CPU 9"), 2), (HostError("root"), 3)])

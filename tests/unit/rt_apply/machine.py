@@ -81,6 +81,13 @@ FILES: dict[str, str] = {
         {"irqbalance.service": ["enabled", "active"], "fstrim.timer": ["enabled", "active"]}
     ),
 }
+HEADER = """\
+#!/bin/sh
+for x in "$FAKE_ROOT/etc/default/grub" "$FAKE_ROOT"/etc/default/grub.d/*.cfg; do
+    [ -e "$x" ] && . "$x"
+done
+echo "set default=\\"$GRUB_DEFAULT\\""
+"""
 # The shape of what Debian's 10_linux prints; the words of the command line come from outside.
 TEN_LINUX = """\
 #!/bin/sh
@@ -298,10 +305,11 @@ def build(root: Path, extra: dict[str, str] | None = None) -> Path:
         path = root / name.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    script = root / "etc/grub.d/10_linux"
-    script.parent.mkdir(parents=True, exist_ok=True)
-    script.write_text(TEN_LINUX)
-    script.chmod(0o755)
+    for name, text in (("00_header", HEADER), ("10_linux", TEN_LINUX)):
+        script = root / "etc/grub.d" / name
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(text)
+        script.chmod(0o755)
     return root
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tickpath.rt import apply_command, promote_command, revert_command
 from tickpath.rt.command import main
-from tickpath.rt.host import Host
+from tickpath.rt.host import Host, run_command
 from tickpath.rt.journal import HOME
 
 from tests.unit.rt_apply.machine import STOCK, THP, FakeSystem, Programs, build, snapshot
@@ -203,3 +203,10 @@ def test_help_has_an_example(module: object, capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         main([name, "--help"])
     assert "example: tickpath rt" in capsys.readouterr().out
+
+
+def test_run_command_slow_one_has_its_own_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickpath.rt.host.COMMAND_TIMEOUT_S", 0.05)
+    assert run_command(("sleep", "0.5")).status == 124
+    monkeypatch.setattr("tickpath.rt.host.SLOW_COMMANDS_S", {"sleep": 60})
+    assert run_command(("sleep", "0.5")).status == 0

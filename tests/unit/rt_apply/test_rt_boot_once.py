@@ -220,6 +220,16 @@ def test_apply_menu_with_a_wrong_line_keeps_the_old_one(machine: Path) -> None:
     assert snapshot(machine) == before
 
 
+def test_promote_where_a_later_file_sets_another_default_says_so(machine: Path) -> None:
+    (machine / "etc/default/grub.d").mkdir()
+    (machine / "etc/default/grub.d/90-mine.cfg").write_text("GRUB_DEFAULT=2\n")
+    apply(make_context(machine), WORDS)
+    trial = boot(machine)
+    steps = promotion_steps(trial)
+    with pytest.raises(HostError, match=r"a later file of /etc/default/grub\.d sets"):
+        apply_steps(trial, steps, disk_of(trial))
+
+
 def test_promote_before_the_reboot_says_so(machine: Path) -> None:
     apply(make_context(machine), WORDS)
     with pytest.raises(RequestError, match="was not booted yet: reboot"):

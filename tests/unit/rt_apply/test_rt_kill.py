@@ -12,14 +12,17 @@ from tickpath.rt import plan_files
 from tickpath.rt.apply import apply_steps
 from tickpath.rt.journal import exclusive
 from tickpath.rt.revert import revert
+from tickpath.rt.setting import KernelFile, Sysctl
 
 from tests.unit.rt_apply.machine import (
     KILLED,
     SETTINGS,
+    THP,
     Programs,
     build,
     copy,
     disk_of,
+    in_boot,
     make_context,
     plan_for,
     snapshot,
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STEPS_MIN = 90  # of a whole apply: a smaller count means that the hook is not reached
+LATER_STEPS_MIN = 20
 PAIRS = 60
 
 
@@ -129,6 +133,41 @@ def test_apply_and_revert_both_killed_end_at_the_byte(earlier: Path, tmp_path: P
         assert apply_until(root, chosen.randint(1, 150)) in {0, KILLED}
         assert revert_until(root, chosen.randint(1, 100)) in {0, KILLED}
         assert_reverts(root, before)
+
+
+def test_apply_of_a_later_boot_killed_at_each_step_restores_every_file(
+    earlier: Path, tmp_path: Path
+) -> None:
+    before = {name: found for name, found in snapshot(earlier).items() if is_kept(name)}
+    applied = copy(earlier, tmp_path / "applied")
+    assert apply_until(applied, 0) == 0
+    changed = (Sysctl("vm.swappiness", "1"), KernelFile(THP, "always"))
+
+    def apply_later(root: Path, number: int) -> int:
+        def work() -> None:
+            dies = dies_at(number)
+            context = in_boot(make_context(root, Programs(root, dies)), "boot-2")
+            with exclusive(context.host):
+                apply_steps(context, plan_for(context, changed).steps, disk_of(context, dies))
+
+        return in_child(work)
+
+    for number in itertools.count(1):
+        root = copy(applied, tmp_path / str(number))
+        status = apply_later(root, number)
+        context = in_boot(make_context(root), "boot-2")
+        result = revert(disk_of(context), "boot-2")
+        assert result.left == []
+        assert result.reboot_required
+        assert {name: found for name, found in snapshot(root).items() if is_kept(name)} == before
+        if status == 0:
+            break
+    assert number > LATER_STEPS_MIN
+
+
+def is_kept(name: str) -> bool:
+    """Tell what outlives a boot."""
+    return not name.startswith(("/proc/", "/sys/", "/fake/ethtool", "/run/"))
 
 
 def test_apply_killed_then_applied_again_ends_as_an_unkilled_one(

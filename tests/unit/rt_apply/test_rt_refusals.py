@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -212,6 +213,38 @@ def test_plan_read_only_kernel_files_are_refused(machine: Path, place: str, told
     (line,) = done.stdout.splitlines()
     assert line.startswith("HostError: ")
     assert told in line
+
+
+WITHOUT_RIGHTS = """
+import sys
+from pathlib import Path
+from tickpath.rt.setting import Sysctl
+from tests.unit.rt_apply.machine import make_context, plan_for
+plan = plan_for(make_context(Path(sys.argv[1])), (Sysctl("vm.swappiness", "10"),))
+print([step.kind for step in plan.steps], plan.skipped[0].why)
+"""
+
+
+@pytest.mark.needs("root", "netns")
+def test_plan_root_of_a_container_without_rights_skips_and_says_why(machine: Path) -> None:
+    path = machine / "proc/sys/vm/swappiness"
+    os.chown(path, 65534, 65534)
+    path.chmod(0o644)
+    done = subprocess.run(
+        [
+            "unshare",
+            "--user",
+            "--map-root-user",
+            sys.executable,
+            "-c",
+            WITHOUT_RIGHTS,
+            str(machine),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "not even root may write it here" in done.stdout
 
 
 def test_refuse_user_other_than_root_says_who_and_what_to_do() -> None:
