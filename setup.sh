@@ -69,7 +69,7 @@ allow_service_start() {
 }
 
 # These are only ever started by the tests, from configurations of their own.
-readonly services=(nginx prometheus)
+readonly services=(nginx prometheus redis-server)
 
 # Without systemctl the tool of the maintainer scripts does it, which wants to be told for which
 # package.

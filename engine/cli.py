@@ -30,6 +30,16 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("tickpath.engine.app", "read market data into shared memory, as a config file says"),
     "strategy": ("tickpath.engine.strategy.command", "run a strategy class in a pinned process"),
     "stat": ("tickpath.engine.stat", "show the counters of a running reader"),
+    "tail": ("tickpath.engine.tail", "follow the events of an instance"),
+    "dump": ("tickpath.engine.dump", "show all that one segment holds"),
+    "clean": ("tickpath.engine.clean", "remove what dead writers left in shared memory"),
+    "record": (
+        "tickpath.engine.recording.record",
+        "record an instance's raw messages and events",
+    ),
+    "replay": ("tickpath.engine.recording.replay", "replay a recording through the feed's code"),
+    "export": ("tickpath.engine.recording.export", "write a recording as parquet or csv"),
+    "relay": ("tickpath.engine.relay.command", "books and events on other hosts, through Redis"),
     "get": ("tickpath.engine.get", "fetch a URL over the user-space stack"),
     "ws": ("tickpath.engine.websocket", "talk to a WebSocket over the user-space stack"),
     "sim": ("tickpath.engine.sim.command", "simulate an exchange"),
@@ -68,7 +78,7 @@ def load(name: str) -> Command:
     except ModuleNotFoundError as error:
         raise SystemSetupError(
             f"`tickpath {name}` needs the Python package {error.name}, which is not installed: "
-            "run `make setup`, or pip install 'tickpath[bench]'"
+            "run `make setup`, or pip install 'tickpath[bench,export]'"
         ) from error
 
 

@@ -9,6 +9,7 @@ explains every key. Called by: engine/app.py, engine/reader_process.py, engine/s
 from __future__ import annotations
 
 import difflib
+import grp
 import re
 import socket
 import ssl
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
 INSTANCE_LENGTH_MAX = 64
 RING_CAPACITY_MIN, RING_CAPACITY_MAX = 1 << 10, 1 << 24
+TAP_CAPACITY_MIN = 1 << 14  # a snapshot of 5,000 levels a side fits a quarter of it
 MS_MAX = 3_600_000
+LOSSLESS_DEADLINE_US_MAX = 50_000  # half of what readers take for a silent writer
 PORT_COUNT_MAX = 4096  # netif.h: TP_NETIF_PORT_COUNT_MAX
 KERNEL_PORT_COUNT_MIN = 1024
 _INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -132,6 +135,37 @@ class ShmConfig(_Section, frozen=True):
             extra=_remedy("16384 slots are 1 MiB and stay in the second-level cache"),
         ),
     ] = 16384
+    group: str | None = None
+    """Whose members may read, and register as consumers; None: the process's own."""
+    mode: Literal["0600", "0640", "0644"] = "0640"
+    lossless_deadline_us: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=LOSSLESS_DEADLINE_US_MAX,
+            extra=_remedy("0: the feed waits for nobody; its heartbeat stands still meanwhile"),
+        ),
+    ] = 0
+    """How long the feed waits for lossless consumers before they are evicted."""
+    waker_poll_us: Annotated[int, Meta(ge=5, le=10_000)] = 20
+    """How often the waker looks for events while consumers sleep."""
+
+
+class RecordConfig(_Section, frozen=True):
+    """What `tickpath record` can see of the reader's raw messages."""
+
+    tap: bool = False
+    """Keep them in a ring of shared memory, instance.raw, for recorders."""
+    ring_capacity: Annotated[
+        int,
+        Meta(
+            ge=TAP_CAPACITY_MIN,
+            le=RING_CAPACITY_MAX,
+            extra=_remedy("262144 slots are 16 MiB; a message takes 16 bytes more than its own"),
+        ),
+    ] = 1 << 18
+    checkpoint_s: Seconds = 10.0
+    """Every LIVE book is written whole into the ring once in so long: a replay can begin there."""
 
 
 class HealthConfig(_Section, frozen=True):
@@ -166,6 +200,7 @@ class Config(_Section, frozen=True, rename={"venues": "venue"}):
     reader: ReaderConfig = ReaderConfig()
     network: NetworkConfig = NetworkConfig()
     shm: ShmConfig = ShmConfig()
+    record: RecordConfig = RecordConfig()
     health: HealthConfig = HealthConfig()
     reconnect: ReconnectConfig = ReconnectConfig()
 
@@ -370,10 +405,12 @@ def _check_values(config: Config) -> None:
             f"at most {PORT_COUNT_MAX} ports",
             f"no other program can use them meanwhile; [{low}, {low + PORT_COUNT_MAX - 1}] fits",
         )
-    capacity = config.shm.ring_capacity
-    if capacity & (capacity - 1):
-        below = 1 << (capacity.bit_length() - 1)
-        raise _wrong("shm.ring_capacity", capacity, "a power of two", f"{below} or {2 * below}")
+    for section in ("shm", "record"):
+        capacity = getattr(config, section).ring_capacity
+        if capacity & (capacity - 1):
+            below = 1 << (capacity.bit_length() - 1)
+            remedy = f"{below} or {2 * below}"
+            raise _wrong(f"{section}.ring_capacity", capacity, "a power of two", remedy)
     if config.reconnect.first_s > config.reconnect.max_s:
         raise _wrong(
             "reconnect.first_s",
@@ -453,6 +490,15 @@ def _check_ports(low: int, high: int) -> None:
         )
 
 
+def _check_group(name: str) -> None:
+    try:
+        grp.getgrnam(name)
+    except (KeyError, ValueError) as error:
+        raise _wrong(
+            "shm.group", name, "a group of this machine", f"groupadd {name}, see /etc/group"
+        ) from error
+
+
 def check_host(config: Config, *, interfaces: Collection[str] | None = None) -> None:
     """Check what the configuration names on this machine. Raises LocalError; changes nothing.
 
@@ -468,6 +514,8 @@ def check_host(config: Config, *, interfaces: Collection[str] | None = None) -> 
             config.reader.cpu,
             f"one of the CPUs that this process may use, {limits.format_cpu_list(cpus)}",
         )
+    if config.shm.group is not None:
+        _check_group(config.shm.group)
     venue = config.venues[0]
     if venue.tls and venue.ca_file is not None:
         _check_certificates(venue.ca_file)

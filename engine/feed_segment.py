@@ -86,8 +86,12 @@ def make_layout(
     ring_capacity: int = RING_CAPACITY_DEFAULT,
     counters: tuple[str, ...] = (),
     histograms: tuple[str, ...] = (),
+    **access: Any,
 ) -> SegmentLayout:
-    """Return the layout of a feed's segment; ring_capacity is a power of two of 64-byte slots."""
+    """Return the layout of a feed's segment; ring_capacity is a power of two of 64-byte slots.
+
+    `access` are SegmentLayout's group and mode.
+    """
     return SegmentLayout(
         schema=SCHEMA,
         ring_capacity=ring_capacity,
@@ -97,6 +101,7 @@ def make_layout(
         table_row_size=_ROW.size,
         counters=counters,
         histograms=histograms,
+        **access,
     )
 
 

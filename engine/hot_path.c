@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/feed/checkpoint.h"
+
 static const uint64_t TICK_NS = 200000; /* heartbeat, timers, hand-overs */
 enum { CLOSE_GOING_AWAY = 1001 };       /* RFC 6455 7.4.1 */
 static const uint64_t END_TIMEOUT_NS =
@@ -34,12 +36,15 @@ static void note_text(struct tp_hot_path *hot, uint32_t number, struct tp_span t
     atomic_store_explicit(&hot->inbox_head, head + 1, memory_order_release);
 }
 
-static void send_text(struct tp_hot_path *hot, uint32_t number, struct tp_span text)
+static void send_text(struct tp_hot_path *hot, uint32_t number, struct tp_span text,
+                      uint64_t now_ns)
 {
     size_t taken =
         0; /* a fresh send buffer holds all subscriptions; a peer that reads nothing fills it */
     if (tp_session_send(hot->connection[number].session, TP_WS_TEXT, text, &taken) != TP_OK)
         hot->counters.texts_unsent++;
+    else
+        tp_tap_message(hot->tap, tp_tap_tag(TP_RECORD_OUT, TP_WS_TEXT, number), text, now_ns);
 }
 
 static void connection_opened(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
@@ -49,9 +54,16 @@ static void connection_opened(struct tp_hot_path *hot, uint32_t number, uint64_t
     connection->heard_ns = now_ns;
     hot->counters.connects++;
     for (uint32_t i = 0; i < connection->open_message_count; i++)
-        send_text(hot, number, connection->open_message[i]);
+        send_text(hot, number, connection->open_message[i], now_ns);
     connection->next_ping_ns = now_ns + connection->ping_interval_ns;
+    tp_tap_mark(hot->tap, TP_RECORD_UP, number, now_ns);
     tp_feed_connection_up(hot->feed, number, now_ns);
+}
+
+static void connection_down(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
+{
+    tp_tap_mark(hot->tap, TP_RECORD_DOWN, number, now_ns);
+    tp_feed_connection_down(hot->feed, number, now_ns);
 }
 
 static void connection_ended(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
@@ -60,7 +72,7 @@ static void connection_ended(struct tp_hot_path *hot, uint32_t number, uint64_t 
     if (connection->ending)
         return;
     if (connection->open)
-        tp_feed_connection_down(hot->feed, number, now_ns);
+        connection_down(hot, number, now_ns);
     connection->open = false;
     connection->ending = true;
     connection->end_by_ns = now_ns + END_TIMEOUT_NS;
@@ -87,6 +99,9 @@ static void deliver(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
             tp_feed_connection_alive(hot->feed, number, now_ns);
         if (message.opcode == TP_WS_TEXT)
             note_text(hot, number, message.payload, now_ns);
+        /* Last: recording must not delay the book. */
+        tp_tap_message(hot->tap, tp_tap_tag(TP_RECORD_IN, (uint8_t)message.opcode, number),
+                       message.payload, now_ns);
     }
     if (status != TP_NEED_MORE || tp_session_phase(connection->session) >= TP_SESSION_CLOSING)
         connection_ended(hot, number, now_ns);
@@ -203,7 +218,7 @@ static void keep_alive(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns
     if (hot->silent_drop_ns != 0 && now_ns - connection->heard_ns > hot->silent_drop_ns)
         tp_session_give_up(connection->session, "silent for too long");
     if (connection->ping_message.data != NULL && now_ns >= connection->next_ping_ns) {
-        send_text(hot, number, connection->ping_message);
+        send_text(hot, number, connection->ping_message, now_ns);
         connection->next_ping_ns = now_ns + connection->ping_interval_ns;
         hot->dirty |= UINT64_C(1) << number;
     }
@@ -238,8 +253,22 @@ static void take_refusal(struct tp_hot_path *hot, uint64_t now_ns)
 {
     /* Pairs with the release in tp_hot_path_refuse; the value itself is all that is handed over. */
     const uint64_t refused = atomic_exchange_explicit(&hot->refused, 0, memory_order_acquire);
-    if (refused != 0)
-        tp_feed_refused(hot->feed, (uint32_t)(refused - 1), now_ns);
+    if (refused == 0)
+        return;
+    tp_tap_refused(hot->tap, (uint32_t)(refused - 1), now_ns);
+    tp_feed_refused(hot->feed, (uint32_t)(refused - 1), now_ns);
+}
+
+static void tick_tap(struct tp_hot_path *hot, bool changed, uint64_t now_ns)
+{
+    uint32_t instrument;
+    /* After what the tick did: to replay a tick twice does no harm, and its snapshot comes first.
+     */
+    if (changed)
+        tp_tap_mark(hot->tap, TP_RECORD_TICK, 0, now_ns);
+    if (tp_tap_checkpoint_due(hot->tap, tp_feed_instrument_count(hot->feed), now_ns, &instrument))
+        tp_feed_checkpoint(hot->feed, instrument, now_ns);
+    tp_segment_heartbeat(hot->tap->segment, now_ns);
 }
 
 static void tick(struct tp_hot_path *hot, uint64_t now_ns)
@@ -248,8 +277,12 @@ static void tick(struct tp_hot_path *hot, uint64_t now_ns)
     take_refusal(hot, now_ns);
     for (uint32_t number = 0; number < hot->connection_count; number++)
         tick_connection(hot, number, now_ns);
-    tp_feed_tick(hot->feed, now_ns);
+    const bool changed = tp_feed_tick(hot->feed, now_ns);
+    if (hot->tap != NULL)
+        tick_tap(hot, changed, now_ns);
     tp_segment_heartbeat(hot->segment, now_ns);
+    if (hot->gate != NULL)
+        tp_ring_gate_tick(hot->gate, now_ns);
     if (hot->netif != NULL && hot->netif->link->error != 0)
         atomic_store_explicit(&hot->link_error, hot->netif->link->error, memory_order_relaxed);
 }
@@ -280,7 +313,7 @@ static void say_goodbye(struct tp_hot_path *hot, uint64_t now_ns)
         struct tp_hot_path_connection *connection = &hot->connection[number];
         if (!connection->open)
             continue;
-        tp_feed_connection_down(hot->feed, number, now_ns);
+        connection_down(hot, number, now_ns);
         tp_session_close(connection->session, CLOSE_GOING_AWAY, now_ns);
         hot->dirty |= UINT64_C(1) << number;
     }

@@ -11,8 +11,10 @@
 #include <stdint.h>
 
 #include "engine/feed/feed.h"
+#include "engine/recording/tap.h"
 #include "netstack/session.h"
 #include "shm/clock.h"
+#include "shm/ring_gate.h"
 #include "shm/segment.h"
 
 enum {
@@ -65,6 +67,8 @@ struct tp_hot_path {
     struct tp_feed *feed;
     const struct tp_clock *clock;
     struct tp_segment *segment; /* its heartbeat is ours */
+    struct tp_ring_gate *gate;  /* the feed's; NULL: none */
+    struct tp_tap *tap;         /* NULL: nobody records; the feed's config has the same */
     uint32_t connection_count;
     uint64_t idle_spin_ns; /* nothing came for so long: sleep idle_sleep_ns at a time; UINT64_MAX:
                               spin */

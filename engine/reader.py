@@ -5,6 +5,9 @@
             if isinstance(event, Event) and event.type == EventType.TOP:
                 book = reader.book(event.instrument)
 
+`for` waits in C without the GIL and ends at `stop`; `async for` waits without a thread of yours;
+`batches` hands out up to 256 events at a time. engine/feeds.py reads several instances at once.
+
 Order in which to join, at start and after Lapped or Restarted: the reader stands at the head of the
 ring already, so read the books now and go on; events of an instrument with an index below its
 book's ring_index are contained in that book. Called by: strategies, engine/strategy. Calls:
@@ -13,25 +16,46 @@ shm/reader.
 
 from __future__ import annotations
 
+import struct
+import sys
 import time
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from tickpath.engine.event_loop import NewsThread
 from tickpath.engine.feed_segment import SCHEMA, Instrument, read_instruments
-from tickpath.proto.records import BOOK_DEPTH_MAX, BookState, EventType, SyncReason
-from tickpath.shm.reader import DEFAULT_STALE_AFTER_NS, SNAPSHOT_HEAD_WORDS, Reader, Result
+from tickpath.proto.records import (
+    BOOK_DEPTH_MAX,
+    BookState,
+    EventType,
+    SyncReason,
+    event_dtype,
+)
+from tickpath.shm.reader import (
+    DEFAULT_STALE_AFTER_NS,
+    EVENT_WORDS,
+    SNAPSHOT_HEAD_WORDS,
+    EvictedError,
+    Reader,
+    Result,
+)
 from tickpath.shm.segment import DIRECTORY, SegmentError, SegmentNotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Iterator
     from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "Book",
     "BookState",
     "Event",
     "EventType",
+    "EvictedError",
     "FeedReader",
     "Instrument",
     "Lapped",
@@ -44,11 +68,16 @@ __all__ = [
 
 RESTARTED = 6  # beside shm.reader.Result: a newer segment was opened
 REOPEN_INTERVAL_NS = 20_000_000
+WAIT_NS, BLOCK_WAIT_NS = 1_000_000, 10_000_000
 BLOCK_SPIN_NS = 20_000
 BLOCK_SLEEP_NS = 50_000
+AWAIT_NS = 100_000_000
+ASYNC_BURST = 256  # events between two turns of an event loop's other tasks
 _LOW_32, _LOW_16 = 0xFFFF_FFFF, 0xFFFF
 _EMPTY, _EVENT, _LAPPED = int(Result.EMPTY), int(Result.EVENT), int(Result.LAPPED)
 _SILENT, _ALIVE, _MOVED = int(Result.SILENT), int(Result.ALIVE), int(Result.MOVED)
+_EVICTED = int(Result.EVICTED)
+_EVENT_STRUCT = struct.Struct("<QIHHQQ4q")
 
 
 class Lapped(msgspec.Struct, frozen=True):
@@ -69,6 +98,33 @@ class Restarted(msgspec.Struct, frozen=True):
     """Tell that a new writer took over and its segment was opened: read the books."""
 
     instruments: tuple[Instrument, ...]
+
+
+Trouble = Lapped | WriterSilent | WriterAlive | Restarted
+
+
+@cache
+def batch_dtype() -> np.dtype[Any]:
+    """Return the columns of a batch: index, those of every event, and of LEVEL and TOP over them.
+
+    Columns of another type than the row's own `type` say nothing.
+    """
+    import numpy as np  # noqa: PLC0415 - only who asks for batches of numpy needs it
+
+    columns: list[tuple[str, Any, int]] = [("index", np.dtype("u8"), 0)]
+
+    def add(record: np.dtype[Any], start: int) -> None:
+        for name, (kind, offset, *_) in (record.fields or {}).items():
+            if kind.fields:
+                add(kind, start + offset)
+            else:
+                columns.append((name, kind, start + offset))
+
+    add(event_dtype(), 8)
+    names, formats, offsets = zip(*columns, strict=True)
+    return np.dtype(
+        {"names": names, "formats": formats, "offsets": offsets, "itemsize": 8 * EVENT_WORDS}
+    )
 
 
 class Event:
@@ -269,7 +325,9 @@ class FeedReader:
         self._slots = int(reader.segment.header.snapshot_index.count)
         self._read_snapshot = reader.read_snapshot
         self._look = reader.look
-        self._is_down = False
+        self.is_down = False
+        """Whether the writer is silent, ended or gone: all books are STALE then."""
+        self._is_stopped = False
         self._retry_ns = 0
         self.trouble = ""  # why the newer segment cannot be read, where there is one
         self.set_wait()
@@ -284,49 +342,69 @@ class FeedReader:
         return self._reader
 
     @property
-    def is_down(self) -> bool:
-        """Say whether the writer is silent, ended or gone: all books are STALE then."""
-        return self._is_down
-
-    @property
     def lost(self) -> int:
         """Return how many events the last LAPPED skipped."""
         return self._reader.lost
 
-    def set_wait(self, max_ns: int = 1_000_000, *, block: bool = False) -> None:
-        """Say how `next` waits: at most `max_ns`, spinning, or `block`ing after 20 us of that.
+    def register(self, name: str = "", *, lossless: bool = False) -> bool:
+        """Show lag and laps in `tickpath stat`, and be woken when blocking; stands at the head.
 
-        Blocking sleeps 50 us between looks: an event is seen 60 to 120 us late at worst, and an
-        idle strategy costs a few per cent of a CPU instead of all of it.
+        name: "" for the program's. Returns whether there was room; if not, reading goes on and
+        `unregistered_because` says why. `lossless`: the feed waits for this reader, up to its
+        shm.lossless_deadline_us; raises SegmentError where it does not do that.
+        """
+        return self._reader.register(name or Path(sys.argv[0]).stem or "python", lossless=lossless)
+
+    @property
+    def unregistered_because(self) -> str:
+        """Say why it is not registered; empty where it is, or never was to be."""
+        return self._reader.unregistered_because
+
+    def set_wait(self, max_ns: int | None = None, *, block: bool = False) -> None:
+        """Say how `next` waits: spinning, at most 1 ms, or `block`ing after 20 us, at most 10 ms.
+
+        Blocking, a registered reader sleeps until the feed's waker wakes it: some 30 us late, and
+        an idle strategy costs next to nothing. Otherwise it sleeps 50 us between looks: 60 to 120
+        us late at worst, for a few per cent of a CPU.
         """
         if block:
-            self._reader.set_wait(max_ns, spin_ns=BLOCK_SPIN_NS, sleep_ns=BLOCK_SLEEP_NS)
+            self._reader.set_wait(
+                max_ns or BLOCK_WAIT_NS, spin_ns=BLOCK_SPIN_NS, sleep_ns=BLOCK_SLEEP_NS
+            )
         else:
-            self._reader.set_wait(max_ns)
+            self._reader.set_wait(max_ns or WAIT_NS)
+
+    def stop(self) -> None:
+        """End `for`, `async for` and `batches` soon; from any thread or signal handler."""
+        self._is_stopped = True
+        self._reader.interrupt()
+
+    def join(self) -> None:
+        """Stand at the head of the ring, counting nothing as lost; read the books next."""
+        self._reader.join()
 
     def next(self) -> int:
         """Wait, with the GIL released, for something to tell; return a Result, or RESTARTED."""
         result = self._look()
-        if result == _EVENT or (result <= _LAPPED and not self._is_down):
+        if result == _EVENT or (result <= _LAPPED and not self.is_down):
             return result
         return self.follow_writer(result)
 
     def follow_writer(self, result: int) -> int:
         """Judge what a look told of the writer; look for a new segment while it is down.
 
-        For loops that call `shm.look` themselves; `next` does both.
+        For loops that call `shm.look` themselves; `next` does both. Raises EvictedError.
         """
+        if result == _EVICTED:
+            raise self._reader.evicted()
         if result == _ALIVE:
-            self._is_down = False
+            self.is_down = False
             return result
-        was_down = self._is_down
+        was_down = self.is_down
         if result in (_SILENT, _MOVED):
-            self._is_down = True
-        now = time.monotonic_ns()
-        if self._is_down and now >= self._retry_ns:
-            self._retry_ns = now + REOPEN_INTERVAL_NS
-            if self._reopen():
-                return RESTARTED
+            self.is_down = True
+        if self.reopen_if_down():
+            return RESTARTED
         if result != _MOVED:
             return result
         if not was_down:
@@ -334,16 +412,32 @@ class FeedReader:
         time.sleep(0.001)  # it would be told again at once: nothing comes from a writer gone
         return _EMPTY
 
+    def reopen_if_down(self) -> bool:
+        """Look for a new segment, where the writer is down and it is time; return whether there is.
+
+        Part of `follow_writer`; for loops over several readers, which must not wait for one.
+        """
+        now = time.monotonic_ns()
+        if not self.is_down or now < self._retry_ns:
+            return False
+        self._retry_ns = now + REOPEN_INTERVAL_NS
+        return self._reopen()
+
     def _reopen(self) -> bool:
         try:
             if not self._reader.reopen():
+                if self._reader.is_broken:
+                    self.trouble = (
+                        f"segment {self._reader.instance}: its file was truncated under its "
+                        "readers: restart its writer"
+                    )
                 return False
         except SegmentError as error:
             # Being replaced, damaged or of another layout: tried again, all stays STALE.
             self.trouble = str(error)
             return False
         self.trouble = ""
-        self._is_down = False
+        self.is_down = False
         self.instruments = read_instruments(self._reader.segment)
         self._slots = int(self._reader.segment.header.snapshot_index.count)
         return True
@@ -362,20 +456,88 @@ class FeedReader:
             words[_IDENTITY] = instrument | SyncReason.STARTING << 48
         return self._book
 
-    def __iter__(self) -> Iterator[Event | Lapped | WriterSilent | WriterAlive | Restarted]:
-        """Yield events and troubles for ever; spins while there are none."""
-        while True:
+    def trouble_of(self, result: int) -> Trouble | None:
+        """Say in words what `next` or `follow_writer` returned; None for EVENT and EMPTY."""
+        if result == _LAPPED:
+            return Lapped(self.lost)
+        if result == _SILENT:
+            return WriterSilent()
+        if result == _ALIVE:
+            return WriterAlive()
+        return Restarted(self.instruments) if result == RESTARTED else None
+
+    def __iter__(self) -> Iterator[Event | Trouble]:
+        """Yield events and troubles until `stop`; waits as `set_wait` says while there are none.
+
+        Raises EvictedError.
+        """
+        while not self._is_stopped:
             result = self.next()
             if result == _EVENT:
                 yield self.event
-            elif result == _LAPPED:
+            elif (told := self.trouble_of(result)) is not None:
+                yield told
+
+    async def __aiter__(self) -> AsyncIterator[Event | Trouble]:
+        """Yield as `for` does, without holding up the event loop while there is nothing.
+
+        Registers, where that was not done, so as to be woken; a thread of this reader sleeps until
+        then. One such loop at a time, and no `next` meanwhile; `book` is fine. Raises EvictedError.
+        """
+        if not self._reader.is_registered:
+            self.register()
+        self._reader.set_wait(AWAIT_NS, spin_ns=0, sleep_ns=BLOCK_SLEEP_NS)
+        poll = self._reader.poll
+        burst = 0
+        with NewsThread(self._reader) as news:
+            while not self._is_stopped:
+                result = poll()
+                if result == _EMPTY:
+                    burst = 0
+                    result = await news.wait()
+                    if result == _EVENT:
+                        continue
+                if result == _EVENT:
+                    yield self.event
+                elif (told := self.trouble_of(self.follow_writer(result))) is not None:
+                    yield told
+                burst += 1
+                if burst == ASYNC_BURST:
+                    burst = 0
+                    await news.give_way()
+
+    def batch(self) -> NDArray[Any]:
+        """Take up to 256 events as rows of `batch_dtype`; does not wait.
+
+        A view without a copy, valid until the next `batch` or `tuples`: those overwrite it;
+        `rows.copy()` keeps it. Empty: nothing there, or, with `lost` above 0, lapped. Raises
+        EvictedError.
+        """
+        return self._reader.batch(batch_dtype())
+
+    def tuples(self) -> list[tuple[int, ...]]:
+        """Take up to 256 events as `batch` does, as tuples that stay.
+
+        (index, instrument, type, flags, received_ns, published_ns, four words of `value`).
+        """
+        count = self._reader.take_batch()
+        return list(_EVENT_STRUCT.iter_unpack(self._reader.batch_bytes[: 64 * count]))
+
+    def batches(self) -> Iterator[NDArray[Any] | Trouble]:
+        """Yield batches and troubles until `stop`; waits as `next` does while there are none."""
+        wait = self._reader.await_news
+        while not self._is_stopped:
+            rows = self.batch()
+            if len(rows):
+                yield rows
+            elif self.lost:
                 yield Lapped(self.lost)
-            elif result == _SILENT:
-                yield WriterSilent()
-            elif result == _ALIVE:
-                yield WriterAlive()
-            elif result == RESTARTED:
-                yield Restarted(self.instruments)
+            else:
+                result = wait()
+                if result != _EVENT and not (result == _EMPTY and not self.is_down):
+                    told = self.trouble_of(self.follow_writer(result))
+                    if told is not None:
+                        yield told
 
     def now_ns(self) -> int:
         """Read the segment's clock, of which all stamps are."""
@@ -400,20 +562,25 @@ class FeedReader:
 def open_reader(
     instance: str,
     *,
+    name: str | None = "",
     wait_s: float = 0,
     directory: Path = DIRECTORY,
     stale_after_ns: int = DEFAULT_STALE_AFTER_NS,
 ) -> FeedReader:
     """Open a feed's segment, waiting up to `wait_s` for it to appear.
 
-    Raises SegmentNotReadyError where it does not, SegmentError where it must not be read (another
-    layout or schema, damaged).
+    Registered as a consumer under the program's name, or `name`; not at all where that is None.
+    Raises SegmentNotReadyError where it does not appear, SegmentError where it must not be read
+    (another layout or schema, damaged).
     """
     end = time.monotonic() + wait_s
     options: dict[str, Any] = {"directory": directory, "stale_after_ns": stale_after_ns}
     while True:
         try:
-            return FeedReader(Reader(instance, schema=SCHEMA, **options))
+            reader = FeedReader(Reader(instance, schema=SCHEMA, **options))
+            if name is not None:
+                reader.register(name)
+            return reader
         except SegmentNotReadyError:
             if time.monotonic() >= end:
                 raise

@@ -9,6 +9,7 @@ until SIGTERM.
 from __future__ import annotations
 
 import gc
+import grp
 import json
 import os
 import signal
@@ -22,8 +23,11 @@ import msgspec
 from tickpath._core import ffi, lib
 from tickpath.engine.config import Config, VenueConfig, load_config
 from tickpath.engine.connections import Connections, Endpoint, Reconnect
+from tickpath.engine.consumers import COUNTERS as CONSUMER_COUNTERS
+from tickpath.engine.consumers import Consumers
 from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
 from tickpath.engine.reader_watch import HOT_THREAD_NAME
+from tickpath.engine.recording.tap import Subscription, TapWriter
 from tickpath.engine.snapshots import SnapshotWorker, fetch_instruments
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.netstack.session import Target, new_tls_context
@@ -43,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-NS_PER_S, NS_PER_MS = 1_000_000_000, 1_000_000
+NS_PER_S, NS_PER_MS, NS_PER_US = 1_000_000_000, 1_000_000, 1_000
 STEP_S = 0.005
 COUNTERS_EVERY_S = 0.1
 PATH_EVERY_S = 0.25
@@ -84,6 +88,7 @@ class ReaderProcess:
         self.config, self._log = config, tell
         self.venue: VenueConfig = config.venues[0]
         self._stop = StopFlag()
+        self.tap: TapWriter | None = None
         self._hot_result = 0
         self._kept: list[Any] = []
         self._next_counters = self._next_path = 0.0
@@ -97,6 +102,7 @@ class ReaderProcess:
         steps = (
             self._open_segment,  # before the link: it tells of another reader of this instance
             self._open_transport,
+            self._open_tap,
             self._open_feed,
             self._open_hot_path,
         )
@@ -104,6 +110,8 @@ class ReaderProcess:
             if self._stop.is_set():
                 return False
             step()
+        if self.tap is not None:  # first: who finds the segment finds its raw messages
+            self.tap.ready()
         self.segment.ready()
         return True
 
@@ -140,14 +148,48 @@ class ReaderProcess:
             for group in COUNTER_GROUPS
             for name in self._counter_sources[group][1]
         )
+        names += tuple(f"consumers.{name}" for name in CONSUMER_COUNTERS)
+        shm = self.config.shm
         layout = make_layout(
             rows,
-            ring_capacity=self.config.shm.ring_capacity,
+            ring_capacity=shm.ring_capacity,
             counters=names,
             histograms=HISTOGRAMS,
+            group=None if shm.group is None else grp.getgrnam(shm.group).gr_gid,
+            mode=int(shm.mode, 8),
         )
         self.segment = SegmentWriter(self.config.instance, layout)
         write_instruments(self.segment, rows)
+        self.consumers = Consumers(
+            self.segment,
+            lossless_deadline_ns=shm.lossless_deadline_us * NS_PER_US,
+            poll_ns=shm.waker_poll_us * NS_PER_US,
+        )
+
+    def _open_tap(self) -> None:
+        record, venue = self.config.record, self.venue
+        if not record.tap:
+            return
+        per_connection = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
+        rows = [
+            Subscription(
+                venue=venue.name,
+                symbol=row.symbol,
+                price_exponent=row.price_exponent,
+                quantity_exponent=row.quantity_exponent,
+                channel=requests.depth_channel(row.symbol, venue.speed),
+                tick_size=row.tick_size,
+                connection=index // per_connection,
+            )
+            for index, row in enumerate(self.instruments)
+        ]
+        self.tap = TapWriter(
+            self.config.instance,
+            rows,
+            ring_capacity=record.ring_capacity,
+            checkpoint_every_s=record.checkpoint_s,
+            silent_after_ns=self.config.health.silent_after_ms * NS_PER_MS,
+        )
 
     def _open_feed(self) -> None:
         venue, pointer = self.venue, self.segment.pointer
@@ -167,6 +209,8 @@ class ReaderProcess:
         config.clock = ffi.addressof(pointer.header, "clock")
         config.received_to_decoded = lib.tp_segment_histogram(pointer, 0)
         config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
+        config.gate = self.consumers.gate
+        config.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         size = lib.tp_feed_memory_size(config)
         if size == 0:
             raise LocalError(f"{len(self.instruments)} instruments: more than one feed can hold")
@@ -200,7 +244,8 @@ class ReaderProcess:
         self.hot = ffi.gc(lib.tp_hot_path_new(), lib.tp_hot_path_free)
         self.hot.netif, self.hot.feed = self.transport.netif, self.feed
         self.hot.clock = ffi.addressof(self.segment.pointer.header, "clock")
-        self.hot.segment = self.segment.pointer
+        self.hot.segment, self.hot.gate = self.segment.pointer, self.consumers.gate
+        self.hot.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         reader, reconnect = self.config.reader, self.config.reconnect
         silent_ns = self.config.health.silent_after_ms * NS_PER_MS
         self.hot.silent_drop_ns = silent_ns + silent_ns // 4  # the books go STALE first
@@ -233,6 +278,7 @@ class ReaderProcess:
         self._prepare_process()
         hot = threading.Thread(target=self._run_hot, name="hot", daemon=True)
         hot.start()
+        self.consumers.start(self.config.reader.cpu)
         snapshots = SnapshotWorker(self.feed, self.venue, self.instruments, self._log)
         snapshots.start()
         note = ffi.new("struct tp_hot_path_note *")
@@ -270,8 +316,8 @@ class ReaderProcess:
 
     def close(self) -> None:
         """End sessions, detach the XDP program, remove the segment."""
-        for part in ("connections", "transport", "segment"):
-            if hasattr(self, part):
+        for part in ("connections", "transport", "consumers", "tap", "segment"):
+            if getattr(self, part, None) is not None:
                 getattr(self, part).close()
 
     def stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:
@@ -342,6 +388,9 @@ class ReaderProcess:
                     value = int(getattr(sources[group], name))
                     lib.tp_segment_counter_store(self.segment.pointer, position, value)
                 position += 1
+        for value in self.consumers.counters().values():
+            lib.tp_segment_counter_store(self.segment.pointer, position, value)
+            position += 1
 
 
 def exit_status(failure: LocalError | SystemSetupError | RemoteError) -> int:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tickpath.engine.reader import Book, open_reader
 from tickpath.rt.process import huge_page_bytes
+from tickpath.shm.control_segment import Consumer, consumers
 from tickpath.shm.errors import LocalError
 from tickpath.shm.histogram import Percentiles  # noqa: TC002  # msgspec resolves it at run time
 from tickpath.shm.segment import (
     Segment,
     SegmentError,
-    SegmentLockedError,
     instances,
-    remove_dead,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +60,7 @@ class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
     hops: dict[str, Percentiles] = {}
     path: str = ""  # what carries the bytes of a reader, once some came
     books: list[BookStatus] = []
+    consumers: list[Consumer] = []  # who registered; others may read unseen
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -79,9 +79,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="S",
         help="measure rates over so many seconds; 0 leaves them out (default: %(default)s)",
     )
-    parser.add_argument(
-        "--clean", action="store_true", help="remove segments whose writer died without removing it"
-    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a segment")
 
 
@@ -97,13 +94,10 @@ def run(args: argparse.Namespace) -> int:
         prefix = f"{args.instance}.strategy."
         names = [args.instance, *(name for name in names if name.startswith(prefix))]
         Segment(args.instance).close()  # raises, saying why, where it cannot be read
-    if args.clean:
-        _clean(names)
-        return 0
-    before = [_sample(name) for name in names]
+    before = [sample(name) for name in names]
     if args.interval > 0 and names:
         time.sleep(args.interval)
-        before = [_rated(one, _sample(one.instance), args.interval) for one in before]
+        before = [rated(one, sample(one.instance), args.interval) for one in before]
     for status in before:
         print(msgspec.json.encode(status).decode() if args.json else format_status(status))
     if not names and not args.json:
@@ -111,16 +105,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _clean(names: list[str]) -> None:
-    for name in names:
-        try:
-            if remove_dead(name):
-                print(f"removed {name}")
-        except SegmentLockedError:
-            continue  # its writer lives
-
-
-def _sample(name: str) -> SegmentStatus:
+def sample(name: str) -> SegmentStatus:
+    """Look at one segment now; rates are 0 until `rated`."""
     try:
         with Segment(name) as segment:
             return _read(segment)
@@ -147,6 +133,7 @@ def _read(segment: Segment) -> SegmentStatus:
         hops=segment.histograms(),
         path=_path(counters),
         books=_books(segment.instance),
+        consumers=list(consumers(segment)),
     )
 
 
@@ -160,7 +147,7 @@ def _path(counters: dict[str, int]) -> str:
 def _books(instance: str) -> list[BookStatus]:
     """Read the books where it is a feed's segment that still can be read."""
     try:
-        reader = open_reader(instance)
+        reader = open_reader(instance, name=None)
     except SegmentError:
         return []
     with reader:
@@ -177,7 +164,7 @@ def _book(instrument: Instrument, book: Book) -> BookStatus:
     )
 
 
-def _rated(before: SegmentStatus, after: SegmentStatus, seconds: float) -> SegmentStatus:
+def rated(before: SegmentStatus, after: SegmentStatus, seconds: float) -> SegmentStatus:
     """Return the later sample with rates; a writer that restarted in between has none."""
 
     def rate(new: float, old: float) -> float:
@@ -194,6 +181,19 @@ def _rated(before: SegmentStatus, after: SegmentStatus, seconds: float) -> Segme
         },
     }
     return msgspec.structs.replace(after, **changes)
+
+
+def _format_consumer(one: Consumer) -> str:
+    words = [f"lag {one.lag:,}", f"{one.lost:,} lost in {one.laps:,} laps"]
+    words += [f"seen {one.last_seen_ms:,.1f} ms ago"]
+    flags = {
+        "lossless": one.is_lossless,
+        "evicted": one.is_evicted,
+        "asleep": one.is_asleep,
+        "dead": not one.is_alive,
+    }
+    words += [name for name, is_so in flags.items() if is_so]
+    return f"  reader {one.name} (pid {one.pid}): {', '.join(words)}"
 
 
 def format_status(status: SegmentStatus) -> str:
@@ -217,6 +217,7 @@ def format_status(status: SegmentStatus) -> str:
     if status.events:
         rate = f"  {status.event_rate:>14,.0f} a second" if status.rates else ""
         lines.append(f"  events {status.events:>24,}{rate}")
+    lines += [_format_consumer(one) for one in status.consumers]
     for name, value in status.counters.items():
         if value:
             each = status.rates.get(name, 0.0)

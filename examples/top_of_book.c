@@ -1,10 +1,12 @@
 /* Prints each instrument's best bid and ask as they change, read from C.
  *
  *     cc -std=c11 -O2 examples/top_of_book.c $(python3 -m tickpath.engine.strategy.c_reader) -o top
- *     ./top demo 10 */
+ *     ./top demo 10
+ *     ./top demo 10 block      # sleep until woken, instead of spinning */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tickpath-reader.h"
 
@@ -32,6 +34,14 @@ int main(int argc, char **argv)
                 error.field != NULL ? error.field : "");
         return 1;
     }
+    /* Seen in `tickpath stat`, and woken by the feed's waker; it reads well enough without. */
+    if (tp_reader_register(&reader, "top_of_book.c", false) != TP_SEGMENT_OK)
+        fprintf(stderr, "not registered: %s\n", tp_segment_status_name(reader.registration));
+    if (argc > 3 && strcmp(argv[3], "block") == 0) {
+        reader.spin_ns = 20 * 1000;         /* spin so long, */
+        reader.sleep_ns = 50 * 1000;        /* then sleep: where there is no waker, so long */
+        reader.wait_ns = 100 * 1000 * 1000; /* and return at the latest after this */
+    }
     for (uint32_t i = 0; i < tp_feed_instrument_count(&reader); i++)
         print_book(i);
     for (long events = argc > 2 ? atol(argv[2]) : 100; events > 0;) {
@@ -41,7 +51,8 @@ int main(int argc, char **argv)
             if (tp_feed_event(&reader).type == TP_EVENT_TOP)
                 print_book(tp_feed_event(&reader).instrument);
             break;
-        case TP_READER_LAPPED: /* stands at the head again: all books may have changed */
+        case TP_READER_EVICTED: /* only told to a lossless reader */
+        case TP_READER_LAPPED:  /* stands at the head again: all books may have changed */
             for (uint32_t i = 0; i < tp_feed_instrument_count(&reader); i++)
                 print_book(i);
             break;

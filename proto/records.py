@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from enum import IntEnum
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 from tickpath._core import ffi, lib
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RECORDS_VERSION: Final = int(lib.TP_RECORDS_VERSION)
 BOOK_DEPTH_MAX: Final = int(lib.TP_BOOK_DEPTH_MAX)
@@ -62,6 +64,8 @@ EVENT_ASK: Final = int(lib.TP_EVENT_ASK)
 
 
 def _field_dtype(kind: Any) -> Any:
+    import numpy as np  # noqa: PLC0415 - readers of events and books do without it
+
     if kind.kind == "array":
         if kind.item.cname == "char":
             return np.dtype(f"S{kind.length}")
@@ -73,6 +77,8 @@ def _field_dtype(kind: Any) -> Any:
 
 
 def _layout(kind: Any) -> np.dtype[Any]:
+    import numpy as np  # noqa: PLC0415 - readers of events and books do without it
+
     fields = kind.fields
     return np.dtype(
         {

@@ -18,6 +18,10 @@ struct tp_clock {
     uint64_t realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC when calibrated */
 };
 
+/* tsc_base of a clock whose time is what its owner last stored in ns_base (mult is 0): a replay's.
+ */
+static const uint64_t TP_CLOCK_VIRTUAL = UINT64_MAX;
+
 /* Measures for about 20 ms. */
 void tp_clock_calibrate(struct tp_clock *clock);
 
@@ -30,6 +34,8 @@ static inline uint64_t tp_clock_now_ns(const struct tp_clock *clock)
                (uint64_t)(((tp_u128)(__rdtsc() - clock->tsc_base) * clock->mult) >> 32);
     }
 #endif
+    if (clock->tsc_base == TP_CLOCK_VIRTUAL)
+        return clock->ns_base;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 OCTAVE_BITS = 5
@@ -42,6 +42,8 @@ def bucket_middle(index: int) -> int:
 
 def percentiles(words: NDArray[np.uint64]) -> Percentiles:
     """Summarise one histogram of WORD_COUNT words; a live one is copied first."""
+    import numpy as np  # noqa: PLC0415 - readers of events and books do without it
+
     copy = words.copy()
     buckets = copy[HEADER_WORDS:]
     cumulative = np.cumsum(buckets)

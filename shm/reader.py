@@ -11,11 +11,12 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from tickpath._core import ffi, lib
+from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import (
     DIRECTORY,
     Segment,
+    SegmentError,
     SegmentNotReadyError,
     raise_status,
     schema_hash,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    import numpy as np
     from numpy.typing import NDArray
 
 EVENT_WORDS = 8
@@ -42,6 +44,14 @@ class Result(enum.IntEnum):
     SILENT = lib.TP_READER_SILENT
     ALIVE = lib.TP_READER_ALIVE
     MOVED = lib.TP_READER_MOVED
+    EVICTED = lib.TP_READER_EVICTED
+
+
+class EvictedError(LocalError):
+    """Say that a lossless reader was too slow and that its writer no longer waits for it.
+
+    The reader itself goes on at the ring's head, as one that is not lossless.
+    """
 
 
 class Reader:
@@ -74,19 +84,20 @@ class Reader:
             0 if schema is None else schema_hash(schema),
             self._error,
         )
-        raise_status(status, self._error, os.fspath(directory / f"tickpath.{instance}"))
+        raise_status(status, self._error, self._path())
         self._reader.stale_after_ns = stale_after_ns
         self._is_open = True
         self.event = _words(self._reader, "event").cast("B").cast("q")
         self.snapshot = _words(self._reader, "snapshot").cast("B").cast("q")
-        self._batch = np.frombuffer(_words(self._reader, "batch"), dtype=np.uint64).reshape(
-            -1, EVENT_WORDS
-        )
+        self.batch_bytes = _words(self._reader, "batch").cast("B")
+        """The memory of `take_batch`: events of 64 bytes, ring index and payload."""
         # Bound beforehand: a hot call costs one C call and nothing else. They are safe after close.
         self.poll: Callable[[], int] = partial(lib.tp_reader_poll, self._reader)
         """Look at the ring once; return EVENT, LAPPED or EMPTY."""
         self.look: Callable[[], int] = partial(lib.tp_reader_spin, self._reader)
         """Wait as `set_wait` says, with the GIL released; return a Result."""
+        self.await_news: Callable[[], int] = partial(lib.tp_reader_await, self._reader)
+        """Wait as `look` does, but take nothing: EVENT where a look would find something."""
         self.read_snapshot: Callable[[int], int] = partial(lib.tp_reader_snapshot, self._reader)
         """Read a slot's snapshot into `snapshot`; return its version, 0 for none yet."""
 
@@ -120,6 +131,73 @@ class Reader:
         """Return how old the heartbeat may be before everything is stale."""
         return int(self._reader.stale_after_ns)
 
+    def register(self, name: str, *, lossless: bool = False) -> bool:
+        """Take a slot in the control segment and stand at the head; return whether there was one.
+
+        Where there is none, `unregistered_because` says why, and reading goes on without: lag is
+        not shown, and sleeping is done in short naps. Kept over `reopen`. Not that lenient where
+        `lossless`: raises SegmentError, since then the writer would not wait.
+        """
+        reader = self._opened()
+        status = lib.tp_reader_register(reader, name.encode("ascii", "replace"), lossless)
+        if lossless and status != lib.TP_SEGMENT_OK:
+            raise_status(status, ffi.addressof(reader, "registration_error"), self._path("ctl"))
+        return bool(status == lib.TP_SEGMENT_OK)
+
+    def unregister(self) -> None:
+        """Give the slot back."""
+        lib.tp_reader_unregister(self._opened())
+
+    @property
+    def is_registered(self) -> bool:
+        """Say whether it has a slot in the control segment."""
+        return bool(self._reader.slot != ffi.NULL)
+
+    @property
+    def is_lossless(self) -> bool:
+        """Say whether the writer waits for this reader."""
+        return bool(self._reader.is_lossless and self._reader.slot != ffi.NULL)
+
+    @property
+    def unregistered_because(self) -> str:
+        """Say why it has no slot; empty where it has one or never asked for one."""
+        reader = self._reader
+        if self.is_registered or reader.registration == lib.TP_SEGMENT_OK:
+            return ""
+        if reader.registration == lib.TP_SEGMENT_ABSENT:
+            return f"segment {self._path()}: its writer keeps no control segment"
+        try:
+            error = ffi.addressof(reader, "registration_error")
+            raise_status(reader.registration, error, self._path("ctl"))
+        except SegmentError as problem:
+            return str(problem)
+        return ""
+
+    def evicted(self) -> EvictedError:
+        """Describe what EVICTED told."""
+        return EvictedError(
+            f"reader of segment {self.instance}: evicted, {self.lost} events are lost: it held the "
+            "feed for longer than shm.lossless_deadline_us; join and read the books, then read "
+            "faster, or raise that or shm.ring_capacity before you register as lossless again"
+        )
+
+    @property
+    def is_broken(self) -> bool:
+        """Say whether the segment's file was truncated: all reads as zeroes then."""
+        return bool(lib.tp_segment_is_broken(self._opened().segment))
+
+    def interrupt(self) -> None:
+        """End the wait that is under way, or the next one; from any thread or signal handler."""
+        lib.tp_reader_interrupt(self._reader)
+
+    @property
+    def sleeps(self) -> int:
+        """Return how often it slept until the waker, a signal or a timeout."""
+        return int(self._reader.sleep_total)
+
+    def _path(self, ending: str = "") -> str:
+        return os.fspath(self.directory / f"tickpath.{self.instance}") + (ending and f".{ending}")
+
     def join(self) -> None:
         """Move to the head, counting nothing as lost; read the snapshots next."""
         lib.tp_reader_join(self._reader)
@@ -131,9 +209,10 @@ class Reader:
     def set_wait(self, max_ns: int, *, spin_ns: int | None = None, sleep_ns: int = 0) -> None:
         """Say how `look` waits: at most `max_ns`, the first `spin_ns` of it spinning.
 
-        After that it sleeps `sleep_ns` between looks; 0 spins all the time. An event that comes in
-        a sleep is seen at its end: up to `sleep_ns` plus the kernel's timer slack (50 us for
-        ordinary tasks, none under SCHED_FIFO) plus the wake-up later.
+        After that, where `sleep_ns` is not 0, a registered reader sleeps until the writer's waker
+        wakes it. One that is not, or whose waker is gone, sleeps `sleep_ns` between looks: an event
+        that comes in a sleep is seen at its end, up to `sleep_ns` plus the kernel's timer slack
+        (50 us for ordinary tasks, none under SCHED_FIFO) plus the wake-up later.
         """
         reader = self._reader
         reader.wait_ns, reader.sleep_ns = max_ns, sleep_ns
@@ -144,14 +223,31 @@ class Reader:
         self.set_wait(max_ns)
         return self.look()
 
-    def batch(self, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
-        """Take up to 256 events at once; a view, valid until the next call.
+    def take_batch(self) -> int:
+        """Take up to 256 events into `batch_bytes`; return how many.
 
-        Rows of 8 uint64 (ring index, payload), or a structured view where `dtype` (64 bytes) is
-        given. Empty with `lost` above 0: lapped, as with LAPPED.
+        0 with `lost` above 0: lapped, as with LAPPED. Raises EvictedError as `evicted` says.
         """
-        rows = self._batch[: lib.tp_reader_batch(self._reader)]
-        return rows if dtype is None else rows.view(dtype)[:, 0]
+        was_lossless = self._reader.is_lossless
+        count = int(lib.tp_reader_batch(self._reader))
+        if count == 0 and was_lossless and not self._reader.is_lossless:
+            raise self.evicted()
+        return count
+
+    def batch(self, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
+        """Take up to 256 events at once; a view of `batch_bytes`, without a copy of its own.
+
+        The next `batch` or `take_batch` overwrites it (a ring's slots themselves cannot be lent:
+        their writer waits for nobody); `rows.copy()` keeps it. Rows of 8 uint64 (ring index,
+        payload), or a structured view where `dtype` (64 bytes) is given. Empty with `lost` above 0:
+        lapped, as with LAPPED.
+        """
+        import numpy as np  # noqa: PLC0415 - only who asks for batches of numpy needs it
+
+        count = self.take_batch()
+        words = np.dtype(np.uint64) if dtype is None else dtype
+        rows = np.frombuffer(self.batch_bytes[: count * EVENT_WORDS * 8], dtype=words)
+        return rows.reshape(-1, EVENT_WORDS) if dtype is None else rows
 
     def reopen(self) -> bool:
         """Take the newer segment of this name; return whether there was one.
@@ -160,8 +256,7 @@ class Reader:
         """
         status = lib.tp_reader_reopen(self._opened(), self._error)
         try:
-            path = os.fspath(self.directory / f"tickpath.{self.instance}")
-            raise_status(status, self._error, path)
+            raise_status(status, self._error, self._path())
         except SegmentNotReadyError:
             return False
         return True

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/mapping_guard.h"
 #include "shm/segment_file.h"
 
 enum { TP_PROC_STAT_SIZE_MAX = 1024, TP_PROC_STAT_START_FIELD = 22 };
@@ -69,6 +70,10 @@ const char *tp_segment_status_name(enum tp_segment_status status)
         return "no space";
     case TP_SEGMENT_SYSTEM:
         return "system call failed";
+    case TP_SEGMENT_FULL:
+        return "no free slot";
+    case TP_SEGMENT_REFUSED:
+        return "refused by its writer";
     }
     return "unknown";
 }
@@ -81,13 +86,26 @@ enum tp_segment_status tp_segment_fail(struct tp_segment_error *error,
     return status;
 }
 
+/* Files of other kinds end so: an instance of such a name would be taken for one. */
+static bool has_reserved_ending(const char *instance)
+{
+    static const char *const endings[] = {".lock", ".new", ".ctl"};
+    const size_t length = strlen(instance);
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        const size_t size = strlen(endings[i]);
+        if (length >= size && strcmp(instance + length - size, endings[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 bool tp_segment_instance_is_valid(const char *instance)
 {
     static const char allowed[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     const size_t length = strlen(instance);
     return length != 0 && length <= TP_SEGMENT_INSTANCE_LENGTH_MAX && instance[0] != '.' &&
-           strspn(instance, allowed) == length;
+           strspn(instance, allowed) == length && !has_reserved_ending(instance);
 }
 
 void tp_segment_file_name(char name[TP_SEGMENT_FILE_NAME_SIZE], const char *instance,
@@ -162,6 +180,11 @@ bool tp_segment_writer_lives(const struct tp_segment *segment)
                segment->header.writer_start_time;
 }
 
+bool tp_segment_is_broken(const struct tp_segment *segment)
+{
+    return segment->is_guarded && tp_mapping_guard_is_broken(segment->base);
+}
+
 bool tp_segment_name_is_ours(const struct tp_segment *segment, const char *name)
 {
     struct stat found;
@@ -191,6 +214,8 @@ void tp_segment_close(struct tp_segment *segment)
         return;
     if (segment->lock >= 0)
         writer_leave(segment);
+    if (segment->is_guarded)
+        tp_mapping_guard_remove(segment->base);
     if (segment->base != NULL)
         munmap(segment->base, segment->size);
     if (segment->file >= 0)

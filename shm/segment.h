@@ -44,6 +44,7 @@ enum {
     TP_SEGMENT_COUNTER_COUNT_MAX = 1024,
     TP_SEGMENT_HISTOGRAM_COUNT_MAX = 64,
     TP_SEGMENT_HEARTBEAT_INTERVAL_NS = 1000 * 1000,
+    TP_SEGMENT_MODE_DEFAULT = 0640,
 };
 
 enum tp_segment_state {
@@ -111,6 +112,8 @@ enum tp_segment_status {
     TP_SEGMENT_LOCKED,           /* another live writer has this name; found: its pid if known */
     TP_SEGMENT_NO_SPACE,         /* expected: the bytes asked for */
     TP_SEGMENT_SYSTEM,           /* found: errno; field: the call */
+    TP_SEGMENT_FULL,             /* control segment: found slots are all taken */
+    TP_SEGMENT_REFUSED,          /* control segment: the writer does not do it; field says what */
 };
 
 struct tp_segment_error {
@@ -120,7 +123,7 @@ struct tp_segment_error {
 
 struct tp_segment_config {
     const char *directory;  /* NULL: /dev/shm */
-    const char *instance;   /* [A-Za-z0-9._-], not starting with a dot */
+    const char *instance;   /* [A-Za-z0-9._-], no dot first, not ending in .lock .new .ctl */
     const char *schema;     /* text: one "<record> <field> <offset> <type>" a line */
     uint32_t ring_capacity; /* a power of two, or 0: no ring */
     uint32_t snapshot_slot_count, snapshot_word_count;
@@ -129,6 +132,9 @@ struct tp_segment_config {
     const char *const *counter_names; /* shorter than TP_SEGMENT_NAME_SIZE */
     const char *const *histogram_names;
     const struct tp_clock *clock; /* NULL: calibrated now (20 ms) */
+    uint32_t mode;                /* 0: TP_SEGMENT_MODE_DEFAULT; of the rest readable bits count */
+    bool has_group;               /* give the file to `group`, whose members may read it */
+    uint32_t group;
 };
 
 struct tp_segment {
@@ -141,8 +147,10 @@ struct tp_segment {
     uint64_t heartbeat_ns, loop_count; /* the writer's own copies */
     uint64_t inode, device;
     int file, directory, lock; /* lock: -1 for a reader */
+    uint32_t mode, group;      /* of the file as it is */
     bool is_locked_in_memory;
     bool is_ready;
+    bool is_guarded; /* a reader's mapping: see shm/mapping_guard.h */
 };
 
 /* FNV-1a, 64 bits, over the text. */
@@ -159,6 +167,8 @@ enum tp_segment_status tp_segment_ready(struct tp_segment *segment, struct tp_se
 enum tp_segment_status tp_segment_open(struct tp_segment **segment, const char *directory,
                                        const char *instance, uint64_t schema_hash,
                                        struct tp_segment_error *error);
+/* True once the file is shorter than it was when it was opened: all reads as zeroes now. */
+bool tp_segment_is_broken(const struct tp_segment *segment);
 /* A writer's: state CLOSING, the file removed if it is still ours, the lock freed. NULL is fine. */
 void tp_segment_close(struct tp_segment *segment);
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 import posix_ipc
 from tickpath._core import ffi, lib
 from tickpath.shm.errors import SystemSetupError
@@ -23,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    import numpy as np
     from numpy.typing import NDArray
 
 DIRECTORY = Path("/dev/shm")  # noqa: S108  # the kernel's own shared-memory file system
 _PREFIX = "tickpath."
-_NOT_SEGMENTS = (".lock", ".new")
+_NOT_SEGMENTS = (".lock", ".new", ".ctl", ".raw")  # .ctl: consumers; .raw: for recorders
 _NOT_READY = (lib.TP_SEGMENT_ABSENT, lib.TP_SEGMENT_BUILDING, lib.TP_SEGMENT_ENDED)
 
 
@@ -61,6 +61,8 @@ class SegmentLayout(msgspec.Struct, frozen=True, kw_only=True):
     table_row_size: int = 0
     counters: tuple[str, ...] = ()
     histograms: tuple[str, ...] = ()
+    group: int | None = None  # whose members may read; None: the process's own
+    mode: int = 0o640  # of the file: 0o600, 0o640 or 0o644
 
 
 def schema_hash(schema: str) -> int:
@@ -95,6 +97,10 @@ def _message(status: int, error: Any, subject: str) -> str:
         "stop that one or choose another instance name",
         lib.TP_SEGMENT_NO_SPACE: f"no room for {expected} bytes: remove old segments or enlarge "
         "it (mount -o remount,size=...)",
+        lib.TP_SEGMENT_FULL: f"all {found} slots for consumers are taken: end one of them "
+        "(tickpath stat shows them)",
+        lib.TP_SEGMENT_REFUSED: f"{field}: its writer waits for nobody: set "
+        "shm.lossless_deadline_us in its configuration, or read without it",
         lib.TP_SEGMENT_SYSTEM: f"{field}: {os.strerror(min(found, 4095))}"
         + (": run as its owner or in its group" if found == errno.EACCES else ""),
     }
@@ -123,7 +129,6 @@ class _Mapped:
         self.pointer = pointer
         self.instance = instance
         self.path = directory / f"{_PREFIX}{instance}"
-        self._counters: NDArray[np.uint64] | None = None
         self._histograms: NDArray[np.uint64] | None = None
 
     def _section(self, section: Any) -> Any:
@@ -187,14 +192,13 @@ class _Mapped:
 
     def counters(self) -> dict[str, int]:
         """Read all named counters."""
-        if self._counters is None:
-            section = self.header.counters
-            self._counters = np.frombuffer(self._section(section), dtype=np.uint64)
-        values = self._counters.tolist()
+        values = memoryview(self._section(self.header.counters)).cast("Q").tolist()
         return dict(zip(self._names(self.header.counter_names), values, strict=True))
 
     def histogram_words(self) -> dict[str, NDArray[np.uint64]]:
         """Borrow the live words of all named histograms; valid until close."""
+        import numpy as np  # noqa: PLC0415 - readers of events and books do without it
+
         if self._histograms is None:
             section = self.header.histograms
             words = np.frombuffer(self._section(section), dtype=np.uint64)
@@ -209,7 +213,7 @@ class _Mapped:
     def close(self) -> None:
         """Unmap; a writer also ends the segment and removes its file. Views are invalid then."""
         pointer, self.pointer = self.pointer, None
-        self._counters = self._histograms = None
+        self._histograms = None
         if pointer is not None and not self._is_borrowed:
             lib.tp_segment_close(pointer)
 
@@ -272,6 +276,9 @@ class SegmentWriter(_Mapped):
                 "counter_names": names(layout.counters),
                 "histogram_names": names(layout.histograms),
                 "clock": clock or ffi.NULL,
+                "mode": layout.mode,
+                "has_group": layout.group is not None,
+                "group": layout.group or 0,
             },
         )
         out, error = ffi.new("struct tp_segment **"), ffi.new("struct tp_segment_error *")
@@ -349,7 +356,8 @@ def remove_dead(instance: str) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         was_there = _unlink(f"{_PREFIX}{instance}")
-        _unlink(f"{_PREFIX}{instance}.new")
+        for ending in (".new", ".ctl", ".ctl.new"):
+            _unlink(f"{_PREFIX}{instance}{ending}")
         _unlink(lock_name)
     except BlockingIOError as error:
         raise SegmentLockedError(

@@ -16,7 +16,6 @@
 
 enum {
     TP_SEGMENT_PAGE_SIZE = 4096,
-    TP_SEGMENT_MODE = 0640,
     TP_SEGMENT_LOCK_TRIES_MAX = 16,      /* a writer that leaves removes the lock file we opened */
     TP_SEGMENT_ALLOCATE_TRIES_MAX = 100, /* signals interrupt posix_fallocate */
 };
@@ -154,7 +153,7 @@ static enum tp_segment_status lock_take(struct tp_segment *segment, struct tp_se
     tp_segment_file_name(name, segment->header.instance, ".lock");
     for (int tries = 0; tries < TP_SEGMENT_LOCK_TRIES_MAX; tries++) {
         const int lock = openat(segment->directory, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-                                TP_SEGMENT_MODE);
+                                TP_SEGMENT_MODE_DEFAULT);
         if (lock < 0)
             return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "open of the lock file",
                                    (uint64_t)errno, 0);
@@ -191,22 +190,39 @@ static enum tp_segment_status file_allocate(struct tp_segment *segment,
     return TP_SEGMENT_OK;
 }
 
-static enum tp_segment_status file_build(struct tp_segment *segment, struct tp_segment_error *error)
+/* Who may open it: the mode first taken away, so that nobody slips in between. */
+static enum tp_segment_status file_give(struct tp_segment *segment,
+                                        const struct tp_segment_config *config,
+                                        struct tp_segment_error *error)
 {
-    char name[TP_SEGMENT_FILE_NAME_SIZE];
     struct stat built;
-    tp_segment_file_name(name, segment->header.instance, ".new");
-    unlinkat(segment->directory, name, 0); /* of a writer that died here: we hold the lock */
-    segment->file = openat(segment->directory, name,
-                           O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, TP_SEGMENT_MODE);
-    if (segment->file < 0)
-        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "open of the new file", (uint64_t)errno,
-                               0);
-    if (fchmod(segment->file, TP_SEGMENT_MODE) != 0 || fstat(segment->file, &built) != 0)
+    const mode_t mode = (config->mode != 0 ? config->mode : TP_SEGMENT_MODE_DEFAULT) & 0644;
+    if (config->has_group && fchown(segment->file, (uid_t)-1, config->group) != 0)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "fchown to the group", (uint64_t)errno, 0);
+    if (fchmod(segment->file, mode) != 0 || fstat(segment->file, &built) != 0)
         return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "fchmod", (uint64_t)errno, 0);
     segment->inode = built.st_ino;
     segment->device = built.st_dev;
-    const enum tp_segment_status status = file_allocate(segment, error);
+    segment->mode = mode;
+    segment->group = built.st_gid;
+    return TP_SEGMENT_OK;
+}
+
+static enum tp_segment_status file_build(struct tp_segment *segment,
+                                         const struct tp_segment_config *config,
+                                         struct tp_segment_error *error)
+{
+    char name[TP_SEGMENT_FILE_NAME_SIZE];
+    tp_segment_file_name(name, segment->header.instance, ".new");
+    unlinkat(segment->directory, name, 0); /* of a writer that died here: we hold the lock */
+    segment->file =
+        openat(segment->directory, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (segment->file < 0)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "open of the new file", (uint64_t)errno,
+                               0);
+    enum tp_segment_status status = file_give(segment, config, error);
+    if (status == TP_SEGMENT_OK)
+        status = file_allocate(segment, error);
     if (status != TP_SEGMENT_OK)
         return status;
     segment->size = segment->header.total_size;
@@ -268,7 +284,7 @@ enum tp_segment_status tp_segment_create(struct tp_segment **out,
     if (status == TP_SEGMENT_OK)
         status = lock_take(segment, error);
     if (status == TP_SEGMENT_OK)
-        status = file_build(segment, error);
+        status = file_build(segment, config, error);
     if (status != TP_SEGMENT_OK) {
         tp_segment_close(segment);
         return status;

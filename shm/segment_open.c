@@ -1,7 +1,8 @@
 /* The reader's half: map read-only, believe nothing.
  *
  * Every length is checked against the file's size and every offset against the length, on a private
- * copy of the header, so that no segment, however broken, leads to a SIGBUS or an endless wait.
+ * copy of the header, so that no segment, however broken, leads to a SIGBUS or an endless wait. One
+ * that is truncated later reads as zeroes (shm/mapping_guard.h).
  *
  * Called by: shm/segment_reader.c, shm/segment.py. Cold. */
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/mapping_guard.h"
 #include "shm/segment_file.h"
 
 enum { TP_SEGMENT_CELL_ALIGNMENT = 64, TP_SEGMENT_LIVE_ALIGNMENT = 4096 };
@@ -164,6 +166,8 @@ static enum tp_segment_status file_map(struct tp_segment *segment, struct tp_seg
     if (base == MAP_FAILED)
         return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "mmap", (uint64_t)errno, 0);
     segment->base = base;
+    /* Its file may yet be truncated: from here on that is an ended writer, not a SIGBUS. */
+    segment->is_guarded = tp_mapping_guard_add(base, segment->size, PROT_READ);
     segment->live = (struct tp_segment_live *)(void *)(segment->base + segment->header.live.offset);
     segment->is_locked_in_memory = mlock(base, segment->size) == 0;
     segment->is_ready = true;

@@ -11,6 +11,8 @@
 
 /* A look at the clock, the heartbeat and the control line is due every so many empty polls. */
 enum { TP_READER_CHECK_TURNS = 64 };
+/* The longest sleep until the waker: a waker that died must not hold a reader for long. */
+static const uint64_t NAP_NS_MAX = 25000000;
 
 static void cpu_relax(void)
 {
@@ -68,6 +70,7 @@ enum tp_segment_status tp_reader_init(struct tp_reader *reader, const char *dire
 
 void tp_reader_deinit(struct tp_reader *reader)
 {
+    tp_reader_unregister(reader);
     tp_segment_close(reader->segment);
     reader->segment = NULL;
 }
@@ -86,8 +89,12 @@ enum tp_segment_status tp_reader_reopen(struct tp_reader *reader, struct tp_segm
         tp_segment_open(&segment, reader->directory, reader->instance, reader->schema_hash, error);
     if (status != TP_SEGMENT_OK)
         return status;
+    const bool wants_registration = reader->wants_registration;
+    tp_reader_unregister(reader);
     tp_segment_close(reader->segment);
     segment_take(reader, segment);
+    if (wants_registration)
+        (void)tp_reader_register(reader, reader->name, reader->is_lossless);
     return TP_SEGMENT_OK;
 }
 
@@ -97,11 +104,45 @@ void tp_reader_join(struct tp_reader *reader)
         return;
     (void)tp_ring_resume(&reader->ring);
     reader->ring.lapped = 0;
+    tp_reader_store_cursor(reader);
 }
 
 static bool has_ring(const struct tp_reader *reader)
 {
     return reader->segment != NULL && reader->segment->header.ring.count != 0;
+}
+
+void tp_reader_store_cursor(struct tp_reader *reader)
+{
+    struct tp_control_slot *slot = reader->slot;
+    if (slot == NULL)
+        return;
+    /* Release: all before the cursor was copied. Pairs with the acquire load in cursors_read of
+     * shm/ring_gate.c, after which the writer overwrites it. */
+    atomic_store_explicit(&slot->cursor, reader->ring.next, memory_order_release);
+    atomic_store_explicit(&slot->last_seen_ns, tp_clock_now_ns(&reader->control->clock),
+                          memory_order_relaxed);
+}
+
+/* To the head, after a lap; counted. */
+static enum tp_reader_result resume(struct tp_reader *reader)
+{
+    struct tp_control_slot *slot = reader->slot;
+    reader->lost = tp_ring_resume(&reader->ring);
+    if (reader->lost == 0)
+        return TP_READER_EMPTY; /* head is not visible yet though the slot is: the next look */
+    reader->lost_total += reader->lost;
+    reader->lap_total++;
+    if (slot == NULL)
+        return TP_READER_LAPPED;
+    tp_reader_store_cursor(reader);
+    atomic_store_explicit(&slot->lapped_count, reader->lap_total, memory_order_relaxed);
+    atomic_store_explicit(&slot->lost_count, reader->lost_total, memory_order_relaxed);
+    if (!reader->is_lossless || atomic_load_explicit(&slot->is_evicted, memory_order_relaxed) == 0)
+        return TP_READER_LAPPED;
+    reader->is_lossless = false; /* told once; it reads on as any other */
+    atomic_store_explicit(&slot->flags, TP_CONTROL_ACTIVE, memory_order_relaxed);
+    return TP_READER_EVICTED;
 }
 
 enum tp_reader_result tp_reader_poll(struct tp_reader *reader)
@@ -112,16 +153,15 @@ enum tp_reader_result tp_reader_poll(struct tp_reader *reader)
     switch (tp_ring_read(&reader->ring, reader->event + 1)) {
     case TP_RING_EVENT:
         reader->event_total++;
+        if (reader->slot != NULL && (reader->ring.next & reader->cursor_mask) == 0)
+            tp_reader_store_cursor(reader);
         return TP_READER_EVENT;
     case TP_RING_EMPTY:
         return TP_READER_EMPTY;
     case TP_RING_LAPPED:
         break;
     }
-    reader->lost = tp_ring_resume(&reader->ring);
-    reader->lost_total += reader->lost;
-    /* 0: head is not visible yet though the slot is; the next look will see it. */
-    return reader->lost != 0 ? TP_READER_LAPPED : TP_READER_EMPTY;
+    return resume(reader);
 }
 
 static uint64_t heartbeat_age(const struct tp_reader *reader)
@@ -140,13 +180,30 @@ static bool writer_ended(const struct tp_reader *reader)
            atomic_load_explicit(&live->state, memory_order_acquire) != TP_SEGMENT_READY;
 }
 
-enum tp_reader_result tp_reader_check(struct tp_reader *reader)
+/* One look at the ring that takes nothing. */
+static bool has_news(const struct tp_reader *reader)
+{
+    const struct tp_ring_reader *ring = &reader->ring;
+    return has_ring(reader) && atomic_load_explicit(&ring->slots[ring->next & ring->mask].sequence,
+                                                    memory_order_acquire) >= 2 * ring->next + 2;
+}
+
+static enum tp_reader_result see_event(struct tp_reader *reader)
+{
+    return has_news(reader) ? TP_READER_EVENT : TP_READER_EMPTY;
+}
+
+typedef enum tp_reader_result look_function(struct tp_reader *reader);
+
+static enum tp_reader_result check_with(struct tp_reader *reader, look_function *look)
 {
     if (reader->segment == NULL)
         return TP_READER_MOVED;
+    if (reader->slot != NULL)
+        tp_reader_store_cursor(reader);
     if (writer_ended(reader)) {
         /* What it published last comes first. */
-        const enum tp_reader_result last = tp_reader_poll(reader);
+        const enum tp_reader_result last = look(reader);
         return last != TP_READER_EMPTY ? last : TP_READER_MOVED;
     }
     const bool is_silent = heartbeat_age(reader) > reader->stale_after_ns;
@@ -156,14 +213,36 @@ enum tp_reader_result tp_reader_check(struct tp_reader *reader)
     return is_silent ? TP_READER_SILENT : TP_READER_ALIVE;
 }
 
-static void sleep_for(uint64_t duration_ns)
+enum tp_reader_result tp_reader_check(struct tp_reader *reader)
+{
+    return check_with(reader, tp_reader_poll);
+}
+
+static bool sleep_for(uint64_t duration_ns)
 {
     const struct timespec duration = {(time_t)(duration_ns / 1000000000u),
                                       (long)(duration_ns % 1000000000u)};
-    (void)nanosleep(&duration, NULL);
+    return nanosleep(&duration, NULL) == 0;
 }
 
-enum tp_reader_result tp_reader_spin(struct tp_reader *reader)
+/* Sleeps once; false: a signal came. */
+static bool rest(struct tp_reader *reader, uint64_t left_ns)
+{
+    if (reader->slot == NULL || !tp_control_waker_lives(reader->control))
+        return sleep_for(reader->sleep_ns < left_ns ? reader->sleep_ns : left_ns);
+    uint64_t nap_ns = left_ns < NAP_NS_MAX ? left_ns : NAP_NS_MAX;
+    if (nap_ns > reader->stale_after_ns / 2) /* silence must be noticed in time */
+        nap_ns = reader->stale_after_ns / 2;
+    tp_control_announce_sleep(reader->control, reader->slot, reader->ring.next);
+    /* Sequentially consistent, as in tp_reader_interrupt: one of the two sees the other. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (has_news(reader) || atomic_load_explicit(&reader->is_interrupted, memory_order_relaxed))
+        nap_ns = 0;
+    reader->sleep_total++;
+    return tp_control_sleep(reader->slot, nap_ns);
+}
+
+static inline enum tp_reader_result wait_with(struct tp_reader *reader, look_function *look)
 {
     if (reader->segment == NULL)
         return TP_READER_MOVED;
@@ -172,22 +251,33 @@ enum tp_reader_result tp_reader_spin(struct tp_reader *reader)
     uint64_t waited = 0;
     enum tp_reader_result result;
     do { /* ends after wait_ns */
-        for (int turn = 0; turn < TP_READER_CHECK_TURNS; turn++) {
-            result = tp_reader_poll(reader);
+        const bool may_sleep = reader->sleep_ns != 0 && waited >= reader->spin_ns;
+        for (int turn = 0; turn < (may_sleep ? 1 : TP_READER_CHECK_TURNS); turn++) {
+            result = look(reader);
             if (result != TP_READER_EMPTY)
                 return result;
-            if (reader->sleep_ns != 0 && waited >= reader->spin_ns)
-                break;
             cpu_relax();
         }
-        result = tp_reader_check(reader);
+        result = check_with(reader, look);
         if (result != TP_READER_EMPTY)
             return result;
-        if (reader->sleep_ns != 0 && waited >= reader->spin_ns)
-            sleep_for(reader->sleep_ns);
+        if (atomic_exchange_explicit(&reader->is_interrupted, 0, memory_order_relaxed) != 0)
+            return TP_READER_EMPTY;
+        if (may_sleep && !rest(reader, reader->wait_ns - waited))
+            return look(reader);
         waited = tp_clock_now_ns(clock) - start;
     } while (waited < reader->wait_ns);
     return TP_READER_EMPTY;
+}
+
+enum tp_reader_result tp_reader_spin(struct tp_reader *reader)
+{
+    return wait_with(reader, tp_reader_poll);
+}
+
+enum tp_reader_result tp_reader_await(struct tp_reader *reader)
+{
+    return wait_with(reader, see_event);
 }
 
 uint32_t tp_reader_batch(struct tp_reader *reader)
@@ -203,13 +293,13 @@ uint32_t tp_reader_batch(struct tp_reader *reader)
             continue;
         }
         /* The position did not move: after a partial batch the next call finds the loss again. */
-        if (result == TP_RING_LAPPED && count == 0) {
-            reader->lost = tp_ring_resume(&reader->ring);
-            reader->lost_total += reader->lost;
-        }
+        if (result == TP_RING_LAPPED && count == 0)
+            (void)resume(reader);
         break;
     }
     reader->event_total += count;
+    if (count != 0)
+        tp_reader_store_cursor(reader);
     return count;
 }
 

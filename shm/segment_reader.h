@@ -8,9 +8,11 @@
  * same change.
  *
  * Called by: shm/reader.py, C strategies. One thread per reader; the writer is never disturbed: the
- * mapping is read-only. Nothing is allocated after tp_reader_init. */
+ * mapping is read-only, and what a registered reader writes goes to the control segment. Nothing is
+ * allocated after tp_reader_init. */
 #ifndef TP_SHM_SEGMENT_READER_H
 #define TP_SHM_SEGMENT_READER_H
+#include "shm/control_segment.h"
 #include "shm/segment.h"
 
 enum {
@@ -19,6 +21,7 @@ enum {
     TP_READER_EVENT_WORDS = 1 + TP_RING_EVENT_WORDS, /* ring index, payload */
     TP_READER_SNAPSHOT_HEAD_WORDS = 4,
     TP_READER_STALE_AFTER_NS = 100 * 1000 * 1000,
+    TP_READER_CURSOR_EVERY = 64, /* events between two stores of a registered reader's cursor */
 };
 
 enum tp_reader_result {
@@ -30,6 +33,9 @@ enum tp_reader_result {
     TP_READER_ALIVE = 4,  /* told once: the heartbeat is back */
     TP_READER_MOVED =
         5, /* told until reopened: the writer ended, or a newer segment stands there */
+    /* 6 is engine/reader.py's RESTARTED */
+    TP_READER_EVICTED =
+        7, /* as LAPPED, to a lossless reader that was too slow: it is lossless no longer */
 };
 
 /* Words of snapshot[] before the payload. */
@@ -45,8 +51,17 @@ struct tp_reader {
     uint64_t lost;                       /* with TP_READER_LAPPED: just now */
     uint64_t spin_ns, sleep_ns, wait_ns; /* of tp_reader_spin; sleep_ns 0: spins all the time */
     uint64_t stale_after_ns;
-    uint64_t lost_total, event_total;
+    uint64_t lost_total, event_total, lap_total;
+    uint64_t sleep_total; /* times that it slept until the waker, a signal or a timeout */
     struct tp_segment *segment;
+    struct tp_control *control;   /* of the segment; NULL: not registered */
+    struct tp_control_slot *slot; /* its own; NULL: not registered */
+    uint64_t cursor_mask;
+    bool wants_registration, is_lossless;
+    enum tp_segment_status registration; /* of the last try to register */
+    struct tp_segment_error registration_error;
+    _Atomic uint32_t is_interrupted;
+    char name[TP_CONTROL_NAME_SIZE];
     struct tp_ring_reader ring;
     struct tp_snapshot_reader snapshots;
     uint64_t schema_hash;
@@ -67,6 +82,17 @@ void tp_reader_deinit(struct tp_reader *reader);
  * other status the present one stays mapped (TP_SEGMENT_ABSENT: no newer one yet). */
 enum tp_segment_status tp_reader_reopen(struct tp_reader *reader, struct tp_segment_error *error);
 
+/* Takes a slot in the control segment, so that lag and laps are seen by `tickpath stat` and a
+ * blocking wait is ended by the waker; joins anew. is_lossless: the writer waits for this reader
+ * until its deadline; TP_SEGMENT_REFUSED where it does not do that. Other trouble (no permission,
+ * no free slot, no control segment) is no hindrance to read: the reader goes on unregistered, with
+ * the reason in registration and registration_error. Kept over tp_reader_reopen. Cold. */
+enum tp_segment_status tp_reader_register(struct tp_reader *reader, const char *name,
+                                          bool is_lossless);
+void tp_reader_unregister(struct tp_reader *reader);
+/* From another thread or a signal handler: ends the wait that is under way, or the next. */
+void tp_reader_interrupt(struct tp_reader *reader);
+
 /* Joins anew: moves to the head and counts nothing as lost; read the snapshots next. */
 void tp_reader_join(struct tp_reader *reader);
 
@@ -75,12 +101,19 @@ enum tp_reader_result tp_reader_poll(struct tp_reader *reader);
 /* What an idle reader looks at: EMPTY, SILENT, ALIVE or MOVED (or EVENT, LAPPED: of the last
  * moment). */
 enum tp_reader_result tp_reader_check(struct tp_reader *reader);
-/* Waits until there is something to tell, at most wait_ns. Spins for spin_ns, then sleeps sleep_ns
- * between looks: an event that comes during a sleep waits for its end. */
+/* Waits until there is something to tell, at most wait_ns. Spins for spin_ns; where sleep_ns is not
+ * 0 it sleeps then: a registered reader until the waker wakes it, another one sleep_ns between
+ * looks, so that an event that comes during a sleep waits for its end. A signal ends the wait
+ * early with TP_READER_EMPTY. */
 enum tp_reader_result tp_reader_spin(struct tp_reader *reader);
+/* Waits as tp_reader_spin does, but takes nothing: EVENT where a look would find something. */
+enum tp_reader_result tp_reader_await(struct tp_reader *reader);
 /* Moves up to TP_READER_BATCH_COUNT_MAX events into batch[] and returns how many; 0 with lost > 0
- * where the reader was lapped. */
+ * where the reader was lapped (and slot->is_evicted, where it was lossless). */
 uint32_t tp_reader_batch(struct tp_reader *reader);
+/* Tells the control segment where this reader stands; tp_reader_poll does it every
+ * TP_READER_CURSOR_EVERY events and tp_reader_check when it is idle. */
+void tp_reader_store_cursor(struct tp_reader *reader);
 /* Reads the slot's snapshot into snapshot[] and returns its version, 0: none. */
 uint64_t tp_reader_snapshot(struct tp_reader *reader, uint32_t slot);
 #endif

@@ -33,6 +33,12 @@ struct tp_snapshot_writer {
 void tp_snapshot_publish(struct tp_snapshot_writer *table, uint32_t slot, uint64_t ring_index,
                          const uint64_t *words, uint32_t used);
 
+/* The same in two steps, for a payload that is made in its place: store words of the cell that
+ * begin returns, relaxed, then end. One writer: nothing else is published to the table between. */
+_Atomic uint64_t *tp_snapshot_begin(struct tp_snapshot_writer *table, uint32_t slot,
+                                    uint64_t ring_index);
+void tp_snapshot_end(struct tp_snapshot_writer *table, uint32_t slot);
+
 struct tp_snapshot_reader {
     const uint8_t *cells;
     const _Atomic uint64_t *index;

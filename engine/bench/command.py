@@ -16,13 +16,20 @@ BENCHES = {
     "wire": "exchange's send call to book in a strategy: ours, picows + protobuf",
     "decode": "MEXC depth message to numbers: ours, protobuf (upb)",
     "record": "open a TLS record: ours, SSL_read",
+    "replay": "recorded messages and events a second through the feed's code",
     "burst": "messages a second through the whole path with 1 to 1,000 instruments",
+    "ring": "an event from core to core, C to C: ours, the bare cache line",
+    "ring-python": "an event into Python: ours, iceoryx2, os.pipe, pyzmq",
+    "snapshot": "a book read while it is written a million times a second",
+    "book": "update, best bid and ask, publish: ours, order_book, sortedcontainers",
+    "join": "a late joiner's way to exact books of 1,000 instruments",
+    "relay": "book updates a second through a local Redis, and their age at the far end",
 }
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `tickpath bench`."""
-    lines = "\n".join(f"  {name:<8}{text}" for name, text in BENCHES.items())
+    lines = "\n".join(f"  {name:<13}{text}" for name, text in BENCHES.items())
     parser = subparsers.add_parser(
         "bench",
         description=f"Measure one thing against its contenders.\n\n{lines}",
@@ -45,6 +52,6 @@ def run(args: argparse.Namespace) -> int:
         raise LocalError(
             f"--count {args.count} --rounds {args.rounds}: expected 0 or more, and 1 or more"
         )
-    bench = import_module(f"tickpath.engine.bench.{args.name}")
+    bench = import_module(f"tickpath.engine.bench.{args.name.replace('-', '_')}")
     report = bench.measure(args.count, args.rounds)
     return int(report.print(as_json=args.json))

@@ -8,6 +8,7 @@
 #include "engine/book/book.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <string.h>
 
 static_assert(TP_SIDE_BID == 0 && TP_SIDE_ASK == 1, "mirrored() counts on it");
@@ -526,8 +527,11 @@ struct tp_level tp_book_best(const struct tp_book *book, enum tp_side side)
     return (struct tp_level){price_of(book, side, of->best), of->quantity[slot_of(book, of->best)]};
 }
 
-uint32_t tp_book_top(const struct tp_book *book, enum tp_side which, struct tp_level *levels,
-                     uint32_t count_max)
+/* Where level number n of a copy goes; inlined with its one caller's. */
+typedef void level_put(void *out, uint32_t n, struct tp_level level);
+
+static inline uint32_t top_copy(const struct tp_book *book, enum tp_side which, uint32_t count_max,
+                                level_put *put, void *out)
 {
     const struct book_side *side = &book->side[which];
     if (side->best == KEY_NONE)
@@ -543,14 +547,38 @@ uint32_t tp_book_top(const struct tp_book *book, enum tp_side which, struct tp_l
         uint64_t bits = side->occupied[first / WORD_BITS];
         for (; bits != 0 && count < in_window; bits &= bits - 1, count++) {
             const uint32_t bit = (uint32_t)__builtin_ctzll(bits);
-            levels[count] =
-                (struct tp_level){(run + bit) * signed_step, side->quantity[first + bit]};
+            put(out, count,
+                (struct tp_level){(run + bit) * signed_step, side->quantity[first + bit]});
         }
     }
     const struct far_level *far = overflow_of(book, side);
     for (uint32_t i = side->overflow_count; i > 0 && count < count_max; i--, count++)
-        levels[count] = (struct tp_level){far[i - 1].key * signed_step, far[i - 1].quantity};
+        put(out, count, (struct tp_level){far[i - 1].key * signed_step, far[i - 1].quantity});
     return count;
+}
+
+static inline void put_plain(void *out, uint32_t n, struct tp_level level)
+{
+    ((struct tp_level *)out)[n] = level;
+}
+
+static inline void put_atomic(void *out, uint32_t n, struct tp_level level)
+{
+    _Atomic uint64_t *words = out;
+    atomic_store_explicit(&words[2 * n], (uint64_t)level.price, memory_order_relaxed);
+    atomic_store_explicit(&words[2 * n + 1], (uint64_t)level.quantity, memory_order_relaxed);
+}
+
+uint32_t tp_book_top(const struct tp_book *book, enum tp_side side, struct tp_level *levels,
+                     uint32_t count_max)
+{
+    return top_copy(book, side, count_max, put_plain, levels);
+}
+
+uint32_t tp_book_top_share(const struct tp_book *book, enum tp_side side, _Atomic uint64_t *words,
+                           uint32_t count_max)
+{
+    return top_copy(book, side, count_max, put_atomic, words);
 }
 
 uint32_t tp_book_level_count(const struct tp_book *book, enum tp_side side)

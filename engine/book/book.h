@@ -17,6 +17,7 @@
  * Memory is fixed at init and belongs to the caller. */
 #ifndef TP_ENGINE_BOOK_H
 #define TP_ENGINE_BOOK_H
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -79,6 +80,9 @@ struct tp_level tp_book_best(const struct tp_book *book, enum tp_side side);
 /* Copies up to count_max levels, best first, and returns how many. */
 uint32_t tp_book_top(const struct tp_book *book, enum tp_side side, struct tp_level *levels,
                      uint32_t count_max);
+/* The same into memory that other processes read meanwhile: two words a level, relaxed stores. */
+uint32_t tp_book_top_share(const struct tp_book *book, enum tp_side side, _Atomic uint64_t *words,
+                           uint32_t count_max);
 uint32_t tp_book_level_count(const struct tp_book *book, enum tp_side side);
 /* Both sides have levels and the best bid is not below the best ask. */
 bool tp_book_crossed(const struct tp_book *book);

@@ -284,6 +284,11 @@ enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection,
     return follow(feed, index, body, received_ns);
 }
 
+uint32_t tp_feed_instrument_count(const struct tp_feed *feed)
+{
+    return feed->config.instrument_count;
+}
+
 const struct tp_feed_counters *tp_feed_counters(const struct tp_feed *feed)
 {
     return &feed->counters;

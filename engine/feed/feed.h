@@ -21,6 +21,9 @@
 #include "shm/histogram.h"
 #include "shm/snapshot_table.h"
 
+struct tp_ring_gate;
+struct tp_tap;
+
 struct tp_feed_config {
     uint32_t instrument_count;
     uint32_t connection_count;
@@ -37,6 +40,8 @@ struct tp_feed_config {
     uint32_t overflow_levels; /* engine/book: levels a side behind them */
     /* Hops of every applied message; NULL: not recorded. */
     struct tp_histogram *received_to_decoded, *decoded_to_published;
+    struct tp_ring_gate *gate; /* lossless consumers; NULL: nobody is waited for */
+    struct tp_tap *tap; /* engine/recording: snapshots as they are taken; NULL: not recorded */
 };
 
 enum {
@@ -91,8 +96,9 @@ void tp_feed_connection_alive(struct tp_feed *feed, uint32_t connection, uint64_
 /* The venue said no to this instrument: STALE (REFUSED). Hot-path thread. */
 void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns);
 /* Cold work of the hot path, called every few hundred microseconds: takes offered snapshots, marks
- * silent connections. */
-void tp_feed_tick(struct tp_feed *feed, uint64_t now_ns);
+ * silent connections. Returns whether it changed what later messages meet: such a tick must be
+ * replayed. */
+bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns);
 
 /* Cold thread: fills wanted[0, returned) with instruments that need a REST snapshot and were not
  * asked for since; each is reported once until it is offered or wanted anew. */
@@ -111,6 +117,7 @@ bool tp_feed_snapshot_offer(struct tp_feed *feed, const struct tp_feed_snapshot 
 /* Cold thread: the fetch failed; want it again. */
 void tp_feed_snapshot_failed(struct tp_feed *feed, uint32_t instrument);
 
+uint32_t tp_feed_instrument_count(const struct tp_feed *feed);
 const struct tp_feed_counters *tp_feed_counters(const struct tp_feed *feed);
 enum tp_book_state tp_feed_state(const struct tp_feed *feed, uint32_t instrument);
 enum tp_sync_reason tp_feed_reason(const struct tp_feed *feed, uint32_t instrument);

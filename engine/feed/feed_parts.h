@@ -62,6 +62,7 @@ struct tp_feed {
     size_t book_size;
     uint32_t crossed_count; /* books in CROSSED */
     uint64_t next_crossed_scan_ns;
+    uint64_t tick_changes; /* what ticks did so far: snapshots taken, silences begun and ended */
     union feed_record out; /* the record in hand */
     struct tp_mailbox mailbox;
 };
@@ -90,6 +91,8 @@ bool feed_enter(struct tp_feed *feed, uint32_t index, enum tp_book_state state,
 void feed_want(struct tp_feed *feed, uint32_t index);
 /* SYNCING with an empty backlog; published, and a snapshot wanted. */
 void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns);
+/* The book was loaded: publishes it whole, LIVE or as its levels and its connection say. */
+void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, uint64_t now_ns);
 /* Keeps a message of a syncing instrument. */
 void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns);
 #endif

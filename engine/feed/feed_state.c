@@ -14,6 +14,7 @@
 #include <assert.h>
 
 #include "engine/feed/publish.h"
+#include "engine/recording/tap.h"
 
 static const uint64_t CROSSED_NS_MAX = 1000000000;
 static const uint64_t CROSSED_SCAN_NS = 100000000; /* how often crossed books are looked for */
@@ -186,7 +187,7 @@ static enum feed_apply replay(struct tp_feed *feed, uint32_t index, uint64_t *re
     return FEED_APPLY_DONE;
 }
 
-static void go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, uint64_t now_ns)
+void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, uint64_t now_ns)
 {
     struct feed_instrument *instrument = &feed->instruments[index];
     instrument->received_ns = received_ns;
@@ -204,6 +205,17 @@ static void go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, 
                                              .top = true,
                                              .received_ns = received_ns,
                                              .decoded_ns = now_ns});
+}
+
+static void tap_snapshot(struct tp_feed *feed, const struct tp_mailbox_cell *cell, uint64_t now_ns)
+{
+    const struct tp_record_book book = {.instrument = cell->instrument,
+                                        .version = cell->version,
+                                        .bid_count = cell->bid_count,
+                                        .ask_count = cell->ask_count};
+    const uint32_t connection = feed->instruments[cell->instrument].connection;
+    tp_tap_book(feed->config.tap, tp_tap_tag(TP_RECORD_SNAPSHOT, 0, connection), &book,
+                (const struct tp_level *const[2]){cell->bids, cell->asks}, now_ns);
 }
 
 /* Replaces the book by the snapshot and what was kept since. */
@@ -230,7 +242,7 @@ static void take_snapshot(struct tp_feed *feed, const struct tp_mailbox_cell *ce
     switch (replayed) {
     case FEED_APPLY_OLD:
     case FEED_APPLY_DONE:
-        go_live(feed, index, received_ns, now_ns);
+        feed_go_live(feed, index, received_ns, now_ns);
         return;
     case FEED_APPLY_GAP:
         if (first) {
@@ -259,10 +271,14 @@ static void take_offered(struct tp_feed *feed, uint64_t now_ns)
     const struct tp_mailbox_cell *cell = tp_mailbox_peek(&feed->mailbox, &fresh);
     if (cell == NULL)
         return;
-    if (fresh && feed->instruments[cell->instrument].phase == TP_SYNC_BUFFERING)
+    if (fresh && feed->instruments[cell->instrument].phase == TP_SYNC_BUFFERING) {
+        if (feed->config.tap != NULL)
+            tap_snapshot(feed, cell, now_ns);
+        feed->tick_changes++;
         take_snapshot(feed, cell, now_ns);
-    else
+    } else {
         feed->counters.snapshots_unasked++;
+    }
     tp_mailbox_release(&feed->mailbox);
 }
 
@@ -276,6 +292,7 @@ static bool is_usable(const struct feed_instrument *instrument)
 static void mark_silence(struct tp_feed *feed, uint32_t connection, bool silent, uint64_t now_ns)
 {
     feed->connections[connection].silent = silent;
+    feed->tick_changes++;
     feed->counters.silences += silent;
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
         const struct feed_instrument *instrument = &feed->instruments[i];
@@ -318,17 +335,22 @@ static void watch_connection(struct tp_feed *feed, uint32_t connection, uint64_t
 
 static void give_up_crossed(struct tp_feed *feed, uint64_t now_ns)
 {
-    feed->next_crossed_scan_ns = now_ns + CROSSED_SCAN_NS;
+    /* On a grid of time, not a while after the last scan: a replay that only knows the ticks that
+     * changed something scans in the same ones. */
+    feed->next_crossed_scan_ns = (now_ns / CROSSED_SCAN_NS + 1) * CROSSED_SCAN_NS;
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
         const struct feed_instrument *instrument = &feed->instruments[i];
         if (instrument->state == TP_BOOK_CROSSED && now_ns > instrument->crossed_since_ns &&
-            now_ns - instrument->crossed_since_ns > CROSSED_NS_MAX)
+            now_ns - instrument->crossed_since_ns > CROSSED_NS_MAX) {
+            feed->tick_changes++;
             feed_resync(feed, i, TP_SYNC_REASON_CROSSED, now_ns);
+        }
     }
 }
 
-void tp_feed_tick(struct tp_feed *feed, uint64_t now_ns)
+bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns)
 {
+    const uint64_t changes = feed->tick_changes;
     take_offered(feed, now_ns);
     for (uint32_t i = 0; i < feed->config.connection_count; i++)
         watch_connection(feed, i, now_ns);
@@ -336,6 +358,7 @@ void tp_feed_tick(struct tp_feed *feed, uint64_t now_ns)
         give_up_crossed(feed, now_ns);
     feed->counters.snapshots_refused =
         atomic_load_explicit(&feed->mailbox.refused, memory_order_relaxed);
+    return feed->tick_changes != changes;
 }
 
 uint32_t tp_feed_snapshot_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max)

@@ -79,6 +79,12 @@ static bool request_change(struct tp_mailbox *mailbox, uint32_t instrument, uint
                                                    memory_order_relaxed);
 }
 
+bool tp_mailbox_ask(struct tp_mailbox *mailbox, uint32_t instrument)
+{
+    uint32_t word;
+    return request_change(mailbox, instrument, &word, REQUEST_WANTED, REQUEST_ASKED);
+}
+
 uint32_t tp_mailbox_wanted(struct tp_mailbox *mailbox, uint32_t *wanted, uint32_t count_max)
 {
     uint32_t count = 0, word;

@@ -37,6 +37,9 @@ struct tp_mailbox {
 void tp_mailbox_init(struct tp_mailbox *mailbox, _Atomic uint32_t *requests,
                      uint32_t instrument_count, struct tp_mailbox_cell *cells);
 
+/* Replay, where one thread is both: takes a wanted request as the cold thread would. */
+bool tp_mailbox_ask(struct tp_mailbox *mailbox, uint32_t instrument);
+
 /* Hot thread. */
 void tp_mailbox_want(struct tp_mailbox *mailbox, uint32_t instrument);
 void tp_mailbox_cancel(struct tp_mailbox *mailbox, uint32_t instrument);

@@ -3,6 +3,15 @@
 
 #include <string.h>
 
+#include "shm/ring_gate.h"
+
+/* Places in struct tp_book_record, in words. */
+enum {
+    HEAD_WORDS = offsetof(struct tp_book_record, bids) / sizeof(uint64_t),
+    BID_WORD = HEAD_WORDS,
+    ASK_WORD = offsetof(struct tp_book_record, asks) / sizeof(uint64_t),
+};
+
 union ring_event {
     struct tp_event event;
     uint64_t words[TP_RING_EVENT_WORDS];
@@ -58,44 +67,47 @@ static void publish_top(struct tp_ring_writer *ring, union ring_event *out,
     (void)tp_ring_publish(ring, out->words);
 }
 
+/* The head is made in the feed, the levels in their place in shared memory: each is stored once. */
 static void publish_record(struct tp_feed *feed, const struct feed_change *change,
                            uint64_t ring_index, uint64_t published_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[change->instrument];
-    struct tp_book_record *record = &feed->out.record;
+    struct tp_book_record *head = &feed->out.record;
     const uint32_t depth = feed->config.snapshot_depth;
-    record->book_sequence = instrument->version;
-    record->exchange_ns = instrument->exchange_ns;
-    record->received_ns = change->received_ns;
-    record->decoded_ns = change->decoded_ns;
-    record->published_ns = published_ns;
-    record->instrument = change->instrument;
-    record->state = instrument->state;
-    record->reason = instrument->reason;
-    record->bid_count = tp_book_top(instrument->book, TP_SIDE_BID, record->bids, depth);
-    record->ask_count = tp_book_top(instrument->book, TP_SIDE_ASK, record->asks, depth);
-    const size_t used =
-        offsetof(struct tp_book_record, asks) + record->ask_count * sizeof(struct tp_level);
-    tp_snapshot_publish(feed->config.snapshots, change->instrument, ring_index, feed->out.words,
-                        (uint32_t)(used / sizeof(uint64_t)));
+    _Atomic uint64_t *word =
+        tp_snapshot_begin(feed->config.snapshots, change->instrument, ring_index);
+    head->book_sequence = instrument->version;
+    head->exchange_ns = instrument->exchange_ns;
+    head->received_ns = change->received_ns;
+    head->decoded_ns = change->decoded_ns;
+    head->published_ns = published_ns;
+    head->instrument = change->instrument;
+    head->state = instrument->state;
+    head->reason = instrument->reason;
+    head->bid_count = tp_book_top_share(instrument->book, TP_SIDE_BID, word + BID_WORD, depth);
+    head->ask_count = tp_book_top_share(instrument->book, TP_SIDE_ASK, word + ASK_WORD, depth);
+    for (int i = 0; i < HEAD_WORDS; i++)
+        atomic_store_explicit(&word[i], feed->out.words[i], memory_order_relaxed);
+    tp_snapshot_end(feed->config.snapshots, change->instrument);
 }
 
 void feed_publish(struct tp_feed *feed, const struct feed_change *change)
 {
     struct tp_ring_writer *ring = feed->config.ring;
     const struct feed_instrument *instrument = &feed->instruments[change->instrument];
-    const uint64_t published_ns = tp_clock_now_ns(feed->config.clock);
     const uint64_t level_count =
         change->update == NULL ? 0
                                : (uint64_t)change->update->bid_count + change->update->ask_count;
+    const uint64_t event_count =
+        level_count + change->state_changed + change->cleared + change->top;
+    tp_ring_gate_pass(feed->config.gate, event_count);
+    const uint64_t published_ns = tp_clock_now_ns(feed->config.clock);
     if (change->update != NULL && feed->config.received_to_decoded != NULL) {
         tp_histogram_record(feed->config.received_to_decoded,
                             change->decoded_ns - change->received_ns);
         tp_histogram_record(feed->config.decoded_to_published, published_ns - change->decoded_ns);
     }
-    publish_record(feed, change,
-                   ring->next + level_count + change->state_changed + change->cleared + change->top,
-                   published_ns);
+    publish_record(feed, change, ring->next + event_count, published_ns);
     union ring_event out = {.event = {.instrument = change->instrument,
                                       .received_ns = change->received_ns,
                                       .published_ns = published_ns}};

@@ -55,7 +55,9 @@ class Strategy:
         """Take note of a new writer: `instruments` is set anew, books are those of its segment."""
 
     def on_idle(self) -> None:
-        """Do what can wait; called about once a millisecond while nothing comes."""
+        """Do what can wait; called about once a millisecond while nothing comes, or, with --block,
+        every 10 ms.
+        """
 
     def on_stop(self) -> None:
         """Finish; the last call, not made after an exception of this strategy's own."""

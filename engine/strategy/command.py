@@ -57,7 +57,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--block",
         action="store_true",
-        help="sleep 50 us between looks instead of spinning: up to 120 us later, little CPU",
+        help="sleep until the feed's waker wakes it, instead of spinning: some 50 us later, "
+        "next to no CPU",
     )
     parser.add_argument(
         "--yield-ms",
@@ -166,13 +167,15 @@ def run(args: argparse.Namespace) -> int:
         return _tell_failure(args, error.__cause__)
     name = args.name or _UNFIT_FOR_A_NAME.sub("_", strategy_class.__name__)
     with (
-        open_reader(args.instance, wait_s=args.wait) as reader,
+        open_reader(args.instance, name=name, wait_s=args.wait) as reader,
         create_stats(args.instance, name) as stats,
     ):
         try:
             strategy = strategy_class()
         except Exception as error:  # whatever the user's code raises is told as its own
             return _tell_failure(args, error)
+        if reader.unregistered_because:
+            warn_to_stderr(f"not registered as a consumer: {reader.unregistered_because}")
         runtime = Runtime(strategy, reader, stats, placement)
 
         def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from tickpath._core import ffi, lib
+from tickpath.engine.consumers import Consumers
 from tickpath.engine.feed_segment import (
     BOOK_WORDS,
     RING_CAPACITY_DEFAULT,
@@ -40,12 +41,15 @@ class RehearsalFeed:
         *,
         directory: Path = DIRECTORY,
         ring_capacity: int = RING_CAPACITY_DEFAULT,
+        lossless_deadline_ns: int = 0,
     ) -> None:
-        """Create the segment, ready; raises SegmentError as SegmentWriter does."""
+        """Create the segment, ready, and its waker; raises SegmentError as SegmentWriter does."""
         layout = make_layout(instruments, ring_capacity=ring_capacity)
         self.segment = SegmentWriter(instance, layout, directory=directory)
         write_instruments(self.segment, instruments)
+        self.consumers = Consumers(self.segment, lossless_deadline_ns=lossless_deadline_ns)
         self.segment.ready()
+        self.consumers.start()
         self.ring = lib.tp_segment_ring_writer(self.segment.pointer)
         self.snapshots = lib.tp_segment_snapshot_writer(self.segment.pointer)
         self._event = ffi.new("uint64_t[7]")
@@ -59,7 +63,11 @@ class RehearsalFeed:
         flags: int = 0,
         age_ns: int = 500,
     ) -> int:
-        """Publish one event, received `age_ns` ago; return its ring index."""
+        """Publish one event, received `age_ns` ago; return its ring index.
+
+        Waits for lossless consumers as a feed does.
+        """
+        lib.tp_ring_gate_pass(self.consumers.gate, 1)
         now = self.segment.now_ns()
         head = struct.pack("<IHHQQ", instrument, kind, flags, now - age_ns, now)
         ffi.buffer(self._event)[:] = head + struct.pack("<4q", *value)
@@ -100,11 +108,13 @@ class RehearsalFeed:
         return self.publish_event(EventType.STATE, (state, reason, 0, 0), instrument)
 
     def heartbeat(self) -> None:
-        """Say that the writer runs; at least every 50 ms."""
+        """Say that the writer runs, and see who registered; at least every 50 ms."""
         self.segment.heartbeat()
+        lib.tp_ring_gate_tick(self.consumers.gate, self.segment.now_ns())
 
     def close(self) -> None:
         """End the segment as a writer does that stops in good order."""
+        self.consumers.close()
         self.segment.close()
 
     def __enter__(self) -> RehearsalFeed:

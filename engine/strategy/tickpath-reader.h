@@ -2,7 +2,8 @@
  *
  *     cc -std=c11 strategy.c $(python3 -m tickpath.engine.strategy.c_reader)
  *
- * shm/segment_reader.h has the rules (joining, laps, waiting); this header gives its words the
+ * shm/segment_reader.h has the rules (joining, laps, registering, waiting), shm/reader_set.h polls
+ * several feeds; this header gives its words the
  * types of proto/records.h. examples/top_of_book.c is a program to copy. Link libtickpath-reader.a.
  * One thread per reader; nothing is allocated after tp_reader_init. */
 #ifndef TICKPATH_READER_H
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include "proto/records.h"
+#include "shm/reader_set.h"
 #include "shm/segment_reader.h"
 
 /* tp_segment_schema_hash of the schema that this header was built for: give it to tp_reader_init,

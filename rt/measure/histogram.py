@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
+WHOLE_PARTS = 100_000  # of a hundred percent
 NS_MAX = 1 << 62  # a latency of a century: what is above was never measured
 BUCKETS_MAX = 1 << 20
 
@@ -57,10 +58,7 @@ class Histogram:
         None where fewer samples lie above than one: the figure would be the maximum by another
         name. Among those beyond the buckets it is the maximum, an upper bound.
         """
-        samples = self.samples
-        if samples * (100.0 - percent) < 100.0:
-            return None
-        return walk(sorted(self.counts.items()), samples * percent / 100.0, self.maximum_ns)
+        return walk(sorted(self.counts.items()), self.samples, percent, self.maximum_ns)
 
     def count_above(self, value_ns: int) -> int:
         """Count the latencies that exceed a value."""
@@ -78,9 +76,17 @@ class Histogram:
         }
 
 
-def walk(ordered: Iterable[tuple[int, int]], wanted: float, beyond: int | None) -> int | None:
-    """Go up the buckets until so many samples are passed; `beyond` lies behind the last."""
-    passed = 0
+def walk(
+    ordered: Iterable[tuple[int, int]], samples: int, percent: float, beyond: int | None
+) -> int | None:
+    """Go up the buckets until so many percent are passed; `beyond` lies behind the last.
+
+    Counted in whole thousandths of a percent: 99.9 is none in binary, and one sample decides.
+    """
+    parts = round(percent * 1000)
+    if samples * (WHOLE_PARTS - parts) < WHOLE_PARTS:
+        return None
+    wanted, passed = -(-samples * parts // WHOLE_PARTS), 0
     for value, count in ordered:
         passed += count
         if passed >= wanted:

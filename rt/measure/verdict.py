@@ -66,8 +66,8 @@ def _unseen(histogram: Histogram, hypervisor: str) -> str:
     count = histogram.count_above(UNSEEN_NS)
     return (
         f"{count} waits above {UNSEEN_NS // 1000} µs, the longest "
-        f"{(histogram.maximum_ns or 0) / 1000:,.0f} µs, under a hypervisor ({hypervisor}) that may "
-        "take the CPU unseen: nothing counted here explains them"
+        f"{(histogram.maximum_ns or 0) / 1000:,.0f} µs, under {hypervisor}, which may take the CPU "
+        "unseen: nothing counted here explains them"
     )
 
 

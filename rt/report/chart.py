@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 BINS_A_DECADE = 10
 NS_MIN = 10.0
 WIDTH, HEIGHT = 720, 220
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 30
-DECADES_MAX = 12
+LEFT, RIGHT, TOP, BOTTOM = 46, 30, 10, 30
 UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
 
 
@@ -41,7 +40,6 @@ def draw(after: Histogram, before: Histogram | None, label: str) -> str:
         return '<p class="dim">no samples</p>'
     low = min([*bins, *old]) // BINS_A_DECADE
     high = max(max([*bins, *old]) // BINS_A_DECADE + 1, low + 1)
-    high = min(high, low + DECADES_MAX)
     most = max([*bins.values(), *old.values()])
     top = max(1, math.ceil(math.log10(most + 1)))
     scale = _Scale(low, high, top)
@@ -78,8 +76,8 @@ def _grid(scale: _Scale) -> list[str]:
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" '
                      f'y2="{HEIGHT - BOTTOM}"/>')  # fmt: skip
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 12}" text-anchor="middle">{name}</text>')
-    for power in range(0, scale.top + 1, max(1, scale.top // 4)):
-        y = scale.y(10**power - 1)
+    for power in range(0, scale.top, max(1, scale.top // 4)):
+        y = scale.y(10**power)
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">'
                      f"{describe_count(power)}</text>")  # fmt: skip
     return parts

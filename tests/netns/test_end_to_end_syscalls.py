@@ -1,21 +1,29 @@
-"""The hot thread stays out of the kernel: one call to send, and a rare look at the device."""
+"""The hot thread stays out of the kernel: one call to send, and a rare look at the device.
+
+Nor does it leave its way for readers that sleep: the waker, another thread, makes their calls.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tickpath.engine.reader import open_reader
 from tickpath.engine.reader_watch import HOT_THREAD_NAME
 
 from tests.netns.rig import LIVE, PATIENCE_S, Exchange, Settings, Supervised, VethPair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tickpath.engine.reader import FeedReader
 
 pytestmark = pytest.mark.needs("root", "netns", "af_xdp", "strace", "two_cpus")
 
@@ -25,11 +33,12 @@ LOOK_S = 1.5
 ROW = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(?P<count>\d+)\s+(?:\d+\s+)?(?P<name>\w+)$")
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Supervised]:
+@pytest.fixture(params=["", "[record]\ntap = true\ncheckpoint_s = 0.01\n"], ids=["plain", "tap"])
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Supervised]:
     with VethPair.open() as pair:
         Exchange(pair, tmp_path, "--instruments", ",".join(SYMBOLS), "--rate", str(RATE))
-        supervised = Supervised(pair, tmp_path, Settings(symbols=SYMBOLS, reader="spin = true"))
+        settings = Settings(symbols=SYMBOLS, reader="spin = true", network=request.param)
+        supervised = Supervised(pair, tmp_path, settings)
         yield supervised
         supervised.end()
 
@@ -58,9 +67,36 @@ def count_calls(thread: int) -> dict[str, int]:
     return {row["name"]: int(row["count"]) for row in rows if row["name"] != "total"}
 
 
-def test_hot_thread_makes_no_system_call_but_to_send(run: Supervised) -> None:
+@contextlib.contextmanager
+def sleepers(run: Supervised, count: int) -> Iterator[list[FeedReader]]:
+    """Keep readers that sleep until they are woken, each in a thread, until the end."""
+    with contextlib.ExitStack() as stack:
+        readers = [stack.enter_context(open_reader(run.instance)) for _ in range(count)]
+        threads = [threading.Thread(target=list, args=(reader,)) for reader in readers]
+        for reader, thread in zip(readers, threads, strict=True):
+            reader.shm.set_wait(100_000_000, spin_ns=0, sleep_ns=50_000)
+            thread.start()
+        yield readers
+        for reader, thread in zip(readers, threads, strict=True):
+            reader.stop()
+            thread.join()
+
+
+@pytest.mark.parametrize("sleeper_count", [0, 3])
+def test_hot_thread_makes_no_system_call_but_to_send(run: Supervised, sleeper_count: int) -> None:
     watcher = run.watch()
     watcher.wait_state(LIVE)
+    with sleepers(run, sleeper_count) as readers:
+        judge(run)
+        slept = [reader.shm.sleeps for reader in readers]
+    assert all(slept), slept
+    wakes = run.counters()["consumers.wakes"]
+    assert wakes == 0 if sleeper_count == 0 else wakes > RATE * LOOK_S / 10, wakes
+    watcher.reader.close()
+
+
+def judge(run: Supervised) -> None:
+    """Count what the hot thread calls for a while, and hold it against what it may."""
     before = run.counters()
     calls = count_calls(hot_thread(run.reader_pid))
     after = run.counters()
@@ -73,4 +109,3 @@ def test_hot_thread_makes_no_system_call_but_to_send(run: Supervised) -> None:
     kicks = after["link.tx_kicks"] - before["link.tx_kicks"]
     assert 0 < calls["sendto"] <= kicks + 20, (calls, kicks)
     assert calls["sendto"] <= messages, "an acknowledgement a message at most"
-    watcher.reader.close()

@@ -17,6 +17,7 @@ ANSIBLE = Path(__file__).resolve().parents[2] / "ansible"
 BIN = Path(sys.executable).parent
 ROLES = (
     "rt_kernel",
+    "tuning",
     "boot_parameters",
     "cpu_isolation",
     "irq_affinity",
@@ -31,6 +32,7 @@ REFUSED = "Validation of arguments failed"
 # What each role is given, and the words with which it must be refused.
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "rt_kernel": ({"rt_kernel_lists_age": "soon"}, "rt_kernel_lists_age"),
+    "tuning": ({"tuning_items": 5.5, "tuning_request": []}, "tuning_request"),
     "boot_parameters": ({"boot_parameters_request": "everything"}, "boot_parameters_request"),
     "cpu_isolation": ({"cpu_isolation_items": {"cpu": True}}, "cpu_isolation_items"),
     "irq_affinity": ({"irq_affinity_reboot_ok": "perhaps"}, "irq_affinity_reboot_ok"),

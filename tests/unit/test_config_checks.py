@@ -76,6 +76,8 @@ def test_config_example_commented_keys_are_valid_too() -> None:
          "power of two: 8192 or 16384"),
         ("[shm]\nring_capacity = 2", "an integer from 1024 to 16777216: 16384 slots"),
         ("[shm]\nring_capacity = 1", "shm.ring_capacity is 1 (an integer), expected an integer"),
+        ("[shm]\nmode = '0666'", 'shm.mode is \'0666\' (a string), expected one of "0600"'),
+        ("[shm]\nlossless_deadline_us = 50001", "an integer from 0 to 50000: 0: the feed waits"),
         ("[health]\nsilent_after_ms = 0", "health.silent_after_ms is 0 (an integer), expected an"),
         ("[reconnect]\nmax_s = 'long'", "reconnect.max_s is 'long' (a string), expected a number"),
         ("[reconnect]\nfirst_s = 0", "reconnect.first_s is 0 (an integer), expected a number"),
@@ -194,7 +196,8 @@ def test_config_host_certificate_file_is_read(tmp_path: Path) -> None:
 
 def test_config_example_is_plain_toml() -> None:
     assert set(tomllib.loads(EXAMPLE.read_text())) == {
-        "instance", "reader", "network", "venue", "shm", "health", "reconnect",
+        "instance", "reader", "network", "venue", "record",
+        "shm", "health", "reconnect",
     }  # fmt: skip
 
 
@@ -209,3 +212,9 @@ def test_config_ports_must_leave_the_kernel_some_of_its_own(
                 check_host(config)
         else:
             check_host(config)
+
+
+def test_config_group_must_be_one_of_this_machine() -> None:
+    check_host(configured("[shm]\ngroup = 'root'\n" + MINIMAL))
+    with pytest.raises(LocalError, match=r"shm\.group is 'no-such-group'.* groupadd no-such-group"):
+        check_host(configured("[shm]\ngroup = 'no-such-group'\n" + MINIMAL))

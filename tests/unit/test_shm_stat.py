@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from tickpath.engine.cli import main
@@ -13,7 +11,6 @@ from tickpath.engine.feed_segment import Instrument
 from tickpath.engine.stat import SegmentStatus, format_status
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import create_stats
-from tickpath.shm.segment import instances
 
 if TYPE_CHECKING:
     import pytest
@@ -58,19 +55,6 @@ def test_stat_of_an_absent_instance_is_one_line_and_status_3(
 ) -> None:
     assert main(["stat", "unit-no-such"]) == 3
     assert "start its writer" in capsys.readouterr().err
-
-
-def test_stat_clean_removes_only_what_is_dead(capsys: pytest.CaptureFixture[str]) -> None:
-    code = (
-        "import os, sys; from tickpath.shm.segment import SegmentLayout, SegmentWriter\n"
-        "w = SegmentWriter(sys.argv[1], SegmentLayout(schema='x')); w.ready(); os._exit(0)"
-    )
-    subprocess.run([sys.executable, "-c", code, INSTANCE], check=True)
-    with create_stats(INSTANCE, "alive"):
-        assert main(["stat", INSTANCE, "--clean"]) == 0
-        assert capsys.readouterr().out == f"removed {INSTANCE}\n"
-        assert f"{INSTANCE}.strategy.alive" in list(instances())
-    assert INSTANCE not in list(instances())
 
 
 def test_stat_text_leaves_out_what_is_zero() -> None:

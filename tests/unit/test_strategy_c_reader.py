@@ -46,9 +46,11 @@ def feed(tmp_path: Path) -> Iterator[RehearsalFeed]:
         yield feed
 
 
-def run(program: Path, directory: Path, events: int) -> subprocess.CompletedProcess[str]:
+def run(
+    program: Path, directory: Path, events: int, *words: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(program), "unit", str(events)],
+        [str(program), "unit", str(events), *words],
         env={**os.environ, "TICKPATH_SEGMENTS": str(directory)},
         capture_output=True,
         text=True,
@@ -57,25 +59,28 @@ def run(program: Path, directory: Path, events: int) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.parametrize("words", [(), ("block",)])
 def test_c_example_prints_books_at_start_and_as_they_change(
-    program: Path, feed: RehearsalFeed, tmp_path: Path
+    program: Path, feed: RehearsalFeed, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     feed.publish_top((100, 1), (101, 1), instrument=1)
     done = threading.Event()
 
     def publish() -> None:
-        while not done.wait(0.001):
+        while not done.wait(0.005):
             feed.publish_top((200, 1), (201, 1))
             feed.heartbeat()
 
     thread = threading.Thread(target=publish)
     thread.start()
     try:
-        told = run(program, tmp_path, 5)
+        told = run(program, tmp_path, 5, *words)
     finally:
         done.set()
         thread.join()
     assert told.returncode == 0
+    assert told.stderr == ""  # it registered
+    assert (feed.consumers.counters()["wakes"] > 0) == bool(words)
     lines = told.stdout.splitlines()
     assert "ETHUSDT 100 101" in lines[:2]
     assert lines[-5:] == ["BTCUSDT 200 201"] * 5

@@ -67,6 +67,7 @@ def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def test_command_runs_the_example_and_sums_up(feed: RehearsalFeed) -> None:
     done = run(EXAMPLE, "--instance", INSTANCE, "--seconds", "0.3", "--block")
     assert (done.returncode, done.stderr) == (0, "")
+    assert feed.consumers.counters()["wakes"] > 0  # it slept, and was woken
     lines = done.stdout.splitlines()
     assert any(line.split()[:2] == ["BTCUSDT", "LIVE"] for line in lines)
     assert any(

@@ -1,0 +1,158 @@
+"""`tickpath clean`: remove what dead writers left in shared memory, and nothing else.
+
+A writer is gone where the kernel freed its lock and no process of its pid and start time lives (or
+the machine was started anew). All that belongs to a name goes together: the segment, one half
+built (.new), its control segment (.ctl), its lock. Called by: engine/cli.py. Calls: shm/segment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from tickpath.shm.segment import (
+    DIRECTORY,
+    SegmentError,
+    SegmentLockedError,
+    remove_dead,
+)
+
+if TYPE_CHECKING:
+    import argparse
+
+PREFIX = "tickpath."
+# Longest first. A .raw is a segment with a lock of its own, so it is a name by itself.
+ENDINGS = (".ctl.new", ".lock", ".new", ".ctl")
+_HEADER = struct.Struct("<QQHHIQQQQQII16s")  # struct tp_segment_header up to boot_id
+MAGIC = 0x485441504B434954  # "TICKPATH"
+BYTE_ORDER = 0x0102030405060708
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Tell what became of one name."""
+
+    instance: str
+    action: str  # removed, would remove, kept
+    why: str
+    bytes: int
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the options of `tickpath clean`."""
+    parser = subparsers.add_parser(
+        "clean",
+        description="Remove segments whose writer is certainly gone: its lock is free, and no "
+        "process of its pid and start time lives.",
+        epilog="example: tickpath clean --dry-run",
+    )
+    parser.add_argument("instance", nargs="?", help="only this name and what belongs to it")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Remove and tell; 0."""
+    for name in left_names(args.instance):
+        found = clean(name, is_dry=args.dry_run)
+        if args.json:
+            print(msgspec.json.encode(found).decode())
+        elif found.action != "kept":
+            print(f"{found.action} {found.instance} ({found.bytes:,} bytes): {found.why}")
+        else:
+            print(f"kept {found.instance}: {found.why}")
+    return 0
+
+
+def left_names(instance: str | None, directory: Path = DIRECTORY) -> list[str]:
+    """Return every name that has a file, sorted; those of one instance where it is given."""
+    names = set()
+    for path in directory.glob(f"{PREFIX}*"):
+        name = path.name.removeprefix(PREFIX)
+        ending = next((one for one in ENDINGS if name.endswith(one)), "")
+        names.add(name.removesuffix(ending))
+    if instance is not None:
+        names = {name for name in names if name == instance or name.startswith(f"{instance}.")}
+    return sorted(names - {""})
+
+
+def clean(name: str, *, is_dry: bool = False) -> Finding:
+    """Remove one name's files where its writer is certainly gone."""
+    size = sum(path.stat().st_size for path in _files(name) if path.exists())
+    if living := _why_kept(name):
+        return Finding(name, "kept", living, 0)
+    if is_dry:
+        return Finding(name, "would remove", "its writer is gone", size)
+    try:
+        remove_dead(name)
+        for path in _files(name)[1:]:
+            path.unlink(missing_ok=True)
+    except SegmentLockedError:
+        return Finding(name, "kept", "a writer took the name just now", 0)
+    except (SegmentError, OSError) as error:
+        return Finding(name, "kept", str(error), 0)
+    return Finding(name, "removed", "its writer was gone", size)
+
+
+def _files(name: str) -> list[Path]:
+    return [DIRECTORY / f"{PREFIX}{name}{ending}" for ending in ("", *ENDINGS)]
+
+
+def _why_kept(name: str) -> str:
+    """Say why a name must stay; empty where its writer is certainly gone."""
+    if _is_locked(DIRECTORY / f"{PREFIX}{name}.lock"):
+        return "its writer holds the lock"
+    for path in (DIRECTORY / f"{PREFIX}{name}", DIRECTORY / f"{PREFIX}{name}.new"):
+        if why := _writer_of(path):
+            return why
+    return ""
+
+
+def _is_locked(lock: Path) -> bool:
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _writer_of(path: Path) -> str:
+    """Say why a segment's file must stay, judged by the writer that its header names."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_HEADER.size)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if not data.strip(b"\0"):
+        return ""  # never filled: whoever made it would hold the lock
+    magic, order, *_, start_time, pid, _, boot_id = _HEADER.unpack(data.ljust(_HEADER.size, b"\0"))
+    if len(data) < _HEADER.size or magic != MAGIC or order != BYTE_ORDER:
+        return "not a segment of ours: remove it by hand"
+    is_alive = boot_id == _boot_id() and _start_time(pid) == start_time
+    return f"its writer lives (pid {pid})" if is_alive else ""
+
+
+def _boot_id() -> bytes:
+    text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    return bytes.fromhex(text.strip().replace("-", ""))
+
+
+def _start_time(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None where there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    words = stat.rpartition(")")[2].split()
+    return None if words[0] in "ZX" else int(words[19])

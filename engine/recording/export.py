@@ -1,0 +1,347 @@
+"""`tickpath export`: events and books of a recording as columns, for pandas, polars and DuckDB.
+
+Books are made by a replay. Events are those that were published live, with their clock readings,
+where the recording has them; else the replay's. Called by: engine/cli.py. Calls: pyarrow (optional:
+tickpath[export]), format.py, replayer.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import RawDescriptionHelpFormatter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from tickpath.engine.recording.format import (
+    EVENT_SIZE,
+    EVENTS,
+    Meta,
+    RecordingFault,
+    RecordingFile,
+    recording_paths,
+)
+from tickpath.engine.recording.ndjson import NdjsonRecording
+from tickpath.engine.recording.replay import recorded_runs
+from tickpath.engine.recording.replayer import Replayer, replay_event_dtype
+from tickpath.proto.records import EVENT_ASK, BookState, EventType, SyncReason, format_fixed
+from tickpath.shm.errors import LocalError, SystemSetupError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+DECIMAL = pa.decimal128(38, 18)  # any int64 at any exponent from -18 to 0
+NAME = pa.dictionary(pa.int32(), pa.string())
+TIME = pa.timestamp("ns")  # UTC; without a zone, since readers want more packages for one
+_IDENTITY = [("venue", NAME), ("symbol", NAME)]
+_TOP = ["bid", "bid_qty", "ask", "ask_qty"]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `tickpath export`."""
+    parser = subparsers.add_parser(
+        "export",
+        description="Write a recording's events and books as columns.\n\n"
+        "NAME.events.* has a row an event, NAME.books.* one for each message that changed a best\n"
+        "price, its quantity or the state. Prices and quantities are exact: decimal(38, 18) in\n"
+        "parquet, plain decimals in csv.",
+        epilog="example: tickpath export recordings/ --format parquet --out columns/",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE|DIR", help="of `tickpath record`")
+    parser.add_argument("--ndjson", action="store_true", help="FILE is lines of JSON")
+    parser.add_argument("--format", choices=("parquet", "csv"), default="parquet")
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="made if missing (default: here)"
+    )
+
+
+# ---- columns -------------------------------------------------------------------------------------
+
+
+class Columns:
+    """Turn rows of numpy into a record batch; the scale of each number is its instrument's."""
+
+    def __init__(self, meta: Meta, *, as_text: bool) -> None:
+        """as_text: numbers as plain decimals, for csv; names without dictionaries."""
+        rows = meta.instruments
+        self._as_text, self._offset = as_text, meta.realtime_offset_ns
+        self._venues = [row.venue for row in rows]
+        self._symbols = [row.symbol for row in rows]
+        self._scale = {
+            "price": np.array([row.price_exponent for row in rows]),
+            "quantity": np.array([row.quantity_exponent for row in rows]),
+        }
+        self.number = pa.string() if as_text else DECIMAL
+        self.name = pa.string() if as_text else NAME
+
+    def names(self, codes: NDArray[Any], words: list[str]) -> pa.Array:
+        """Return a word for each code; null for one that has none."""
+        unknown = (codes < 0) | (codes >= len(words))
+        known = np.where(unknown, 0, codes).astype(np.int32)
+        array = pa.DictionaryArray.from_arrays(pa.array(known, mask=unknown), words)
+        return array.cast(self.name)
+
+    def identity(self, instruments: NDArray[Any]) -> list[pa.Array]:
+        """Return venue and symbol."""
+        codes = instruments.astype(np.int32)
+        return [self.names(codes, self._venues), self.names(codes, self._symbols)]
+
+    def time(self, t_ns: NDArray[Any]) -> pa.Array:
+        """Return wall-clock time, UTC."""
+        moved = t_ns.astype(np.uint64) + np.uint64(self._offset)
+        return pa.array(moved.astype(np.int64), type=pa.int64()).cast(TIME)
+
+    def numbers(
+        self, kind: str, mantissas: NDArray[Any], instruments: NDArray[Any], absent: NDArray[Any]
+    ) -> pa.Array:
+        """Return exact numbers, null where absent."""
+        exponents = self._scale[kind][instruments]
+        if self._as_text:
+            rows = zip(mantissas.tolist(), exponents.tolist(), absent.tolist(), strict=True)
+            told = [None if null else format_fixed(value, scale) for value, scale, null in rows]
+            return pa.array(told, type=pa.string())
+        order: list[NDArray[Any]] = []
+        parts: list[pa.Array] = []
+        for exponent in np.unique(exponents):
+            chosen = np.flatnonzero(exponents == exponent)
+            order.append(chosen)
+            parts.append(_decimals(mantissas[chosen], int(exponent)))
+        if not parts:
+            return pa.array([], type=DECIMAL)
+        places = np.argsort(np.concatenate(order), kind="stable")
+        taken = pa.array(places, type=pa.int64(), mask=absent)
+        return pa.concat_arrays(parts).take(taken)
+
+
+def _decimals(mantissas: NDArray[Any], exponent: int) -> pa.Array:
+    """Return mantissas * 10**exponent as decimal(38, 18), exact: 128-bit words made from 64."""
+    words = np.empty((len(mantissas), 2), dtype=np.int64)
+    words[:, 0], words[:, 1] = mantissas, mantissas >> 63
+    kind = pa.decimal128(19, -exponent)
+    buffer = pa.py_buffer(words.tobytes())
+    return pa.Array.from_buffers(kind, len(mantissas), [None, buffer]).cast(DECIMAL)
+
+
+_TYPES = {int(one): one.name for one in EventType}
+_TYPE_WORDS = [_TYPES.get(code, "") for code in range(max(_TYPES) + 1)]
+_STATE_WORDS = [BookState(code).name for code in range(len(BookState))]
+_REASON_WORDS = [SyncReason(code).name for code in range(len(SyncReason))]
+
+
+def _where(condition: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
+    return np.where(condition, codes, -1)
+
+
+def event_batch(columns: Columns, events: NDArray[Any]) -> pa.RecordBatch:
+    """Return a row an event."""
+    kind, instruments, value = events["type"], events["instrument"], events["u"]["value"]
+    is_level, is_top = kind == EventType.LEVEL, kind == EventType.TOP
+    is_state = kind == EventType.STATE
+    side = _where(is_level, (events["flags"] & EVENT_ASK) != 0)
+    no_bid, no_ask = ~is_top | (value[:, 1] == 0), ~is_top | (value[:, 3] == 0)
+    arrays = [
+        pa.array(events["index"]),
+        pa.array(events["received_ns"]),
+        columns.time(events["received_ns"]),
+        pa.array(events["published_ns"]),
+        *columns.identity(instruments),
+        columns.names(kind.astype(np.int32), _TYPE_WORDS),
+        columns.names(side, ["bid", "ask"]),
+        columns.numbers("price", value[:, 0], instruments, ~is_level),
+        columns.numbers("quantity", value[:, 1], instruments, ~is_level),
+        pa.array(value[:, 2].astype(np.uint64), mask=~is_level),
+        pa.array(value[:, 3].astype(np.uint64), mask=~is_level),
+        columns.numbers("price", value[:, 0], instruments, no_bid),
+        columns.numbers("quantity", value[:, 1], instruments, no_bid),
+        columns.numbers("price", value[:, 2], instruments, no_ask),
+        columns.numbers("quantity", value[:, 3], instruments, no_ask),
+        columns.names(_where(is_state, value[:, 0]), _STATE_WORDS),
+        columns.names(_where(is_state, value[:, 1]), _REASON_WORDS),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=event_schema(columns))
+
+
+def event_schema(columns: Columns) -> pa.Schema:
+    """Return the columns of the events file."""
+    number, name = columns.number, columns.name
+    return pa.schema(
+        [("index", pa.uint64()), ("t_ns", pa.uint64()), ("time", TIME)]
+        + [("published_ns", pa.uint64()), ("venue", name), ("symbol", name), ("type", name)]
+        + [("side", name), ("price", number), ("quantity", number)]
+        + [("exchange_ns", pa.uint64()), ("sequence", pa.uint64())]
+        + [(one, number) for one in _TOP]
+        + [("state", name), ("reason", name)]
+    )
+
+
+def book_batch(columns: Columns, tops: NDArray[Any]) -> pa.RecordBatch:
+    """Return a row a changed book."""
+    instruments = tops["instrument"]
+    no_bid, no_ask = tops["bid_qty"] == 0, tops["ask_qty"] == 0
+    arrays = [
+        pa.array(tops["t_ns"]),
+        columns.time(tops["t_ns"]),
+        *columns.identity(instruments),
+        columns.names(tops["state"].astype(np.int32), _STATE_WORDS),
+        columns.numbers("price", tops["bid"], instruments, no_bid),
+        columns.numbers("quantity", tops["bid_qty"], instruments, no_bid),
+        columns.numbers("price", tops["ask"], instruments, no_ask),
+        columns.numbers("quantity", tops["ask_qty"], instruments, no_ask),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=book_schema(columns))
+
+
+def book_schema(columns: Columns) -> pa.Schema:
+    """Return the columns of the books file."""
+    return pa.schema(
+        [("t_ns", pa.uint64()), ("time", TIME), ("venue", columns.name), ("symbol", columns.name)]
+        + [("state", columns.name)]
+        + [(one, columns.number) for one in _TOP]
+    )
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Table:
+    """One output file, opened with its first schema."""
+
+    path: Path
+    rows: int = 0
+    _writer: Any = None
+    _groups: list[pa.RecordBatch] = field(default_factory=list)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append; small batches are gathered into row groups."""
+        self.open(batch.schema)
+        self._groups.append(batch)
+        self.rows += batch.num_rows
+        if sum(one.num_rows for one in self._groups) >= 1 << 17:
+            self._flush()
+
+    def open(self, schema: pa.Schema) -> None:
+        """Create the file, which may stay without a row."""
+        if self._writer is not None:
+            return
+        make = (
+            pyarrow.csv.CSVWriter if self.path.suffix == ".csv" else pyarrow.parquet.ParquetWriter
+        )
+        self._writer = make(self.path, schema)
+
+    def _flush(self) -> None:
+        if self._groups:
+            self._writer.write_table(pa.Table.from_batches(self._groups).combine_chunks())
+        self._groups = []
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._flush()
+            self._writer.close()
+
+
+def _recorded_events(file: RecordingFile) -> Iterator[NDArray[Any]]:
+    for block in file.blocks():
+        if block.kind == EVENTS:
+            try:
+                payload = block.payload()
+            except ValueError as error:
+                raise RecordingFault(file.path, block.offset, str(error)) from error
+            if len(payload) % EVENT_SIZE:
+                raise RecordingFault(file.path, block.offset, "a piece of an event")
+            events = np.frombuffer(payload, dtype=replay_event_dtype())
+            if (events["instrument"] >= len(file.meta.instruments)).any():
+                raise RecordingFault(file.path, block.offset, "an event of no instrument")
+            yield events
+
+
+@dataclass(slots=True)
+class Export:
+    """Write both tables of one recording."""
+
+    events: Table
+    books: Table
+    as_text: bool
+
+    def export_recording(self, path: Path) -> None:
+        """Export files of `tickpath record`; raises LocalError at a fault, after all before it."""
+        has_events = self._export_recorded_events(path)
+        replayer: Replayer | None = None
+        for meta, batches in recorded_runs(path):
+            if replayer is None or meta.instance_id != replayer.meta.instance_id:
+                replayer = self._replayer(meta, with_events=not has_events)
+            for batch in batches:
+                replayer.play(batch)
+
+    def export_lines(self, path: Path) -> None:
+        """Export a file of JSON lines."""
+        recording = NdjsonRecording(path)
+        replayer = self._replayer(recording.meta, with_events=True)
+        for batch in recording.batches():
+            replayer.play(batch)
+
+    def _export_recorded_events(self, path: Path) -> bool:
+        found = False
+        for one in recording_paths(path):
+            try:
+                with RecordingFile(one) as file:
+                    columns = Columns(file.meta, as_text=self.as_text)
+                    for events in _recorded_events(file):
+                        found = True
+                        self.events.write(event_batch(columns, events))
+            except RecordingFault:
+                break  # the replay meets it too, and tells
+        return found
+
+    def _replayer(self, meta: Meta, *, with_events: bool) -> Replayer:
+        columns = Columns(meta, as_text=self.as_text)
+        self.events.open(event_schema(columns))
+        self.books.open(book_schema(columns))
+
+        def books(tops: NDArray[Any]) -> None:
+            self.books.write(book_batch(columns, tops))
+
+        def events(rows: NDArray[Any]) -> None:
+            self.events.write(event_batch(columns, rows))
+
+        wanted: Callable[[NDArray[Any]], None] | None = events if with_events else None
+        return Replayer(meta, on_tops=books, on_events=wanted)
+
+    def close(self) -> None:
+        """Finish both files."""
+        self.events.close()
+        self.books.close()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; a fault is reported after all before it was written."""
+    name = args.file.resolve().name.removesuffix(".tpr").removesuffix(".ndjson")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        paths = [args.out / f"{name}.{what}.{args.format}" for what in ("events", "books")]
+        export = Export(Table(paths[0]), Table(paths[1]), as_text=args.format == "csv")
+        fault: LocalError | None = None
+        try:
+            (export.export_lines if args.ndjson else export.export_recording)(args.file)
+        except LocalError as error:
+            fault = error
+        finally:
+            export.close()
+    except OSError as error:
+        raise SystemSetupError(
+            f"--out {args.out}: {error.strerror or error}: choose another"
+        ) from error
+    for table in (export.events, export.books):
+        print(f"{table.path}: {table.rows:,} rows", file=sys.stderr)
+    if fault is not None:
+        raise fault
+    return 0

@@ -1,0 +1,111 @@
+"""The outcome of a replay as NDJSON: books, or events; numbers as exact decimal text.
+
+Called by: replay.py. Calls: proto/records.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TextIO
+
+import msgspec
+from tickpath.proto.records import EVENT_ASK, BookState, EventType, SyncReason, format_fixed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from tickpath.engine.recording.format import Meta
+
+_STATES = {int(state): state.name for state in BookState}
+_REASONS = {int(reason): reason.name for reason in SyncReason}
+
+
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()
+
+
+class BookLines:
+    """Write a line for each book whose best bid, best ask or state a message changed."""
+
+    def __init__(self, meta: Meta, out: TextIO, wanted: tuple[int, int]) -> None:
+        """Take where to write, and from which t_ns to which."""
+        self._out, self._wanted = out, wanted
+        self._scales = [(row.price_exponent, row.quantity_exponent) for row in meta.instruments]
+        self._names = [
+            f'"venue":{_quoted(row.venue)},"symbol":{_quoted(row.symbol)}'
+            for row in meta.instruments
+        ]
+
+    def __call__(self, tops: NDArray[Any]) -> None:
+        """Write them; an empty side is null."""
+        first, last = self._wanted
+        lines = []
+        for t_ns, index, state, bid, bid_qty, ask, ask_qty in tops.tolist():
+            if not first <= t_ns <= last:
+                continue
+            price, quantity = self._scales[index]
+            lines.append(
+                f'{{"t_ns":{t_ns},{self._names[index]},"state":"{_STATES[state]}",'
+                f"{_side('bid', bid, bid_qty, price, quantity)},"
+                f"{_side('ask', ask, ask_qty, price, quantity)}}}\n"
+            )
+        self._out.write("".join(lines))
+
+
+def _side(name: str, price: int, quantity: int, price_exponent: int, quantity_exponent: int) -> str:
+    if quantity == 0:
+        return f'"{name}":null,"{name}_qty":null'
+    return (
+        f'"{name}":"{format_fixed(price, price_exponent)}",'
+        f'"{name}_qty":"{format_fixed(quantity, quantity_exponent)}"'
+    )
+
+
+class EventLines:
+    """Write a line for each event, as the ring has it."""
+
+    def __init__(self, meta: Meta, out: TextIO, wanted: tuple[int, int]) -> None:
+        """Take where to write, and from which t_ns to which."""
+        self._out, self._wanted = out, wanted
+        self._rows = meta.instruments
+
+    def __call__(self, events: NDArray[Any]) -> None:
+        """Write them."""
+        first, last = self._wanted
+        columns = (
+            events["index"].tolist(),
+            events["instrument"].tolist(),
+            events["type"].tolist(),
+            events["flags"].tolist(),
+            events["received_ns"].tolist(),
+            events["u"]["value"].tolist(),
+        )
+        self._out.write(
+            "".join(
+                f'{{"t_ns":{t_ns},"index":{index},{self._told(instrument, kind, flags, values)}}}\n'
+                for index, instrument, kind, flags, t_ns, values in zip(*columns, strict=True)
+                if first <= t_ns <= last
+            )
+        )
+
+    def _told(self, instrument: int, kind: int, flags: int, value: list[int]) -> str:
+        row = self._rows[instrument]
+        head = (
+            f'"venue":{_quoted(row.venue)},"symbol":{_quoted(row.symbol)},'
+            f'"type":"{EventType(kind).name}"'
+        )
+        price, quantity = row.price_exponent, row.quantity_exponent
+        match kind:
+            case EventType.LEVEL:
+                side = "ask" if flags & EVENT_ASK else "bid"
+                return (
+                    f'{head},"side":"{side}","price":"{format_fixed(value[0], price)}",'
+                    f'"qty":"{format_fixed(value[1], quantity)}","exchange_ns":{value[2]},'
+                    f'"sequence":{value[3]}'
+                )
+            case EventType.TOP:
+                bid = _side("bid", value[0], value[1], price, quantity)
+                ask = _side("ask", value[2], value[3], price, quantity)
+                return f"{head},{bid},{ask}"
+            case EventType.STATE:
+                reason = _REASONS[value[1]]
+                return f'{head},"state":"{_STATES[value[0]]}","reason":"{reason}"'
+        return head

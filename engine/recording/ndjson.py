@@ -1,0 +1,391 @@
+"""Recorded messages as lines of JSON, which anybody can write, to records of our own.
+
+A line: {"t_ns":…,"venue":"mexc","conn":…,"dir":"in|out|snapshot","text"|"base64":…}. The file is
+read twice: once for the instruments and how many decimals their numbers have, which no line says,
+then for the records. Lines up to the first bad one count. docs/recording.md has the rules.
+Called by: replay.py. Calls: format.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+from google.protobuf.message import DecodeError
+from tickpath._core import lib
+from tickpath.engine.recording.format import Meta, pack_record
+from tickpath.engine.recording.tap import Subscription
+from tickpath.proto.records import EXPONENT_MIN
+from tickpath.proto.venues.mexc import requests
+from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
+from tickpath.shm.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TEXT, BINARY = 1, 2  # RFC 6455 section 5.2
+T_NS_MAX: Final = (1 << 64) - 1
+BATCH_SIZE: Final = 1 << 18
+LINE_SIZE_MAX: Final = 16 << 20
+_DEPTH_CHANNEL = re.compile(r"spot@public\.(aggre\.|increase\.|limit\.)?depth\.v3\.api\.pb@")
+_SYMBOL_IN_TARGET = re.compile(r"[?&]symbol=([^&\s\"]+)")
+Connection = int | str
+
+
+class _Line(msgspec.Struct):
+    t_ns: int
+    venue: str
+    conn: Connection
+    dir: Literal["in", "out", "snapshot"]
+    text: str | None = None
+    base64: str | None = None
+    symbol: str | None = None
+
+
+class _Subscribe(msgspec.Struct):
+    params: list[str] = []
+
+
+class _Depth(msgspec.Struct, rename="camel"):
+    last_update_id: int | None = None
+    bids: list[list[str]] = []
+    asks: list[list[str]] = []
+    symbol: str | None = None
+    symbols: msgspec.Raw = msgspec.Raw(b"")  # an instrument list instead
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One checked line."""
+
+    number: int
+    t_ns: int
+    conn: Connection
+    direction: str
+    is_text: bool
+    payload: bytes
+    symbol: str | None
+
+
+_line_decoder = msgspec.json.Decoder(_Line)
+_depth_decoder = msgspec.json.Decoder(_Depth)
+_subscribe_decoder = msgspec.json.Decoder(_Subscribe)
+
+
+class LineFault(LocalError):  # noqa: N818 # a fault of the file, an error of the command
+    """Say which line is bad, and what it should be; all before it counts."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(f"line {number}: {reason}")
+        self.number, self.reason = number, reason
+
+
+def _parse(number: int, data: bytes) -> Message:
+    try:
+        line = _line_decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise LineFault(
+            number, f'{error}: write {{"t_ns","venue","conn","dir","text" or "base64"}}'
+        ) from error
+    if not 0 <= line.t_ns <= T_NS_MAX:
+        raise LineFault(number, f"t_ns {line.t_ns}: expected 0 to {T_NS_MAX}")
+    if line.venue != requests.VENUE:
+        raise LineFault(number, f'venue "{line.venue}": expected "mexc": leave other lines out')
+    if (line.text is None) == (line.base64 is None):
+        raise LineFault(number, 'expected either "text" or "base64": text frames as the former')
+    if line.text is not None:
+        payload = line.text.encode()
+    else:
+        try:
+            payload = base64.b64decode(line.base64 or "", validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise LineFault(number, f"base64: {error}: encode with padding (RFC 4648)") from error
+    is_text = line.text is not None
+    return Message(number, line.t_ns, line.conn, line.dir, is_text, payload, line.symbol)
+
+
+def read_lines(path: Path) -> Iterator[Message]:
+    """Yield checked lines; raises LineFault at the first bad one, LocalError without a file."""
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while data := file.readline(LINE_SIZE_MAX):
+                number += 1
+                if len(data) == LINE_SIZE_MAX:
+                    raise LineFault(number, f"longer than {LINE_SIZE_MAX} bytes")
+                if data.strip():
+                    yield _parse(number, data)
+    except OSError as error:
+        raise LocalError(f"{path}: {error.strerror}: give a file of JSON lines") from error
+
+
+# ---- first reading: which instruments, how many decimals -----------------------------------------
+
+
+@dataclass(slots=True)
+class _Found:
+    channel: str = ""
+    conn: Connection | None = None
+    price_digits: int = 0
+    quantity_digits: int = 0
+
+
+def _digits(text: str) -> int:
+    return min(len(text.partition(".")[2]), -EXPONENT_MIN)
+
+
+def channel_of(payload: bytes) -> str:
+    """Return the channel that a push message begins with, "" where it is none."""
+    if len(payload) < 2 or payload[0] != 0x0A or payload[1] > 0x7F:
+        return ""
+    return payload[2 : 2 + payload[1]].decode("ascii", "replace")
+
+
+def _symbol_of_channel(channel: str) -> str:
+    return next((word for word in reversed(channel.split("@")) if not word.isdigit()), "")
+
+
+@dataclass(slots=True)
+class Survey:
+    """What the first reading found."""
+
+    lines: int = 0
+    fault: LineFault | None = None
+    foreign_channels: dict[str, int] = field(default_factory=dict)
+    """Messages of channels that are not depth, which are not decoded."""
+    _found: dict[str, _Found] = field(default_factory=dict)  # by symbol
+    _listed: dict[str, requests.Instrument] = field(default_factory=dict)
+    _asked: dict[Connection, str] = field(default_factory=dict)  # the symbol a REST line asked for
+
+    def read(self, path: Path) -> None:
+        """Read the file up to its first bad line."""
+        try:
+            for message in read_lines(path):
+                self._look(message)
+                self.lines = message.number
+        except LineFault as fault:
+            self.fault = fault
+
+    def list_instruments(self, data: bytes) -> None:
+        """Take decimals from an exchangeInfo reply; raises ValueError where it is none."""
+        self._listed |= requests.parse_instruments(data)
+
+    def _look(self, message: Message) -> None:
+        if message.direction == "snapshot":
+            self._look_at_snapshot(message)
+        elif message.direction == "out":
+            self._look_at_request(message)
+        elif not message.is_text:
+            self._look_at_push(message)
+
+    def _look_at_request(self, message: Message) -> None:
+        text = message.payload.decode("utf-8", "replace")
+        if asked := _SYMBOL_IN_TARGET.search(text):
+            self._asked[message.conn] = asked[1]
+        try:
+            names = _subscribe_decoder.decode(message.payload).params
+        except msgspec.DecodeError:
+            return
+        for name in names:
+            if _DEPTH_CHANNEL.match(name):
+                self._claim(name, message.conn)
+
+    def _claim(self, channel: str, conn: Connection) -> _Found:
+        found = self._found.setdefault(_symbol_of_channel(channel), _Found())
+        if not found.channel:
+            found.channel, found.conn = channel, conn
+        return found
+
+    def _look_at_push(self, message: Message) -> None:
+        channel = channel_of(message.payload)
+        if not _DEPTH_CHANNEL.match(channel):
+            self.foreign_channels[channel] = self.foreign_channels.get(channel, 0) + 1
+            return
+        found = self._claim(channel, message.conn)
+        wrapper = PushDataV3ApiWrapper()
+        try:
+            wrapper.ParseFromString(message.payload)
+        except DecodeError:
+            return  # the feed meets it too, and says so by the book's state
+        name = wrapper.WhichOneof("body")
+        body: Any = getattr(wrapper, name) if name else None
+        for level in (*getattr(body, "bids", ()), *getattr(body, "asks", ())):
+            found.price_digits = max(found.price_digits, _digits(level.price))
+            found.quantity_digits = max(found.quantity_digits, _digits(level.quantity))
+
+    def _look_at_snapshot(self, message: Message) -> None:
+        try:
+            body = _depth_decoder.decode(message.payload)
+        except msgspec.DecodeError as error:
+            raise LineFault(
+                message.number, f"snapshot: {error}: give the body of {requests.DEPTH_PATH}"
+            ) from error
+        if body.last_update_id is None:
+            self._look_at_list(message, bytes(body.symbols))
+            return
+        found = self._found.setdefault(self.symbol_of(message, body.symbol), _Found())
+        for row in (*body.bids, *body.asks):
+            if len(row) >= 2:
+                found.price_digits = max(found.price_digits, _digits(row[0]))
+                found.quantity_digits = max(found.quantity_digits, _digits(row[1]))
+
+    def _look_at_list(self, message: Message, symbols: bytes) -> None:
+        if not symbols:
+            raise LineFault(
+                message.number, f"snapshot without lastUpdateId: give {requests.DEPTH_PATH}'s body"
+            )
+        try:
+            self.list_instruments(message.payload)
+        except ValueError as error:
+            raise LineFault(message.number, str(error)) from error
+
+    def symbol_of(self, message: Message, in_body: str | None = None) -> str:
+        """Return whose book a snapshot is; raises LineFault where nothing says so."""
+        conn = message.conn if isinstance(message.conn, str) else ""
+        asked = _SYMBOL_IN_TARGET.search(conn)
+        query = parse_qs(urlsplit(conn).query).get("symbol", [""])[0]
+        named = message.symbol or in_body or (asked[1] if asked else query)
+        if named or (named := self._asked.get(message.conn, "")):
+            return named
+        if conn in self._found:
+            return conn
+        channels = [symbol for symbol, found in self._found.items() if found.channel]
+        if len(channels) == 1:
+            return channels[0]
+        raise LineFault(
+            message.number,
+            'snapshot of which instrument? The REST body does not say: add "symbol":"BTCUSDT" to '
+            "the line",
+        )
+
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """Return the instruments, connections numbered in the order in which they appeared."""
+        numbers: dict[Connection | None, int] = {}
+        rows = []
+        for symbol, found in self._found.items():
+            listed = self._listed.get(symbol)
+            price, quantity = found.price_digits, found.quantity_digits
+            if listed is not None:
+                price = max(price, -listed.price_exponent)
+                quantity = max(quantity, -listed.quantity_exponent)
+            rows.append(
+                Subscription(
+                    venue=requests.VENUE,
+                    symbol=symbol,
+                    price_exponent=-price,
+                    quantity_exponent=-quantity,
+                    channel=found.channel or f"spot@no.message@{symbol}",
+                    connection=numbers.setdefault(found.conn, len(numbers)),
+                )
+            )
+        return tuple(rows)
+
+    def connections(self) -> dict[Connection, int]:
+        """Return the number of each connection that owns a channel."""
+        rows = self.subscriptions()
+        return {
+            found.conn: row.connection
+            for found, row in zip(self._found.values(), rows, strict=True)
+            if found.conn is not None
+        }
+
+
+# ---- second reading: records ---------------------------------------------------------------------
+
+
+class NdjsonRecording:
+    """A file of lines as batches of records; what `tickpath record` writes, but for TICKs."""
+
+    def __init__(self, path: Path, instrument_list: bytes | None = None) -> None:
+        """Read the file once; raises LocalError where it has no instrument.
+
+        instrument_list: an exchangeInfo reply, for the numbers' decimals.
+        """
+        self.path = path
+        self._survey = Survey()
+        if instrument_list is not None:
+            try:
+                self._survey.list_instruments(instrument_list)
+            except ValueError as error:
+                raise LocalError(str(error)) from error
+        self._survey.read(path)
+        if (fault := self._survey.fault) is not None and self._survey.lines == 0:
+            raise LocalError(f"{path}: {fault}") from fault
+        self.meta = Meta(instruments=self._survey.subscriptions(), instance_id="ndjson")
+        self._owner = {row.channel: row.connection for row in self.meta.instruments}
+        self._number = self._survey.connections()
+        if not self.meta.instruments:
+            raise LocalError(
+                f"{path}: {self._survey.lines} lines, and no depth message, subscription or "
+                "snapshot among them: nothing to replay"
+            )
+
+    @property
+    def foreign_channels(self) -> dict[str, int]:
+        """Return how many messages each channel had that is not depth."""
+        return self._survey.foreign_channels
+
+    def batches(self) -> Iterator[bytes]:
+        """Yield records, about 256 KiB at a time; raises LocalError at the first bad line."""
+        parts: list[bytes] = []
+        size = 0
+        for message in read_lines_until(self.path, self._survey.lines):
+            for record in self._records(message):
+                parts.append(record)
+                size += len(record)
+            if size >= BATCH_SIZE:
+                yield b"".join(parts)
+                parts, size = [], 0
+        if parts:
+            yield b"".join(parts)
+        if self._survey.fault is not None:
+            raise LocalError(
+                f"{self.path}: {self._survey.fault}: all before it was read"
+            ) from self._survey.fault
+
+    def _records(self, message: Message) -> Iterator[bytes]:
+        t_ns, payload = message.t_ns, message.payload
+        if message.direction == "snapshot":
+            body = _depth_decoder.decode(payload)
+            if body.last_update_id is not None:
+                symbol = self._survey.symbol_of(message, body.symbol)
+                text = symbol.encode() + b"\n" + payload
+                yield pack_record(lib.TP_RECORD_SNAPSHOT_TEXT, 0, 0, t_ns, text)
+            return
+        opcode = TEXT if message.is_text else BINARY
+        if message.direction == "out":
+            number = self._number.get(message.conn, 0)
+            yield pack_record(lib.TP_RECORD_OUT, opcode, number, t_ns, payload)
+            return
+        if message.conn not in self._number and not message.is_text:
+            yield from self._adopt(message)
+        if message.conn in self._number:
+            number = self._number[message.conn]
+            yield pack_record(lib.TP_RECORD_IN, opcode, number, t_ns, payload)
+
+    def _adopt(self, message: Message) -> Iterator[bytes]:
+        """Let a connection that speaks on another's channel be the one after a reconnect."""
+        owner = self._owner.get(channel_of(message.payload))
+        if owner is None:
+            return
+        for conn in [conn for conn, number in self._number.items() if number == owner]:
+            del self._number[conn]
+        self._number[message.conn] = owner
+        yield pack_record(lib.TP_RECORD_DOWN, 0, owner, message.t_ns, b"")
+        yield pack_record(lib.TP_RECORD_UP, 0, owner, message.t_ns, b"")
+
+
+def read_lines_until(path: Path, last: int) -> Iterator[Message]:
+    """Yield the lines up to a number, which were found sound before."""
+    if last == 0:
+        return
+    for message in read_lines(path):
+        yield message
+        if message.number >= last:
+            return

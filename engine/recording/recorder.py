@@ -1,0 +1,373 @@
+"""Append what an instance's hot thread hands out, and what it publishes, to recording files.
+
+A reader like any other: it maps two segments read-only, and can be killed, lapped or stuck on a
+full disk without the hot thread noticing. `Recorder.step` moves what is there; record.py calls it
+in a loop. Calls: tap.h, shm/reader.py, format.py.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from tickpath._core import ffi, lib
+from tickpath.engine.feed_segment import SCHEMA as FEED_SCHEMA
+from tickpath.engine.recording.format import (
+    EVENT_SIZE,
+    EVENTS,
+    LEVEL_DEFAULT,
+    RAW,
+    SUFFIX,
+    FileWriter,
+    Meta,
+    pack_record,
+)
+from tickpath.engine.recording.tap import SCHEMA as TAP_SCHEMA
+from tickpath.engine.recording.tap import SUFFIX as TAP_SUFFIX
+from tickpath.engine.recording.tap import read_table
+from tickpath.shm.errors import LocalError, SystemSetupError
+from tickpath.shm.reader import Reader, Result
+from tickpath.shm.segment import Segment, SegmentError, SegmentNotReadyError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BLOCK_SIZE: Final = 1 << 18  # of records, before compression: small enough not to be lapped by
+BUFFER_SIZE: Final = 1 << 21  # holds the largest message, 160 KB, behind a full block
+EVENT_ROWS: Final = BLOCK_SIZE // EVENT_SIZE
+EVENT_ROWS_TAKEN: Final = 1024
+RAW_STREAM, EVENT_STREAM = 0, 1
+
+
+class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """When files, blocks and disk are changed or flushed."""
+
+    file_bytes_max: int = 256 << 20
+    file_seconds_max: float = 3600.0
+    flush_s: float = 1.0
+    """A block is written at least so often: what a crash of the recorder can lose."""
+    sync_s: float = 1.0
+    """The disk is told to keep it at least so often; 0: never. What a crash of the host can lose.
+    """
+    level: int = LEVEL_DEFAULT
+
+
+class Totals(msgspec.Struct):
+    """What was recorded so far."""
+
+    records: int = 0
+    events: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    blocks: int = 0
+    files: int = 0
+    raw_gaps: int = 0
+    event_gaps: int = 0
+    lost_slots: int = 0
+    lost_events: int = 0
+    restarts: int = 0
+
+
+@dataclass(slots=True)
+class _Stream:
+    """Bytes of one kind that wait for their block."""
+
+    kind: int
+    memory: Any
+    size: int = 0
+    count: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+    since: float = 0.0  # when the first of them came
+
+
+@dataclass(slots=True, kw_only=True)
+class Recorder:
+    """Record one instance into a directory, over restarts of its reader."""
+
+    instance: str
+    directory: Path
+    options: RecordOptions = field(default_factory=RecordOptions)
+    totals: Totals = field(default_factory=Totals)
+    is_waiting: bool = False
+    """The reader ended; its next one is awaited."""
+    _raw: Reader | None = None
+    _feed: Reader | None = None
+    _file: FileWriter | None = None
+    _file_since: float = 0.0
+    _part: int = 0
+    _synced: float = 0.0
+    _sync: Future[None] | None = None
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "sync"))
+    _drain: Any = field(default_factory=lambda: ffi.new("struct tp_message_drain *"))
+    _lost: Any = field(default_factory=lambda: ffi.new("uint64_t *"))
+    _streams: dict[int, _Stream] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the buffers; `open` starts."""
+        raw, events = (ffi.new("uint64_t[]", BUFFER_SIZE // 8) for _ in range(2))
+        self._streams = {RAW: _Stream(RAW, raw), EVENTS: _Stream(EVENTS, events)}
+        self._drain.data, self._drain.capacity = ffi.cast("uint8_t *", raw), BUFFER_SIZE
+
+    # ---- segments --------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Map the segments and start a file.
+
+        Raises SegmentNotReadyError where there is no such instance, LocalError where it hands out
+        no raw messages.
+        """
+        try:
+            self._feed = Reader(self.instance, schema=FEED_SCHEMA)
+            self._raw = self._open_raw()
+            if not self._raw.segment.writer_lives():
+                raise SegmentNotReadyError(
+                    f"instance {self.instance}: its reader died: start it again", "ended"
+                )
+        except BaseException:
+            self._close_readers()
+            raise
+        for reader in (self._raw, self._feed):
+            lib.tp_tap_rewind(reader.pointer)
+        self._part = 0
+        self._start_file()
+
+    def _open_raw(self) -> Reader:
+        try:
+            raw = Reader(self.instance + TAP_SUFFIX, schema=TAP_SCHEMA)
+        except SegmentNotReadyError as error:
+            raise LocalError(
+                f"instance {self.instance}: no raw messages to record: write tap = true under "
+                "[record] in its configuration and start it again"
+            ) from error
+        assert self._feed is not None  # noqa: S101 # opened by the caller; mypy cannot see it
+        if raw.segment.header.writer_pid != self._feed.segment.header.writer_pid:
+            raw.close()
+            raise SegmentNotReadyError(
+                f"instance {self.instance}: its segments are of two readers: it is restarting",
+                "being built",
+            )
+        return raw
+
+    def _close_readers(self) -> None:
+        for reader in (self._raw, self._feed):
+            if reader is not None:
+                reader.close()
+        self._raw = self._feed = None
+
+    def _segment(self) -> Segment:
+        assert self._raw is not None  # noqa: S101 # only called while it is open
+        return self._raw.segment
+
+    def _meta(self) -> Meta:
+        segment = self._segment()
+        table = read_table(segment)
+        return Meta(
+            instruments=table.subscriptions,
+            instance=self.instance,
+            instance_id=f"{segment.instance_id:016x}",
+            part=self._part,
+            realtime_offset_ns=int(segment.header.clock.realtime_offset_ns),
+            silent_after_ns=table.silent_after_ns,
+            checkpoint_every_ns=table.checkpoint_every_ns,
+            ticks=True,
+            host=socket.gethostname(),
+            created_ns=time.time_ns(),
+        )
+
+    # ---- files -----------------------------------------------------------------------------------
+
+    def _start_file(self) -> None:
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        number = self.totals.files + 1
+        name = f"{self.instance}-{stamp}Z-{os.getpid()}-{number:06d}{SUFFIX}"
+        meta = self._meta()
+        self._file = FileWriter(self.directory / name, meta, self.options.level)
+        self._file_since = time.monotonic()
+        self._part += 1
+        self.totals.files += 1
+        self.totals.bytes_out += self._file.size
+
+    def _end_file(self) -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
+        before = file.size
+        self._wait_sync()
+        file.close()
+        self.totals.bytes_out += file.size - before
+
+    def _write(self, kind: int, payload: bytes, count: int, span: tuple[int, int]) -> None:
+        file = self._file
+        assert file is not None  # noqa: S101 # open as long as the readers are
+        before = file.size
+        try:
+            file.append(kind, payload, count, span)
+        except SystemSetupError:
+            self._file = None  # whole as it is; an index would not fit either
+            file.abandon()
+            raise
+        self.totals.blocks += 1
+        self.totals.bytes_in += len(payload)
+        self.totals.bytes_out += file.size - before
+        self._sync_soon()
+        now = time.monotonic()
+        too_old = now - self._file_since >= self.options.file_seconds_max
+        if file.size >= self.options.file_bytes_max or too_old:
+            self._end_file()
+            self._start_file()
+
+    def _sync_soon(self) -> None:
+        """Have the disk keep what was written, in a thread: it may take long."""
+        now = time.monotonic()
+        if self.options.sync_s == 0 or now - self._synced < self.options.sync_s:
+            return
+        if self._sync is not None and not self._sync.done():
+            return
+        self._wait_sync()
+        assert self._file is not None  # noqa: S101 # _write has it
+        self._synced = now
+        self._sync = self._pool.submit(os.fdatasync, self._file.descriptor)
+
+    def _wait_sync(self) -> None:
+        """Wait for the disk; raises SystemSetupError where it failed."""
+        sync, self._sync = self._sync, None
+        if sync is None:
+            return
+        try:
+            sync.result()
+        except OSError as error:
+            raise SystemSetupError(
+                f"recording in {self.directory}: {error.strerror}: what was written last may be "
+                "lost; replace the disk"
+            ) from error
+
+    # ---- moving ----------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Take what is there, write blocks that are full or old; return whether anything came.
+
+        Raises SystemSetupError when the disk takes no more: what is written is whole.
+        """
+        if self.is_waiting:
+            self._try_again()
+            return False
+        came = self._take_raw()
+        came = self._take_events() or came
+        now = time.monotonic()
+        for stream in self._streams.values():
+            if stream.size and now - stream.since >= self.options.flush_s:
+                self._flush(stream)
+        if not came:
+            self._check_writer()
+        return came
+
+    def _take_raw(self) -> bool:
+        assert self._raw is not None  # noqa: S101 # not waiting
+        stream, drain = self._streams[RAW], self._drain
+        drain.size, drain.count = stream.size, stream.count
+        drain.first_ns, drain.last_ns = stream.first_ns, stream.last_ns
+        result = lib.tp_message_drain(lib.tp_tap_ring(self._raw.pointer), drain)
+        taken = drain.count - stream.count
+        if stream.count == 0:
+            stream.since = time.monotonic()
+        stream.size, stream.count = drain.size, drain.count
+        stream.first_ns, stream.last_ns = drain.first_ns, drain.last_ns
+        self.totals.records += taken
+        if result == lib.TP_MESSAGE_LAPPED:
+            self.totals.raw_gaps += 1
+            self.totals.lost_slots += drain.lost
+            self._note_gap(RAW_STREAM, int(drain.lost))
+        elif stream.size >= BLOCK_SIZE or result == lib.TP_MESSAGE_FULL:
+            self._flush(stream)
+        return bool(taken or result != lib.TP_MESSAGE_EMPTY)
+
+    def _note_gap(self, stream: int, lost: int) -> None:
+        """Write a GAP record behind what was taken before it."""
+        raw = self._streams[RAW]
+        t_ns = raw.last_ns
+        self._flush(raw)
+        payload = struct.pack("<QQ", stream, lost)
+        record = pack_record(lib.TP_RECORD_GAP, 0, 0, t_ns, payload)
+        self._write(RAW, record, 1, (t_ns, t_ns))
+
+    def _take_events(self) -> bool:
+        assert self._feed is not None  # noqa: S101 # not waiting
+        stream = self._streams[EVENTS]
+        words = ffi.cast("uint64_t *", stream.memory) + stream.size // 8
+        room = min(EVENT_ROWS_TAKEN, BUFFER_SIZE // EVENT_SIZE - stream.count)
+        count = int(lib.tp_tap_events(self._feed.pointer, words, room, self._lost))
+        if self._lost[0]:
+            self.totals.event_gaps += 1
+            self.totals.lost_events += int(self._lost[0])
+            self._note_gap(EVENT_STREAM, int(self._lost[0]))
+        if count == 0:
+            return False
+        if stream.count == 0:
+            stream.since, stream.first_ns = time.monotonic(), int(words[2])
+        stream.count += count
+        stream.size += count * EVENT_SIZE
+        stream.last_ns = int(words[(count - 1) * 8 + 2])
+        self.totals.events += count
+        if stream.count >= EVENT_ROWS:
+            self._flush(stream)
+        return True
+
+    def _flush(self, stream: _Stream) -> None:
+        if stream.size == 0:
+            return
+        payload = bytes(ffi.buffer(stream.memory, stream.size))
+        count, span = stream.count, (stream.first_ns, stream.last_ns)
+        stream.size = stream.count = 0
+        self._write(stream.kind, payload, count, span)
+
+    # ---- restarts --------------------------------------------------------------------------------
+
+    def _check_writer(self) -> None:
+        """Look whether the reader ended; what it published last was taken by then."""
+        assert self._raw is not None  # noqa: S101 # not waiting
+        if self._segment_ended(self._raw) and not self._take_raw() and not self._take_events():
+            self._leave()
+            self.is_waiting = True
+
+    @staticmethod
+    def _segment_ended(reader: Reader) -> bool:
+        """Say whether the writer closed, was replaced, or is certainly gone."""
+        if reader.segment.is_superseded:
+            return True
+        return reader.check() == Result.SILENT and not reader.segment.writer_lives()
+
+    def _leave(self) -> None:
+        for stream in self._streams.values():
+            self._flush(stream)
+        self._end_file()
+        self._close_readers()
+
+    def _try_again(self) -> None:
+        """Open the next reader's segments, if they are there."""
+        try:
+            self.open()
+        except (SegmentError, LocalError):
+            return  # not there, or not whole yet
+        self.is_waiting = False
+        self.totals.restarts += 1
+
+    def close(self) -> None:
+        """Write what is left and end the file; raises SystemSetupError as `step` does."""
+        if self._raw is not None:
+            self._leave()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of everything and write nothing more."""
+        self._close_readers()
+        self._pool.shutdown()
+        if self._file is not None:
+            self._file.abandon()
+            self._file = None

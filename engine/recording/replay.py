@@ -1,0 +1,325 @@
+"""`tickpath replay`: recorded messages through the live feed's own code, as fast as asked.
+
+Called by: engine/cli.py. Calls: format.py or ndjson.py for records, replayer.py for the feed.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from argparse import RawDescriptionHelpFormatter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from tickpath.engine.config import check_name
+from tickpath.engine.recording.format import RAW, RecordingFault, RecordingFile, recording_paths
+from tickpath.engine.recording.lines import BookLines, EventLines
+from tickpath.engine.recording.ndjson import NdjsonRecording
+from tickpath.engine.recording.replayer import END_OF_TIME, Replayer
+from tickpath.engine.stop_flag import StopFlag
+from tickpath.shm.errors import LocalError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from tickpath.engine.recording.format import Meta
+
+SPEED_MAX = 1e6
+LOOK_EVERY_S = 0.005  # heartbeat of a replay that waits for its next record
+TOLD_EVERY_S = 1.0
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `tickpath replay`."""
+    parser = subparsers.add_parser(
+        "replay",
+        description="Replay a recording through the decoder, sync and books that ran live.\n\n"
+        "Time is the recording's: the same file gives the same bytes, however fast it is read.",
+        epilog="examples: tickpath replay recordings/ --print books\n"
+        "          tickpath replay --ndjson messages.ndjson --print events\n"
+        "          tickpath replay mexc-20260101T000000Z-1-000001.tpr --instance mexc --speed 1\n"
+        "docs/recording.md has the formats. A damaged file is read up to the fault: status 2.",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE|DIR", help="of `tickpath record`")
+    parser.add_argument("--ndjson", action="store_true", help="FILE is lines of JSON")
+    parser.add_argument(
+        "--instruments", type=Path, metavar="FILE",
+        help="with --ndjson: an exchangeInfo reply, for the numbers' decimals",
+    )  # fmt: skip
+    parser.add_argument(
+        "--speed", metavar="1|N|max",
+        help="1: as it happened; N times that; max: flat out (default: max, with --instance 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--instance", metavar="NAME", help="publish into a segment that strategies can open"
+    )
+    parser.add_argument(
+        "--print", dest="what", choices=("books", "events", "trades"),
+        help="write NDJSON: books has a line for each message that changed a best price, its "
+        "quantity or the state",
+    )  # fmt: skip
+    parser.add_argument(
+        "--from", dest="from_ns", type=int, default=0, metavar="NS",
+        help="print nothing stamped before (books begin at a checkpoint before it)",
+    )  # fmt: skip
+    parser.add_argument("--to", dest="to_ns", type=int, metavar="NS", help="and nothing after")
+    parser.add_argument("--json", action="store_true", help="the summary as one object")
+
+
+class Summary(msgspec.Struct):
+    """What a replay did; `fault` where the file ended badly."""
+
+    records: int = 0
+    messages: int = 0
+    events: int = 0
+    lines: int = 0
+    gaps: int = 0
+    checkpoints: int = 0
+    diverged: int = 0
+    undecoded: int = 0
+    """Messages of channels that are not depth."""
+    first_ns: int = 0
+    last_ns: int = 0
+    seconds: float = 0.0
+    fault: str = ""
+
+    def add(self, replayer: Replayer) -> None:
+        """Add what one feed counted."""
+        c = replayer.c
+        self.records += int(c.records)
+        self.messages += int(c.messages)
+        self.gaps += int(c.gaps)
+        self.checkpoints += int(c.checkpoints)
+        self.diverged += int(c.diverged)
+        self.events += replayer.event_count
+        self.undecoded += int(replayer.counters.unknown_channel)
+        self.last_ns = int(c.now_ns)
+
+
+class Pace:
+    """Which recorded time it is now, at a speed."""
+
+    def __init__(self, speed: float | None) -> None:
+        """Take None for flat out."""
+        self._speed = speed
+        self._zero: tuple[float, int] | None = None
+
+    @property
+    def is_paced(self) -> bool:
+        """Say whether records wait for their time."""
+        return self._speed is not None
+
+    def until_ns(self, first_ns: int) -> int:
+        """Return the recorded time that has come; the first call sets the beginning."""
+        if self._speed is None:
+            return END_OF_TIME
+        now = time.monotonic()
+        if self._zero is None:
+            self._zero = (now, first_ns)
+        return self._zero[1] + int((now - self._zero[0]) * self._speed * 1e9)
+
+    def wait_s(self, next_ns: int) -> float:
+        """Return how long it is until a record is due."""
+        if self._speed is None or self._zero is None:
+            return 0.0
+        due = self._zero[0] + (next_ns - self._zero[1]) / 1e9 / self._speed
+        return max(0.0, due - time.monotonic())
+
+
+# ---- where records come from ---------------------------------------------------------------------
+
+
+def _ahead(batches: Iterator[bytes]) -> Iterator[bytes]:
+    """Read and decompress one batch ahead, in a thread: both let go of the GIL."""
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
+
+
+def _raw_batches(file: RecordingFile, from_ns: int) -> Iterator[bytes]:
+    for block in file.blocks(from_ns):
+        if block.kind == RAW:
+            try:
+                yield block.payload()
+            except ValueError as error:
+                raise RecordingFault(file.path, block.offset, str(error)) from error
+
+
+def recorded_runs(path: Path, from_ns: int = 0) -> Iterator[tuple[Meta, Iterator[bytes]]]:
+    """Yield (header, batches of records) of each file; from_ns: nothing long before is needed."""
+    for one in recording_paths(path):
+        with RecordingFile(one) as file:
+            lead_ns = 2 * file.meta.checkpoint_every_ns + file.meta.silent_after_ns
+            start = max(0, from_ns - lead_ns) if from_ns and file.meta.checkpoint_every_ns else 0
+            yield file.meta, _ahead(_raw_batches(file, start))
+
+
+# ---- playing -------------------------------------------------------------------------------------
+
+
+class Playback:
+    """Play runs of records, each on the feed of its header; runs that continue share one."""
+
+    def __init__(self, make: Callable[[Meta], Replayer], pace: Pace, stop: StopFlag) -> None:
+        """Take what builds a feed, and how fast it goes."""
+        self._make, self._pace, self._stop = make, pace, stop
+        self._replayer: Replayer | None = None
+        self.summary = Summary()
+        self.to_ns = END_OF_TIME
+        self._told = 0.0
+        self._is_live = sys.stderr.isatty()
+
+    def _feed_for(self, meta: Meta) -> Replayer:
+        current = self._replayer
+        if current is not None:
+            before = current.meta
+            follows = meta.instance_id == before.instance_id and meta.instance_id
+            if follows and meta.instruments == before.instruments:
+                return current
+            self._end()
+        self._replayer = self._make(meta)
+        return self._replayer
+
+    def _end(self) -> None:
+        if self._replayer is not None:
+            self.summary.add(self._replayer)
+            self._replayer.close()
+            self._replayer = None
+
+    def run(self, meta: Meta, batches: Iterator[bytes]) -> None:
+        """Play one run; returns early where `stop` came or the end of the wanted time."""
+        replayer = self._feed_for(meta)
+        for batch in batches:
+            if not self._play(replayer, batch):
+                return
+            replayer.heartbeat()
+            self._tell(replayer)
+
+    def _play(self, replayer: Replayer, batch: bytes) -> bool:
+        first_ns = int.from_bytes(batch[8:16], "little")
+        if self.summary.first_ns == 0:
+            self.summary.first_ns = first_ns
+        offset = 0
+        while offset < len(batch):
+            if self._stop.is_set():
+                return False
+            until = min(self._pace.until_ns(first_ns), self.to_ns)
+            offset = replayer.play(batch, start=offset, until_ns=until)
+            if offset >= len(batch):
+                break
+            if replayer.next_ns > self.to_ns:
+                return False
+            replayer.heartbeat()
+            time.sleep(min(LOOK_EVERY_S, self._pace.wait_s(replayer.next_ns)))
+        return True
+
+    def _tell(self, replayer: Replayer) -> None:
+        now = time.monotonic()
+        if self._is_live and now - self._told >= TOLD_EVERY_S:
+            self._told = now
+            text = f"{int(replayer.c.records):,} records, {replayer.event_count:,} events"
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """End the feed and its segment."""
+        self._end()
+        if self._is_live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _speed(args: argparse.Namespace) -> float | None:
+    text = args.speed or ("1" if args.instance else "max")
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed <= SPEED_MAX:
+        raise LocalError(f"--speed {text}: expected max, or above 0 to {SPEED_MAX:g}")
+    return speed
+
+
+def _instrument_list(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        raise LocalError(f"--instruments {path}: {error.strerror}: give a file") from error
+
+
+def _runs(args: argparse.Namespace) -> Iterator[tuple[Meta, Iterator[bytes]]]:
+    if not args.ndjson:
+        yield from recorded_runs(args.file, args.from_ns)
+        return
+    recording = NdjsonRecording(args.file, _instrument_list(args.instruments))
+    yield recording.meta, recording.batches()
+
+
+def _maker(args: argparse.Namespace) -> Callable[[Meta], Replayer]:
+    def make(meta: Meta) -> Replayer:
+        out = sys.stdout
+        wanted = (args.from_ns, args.to_ns)
+        tops = BookLines(meta, out, wanted) if args.what == "books" else None
+        events = EventLines(meta, out, wanted) if args.what == "events" else None
+        return Replayer(meta, instance=args.instance, on_tops=tops, on_events=events)
+
+    return make
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay; a fault is reported after all before it was played."""
+    speed = _speed(args)
+    if args.instance is not None:
+        check_name("--instance", args.instance)
+    stop = StopFlag()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    args.to_ns = END_OF_TIME if args.to_ns is None else args.to_ns
+    playback = Playback(_maker(args), Pace(speed), stop)
+    playback.to_ns = args.to_ns
+    start = time.monotonic()
+    fault: LocalError | None = None
+    try:
+        for meta, batches in _runs(args):
+            playback.run(meta, batches)
+            if stop.is_set():
+                break
+    except LocalError as error:
+        fault = error
+    finally:
+        playback.close()
+    summary = playback.summary
+    summary.seconds = time.monotonic() - start
+    summary.fault = str(fault or "")
+    sys.stdout.flush()
+    _tell(args, summary)
+    if fault is not None:
+        raise fault
+    return 0
+
+
+def _tell(args: argparse.Namespace, summary: Summary) -> None:
+    """Write the summary where the lines are not."""
+    file = sys.stdout if args.what is None else sys.stderr
+    if args.json:
+        print(msgspec.json.encode(summary).decode(), file=file)
+    elif args.what is None:
+        rate = summary.events / summary.seconds if summary.seconds else 0.0
+        print(
+            f"{summary.records:,} records, {summary.messages:,} messages, {summary.events:,} "
+            f"events in {summary.seconds:.2f} s ({rate:,.0f} events/s), {summary.gaps} gaps",
+            file=file,
+        )
+    if args.what == "trades":
+        print(
+            "tickpath: no trades: this version decodes MEXC depth only; "
+            f"{summary.undecoded} messages of other channels were left undecoded",
+            file=sys.stderr,
+        )

@@ -1,0 +1,362 @@
+/* The replay of replayer.h. */
+#include "engine/recording/replayer.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "engine/book/book.h"
+#include "engine/feed/checkpoint.h"
+#include "netstack/ws/ws.h"
+
+enum { KIND_MASK = 0xff, OPCODE_SHIFT = 8, CONNECTION_SHIFT = 16, WORD = 8 };
+/* Recordings of others have no TICK records: books that stay crossed are looked for so often. */
+static const uint64_t TICK_NS = 1000000;
+
+struct record {
+    enum tp_record_kind kind;
+    uint8_t opcode;
+    uint32_t connection;
+    uint64_t t_ns;
+    struct tp_span payload;
+};
+
+uint32_t tp_replayer_room(uint32_t instrument_count)
+{
+    return TP_REPLAY_EVENTS_PER_RECORD + TP_REPLAY_EVENTS_PER_INSTRUMENT * instrument_count;
+}
+
+void tp_replayer_init(struct tp_replayer *r)
+{
+    const uint32_t room = tp_replayer_room(r->instrument_count);
+    assert(r->clock->tsc_base == TP_CLOCK_VIRTUAL && r->clock->mult == 0);
+    assert(r->ring->mask + 1 >= room);
+    assert(r->tops == NULL || r->top_capacity >= room);
+    assert(r->events == NULL || r->event_capacity >= room);
+    memset(r->is_up, 0, r->connection_count * sizeof *r->is_up);
+    memset(r->marked, 0, r->instrument_count);
+    memset(r->last, 0, r->instrument_count * sizeof *r->last);
+}
+
+/* ---- where a feed publishes when nobody watches
+ * -------------------------------------------------- */
+
+enum { LINE = 64, WORDS = sizeof(struct tp_book_record) / WORD };
+
+static size_t lines(size_t size)
+{
+    return (size + LINE - 1) / LINE * LINE;
+}
+
+static size_t cell_size(void)
+{
+    return lines(sizeof(struct tp_snapshot_cell) + WORDS * WORD);
+}
+
+size_t tp_replay_store_size(uint32_t ring_capacity, uint32_t instrument_count)
+{
+    return lines(sizeof(struct tp_replay_store)) + (size_t)ring_capacity * TP_RING_SLOT_SIZE +
+           lines(instrument_count * sizeof(uint64_t)) +
+           (size_t)instrument_count * TP_SNAPSHOT_VERSIONS * cell_size();
+}
+
+struct tp_replay_store *tp_replay_store_init(void *memory, uint32_t ring_capacity,
+                                             uint32_t instrument_count)
+{
+    assert((uintptr_t)memory % LINE == 0 && (ring_capacity & (ring_capacity - 1)) == 0);
+    uint8_t *at = memory;
+    struct tp_replay_store *store = memory;
+    at += lines(sizeof *store);
+    store->ring = (struct tp_ring_writer){(struct tp_ring_slot *)(void *)at, ring_capacity - 1, 0,
+                                          &store->head};
+    at += (size_t)ring_capacity * TP_RING_SLOT_SIZE;
+    store->snapshots = (struct tp_snapshot_writer){.index = (_Atomic uint64_t *)(void *)at,
+                                                   .slot_count = instrument_count,
+                                                   .cell_size = (uint32_t)cell_size(),
+                                                   .word_count = WORDS};
+    store->snapshots.cells = at + lines(instrument_count * sizeof(uint64_t));
+    return store;
+}
+
+/* ---- results
+ * ------------------------------------------------------------------------------------- */
+
+static const struct tp_ring_slot *slot_at(const struct tp_replayer *r, uint64_t index)
+{
+    return &r->ring->slots[index & r->ring->mask];
+}
+
+static void keep_events(struct tp_replayer *r, uint64_t from)
+{
+    for (uint64_t index = from; index != r->ring->next; index++) {
+        uint64_t words[1 + TP_RING_EVENT_WORDS] = {index};
+        for (int i = 0; i < TP_RING_EVENT_WORDS; i++)
+            words[1 + i] = atomic_load_explicit(&slot_at(r, index)->word[i], memory_order_relaxed);
+        memcpy(&r->events[r->event_count++], words, sizeof words);
+    }
+}
+
+static bool same_top(const struct tp_replay_top *a, const struct tp_replay_top *b)
+{
+    return a->state == b->state && a->bid == b->bid && a->bid_quantity == b->bid_quantity &&
+           a->ask == b->ask && a->ask_quantity == b->ask_quantity;
+}
+
+static void keep_top(struct tp_replayer *r, uint32_t instrument)
+{
+    const struct tp_book *book = tp_feed_book(r->feed, instrument);
+    const struct tp_level bid = tp_book_best(book, TP_SIDE_BID);
+    const struct tp_level ask = tp_book_best(book, TP_SIDE_ASK);
+    const struct tp_replay_top top = {.t_ns = r->now_ns,
+                                      .instrument = instrument,
+                                      .state = tp_feed_state(r->feed, instrument),
+                                      .bid = bid.price,
+                                      .bid_quantity = bid.quantity,
+                                      .ask = ask.price,
+                                      .ask_quantity = ask.quantity};
+    if (same_top(&top, &r->last[instrument]))
+        return;
+    r->last[instrument] = top;
+    r->tops[r->top_count++] = top;
+}
+
+/* One line an instrument that this record touched, however many events it gave. */
+static void keep_tops(struct tp_replayer *r, uint64_t from)
+{
+    const uint64_t end = r->ring->next;
+    for (uint64_t index = from; index != end; index++) {
+        const uint32_t instrument = (uint32_t)atomic_load_explicit(
+            &slot_at(r, index)->word[0], memory_order_relaxed); /* low half: little-endian */
+        assert(instrument < r->instrument_count);
+        if (r->marked[instrument] == 0)
+            keep_top(r, instrument);
+        r->marked[instrument] = 1;
+    }
+    for (uint64_t index = from; index != end; index++)
+        r->marked[(uint32_t)atomic_load_explicit(&slot_at(r, index)->word[0],
+                                                 memory_order_relaxed)] = 0;
+}
+
+static void keep_results(struct tp_replayer *r, uint64_t from)
+{
+    assert(r->ring->next - from <= r->ring->mask + 1);
+    if (r->events != NULL)
+        keep_events(r, from);
+    if (r->tops != NULL)
+        keep_tops(r, from);
+}
+
+static bool has_room(const struct tp_replayer *r)
+{
+    const uint32_t room = tp_replayer_room(r->instrument_count);
+    return (r->tops == NULL || r->top_capacity - r->top_count >= room) &&
+           (r->events == NULL || r->event_capacity - r->event_count >= room);
+}
+
+/* ---- records
+ * ------------------------------------------------------------------------------------- */
+
+/* A recording that begins in the midst has no UP: the connection's first record says as much. */
+static void imply_up(struct tp_replayer *r, uint32_t connection)
+{
+    if (r->is_up[connection])
+        return;
+    r->is_up[connection] = true;
+    tp_feed_connection_up(r->feed, connection, r->now_ns);
+}
+
+/* Records are missing: nothing is known of any book until its next snapshot or checkpoint. */
+static void lose(struct tp_replayer *r)
+{
+    r->gaps++;
+    for (uint32_t i = 0; i < r->connection_count; i++) {
+        if (r->is_up[i])
+            tp_feed_connection_down(r->feed, i, r->now_ns);
+        r->is_up[i] = false;
+    }
+}
+
+static bool read_book(const struct tp_replayer *r, struct tp_span payload,
+                      struct tp_record_book *book, const struct tp_level *sides[2])
+{
+    if (payload.size < sizeof *book)
+        return false;
+    memcpy(book, payload.data, sizeof *book);
+    const uint64_t levels = (uint64_t)book->bid_count + book->ask_count;
+    if (book->instrument >= r->instrument_count || book->bid_count > TP_DEPTH_LEVEL_COUNT_MAX ||
+        book->ask_count > TP_DEPTH_LEVEL_COUNT_MAX ||
+        payload.size != sizeof *book + levels * sizeof(struct tp_level))
+        return false;
+    /* Aligned: the payload is, and the book's size is a multiple of 8. */
+    sides[TP_SIDE_BID] = (const struct tp_level *)(const void *)(payload.data + sizeof *book);
+    sides[TP_SIDE_ASK] = sides[TP_SIDE_BID] + book->bid_count;
+    return true;
+}
+
+static bool apply_book(struct tp_replayer *r, const struct record *record)
+{
+    struct tp_record_book book;
+    const struct tp_level *sides[2];
+    if (!read_book(r, record->payload, &book, sides))
+        return false;
+    imply_up(r, r->owner[book.instrument]);
+    if (record->kind == TP_RECORD_SNAPSHOT) {
+        const struct tp_feed_snapshot snapshot = {.instrument = book.instrument,
+                                                  .bid_count = book.bid_count,
+                                                  .ask_count = book.ask_count,
+                                                  .version = book.version,
+                                                  .bids = sides[TP_SIDE_BID],
+                                                  .asks = sides[TP_SIDE_ASK]};
+        r->snapshots_refused += !tp_feed_snapshot_take(r->feed, &snapshot, record->t_ns);
+        return true;
+    }
+    r->checkpoints++;
+    switch (tp_feed_restore(r->feed, &book, sides, record->t_ns)) {
+    case TP_FEED_RESTORED:
+    case TP_FEED_RESTORE_KNOWN:
+        return true;
+    case TP_FEED_RESTORE_DIVERGED:
+        r->diverged++;
+        return true;
+    case TP_FEED_RESTORE_REFUSED:
+        r->snapshots_refused++;
+        return true;
+    }
+    return false;
+}
+
+static void apply_message(struct tp_replayer *r, const struct record *record)
+{
+    imply_up(r, record->connection);
+    r->messages++;
+    if (record->opcode == TP_WS_BINARY)
+        (void)tp_feed_message(r->feed, record->connection, record->payload, record->t_ns);
+    else
+        tp_feed_connection_alive(r->feed, record->connection, record->t_ns);
+}
+
+static bool apply_refused(struct tp_replayer *r, const struct record *record)
+{
+    uint64_t instrument;
+    if (record->payload.size != sizeof instrument)
+        return false;
+    memcpy(&instrument, record->payload.data, sizeof instrument);
+    if (instrument >= r->instrument_count)
+        return false;
+    tp_feed_refused(r->feed, (uint32_t)instrument, record->t_ns);
+    return true;
+}
+
+static bool apply_gap(struct tp_replayer *r, const struct record *record)
+{
+    uint64_t words[2]; /* stream, slots lost */
+    if (record->payload.size != sizeof words)
+        return false;
+    memcpy(words, record->payload.data, sizeof words);
+    if (words[0] == 0) /* lost events are no loss here: they are made anew */
+        lose(r);
+    return true;
+}
+
+static bool apply(struct tp_replayer *r, const struct record *record)
+{
+    switch (record->kind) {
+    case TP_RECORD_IN:
+        apply_message(r, record);
+        return true;
+    case TP_RECORD_OUT:
+    case TP_RECORD_SNAPSHOT_TEXT: /* the caller's */
+        return true;
+    case TP_RECORD_SNAPSHOT:
+    case TP_RECORD_CHECKPOINT:
+        return apply_book(r, record);
+    case TP_RECORD_UP:
+        r->is_up[record->connection] = true;
+        tp_feed_connection_up(r->feed, record->connection, record->t_ns);
+        return true;
+    case TP_RECORD_DOWN:
+        r->is_up[record->connection] = true; /* known from here on: nothing implies an up */
+        tp_feed_connection_down(r->feed, record->connection, record->t_ns);
+        return true;
+    case TP_RECORD_TICK:
+        (void)tp_feed_tick(r->feed, record->t_ns);
+        return true;
+    case TP_RECORD_REFUSED:
+        return apply_refused(r, record);
+    case TP_RECORD_GAP:
+        return apply_gap(r, record);
+    case TP_RECORD_OVERSIZE:
+        lose(r);
+        return true;
+    }
+    return false; /* a kind of a later version */
+}
+
+/* False: it cannot be a record. *size: with its padding. */
+static bool read_record(const struct tp_replayer *r, struct tp_span left, struct record *record,
+                        size_t *size)
+{
+    struct tp_message_header header;
+    if (left.size < sizeof header)
+        return false;
+    memcpy(&header, left.data, sizeof header);
+    *size = sizeof header + ((size_t)header.size + WORD - 1) / WORD * WORD;
+    if (*size > left.size)
+        return false;
+    record->kind = (enum tp_record_kind)(header.tag & KIND_MASK);
+    record->opcode = (uint8_t)(header.tag >> OPCODE_SHIFT);
+    record->connection = header.tag >> CONNECTION_SHIFT;
+    record->t_ns = header.time_ns;
+    record->payload = (struct tp_span){left.data + sizeof header, header.size};
+    return record->connection < r->connection_count;
+}
+
+static void begin(struct tp_replayer *r, uint64_t now_ns)
+{
+    r->now_ns = r->clock->ns_base = now_ns;
+    if (r->has_ticks || now_ns < r->next_tick_ns)
+        return;
+    r->next_tick_ns = now_ns + TICK_NS;
+    (void)tp_feed_tick(r->feed, now_ns);
+}
+
+enum tp_replay_status tp_replayer_run(struct tp_replayer *r, struct tp_span records, size_t *offset,
+                                      uint64_t until_ns)
+{
+    while (*offset < records.size) { /* each turn moves on or returns */
+        struct record record;
+        size_t size;
+        const struct tp_span left = {records.data + *offset, records.size - *offset};
+        if (!read_record(r, left, &record, &size))
+            return TP_REPLAY_BROKEN;
+        if (record.t_ns > until_ns) {
+            r->next_ns = record.t_ns;
+            return TP_REPLAY_LATER;
+        }
+        if (record.kind == TP_RECORD_SNAPSHOT_TEXT)
+            return TP_REPLAY_SNAPSHOT_TEXT;
+        if (!has_room(r))
+            return TP_REPLAY_FULL;
+        const uint64_t from = r->ring->next;
+        begin(r, record.t_ns);
+        const bool is_sound = apply(r, &record);
+        if (r->ring->next != from) /* time may have done something, whatever the record is */
+            keep_results(r, from);
+        if (!is_sound)
+            return TP_REPLAY_BROKEN;
+        r->records++;
+        *offset += size;
+    }
+    return TP_REPLAY_DONE;
+}
+
+void tp_replayer_snapshot(struct tp_replayer *r, const struct tp_feed_snapshot *snapshot,
+                          uint64_t now_ns)
+{
+    assert(snapshot->instrument < r->instrument_count && has_room(r));
+    const uint64_t from = r->ring->next;
+    begin(r, now_ns);
+    imply_up(r, r->owner[snapshot->instrument]);
+    r->snapshots_refused += !tp_feed_snapshot_take(r->feed, snapshot, now_ns);
+    r->records++;
+    keep_results(r, from);
+}

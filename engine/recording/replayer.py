@@ -1,0 +1,273 @@
+"""A feed in virtual time: records in, events and changed books out, through the live feed's C code.
+
+`Replayer` builds the feed of one recording; `play` takes a block of records, as fast as it can or
+up to a stamp. Called by: replay.py, export.py, engine/bench/replay.py. Calls: replayer.h.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from tickpath._core import ffi, lib
+from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
+from tickpath.engine.recording.tap import fill_record
+from tickpath.proto.records import event_dtype
+from tickpath.proto.venues.mexc import requests
+from tickpath.shm.errors import LocalError
+from tickpath.shm.segment import SegmentWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from tickpath.engine.recording.format import Meta
+
+END_OF_TIME: Final = (1 << 64) - 1
+ALIGNMENT: Final = 4096
+CONNECTIONS_MAX: Final = 1 << 10  # engine/feed: TP_FEED_CONNECTION_COUNT_MAX
+ROOMS: Final = 4  # results are handed on after so many of the largest records
+
+TOP_DTYPE: Final = np.dtype(
+    {
+        "names": ["t_ns", "instrument", "state", "bid", "bid_qty", "ask", "ask_qty"],
+        "formats": ["u8", "u4", "u4", "i8", "i8", "i8", "i8"],
+        "offsets": [0, 8, 12, 16, 24, 32, 40],
+        "itemsize": 48,
+    }
+)
+
+
+def replay_event_dtype() -> np.dtype[Any]:
+    """Return the layout of one published event: its ring index, then struct tp_event."""
+    inner = event_dtype()
+    fields: Any = {"index": ("u8", 0)}
+    for name, (kind, offset, *_) in (inner.fields or {}).items():
+        fields[name] = (kind, 8 + offset)
+    layout: np.dtype[Any] = np.dtype(fields)
+    return layout
+
+
+class BrokenRecordError(LocalError):
+    """Say that a record within a sound block cannot be: its writer made it so."""
+
+
+def _zeroed(size: int) -> tuple[Any, Any]:
+    """Return zeroed memory and an aligned pointer into it."""
+    memory = np.zeros(size + ALIGNMENT, dtype=np.uint8)
+    return memory, ffi.cast("void *", memory.ctypes.data + ALIGNMENT - 1 & -ALIGNMENT)
+
+
+class Replayer:
+    """One recording's feed. `on_tops` and `on_events` get views that die when they return."""
+
+    def __init__(
+        self,
+        meta: Meta,
+        *,
+        instance: str | None = None,
+        on_tops: Callable[[NDArray[Any]], None] | None = None,
+        on_events: Callable[[NDArray[Any]], None] | None = None,
+    ) -> None:
+        """Build the feed; `instance` names a segment that it publishes into.
+
+        Raises LocalError where the header's instruments cannot be, SegmentError for the segment.
+        """
+        self.meta, self.on_tops, self.on_events = meta, on_tops, on_events
+        self.segment: SegmentWriter | None = None
+        self._kept: list[Any] = []
+        self._check()
+        count = len(meta.instruments)
+        room = int(lib.tp_replayer_room(count))
+        self._open_publisher(instance, 1 << (room - 1).bit_length())
+        try:
+            self._open_feed()
+            self._open_replayer(room)
+        except BaseException:
+            self.close()
+            raise
+        self._offset = ffi.new("size_t *")
+        self._span = ffi.new("struct tp_span *")
+        self._event_dtype = replay_event_dtype()
+
+    def _check(self) -> None:
+        rows = self.meta.instruments
+        if not rows:
+            raise LocalError("recording without instruments: nothing to replay")
+        for row in rows:
+            if row.venue != requests.VENUE:
+                raise LocalError(f"venue {row.venue!r} of {row.symbol!r}: expected 'mexc'")
+            if not 0 <= row.connection < CONNECTIONS_MAX:
+                raise LocalError(
+                    f"connection {row.connection} of {row.symbol!r}: expected 0 to "
+                    f"{CONNECTIONS_MAX - 1}"
+                )
+
+    def _open_publisher(self, instance: str | None, capacity: int) -> None:
+        rows = self.meta.instruments
+        if instance is None:
+            memory, start = _zeroed(lib.tp_replay_store_size(capacity, len(rows)))
+            store = lib.tp_replay_store_init(start, capacity, len(rows))
+            self._ring = ffi.addressof(store, "ring")
+            self._snapshots = ffi.addressof(store, "snapshots")
+            self._kept.append(memory)
+            return
+        table = [
+            Instrument(
+                index,
+                row.venue,
+                row.symbol,
+                row.price_exponent,
+                row.quantity_exponent,
+                row.tick_size,
+            )
+            for index, row in enumerate(rows)
+        ]
+        self.segment = SegmentWriter(instance, make_layout(table, ring_capacity=capacity))
+        write_instruments(self.segment, table)
+        self._ring = lib.tp_segment_ring_writer(self.segment.pointer)
+        self._snapshots = lib.tp_segment_snapshot_writer(self.segment.pointer)
+        self.segment.ready()
+
+    def _open_feed(self) -> None:
+        rows = self.meta.instruments
+        self._clock = ffi.new("struct tp_clock *")
+        self._clock.tsc_base = lib.TP_CLOCK_VIRTUAL
+        self._connections = 1 + max(row.connection for row in rows)
+        config = ffi.new("struct tp_feed_config *")
+        config.instrument_count, config.connection_count = len(rows), self._connections
+        config.silent_after_ns = self.meta.silent_after_ns
+        config.ring, config.snapshots, config.clock = self._ring, self._snapshots, self._clock
+        size = lib.tp_feed_memory_size(config)
+        if size == 0:
+            raise LocalError(f"{len(rows)} instruments: more than one feed can hold")
+        memory, start = _zeroed(size)
+        self.feed = lib.tp_feed_init(start, config)
+        self._kept += [memory, config]
+        record = ffi.new("struct tp_instrument_record *")
+        for index, row in enumerate(rows):
+            try:
+                fill_record(record, row)
+            except (IndexError, OverflowError, UnicodeError) as error:
+                raise LocalError(f"instrument {row}: {error}") from error
+            channel = row.channel.encode()
+            if not lib.tp_feed_instrument_add(self.feed, index, record, channel, row.connection):
+                raise LocalError(
+                    f"instrument {row}: expected exponents from -18 to 0, a tick size of 1 or "
+                    "more and a channel of its own"
+                )
+
+    def _open_replayer(self, room: int) -> None:
+        rows = self.meta.instruments
+        count, capacity = len(rows), ROOMS * room
+        self._arrays = {
+            "owner": ffi.new("uint32_t[]", [row.connection for row in rows]),
+            "is_up": ffi.new("bool[]", self._connections),
+            "marked": ffi.new("uint8_t[]", count),
+            "last": ffi.new("struct tp_replay_top[]", count),
+        }
+        self.c = ffi.new("struct tp_replayer *")
+        for name, array in self._arrays.items():
+            setattr(self.c, name, array)
+        self.c.feed, self.c.clock, self.c.ring = self.feed, self._clock, self._ring
+        self.c.instrument_count, self.c.connection_count = count, self._connections
+        self.c.has_ticks = self.meta.ticks
+        if self.on_tops is not None:
+            self._tops = np.zeros(capacity, dtype=TOP_DTYPE)
+            self.c.tops = ffi.cast("struct tp_replay_top *", self._tops.ctypes.data)
+            self.c.top_capacity = capacity
+        if self.on_events is not None:
+            self._events = np.zeros(capacity, dtype=replay_event_dtype())
+            self.c.events = ffi.cast("struct tp_replay_event *", self._events.ctypes.data)
+            self.c.event_capacity = capacity
+        lib.tp_replayer_init(self.c)
+
+    # ---- playing ---------------------------------------------------------------------------------
+
+    def play(self, records: bytes, *, start: int = 0, until_ns: int = END_OF_TIME) -> int:
+        """Take the records from `start` up to a stamp; return where the next one stands.
+
+        `next_ns` is its stamp. Raises BrokenRecordError for a record that cannot be, after all
+        before it.
+        """
+        self._offset[0] = start
+        self._span.data, self._span.size = ffi.from_buffer("uint8_t[]", records), len(records)
+        span, run = self._span[0], lib.tp_replayer_run
+        while True:
+            status = run(self.c, span, self._offset, until_ns)
+            self.hand_on()
+            if status == lib.TP_REPLAY_SNAPSHOT_TEXT:
+                self._offset[0] += self._snapshot(records, int(self._offset[0]))
+            elif status == lib.TP_REPLAY_BROKEN:
+                raise BrokenRecordError(
+                    f"record at byte {self._offset[0]} of its block: kind, connection or size "
+                    "cannot be: it was written by another version or by mistake"
+                )
+            elif status != lib.TP_REPLAY_FULL:
+                return int(self._offset[0])
+
+    @property
+    def next_ns(self) -> int:
+        """Return the stamp of the record that was too late."""
+        return int(self.c.next_ns)
+
+    def hand_on(self) -> None:
+        """Give what was published to the callbacks."""
+        if self.on_events is not None and self.c.event_count:
+            self.on_events(self._events[: self.c.event_count])
+            self.c.event_count = 0
+        if self.on_tops is not None and self.c.top_count:
+            self.on_tops(self._tops[: self.c.top_count])
+            self.c.top_count = 0
+
+    def _snapshot(self, records: bytes, offset: int) -> int:
+        """Take the REST body of a record; return the record's size."""
+        header = ffi.from_buffer("struct tp_message_header *", records[offset : offset + 16])
+        payload = records[offset + 16 : offset + 16 + header.size]
+        symbol, _, body = payload.partition(b"\n")
+        name = symbol.decode("utf-8", "replace")
+        index = next((i for i, row in enumerate(self.meta.instruments) if row.symbol == name), None)
+        if index is None:
+            known = ", ".join(row.symbol for row in self.meta.instruments[:8])
+            raise BrokenRecordError(
+                f"snapshot of {name!r}: expected one of {known}: its payload is SYMBOL, a newline "
+                "and the REST body"
+            )
+        self.take_snapshot(index, body, int(header.time_ns))
+        return 16 + len(payload) + -len(payload) % 8
+
+    def take_snapshot(self, index: int, body: bytes, t_ns: int) -> None:
+        """Give the feed a REST body. Raises BrokenRecordError where it is none."""
+        row = self.meta.instruments[index]
+        try:
+            snapshot = requests.parse_snapshot(body, row.price_exponent, row.quantity_exponent)
+        except ValueError as error:
+            raise BrokenRecordError(f"snapshot of {row.symbol}: {error}") from error
+        bids, asks = ffi.from_buffer(snapshot.bids), ffi.from_buffer(snapshot.asks)
+        given = ffi.new("struct tp_feed_snapshot *")
+        given.instrument, given.version = index, snapshot.version
+        given.bids, given.bid_count = ffi.cast("struct tp_level *", bids), len(snapshot.bids)
+        given.asks, given.ask_count = ffi.cast("struct tp_level *", asks), len(snapshot.asks)
+        lib.tp_replayer_snapshot(self.c, given, t_ns)
+        self.hand_on()
+
+    @property
+    def counters(self) -> Any:
+        """Borrow the feed's own counters."""
+        return lib.tp_feed_counters(self.feed)
+
+    @property
+    def event_count(self) -> int:
+        """Return how many events were published so far."""
+        return int(self._ring.next)
+
+    def heartbeat(self) -> None:
+        """Say to readers of the segment that this lives."""
+        if self.segment is not None:
+            self.segment.heartbeat()
+
+    def close(self) -> None:
+        """Remove the segment."""
+        if self.segment is not None:
+            self.segment.close()
+            self.segment = None

@@ -1,0 +1,88 @@
+/* What the hot thread did, in order, for a recorder: the messages of every connection and all that
+ * moved a book besides.
+ *
+ * A second segment, <instance>.raw, holds a ring of messages (shm/message_ring.h). Called by
+ * engine/hot_path.c (wire messages, connections, ticks) and engine/feed (snapshots as they are
+ * taken, checkpoints); read by engine/recording/recorder.py. One writer, the hot thread: whoever
+ * replays the records in their order does to a feed exactly what was done to this one.
+ * No tap is a NULL pointer: one comparison a message. */
+#ifndef TP_ENGINE_TAP_H
+#define TP_ENGINE_TAP_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "netstack/span.h"
+#include "proto/records.h"
+#include "shm/message_ring.h"
+#include "shm/segment_reader.h"
+
+/* A record is a struct tp_message_header and its payload; the tag holds kind, WebSocket opcode and
+ * connection: kind | opcode << 8 | connection << 16. The file format (docs/recording.md) is the
+ * same bytes: a change here is a new version of it. */
+enum tp_record_kind {
+    TP_RECORD_IN = 1,            /* a message of the venue */
+    TP_RECORD_OUT = 2,           /* a message to the venue */
+    TP_RECORD_SNAPSHOT = 3,      /* struct tp_record_book: a REST snapshot as it was taken */
+    TP_RECORD_SNAPSHOT_TEXT = 4, /* "SYMBOL\n" and the REST body: written by others, not by us */
+    TP_RECORD_UP = 5,            /* the connection opened */
+    TP_RECORD_DOWN = 6,          /* it ended */
+    TP_RECORD_TICK = 7,          /* time alone changed something: silence, a crossed book */
+    TP_RECORD_REFUSED = 8,       /* u64 instrument: the venue refused its subscription */
+    TP_RECORD_CHECKPOINT = 9,    /* struct tp_record_book: a LIVE book, whole */
+    TP_RECORD_GAP = 10,          /* u64 stream (0 raw, 1 events), u64 slots lost: by the recorder */
+    TP_RECORD_OVERSIZE = 11,     /* u64 size: a message that was larger than the ring takes */
+};
+
+/* Payload of SNAPSHOT and CHECKPOINT; bid_count levels of bids, then ask_count of asks follow. */
+struct tp_record_book {
+    uint32_t instrument, flags; /* flags: 0 */
+    uint64_t version, exchange_ns, received_ns;
+    uint32_t bid_count, ask_count;
+};
+static_assert(sizeof(struct tp_record_book) == 40, "recording version 1");
+
+/* One row of the raw segment's table: all that a replay needs to build the same feed. */
+struct tp_tap_row {
+    struct tp_instrument_record instrument;
+    uint64_t silent_after_ns, checkpoint_every_ns; /* of the feed; the same in every row */
+    uint32_t connection;
+    char channel[108];
+};
+static_assert(sizeof(struct tp_tap_row) == 192, "raw segment's schema");
+
+struct tp_tap {
+    /* set before the hot path runs */
+    struct tp_segment *segment;
+    uint64_t checkpoint_every_ns; /* every book once in so long; 0: never */
+    /* hot thread */
+    uint64_t next_checkpoint_ns, oversized;
+    uint32_t next_instrument;
+    struct tp_level bids[TP_DEPTH_LEVEL_COUNT_MAX], asks[TP_DEPTH_LEVEL_COUNT_MAX];
+};
+
+static inline uint32_t tp_tap_tag(enum tp_record_kind kind, uint8_t opcode, uint32_t connection)
+{
+    return (uint32_t)kind | (uint32_t)opcode << 8 | connection << 16;
+}
+
+/* Hot thread; tap may be NULL: nothing happens. */
+void tp_tap_message(struct tp_tap *tap, uint32_t tag, struct tp_span payload, uint64_t now_ns);
+void tp_tap_mark(struct tp_tap *tap, enum tp_record_kind kind, uint32_t connection,
+                 uint64_t now_ns);
+void tp_tap_refused(struct tp_tap *tap, uint32_t instrument, uint64_t now_ns);
+void tp_tap_book(struct tp_tap *tap, uint32_t tag, const struct tp_record_book *book,
+                 const struct tp_level *const sides[2], uint64_t now_ns);
+/* Whether a checkpoint is due, and of which instrument; moves on to the next one. */
+bool tp_tap_checkpoint_due(struct tp_tap *tap, uint32_t instrument_count, uint64_t now_ns,
+                           uint32_t *instrument);
+
+/* Recorder: where a reader stands. */
+struct tp_ring_reader *tp_tap_ring(struct tp_reader *reader);
+/* Recorder: goes back to the ring's beginning if nothing of it was overwritten yet; a reader joins
+ * at the head, but one that came first must miss nothing. */
+void tp_tap_rewind(struct tp_reader *reader);
+/* Recorder: rows of 8 words (ring index, event) into rows[0, count_max); *lost as
+ * tp_message_drain has it, 0 unless nothing was returned. */
+uint32_t tp_tap_events(struct tp_reader *reader, uint64_t *rows, uint32_t row_count_max,
+                       uint64_t *lost);
+#endif

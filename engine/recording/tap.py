@@ -1,0 +1,130 @@
+"""The raw segment, `<instance>.raw`: what the hot thread did, for recorders.
+
+`TapWriter` makes it for engine/reader_process.py, which hands `pointer` to the hot path and the
+feed; `read_table` tells a recorder of which instruments the records speak. C side: tap.h.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from tickpath._core import ffi
+from tickpath.shm.segment import SegmentLayout, SegmentWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tickpath.shm.segment import Segment
+
+SUFFIX = ".raw"
+RING_CAPACITY_DEFAULT = 1 << 18  # 16 MiB of slots: 60 ms of a million messages a second
+SCHEMA = """\
+raw 1
+message size 0 u32
+message kind 4 u8
+message opcode 5 u8
+message connection 6 u16
+message t_ns 8 u64
+message payload 16 bytes
+row venue 0 char[16]
+row symbol 16 char[32]
+row price_exponent 48 i32
+row quantity_exponent 52 i32
+row tick_size 56 i64
+row silent_after_ns 64 u64
+row checkpoint_every_ns 72 u64
+row connection 80 u32
+row channel 84 char[108]
+"""
+
+
+class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+    """One instrument as the feed knows it: what a replay needs to build the same feed."""
+
+    venue: str
+    symbol: str
+    price_exponent: int
+    quantity_exponent: int
+    channel: str
+    """The venue's subscription string, which every message of it begins with."""
+    tick_size: int = 1
+    connection: int = 0
+
+
+def _text(field: Any) -> str:
+    return bytes(ffi.buffer(field)).split(b"\0", 1)[0].decode("ascii", "replace")
+
+
+def fill_record(record: Any, row: Subscription) -> None:
+    """Fill a C struct tp_instrument_record."""
+    record.venue, record.symbol = row.venue.encode(), row.symbol.encode()
+    record.price_exponent, record.quantity_exponent = row.price_exponent, row.quantity_exponent
+    record.tick_size = row.tick_size
+
+
+class TapWriter:
+    """Own the raw segment of an instance; made before the hot path runs, closed after it."""
+
+    def __init__(
+        self,
+        instance: str,
+        rows: Sequence[Subscription],
+        *,
+        ring_capacity: int = RING_CAPACITY_DEFAULT,
+        checkpoint_every_s: float,
+        silent_after_ns: int,
+    ) -> None:
+        """Build the segment; `ready` shows it. Raises SegmentError as SegmentWriter does."""
+        size = ffi.sizeof("struct tp_tap_row")
+        layout = SegmentLayout(
+            schema=SCHEMA, ring_capacity=ring_capacity, table_rows=len(rows), table_row_size=size
+        )
+        self.segment = SegmentWriter(instance + SUFFIX, layout)
+        table = ffi.from_buffer("struct tp_tap_row[]", self.segment.table, require_writable=True)
+        for target, row in zip(table, rows, strict=True):
+            fill_record(target.instrument, row)
+            target.silent_after_ns, target.connection = silent_after_ns, row.connection
+            target.checkpoint_every_ns = int(checkpoint_every_s * 1e9)
+            target.channel = row.channel.encode()
+        del table  # a view of memory that `close` unmaps
+        self.pointer = ffi.new("struct tp_tap *")
+        self.pointer.segment = self.segment.pointer
+        self.pointer.checkpoint_every_ns = int(checkpoint_every_s * 1e9)
+
+    def ready(self) -> None:
+        """Show the segment to recorders."""
+        self.segment.ready()
+
+    def close(self) -> None:
+        """End the segment; the hot path must have stopped."""
+        self.segment.close()
+
+
+class TapTable(msgspec.Struct, frozen=True):
+    """What the raw segment says of the feed behind it."""
+
+    subscriptions: tuple[Subscription, ...]
+    silent_after_ns: int
+    """Without a message for so long a book is STALE."""
+    checkpoint_every_ns: int
+
+
+def read_table(segment: Segment) -> TapTable:
+    """Read the raw segment's table back."""
+    rows = ffi.from_buffer("struct tp_tap_row[]", bytes(segment.table))
+    found = tuple(
+        Subscription(
+            venue=_text(row.instrument.venue),
+            symbol=_text(row.instrument.symbol),
+            price_exponent=row.instrument.price_exponent,
+            quantity_exponent=row.instrument.quantity_exponent,
+            channel=_text(row.channel),
+            tick_size=row.instrument.tick_size,
+            connection=row.connection,
+        )
+        for row in rows
+    )
+    if not found:
+        return TapTable((), 0, 0)
+    return TapTable(found, int(rows[0].silent_after_ns), int(rows[0].checkpoint_every_ns))

@@ -1,0 +1,148 @@
+"""`tickpath tail`: follow the events of an instance, as people read them or as NDJSON.
+
+A reader like any other: slow output means laps, which are told, never a slower feed. Prices and
+quantities are exact decimals. Called by: engine/cli.py. Calls: engine/reader.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING, Any
+
+from tickpath.engine.reader import RESTARTED, open_reader
+from tickpath.engine.stop_flag import StopFlag
+from tickpath.proto.records import BookState, EventType, SyncReason, format_fixed
+from tickpath.shm.errors import LocalError
+from tickpath.shm.reader import Result
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from tickpath.engine.reader import Event, FeedReader, Instrument
+
+WAIT_NS = 20_000_000
+TYPES = {kind.name.lower(): int(kind) for kind in EventType}
+TROUBLES = {
+    int(Result.SILENT): "writer silent",
+    int(Result.ALIVE): "writer alive",
+    RESTARTED: "writer restarted",
+}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the options of `tickpath tail`."""
+    parser = subparsers.add_parser(
+        "tail",
+        description="Follow the events of an instance from now on, until Ctrl-C.",
+        epilog="example: tickpath tail mexc --symbol BTCUSDT --type top --json",
+    )
+    parser.add_argument("instance", help="instance name (tickpath stat lists them)")
+    parser.add_argument(
+        "--symbol", action="append", metavar="SYMBOL", help="only this one; may be given again"
+    )
+    parser.add_argument(
+        "--type", action="append", choices=tuple(TYPES), help="only this type; may be given again"
+    )
+    parser.add_argument("--count", type=int, default=0, metavar="N", help="end after N events")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print events and troubles; 0 after --count or SIGTERM."""
+    if args.count < 0:
+        raise LocalError(f"--count {args.count}: expected 1 or more, 0 for no end")
+    stop = StopFlag()
+    previous = signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+    try:
+        with open_reader(args.instance) as reader:
+            _Tail(reader, args).run(stop)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return 0
+
+
+class _Tail:
+    """One follower: its filters, and how it prints."""
+
+    def __init__(self, reader: FeedReader, args: argparse.Namespace) -> None:
+        self._reader, self._symbols = reader, args.symbol or []
+        self._types = {TYPES[name] for name in args.type or TYPES}
+        self._left = args.count
+        self._format: Callable[[dict[str, Any]], str] = json.dumps if args.json else _as_text
+        reader.set_wait(WAIT_NS, block=True)
+        known = {one.symbol for one in reader.instruments}
+        if unknown := sorted(set(self._symbols) - known):
+            raise LocalError(
+                f"--symbol {unknown[0]}: {args.instance} has {', '.join(sorted(known)[:8])}"
+                f"{' and more' if len(known) > 8 else ''}"
+            )
+
+    def run(self, stop: StopFlag) -> None:
+        """Look until told to stop; output goes out whenever there is nothing to read."""
+        unsent = False
+        while not stop.is_set():
+            result = self._reader.next()
+            if result == Result.EVENT:
+                unsent |= self._show(self._reader.event)
+                if self._left < 0:
+                    break
+            elif result == Result.LAPPED:
+                self._print({"event": "lapped", "lost": self._reader.lost})
+            elif result in TROUBLES:
+                self._print({"event": TROUBLES[result]})
+            elif unsent:
+                print(end="", flush=True)
+                unsent = False
+        print(end="", flush=True)
+
+    def _show(self, event: Event) -> bool:
+        instruments = self._reader.instruments
+        if event.instrument >= len(instruments) or event.type not in self._types:
+            return False
+        instrument = instruments[event.instrument]
+        if self._symbols and instrument.symbol not in self._symbols:
+            return False
+        print(self._format(describe(event, instrument)))
+        if self._left:
+            self._left = self._left - 1 or -1
+        return True
+
+    def _print(self, trouble: dict[str, Any]) -> None:
+        print(self._format(trouble), flush=True)
+
+
+def describe(event: Event, instrument: Instrument) -> dict[str, Any]:
+    """Return an event's fields by name; prices and quantities as decimal text."""
+    told: dict[str, Any] = {
+        "index": event.index,
+        "event": EventType(event.type).name.lower(),
+        "venue": instrument.venue,
+        "symbol": instrument.symbol,
+        "received_ns": event.received_ns,
+        "published_ns": event.published_ns,
+    }
+    price, quantity = instrument.price_exponent, instrument.quantity_exponent
+    first, second, third, fourth = event.value
+    if event.type == EventType.LEVEL:
+        told["side"] = "ask" if event.is_ask else "bid"
+        told |= {"price": format_fixed(first, price), "quantity": format_fixed(second, quantity)}
+        told |= {"exchange_ns": third, "book_sequence": fourth}
+    elif event.type == EventType.TOP:
+        told |= {"bid": format_fixed(first, price), "bid_quantity": format_fixed(second, quantity)}
+        told |= {"ask": format_fixed(third, price), "ask_quantity": format_fixed(fourth, quantity)}
+    elif event.type == EventType.STATE:
+        told |= {"state": BookState(first).name, "reason": SyncReason(second).name}
+    return told
+
+
+def _as_text(told: dict[str, Any]) -> str:
+    if "index" not in told:
+        return f"-- {told['event']}" + (f": {told['lost']:,} events lost" * ("lost" in told))
+    rest = {
+        "level": "{side} {price} x {quantity}",
+        "top": "{bid_quantity} x {bid} | {ask} x {ask_quantity}",
+        "state": "{state} {reason}",
+    }.get(told["event"], "")
+    return f"{told['index']:>10} {told['symbol']:<14} {told['event']:<6} {rest.format(**told)}"

@@ -1,0 +1,369 @@
+/* Building, opening, slots and futexes of control_segment.h.
+ *
+ * Called by: see the header. Cold, except the sleep and wake functions, which are system calls. */
+#include "shm/control_segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shm/mapping_guard.h"
+#include "shm/segment_file.h"
+
+static const uint64_t NS_PER_S = 1000000000;
+
+/* ---- the file ---- */
+
+static enum tp_segment_status memory_map(struct tp_control *control, int file,
+                                         struct tp_segment_error *error)
+{
+    void *base = mmap(NULL, sizeof *control->memory, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_POPULATE, file, 0);
+    if (base == MAP_FAILED)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "mmap of the control segment",
+                               (uint64_t)errno, 0);
+    control->memory = base;
+    control->is_guarded =
+        tp_mapping_guard_add(base, sizeof *control->memory, PROT_READ | PROT_WRITE);
+    /* Without it a page may fault under memory pressure; nothing else depends on it. */
+    (void)mlock(base, sizeof *control->memory);
+    return TP_SEGMENT_OK;
+}
+
+static struct tp_control *control_new(const struct tp_segment *segment)
+{
+    struct tp_control *control = calloc(1, sizeof *control);
+    if (control != NULL) {
+        control->directory = -1;
+        control->clock = segment->header.clock;
+    }
+    return control;
+}
+
+/* A group that may read the data may register: who has r gets w, others are left out. */
+static enum tp_segment_status file_give(int file, const struct tp_segment *segment,
+                                        struct tp_segment_error *error)
+{
+    const mode_t mode = 0600 | ((segment->mode & 0040) != 0 ? 0060 : 0);
+    if (fchown(file, (uid_t)-1, segment->group) != 0 || fchmod(file, mode) != 0)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "fchmod of the control segment",
+                               (uint64_t)errno, 0);
+    const int reason = posix_fallocate(file, 0, sizeof(struct tp_control_memory));
+    if (reason == ENOSPC || reason == ENOMEM)
+        return tp_segment_fail(error, TP_SEGMENT_NO_SPACE, "posix_fallocate", 0,
+                               sizeof(struct tp_control_memory));
+    if (reason != 0)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "posix_fallocate", (uint64_t)reason, 0);
+    return TP_SEGMENT_OK;
+}
+
+static enum tp_segment_status file_build(struct tp_control *control,
+                                         const struct tp_segment *segment, const char *new_name,
+                                         struct tp_segment_error *error)
+{
+    struct stat built;
+    unlinkat(control->directory, new_name, 0); /* of a writer that died here: we hold the lock */
+    const int file = openat(control->directory, new_name,
+                            O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (file < 0)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "open of the control segment",
+                               (uint64_t)errno, 0);
+    enum tp_segment_status status = file_give(file, segment, error);
+    if (status == TP_SEGMENT_OK)
+        status = memory_map(control, file, error);
+    if (status == TP_SEGMENT_OK) {
+        control->memory->header = control->header;
+        if (fstat(file, &built) != 0 ||
+            renameat(control->directory, new_name, control->directory, control->name) != 0)
+            status = tp_segment_fail(error, TP_SEGMENT_SYSTEM, "rename of the control segment",
+                                     (uint64_t)errno, 0);
+    }
+    close(file);
+    if (status != TP_SEGMENT_OK) {
+        unlinkat(control->directory, new_name, 0);
+        control->name[0] = '\0';
+        return status;
+    }
+    control->inode = built.st_ino;
+    control->device = built.st_dev;
+    return TP_SEGMENT_OK;
+}
+
+enum tp_segment_status tp_control_create(struct tp_control **out, const struct tp_segment *segment,
+                                         uint64_t lossless_deadline_ns,
+                                         struct tp_segment_error *error)
+{
+    char new_name[TP_SEGMENT_FILE_NAME_SIZE];
+    *out = NULL;
+    struct tp_control *control = control_new(segment);
+    if (control == NULL)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "calloc", ENOMEM, 0);
+    control->header = (struct tp_control_header){
+        .magic = TP_CONTROL_MAGIC,
+        .byte_order = TP_SEGMENT_BYTE_ORDER,
+        .layout_version = TP_CONTROL_LAYOUT_VERSION,
+        .slot_count = TP_CONTROL_SLOT_COUNT,
+        .total_size = sizeof(struct tp_control_memory),
+        .instance_id = segment->header.instance_id,
+        .lossless_deadline_ns = lossless_deadline_ns,
+    };
+    tp_segment_file_name(new_name, segment->header.instance, ".ctl.new");
+    tp_segment_file_name(control->name, segment->header.instance, ".ctl");
+    control->directory = fcntl(segment->directory, F_DUPFD_CLOEXEC, 0);
+    const enum tp_segment_status status =
+        control->directory < 0
+            ? tp_segment_fail(error, TP_SEGMENT_SYSTEM, "dup of the directory", (uint64_t)errno, 0)
+            : file_build(control, segment, new_name, error);
+    if (status != TP_SEGMENT_OK) {
+        tp_control_close(control);
+        return status;
+    }
+    *out = control;
+    return TP_SEGMENT_OK;
+}
+
+static enum tp_segment_status header_check(const struct tp_control_header *header,
+                                           const struct tp_segment *segment,
+                                           struct tp_segment_error *error)
+{
+    if (header->magic != TP_CONTROL_MAGIC)
+        return tp_segment_fail(error, TP_SEGMENT_WRONG_MAGIC, "magic", header->magic,
+                               TP_CONTROL_MAGIC);
+    if (header->byte_order != TP_SEGMENT_BYTE_ORDER)
+        return tp_segment_fail(error, TP_SEGMENT_WRONG_BYTE_ORDER, "byte order", header->byte_order,
+                               TP_SEGMENT_BYTE_ORDER);
+    if (header->layout_version != TP_CONTROL_LAYOUT_VERSION)
+        return tp_segment_fail(error, TP_SEGMENT_WRONG_VERSION, "layout version",
+                               header->layout_version, TP_CONTROL_LAYOUT_VERSION);
+    if (header->slot_count != TP_CONTROL_SLOT_COUNT ||
+        header->total_size != sizeof(struct tp_control_memory))
+        return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "slot count", header->slot_count,
+                               TP_CONTROL_SLOT_COUNT);
+    if (header->instance_id != segment->header.instance_id)
+        return tp_segment_fail(error, TP_SEGMENT_BUILDING, "instance id", header->instance_id,
+                               segment->header.instance_id);
+    return TP_SEGMENT_OK;
+}
+
+/* It must be its writer's: anybody may put files into /dev/shm. */
+static enum tp_segment_status file_check(struct tp_control *control, int file,
+                                         const struct tp_segment *segment,
+                                         struct tp_segment_error *error)
+{
+    struct stat found, data;
+    if (fstat(file, &found) != 0 || fstat(segment->file, &data) != 0 || !S_ISREG(found.st_mode))
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "fstat (a regular file?)", (uint64_t)errno,
+                               0);
+    if (found.st_uid != data.st_uid)
+        return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "owner of the control segment",
+                               found.st_uid, data.st_uid);
+    if ((uint64_t)found.st_size < sizeof(struct tp_control_memory) ||
+        pread(file, &control->header, sizeof control->header, 0) != (ssize_t)sizeof control->header)
+        return tp_segment_fail(error, TP_SEGMENT_TRUNCATED, "control segment size",
+                               (uint64_t)found.st_size, sizeof(struct tp_control_memory));
+    return header_check(&control->header, segment, error);
+}
+
+enum tp_segment_status tp_control_open(struct tp_control **out, const struct tp_segment *segment,
+                                       struct tp_segment_error *error)
+{
+    char name[TP_SEGMENT_FILE_NAME_SIZE];
+    *out = NULL;
+    tp_segment_file_name(name, segment->header.instance, ".ctl");
+    const int file = openat(segment->directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (file < 0)
+        return tp_segment_fail(error, errno == ENOENT ? TP_SEGMENT_ABSENT : TP_SEGMENT_SYSTEM,
+                               "open of the control segment", (uint64_t)errno, 0);
+    struct tp_control *control = control_new(segment);
+    enum tp_segment_status status =
+        control == NULL ? tp_segment_fail(error, TP_SEGMENT_SYSTEM, "calloc", ENOMEM, 0)
+                        : file_check(control, file, segment, error);
+    if (status == TP_SEGMENT_OK)
+        status = memory_map(control, file, error);
+    close(file);
+    if (status != TP_SEGMENT_OK) {
+        tp_control_close(control);
+        return status;
+    }
+    *out = control;
+    return TP_SEGMENT_OK;
+}
+
+void tp_control_close(struct tp_control *control)
+{
+    struct stat found;
+    if (control == NULL)
+        return;
+    if (control->name[0] != '\0' &&
+        fstatat(control->directory, control->name, &found, AT_SYMLINK_NOFOLLOW) == 0 &&
+        found.st_ino == control->inode && found.st_dev == control->device)
+        unlinkat(control->directory, control->name, 0);
+    if (control->is_guarded)
+        tp_mapping_guard_remove(control->memory);
+    if (control->memory != NULL)
+        munmap(control->memory, sizeof *control->memory);
+    if (control->directory >= 0)
+        close(control->directory);
+    free(control);
+}
+
+/* ---- slots ---- */
+
+static uint64_t owner_word(uint32_t pid, uint64_t start_time)
+{
+    return (uint64_t)pid << 32 | (uint32_t)start_time;
+}
+
+uint64_t tp_control_own_owner(void)
+{
+    const uint32_t pid = (uint32_t)getpid();
+    return owner_word(pid, tp_segment_process_start(pid));
+}
+
+static bool owner_lives(uint64_t owner)
+{
+    const uint32_t pid = (uint32_t)(owner >> 32);
+    const uint64_t start_time = tp_segment_process_start(pid);
+    return start_time != 0 && owner_word(pid, start_time) == owner;
+}
+
+static void registrations_move(struct tp_control *control)
+{
+    /* Pairs with the acquire load in tp_ring_gate_tick: it finds the slot as it is now. */
+    atomic_fetch_add_explicit(&control->memory->line.registrations, 1, memory_order_release);
+}
+
+static void slot_fill(struct tp_control *control, struct tp_control_slot *slot,
+                      const struct tp_control_claim *claim)
+{
+    /* What is left of the owner before must not be taken for ours. */
+    atomic_store_explicit(&slot->flags, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->is_gated, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->is_evicted, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->wants_wake, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->sleep_at, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->lapped_count, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->lost_count, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->cursor, claim->cursor, memory_order_relaxed);
+    atomic_store_explicit(&slot->last_seen_ns, tp_clock_now_ns(&control->clock),
+                          memory_order_relaxed);
+    memset(slot->name, 0, sizeof slot->name);
+    if (claim->name != NULL)
+        memcpy(slot->name, claim->name, strnlen(claim->name, sizeof slot->name - 1));
+    /* Pairs with the acquire loads of flags: who sees ACTIVE sees the rest. */
+    atomic_store_explicit(&slot->flags,
+                          TP_CONTROL_ACTIVE | (claim->is_lossless ? TP_CONTROL_LOSSLESS : 0u),
+                          memory_order_release);
+    registrations_move(control);
+}
+
+struct tp_control_slot *tp_control_claim(struct tp_control *control,
+                                         const struct tp_control_claim *claim)
+{
+    const uint64_t own = tp_control_own_owner();
+    for (int may_reclaim = 0; may_reclaim < 2; may_reclaim++) /* free ones first: no /proc */
+        for (uint32_t i = 0; i < TP_CONTROL_SLOT_COUNT; i++) {
+            struct tp_control_slot *slot = &control->memory->slot[i];
+            uint64_t owner = atomic_load_explicit(&slot->owner, memory_order_relaxed);
+            if (owner != 0 && (may_reclaim == 0 || owner_lives(owner)))
+                continue;
+            /* Acquire: the fields that are reset come after. A loser goes to the next slot. */
+            if (!atomic_compare_exchange_strong_explicit(
+                    &slot->owner, &owner, own, memory_order_acquire, memory_order_relaxed))
+                continue;
+            slot_fill(control, slot, claim);
+            return slot;
+        }
+    return NULL;
+}
+
+void tp_control_release(struct tp_control *control, struct tp_control_slot *slot)
+{
+    uint64_t own = tp_control_own_owner();
+    if (slot == NULL)
+        return;
+    if (atomic_load_explicit(&slot->owner, memory_order_relaxed) == own)
+        atomic_store_explicit(&slot->flags, 0, memory_order_relaxed);
+    /* Release: who claims it next writes after us. */
+    if (atomic_compare_exchange_strong_explicit(&slot->owner, &own, 0, memory_order_release,
+                                                memory_order_relaxed))
+        registrations_move(control);
+}
+
+uint32_t tp_control_reap(struct tp_control *control)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < TP_CONTROL_SLOT_COUNT; i++) {
+        struct tp_control_slot *slot = &control->memory->slot[i];
+        uint64_t owner = atomic_load_explicit(&slot->owner, memory_order_relaxed);
+        if (owner == 0 || owner_lives(owner))
+            continue;
+        if (atomic_compare_exchange_strong_explicit(&slot->owner, &owner, 0, memory_order_release,
+                                                    memory_order_relaxed))
+            count++;
+    }
+    if (count != 0)
+        registrations_move(control);
+    return count;
+}
+
+/* ---- sleep and wake ---- */
+
+/* Not FUTEX_PRIVATE: the word is in a file that several processes map. An address that is no more
+ * (truncated) is EFAULT, not a signal. */
+int tp_control_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
+{
+    const struct timespec timeout = {(time_t)(timeout_ns / NS_PER_S),
+                                     (long)(timeout_ns % NS_PER_S)};
+    return syscall(SYS_futex, word, FUTEX_WAIT, value, &timeout, NULL, 0) == 0 ? 0 : errno;
+}
+
+static void futex_wake(_Atomic uint32_t *word)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+void tp_control_ring_doorbell(struct tp_control *control)
+{
+    /* Release: pairs with the acquire load in tp_waker_run. Who sees this ring sees what was
+     * announced before it; who does not is woken, or finds another value when it would sleep. */
+    atomic_fetch_add_explicit(&control->memory->line.doorbell, 1, memory_order_release);
+    futex_wake(&control->memory->line.doorbell);
+}
+
+void tp_control_announce_sleep(struct tp_control *control, struct tp_control_slot *slot,
+                               uint64_t cursor)
+{
+    atomic_store_explicit(&slot->sleep_at, cursor, memory_order_relaxed);
+    /* Release: pairs with the acquire load in the waker, which then reads sleep_at. */
+    atomic_store_explicit(&slot->wants_wake, 1, memory_order_release);
+    tp_control_ring_doorbell(control);
+}
+
+bool tp_control_sleep(struct tp_control_slot *slot, uint64_t timeout_ns)
+{
+    const int reason =
+        timeout_ns != 0 ? tp_control_futex_wait(&slot->wants_wake, 1, timeout_ns) : ETIMEDOUT;
+    atomic_store_explicit(&slot->wants_wake, 0, memory_order_relaxed);
+    return reason != EINTR;
+}
+
+bool tp_control_wake(struct tp_control_slot *slot)
+{
+    uint32_t wants = 1;
+    /* The word first, then the call: a sleeper that is only about to sleep finds 0 and does not.
+     * The other way round it would sleep with nobody left to wake it. */
+    if (!atomic_compare_exchange_strong_explicit(&slot->wants_wake, &wants, 0, memory_order_acq_rel,
+                                                 memory_order_relaxed))
+        return false;
+    futex_wake(&slot->wants_wake);
+    return true;
+}

@@ -1,0 +1,152 @@
+"""Look at the consumers that registered with a segment, and own what serves them.
+
+`consumers` reads the control segment as bytes, without mapping it: nobody notices, and whatever
+consumers wrote there is shown as it stands. `ControlSegment` is the writer's: the control segment,
+the gate for lossless consumers, the waker. Layout: docs/shared-memory-control.md. Called by:
+engine/stat.py, engine/consumers.py.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from tickpath._core import ffi, lib
+from tickpath.shm.segment import DIRECTORY, SegmentWriter, raise_status
+
+if TYPE_CHECKING:
+    from tickpath.shm.segment import Segment
+
+LINE_SIZE = 128
+SLOT_COUNT = 64
+TOTAL_SIZE = (2 + SLOT_COUNT) * LINE_SIZE
+MAGIC = 0x4C5254434B434954  # "TICKCTRL"
+ACTIVE, LOSSLESS = 1, 2
+_HEADER = struct.Struct("<QQIIQQQ")
+_SLOT = struct.Struct("<QIIQQQQQII32s")
+_NS_PER_MS = 1e6
+
+
+class Consumer(msgspec.Struct, frozen=True, kw_only=True):
+    """Tell of one registered consumer; `lag` in events, as of its last cursor."""
+
+    name: str
+    pid: int
+    lag: int
+    laps: int
+    lost: int
+    last_seen_ms: float
+    is_lossless: bool = False
+    is_evicted: bool = False
+    is_asleep: bool = False
+    is_alive: bool = True
+
+
+def consumers(
+    segment: Segment | SegmentWriter, *, directory: Path = DIRECTORY
+) -> tuple[Consumer, ...]:
+    """Return who is registered with a segment; none where its control segment cannot be read."""
+    path = directory / f"tickpath.{segment.instance}.ctl"
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return ()
+    if len(data) < TOTAL_SIZE:
+        return ()
+    magic, _, _, count, _, instance_id, _ = _HEADER.unpack_from(data)
+    if magic != MAGIC or count != SLOT_COUNT or instance_id != segment.instance_id:
+        return ()
+    head, now = int(segment.live.head), segment.now_ns()
+    slots = _SLOT.iter_unpack(
+        b"".join(
+            data[start : start + _SLOT.size]
+            for start in range(2 * LINE_SIZE, TOTAL_SIZE, LINE_SIZE)
+        )
+    )
+    return tuple(_consumer(slot, head, now) for slot in slots if slot[0])
+
+
+def _consumer(slot: tuple[Any, ...], head: int, now: int) -> Consumer:
+    owner, flags, _, cursor, laps, lost, seen, _, wants_wake, is_evicted, name = slot
+    return Consumer(
+        name=_printable(name.split(b"\0", 1)[0]),
+        pid=owner >> 32,
+        lag=max(0, head - cursor),
+        laps=laps,
+        lost=lost,
+        last_seen_ms=round(max(0, now - seen) / _NS_PER_MS, 3),
+        is_lossless=bool(flags & LOSSLESS),
+        is_evicted=bool(is_evicted),
+        is_asleep=bool(wants_wake),
+        is_alive=_lives(owner),
+    )
+
+
+def _printable(name: bytes) -> str:
+    """Return a name that does nothing to a terminal: any consumer may have written any bytes."""
+    return "".join(chr(c) if 0x20 <= c < 0x7F else "?" for c in name)
+
+
+def _lives(owner: int) -> bool:
+    """Say whether the process of this pid is the one that started then."""
+    try:
+        stat = Path(f"/proc/{owner >> 32}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    words = stat.rpartition(")")[2].split()
+    return words[0] not in "ZX" and int(words[19]) & 0xFFFF_FFFF == owner & 0xFFFF_FFFF
+
+
+class ControlSegment:
+    """Own a writer's control segment, gate and waker; make it before `SegmentWriter.ready`."""
+
+    def __init__(
+        self,
+        segment: SegmentWriter,
+        *,
+        lossless_deadline_ns: int = 0,
+        poll_ns: int = lib.TP_WAKER_POLL_NS_DEFAULT,
+    ) -> None:
+        """Build it beside the data segment; raises SegmentError with the reason."""
+        self._segment = segment  # its memory is borrowed
+        out, error = ffi.new("struct tp_control **"), ffi.new("struct tp_segment_error *")
+        status = lib.tp_control_create(out, segment.pointer, lossless_deadline_ns, error)
+        raise_status(status, error, f"{os.fspath(segment.path)}.ctl")
+        self.pointer = out[0]
+        self.gate = ffi.new("struct tp_ring_gate *")
+        ring = lib.tp_segment_ring_writer(segment.pointer)
+        lib.tp_ring_gate_init(self.gate, ring, self.pointer, lossless_deadline_ns)
+        self._waker = ffi.new("struct tp_waker *")
+        lib.tp_waker_init(self._waker, segment.pointer, self.pointer, poll_ns)
+
+    def run_waker(self) -> None:
+        """Wake consumers that sleep, until `stop_waker`; for a thread of its own."""
+        lib.tp_waker_run(self._waker)
+
+    def stop_waker(self) -> None:
+        """Let `run_waker` return, after it woke all; from any thread."""
+        lib.tp_waker_stop(self._waker)
+
+    def counters(self) -> dict[str, int]:
+        """Read what waker and gate counted, in a fixed order."""
+        gate = self.gate.counters
+        return {
+            "wakes": int(lib.tp_waker_wakes(self._waker)),
+            "reaped": int(lib.tp_waker_reaped(self._waker)),
+            "gate_waits": int(gate.waits),
+            "gate_held_ns": int(gate.held_ns),
+            "evictions": int(gate.evictions),
+            "impossible_cursors": int(gate.impossible_cursors),
+        }
+
+    def close(self) -> None:
+        """Remove the file and unmap; the waker must have returned, the hot thread ended."""
+        pointer, self.pointer = self.pointer, None
+        if pointer is not None:
+            lib.tp_control_close(pointer)
+
+
+COUNTERS = ("wakes", "reaped", "gate_waits", "gate_held_ns", "evictions", "impossible_cursors")

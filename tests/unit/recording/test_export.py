@@ -1,0 +1,207 @@
+"""Exports read back by DuckDB and pyarrow, against the lines that a replay prints."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import re
+import struct
+import subprocess
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tickpath.engine.recording.export import Columns
+from tickpath.engine.recording.format import EVENTS, RAW, FileWriter, Meta, pack_record
+from tickpath.engine.recording.replayer import replay_event_dtype
+from tickpath.engine.recording.tap import Subscription
+
+from tests.unit.feed.conftest import Venue, channel
+from tests.unit.recording.test_replay import TICKPATH, replay, rest_body, session, symbol, write
+
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "recording.md"
+NUMBERS = ("bid", "bid_qty", "ask", "ask_qty", "price", "qty")
+
+
+def export(path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [*TICKPATH, "export", str(path), "--out", str(path.parent / "out"), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read with pyarrow; time as nanoseconds, which a datetime cannot hold."""
+    table = pyarrow.parquet.read_table(path)
+    place = table.schema.get_field_index("time")
+    times = table.column("time").cast(pyarrow.int64())
+    rows: list[dict[str, Any]] = table.set_column(place, "time", times).to_pylist()
+    return rows
+
+
+def exact(row: dict[str, Any]) -> dict[str, Any]:
+    """Turn the numbers of a printed line into Decimals."""
+    return {
+        key: Decimal(value) if key in NUMBERS and value is not None else value
+        for key, value in row.items()
+    }
+
+
+def test_export_parquet_has_the_replays_books_for_duckdb(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ndjson", session()[0])
+    done = export(path, "--ndjson")
+    assert done.returncode == 0, done.stderr
+    printed, _ = replay(path, "--ndjson", "--print", "books")
+    table = duckdb.read_parquet(f"{tmp_path}/out/a.books.parquet")
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.fetchall()]
+    found = [{key: row[key] for key in row if key != "time"} for row in rows]
+    assert len(found) > 100
+    assert found == [exact(row) for row in printed]
+
+
+def test_export_parquet_has_the_replays_events_for_pyarrow(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ndjson", session()[0])
+    assert export(path, "--ndjson").returncode == 0
+    printed, _ = replay(path, "--ndjson", "--print", "events")
+    rows = read_rows(tmp_path / "out" / "a.events.parquet")
+    assert len(rows) == len(printed) > 500
+    for row, line in zip(rows, printed, strict=True):
+        told = exact(line)
+        if "qty" in told:
+            told["quantity"] = told.pop("qty")
+        assert {key: row[key] for key in told} == told
+        assert all(row[key] is None for key in row.keys() - told.keys() - {"time", "published_ns"})
+
+
+def test_export_csv_has_the_printed_decimals_as_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ndjson", session()[0])
+    assert export(path, "--ndjson", "--format", "csv").returncode == 0
+    printed, _ = replay(path, "--ndjson", "--print", "books")
+    with (tmp_path / "out" / "a.books.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    keys = ("symbol", "state", "bid", "bid_qty", "ask", "ask_qty")
+    assert [[row[key] for key in keys] for row in found] == [
+        ["" if row[key] is None else row[key] for key in keys] for row in printed
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2)), max_size=30),
+    st.lists(st.integers(-18, 0), min_size=3, max_size=3),
+)
+def test_export_numbers_are_exact_at_any_scale(
+    rows: list[tuple[int, int]], scales: list[int]
+) -> None:
+    instruments = tuple(
+        Subscription(
+            venue="mexc", symbol=str(i), price_exponent=e, quantity_exponent=0, channel=str(i)
+        )
+        for i, e in enumerate(scales)
+    )
+    mantissas = np.array([row[0] for row in rows], dtype=np.int64)
+    which = np.array([row[1] for row in rows], dtype=np.uint32)
+    absent = np.zeros(len(rows), dtype=bool)
+    expected = [Decimal(m).scaleb(scales[i]) for m, i in rows]
+    for as_text in (False, True):
+        columns = Columns(Meta(instruments=instruments), as_text=as_text)
+        found = columns.numbers("price", mantissas, which, absent).to_pylist()
+        assert [Decimal(one) for one in found] == expected
+
+
+def test_export_of_a_recording_takes_the_events_as_they_were_published(tmp_path: Path) -> None:
+    events = np.zeros(3, dtype=replay_event_dtype())
+    events["index"], events["type"] = [5, 6, 7], [2, 3, 99]  # 99: of a later version
+    events["received_ns"], events["published_ns"] = 10, 17
+    events["u"]["value"][0] = [6712345, 3, 6712346, 4]
+    events["u"]["value"][1] = [2, 3, 0, 0]
+    meta = Meta(
+        instruments=(
+            Subscription(
+                venue="mexc", symbol="X", price_exponent=-2, quantity_exponent=0, channel="c"
+            ),
+        ),
+        realtime_offset_ns=1_700_000_000_000_000_000,
+    )
+    writer = FileWriter(tmp_path / "a.tpr", meta)
+    writer.append(EVENTS, events.tobytes(), 3, (10, 10))
+    writer.close()
+    done = export(tmp_path / "a.tpr")
+    assert done.returncode == 0, done.stderr
+    rows = read_rows(tmp_path / "out" / "a.events.parquet")
+    assert [row["type"] for row in rows] == ["TOP", "STATE", None]
+    assert (rows[0]["bid"], rows[0]["ask"]) == (Decimal("67123.45"), Decimal("67123.46"))
+    assert (rows[1]["state"], rows[1]["reason"]) == ("STALE", "DISCONNECTED")
+    assert rows[0]["published_ns"] == 17
+    assert rows[0]["time"] == 1_700_000_000_000_000_010
+
+
+def test_export_of_a_cut_recording_writes_what_is_before_and_tells(tmp_path: Path) -> None:
+    whole = tmp_path / "a.tpr"
+    write_from_docs(whole)
+    whole.write_bytes(whole.read_bytes()[:-1])
+    done = export(whole)
+    assert done.returncode == 2
+    assert "a block is cut" in done.stderr
+
+
+# ---- the documentation's own program -------------------------------------------------------------
+
+
+def write_from_docs(path: Path, count: int = 50) -> list[dict[str, Any]]:
+    """Run the ten lines of docs/recording.md; return the same session as NDJSON lines."""
+    (program,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert sum(bool(line) for line in program.splitlines()) == 10
+    venue = Venue()
+    snapshot = rest_body(venue, venue.version)
+    messages = [(10 + i, venue.step(versions=1)) for i in range(count)]
+    given_names = {
+        "symbol": symbol(0),
+        "channel": channel(0).decode(),
+        "records": [
+            (10, 4, 0, f"{symbol(0)}\n{snapshot}".encode()),
+            *((t_ns, 1, 2, data) for t_ns, data in messages),
+        ],
+        "path": path,
+    }
+    exec(program, given_names)  # noqa: S102 - the documentation's program is what is tested
+    lines = [{"t_ns": 10, "dir": "snapshot", "text": snapshot, "symbol": symbol(0)}]
+    lines += [
+        {"t_ns": t_ns, "dir": "in", "base64": base64.b64encode(data).decode()}
+        for t_ns, data in messages
+    ]
+    return [{"venue": "mexc", "conn": 0, **line} for line in lines]
+
+
+@pytest.mark.parametrize("what", ["books", "events"])
+def test_ten_lines_of_the_documentation_write_a_recording_that_replays(
+    tmp_path: Path, what: str
+) -> None:
+    lines = write_from_docs(tmp_path / "a.tpr")
+    as_lines = write(tmp_path / "a.ndjson", lines)
+    printed, done = replay(tmp_path / "a.tpr", "--print", what)
+    assert done.returncode == 0, done.stderr
+    assert len(printed) > 20
+    assert printed == replay(as_lines, "--ndjson", "--print", what)[0]
+
+
+def test_record_layouts_of_the_documentation_are_those_of_the_code(tmp_path: Path) -> None:
+    """What the page says of a book: written by hand from it, taken by the replay."""
+    levels = struct.pack("<qqqq", 100, 7, 101, 8)
+    book = struct.pack("<IIQQQII", 0, 0, 55, 0, 0, 1, 1) + levels
+    instrument = Subscription(
+        venue="mexc", symbol="X", price_exponent=-1, quantity_exponent=0, channel="c"
+    )
+    for kind in (3, 9):
+        path = tmp_path / f"{kind}.tpr"
+        writer = FileWriter(path, Meta(instruments=(instrument,)))
+        writer.append(RAW, pack_record(kind, 0, 0, 5, book), 1, (5, 5))
+        writer.close()
+        (line,), _ = replay(path, "--print", "books")
+        assert (line["state"], line["bid"], line["bid_qty"]) == ("LIVE", "10.0", "7")
+        assert (line["ask"], line["ask_qty"]) == ("10.1", "8")
+        assert line["t_ns"] == 5

@@ -1,0 +1,390 @@
+"""Replays against an independent oracle: protobuf's own decoder, dicts for books, Decimal."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tickpath.engine.recording.format import RAW, FileWriter, Meta, pack_record
+from tickpath.engine.recording.ndjson import NdjsonRecording
+from tickpath.engine.recording.replayer import BrokenRecordError, Replayer
+from tickpath.engine.recording.tap import Subscription
+from tickpath.proto.records import BookState
+from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
+from tickpath.shm.errors import LocalError
+
+from tests.unit.feed.conftest import (
+    PRICE_EXPONENT,
+    QUANTITY_EXPONENT,
+    Venue,
+    channel,
+    decimal,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TICKPATH = [sys.executable, "-m", "tickpath.engine.cli"]
+Line = dict[str, Any]
+
+
+def symbol(instrument: int) -> str:
+    return f"COIN{instrument}USDT"
+
+
+def rest_body(venue: Venue, version: int) -> str:
+    def rows(side: int) -> list[list[str]]:
+        return [
+            [decimal(p, PRICE_EXPONENT).decode(), decimal(q, QUANTITY_EXPONENT).decode()]
+            for p, q in venue.history[version][side].items()
+        ]
+
+    return json.dumps({"lastUpdateId": version, "bids": rows(0), "asks": rows(1)})
+
+
+def line(t_ns: int, direction: str, conn: int | str = 0, **more: str) -> Line:
+    return {"t_ns": t_ns, "venue": "mexc", "conn": conn, "dir": direction, **more}
+
+
+def push(t_ns: int, data: bytes, conn: int | str = 0) -> Line:
+    return line(t_ns, "in", conn, base64=base64.b64encode(data).decode())
+
+
+def write(path: Path, lines: list[Line]) -> Path:
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    return path
+
+
+def replay(path: Path, *words: str) -> tuple[list[Line], subprocess.CompletedProcess[str]]:
+    done = subprocess.run(
+        [*TICKPATH, "replay", str(path), *words], capture_output=True, text=True, check=False
+    )
+    return [json.loads(text) for text in done.stdout.splitlines()], done
+
+
+class Oracle:
+    """MEXC's rule in Python: snapshots replace, versions must follow, a gap ends it."""
+
+    def __init__(self) -> None:
+        self.state, self.version, self.first = "SYNCING", 0, False
+        self.sides: tuple[dict[Decimal, Decimal], ...] = ({}, {})
+        self.kept: list[PushDataV3ApiWrapper] = []
+        self.told: Any = ("SYNCING", None, None, None, None)
+        self.lines: list[Any] = []
+
+    def message(self, t_ns: int, data: bytes) -> None:
+        wrapper = PushDataV3ApiWrapper.FromString(data)
+        if self.state == "SYNCING":
+            self.kept.append(wrapper)
+        elif not self.apply(wrapper):
+            self.state, self.kept = "SYNCING", [wrapper]
+        self.tell(t_ns)
+
+    def apply(self, wrapper: PushDataV3ApiWrapper) -> bool:
+        """Return False for a gap."""
+        body = wrapper.publicAggreDepths
+        first, last = int(body.fromVersion), int(body.toVersion)
+        if last <= self.version:
+            return True
+        if first > self.version + 1 or (not self.first and first != self.version + 1):
+            return False
+        self.first, self.version = False, last
+        for side, levels in zip(self.sides, (body.bids, body.asks), strict=True):
+            for level in levels:
+                side[Decimal(level.price)] = Decimal(level.quantity)
+                if Decimal(level.quantity) == 0:
+                    del side[Decimal(level.price)]
+        return True
+
+    def snapshot(self, t_ns: int, body: str) -> None:
+        if self.state != "SYNCING":
+            return
+        reply = json.loads(body)
+        self.version, self.first = reply["lastUpdateId"], True
+        self.sides = tuple(
+            {Decimal(p): Decimal(q) for p, q in reply[name]} for name in ("bids", "asks")
+        )
+        for position, wrapper in enumerate(self.kept):
+            if not self.apply(wrapper):
+                self.kept = self.kept[position:]
+                self.tell(t_ns)
+                return
+        self.state, self.kept = "LIVE", []
+        self.tell(t_ns)
+
+    def tell(self, t_ns: int) -> None:
+        best: list[Decimal | None] = []
+        for side, choose in zip(self.sides, (max, min), strict=True):
+            price = choose(side) if side else None
+            best += [price, side[price] if price is not None else None]
+        now = (self.state, *best)
+        if now != self.told and (self.state == "LIVE" or self.told[0] != self.state):
+            self.lines.append((t_ns, *now))
+        self.told = now
+
+
+def as_told(lines: list[Line], name: str) -> list[Any]:
+    """Return book lines of one symbol as the oracle has them."""
+    keys = ("bid", "bid_qty", "ask", "ask_qty")
+    return [
+        (one["t_ns"], one["state"], *(None if one[k] is None else Decimal(one[k]) for k in keys))
+        for one in lines
+        if one["symbol"] == name
+    ]
+
+
+def states_only_while_syncing(rows: list[Any]) -> list[Any]:
+    """A book that is not LIVE has no price that anybody may compare."""
+    return [row if row[1] == "LIVE" else row[:2] for row in rows]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    script=st.lists(
+        st.sampled_from(["send", "send", "send", "lose", "snapshot", "late"]), max_size=40
+    ),
+)
+def test_replay_of_any_sequence_gives_the_oracles_books(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, script: list[str]
+) -> None:
+    venue, oracle, lines = Venue(seed), Oracle(), []
+    for t_ns, word in enumerate(["send", "snapshot", *script, "send"], 1000):
+        if word in ("send", "lose"):
+            data = venue.step(versions=1)
+            if word == "send":
+                lines.append(push(t_ns, data))
+                oracle.message(t_ns, data)
+            continue
+        known = sorted(venue.history)
+        version = known[-1] if word == "snapshot" else known[len(known) // 2]
+        body = rest_body(venue, version)
+        lines.append(line(t_ns, "snapshot", "rest", text=body))
+        oracle.snapshot(t_ns, body)
+    path = write(tmp_path_factory.mktemp("replay") / "a.ndjson", lines)
+    tops: list[Any] = []
+    recording = NdjsonRecording(path)
+    scale = [Decimal(10) ** getattr(recording.meta.instruments[0], name)
+             for name in ("price_exponent", "quantity_exponent")]  # fmt: skip
+
+    def keep(rows: Any) -> None:
+        for t_ns, _, state, *numbers in rows.tolist():
+            exact = [Decimal(n) * scale[i % 2] for i, n in enumerate(numbers)]
+            exact = [None if not numbers[i | 1] else n for i, n in enumerate(exact)]
+            tops.append((t_ns, BookState(state).name, *exact))
+
+    replayer = Replayer(recording.meta, on_tops=keep)
+    for batch in recording.batches():
+        replayer.play(batch)
+    expected = states_only_while_syncing(oracle.lines)
+    assert states_only_while_syncing(tops) == expected
+
+
+def session(count: int = 300) -> tuple[list[Line], dict[str, list[Any]]]:
+    """Two instruments, a subscription, an acknowledgement, snapshots; and the oracle's books."""
+    venues = [Venue(seed=i, instrument=i) for i in range(2)]
+    oracles = [Oracle(), Oracle()]
+    subscribe = json.dumps(
+        {"method": "SUBSCRIPTION", "params": [channel(i).decode() for i in (0, 1)]}
+    )
+    lines = [line(1, "out", text=subscribe), line(2, "in", text='{"code":0,"msg":"ok"}')]
+    for t_ns in range(10, 10 + count):
+        which = t_ns % 2
+        data = venues[which].step(versions=1)
+        lines.append(push(t_ns, data))
+        oracles[which].message(t_ns, data)
+        if t_ns in (30, 31):
+            body = rest_body(venues[which], venues[which].version)
+            target = f"/api/v3/depth?symbol={symbol(which)}&limit=1000"
+            lines.append(line(t_ns, "snapshot", target, text=body))
+            oracles[which].snapshot(t_ns, body)
+    return lines, {symbol(i): one.lines for i, one in enumerate(oracles)}
+
+
+def test_replay_command_prints_the_oracles_books(tmp_path: Path) -> None:
+    lines, expected = session()
+    printed, done = replay(write(tmp_path / "a.ndjson", lines), "--ndjson", "--print", "books")
+    assert done.returncode == 0, done.stderr
+    assert list(printed[0]) == [
+        "t_ns", "venue", "symbol", "state", "bid", "bid_qty", "ask", "ask_qty",
+    ]  # fmt: skip
+    for name, rows in expected.items():
+        assert len(rows) > 50
+        assert as_told(printed, name) == rows
+    assert {one["venue"] for one in printed} == {"mexc"}
+
+
+def test_replay_twice_and_paced_gives_the_same_bytes(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ndjson", session()[0])
+    for what in ("books", "events"):
+        once, again, paced = (
+            replay(path, "--ndjson", "--print", what, *words)[1].stdout
+            for words in ((), (), ("--speed", "0.00001"))
+        )
+        assert once
+        assert once == again == paced
+
+
+def test_replay_events_tell_the_tops_that_the_oracle_has(tmp_path: Path) -> None:
+    lines, expected = session()
+    printed, _ = replay(write(tmp_path / "a.ndjson", lines), "--ndjson", "--print", "events")
+    assert [one["index"] for one in printed] == list(range(len(printed)))
+    name = symbol(0)
+    tops = {one["t_ns"]: one for one in printed if one["symbol"] == name and one["type"] == "TOP"}
+    live = [row for row in expected[name] if row[1] == "LIVE"]
+    assert len(live) > 50
+    for row in live:
+        assert as_told([tops[row[0]] | {"state": "LIVE"}], name) == [row]
+
+
+def test_replay_after_a_reconnect_on_another_connection_number_goes_on(tmp_path: Path) -> None:
+    venue, lines = Venue(), []
+    for t_ns in range(1, 40):
+        conn = 0 if t_ns < 20 else 7
+        lines.append(push(t_ns, venue.step(versions=1), conn))
+        if t_ns in (5, 25):
+            lines.append(line(t_ns, "snapshot", text=rest_body(venue, venue.version)))
+    printed, done = replay(write(tmp_path / "a.ndjson", lines), "--ndjson", "--print", "books")
+    assert done.returncode == 0, done.stderr
+    changes = [(one["t_ns"], one["state"]) for one in printed]
+    at = [t_ns for t_ns, _ in changes]
+    assert (5, "LIVE") in changes
+    assert dict(changes)[20] == "SYNCING"
+    assert dict(changes)[25] == "LIVE"
+    assert max(at) > 30
+
+
+def test_replay_trades_says_that_there_are_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ndjson", session(40)[0])
+    printed, done = replay(path, "--ndjson", "--print", "trades")
+    assert printed == []
+    assert done.returncode == 0
+    assert "no trades: this version decodes MEXC depth only" in done.stderr
+
+
+def test_replay_into_an_instance_can_be_watched(tmp_path: Path) -> None:
+    from tickpath.engine.reader import open_reader  # noqa: PLC0415 - only here
+    from tickpath.shm.segment import DIRECTORY, SegmentError  # noqa: PLC0415 - only here
+
+    lines, expected = session()
+    for one in lines:  # a second of silence before the last ten keeps the segment there
+        one["t_ns"] = one["t_ns"] * 1000 if one["t_ns"] < 300 else 3 * 10**9 + one["t_ns"]
+    name = f"replay-test-{tmp_path.name}"
+    path = write(tmp_path / "a.ndjson", lines)
+    command = [*TICKPATH, "replay", "--ndjson", str(path), "--instance", name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        book = None
+        try:
+            while process.poll() is None:
+                try:
+                    with open_reader(name) as reader:
+                        book = reader.book(0)
+                        if book.is_live and book.book_sequence > 1140:
+                            found = (book.bids[0], book.asks[0], book.book_sequence)
+                            break
+                except SegmentError:
+                    continue
+        finally:
+            process.terminate()
+    assert not list(DIRECTORY.glob(f"tickpath.{name}*"))
+    rows = [row for row in expected[symbol(0)] if row[0] < 300]
+    _, _, bid, bid_qty, ask, ask_qty = rows[-1]
+    scaled = [(Decimal(p).scaleb(-2), Decimal(q).scaleb(-8)) for p, q in found[:2]]
+    assert scaled == [(bid, bid_qty), (ask, ask_qty)]
+
+
+BAD_LINES = [
+    ("{", "write {"),
+    ("[1]", "Expected `object`"),
+    ('{"t_ns":1,"venue":"mexc","conn":0,"dir":"sideways","text":"x"}', "sideways"),
+    ('{"t_ns":-1,"venue":"mexc","conn":0,"dir":"in","text":"x"}', "t_ns -1: expected 0 to"),
+    ('{"t_ns":1.5,"venue":"mexc","conn":0,"dir":"in","text":"x"}', "t_ns"),
+    ('{"t_ns":1,"venue":"acme","conn":0,"dir":"in","text":"x"}', 'expected "mexc"'),
+    ('{"t_ns":1,"venue":"mexc","conn":0,"dir":"in"}', 'either "text" or "base64"'),
+    ('{"t_ns":1,"venue":"mexc","conn":0,"dir":"in","base64":"%%"}', "RFC 4648"),
+    ('{"t_ns":1,"venue":"mexc","conn":0,"dir":"snapshot","text":"<html>"}', "/api/v3/depth"),
+    ('{"t_ns":1,"venue":"mexc","conn":0,"dir":"snapshot","text":"{}"}', "lastUpdateId"),
+    ('{"venue":"mexc","conn":0,"dir":"in","text":"x"}', "t_ns"),
+    (
+        '{"t_ns":1,"venue":"mexc","conn":9,"dir":"snapshot","text":'
+        '"{\\"lastUpdateId\\":1,\\"bids\\":[],\\"asks\\":[]}"}',
+        'add "symbol"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("bad", "remedy"), BAD_LINES)
+def test_replay_bad_line_is_named_after_all_before_it(
+    tmp_path: Path, bad: str, remedy: str
+) -> None:
+    lines, expected = session(100)
+    path = write(tmp_path / "a.ndjson", lines)
+    path.write_text(path.read_text() + bad + "\n" + json.dumps(lines[-1]) + "\n")
+    printed, done = replay(path, "--ndjson", "--print", "books")
+    assert done.returncode == 2
+    assert f"line {len(lines) + 1}: " in done.stderr
+    assert remedy in done.stderr
+    assert "all before it was read" in done.stderr
+    assert as_told(printed, symbol(0)) == expected[symbol(0)]
+
+
+@given(st.lists(st.binary(max_size=120), max_size=6))
+def test_ndjson_of_random_bytes_never_raises_anything_but_our_error(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("random") / "a.ndjson"
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(LocalError):
+        for _ in NdjsonRecording(path).batches():
+            pass
+
+
+ROWS = (
+    Subscription(
+        venue="mexc",
+        symbol=symbol(0),
+        price_exponent=PRICE_EXPONENT,
+        quantity_exponent=QUANTITY_EXPONENT,
+        channel=channel(0).decode(),
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 13), st.integers(0, 3), st.integers(0, 2),
+            st.integers(0, 2**64 - 1), st.binary(max_size=80),
+        ),
+        max_size=10,
+    )
+)  # fmt: skip
+def test_replay_of_random_records_is_played_or_refused(
+    rows: list[tuple[int, int, int, int, bytes]],
+) -> None:
+    replayer = Replayer(Meta(instruments=ROWS), on_tops=lambda _: None, on_events=lambda _: None)
+    records = b"".join(pack_record(*row) for row in rows)
+    try:
+        assert replayer.play(records) == len(records)
+    except BrokenRecordError:
+        assert replayer.c.records < len(rows)
+
+
+def test_replay_of_a_cut_record_in_a_sound_block_is_refused_with_its_place(tmp_path: Path) -> None:
+    venue = Venue()
+    sound = pack_record(1, 2, 0, 5, venue.step())
+    writer = FileWriter(tmp_path / "a.tpr", Meta(instruments=ROWS))
+    writer.append(RAW, sound + sound[:40], 2, (5, 5))
+    writer.close()
+    _, done = replay(tmp_path / "a.tpr", "--json")
+    assert done.returncode == 2
+    assert f"record at byte {len(sound)} of its block" in done.stderr
+    assert json.loads(done.stdout)["records"] == 1
