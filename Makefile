@@ -1,11 +1,13 @@
 # Thin: each target is one line of work. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test c-test lint format fuzz py-test demo zipapp wheelhouse provision clean
+.PHONY: help setup build test c-test lint format fuzz py-test test-vm vm-image demo zipapp wheelhouse provision clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ASAN_OPTIONS ?= detect_leaks=1:strict_string_checks=1
 export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
 FUZZ_SECONDS ?= 10
+# `make test VM=1` runs the tests of tests/vm as well, in the same run of pytest.
+VM ?=
 # setup.sh names its build folder after the interpreter.
 BUILD = build/$(shell .venv/bin/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
 C_FILES = $$(git ls-files --cached --others --exclude-standard '*.c' '*.h')
@@ -42,7 +44,13 @@ fuzz: setup ## run every fuzzer for FUZZ_SECONDS
 	@python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 py-test: setup
-	@pytest --quiet
+	@pytest --quiet $(if $(VM),-m "")
+
+test-vm: setup ## provision, verify and revert a virtual machine (no KVM needed; 12 minutes at most)
+	@pytest --quiet --capture=no -m vm tests/vm
+
+vm-image: setup ## make the disk of that virtual machine where the cache lacks it (as root)
+	@python -m tests.vm.image
 
 zipapp: setup ## pack `tickpath rt` into build/tickpath-rt.pyz, which a bare host's python3 runs
 	@python -m tickpath.rt.bundle build/tickpath-rt.pyz && echo build/tickpath-rt.pyz

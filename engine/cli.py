@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("tickpath.engine.app", "read market data into shared memory, as a config file says"),
     "strategy": ("tickpath.engine.strategy.command", "run a strategy class in a pinned process"),
     "stat": ("tickpath.engine.stat", "show the counters of a running reader"),
+    "top": ("tickpath.engine.top.command", "watch everything live in a terminal"),
     "tail": ("tickpath.engine.tail", "follow the events of an instance"),
     "dump": ("tickpath.engine.dump", "show all that one segment holds"),
     "clean": ("tickpath.engine.clean", "remove what dead writers left in shared memory"),

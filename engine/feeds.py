@@ -52,7 +52,10 @@ class Feeds:
         self.set_wait()
 
     def set_wait(self, *, block: bool = False) -> None:
-        """Say how to wait: spinning, or in naps of 50 us after 20 us."""
+        """Say how to wait: spinning, or, after 20 us, asleep until a feed's waker wakes it.
+
+        In naps of 50 us where not all readers are registered.
+        """
         if block:
             self._set.set_wait(BLOCK_WAIT_NS, spin_ns=BLOCK_SPIN_NS, sleep_ns=BLOCK_SLEEP_NS)
         else:
@@ -61,6 +64,7 @@ class Feeds:
     def stop(self) -> None:
         """End the iteration soon; from any thread or signal handler."""
         self._is_stopped = True
+        self.readers[0].shm.interrupt()
 
     def __iter__(self) -> Iterator[tuple[FeedReader, Event | Trouble]]:
         """Yield whose it is and what it is, until `stop`. Raises EvictedError.

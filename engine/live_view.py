@@ -253,6 +253,15 @@ class LiveView:
         """Return how many messages came, over restarts."""
         return self._now.messages
 
+    @property
+    def reader(self) -> FeedReader | None:
+        """Borrow the reader of the present segment; None while there is none."""
+        return self._reader
+
+    def rates(self) -> Rates:
+        """Return the rates of the last second or so."""
+        return self._rates
+
     def average(self) -> Rates:
         """Return the rates since the first message."""
         return rates_between(self._first, self._now) if self._first else Rates()
@@ -290,7 +299,7 @@ class LiveView:
     def books_table(self, rates: Rates, rows_max: int = ROWS_MAX) -> Table:
         """Return top of book per instrument, with states in colour."""
         names = ("instrument", "state", "bid qty", "bid", "ask", "ask qty", "msg/s")
-        table = _table(names, left=2)
+        table = plain_table(names, left=2)
         tops = self.tops()
         for index, top in enumerate(tops[:rows_max]):
             prices = (top.bid_quantity, top.bid, top.ask, top.ask_quantity)
@@ -307,14 +316,14 @@ class LiveView:
     def hops_table(self, width: int) -> Table:
         """Return the latency of every hop in microseconds; short names where width is short."""
         is_long = width >= WIDTH_FOR_LONG_NAMES
-        table = _table(("hop, µs", "where", "n", "p50", "p99", "p99.9", "max"), left=2)
+        table = plain_table(("hop, µs", "where", "n", "p50", "p99", "p99.9", "max"), left=2)
         for hop in self.hops():
             values = (hop.p50, hop.p99, hop.p999, float(hop.maximum))
             table.add_row(
                 HOP_NAMES[hop.name][is_long] if hop.name in HOP_NAMES else hop.name,
                 hop.where,
                 f"{hop.count:,}",
-                *(_microseconds(value) for value in values),
+                *(microseconds(value) for value in values),
             )
         return table
 
@@ -364,7 +373,7 @@ class LiveView:
             self._reader = None
 
 
-def _microseconds(ns: float) -> str:
+def microseconds(ns: float) -> str:
     """Write microseconds in at most 9 characters up to 10 s: nobody reads hundredths of 10 ms."""
     us = ns / NS_PER_US
     return f"{us:,.2f}" if us < WHOLE_FROM_US else f"{us:,.0f}"
@@ -374,7 +383,7 @@ def _line(text: str) -> Text:
     return Text(text, no_wrap=True, overflow="ellipsis")
 
 
-def _table(names: Iterable[str], left: int) -> Table:
+def plain_table(names: Iterable[str], left: int) -> Table:
     """Make a table without lines: heading, then a line a row."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold underline")
     for index, name in enumerate(names):

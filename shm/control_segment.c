@@ -356,6 +356,33 @@ bool tp_control_sleep(struct tp_control_slot *slot, uint64_t timeout_ns)
     return reason != EINTR;
 }
 
+/* futex_waitv(2) takes an absolute time. */
+static int futex_wait_on_many(struct tp_control_slot *const *slots, uint32_t count,
+                              uint64_t timeout_ns)
+{
+    struct futex_waitv waits[TP_CONTROL_SLOT_COUNT] = {0};
+    struct timespec now;
+    for (uint32_t i = 0; i < count; i++) {
+        waits[i].uaddr = (uintptr_t)&slots[i]->wants_wake;
+        waits[i].val = 1;
+        waits[i].flags = FUTEX_32;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const uint64_t end = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec + timeout_ns;
+    const struct timespec timeout = {(time_t)(end / NS_PER_S), (long)(end % NS_PER_S)};
+    return syscall(SYS_futex_waitv, waits, count, 0, &timeout, CLOCK_MONOTONIC) >= 0 ? 0 : errno;
+}
+
+bool tp_control_sleep_on_many(struct tp_control_slot *const *slots, uint32_t count,
+                              uint64_t timeout_ns)
+{
+    assert(count <= TP_CONTROL_SLOT_COUNT);
+    const int reason = timeout_ns != 0 ? futex_wait_on_many(slots, count, timeout_ns) : ETIMEDOUT;
+    for (uint32_t i = 0; i < count; i++)
+        atomic_store_explicit(&slots[i]->wants_wake, 0, memory_order_relaxed);
+    return reason != EINTR && reason != ENOSYS;
+}
+
 bool tp_control_wake(struct tp_control_slot *slot)
 {
     uint32_t wants = 1;

@@ -134,6 +134,10 @@ void tp_control_announce_sleep(struct tp_control *control, struct tp_control_slo
 /* Sleeps until woken, a signal, or timeout_ns (0: not at all); withdraws the announcement. False:
  * it was a signal. */
 bool tp_control_sleep(struct tp_control_slot *slot, uint64_t timeout_ns);
+/* As tp_control_sleep, on many slots that were announced, until the first is woken; withdraws all.
+ * False: a signal, or a kernel before 5.16, which cannot. */
+bool tp_control_sleep_on_many(struct tp_control_slot *const *slots, uint32_t count,
+                              uint64_t timeout_ns);
 /* Wakes a sleeper, or one that announced itself and does not sleep yet. Returns false if it was
  * neither. */
 bool tp_control_wake(struct tp_control_slot *slot);

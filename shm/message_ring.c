@@ -43,8 +43,21 @@ static inline uint64_t next_word(struct gather *from)
         memcpy(&word, at, WORD);
     else
         memcpy(&word, at, left);
-    from->offset += WORD;
+    from->offset += left >= WORD ? WORD : left;
     return word;
+}
+
+/* One slot's payload words from `filled` on. */
+static inline void fill_words(struct gather *from, uint64_t words[TP_RING_EVENT_WORDS], int filled)
+{
+    const size_t size = (size_t)(TP_RING_EVENT_WORDS - filled) * WORD;
+    if (from->pieces_left > 0 && from->piece->size - from->offset >= size) {
+        memcpy(words + filled, (const uint8_t *)from->piece->data + from->offset, size);
+        from->offset += size;
+        return;
+    }
+    for (; filled < TP_RING_EVENT_WORDS; filled++)
+        words[filled] = next_word(from);
 }
 
 bool tp_message_publish(struct tp_ring_writer *ring, const struct tp_message_header *header,
@@ -58,8 +71,7 @@ bool tp_message_publish(struct tp_ring_writer *ring, const struct tp_message_hea
     int filled = HEADER_WORDS;
     memcpy(words, header, sizeof *header);
     for (uint64_t index = ring->next; index != end; index++) {
-        for (; filled < TP_RING_EVENT_WORDS; filled++)
-            words[filled] = next_word(&from);
+        fill_words(&from, words, filled);
         filled = 0;
         struct tp_ring_slot *slot = &ring->slots[index & ring->mask];
         atomic_store_explicit(&slot->sequence, 2 * index + 1, memory_order_relaxed);

@@ -6,6 +6,9 @@
 #include <time.h>
 
 enum { CHECK_TURNS = 64 };
+static const uint64_t NAP_NS_MAX = 25000000; /* as in shm/segment_reader.c */
+static_assert((int)TP_READER_SET_COUNT_MAX <= (int)TP_CONTROL_SLOT_COUNT,
+              "tp_control_sleep_on_many takes them all");
 
 void tp_reader_set_init(struct tp_reader_set *set, enum tp_reader_set_order order,
                         uint32_t stamp_word)
@@ -106,6 +109,54 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static bool was_interrupted(struct tp_reader_set *set)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < set->count; i++)
+        any |=
+            atomic_exchange_explicit(&set->reader[i]->is_interrupted, 0, memory_order_relaxed) != 0;
+    return any;
+}
+
+static bool sleep_for(uint64_t duration_ns)
+{
+    const struct timespec duration = {(time_t)(duration_ns / 1000000000u),
+                                      (long)(duration_ns % 1000000000u)};
+    return nanosleep(&duration, NULL) == 0;
+}
+
+static bool all_have_wakers(const struct tp_reader_set *set)
+{
+    for (uint32_t i = 0; i < set->count; i++)
+        if (set->reader[i]->slot == NULL || !tp_control_waker_lives(set->reader[i]->control))
+            return false;
+    return true;
+}
+
+/* Sleeps once, on all readers; false: a signal came. As rest in shm/segment_reader.c. */
+static bool rest(struct tp_reader_set *set, uint64_t left_ns)
+{
+    struct tp_control_slot *slots[TP_READER_SET_COUNT_MAX];
+    uint64_t nap_ns = left_ns < NAP_NS_MAX ? left_ns : NAP_NS_MAX;
+    if (!all_have_wakers(set))
+        return sleep_for(set->sleep_ns < left_ns ? set->sleep_ns : left_ns);
+    for (uint32_t i = 0; i < set->count; i++) {
+        struct tp_reader *reader = set->reader[i];
+        slots[i] = reader->slot;
+        if (nap_ns > reader->stale_after_ns / 2)
+            nap_ns = reader->stale_after_ns / 2;
+        reader->sleep_total++;
+        tp_control_announce_sleep(reader->control, reader->slot, reader->ring.next);
+    }
+    /* Sequentially consistent, as in tp_reader_interrupt: one of the two sees the other. */
+    atomic_thread_fence(memory_order_seq_cst);
+    for (uint32_t i = 0; i < set->count; i++)
+        if (tp_reader_has_news(set->reader[i]) ||
+            atomic_load_explicit(&set->reader[i]->is_interrupted, memory_order_relaxed) != 0)
+            nap_ns = 0;
+    return tp_control_sleep_on_many(slots, set->count, nap_ns);
+}
+
 enum tp_reader_result tp_reader_set_spin(struct tp_reader_set *set)
 {
     const uint64_t start = now_ns();
@@ -121,11 +172,8 @@ enum tp_reader_result tp_reader_set_spin(struct tp_reader_set *set)
         result = check_each(set);
         if (result != TP_READER_EMPTY)
             return result;
-        if (may_sleep) {
-            const struct timespec pause = {0, (long)(set->sleep_ns % 1000000000u)};
-            if (nanosleep(&pause, NULL) != 0)
-                return TP_READER_EMPTY; /* a signal */
-        }
+        if (was_interrupted(set) || (may_sleep && !rest(set, set->wait_ns - waited)))
+            return tp_reader_set_poll(set);
         waited = now_ns() - start;
     } while (waited < set->wait_ns);
     return TP_READER_EMPTY;

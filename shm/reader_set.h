@@ -41,8 +41,10 @@ void tp_reader_set_init(struct tp_reader_set *set, enum tp_reader_set_order orde
 bool tp_reader_set_add(struct tp_reader_set *set, struct tp_reader *reader);
 /* One look: EVENT, LAPPED, EVICTED or EMPTY; no system call, no clock. */
 enum tp_reader_result tp_reader_set_poll(struct tp_reader_set *set);
-/* Waits at most wait_ns, spinning for spin_ns of it, then sleeping sleep_ns between looks (0: spins
- * on). Tells SILENT, ALIVE and MOVED of every reader, each once. */
+/* Waits at most wait_ns, spinning for spin_ns of it; where sleep_ns is not 0 it sleeps then, until
+ * the waker of one of the readers wakes it if all are registered, else sleep_ns between looks. A
+ * signal, or tp_reader_interrupt of a reader in the set, ends it early with EMPTY. Tells SILENT,
+ * ALIVE and MOVED of every reader, each once. */
 enum tp_reader_result tp_reader_set_spin(struct tp_reader_set *set);
 /* After a reopen of that reader, or a jump of it: forgets the event that was read ahead, and that
  * it had moved. */

@@ -57,7 +57,7 @@ class ReaderSet:
         return int(self._set.found)
 
     def set_wait(self, max_ns: int, *, spin_ns: int | None = None, sleep_ns: int = 0) -> None:
-        """Say how `look` waits: at most `max_ns`, `spin_ns` of it spinning, then in naps."""
+        """Say how `look` waits: at most `max_ns`, `spin_ns` of it spinning, then asleep."""
         self._set.wait_ns, self._set.sleep_ns = max_ns, sleep_ns
         self._set.spin_ns = max_ns if spin_ns is None else spin_ns
 

@@ -72,6 +72,8 @@ const char *tp_segment_status_name(enum tp_segment_status status)
         return "system call failed";
     case TP_SEGMENT_FULL:
         return "no free slot";
+    case TP_SEGMENT_DEAD:
+        return "left by a dead writer";
     case TP_SEGMENT_REFUSED:
         return "refused by its writer";
     }

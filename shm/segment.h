@@ -113,6 +113,7 @@ enum tp_segment_status {
     TP_SEGMENT_NO_SPACE,         /* expected: the bytes asked for */
     TP_SEGMENT_SYSTEM,           /* found: errno; field: the call */
     TP_SEGMENT_FULL,             /* control segment: found slots are all taken */
+    TP_SEGMENT_DEAD,             /* its writer died and left it; found: the writer's pid */
     TP_SEGMENT_REFUSED,          /* control segment: the writer does not do it; field says what */
 };
 

@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 DIRECTORY = Path("/dev/shm")  # noqa: S108  # the kernel's own shared-memory file system
 _PREFIX = "tickpath."
 _NOT_SEGMENTS = (".lock", ".new", ".ctl", ".raw")  # .ctl: consumers; .raw: for recorders
-_NOT_READY = (lib.TP_SEGMENT_ABSENT, lib.TP_SEGMENT_BUILDING, lib.TP_SEGMENT_ENDED)
+_NOT_READY = (
+    lib.TP_SEGMENT_ABSENT,
+    lib.TP_SEGMENT_BUILDING,
+    lib.TP_SEGMENT_ENDED,
+    lib.TP_SEGMENT_DEAD,
+)
 
 
 class SegmentError(SystemSetupError):
@@ -99,6 +104,7 @@ def _message(status: int, error: Any, subject: str) -> str:
         "it (mount -o remount,size=...)",
         lib.TP_SEGMENT_FULL: f"all {found} slots for consumers are taken: end one of them "
         "(tickpath stat shows them)",
+        lib.TP_SEGMENT_DEAD: f"its writer (pid {found}) died and left it: start the writer again",
         lib.TP_SEGMENT_REFUSED: f"{field}: its writer waits for nobody: set "
         "shm.lossless_deadline_us in its configuration, or read without it",
         lib.TP_SEGMENT_SYSTEM: f"{field}: {os.strerror(min(found, 4095))}"

@@ -13,6 +13,7 @@
 enum { TP_READER_CHECK_TURNS = 64 };
 /* The longest sleep until the waker: a waker that died must not hold a reader for long. */
 static const uint64_t NAP_NS_MAX = 25000000;
+static const uint64_t SEEN_EVERY_NS = 1000000; /* an idle reader shows itself so often */
 
 static void cpu_relax(void)
 {
@@ -43,6 +44,32 @@ static void segment_take(struct tp_reader *reader, struct tp_segment *take_segme
     (void)tp_ring_resume(&reader->ring); /* to the head: what was before is in the snapshots */
 }
 
+static uint64_t heartbeat_age(const struct tp_segment *segment, uint64_t now_ns)
+{
+    const uint64_t beat = atomic_load_explicit(&segment->live->heartbeat_ns, memory_order_relaxed);
+    return now_ns > beat ? now_ns - beat : 0;
+}
+
+/* One that nobody will ever write again is refused. A heart that beats is proof of life where the
+ * pid is not: in another pid namespace the writer has another. */
+static enum tp_segment_status segment_open(struct tp_segment **segment,
+                                           const struct tp_reader *reader,
+                                           struct tp_segment_error *error)
+{
+    const enum tp_segment_status status =
+        tp_segment_open(segment, reader->directory, reader->instance, reader->schema_hash, error);
+    if (status != TP_SEGMENT_OK)
+        return status;
+    const struct tp_segment_header *header = &(*segment)->header;
+    if (heartbeat_age(*segment, tp_clock_now_ns(&header->clock)) <= TP_READER_STALE_AFTER_NS ||
+        tp_segment_writer_lives(*segment))
+        return TP_SEGMENT_OK;
+    *error = (struct tp_segment_error){header->writer_pid, 0, "writer"};
+    tp_segment_close(*segment);
+    *segment = NULL;
+    return TP_SEGMENT_DEAD;
+}
+
 enum tp_segment_status tp_reader_init(struct tp_reader *reader, const char *directory,
                                       const char *instance, uint64_t schema_hash,
                                       struct tp_segment_error *error)
@@ -55,13 +82,17 @@ enum tp_segment_status tp_reader_init(struct tp_reader *reader, const char *dire
                                            "directory length"};
         return TP_SEGMENT_BAD_CONFIG;
     }
-    const enum tp_segment_status status =
-        tp_segment_open(&segment, where, instance, schema_hash, error);
+    if (strlen(instance) >= sizeof reader->instance) {
+        *error =
+            (struct tp_segment_error){strlen(instance), sizeof reader->instance - 1, "instance"};
+        return TP_SEGMENT_BAD_CONFIG;
+    }
+    strcpy(reader->directory, where);
+    strcpy(reader->instance, instance);
+    reader->schema_hash = schema_hash;
+    const enum tp_segment_status status = segment_open(&segment, reader, error);
     if (status != TP_SEGMENT_OK)
         return status;
-    strcpy(reader->directory, where);
-    strcpy(reader->instance, instance); /* tp_segment_open checked its length */
-    reader->schema_hash = schema_hash;
     reader->stale_after_ns = TP_READER_STALE_AFTER_NS;
     reader->spin_ns = reader->wait_ns = 1000 * 1000;
     segment_take(reader, segment);
@@ -85,8 +116,7 @@ enum tp_segment_status tp_reader_reopen(struct tp_reader *reader, struct tp_segm
     tp_segment_file_name(name, reader->instance, "");
     if (tp_segment_name_is_ours(reader->segment, name))
         return TP_SEGMENT_ABSENT;
-    const enum tp_segment_status status =
-        tp_segment_open(&segment, reader->directory, reader->instance, reader->schema_hash, error);
+    const enum tp_segment_status status = segment_open(&segment, reader, error);
     if (status != TP_SEGMENT_OK)
         return status;
     const bool wants_registration = reader->wants_registration;
@@ -112,16 +142,21 @@ static bool has_ring(const struct tp_reader *reader)
     return reader->segment != NULL && reader->segment->header.ring.count != 0;
 }
 
-void tp_reader_store_cursor(struct tp_reader *reader)
+static void cursor_store(struct tp_reader *reader, uint64_t now_ns)
 {
     struct tp_control_slot *slot = reader->slot;
-    if (slot == NULL)
-        return;
+    reader->cursor_stored = reader->ring.next;
+    reader->seen_ns = now_ns;
     /* Release: all before the cursor was copied. Pairs with the acquire load in cursors_read of
      * shm/ring_gate.c, after which the writer overwrites it. */
     atomic_store_explicit(&slot->cursor, reader->ring.next, memory_order_release);
-    atomic_store_explicit(&slot->last_seen_ns, tp_clock_now_ns(&reader->control->clock),
-                          memory_order_relaxed);
+    atomic_store_explicit(&slot->last_seen_ns, now_ns, memory_order_relaxed);
+}
+
+void tp_reader_store_cursor(struct tp_reader *reader)
+{
+    if (reader->slot != NULL)
+        cursor_store(reader, tp_clock_now_ns(&reader->segment->header.clock));
 }
 
 /* To the head, after a lap; counted. */
@@ -164,14 +199,6 @@ enum tp_reader_result tp_reader_poll(struct tp_reader *reader)
     return resume(reader);
 }
 
-static uint64_t heartbeat_age(const struct tp_reader *reader)
-{
-    const struct tp_segment *segment = reader->segment;
-    const uint64_t beat = atomic_load_explicit(&segment->live->heartbeat_ns, memory_order_relaxed);
-    const uint64_t now = tp_clock_now_ns(&segment->header.clock);
-    return now > beat ? now - beat : 0;
-}
-
 static bool writer_ended(const struct tp_reader *reader)
 {
     const struct tp_segment_live *live = reader->segment->live;
@@ -180,8 +207,7 @@ static bool writer_ended(const struct tp_reader *reader)
            atomic_load_explicit(&live->state, memory_order_acquire) != TP_SEGMENT_READY;
 }
 
-/* One look at the ring that takes nothing. */
-static bool has_news(const struct tp_reader *reader)
+bool tp_reader_has_news(const struct tp_reader *reader)
 {
     const struct tp_ring_reader *ring = &reader->ring;
     return has_ring(reader) && atomic_load_explicit(&ring->slots[ring->next & ring->mask].sequence,
@@ -190,7 +216,7 @@ static bool has_news(const struct tp_reader *reader)
 
 static enum tp_reader_result see_event(struct tp_reader *reader)
 {
-    return has_news(reader) ? TP_READER_EVENT : TP_READER_EMPTY;
+    return tp_reader_has_news(reader) ? TP_READER_EVENT : TP_READER_EMPTY;
 }
 
 typedef enum tp_reader_result look_function(struct tp_reader *reader);
@@ -199,14 +225,16 @@ static enum tp_reader_result check_with(struct tp_reader *reader, look_function 
 {
     if (reader->segment == NULL)
         return TP_READER_MOVED;
-    if (reader->slot != NULL)
-        tp_reader_store_cursor(reader);
+    const uint64_t now_ns = tp_clock_now_ns(&reader->segment->header.clock);
+    if (reader->slot != NULL &&
+        (reader->cursor_stored != reader->ring.next || now_ns - reader->seen_ns >= SEEN_EVERY_NS))
+        cursor_store(reader, now_ns);
     if (writer_ended(reader)) {
         /* What it published last comes first. */
         const enum tp_reader_result last = look(reader);
         return last != TP_READER_EMPTY ? last : TP_READER_MOVED;
     }
-    const bool is_silent = heartbeat_age(reader) > reader->stale_after_ns;
+    const bool is_silent = heartbeat_age(reader->segment, now_ns) > reader->stale_after_ns;
     if (is_silent == reader->is_silent)
         return TP_READER_EMPTY;
     reader->is_silent = is_silent;
@@ -236,7 +264,8 @@ static bool rest(struct tp_reader *reader, uint64_t left_ns)
     tp_control_announce_sleep(reader->control, reader->slot, reader->ring.next);
     /* Sequentially consistent, as in tp_reader_interrupt: one of the two sees the other. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (has_news(reader) || atomic_load_explicit(&reader->is_interrupted, memory_order_relaxed))
+    if (tp_reader_has_news(reader) ||
+        atomic_load_explicit(&reader->is_interrupted, memory_order_relaxed))
         nap_ns = 0;
     reader->sleep_total++;
     return tp_control_sleep(reader->slot, nap_ns);
@@ -314,7 +343,8 @@ uint64_t tp_reader_snapshot(struct tp_reader *reader, uint32_t slot)
     head[TP_READER_SNAPSHOT_VERSION] =
         tp_snapshot_read(&reader->snapshots, slot, head + TP_READER_SNAPSHOT_HEAD_WORDS,
                          &head[TP_READER_SNAPSHOT_RING_INDEX]);
-    const uint64_t age = heartbeat_age(reader);
+    const uint64_t age =
+        heartbeat_age(reader->segment, tp_clock_now_ns(&reader->segment->header.clock));
     head[TP_READER_SNAPSHOT_SILENT_NS] = age > reader->stale_after_ns ? age : 0;
     head[TP_READER_SNAPSHOT_ENDED] = writer_ended(reader);
     return head[TP_READER_SNAPSHOT_VERSION];

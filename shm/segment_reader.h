@@ -57,6 +57,7 @@ struct tp_reader {
     struct tp_control *control;   /* of the segment; NULL: not registered */
     struct tp_control_slot *slot; /* its own; NULL: not registered */
     uint64_t cursor_mask;
+    uint64_t cursor_stored, seen_ns; /* as they stand in the slot */
     bool wants_registration, is_lossless;
     enum tp_segment_status registration; /* of the last try to register */
     struct tp_segment_error registration_error;
@@ -96,6 +97,8 @@ void tp_reader_interrupt(struct tp_reader *reader);
 /* Joins anew: moves to the head and counts nothing as lost; read the snapshots next. */
 void tp_reader_join(struct tp_reader *reader);
 
+/* One look that takes nothing: true where tp_reader_poll would tell something. */
+bool tp_reader_has_news(const struct tp_reader *reader);
 /* EVENT, LAPPED or EMPTY: one look at the ring, no system call, no clock. */
 enum tp_reader_result tp_reader_poll(struct tp_reader *reader);
 /* What an idle reader looks at: EMPTY, SILENT, ALIVE or MOVED (or EVENT, LAPPED: of the last

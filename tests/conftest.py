@@ -60,6 +60,15 @@ def lacks_ipsec_mb() -> str | None:
     return None if flags else "an x86-64 CPU with AES instructions, for libipsec-mb"
 
 
+def lacks_qemu() -> str | None:
+    """Say what the virtual machine of tests/vm cannot be made or run without."""
+    tools = ("qemu-system-x86_64", "qemu-img", "mmdebstrap", "sfdisk", "mkfs.ext4", "ssh")
+    lacking = [tool for tool in tools if lacks_program(tool)]
+    if lacking:
+        return f"for a virtual machine: {', '.join(lacking)}"
+    return None if Path("/etc/debian_version").exists() else "Debian, whose mirror fills its disk"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": lacks_root,
     "netns": lacks_netns,
@@ -71,6 +80,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "bpftool": lambda: lacks_program("bpftool"),
     "redis": lambda: lacks_program("redis-server"),
     "strace": lambda: lacks_program("strace"),
+    "qemu": lacks_qemu,
     "setpriv": lambda: lacks_program("setpriv"),
     "systemd_analyze": lambda: lacks_program("systemd-analyze"),
     "rt_tests": lambda: lacks_program("cyclictest") or lacks_program("oslat"),

@@ -95,7 +95,7 @@ def _parse(number: int, data: bytes) -> Message:
         ) from error
     if not 0 <= line.t_ns <= T_NS_MAX:
         raise LineFault(number, f"t_ns {line.t_ns}: expected 0 to {T_NS_MAX}")
-    if line.venue != requests.VENUE:
+    if line.venue.lower() != requests.VENUE:
         raise LineFault(number, f'venue "{line.venue}": expected "mexc": leave other lines out')
     if (line.text is None) == (line.base64 is None):
         raise LineFault(number, 'expected either "text" or "base64": text frames as the former')

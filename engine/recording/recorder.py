@@ -43,6 +43,7 @@ BUFFER_SIZE: Final = 1 << 21  # holds the largest message, 160 KB, behind a full
 EVENT_ROWS: Final = BLOCK_SIZE // EVENT_SIZE
 EVENT_ROWS_TAKEN: Final = 1024
 RAW_STREAM, EVENT_STREAM = 0, 1
+CONSUMER_NAME: Final = "recorder"
 
 
 class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +134,7 @@ class Recorder:
         except BaseException:
             self._close_readers()
             raise
+        self._feed.register(CONSUMER_NAME)  # its lag is seen in `tickpath stat`; no need
         for reader in (self._raw, self._feed):
             lib.tp_tap_rewind(reader.pointer)
         self._part = 0
@@ -303,12 +305,17 @@ class Recorder:
         words = ffi.cast("uint64_t *", stream.memory) + stream.size // 8
         room = min(EVENT_ROWS_TAKEN, BUFFER_SIZE // EVENT_SIZE - stream.count)
         count = int(lib.tp_tap_events(self._feed.pointer, words, room, self._lost))
+        if count:
+            self._keep_events(stream, count)
         if self._lost[0]:
             self.totals.event_gaps += 1
             self.totals.lost_events += int(self._lost[0])
             self._note_gap(EVENT_STREAM, int(self._lost[0]))
-        if count == 0:
-            return False
+        return bool(count)
+
+    def _keep_events(self, stream: _Stream, count: int) -> None:
+        """Count rows that were put behind those of the stream."""
+        words = ffi.cast("uint64_t *", stream.memory) + stream.size // 8
         if stream.count == 0:
             stream.since, stream.first_ns = time.monotonic(), int(words[2])
         stream.count += count
@@ -317,7 +324,6 @@ class Recorder:
         self.totals.events += count
         if stream.count >= EVENT_ROWS:
             self._flush(stream)
-        return True
 
     def _flush(self, stream: _Stream) -> None:
         if stream.size == 0:

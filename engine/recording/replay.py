@@ -77,7 +77,6 @@ class Summary(msgspec.Struct):
     records: int = 0
     messages: int = 0
     events: int = 0
-    lines: int = 0
     gaps: int = 0
     checkpoints: int = 0
     diverged: int = 0

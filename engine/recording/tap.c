@@ -1,4 +1,4 @@
-/* The writer of tap.h, and the few reads that a recorder adds to shm/segment_reader.h. */
+/* The writer of tap.h. Hot path. */
 #include "engine/recording/tap.h"
 
 #include <string.h>
@@ -64,36 +64,4 @@ bool tp_tap_checkpoint_due(struct tp_tap *tap, uint32_t instrument_count, uint64
     *instrument = tap->next_instrument < instrument_count ? tap->next_instrument : 0;
     tap->next_instrument = *instrument + 1;
     return true;
-}
-
-struct tp_ring_reader *tp_tap_ring(struct tp_reader *reader)
-{
-    return &reader->ring;
-}
-
-void tp_tap_rewind(struct tp_reader *reader)
-{
-    if (reader->ring.next <= reader->ring.mask / 2)
-        reader->ring.next = 0;
-}
-
-uint32_t tp_tap_events(struct tp_reader *reader, uint64_t *rows, uint32_t row_count_max,
-                       uint64_t *lost)
-{
-    uint32_t count = 0;
-    *lost = 0;
-    while (count < row_count_max) {
-        uint64_t *row = rows + (size_t)count * TP_READER_EVENT_WORDS;
-        row[0] = reader->ring.next;
-        const enum tp_ring_result result = tp_ring_read(&reader->ring, row + 1);
-        if (result == TP_RING_EVENT) {
-            count++;
-            continue;
-        }
-        /* The position did not move: after a partial batch the next call finds the loss again. */
-        if (result == TP_RING_LAPPED && count == 0)
-            *lost = tp_ring_resume(&reader->ring);
-        break;
-    }
-    return count;
 }

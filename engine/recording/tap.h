@@ -81,8 +81,8 @@ struct tp_ring_reader *tp_tap_ring(struct tp_reader *reader);
 /* Recorder: goes back to the ring's beginning if nothing of it was overwritten yet; a reader joins
  * at the head, but one that came first must miss nothing. */
 void tp_tap_rewind(struct tp_reader *reader);
-/* Recorder: rows of 8 words (ring index, event) into rows[0, count_max); *lost as
- * tp_message_drain has it, 0 unless nothing was returned. */
+/* Recorder: rows of 8 words (ring index, event), at least TP_READER_BATCH_COUNT_MAX of them fit.
+ * *lost: events that are gone behind the last row. */
 uint32_t tp_tap_events(struct tp_reader *reader, uint64_t *rows, uint32_t row_count_max,
                        uint64_t *lost);
 #endif

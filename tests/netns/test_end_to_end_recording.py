@@ -20,6 +20,8 @@ from tickpath.engine.recording.format import EVENTS, RAW, RecordingFile, recordi
 from tickpath.engine.recording.replay import recorded_runs
 from tickpath.engine.recording.replayer import Replayer, replay_event_dtype
 from tickpath.proto.records import BookState, EventType
+from tickpath.shm.control_segment import consumers
+from tickpath.shm.segment import Segment
 
 from tests.netns.rig import (
     LIVE,
@@ -194,6 +196,8 @@ def test_recorder_killed_leaves_all_but_the_last_second(system: System) -> None:
     recorder = system.record(system.instance, "--flush", "0.05")
     until("records", lambda: system.recorded(recorder, "records") > 1000)
     known = system.recorded(recorder, "records")
+    with Segment(system.instance) as segment:
+        assert "recorder" in [one.name for one in consumers(segment)]
     kill(recorder.process.pid)
     recorder.process.wait(PATIENCE_S)
     (path,) = recording_paths(system.directory / "out")

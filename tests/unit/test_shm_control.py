@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -489,3 +490,37 @@ def test_consumers_of_any_bytes_are_shown_or_not_but_never_raise(data: bytes) ->
             path.write_bytes(whole[: 2 * LINE_SIZE] + data + whole[2 * LINE_SIZE + len(data) :])
             assert len(consumers(feed.segment, directory=directory)) <= SLOT_COUNT
             path.unlink()
+
+
+# ---- the layout, as it is written down -----------------------------------------------------------
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROW = re.compile(r"^\| (\d+) \| (u32|u64|char\[32\]) \| (\w+) \|", re.MULTILINE)
+SIZES = {"u32": 4, "u64": 8, "char[32]": 32}
+
+
+def written_fields() -> Iterator[tuple[str, int, int]]:
+    """Yield (field, offset, size) of every row that documents the control segment."""
+    (text,) = (
+        text
+        for path in DOCS.glob("shared-memory*.md")
+        if "wants_wake" in (text := path.read_text())
+    )
+    section = text[text.index("The control segment") :]
+    for offset, kind, field in ROW.findall(section):
+        yield field, int(offset), SIZES[kind]
+
+
+def test_documented_layout_is_that_of_the_compiled_header() -> None:
+    found = {field: (offset, size) for field, offset, size in written_fields()}
+    slot = {name for name, _ in ffi.typeof("struct tp_control_slot").fields}
+    line = {name for name, _ in ffi.typeof("struct tp_control_line").fields}
+    header = {name for name, _ in ffi.typeof("struct tp_control_header").fields}
+    assert slot | line | header <= set(found)
+    for field, (offset, size) in found.items():
+        for kind, start in (("slot", 0), ("line", LINE_SIZE), ("header", 0)):
+            fields = dict(ffi.typeof(f"struct tp_control_{kind}").fields)
+            if field in fields:
+                assert fields[field].offset + start == offset, field
+                assert ffi.sizeof(fields[field].type) == size, field
+    assert ffi.sizeof("struct tp_control_memory") == TOTAL_SIZE == 8448

@@ -24,6 +24,7 @@ from tickpath.engine.reader import (
 )
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.shm.reader import Reader, Result
+from tickpath.shm.segment import Segment, SegmentNotReadyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -266,6 +267,24 @@ def test_writer_stopped_is_noticed_not_before_the_configured_time(
                     reader.next()
         finally:
             child.kill()
+
+
+def test_segment_of_a_dead_writer_is_refused_until_the_next_writer(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        child.kill()
+    time.sleep(0.11)  # longer than a heartbeat may be away
+    with pytest.raises(SegmentNotReadyError, match=rf"its writer \(pid {child.pid}\) died") as told:
+        open_reader("unit", directory=tmp_path)
+    assert told.value.reason == "left by a dead writer"
+    with Segment("unit", directory=tmp_path) as segment:  # to look at it is fine
+        assert not segment.writer_lives()
+    (tmp_path / "tickpath.unit.lock").unlink()
+    with make_feed(tmp_path), calm_reader(tmp_path) as reader:
+        assert reader.next() == Result.EMPTY
 
 
 # ---- memory --------------------------------------------------------------------------------------

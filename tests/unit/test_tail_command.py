@@ -105,6 +105,7 @@ def test_tail_that_is_too_slow_tells_what_it_lost(feed: RehearsalFeed) -> None:
 
 def wait_for_output(feed: RehearsalFeed, child: subprocess.Popen[str]) -> None:
     end = time.monotonic() + WAIT_S
+    assert child.stdout
     while not select.select([child.stdout], [], [], 0.02)[0]:
         assert time.monotonic() < end, "no output"
         feed.publish_top((1, 1), (2, 1))

@@ -261,6 +261,15 @@ def test_replay_after_a_reconnect_on_another_connection_number_goes_on(tmp_path:
     assert max(at) > 30
 
 
+@pytest.mark.parametrize("what", ["books", "events"])
+def test_replay_of_a_span_prints_what_the_whole_has_there(tmp_path: Path, what: str) -> None:
+    path = write(tmp_path / "a.ndjson", session()[0])
+    whole, _ = replay(path, "--ndjson", "--print", what)
+    span, _ = replay(path, "--ndjson", "--print", what, "--from", "100", "--to", "150")
+    assert span == [one for one in whole if 100 <= one["t_ns"] <= 150]
+    assert len(span) > 10
+
+
 def test_replay_trades_says_that_there_are_none(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ndjson", session(40)[0])
     printed, done = replay(path, "--ndjson", "--print", "trades")

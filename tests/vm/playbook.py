@@ -1,0 +1,116 @@
+"""The project's playbooks, run against the guest as a person runs them: what changed, what failed.
+
+Called by: conftest, the tests. Calls: machine, phases.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.vm.machine import DIES_WITH_US
+from tests.vm.phases import phase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.vm.machine import Machine
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 900
+TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(.*?)\] \**$")
+DONE = re.compile(r"^(changed|ok|failed|fatal): \[lab(?: -> [^\]]*)?\](?:[:!]?.*?=> \(item=(.*?)\))?")
+RECAP = re.compile(r"^lab\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)")
+SLOW_S = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """A playbook's end. changed: "role : task" or "role : task (item)", in order."""
+
+    status: int
+    changed: tuple[str, ...]
+    recap_changed: int | None  # None: it did not get to its recap
+    output: str
+
+    def require(self) -> Play:
+        """Return itself where it succeeded; else raise with the end of its output."""
+        if self.status != 0:
+            raise RuntimeError(
+                f"ansible-playbook ended with {self.status}:\n{self.output[-6000:]}"
+            )
+        return self
+
+
+def run_playbook(
+    machine: Machine, name: str, *words: str, variables: Mapping[str, object] | None = None
+) -> Play:
+    """Run ansible/playbooks/NAME.yml on the guest with the lab's inventory."""
+    given = {
+        **(variables or {}),
+        "ansible_host": "lab",
+        "ansible_port": machine.port,
+        "ansible_ssh_common_args": f"-F {machine.ssh_config}",
+    }
+    argv = [
+        *DIES_WITH_US,
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        *("-i", "inventories/lab-vm", "-e", json.dumps(given), *words),
+        f"playbooks/{name}.yml",
+    ]
+    title = " ".join((name, *words))
+    with phase(f"ansible {title}"):
+        return _follow(argv, ROOT / "build" / "vm" / f"{title.replace(' ', '')}.log")
+
+
+def _follow(argv: list[str], log: Path) -> Play:
+    """Run a playbook, keep its output in a log with times, and name the slow tasks at once."""
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    started = time.monotonic()
+    task, since, lines = "", started, list[str]()
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            argv,
+            cwd=ROOT / "ansible",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as ansible,
+    ):
+        assert ansible.stdout is not None
+        for line in ansible.stdout:
+            lines.append(line)
+            now = time.monotonic()
+            file.write(f"{now - started:7.1f} {line}")
+            file.flush()
+            if now - started > TIMEOUT_S:
+                ansible.kill()
+            if match := TASK.match(line) or RECAP.match(line):
+                if now - since > SLOW_S:
+                    print(f"vm:   {task}: {now - since:.1f} s", file=sys.__stderr__, flush=True)
+                task, since = match[1], now
+    return parse(ansible.returncode, "".join(lines))
+
+
+def parse(status: int, output: str) -> Play:
+    """Read Ansible's default output."""
+    task, changed, recap = "", list[str](), None
+    for line in output.splitlines():
+        if match := TASK.match(line):
+            task = match[1]
+        elif match := DONE.match(line):
+            if match[1] == "changed":
+                changed.append(f"{task} ({match[2]})" if match[2] else task)
+        elif match := RECAP.match(line):
+            recap = int(match[2])
+    return Play(status, tuple(changed), recap, output)
