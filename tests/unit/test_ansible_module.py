@@ -179,7 +179,10 @@ def test_module_requests_that_cannot_be_are_refused_before_the_first_write(
 
 
 def test_module_checked_tells_the_score_and_refuses_a_lower_one(target: Target) -> None:
-    left, refused = target.play({"state": "checked"}, {"state": "checked", "minimum_score": 101})
+    asked = {**ASKED, "allow_ssh_nic": True}
+    left, refused = target.play(
+        {"state": "checked", "request": asked}, {"state": "checked", "minimum_score": 101}
+    )
     assert 0 <= left["score"] <= 100
     assert not left["changed"]
     assert len(left["answer"]["items"]) >= 60
