@@ -28,6 +28,9 @@ Exit status: 0 it lasts (also: it did already); 2 this boot is not the trial, or
 failed, with the reason; 3 this machine lacks something."""
 
 
+LASTS = "From now on each boot is by the tuned line."
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the parser of `promote`."""
     parser = subparsers.add_parser(
@@ -58,10 +61,12 @@ def run(args: argparse.Namespace) -> int:
         with exclusive(host):
             apply_steps(context, steps, Disk(host, System()), progress)
     if args.json:
-        print(json.dumps({"promoted": True, "writes": [step_row(step) for step in steps]}))
+        promoted = not steps or not args.dry_run
+        print(json.dumps({"promoted": promoted, "writes": [step_row(step) for step in steps]}))
     elif not steps:
         print("The tuned line is the lasting one already, and runs.")
     else:
         print("\n".join(step.command for step in steps))
-        print("From now on each boot is by the tuned line.")
+        last = "The trial holds; nothing was written." if args.dry_run else LASTS
+        print(last)
     return 0

@@ -582,6 +582,8 @@ class Publisher:
             return
         self.reader.set_wait(wait_ns, block=not self.is_spinning)
         self._heard(self.reader.next())
+        self._drain()
+        self._flush()
 
     def close(self) -> None:
         """Say that every book is stale from now on, as far as nodes answer; disconnect."""

@@ -55,7 +55,7 @@ def describe_file(path):
         seen[path] = owner
 
 def name_of(path):
-    """An interrupt's number depends on the order of a boot: it goes by what it is for."""
+    # An interrupt's number depends on the order of a boot: it goes by what it is for.
     parts = path.split("/")
     if path.startswith("/proc/irq/") and parts[3].isdigit():
         actions = content(f"/sys/kernel/irq/{parts[3]}/actions").decode().strip()
