@@ -2,8 +2,8 @@
 
 A value that the kernel or a driver does not take is told and the rest goes on; a file of ours that
 cannot be written ends it, and what was written so far stands in the journal for revert.
-Called by: rt.tuning.apply_command, rt.tuning.promote. Calls: rt.tuning.journal, rt.tuning.writing, rt.reading, rt.tuning.grub,
-rt.tuning.plan, rt.tuning.plan_files.
+Called by: apply_command, promote. Calls: journal, writing, rt.reading, grub,
+plan, plan_files.
 """
 
 from __future__ import annotations

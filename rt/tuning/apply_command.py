@@ -1,6 +1,6 @@
 """`tickpath rt apply`: write the plan, each previous value journaled first.
 
-Called by: rt.command, tickpath-rt.service (--boot). Calls: rt.tuning.plan_request, rt.tuning.apply.
+Called by: rt.command, tickpath-rt.service (--boot). Calls: plan_request, apply.
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
 The distribution's entries and their command line stay as they are: they are what the machine falls
 back to. Our drop-in keeps the words, our generator makes the entries (at the end of the menu, so
 that no number of another's entry changes), GRUB's environment block chooses the trial for one boot.
-Called by: rt.tuning.plan, rt.tuning.apply, rt.tuning.promote. Calls: rt.host, rt.tuning.plan_files (header).
-Source: the GRUB manual (info grub), /etc/grub.d/00_header and /usr/sbin/grub-mkconfig of Debian 12;
-docs/adr/0008.
+Called by: plan, apply, promote. Calls: rt.host, plan_files (header). Source: the GRUB manual (info
+grub), /etc/grub.d/00_header and /usr/sbin/grub-mkconfig of Debian 12; docs/adr/0008.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ One JSON object a line, only ever appended to: an entry {"seq", "boot", "time", 
 "target", "previous", "wrote", "reload", "expects"}, then {"seq", "reads"} once it was written and
 read back, {"seq", "undone"} once it was put back. The first line names the folders made for the
 journal. A last line that a kill tore is cut off. Its folder appears with the first line in it, by a
-rename, and goes with the last entry, so that a kill leaves nothing that nobody knows of.
-Called by: rt.tuning.apply, rt.tuning.revert, rt.tuning.promote. Calls: rt.tuning.writing, rt.errors.
+rename, and goes with the last entry, so that a kill leaves nothing that nobody knows of. Called by:
+apply, revert, promote. Calls: writing, rt.errors.
 """
 
 from __future__ import annotations

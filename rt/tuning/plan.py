@@ -2,8 +2,8 @@
 
 Order: noisy services stop first, then values of the kernel, then the NIC (channels before all else
 of it, since changing them resets the rest), then interrupts and queues; then the files that keep
-all this; units of ours; last the boot loader. Called by: rt.tuning.plan_command, rt.tuning.apply. Calls:
-rt.reading, rt.tuning.plan_files, rt.tuning.plan_boot, rt.tuning.plan_refusals, rt.tuning.journal (what apply learnt before).
+all this; units of ours; last the boot loader. Called by: plan_command, apply. Calls:
+rt.reading, plan_files, plan_boot, plan_refusals, journal (what apply learnt before).
 """
 
 from __future__ import annotations

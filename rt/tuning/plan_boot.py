@@ -1,6 +1,6 @@
 """The boot loader's part of a plan: a new command line or kernel, chosen for one boot.
 
-Called by: rt.tuning.plan. Calls: rt.tuning.grub, rt.command_line, rt.persisted (the words of others).
+Called by: plan. Calls: grub, rt.command_line, rt.persisted (the words of others).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`tickpath rt plan`: print each write that apply would do, in order. Nothing is written.
 
-Called by: rt.command. Calls: rt.tuning.plan_request.
+Called by: rt.command. Calls: plan_request.
 """
 
 from __future__ import annotations

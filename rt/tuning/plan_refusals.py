@@ -1,6 +1,6 @@
 """Why nothing may be written: found before the first write, told with value and remedy.
 
-Called by: rt.tuning.plan. Calls: rt.tuning.grub, rt.limits, rt.tuning.plan_files. The kernels whose workqueues stall:
+Called by: plan. Calls: grub, rt.limits, plan_files. The kernels whose workqueues stall:
 Linux commit 703ccb63ae9f, in 6.12.82, 6.18.23, 6.19.13 and 7.0.
 """
 

@@ -1,7 +1,7 @@
 """From the command line to a plan: what plan and apply share.
 
-Called by: rt.tuning.plan_command, rt.tuning.apply_command. Calls: rt.arguments, rt.catalogue, rt.tuning.plan,
-rt.tuning.journal.
+Called by: plan_command, apply_command. Calls: rt.arguments, rt.catalogue, plan,
+journal.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One step of a plan: what is written where, and how it is shown.
 
-Called by: rt.tuning.plan, rt.tuning.plan_boot, rt.tuning.plan_refusals, rt.tuning.apply. Calls: nothing of ours.
+Called by: plan, plan_boot, plan_refusals, apply. Calls: nothing of ours.
 """
 
 from __future__ import annotations

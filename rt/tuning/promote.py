@@ -1,6 +1,6 @@
 """Make the command line and kernel that were booted once the lasting ones.
 
-Called by: rt.tuning.promote_command. Calls: rt.tuning.grub, rt.tuning.plan_boot, rt.limits.
+Called by: promote_command. Calls: grub, plan_boot, rt.limits.
 """
 
 from __future__ import annotations

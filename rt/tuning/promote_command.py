@@ -1,6 +1,6 @@
 """`tickpath rt promote`: keep the kernel and command line that were booted once.
 
-Called by: rt.command. Calls: rt.tuning.promote, rt.tuning.apply.
+Called by: rt.command. Calls: promote, apply.
 """
 
 from __future__ import annotations

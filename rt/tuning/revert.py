@@ -1,9 +1,9 @@
 """Put back what apply wrote: backwards, byte for byte, and only what is still ours.
 
 A live value is ours if it still reads as after our write, in the same boot; a file if its bytes are
-ours. All else is left and told, with both values. An entry is marked as undone only when its
-target is as it was, so that a revert that was killed goes on where it stopped.
-Called by: rt.tuning.revert_command. Calls: rt.tuning.journal, rt.tuning.writing, rt.reading, rt.tuning.grub.
+ours. All else is left and told, with both values. An entry is marked as undone only when its target
+is as it was, so that a revert that was killed goes on where it stopped. Called by: revert_command.
+Calls: journal, writing, rt.reading, grub.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`tickpath rt revert`: put back what apply changed.
 
-Called by: rt.command. Calls: rt.tuning.revert.
+Called by: rt.command. Calls: revert.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A machine as a tree of files: what rt.tuning.plan, rt.tuning.apply and rt.tuning.revert are tested on.
+"""A machine as a tree of files: what tuning.plan, tuning.apply and tuning.revert are tested on.
 
 Its kernel files take writes as the kernel does ("never" into "always [madvise] never"); ethtool,
 systemctl and GRUB's tools answer from files of the same tree, so that a copy of the tree is the

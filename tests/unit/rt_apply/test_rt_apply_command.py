@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.rt import apply_command, promote_command, revert_command
 from tickpath.rt.command import main
 from tickpath.rt.host import Host, run_command
+from tickpath.rt.tuning import apply_command, promote_command, revert_command
 from tickpath.rt.tuning.journal import HOME
 
 from tests.unit.rt_apply.machine import STOCK, THP, FakeSystem, Programs, build, snapshot
@@ -36,9 +36,9 @@ def host(tmp_path: Path, quick_disk: None, monkeypatch: pytest.MonkeyPatch) -> P
     root = build(tmp_path / "machine", CPUS)
     made = Host(root, Programs(root))
     for module in ("plan_request", "apply_command", "revert_command", "promote_command"):
-        monkeypatch.setattr(f"tickpath.rt.{module}.make_host", lambda _: made)
+        monkeypatch.setattr(f"tickpath.rt.tuning.{module}.make_host", lambda _: made)
     for module in ("apply_command", "revert_command", "promote_command"):
-        monkeypatch.setattr(f"tickpath.rt.{module}.System", FakeSystem)
+        monkeypatch.setattr(f"tickpath.rt.tuning.{module}.System", FakeSystem)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return root
 

@@ -8,8 +8,8 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.rt import plan_files
 from tickpath.rt.setting import KernelFile, Sysctl
+from tickpath.rt.tuning import plan_files
 from tickpath.rt.tuning.apply import apply_steps
 from tickpath.rt.tuning.journal import exclusive
 from tickpath.rt.tuning.revert import revert
