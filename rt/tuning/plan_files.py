@@ -136,7 +136,7 @@ def parse_boot_list(host: Host, text: str) -> tuple[tuple[BootSetting, ...], tup
                 path = IRQ_FILE.sub(rf"/proc/irq/{found}/\2", path)
             reads_as = None if row.get("reads_as") is None else str(row["reads_as"])
             settings.append(KernelFile(path, str(row["value"]), reads_as))
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{BOOT_LIST} is not what apply wrote ({error!r})") from error
     return tuple(settings), tuple(lost)
 

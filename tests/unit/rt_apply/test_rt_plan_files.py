@@ -49,7 +49,7 @@ def test_boot_list_read_back_is_the_same(settings: list[plan_files.BootSetting])
 def test_parsers_any_text_is_borne(text: str) -> None:
     plan_files.parse_sysctl(text)
     plan_files.parse_tmpfiles(text)
-    with pytest.raises(ValueError, match=r"is not what apply wrote|Expecting|Extra data|JSON"):
+    with pytest.raises(ValueError, match="is not what apply wrote"):
         plan_files.parse_boot_list(Host(), text + "[")
 
 
