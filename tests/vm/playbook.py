@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 900
 TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(.*?)\] \**$")
-DONE = re.compile(r"^(changed|ok|failed|fatal): \[lab(?: -> [^\]]*)?\](?:[:!]?.*?=> \(item=(.*?)\))?")
+DONE = re.compile(
+    r"^(changed|ok|failed|fatal): \[lab(?: -> [^\]]*)?\](?:[:!]?.*?=> \(item=(.*?)\))?"
+)
 RECAP = re.compile(r"^lab\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)")
 SLOW_S = 8.0
 
@@ -43,9 +45,7 @@ class Play:
     def require(self) -> Play:
         """Return itself where it succeeded; else raise with the end of its output."""
         if self.status != 0:
-            raise RuntimeError(
-                f"ansible-playbook ended with {self.status}:\n{self.output[-6000:]}"
-            )
+            raise RuntimeError(f"ansible-playbook ended with {self.status}:\n{self.output[-6000:]}")
         return self
 
 
