@@ -185,8 +185,9 @@ def place_processes(cpus: tuple[int, ...]) -> Placed:
         return Placed(reader, chosen, others, strategies_spin=True, text=text)
     text = (
         f"{len(cpus)} CPUs for three spinning processes: the reader spins on CPU {reader}; both "
-        f"strategies share CPU {others} with the exchange and this view, so they sleep 50 µs "
-        "between looks: their hop is the kernel's wake-up, not the path (see `tickpath bench wire`)"
+        f"strategies share CPU {others} with the exchange and this view, so they sleep until the "
+        "reader's waker wakes them: their hop is the kernel's wake-up, not the path "
+        "(see `tickpath bench wire`)"
     )
     return Placed(reader, (others,) * len(STRATEGIES), others, strategies_spin=False, text=text)
 

@@ -14,6 +14,7 @@ from tickpath.engine.cli import printable
 from tickpath.engine.feed_segment import SCHEMA, Instrument
 from tickpath.engine.reader import Book, open_reader
 from tickpath.proto.records import format_fixed
+from tickpath.shm.control_segment import consumers
 from tickpath.shm.segment import Segment
 
 if TYPE_CHECKING:
@@ -56,9 +57,10 @@ def describe_segment(instance: str) -> dict[str, Any]:
             "schema": segment.schema.splitlines(),
             "counters": segment.counters(),
             "hops": msgspec.to_builtins(segment.histograms()),
+            "consumers": msgspec.to_builtins(consumers(segment)),
         }
     if is_feed:
-        with open_reader(instance) as reader:
+        with open_reader(instance, name=None) as reader:
             told["instruments"] = msgspec.to_builtins(reader.instruments)
             told["books"] = [_book(one, reader.book(one.index)) for one in reader.instruments]
     return told
@@ -143,6 +145,8 @@ def format_dump(told: dict[str, Any]) -> str:
     for name, hop in told["hops"].items():
         figures = ", ".join(f"{key} {hop[key]:,}" for key in ("n", "p50", "p99", "p999", "max"))
         lines.append(f"  {name:<26} {figures}")
+    for one in told["consumers"]:
+        lines.append(f"reader {one['name']} (pid {one['pid']}): lag {one['lag']:,}")
     lines.append("schema:")
     lines += [f"  {line}" for line in told["schema"]]
     for book in told.get("books", []):

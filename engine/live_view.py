@@ -190,7 +190,7 @@ class LiveView:
         """Attach, or follow the writer. False while there is nothing to see yet."""
         try:
             if self._reader is None:
-                self._reader = open_reader(self.instance, directory=self.directory)
+                self._reader = open_reader(self.instance, name=None, directory=self.directory)
         except SegmentError:
             return False
         reader = self._reader

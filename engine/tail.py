@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     stop = StopFlag()
     previous = signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     try:
-        with open_reader(args.instance) as reader:
+        with open_reader(args.instance, name="tail") as reader:
             _Tail(reader, args).run(stop)
     finally:
         signal.signal(signal.SIGTERM, previous)

@@ -10,7 +10,7 @@ One kind, one way to be read, written, persisted and undone:
     UnitState      systemctl                        systemctl
     DropIn         the file itself (own files only) the same file
 
-Called by: rt.catalogue (builds them), rt.reading (reads), rt.plan, rt.apply, rt.revert (writes).
+Called by: rt.catalogue (builds them), rt.reading (reads), rt.tuning.plan, rt.tuning.apply, rt.tuning.revert (writes).
 Calls: nothing.
 """
 

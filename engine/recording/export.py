@@ -299,7 +299,7 @@ class Export:
                         found = True
                         self.events.write(event_batch(columns, events))
             except RecordingFault:
-                break  # the replay meets it too, and tells
+                continue  # the replay meets it too, and tells
         return found
 
     def _replayer(self, meta: Meta, *, with_events: bool) -> Replayer:

@@ -170,13 +170,25 @@ class FileWriter:
             self._index.append(INDEX_ROW.pack(offset, *span, count, kind))
 
     def close(self) -> None:
-        """Write the index and close; a file without one is read by its blocks."""
+        """Write the index, wait for the disk and close."""
         if self._file < 0:
             return
         try:
-            offset = self.size
-            self.append(INDEX, b"".join(self._index), len(self._index), (0, 0))
-            self._write(END.pack(offset, END_MAGIC))
+            self.finish()
+        except SystemSetupError:
+            self.abandon()
+            raise
+        self.sync_and_close()
+
+    def finish(self) -> None:
+        """Write the index; a file without one is read by its blocks."""
+        offset = self.size
+        self.append(INDEX, b"".join(self._index), len(self._index), (0, 0))
+        self._write(END.pack(offset, END_MAGIC))
+
+    def sync_and_close(self) -> None:
+        """Wait until the disk has it, and close; may take long. Raises OSError."""
+        try:
             os.fdatasync(self._file)
         finally:
             self.abandon()

@@ -104,7 +104,7 @@ class Recorder:
     _file_since: float = 0.0
     _part: int = 0
     _synced: float = 0.0
-    _sync: Future[None] | None = None
+    _syncs: list[Future[None]] = field(default_factory=list)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "sync"))
     _drain: Any = field(default_factory=lambda: ffi.new("struct tp_message_drain *"))
     _lost: Any = field(default_factory=lambda: ffi.new("uint64_t *"))
@@ -197,13 +197,19 @@ class Recorder:
         self.totals.bytes_out += self._file.size
 
     def _end_file(self) -> None:
+        """Write the index; the disk is waited for in a thread, since nobody drains meanwhile."""
         file, self._file = self._file, None
         if file is None:
             return
         before = file.size
-        self._wait_sync()
-        file.close()
+        try:
+            file.finish()
+        except SystemSetupError:
+            file.abandon()
+            raise
         self.totals.bytes_out += file.size - before
+        self._syncs.append(self._pool.submit(file.sync_and_close))
+        self._check_syncs()
 
     def _write(self, kind: int, payload: bytes, count: int, span: tuple[int, int]) -> None:
         file = self._file
@@ -230,25 +236,23 @@ class Recorder:
         now = time.monotonic()
         if self.options.sync_s == 0 or now - self._synced < self.options.sync_s:
             return
-        if self._sync is not None and not self._sync.done():
+        self._check_syncs()
+        if self._syncs:  # the disk is still busy with the last one
             return
-        self._wait_sync()
         assert self._file is not None  # noqa: S101 # _write has it
         self._synced = now
-        self._sync = self._pool.submit(os.fdatasync, self._file.descriptor)
+        self._syncs.append(self._pool.submit(os.fdatasync, self._file.descriptor))
 
-    def _wait_sync(self) -> None:
-        """Wait for the disk; raises SystemSetupError where it failed."""
-        sync, self._sync = self._sync, None
-        if sync is None:
-            return
-        try:
-            sync.result()
-        except OSError as error:
-            raise SystemSetupError(
-                f"recording in {self.directory}: {error.strerror}: what was written last may be "
-                "lost; replace the disk"
-            ) from error
+    def _check_syncs(self) -> None:
+        """Look at those that ended; raises SystemSetupError where the disk failed."""
+        while self._syncs and self._syncs[0].done():
+            try:
+                self._syncs.pop(0).result()
+            except OSError as error:
+                raise SystemSetupError(
+                    f"recording in {self.directory}: {error.strerror}: what was written last may "
+                    "be lost; replace the disk"
+                ) from error
 
     # ---- moving ----------------------------------------------------------------------------------
 
@@ -369,6 +373,7 @@ class Recorder:
         if self._raw is not None:
             self._leave()
         self.abandon()
+        self._check_syncs()
 
     def abandon(self) -> None:
         """Let go of everything and write nothing more."""

@@ -14,8 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from tickpath._core import lib
 from tickpath.engine.config import check_name
-from tickpath.engine.recording.format import RAW, RecordingFault, RecordingFile, recording_paths
+from tickpath.engine.recording.format import (
+    RAW,
+    RecordingFault,
+    RecordingFile,
+    pack_record,
+    recording_paths,
+)
 from tickpath.engine.recording.lines import BookLines, EventLines
 from tickpath.engine.recording.ndjson import NdjsonRecording
 from tickpath.engine.recording.replayer import END_OF_TIME, Replayer
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from tickpath.engine.recording.format import Meta
 
 SPEED_MAX = 1e6
+BATCH_SIZE = 1 << 20  # of records: handing a batch from thread to thread takes some 50 us
 LOOK_EVERY_S = 0.005  # heartbeat of a replay that waits for its next record
 TOLD_EVERY_S = 1.0
 
@@ -142,22 +150,61 @@ def _ahead(batches: Iterator[bytes]) -> Iterator[bytes]:
             yield batch
 
 
-def _raw_batches(file: RecordingFile, from_ns: int) -> Iterator[bytes]:
-    for block in file.blocks(from_ns):
-        if block.kind == RAW:
+def _raw_batches(
+    file: RecordingFile, from_ns: int, faults: list[RecordingFault]
+) -> Iterator[bytes]:
+    """Yield the records up to the file's end or its first fault, which is noted."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        for block in file.blocks(from_ns):
+            if block.kind != RAW:
+                continue
             try:
-                yield block.payload()
+                parts.append(block.payload())
             except ValueError as error:
                 raise RecordingFault(file.path, block.offset, str(error)) from error
+            size += block.size
+            if size >= BATCH_SIZE:
+                yield b"".join(parts)
+                parts, size = [], 0
+    except RecordingFault as fault:
+        faults.append(fault)
+    if size:
+        yield b"".join(parts)
+
+
+def _after_loss(batches: Iterator[bytes]) -> Iterator[bytes]:
+    """Put a GAP before the first record: the file before ended too early."""
+    for number, batch in enumerate(batches):
+        if number == 0:
+            t_ns = int.from_bytes(batch[8:16], "little")
+            yield pack_record(lib.TP_RECORD_GAP, 0, 0, t_ns, bytes(16))
+        yield batch
 
 
 def recorded_runs(path: Path, from_ns: int = 0) -> Iterator[tuple[Meta, Iterator[bytes]]]:
-    """Yield (header, batches of records) of each file; from_ns: nothing long before is needed."""
+    """Yield (header, batches of records) of each file; from_ns: nothing long before is needed.
+
+    A damaged file is read up to its fault, the next one goes on behind a GAP; the first fault is
+    raised at the end.
+    """
+    faults: list[RecordingFault] = []
+    known = 0
     for one in recording_paths(path):
-        with RecordingFile(one) as file:
+        was_damaged, known = len(faults) > known, len(faults)
+        try:
+            file = RecordingFile(one)
+        except RecordingFault as fault:
+            faults.append(fault)
+            continue
+        with file:
             lead_ns = 2 * file.meta.checkpoint_every_ns + file.meta.silent_after_ns
             start = max(0, from_ns - lead_ns) if from_ns and file.meta.checkpoint_every_ns else 0
-            yield file.meta, _ahead(_raw_batches(file, start))
+            batches = _raw_batches(file, start, faults)
+            yield file.meta, _ahead(_after_loss(batches) if was_damaged else batches)
+    if faults:
+        raise faults[0]
 
 
 # ---- playing -------------------------------------------------------------------------------------
@@ -298,7 +345,8 @@ def run(args: argparse.Namespace) -> int:
     summary.seconds = time.monotonic() - start
     summary.fault = str(fault or "")
     sys.stdout.flush()
-    _tell(args, summary)
+    if fault is None or summary.records:
+        _tell(args, summary)
     if fault is not None:
         raise fault
     return 0

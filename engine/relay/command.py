@@ -154,7 +154,7 @@ def _teller(*, as_json: bool) -> Callable[..., None]:
 def _publish(
     args: argparse.Namespace, options: RedisOptions, stop: StopFlag, tell: Callable[..., None]
 ) -> int:
-    with open_reader(args.instance) as reader, create_stats(args.instance) as stats:
+    with open_reader(args.instance, name="relay") as reader, create_stats(args.instance) as stats:
         publisher = Publisher(reader, options, tell, cap=args.cap, stats=stats)
         publisher.is_spinning = args.spin
         publisher.start()

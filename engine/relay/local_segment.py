@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
+from tickpath.engine.consumers import Consumers
 from tickpath.engine.feed_segment import (
     BOOK_WORDS,
     RING_CAPACITY_DEFAULT,
@@ -73,7 +74,13 @@ class LocalSegment:
                 instruments
             )
             self.counters = dict.fromkeys(COUNTERS, 0)
-            self._writer.ready()
+            self._consumers = Consumers(self._writer)
+            try:
+                self._writer.ready()
+            except BaseException:
+                self._consumers.close()
+                raise
+            self._consumers.start()
         except BaseException:
             self._writer.close()
             raise
@@ -144,4 +151,5 @@ class LocalSegment:
 
     def close(self) -> None:
         """End the segment: readers are told."""
+        self._consumers.close()
         self._writer.close()

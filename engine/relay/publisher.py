@@ -551,7 +551,8 @@ class Publisher:
             or (link.awaited > 0 and time.monotonic_ns() - link.sent_ns > HEARTBEAT_S * 2e9)
             for link in self._links
         ]
-        is_behind = np.array(late)[self._owner] | self._is_refused
+        # A book to be sent after a gap: what Redis has of it, if anything, is of before.
+        is_behind = np.array(late)[self._owner] | self._is_refused | self._gap
         behind = tuple(np.flatnonzero(is_behind).tolist())
         for link in self._links:
             if link.is_idle:
@@ -582,6 +583,8 @@ class Publisher:
             return
         self.reader.set_wait(wait_ns, block=not self.is_spinning)
         self._heard(self.reader.next())
+        self._drain()
+        self._flush()
 
     def close(self) -> None:
         """Say that every book is stale from now on, as far as nodes answer; disconnect."""

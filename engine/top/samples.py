@@ -62,7 +62,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 def kind_of(status: SegmentStatus) -> str:
     """Say what sort of segment it is: its name tells, or that it has books."""
-    for infix, kind in ((".strategy.", "strategy"), (".relay", "relay"), (".raw", "raw")):
+    for infix, kind in ((".strategy.", "strategy"), (".relay", "relay")):
         if infix in status.instance:
             return kind
     return "feed" if status.books else "segment"
@@ -71,7 +71,7 @@ def kind_of(status: SegmentStatus) -> str:
 def readers_of(status: SegmentStatus) -> tuple[ReaderRow, ...]:
     """Return who registered as a reader, as `tickpath stat` knows them."""
     rows = []
-    for one in getattr(status, "consumers", ()):
+    for one in status.consumers:
         flags = {
             "lossless": one.is_lossless,
             "evicted": one.is_evicted,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tickpath.rt import grub
 from tickpath.rt.catalogue.declare import (
     Area,
     Seen,
@@ -25,6 +24,7 @@ from tickpath.rt.item import Severity, State
 from tickpath.rt.limits import format_cpu_list
 from tickpath.rt.setting import BootParameter
 from tickpath.rt.topology import cpu_flags
+from tickpath.rt.tuning import grub
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -186,7 +186,7 @@ def print_comparison(
         print(json.dumps({**answer, "ab": comparison_json(tool, (a, b), differences)}))
         return 0
     print(f"A {a.side.kind}:{a.side.value}, B {b.side.kind}:{b.side.value}; {tool}, µs")
-    print(f"{'':<10}{'A':>10}{'B':>10}   95 % of B - A")
+    print(f"{'':<10}{'A':>10}{'B':>10}   B - A, 95 % sure together")
     for each in differences:
         line = f"{each.percentile:<10}{describe_ns(each.a_ns):>10}{describe_ns(each.b_ns):>10}   "
         bounds = [f"{ns / 1000:+,.1f}" for ns in (each.low_ns, each.high_ns) if ns is not None]

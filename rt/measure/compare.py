@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 BUCKETS_KEPT = 128  # more of them in one round are made coarser for the interval
-CONFIDENCE = 0.95
-ROUNDS_MIN = 4
+# That all intervals hold together, not each by itself: of six figures one is soon odd by chance.
+CONFIDENCE_TOGETHER = 0.95
+CONFIDENCE = 1 - (1 - CONFIDENCE_TOGETHER) / len(PERCENTILES)
+ROUNDS_MIN = 8  # a bootstrap of fewer is narrower than it ought to be
 SEED = 20_240_229  # any: the same rounds shall give the same interval
 KINDS = ("file", "cpu", "cmd")
 SAVED_BYTES_MAX = 256 << 20

@@ -314,7 +314,7 @@ def _comparison(measure: Json) -> list[str]:
         parts.append('<p class="dim"><span class="key"></span>B<span class="key was"></span>A</p>')
     body = "".join(_difference(one) for one in rows_of(ab, "differences"))
     parts.append(
-        '<div class="scroll"><table><caption>microseconds; the interval holds B - A with 95 % '
+        '<div class="scroll"><table><caption>microseconds; all intervals together hold with 95 % '
         "confidence</caption><tr><th></th><th>A</th><th>B</th><th>interval</th><th></th></tr>"
         f"{body}</table></div></section>"
     )

@@ -36,6 +36,8 @@ EXPECTED = {
     | {(contender, "Python writer") for contender in ("iceoryx2", "os.pipe", "pyzmq")},
     "snapshot": {("tickpath", case) for case in ("idle", "100 k/s", "1 M/s")},
     "book": {(name, "update") for name in ("tickpath", "order_book", "sortedcontainers")},
+    "relay": {("tickpath", case) for case in ("1,000 a second", "100,000 a second", "flat out")}
+    | {("redis-py, one by one", "1,000 a second")},
     "join": {("tickpath", case) for case in ("C", "Python", "open")},
 }
 
@@ -101,6 +103,14 @@ def test_bench_over_a_veth_pair_reports_whole_rows(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check(measure(name)(200, 1), capsys)
+
+
+@pytest.mark.needs("redis")
+def test_bench_relay_reports_whole_rows_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    check(measure("relay")(200, 1), capsys)
+    assert list(DIRECTORY.glob("*bench-relay*")) == []
 
 
 def test_bench_names_are_modules_that_measure() -> None:

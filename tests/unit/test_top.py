@@ -18,7 +18,7 @@ import pyte
 import pytest
 from tickpath.engine.cli import main
 from tickpath.engine.feed_segment import Instrument
-from tickpath.engine.reader import BookState, SyncReason
+from tickpath.engine.reader import BookState, SyncReason, open_reader
 from tickpath.engine.sandbox import spawn, stop
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import create_stats
@@ -210,6 +210,21 @@ def test_top_panes_turn_with_tab(feed: RehearsalFeed, open_top: Callable[..., Te
     for column in ("seen ms", "p99.9", "a second", "instrument"):
         top.press(TAB)
         top.wait(lambda column=column: column in top.text, feed)  # type: ignore[misc] # a loop's value
+
+
+def test_top_readers_pane_shows_who_lags(
+    feed: RehearsalFeed, open_top: Callable[..., Terminal]
+) -> None:
+    with open_reader(INSTANCE, name="slow") as slow:
+        for number in range(700):
+            feed.publish_top((100, number + 1), (101, 1), 0)
+        slow.shm.check()
+        top = open_top(INSTANCE)
+        top.wait(lambda: "BTCUSDT" in top.text, feed)
+        top.press(TAB)
+        top.wait(lambda: "slow" in top.text, feed)
+        assert re.search(rf"slow +{os.getpid()} +\d+ +0 +0 ", top.line("slow"))
+        assert int(top.line("slow").split()[2]) >= 600
 
 
 def test_top_help_fits_and_any_key_leaves_it(

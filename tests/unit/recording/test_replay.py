@@ -387,6 +387,51 @@ def test_replay_of_random_records_is_played_or_refused(
         assert replayer.c.records < len(rows)
 
 
+def test_replay_of_a_folder_goes_on_behind_a_damaged_file_and_tells_it(tmp_path: Path) -> None:
+    venue, folder = Venue(), tmp_path / "folder"
+    folder.mkdir()
+    for number in range(3):
+        body = f"{symbol(0)}\n{rest_body(venue, venue.version)}".encode()
+        records = [(100 * number, 4, 0, body)]
+        records += [(100 * number + i, 1, 2, venue.step(versions=1)) for i in range(1, 30)]
+        meta = Meta(instruments=ROWS, instance_id="one", part=number)
+        writer = FileWriter(folder / f"{number}.tpr", meta)
+        for t_ns, kind, opcode, data in records:
+            writer.append(RAW, pack_record(kind, opcode, 0, t_ns, data), 1, (t_ns, t_ns))
+        writer.close()
+    middle = folder / "1.tpr"
+    middle.write_bytes(middle.read_bytes()[: middle.stat().st_size // 2])
+    printed, done = replay(folder, "--print", "books")
+    assert done.returncode == 2
+    assert f"recording {middle}: byte " in done.stderr
+    stamps = [one["t_ns"] for one in printed]
+    assert any(t_ns < 100 for t_ns in stamps)
+    assert any(100 <= t_ns < 200 for t_ns in stamps)
+    behind = [one["state"] for one in printed if one["t_ns"] == 200]
+    # Missing records end what was known; the third file's snapshot begins anew.
+    assert behind == ["STALE", "LIVE"]
+    assert stamps[-1] > 210
+
+
+def test_replay_of_snapshots_that_nothing_names_finds_theirs_by_version(tmp_path: Path) -> None:
+    venues = [Venue(seed=i, version=1000 + 10**6 * i, instrument=i) for i in range(2)]
+    lines, expected = [], [Oracle(), Oracle()]
+    for t_ns in range(10, 110):
+        which = t_ns % 2
+        data = venues[which].step(versions=1)
+        lines.append(push(t_ns, data))
+        expected[which].message(t_ns, data)
+        for other in (0, 1) if t_ns == 10 else ():  # before the second had a message
+            body = rest_body(venues[other], venues[other].version)
+            lines.append(line(t_ns, "snapshot", "rest", text=body))
+            expected[other].snapshot(t_ns, body)
+    printed, done = replay(write(tmp_path / "a.ndjson", lines), "--ndjson", "--print", "books")
+    assert done.returncode == 0, done.stderr
+    for which in (0, 1):
+        assert len(expected[which].lines) > 10
+        assert as_told(printed, symbol(which)) == expected[which].lines
+
+
 def test_replay_of_a_cut_record_in_a_sound_block_is_refused_with_its_place(tmp_path: Path) -> None:
     venue = Venue()
     sound = pack_record(1, 2, 0, 5, venue.step())

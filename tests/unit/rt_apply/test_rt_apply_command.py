@@ -12,7 +12,7 @@ import pytest
 from tickpath.rt import apply_command, promote_command, revert_command
 from tickpath.rt.command import main
 from tickpath.rt.host import Host, run_command
-from tickpath.rt.journal import HOME
+from tickpath.rt.tuning.journal import HOME
 
 from tests.unit.rt_apply.machine import STOCK, THP, FakeSystem, Programs, build, snapshot
 
@@ -173,6 +173,10 @@ def test_promote_in_the_trial_makes_it_last(host: Path, capsys: pytest.CaptureFi
     (host / "sys/devices/system/cpu/isolated").write_text("2-3\n")
     (host / "sys/kernel/realtime").write_text("1\n")
     capsys.readouterr()
+    before = snapshot(host)
+    assert main(["promote", "--dry-run", "--json"]) == 0
+    assert told(capsys)["promoted"] is False
+    assert snapshot(host) == before
     assert main(["promote", "--json"]) == 0
     assert told(capsys)["promoted"] is True
     assert "GRUB_DEFAULT=tickpath\n" in (host / "etc/default/grub.d/60-tickpath.cfg").read_text()

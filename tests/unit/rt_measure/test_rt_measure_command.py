@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tickpath.rt import bundle
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 RT = [sys.executable, "-m", "tickpath.rt"]
 CPU = str(max(os.sched_getaffinity(0)))
@@ -57,12 +60,12 @@ def test_measure_own_sampler_in_the_one_file_of_a_bare_host(tmp_path: Path) -> N
 
 @pytest.mark.needs("root", "two_cpus")
 def test_measure_ab_of_cpus_has_an_interval_for_each_percentile() -> None:
-    words = ["--tools", "gap", "--seconds", "1", "--rounds", "4", "--priority", "0", "--json"]
+    words = ["--tools", "gap", "--seconds", "1", "--rounds", "8", "--priority", "0", "--json"]
     done = run(*RT, "measure", "--ab", "cpu:0", "cpu:1", *words)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)["ab"]
     assert told["interleaved"] is True
-    assert [told["sides"][name]["rounds"] for name in ("A", "B")] == [4, 4]
+    assert [told["sides"][name]["rounds"] for name in ("A", "B")] == [8, 8]
     first = told["differences"][0]
     assert first["low_ns"] <= first["b_ns"] - first["a_ns"] <= first["high_ns"]
 
@@ -78,7 +81,7 @@ def test_measure_ab_of_cpus_has_an_interval_for_each_percentile() -> None:
         (["--priority", "41"], "--priority 41: expected 0 to 40"),
         (["--tools", "perf"], "--tools perf: expected some of"),
         (["--interval", "1"], "--interval 1: expected"),
-        (["--ab", "cpu:0", "cpu:0", "--rounds", "2"], "--rounds 2: expected 4 to"),
+        (["--ab", "cpu:0", "cpu:0", "--rounds", "2"], "--rounds 2: expected 8 to"),
         (["--ab", "cpu:0", "file:x"], "a saved set compares with a saved set only"),
         (["--ab", "cpu:0", "cpu:8000"], "not all of them are online"),
         (["--ab", "x", "cpu:0"], "expected file:SAVED.json"),
@@ -89,6 +92,26 @@ def test_measure_what_cannot_be_is_refused_in_one_line(words: list[str], complai
     assert done.returncode == 2
     assert complaint in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_measure_that_is_killed_leaves_nobody_spinning(number: int) -> None:
+    words = ["--tools", "gap", "--cpus", CPU, "--seconds", "600", "--priority", "0"]
+    with subprocess.Popen([*RT, "measure", *words], stderr=subprocess.DEVNULL) as child:
+        children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+        sampler = until("the sampler", lambda: children.read_text().split())[0]
+        child.send_signal(number)
+        child.wait(60)
+    until("its end", lambda: not Path(f"/proc/{sampler}").exists())
+
+
+def until(what: str, ready: Callable[[], Any]) -> Any:
+    """Return the first true answer."""
+    end = time.monotonic() + 60
+    while not (answer := ready()):
+        assert time.monotonic() < end, f"{what} never came"
+        time.sleep(0.01)
+    return answer
 
 
 def test_measure_help_has_an_example() -> None:

@@ -1,6 +1,6 @@
 """Make the command line and kernel that were booted once the lasting ones.
 
-Called by: rt.promote_command. Calls: rt.grub, rt.plan_boot, rt.limits.
+Called by: rt.tuning.promote_command. Calls: rt.tuning.grub, rt.tuning.plan_boot, rt.limits.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tickpath.rt import grub
 from tickpath.rt.errors import RequestError
 from tickpath.rt.limits import parse_cpu_list
-from tickpath.rt.plan_boot import menu_steps
+from tickpath.rt.tuning import grub
+from tickpath.rt.tuning.plan_boot import menu_steps
 
 if TYPE_CHECKING:
     from tickpath.rt.item import Context
-    from tickpath.rt.plan_step import Step
+    from tickpath.rt.tuning.plan_step import Step
 
 ISOLATED = "/sys/devices/system/cpu/isolated"
 UNKNOWN = re.compile(r"Unknown kernel command line parameters \"([^\"]*)\"")

@@ -1,8 +1,8 @@
 """The text of our own files: what keeps a setting over a reboot, and where that is.
 
 A standard file keeps what a standard service can apply early enough; the rest (NICs, interrupts,
-debugfs, cgroups) is listed in BOOT_LIST and applied by tickpath-rt.service. Called by: rt.plan,
-rt.apply (--boot). Calls: rt.host, rt.setting. Source: sysctl.d(5), tmpfiles.d(5), systemd.unit(5).
+debugfs, cgroups) is listed in BOOT_LIST and applied by tickpath-rt.service. Called by: rt.tuning.plan,
+rt.tuning.apply (--boot). Calls: rt.host, rt.setting. Source: sysctl.d(5), tmpfiles.d(5), systemd.unit(5).
 """
 
 from __future__ import annotations

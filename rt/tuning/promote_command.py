@@ -1,6 +1,6 @@
 """`tickpath rt promote`: keep the kernel and command line that were booted once.
 
-Called by: rt.command. Calls: rt.promote, rt.apply.
+Called by: rt.command. Calls: rt.tuning.promote, rt.tuning.apply.
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ import json
 import os
 from pathlib import Path
 
-from tickpath.rt.apply import apply_steps
-from tickpath.rt.apply_command import progress
 from tickpath.rt.arguments import make_host
 from tickpath.rt.item import Context
-from tickpath.rt.journal import exclusive
-from tickpath.rt.plan_refusals import refuse_user
-from tickpath.rt.plan_request import step_row
 from tickpath.rt.profile import Request, choose_profile
-from tickpath.rt.promote import promotion_steps
 from tickpath.rt.topology import read_topology
-from tickpath.rt.writing import Disk, System
+from tickpath.rt.tuning.apply import apply_steps
+from tickpath.rt.tuning.apply_command import progress
+from tickpath.rt.tuning.journal import exclusive
+from tickpath.rt.tuning.plan_refusals import refuse_user
+from tickpath.rt.tuning.plan_request import step_row
+from tickpath.rt.tuning.promote import promotion_steps
+from tickpath.rt.tuning.writing import Disk, System
 
 EPILOG = """\
 example: tickpath rt apply && reboot; then: tickpath rt promote
 Exit status: 0 it lasts (also: it did already); 2 this boot is not the trial, or the trial
 failed, with the reason; 3 this machine lacks something."""
+
+
+LASTS = "From now on each boot is by the tuned line."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,10 +61,12 @@ def run(args: argparse.Namespace) -> int:
         with exclusive(host):
             apply_steps(context, steps, Disk(host, System()), progress)
     if args.json:
-        print(json.dumps({"promoted": True, "writes": [step_row(step) for step in steps]}))
+        promoted = not steps or not args.dry_run
+        print(json.dumps({"promoted": promoted, "writes": [step_row(step) for step in steps]}))
     elif not steps:
         print("The tuned line is the lasting one already, and runs.")
     else:
         print("\n".join(step.command for step in steps))
-        print("From now on each boot is by the tuned line.")
+        last = "The trial holds; nothing was written." if args.dry_run else LASTS
+        print(last)
     return 0

@@ -1,6 +1,6 @@
 """Why nothing may be written: found before the first write, told with value and remedy.
 
-Called by: rt.plan. Calls: rt.grub, rt.limits, rt.plan_files. The kernels whose workqueues stall:
+Called by: rt.tuning.plan. Calls: rt.tuning.grub, rt.limits, rt.tuning.plan_files. The kernels whose workqueues stall:
 Linux commit 703ccb63ae9f, in 6.12.82, 6.18.23, 6.19.13 and 7.0.
 """
 
@@ -9,20 +9,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tickpath.rt import grub
 from tickpath.rt.errors import HostError, RequestError
 from tickpath.rt.limits import format_cpu_list, parse_cpu_list
-from tickpath.rt.plan_files import malformed
 from tickpath.rt.setting import BootParameter, DropIn, Ethtool, KernelFile, Sysctl
+from tickpath.rt.tuning import grub
+from tickpath.rt.tuning.plan_files import malformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tickpath.rt.host import Host
     from tickpath.rt.item import Context
-    from tickpath.rt.plan import Options
-    from tickpath.rt.plan_step import Step, Wanted
     from tickpath.rt.topology import Topology
+    from tickpath.rt.tuning.plan import Options
+    from tickpath.rt.tuning.plan_step import Step, Wanted
 
 ISOLATING = frozenset({"isolcpus", "nohz_full", "rcu_nocbs"})
 HOUSEKEEPING = frozenset({"irqaffinity"})
