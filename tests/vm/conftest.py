@@ -83,9 +83,10 @@ def check_host(machine: Machine) -> Check:
 
 
 @pytest.fixture(scope="session")
-def disk() -> Image:
+def disk() -> Iterator[Image]:
     """Return the disk, made first where the cache lacks it, which takes root."""
-    return image.ensure()
+    with image.borrow() as borrowed:
+        yield borrowed
 
 
 @pytest.fixture(scope="session")
