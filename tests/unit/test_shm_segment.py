@@ -44,6 +44,7 @@ LAYOUT = SegmentLayout(
 )
 # Offsets of layout 1.0 in the file, as shm/segment.h draws it.
 MAGIC, BYTE_ORDER, MAJOR, HEADER_SIZE, TOTAL_SIZE = 0, 8, 16, 20, 32
+CLOCK = 184
 SECTIONS = range(216, 376, 16)
 
 
@@ -136,6 +137,8 @@ def test_segment_in_state_init_is_refused_as_not_ready(
         (HEADER_SIZE, struct.pack("<I", 8), "impossible layout"),
         (TOTAL_SIZE, struct.pack("<Q", 1 << 40), "truncated"),
         (TOTAL_SIZE, struct.pack("<Q", 4096), "impossible layout"),
+        (CLOCK, struct.pack("<QQQ", 0, 0, 1), "impossible layout"),  # a day takes 11,000 years
+        (CLOCK, struct.pack("<QQQ", (1 << 64) - 1, 0, 0), "impossible layout"),  # it stands
         (40, struct.pack("<Q", 7), "wrong schema"),
         (88, b"damaged", "corrupted header"),
     ],
