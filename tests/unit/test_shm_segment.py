@@ -300,6 +300,24 @@ def test_remove_dead_spares_the_living_and_removes_the_dead() -> None:
             remove_dead(name)
 
 
+@pytest.mark.needs("strace")
+def test_lock_file_of_somebody_else_is_opened_without_creating_it(tmp_path: Path) -> None:
+    # With O_CREAT the kernel denies it even to root (fs.protected_regular, on by default).
+    name = f"unit-lock-{os.getpid()}"
+    code = (
+        "import os, sys; from tickpath.shm.segment import SegmentLayout, SegmentWriter, remove_dead\n"
+        "for _ in range(2):\n    if (child := os.fork()) == 0:\n"
+        "        SegmentWriter(sys.argv[1], SegmentLayout(schema='x')).ready(); os._exit(0)\n"
+        "    os.waitpid(child, 0)\nremove_dead(sys.argv[1])"
+    )
+    trace = tmp_path / "trace"
+    strace = ("strace", "-f", "-qq", "-e", "trace=openat", "-o", trace)
+    subprocess.run([*strace, sys.executable, "-c", code, name], check=True)
+    opens = [line for line in trace.read_text().splitlines() if f"tickpath.{name}.lock" in line]
+    assert ["O_CREAT" in line for line in opens] == [False, True, False, False]
+    assert "ENOENT" in opens[0]
+
+
 def test_heartbeat_stores_at_most_once_a_millisecond(writer: SegmentWriter) -> None:
     first = writer.live.heartbeat_ns
     for step in range(10):
