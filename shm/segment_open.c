@@ -87,6 +87,16 @@ enum tp_segment_status tp_segment_layout_check(const struct tp_segment_header *h
     return TP_SEGMENT_OK;
 }
 
+/* Waits end by it: one that stands, or hardly runs, would make them endless. */
+static bool clock_runs(const struct tp_clock *clock)
+{
+    static const uint64_t mult_min = (UINT64_C(1) << 32) / 100; /* a TSC of 100 GHz */
+    static const uint64_t mult_max = (UINT64_C(1) << 32) * 100; /* of 10 MHz */
+    if (clock->mult == 0)
+        return clock->tsc_base != TP_CLOCK_VIRTUAL;
+    return clock->mult >= mult_min && clock->mult <= mult_max;
+}
+
 static enum tp_segment_status header_check(const struct tp_segment_header *header,
                                            uint64_t file_size, uint64_t schema_hash,
                                            struct tp_segment_error *error)
@@ -106,6 +116,8 @@ static enum tp_segment_status header_check(const struct tp_segment_header *heade
     const enum tp_segment_status status = tp_segment_layout_check(header, error);
     if (status != TP_SEGMENT_OK)
         return status;
+    if (!clock_runs(&header->clock))
+        return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "clock", header->clock.mult, 0);
     if (schema_hash != 0 && header->schema_hash != schema_hash)
         return tp_segment_fail(error, TP_SEGMENT_WRONG_SCHEMA, "schema hash", header->schema_hash,
                                schema_hash);
