@@ -136,7 +136,13 @@ def parse_boot_list(host: Host, text: str) -> tuple[tuple[BootSetting, ...], tup
                 path = IRQ_FILE.sub(rf"/proc/irq/{found}/\2", path)
             reads_as = None if row.get("reads_as") is None else str(row["reads_as"])
             settings.append(KernelFile(path, str(row["value"]), reads_as))
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        json.JSONDecodeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise ValueError(f"{BOOT_LIST} is not what apply wrote ({error!r})") from error
     return tuple(settings), tuple(lost)
 
@@ -170,10 +176,18 @@ def format_service(command: Sequence[str], interfaces: Sequence[str]) -> str:
         f"ConditionPathExists={BOOT_LIST}\n"
         f"After=systemd-modules-load.service systemd-tmpfiles-setup.service network.target\n{wait}"
         "\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
-        f"ExecStart={' '.join(command)} apply --boot\n"
+        f"ExecStart={' '.join(map(quote_word, command))} apply --boot\n"
         "NoNewPrivileges=yes\nProtectHome=read-only\n"
         "\n[Install]\nWantedBy=multi-user.target\n"
     )
+
+
+def quote_word(word: str) -> str:
+    """Quote a word of ExecStart= where it needs that; "%" and "$" mean something there."""
+    word = word.replace("%", "%%").replace("$", "$$")
+    if any(one in word for one in " \t\"'\\;"):
+        word = '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return word
 
 
 def escape_unit(name: str) -> str:
