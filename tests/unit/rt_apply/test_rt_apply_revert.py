@@ -407,8 +407,8 @@ def test_revert_value_that_the_kernel_does_not_take_back_is_left_and_told(machin
     apply(context, (Sysctl("vm.swappiness", "10"),))
     disk = disk_of(context)
 
-    def store(path: Path, _: str) -> None:
-        path.write_text("33\n")
+    def store(path: Path, text: str) -> None:
+        path.write_text(text.replace("60", "33"))
 
     disk.system.store = store  # type: ignore[method-assign]  # takes less than it is given
     (left,) = revert(disk, "boot-1").left
