@@ -1,6 +1,6 @@
 """The arguments that check, plan and apply share: which tree, and what is asked of the host.
 
-Called by: rt.check_command, rt.plan_command, rt.apply_command. Calls: rt.host, rt.topology,
+Called by: rt.check_command, tuning.plan_command, tuning.apply_command. Calls: rt.host, rt.topology,
 rt.profile, rt.item.
 """
 

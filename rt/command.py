@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 # name: (module, one line of help), in the order in which they are used.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("tickpath.rt.check_command", "judge this host and score it; nothing is changed"),
-    "plan": ("tickpath.rt.plan_command", "print each write that apply would do"),
-    "apply": ("tickpath.rt.apply_command", "write the plan, each previous value journaled"),
-    "revert": ("tickpath.rt.revert_command", "put back what apply changed, byte for byte"),
-    "promote": ("tickpath.rt.promote_command", "keep the kernel and command line booted once"),
+    "plan": ("tickpath.rt.tuning.plan_command", "print each write that apply would do"),
+    "apply": ("tickpath.rt.tuning.apply_command", "write the plan, each previous value journaled"),
+    "revert": ("tickpath.rt.tuning.revert_command", "put back what apply changed, byte for byte"),
+    "promote": (
+        "tickpath.rt.tuning.promote_command",
+        "keep the kernel and command line booted once",
+    ),
     "measure": ("tickpath.rt.measure.command", "measure the host's noise, and what causes it"),
     "report": ("tickpath.rt.report.command", "write one HTML page: score, items, histograms"),
 }

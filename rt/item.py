@@ -1,6 +1,6 @@
 """One line of the catalogue, and what checking it found.
 
-Called by: rt.catalogue (declares items), rt.check (judges them), rt.plan (collects settings).
+Called by: rt.catalogue (declares items), rt.check (judges them), tuning.plan (collects settings).
 Calls: rt.setting, rt.host, rt.topology, rt.profile (types).
 """
 

@@ -2,7 +2,7 @@
 
 Computed from the machine's topology, or asked for and then checked against it. `apply` keeps it in
 PROFILE_PATH, so that a later `check` judges by what was applied. Called by: rt.arguments, rt.check,
-rt.plan, rt.catalogue. Calls: rt.topology (types), rt.limits.
+tuning.plan, rt.catalogue. Calls: rt.topology (types), rt.limits.
 """
 
 from __future__ import annotations

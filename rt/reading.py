@@ -1,8 +1,8 @@
 """How a setting stands on a host: its live value, the persisted one, and whether they are right.
 
-Called by: rt.check, rt.plan, rt.apply, rt.revert. Calls: rt.host, rt.setting, rt.persisted,
-rt.ethtool_answer. Values of several spellings are compared by meaning: "ff" and "000000ff",
-"0-1" and "0,1", "always [never]" and "never", "Y" and "1".
+Called by: rt.check, tuning.plan, tuning.apply, tuning.revert. Calls: rt.host, rt.setting,
+rt.persisted, rt.ethtool_answer. Values of several spellings are compared by meaning: "ff" and
+"000000ff", "0-1" and "0,1", "always [never]" and "never", "Y" and "1".
 """
 
 from __future__ import annotations

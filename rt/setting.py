@@ -10,8 +10,8 @@ One kind, one way to be read, written, persisted and undone:
     UnitState      systemctl                        systemctl
     DropIn         the file itself (own files only) the same file
 
-Called by: rt.catalogue (builds them), rt.reading (reads), rt.plan, rt.apply, rt.revert (writes).
-Calls: nothing.
+Called by: rt.catalogue (builds them), rt.reading (reads), tuning.plan, tuning.apply, tuning.revert
+(writes). Calls: nothing.
 """
 
 from __future__ import annotations

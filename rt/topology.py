@@ -1,6 +1,6 @@
 """The shape of a machine: CPUs, siblings, memory nodes, NICs with their queues, kernel, hypervisor.
 
-Read once, never changed. Called by: rt.check, rt.plan. Calls: rt.host, rt.limits, rt.routes.
+Read once, never changed. Called by: rt.check, tuning.plan. Calls: rt.host, rt.limits, rt.routes.
 Source: Documentation/admin-guide/cputopology.rst, Documentation/ABI/testing/sysfs-class-net,
 proc(5); the vendors' names in DMI as systemd-detect-virt(1) knows them.
 """

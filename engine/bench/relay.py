@@ -44,6 +44,7 @@ from tickpath.engine.sandbox import spawn, stop
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.proto.records import BookState, EventType
 from tickpath.shm.errors import SystemSetupError
+from tickpath.shm.reader import Result
 from tickpath.shm.segment import SegmentError
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class _Path:
     def _open(self, target: str) -> FeedReader:
         def opened() -> FeedReader | None:
             try:
-                return open_reader(target, name=None)
+                return open_reader(target, name="bench")
             except SegmentError:
                 return None
 
@@ -238,9 +239,21 @@ class _Turn:
             if self._take():
                 last = time.monotonic_ns()
             else:
-                time.sleep(0)  # sched_yield: four processes share this machine
+                next_due = start + (sent + 1) * 10**9 // rate if rate else now + BURST_NS
+                self._sleep(next_due - time.monotonic_ns())
         ages = np.concatenate(self._ages) if self._ages else np.zeros(1, dtype=np.uint64)
         return ages, self.received * 1e9 / max(1, last - start)
+
+    def _sleep(self, wait_ns: int) -> None:
+        """Wait for an event until the next update is due, as a strategy that blocks does."""
+        if wait_ns <= 0:
+            return
+        self._reader.set_wait(min(wait_ns, BURST_NS), block=not spins())
+        if self._reader.next() == Result.EVENT:
+            now, words = time.monotonic_ns(), self._reader.event_words
+            if words[1] >> 32 & 0xFFFF == EventType.LEVEL:
+                self._ages.append(np.array([now - words[6]], dtype=np.uint64))
+                self.received += 1
 
     def _take(self) -> bool:
         rows = self._reader.shm.batch()
@@ -294,7 +307,7 @@ def measure(count: int, rounds: int) -> Report:
         f"nanoseconds from publish to read; {INSTRUMENTS} instruments, an update is a book of "
         f"{LEVELS}+{LEVELS} levels and two events; flat out: {WINDOW} updates on the way",
         "source and far reader, two relays and redis-server share the CPUs, none pinned "
-        f"(`taskset` the whole for that); relays {'spin' if spins() else 'sleep'} between looks",
+        f"(`taskset` the whole for that); all {'spin' if spins() else 'sleep'} between looks",
     ]
     each = max(1, (count or COUNT) // rounds)
     with ExitStack() as stack:

@@ -13,7 +13,6 @@ import binascii
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
-from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from google.protobuf.message import DecodeError
@@ -26,7 +25,7 @@ from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 TEXT, BINARY = 1, 2  # RFC 6455 section 5.2
@@ -134,6 +133,35 @@ class _Found:
     conn: Connection | None = None
     price_digits: int = 0
     quantity_digits: int = 0
+    versions: list[int] = field(default_factory=list)  # least and greatest of its messages
+    prices: list[float] = field(default_factory=list)  # likewise; only ever compared
+
+    def take_digits(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Widen the scale to these (price, quantity)."""
+        for price, quantity in rows:
+            self.price_digits = max(self.price_digits, _digits(price))
+            self.quantity_digits = max(self.quantity_digits, _digits(quantity))
+
+    def may_own(self, version: int, prices: list[float]) -> bool:
+        """Say whether a snapshot can belong to these messages."""
+        if not self.versions or not self.versions[0] - 1 <= version <= self.versions[1]:
+            return False
+        spread = self.prices[1] - self.prices[0] if self.prices else 0.0
+        return any(
+            self.prices[0] - spread <= price <= self.prices[1] + spread for price in prices
+        ) or not (prices and self.prices)
+
+
+def _widen(span: list[Any], values: list[Any]) -> None:
+    if values:
+        span[:] = [min((*span, *values)), max((*span, *values))]
+
+
+def _number(text: str) -> list[float]:
+    try:
+        return [float(text)]
+    except ValueError:
+        return []
 
 
 def _digits(text: str) -> int:
@@ -151,6 +179,14 @@ def _symbol_of_channel(channel: str) -> str:
     return next((word for word in reversed(channel.split("@")) if not word.isdigit()), "")
 
 
+def _whose(number: int) -> LineFault:
+    return LineFault(
+        number,
+        'snapshot of which instrument? The REST body does not say: add "symbol":"BTCUSDT" to the '
+        "line",
+    )
+
+
 @dataclass(slots=True)
 class Survey:
     """What the first reading found."""
@@ -162,6 +198,8 @@ class Survey:
     _found: dict[str, _Found] = field(default_factory=dict)  # by symbol
     _listed: dict[str, requests.Instrument] = field(default_factory=dict)
     _asked: dict[Connection, str] = field(default_factory=dict)  # the symbol a REST line asked for
+    _nameless: list[tuple[Message, _Depth]] = field(default_factory=list)
+    _inferred: dict[int, str] = field(default_factory=dict)  # by line
 
     def read(self, path: Path) -> None:
         """Read the file up to its first bad line."""
@@ -171,6 +209,26 @@ class Survey:
                 self.lines = message.number
         except LineFault as fault:
             self.fault = fault
+        for message, body in self._nameless:
+            if not self._infer(message, body):
+                self.fault, self.lines = _whose(message.number), message.number - 1
+                return
+
+    def _infer(self, message: Message, body: _Depth) -> bool:
+        """Find the one instrument whose versions and prices fit a snapshot that nothing names.
+
+        Where there is one only, it is that one.
+        """
+        prices = [one for row in (*body.bids[:1], *body.asks[:1]) for one in _number(row[0])]
+        version = body.last_update_id or 0
+        fitting = [name for name, row in self._found.items() if row.channel]
+        if len(fitting) > 1:
+            fitting = [name for name in fitting if self._found[name].may_own(version, prices)]
+        if len(fitting) != 1:
+            return False
+        self._inferred[message.number] = fitting[0]
+        self._found[fitting[0]].take_digits((one[0], one[1]) for one in (*body.bids, *body.asks))
+        return True
 
     def list_instruments(self, data: bytes) -> None:
         """Take decimals from an exchangeInfo reply; raises ValueError where it is none."""
@@ -215,9 +273,11 @@ class Survey:
             return  # the feed meets it too, and says so by the book's state
         name = wrapper.WhichOneof("body")
         body: Any = getattr(wrapper, name) if name else None
-        for level in (*getattr(body, "bids", ()), *getattr(body, "asks", ())):
-            found.price_digits = max(found.price_digits, _digits(level.price))
-            found.quantity_digits = max(found.quantity_digits, _digits(level.quantity))
+        levels = (*getattr(body, "bids", ()), *getattr(body, "asks", ()))
+        found.take_digits((level.price, level.quantity) for level in levels)
+        _widen(found.prices, [one for level in levels for one in _number(level.price)])
+        ends = (getattr(body, "fromVersion", ""), getattr(body, "toVersion", ""))
+        _widen(found.versions, [int(text) for text in ends if text.isdecimal()])
 
     def _look_at_snapshot(self, message: Message) -> None:
         try:
@@ -229,11 +289,14 @@ class Survey:
         if body.last_update_id is None:
             self._look_at_list(message, bytes(body.symbols))
             return
-        found = self._found.setdefault(self.symbol_of(message, body.symbol), _Found())
-        for row in (*body.bids, *body.asks):
-            if len(row) >= 2:
-                found.price_digits = max(found.price_digits, _digits(row[0]))
-                found.quantity_digits = max(found.quantity_digits, _digits(row[1]))
+        if any(len(row) < 2 for row in (*body.bids, *body.asks)):
+            raise LineFault(message.number, "snapshot with a level of less than two numbers")
+        name = self.symbol_of(message, body.symbol)
+        if not name:
+            self._nameless.append((message, body))  # until all messages were seen
+            return
+        found = self._found.setdefault(name, _Found())
+        found.take_digits((row[0], row[1]) for row in (*body.bids, *body.asks))
 
     def _look_at_list(self, message: Message, symbols: bytes) -> None:
         if not symbols:
@@ -246,23 +309,13 @@ class Survey:
             raise LineFault(message.number, str(error)) from error
 
     def symbol_of(self, message: Message, in_body: str | None = None) -> str:
-        """Return whose book a snapshot is; raises LineFault where nothing says so."""
+        """Return whose book a snapshot is, "" where nothing near it says so."""
+        if message.number in self._inferred:
+            return self._inferred[message.number]
         conn = message.conn if isinstance(message.conn, str) else ""
         asked = _SYMBOL_IN_TARGET.search(conn)
-        query = parse_qs(urlsplit(conn).query).get("symbol", [""])[0]
-        named = message.symbol or in_body or (asked[1] if asked else query)
-        if named or (named := self._asked.get(message.conn, "")):
-            return named
-        if conn in self._found:
-            return conn
-        channels = [symbol for symbol, found in self._found.items() if found.channel]
-        if len(channels) == 1:
-            return channels[0]
-        raise LineFault(
-            message.number,
-            'snapshot of which instrument? The REST body does not say: add "symbol":"BTCUSDT" to '
-            "the line",
-        )
+        named = message.symbol or in_body or (asked[1] if asked else "")
+        return named or self._asked.get(message.conn, "") or (conn if conn in self._found else "")
 
     def subscriptions(self) -> tuple[Subscription, ...]:
         """Return the instruments, connections numbered in the order in which they appeared."""

@@ -51,6 +51,7 @@ RETRY_FIRST_S, RETRY_MAX_S = 0.1, 5.0
 ABSENT_LOOK_S = 0.2
 NODE_RETRY_S = 0.5
 BEAT_S = 0.02
+JOINING = b"-"  # in place of a stream id
 WAIT_S = 0.01
 ANSWER_TIMEOUT_S = 5.0
 WAKES_A_TURN = 256
@@ -85,7 +86,7 @@ class _Book:
 
     def restart(self) -> None:
         """Know nothing of its stream any more."""
-        self.last_id = b"-"
+        self.last_id = JOINING
         self.sequence: int | None = None
         self.has_entry = False
         self.is_unread = True  # its node did not answer: later entries may be there
@@ -176,7 +177,7 @@ class Follower:
     def _reread(self) -> None:
         """Take the newest entry of every stream."""
         for book in self._books:
-            book.last_id = b"-"
+            book.last_id = JOINING
         self._read(range(len(self._books)))
 
     def _begin(self, record: FeedRecord) -> None:
@@ -254,9 +255,11 @@ class Follower:
         more = []
         for instrument in instruments:
             self._await(link)
-            if self._take(instrument, self._answer(link)):
+            answer, book = self._answer(link), self._books[instrument]
+            if answer or book.last_id != JOINING:  # an empty stream says nothing of its book
+                book.is_unread = False
+            if self._take(instrument, answer):
                 more.append(instrument)
-            self._books[instrument].is_unread = False
         return more
 
     def _mend(self) -> None:
@@ -276,7 +279,7 @@ class Follower:
         self._read([i for i, book in enumerate(self._books) if book.is_unread])
 
     def _command(self, book: _Book) -> tuple[Any, ...]:
-        if book.last_id == b"-":  # joining: the newest entry has the book
+        if book.last_id == JOINING:  # joining: the newest entry has the book
             return (b"XREVRANGE", book.events_key, b"+", b"-", b"COUNT", 1)
         return (b"XRANGE", book.events_key, b"(" + book.last_id, b"+", b"COUNT", ENTRIES_A_LOOK)
 
@@ -301,9 +304,7 @@ class Follower:
     def _take(self, instrument: int, answer: list[Any]) -> bool:
         """Publish the entries of one stream; return whether there may be more."""
         book = self._books[instrument]
-        is_joining = book.last_id == b"-"
-        if is_joining:
-            book.last_id = b"0"
+        is_joining = book.last_id == JOINING
         for item in answer:
             try:
                 identity, words = item
@@ -458,6 +459,9 @@ class Follower:
     def _lost(self, error: NodeError) -> None:
         """Tell readers at once, and try again in growing steps."""
         self._disconnect()
+        for book in self._books:
+            # A Redis that comes back may have forgotten everything.
+            book.is_unread, book.last_id = True, JOINING
         if self.segment is not None:
             self._distrust(DISCONNECTED)
         delay = min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** min(self._failures, 16))

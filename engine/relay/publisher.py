@@ -551,7 +551,8 @@ class Publisher:
             or (link.awaited > 0 and time.monotonic_ns() - link.sent_ns > HEARTBEAT_S * 2e9)
             for link in self._links
         ]
-        is_behind = np.array(late)[self._owner] | self._is_refused
+        # A book to be sent after a gap: what Redis has of it, if anything, is of before.
+        is_behind = np.array(late)[self._owner] | self._is_refused | self._gap
         behind = tuple(np.flatnonzero(is_behind).tolist())
         for link in self._links:
             if link.is_idle:

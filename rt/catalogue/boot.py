@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tickpath.rt import grub
 from tickpath.rt.catalogue.declare import (
     Area,
     Seen,
@@ -24,6 +23,7 @@ from tickpath.rt.item import Severity, State
 from tickpath.rt.limits import format_cpu_list
 from tickpath.rt.setting import BootParameter
 from tickpath.rt.topology import cpu_flags
+from tickpath.rt.tuning import grub
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -75,6 +75,32 @@ def test_relay_command_carries_a_book_and_ends_on_sigterm(
 
 
 @pytest.mark.needs("redis")
+def test_relay_command_killed_leaves_what_clean_removes(
+    tmp_path: Path, servers: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, far = f"redis://127.0.0.1:{servers().port}", f"{INSTANCE}-far"
+    with RehearsalFeed(INSTANCE, INSTRUMENTS) as feed:
+        feed.publish_top((100, 5), (101, 6), 2)
+        children = [
+            start("--to", url, log=tmp_path / "to.log"),
+            start("--from", url, "--as", far, log=tmp_path / "from.log"),
+        ]
+        until(lambda: is_there(far), "the segment", feed.heartbeat)
+        with open_reader(far, name=None) as reader:
+            for child in children:
+                child.kill()
+                child.wait()
+            until(lambda: not reader.book(2).is_live and reader.book(2).writer_silent_ns, "STALE")
+        assert main(["clean", INSTANCE]) == 0
+        assert main(["clean", far]) == 0
+        said = capsys.readouterr().out
+        assert f"kept {INSTANCE}: " in said
+        assert f"removed {INSTANCE}.relay " in said
+        assert f"removed {far} " in said
+    assert not list(DIRECTORY.glob(f"tickpath.{INSTANCE}*"))
+
+
+@pytest.mark.needs("redis")
 def test_relay_command_wrong_password_is_status_1_in_one_line(
     servers: Callable[..., Server],
     monkeypatch: pytest.MonkeyPatch,

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tickpath.engine.reader import BookState, SyncReason, open_reader
 from tickpath.engine.relay.nodes import NodeError, connect
-from tickpath.engine.relay.wire import Keys
+from tickpath.engine.relay.wire import (
+    KIND_CHANGED,
+    KIND_HEARTBEAT,
+    Keys,
+    Wake,
+    read_wake,
+    write_wake,
+)
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.proto.records import EventType
@@ -139,6 +146,48 @@ def test_relay_redis_killed_and_back_is_stale_then_live_and_never_merged(
     assert told.count(EventType.CLEAR) >= 1
     assert rig.publisher.counters["reconnects"] >= 1
     assert rig.heard("lost")
+
+
+def test_relay_heartbeat_alone_does_not_revive_what_redis_forgot(
+    servers: Callable[..., Server], rigs: Callable[..., Rig]
+) -> None:
+    server = servers()
+    rig = rigs(server.options())
+    rig.follow()
+    server.kill()
+    until(lambda: all(rig.states(BookState.STALE)), "STALE books", rig.turn)
+    server.start()  # empty
+    for _ in range(200):
+        beat = Wake(KIND_HEARTBEAT, 99, rig.publisher.epoch, 1, 1, ())
+        server.client().publish(Keys(rig.name).wake, write_wake(beat))
+        rig.turn(publishes=False)
+        assert all(rig.states(BookState.STALE))
+    until(lambda: all(rig.states(BookState.LIVE)), "LIVE books", rig.turn)
+
+
+def test_relay_first_heartbeat_after_a_reconnect_names_books_not_sent_yet(
+    servers: Callable[..., Server], rigs: Callable[..., Rig]
+) -> None:
+    server = servers()
+    rig = rigs(server.options())
+    client: Any = server.client()
+    listener = client.pubsub(ignore_subscribe_messages=True)
+    listener.subscribe(Keys(rig.name).wake)
+    until(
+        lambda: rig.publisher._links[0].is_idle and not rig.publisher._dirty.any(),
+        "quiet",
+        rig.turn,
+    )
+    rig.publisher._mark_all()  # as after a reconnect
+    rig.publisher._beat(time.monotonic())
+    message: Any = until(lambda: listener.get_message(timeout=1), "a wake-up")
+    while read_wake(message["data"], len(INSTRUMENTS)).kind != KIND_HEARTBEAT:
+        message = until(lambda: listener.get_message(timeout=1), "a heartbeat")
+    last = message
+    while message := listener.get_message(timeout=0.1):
+        last = message
+    assert set(read_wake(last["data"], 6).instruments) == set(range(len(INSTRUMENTS)))
+    listener.close()
 
 
 def test_relay_slow_redis_conflates_and_ends_with_the_latest_book(
@@ -291,6 +340,39 @@ def test_relay_entry_that_was_trimmed_away_is_a_gap(
     events = [(kind, value) for instrument, kind, value in rig.far_events() if instrument == 0]
     assert (EventType.CLEAR, (0, 0, 0, 0)) in events
     assert events[-1] == (EventType.TOP, (100, 54, 101, 6))
+
+
+def test_relay_that_falls_silent_is_stale_and_live_when_it_goes_on(
+    servers: Callable[..., Server], rigs: Callable[..., Rig]
+) -> None:
+    rig = rigs(servers().options())
+    far = rig.follow()
+    until(
+        lambda: all(rig.states(BookState.STALE)),
+        "STALE books",
+        lambda: rig.turn(publishes=False),
+    )
+    assert far.book(0).reason == SyncReason.SILENT
+    assert far.book(0).bid == (100, 5)  # the last known levels
+    assert rig.heard("silent") == [{"stale_after_s": 0.5}]
+    until(lambda: all(rig.states(BookState.LIVE)), "LIVE books", rig.turn)
+
+
+def test_relay_wake_up_that_was_lost_makes_the_follower_look_everywhere(
+    servers: Callable[..., Server], rigs: Callable[..., Rig]
+) -> None:
+    server = servers()
+    rig = rigs(server.options())
+    far = rig.follow()
+    channel, rig.publisher._keys.wake = rig.publisher._keys.wake, b"tickpath:nowhere"
+    rig.feed.publish_top((140, 1), (150, 1), 4)
+    rig.turn_for(0.2)
+    assert far.book(4).bid == (100, 5)  # nobody said that there is something
+    for sequence in (1, 3):  # of a link of its own: number 2 is missing
+        wake = Wake(KIND_CHANGED, 99, rig.publisher.epoch, sequence, 1, ())
+        server.client().publish(channel, write_wake(wake))
+    until(lambda: rig.has_book(4, (140, 1)), "the book", rig.turn)
+    rig.publisher._keys.wake = channel
 
 
 # ---- being let in --------------------------------------------------------------------------------

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
+from tickpath.rt.bundle import write_bundle
 
 ANSIBLE = Path(__file__).resolve().parents[2] / "ansible"
 BIN = Path(sys.executable).parent
 ROLES = (
     "rt_kernel",
+    "tuning",
     "boot_parameters",
     "cpu_isolation",
     "irq_affinity",
@@ -31,6 +33,7 @@ REFUSED = "Validation of arguments failed"
 # What each role is given, and the words with which it must be refused.
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "rt_kernel": ({"rt_kernel_lists_age": "soon"}, "rt_kernel_lists_age"),
+    "tuning": ({"tuning_items": 5.5, "tuning_request": []}, "tuning_request"),
     "boot_parameters": ({"boot_parameters_request": "everything"}, "boot_parameters_request"),
     "cpu_isolation": ({"cpu_isolation_items": {"cpu": True}}, "cpu_isolation_items"),
     "irq_affinity": ({"irq_affinity_reboot_ok": "perhaps"}, "irq_affinity_reboot_ok"),
@@ -178,3 +181,42 @@ def test_rt_kernel_that_the_archive_has_not_is_refused_before_anything_is_instal
     assert "no apt source of this host has linux-image-rt-of-nowhere" in done.stdout
     assert "changed=0" in done.stdout
     assert "Install the kernel" not in done.stdout
+
+
+def test_site_without_any_choice_of_profile_refuses_cpu_0_in_words_of_rt(tmp_path: Path) -> None:
+    """The whole way from -e to rt and back, on this machine, in check mode."""
+    zipapp = ANSIBLE.parent / "build" / "tickpath-rt.pyz"
+    zipapp.parent.mkdir(exist_ok=True)
+    write_bundle(zipapp)  # where the collection looks for it; what `make zipapp` writes
+    book = str(ANSIBLE / "playbooks" / "site.yml")
+    words = ("-i", "it,", "-c", "local", "--check", "-e", "tickpath_isolated=0", book)
+    done = run("ansible-playbook", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "CPU 0 stays with the kernel" in done.stdout
+    assert re.search(r"^it +: ok=0 +changed=0", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("required", "permitted", "told"),
+    [
+        ({}, {}, None),
+        ({"tuning": True}, {}, "needs a reboot for tuning:"),
+        ({"tuning": True, "rt_kernel": True}, {}, "needs a reboot for rt_kernel, tuning:"),
+        ({"tuning": True}, {"rt_kernel": True}, "needs a reboot for tuning:"),
+        # Ansible refuses to reboot the machine it runs on: so far it would have gone.
+        ({"tuning": True}, {"tuning": True}, "would reboot the control node"),
+        ({}, {"tuning": True}, None),
+    ],
+)
+def test_reboot_is_decided_once_and_only_where_it_is_allowed(
+    tmp_path: Path, required: dict[str, bool], permitted: dict[str, bool], told: str | None
+) -> None:
+    given = {f"{role}_reboot_required": value for role, value in required.items()}
+    given |= {f"{role}_reboot_ok": value for role, value in permitted.items()}
+    tasks = [{"ansible.builtin.include_tasks": str(ANSIBLE / "playbooks/tasks/reboot.yml")}]
+    play = {"hosts": "all", "gather_facts": False, "vars": given, "tasks": tasks}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    words = ("-i", "it,", "-c", "local", "--check", "play.yml")
+    output = run("ansible-playbook", *words, cwd=tmp_path).stdout
+    said = re.search(r"needs a reboot for [^:]*:|would reboot the control node", output)
+    assert (said and said[0]) == told, output

@@ -16,13 +16,13 @@ from tickpath.rt.check import NOT_WELL, Report, check_host, judge_item
 from tickpath.rt.errors import RequestError
 from tickpath.rt.host import Output
 from tickpath.rt.item import Context, Finding, Severity, State
-from tickpath.rt.journal import Log
-from tickpath.rt.plan import collect, make_plan
 from tickpath.rt.profile import PROFILE_PATH, Request, choose_profile, to_json
 from tickpath.rt.reading import unit_question
 from tickpath.rt.remembered import units_asked
 from tickpath.rt.setting import UnitState
 from tickpath.rt.topology import read_topology
+from tickpath.rt.tuning.journal import Log
+from tickpath.rt.tuning.plan import collect, make_plan
 
 from tests.unit import rt_host
 from tests.unit.rt_host import CPU, Tree

@@ -1,25 +1,134 @@
-"""Fixtures of the virtual machine: one disk, one guest, and the times of all phases at the end.
+"""The stages of a guest's life, as fixtures: one disk, one guest, each stage reached once.
 
-A guest is dear (half a minute to boot), so that one serves a whole run: the fixtures are stages of
-its life, and the tests are ordered by file name along them.
+A guest is dear, so that one serves a whole run. The files of tests are numbered in the order of the
+stages: a fresh server, a provisioned one, one that was put back. The times of all phases stand at
+the end. Calls: image, machine, lab, playbook, snapshot.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
 import pytest
 
-from tests.vm import image, phases
+from tests.vm import image, lab, phases, snapshot
+from tests.vm.machine import Machine
+from tests.vm.phases import phase
+from tests.vm.playbook import ROOT, Play, run_playbook
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.vm.image import Image
+
+ZIPAPP = "/root/tickpath-rt.pyz"
+
+
+class Item(TypedDict):
+    """A row of `tickpath rt check --json`, as far as tests look at it."""
+
+    id: str
+    state: str
+    desired: str
+    live: str | None
+    why: str
+    fix: str
+
+
+class Check(TypedDict):
+    """What `tickpath rt check --json` says."""
+
+    score: float
+    items: list[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A server that nobody has tuned."""
+
+    state: dict[str, str]
+    check: Check
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """The same server after site.yml: what check mode foretold, what was done, how it stands."""
+
+    foretold: Play
+    done: Play
+    check: Check
+    state: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """The same server after revert.yml and a reboot."""
+
+    play: Play
+    state: dict[str, str]
+
+
+def check_host(machine: Machine) -> Check:
+    """Ask the guest for its score, by the zipapp and its own python3."""
+    with phase("rt check"):
+        # 10 and more: the worst severity that is not well.
+        words = "--profile vm-lab --isolated 1 --nic ens3 --json"
+        said = machine.shell(f"python3 {ZIPAPP} check {words} || [ $? -ge 10 ]")
+    check: Check = json.loads(said)
+    return check
 
 
 @pytest.fixture(scope="session")
-def disk() -> Image:
+def disk() -> Iterator[Image]:
     """Return the disk, made first where the cache lacks it, which takes root."""
-    return image.ensure()
+    with image.borrow() as borrowed:
+        yield borrowed
+
+
+@pytest.fixture(scope="session")
+def machine(disk: Image) -> Iterator[Machine]:
+    """Boot a guest on its stock kernel, with an exchange beside it."""
+    with Machine.start(disk.disk, disk.host_key) as guest:
+        with phase("lab set-up"):
+            lab.prepare(guest)
+        yield guest
+
+
+@pytest.fixture(scope="session")
+def release() -> None:
+    """Build what Ansible brings: the zipapp, and the wheels of tickpath and of all it needs."""
+    make = [sys.executable, "-m", "tickpath.rt.bundle", "build/tickpath-rt.pyz"]
+    with phase("zipapp and wheels"):
+        subprocess.run(make, cwd=ROOT, check=True)
+        subprocess.run(
+            [sys.executable, "ansible/release.py", "build/release"], cwd=ROOT, check=True
+        )
+
+
+@pytest.fixture(scope="session")
+def fresh(machine: Machine, release: None) -> Fresh:
+    """Look at the server before anything is tuned."""
+    machine.put((ROOT / "build" / "tickpath-rt.pyz").read_bytes(), ZIPAPP)
+    return Fresh(snapshot.take(machine), check_host(machine))
+
+
+@pytest.fixture(scope="session")
+def provisioned(machine: Machine, fresh: Fresh) -> Provisioned:
+    """Provision by site.yml, in check mode and then in earnest: reboot and promotion included."""
+    foretold = run_playbook(machine, "site", "--check", "--diff", variables=lab.VARIABLES)
+    done = run_playbook(machine, "site", variables=lab.VARIABLES).require()
+    return Provisioned(foretold.require(), done, check_host(machine), snapshot.take(machine))
+
+
+@pytest.fixture(scope="session")
+def put_back(machine: Machine, provisioned: Provisioned) -> PutBack:
+    """Undo it by revert.yml, and reboot."""
+    play = run_playbook(machine, "revert", variables={"tickpath_reboot_ok": True}).require()
+    return PutBack(play, snapshot.take(machine))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

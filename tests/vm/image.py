@@ -1,6 +1,6 @@
 """The virtual machine's disk: made once from the host's own package mirror, kept between runs.
 
-`ensure` returns the disk of this recipe, making it first where the cache lacks it (two minutes).
+`borrow` hands out the disk of this recipe, making it first where the cache lacks it (two minutes).
 No loop device and no mount: mmdebstrap fills a folder, mkfs.ext4 copies it, and the boot loader is
 installed by the guest itself, on a first boot for which qemu loads the kernel. Needs root.
 
@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CACHE_VARIABLE = "TICKPATH_VM_CACHE"
+IN_USE = "in-use"  # locked by all who use a disk
 INDEX_FORMAT = "$(REPO_URI) $(CODENAME) $(COMPONENT)"
 
 
@@ -69,35 +70,41 @@ def cached() -> Image | None:
     return image if image.disk.exists() else None
 
 
-def ensure() -> Image:
-    """Return the disk of this recipe; make it if need be, one maker at a time."""
+@contextmanager
+def borrow() -> Iterator[Image]:
+    """Hand out the disk of this recipe; make it if need be, one maker at a time.
+
+    While it is borrowed, no maker of another recipe removes it.
+    """
     cache_folder().mkdir(parents=True, exist_ok=True)
-    with _lock(cache_folder() / "lock"):
-        image = cached()
-        if image is not None:
-            return image
-        final = cache_folder() / recipe.digest()
-        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="making-") as made:
-            work = Path(made)
-            _make(work)
-            keep = work / "keep"
-            keep.rename(final)
-        _forget_others(final)
-        return Image(final)
+    with ExitStack() as borrowed:
+        with _locked(cache_folder() / "lock", fcntl.LOCK_EX):
+            image = cached() or _make_and_keep(cache_folder() / recipe.digest())
+            borrowed.enter_context(_locked(image.folder / IN_USE, fcntl.LOCK_SH))
+        yield image
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def _locked(path: Path, kind: int) -> Iterator[None]:
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, kind)
         yield
 
 
+def _make_and_keep(final: Path) -> Image:
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix="making-") as made:
+        _make(Path(made))
+        Path(made, "keep").rename(final)
+    _forget_others(final)
+    return Image(final)
+
+
 def _forget_others(final: Path) -> None:
-    """Remove disks of earlier recipes and what killed makers left; the lock is ours."""
+    """Remove disks of other recipes that nobody uses, and what killed makers left."""
     for path in final.parent.iterdir():
         if path.is_dir() and path != final:
-            shutil.rmtree(path)
+            with suppress(BlockingIOError), _locked(path / IN_USE, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(path)
 
 
 def _make(work: Path) -> None:
@@ -208,4 +215,5 @@ def _first_boot(image: Image) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{ensure().folder}\n")
+    with borrow() as made_or_found:
+        sys.stdout.write(f"{made_or_found.folder}\n")

@@ -152,6 +152,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -238,7 +239,7 @@ def provide(module: AnsibleModule) -> tuple[str, bool]:
     return upload, writing
 
 
-def arguments(parameters: dict[str, object], *, check_mode: bool) -> list[str]:
+def arguments(parameters: dict[str, Any], *, check_mode: bool) -> list[str]:
     """Build the words after the zipapp."""
     state = str(parameters["state"])
     verb = "plan" if check_mode and state == "applied" else VERBS[state]
@@ -249,7 +250,10 @@ def arguments(parameters: dict[str, object], *, check_mode: bool) -> list[str]:
     if check_mode and state in ("reverted", "promoted"):
         words.append("--dry-run")
     if state in CHOOSING:
-        words += request_words(parameters["request"])
+        request = dict(parameters["request"])
+        if verb == "check":
+            request.pop("allow_ssh_nic", None)  # nothing is written: nothing to allow
+        words += request_words(request)
     only = parameters["only"]
     if isinstance(only, list) and only and state in ("applied", "planned"):
         words += ["--only", ",".join(only)]
@@ -258,10 +262,10 @@ def arguments(parameters: dict[str, object], *, check_mode: bool) -> list[str]:
     return words
 
 
-def request_words(request: object) -> list[str]:
+def request_words(request: dict[str, Any]) -> list[str]:
     """Turn what is asked into options: flags where true, names with their values where given."""
     words: list[str] = []
-    for name, value in request.items() if isinstance(request, dict) else ():
+    for name, value in request.items():
         option = "--" + name.replace("_", "-")
         if value is True:
             words.append(option)

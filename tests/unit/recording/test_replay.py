@@ -413,6 +413,25 @@ def test_replay_of_a_folder_goes_on_behind_a_damaged_file_and_tells_it(tmp_path:
     assert stamps[-1] > 210
 
 
+def test_replay_of_snapshots_that_nothing_names_finds_theirs_by_version(tmp_path: Path) -> None:
+    venues = [Venue(seed=i, version=1000 + 10**6 * i, instrument=i) for i in range(2)]
+    lines, expected = [], [Oracle(), Oracle()]
+    for t_ns in range(10, 110):
+        which = t_ns % 2
+        data = venues[which].step(versions=1)
+        lines.append(push(t_ns, data))
+        expected[which].message(t_ns, data)
+        for other in (0, 1) if t_ns == 10 else ():  # before the second had a message
+            body = rest_body(venues[other], venues[other].version)
+            lines.append(line(t_ns, "snapshot", "rest", text=body))
+            expected[other].snapshot(t_ns, body)
+    printed, done = replay(write(tmp_path / "a.ndjson", lines), "--ndjson", "--print", "books")
+    assert done.returncode == 0, done.stderr
+    for which in (0, 1):
+        assert len(expected[which].lines) > 10
+        assert as_told(printed, symbol(which)) == expected[which].lines
+
+
 def test_replay_of_a_cut_record_in_a_sound_block_is_refused_with_its_place(tmp_path: Path) -> None:
     venue = Venue()
     sound = pack_record(1, 2, 0, 5, venue.step())

@@ -1,4 +1,4 @@
-"""A machine as a tree of files: what rt.plan, rt.apply and rt.revert are tested on.
+"""A machine as a tree of files: what tuning.plan, tuning.apply and tuning.revert are tested on.
 
 Its kernel files take writes as the kernel does ("never" into "always [madvise] never"); ethtool,
 systemctl and GRUB's tools answer from files of the same tree, so that a copy of the tree is the
@@ -17,9 +17,6 @@ from typing import TYPE_CHECKING
 
 from tickpath.rt.host import Host, Output
 from tickpath.rt.item import Context
-from tickpath.rt.journal import read_journal
-from tickpath.rt.plan import Options, make_plan
-from tickpath.rt.plan_step import Wanted
 from tickpath.rt.profile import Profile
 from tickpath.rt.setting import (
     BootParameter,
@@ -31,13 +28,16 @@ from tickpath.rt.setting import (
     UnitState,
 )
 from tickpath.rt.topology import Nic, Topology
-from tickpath.rt.writing import Disk, System
+from tickpath.rt.tuning.journal import read_journal
+from tickpath.rt.tuning.plan import Options, make_plan
+from tickpath.rt.tuning.plan_step import Wanted
+from tickpath.rt.tuning.writing import Disk, System
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tickpath.rt.plan import Plan
+    from tickpath.rt.tuning.plan import Plan
 
 STOCK = "6.1.0-50-amd64"
 RT = "6.1.0-50-rt-amd64"

@@ -10,14 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.rt import apply_command, promote_command, revert_command
 from tickpath.rt.command import main
 from tickpath.rt.errors import HostError
 from tickpath.rt.host import Host, run_command
-from tickpath.rt.journal import HOME
-from tickpath.rt.plan import Plan
-from tickpath.rt.plan_files import SERVICE_FILE
-from tickpath.rt.plan_step import Step
+from tickpath.rt.tuning import apply_command, promote_command, revert_command
+from tickpath.rt.tuning.journal import HOME
+from tickpath.rt.tuning.plan import Plan
+from tickpath.rt.tuning.plan_files import SERVICE_FILE
+from tickpath.rt.tuning.plan_step import Step
 
 from tests.unit.rt_apply.machine import STOCK, THP, FakeSystem, Programs, build, snapshot
 
@@ -41,9 +41,9 @@ def host(tmp_path: Path, quick_disk: None, monkeypatch: pytest.MonkeyPatch) -> P
     root = build(tmp_path / "machine", CPUS)
     made = Host(root, Programs(root))
     for module in ("plan_request", "apply_command", "revert_command", "promote_command"):
-        monkeypatch.setattr(f"tickpath.rt.{module}.make_host", lambda _: made)
+        monkeypatch.setattr(f"tickpath.rt.tuning.{module}.make_host", lambda _: made)
     for module in ("apply_command", "revert_command", "promote_command"):
-        monkeypatch.setattr(f"tickpath.rt.{module}.System", FakeSystem)
+        monkeypatch.setattr(f"tickpath.rt.tuning.{module}.System", FakeSystem)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return root
 
@@ -243,7 +243,7 @@ def test_apply_boot_service_of_a_program_that_is_not_there_is_refused(
 ) -> None:
     """The bundle was started from a download: after a boot nothing would be there to start."""
     bundle = tmp_path / "tickpath-rt.pyz"
-    monkeypatch.setattr("tickpath.rt.plan.INSTALLED_BUNDLE", str(bundle))
+    monkeypatch.setattr("tickpath.rt.tuning.plan.INSTALLED_BUNDLE", str(bundle))
     monkeypatch.setattr(sys, "argv", ["/root/tickpath-rt.pyz", "apply"])
     step = Step("file", SERVICE_FILE, None, "", "nic.coalesce")
     with pytest.raises(HostError, match="it is not there: put this program there first"):

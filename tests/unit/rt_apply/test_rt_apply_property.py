@@ -10,9 +10,6 @@ from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tickpath.rt import grub, plan_files
-from tickpath.rt.apply import apply_steps
-from tickpath.rt.revert import revert
 from tickpath.rt.setting import (
     BootParameter,
     DropIn,
@@ -22,6 +19,9 @@ from tickpath.rt.setting import (
     Sysctl,
     UnitState,
 )
+from tickpath.rt.tuning import grub, plan_files
+from tickpath.rt.tuning.apply import apply_steps
+from tickpath.rt.tuning.revert import revert
 
 from tests.unit.rt_apply.machine import (
     THP,

@@ -6,13 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.rt import grub, plan_files
-from tickpath.rt.apply import apply_boot_list, apply_steps
 from tickpath.rt.catalogue.services import AFFINITY_PATH
 from tickpath.rt.errors import HostError
-from tickpath.rt.journal import HOME, JOURNAL, LOCK, exclusive, read_journal
-from tickpath.rt.revert import revert
 from tickpath.rt.setting import BootParameter, DropIn, Ethtool, KernelFile, Sysctl, UnitState
+from tickpath.rt.tuning import grub, plan_files
+from tickpath.rt.tuning.apply import apply_boot_list, apply_steps
+from tickpath.rt.tuning.journal import HOME, JOURNAL, LOCK, exclusive, read_journal
+from tickpath.rt.tuning.revert import revert
 
 from tests.unit.rt_apply.machine import (
     FILES,

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickpath.rt import grub
-from tickpath.rt.apply import apply_steps
 from tickpath.rt.errors import HostError, RequestError
-from tickpath.rt.grub import Line, Lines
 from tickpath.rt.host import Output
-from tickpath.rt.promote import promotion_steps
-from tickpath.rt.revert import revert
 from tickpath.rt.setting import BootParameter, Sysctl
+from tickpath.rt.tuning import grub
+from tickpath.rt.tuning.apply import apply_steps
+from tickpath.rt.tuning.grub import Line, Lines
+from tickpath.rt.tuning.promote import promotion_steps
+from tickpath.rt.tuning.revert import revert
 
 from tests.unit.rt_apply.machine import (
     RT,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickpath.rt.journal import KINDS, Entry, encode_entry, encode_line, parse_journal
-from tickpath.rt.writing import FileState
+from tickpath.rt.tuning.journal import KINDS, Entry, encode_entry, encode_line, parse_journal
+from tickpath.rt.tuning.writing import FileState
 
 TEXT = st.text(max_size=20)
 VALUES = st.one_of(

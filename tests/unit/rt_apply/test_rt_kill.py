@@ -8,11 +8,11 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.rt import plan_files
-from tickpath.rt.apply import apply_steps
-from tickpath.rt.journal import exclusive
-from tickpath.rt.revert import revert
 from tickpath.rt.setting import KernelFile, Sysctl
+from tickpath.rt.tuning import plan_files
+from tickpath.rt.tuning.apply import apply_steps
+from tickpath.rt.tuning.journal import exclusive
+from tickpath.rt.tuning.revert import revert
 
 from tests.unit.rt_apply.machine import (
     KILLED,

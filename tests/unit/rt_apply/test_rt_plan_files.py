@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickpath.rt import plan_files
 from tickpath.rt.host import Host
 from tickpath.rt.setting import Ethtool, KernelFile, Sysctl
+from tickpath.rt.tuning import plan_files
 
 if TYPE_CHECKING:
     from pathlib import Path

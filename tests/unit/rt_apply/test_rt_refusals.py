@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from tickpath.rt.errors import HostError, RequestError
 from tickpath.rt.host import Output
-from tickpath.rt.journal import Log
-from tickpath.rt.plan import Options, make_plan
-from tickpath.rt.plan_refusals import refuse_user
 from tickpath.rt.setting import BootParameter, DropIn, Ethtool, KernelFile, Setting, Sysctl
+from tickpath.rt.tuning.journal import Log
+from tickpath.rt.tuning.plan import Options, make_plan
+from tickpath.rt.tuning.plan_refusals import refuse_user
 
 from tests.unit.rt_apply.machine import (
     RT,

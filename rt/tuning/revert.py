@@ -1,9 +1,9 @@
 """Put back what apply wrote: backwards, byte for byte, and only what is still ours.
 
 A live value is ours if it still reads as after our write, in the same boot; a file if its bytes are
-ours. All else is left and told, with both values. An entry is marked as undone only when its
-target is as it was, so that a revert that was killed goes on where it stopped.
-Called by: rt.revert_command. Calls: rt.journal, rt.writing, rt.reading, rt.grub.
+ours. All else is left and told, with both values. An entry is marked as undone only when its target
+is as it was, so that a revert that was killed goes on where it stopped. Called by: revert_command.
+Calls: journal, writing, rt.reading, grub.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tickpath.rt import grub
-from tickpath.rt.apply import unit_state
 from tickpath.rt.catalogue.services import AFFINITY_PATH
 from tickpath.rt.errors import HostError
-from tickpath.rt.journal import (
+from tickpath.rt.limits import parse_cpu_list
+from tickpath.rt.reading import read_live, same
+from tickpath.rt.setting import KernelFile
+from tickpath.rt.tuning import grub
+from tickpath.rt.tuning.apply import unit_state
+from tickpath.rt.tuning.journal import (
     LIVE_KINDS,
     Entry,
     Journal,
@@ -24,16 +27,13 @@ from tickpath.rt.journal import (
     read_journal,
     remove_home,
 )
-from tickpath.rt.limits import parse_cpu_list
-from tickpath.rt.plan_files import SYSCTL_FILE, TMPFILES_FILE, parse_ethtool
-from tickpath.rt.reading import read_live, same
-from tickpath.rt.setting import KernelFile
-from tickpath.rt.writing import FileState
+from tickpath.rt.tuning.plan_files import SYSCTL_FILE, TMPFILES_FILE, parse_ethtool
+from tickpath.rt.tuning.writing import FileState
 
 if TYPE_CHECKING:
     from tickpath.rt.host import Host
-    from tickpath.rt.journal import Log
-    from tickpath.rt.writing import Disk
+    from tickpath.rt.tuning.journal import Log
+    from tickpath.rt.tuning.writing import Disk
 
 BRACKETED = re.compile(r"\[([^\]]+)\]")
 SHOWN = 120  # characters of a value in a report

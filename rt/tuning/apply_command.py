@@ -1,6 +1,6 @@
 """`tickpath rt apply`: write the plan, each previous value journaled first.
 
-Called by: rt.command, tickpath-rt.service (--boot). Calls: rt.plan_request, rt.apply.
+Called by: rt.command, tickpath-rt.service (--boot). Calls: plan_request, apply.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tickpath.rt.apply import apply_boot_list, apply_steps
 from tickpath.rt.arguments import make_host
 from tickpath.rt.errors import HostError
 from tickpath.rt.item import Context
-from tickpath.rt.journal import JOURNAL, exclusive
-from tickpath.rt.plan import INSTALLED_BUNDLE, service_program
-from tickpath.rt.plan_files import SERVICE_FILE
-from tickpath.rt.plan_refusals import refuse_user
-from tickpath.rt.plan_request import (
+from tickpath.rt.profile import Request, choose_profile
+from tickpath.rt.topology import read_topology
+from tickpath.rt.tuning.apply import apply_boot_list, apply_steps
+from tickpath.rt.tuning.journal import JOURNAL, exclusive
+from tickpath.rt.tuning.plan import INSTALLED_BUNDLE, service_program
+from tickpath.rt.tuning.plan_files import SERVICE_FILE
+from tickpath.rt.tuning.plan_refusals import refuse_user
+from tickpath.rt.tuning.plan_request import (
     add_plan_arguments,
     plan_from,
     plan_object,
@@ -28,15 +30,13 @@ from tickpath.rt.plan_request import (
     step_lines,
     step_row,
 )
-from tickpath.rt.profile import Request, choose_profile
-from tickpath.rt.topology import read_topology
-from tickpath.rt.writing import Disk, System
+from tickpath.rt.tuning.writing import Disk, System
 
 if TYPE_CHECKING:
-    from tickpath.rt.apply import Outcome
     from tickpath.rt.host import Host
-    from tickpath.rt.plan import Plan
-    from tickpath.rt.plan_step import Skipped
+    from tickpath.rt.tuning.apply import Outcome
+    from tickpath.rt.tuning.plan import Plan
+    from tickpath.rt.tuning.plan_step import Skipped
 
 EPILOG = f"""\
 Each previous value goes into {JOURNAL} before its write; a second run writes

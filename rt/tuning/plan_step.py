@@ -1,6 +1,6 @@
 """One step of a plan: what is written where, and how it is shown.
 
-Called by: rt.plan, rt.plan_boot, rt.plan_refusals, rt.apply. Calls: nothing of ours.
+Called by: plan, plan_boot, plan_refusals, apply. Calls: nothing of ours.
 """
 
 from __future__ import annotations

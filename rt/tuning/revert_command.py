@@ -1,6 +1,6 @@
 """`tickpath rt revert`: put back what apply changed.
 
-Called by: rt.command. Calls: rt.revert.
+Called by: rt.command. Calls: revert.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tickpath.rt.arguments import make_host
-from tickpath.rt.journal import exclusive
-from tickpath.rt.plan_refusals import refuse_user
-from tickpath.rt.revert import revert
-from tickpath.rt.writing import Disk, System
+from tickpath.rt.tuning.journal import exclusive
+from tickpath.rt.tuning.plan_refusals import refuse_user
+from tickpath.rt.tuning.revert import revert
+from tickpath.rt.tuning.writing import Disk, System
 
 if TYPE_CHECKING:
-    from tickpath.rt.revert import Reverted
+    from tickpath.rt.tuning.revert import Reverted
 
 EPILOG = """\
 example: tickpath rt revert --dry-run

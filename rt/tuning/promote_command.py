@@ -1,6 +1,6 @@
 """`tickpath rt promote`: keep the kernel and command line that were booted once.
 
-Called by: rt.command. Calls: rt.promote, rt.apply.
+Called by: rt.command. Calls: promote, apply.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import json
 import os
 from pathlib import Path
 
-from tickpath.rt.apply import apply_steps
-from tickpath.rt.apply_command import progress
 from tickpath.rt.arguments import make_host
 from tickpath.rt.item import Context
-from tickpath.rt.journal import exclusive
-from tickpath.rt.plan_refusals import refuse_user
-from tickpath.rt.plan_request import step_row
 from tickpath.rt.profile import Request, choose_profile
-from tickpath.rt.promote import promotion_steps
 from tickpath.rt.topology import read_topology
-from tickpath.rt.writing import Disk, System
+from tickpath.rt.tuning.apply import apply_steps
+from tickpath.rt.tuning.apply_command import progress
+from tickpath.rt.tuning.journal import exclusive
+from tickpath.rt.tuning.plan_refusals import refuse_user
+from tickpath.rt.tuning.plan_request import step_row
+from tickpath.rt.tuning.promote import promotion_steps
+from tickpath.rt.tuning.writing import Disk, System
 
 EPILOG = """\
 example: tickpath rt apply && reboot; then: tickpath rt promote

@@ -1,7 +1,7 @@
 """From the command line to a plan: what plan and apply share.
 
-Called by: rt.plan_command, rt.apply_command. Calls: rt.arguments, rt.catalogue, rt.plan,
-rt.journal.
+Called by: plan_command, apply_command. Calls: rt.arguments, rt.catalogue, plan,
+journal.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 from tickpath.rt.arguments import add_arguments, make_context, make_host
 from tickpath.rt.catalogue import selected_items
 from tickpath.rt.errors import HostError
-from tickpath.rt.journal import Log, read_journal
-from tickpath.rt.plan import Options, collect, make_plan
-from tickpath.rt.plan_boot import trial_state
+from tickpath.rt.tuning.journal import Log, read_journal
+from tickpath.rt.tuning.plan import Options, collect, make_plan
+from tickpath.rt.tuning.plan_boot import trial_state
 
 if TYPE_CHECKING:
     import argparse
 
     from tickpath.rt.host import Host
     from tickpath.rt.item import Context
-    from tickpath.rt.plan import Plan
-    from tickpath.rt.plan_step import Skipped, Step
+    from tickpath.rt.tuning.plan import Plan
+    from tickpath.rt.tuning.plan_step import Skipped, Step
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:

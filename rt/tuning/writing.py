@@ -3,7 +3,7 @@
 System holds the single system calls, so that a test can stop the process at each of them; Disk
 builds on it what survives such a stop. A whole file is written beside its place under a name that
 ends in "~", which GRUB, systemd and sysctl leave alone, and renamed over it.
-Called by: rt.journal, rt.apply, rt.revert, rt.promote. Calls: rt.host.
+Called by: journal, apply, revert, promote. Calls: rt.host.
 """
 
 from __future__ import annotations

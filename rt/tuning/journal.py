@@ -4,8 +4,8 @@ One JSON object a line, only ever appended to: an entry {"seq", "boot", "time", 
 "target", "previous", "wrote", "reload", "expects"}, then {"seq", "reads"} once it was written and
 read back, {"seq", "undone"} once it was put back. The first line names the folders made for the
 journal. A last line that a kill tore is cut off. Its folder appears with the first line in it, by a
-rename, and goes with the last entry, so that a kill leaves nothing that nobody knows of.
-Called by: rt.apply, rt.revert, rt.promote. Calls: rt.writing, rt.errors.
+rename, and goes with the last entry, so that a kill leaves nothing that nobody knows of. Called by:
+apply, revert, promote. Calls: writing, rt.errors.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from tickpath.rt.errors import HostError
-from tickpath.rt.writing import FileState, sync_folder
+from tickpath.rt.tuning.writing import FileState, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tickpath.rt.host import Host
-    from tickpath.rt.writing import Disk
+    from tickpath.rt.tuning.writing import Disk
 
 HOME = "/var/lib/tickpath/rt"
 JOURNAL = f"{HOME}/journal.jsonl"

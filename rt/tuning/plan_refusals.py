@@ -1,7 +1,6 @@
 """Why nothing may be written: found before the first write, told with value and remedy.
 
-Called by: rt.plan. Calls: rt.grub, rt.limits, rt.plan_files, rt.catalogue.scheduler (which kernels
-stall).
+Called by: plan. Calls: grub, rt.limits, plan_files, rt.catalogue.scheduler (which kernels stall).
 """
 
 from __future__ import annotations
@@ -9,21 +8,21 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tickpath.rt import grub
 from tickpath.rt.catalogue.scheduler import stalls
 from tickpath.rt.errors import HostError, RequestError
 from tickpath.rt.limits import format_cpu_list, parse_cpu_list
-from tickpath.rt.plan_files import malformed
 from tickpath.rt.setting import BootParameter, DropIn, Ethtool, KernelFile, Sysctl
+from tickpath.rt.tuning import grub
+from tickpath.rt.tuning.plan_files import malformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tickpath.rt.host import Host
     from tickpath.rt.item import Context
-    from tickpath.rt.plan import Options
-    from tickpath.rt.plan_step import Step, Wanted
     from tickpath.rt.topology import Topology
+    from tickpath.rt.tuning.plan import Options
+    from tickpath.rt.tuning.plan_step import Step, Wanted
 
 ISOLATING = frozenset({"isolcpus", "nohz_full", "rcu_nocbs"})
 HOUSEKEEPING = frozenset({"irqaffinity"})

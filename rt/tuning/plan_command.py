@@ -1,6 +1,6 @@
 """`tickpath rt plan`: print each write that apply would do, in order. Nothing is written.
 
-Called by: rt.command. Calls: rt.plan_request.
+Called by: rt.command. Calls: plan_request.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from tickpath.rt.plan_request import (
+from tickpath.rt.tuning.plan_request import (
     add_plan_arguments,
     plan_from,
     plan_object,

@@ -3,9 +3,8 @@
 The distribution's entries and their command line stay as they are: they are what the machine falls
 back to. Our drop-in keeps the words, our generator makes the entries (at the end of the menu, so
 that no number of another's entry changes), GRUB's environment block chooses the trial for one boot.
-Called by: rt.plan, rt.apply, rt.promote. Calls: rt.host, rt.plan_files (header).
-Source: the GRUB manual (info grub), /etc/grub.d/00_header and /usr/sbin/grub-mkconfig of Debian 12;
-docs/adr/0008.
+Called by: plan, apply, promote. Calls: rt.host, plan_files (header). Source: the GRUB manual (info
+grub), /etc/grub.d/00_header and /usr/sbin/grub-mkconfig of Debian 12; docs/adr/0008.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tickpath.rt.plan_files import HEADER
+from tickpath.rt.tuning.plan_files import HEADER
 
 if TYPE_CHECKING:
     from tickpath.rt.host import Host

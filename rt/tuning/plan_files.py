@@ -1,8 +1,8 @@
 """The text of our own files: what keeps a setting over a reboot, and where that is.
 
 A standard file keeps what a standard service can apply early enough; the rest (NICs, interrupts,
-debugfs, cgroups) is listed in BOOT_LIST and applied by tickpath-rt.service. Called by: rt.plan,
-rt.apply (--boot). Calls: rt.host, rt.setting. Source: sysctl.d(5), tmpfiles.d(5), systemd.unit(5).
+debugfs, cgroups) is listed in BOOT_LIST and applied by tickpath-rt.service. Called by: plan,
+apply (--boot). Calls: rt.host, rt.setting. Source: sysctl.d(5), tmpfiles.d(5), systemd.unit(5).
 """
 
 from __future__ import annotations
@@ -136,13 +136,7 @@ def parse_boot_list(host: Host, text: str) -> tuple[tuple[BootSetting, ...], tup
                 path = IRQ_FILE.sub(rf"/proc/irq/{found}/\2", path)
             reads_as = None if row.get("reads_as") is None else str(row["reads_as"])
             settings.append(KernelFile(path, str(row["value"]), reads_as))
-    except (
-        json.JSONDecodeError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{BOOT_LIST} is not what apply wrote ({error!r})") from error
     return tuple(settings), tuple(lost)
 

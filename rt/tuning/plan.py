@@ -2,8 +2,8 @@
 
 Order: noisy services stop first, then values of the kernel, then the NIC (channels before all else
 of it, since changing them resets the rest), then interrupts and queues; then the files that keep
-all this; units of ours; last the boot loader. Called by: rt.plan_command, rt.apply. Calls:
-rt.reading, rt.plan_files, rt.plan_boot, rt.plan_refusals, rt.journal (what apply learnt before).
+all this; units of ours; last the boot loader. Called by: plan_command, apply. Calls:
+rt.reading, plan_files, plan_boot, plan_refusals, journal (what apply learnt before).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tickpath.rt import grub, plan_files
 from tickpath.rt.persisted import read_persisted
-from tickpath.rt.plan_boot import boot_steps, reboot_is_due
-from tickpath.rt.plan_refusals import find_refusals
-from tickpath.rt.plan_step import Skipped, Step, Wanted
 from tickpath.rt.reading import exists, is_live, read_live, same
 from tickpath.rt.setting import BootParameter, DropIn, Ethtool, KernelFile, Sysctl, UnitState
+from tickpath.rt.tuning import grub, plan_files
+from tickpath.rt.tuning.plan_boot import boot_steps, reboot_is_due
+from tickpath.rt.tuning.plan_refusals import find_refusals
+from tickpath.rt.tuning.plan_step import Skipped, Step, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from tickpath.rt.errors import HostError, RequestError
     from tickpath.rt.host import Host
     from tickpath.rt.item import Context, Item
-    from tickpath.rt.journal import Log
     from tickpath.rt.setting import Setting
+    from tickpath.rt.tuning.journal import Log
 
 ETHTOOL_ORDER = "LGACK"  # channels first: changing them resets the others
 INSTALLED_BUNDLE = "/opt/tickpath/tickpath-rt.pyz"

@@ -1,21 +1,21 @@
 """Make the command line and kernel that were booted once the lasting ones.
 
-Called by: rt.promote_command. Calls: rt.grub, rt.command_line, rt.plan_boot, rt.limits.
+Called by: promote_command. Calls: grub, rt.command_line, plan_boot, rt.limits.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tickpath.rt import grub
 from tickpath.rt.command_line import parse_unknown, parse_word
 from tickpath.rt.errors import RequestError
 from tickpath.rt.limits import parse_cpu_list
-from tickpath.rt.plan_boot import menu_steps
+from tickpath.rt.tuning import grub
+from tickpath.rt.tuning.plan_boot import menu_steps
 
 if TYPE_CHECKING:
     from tickpath.rt.item import Context
-    from tickpath.rt.plan_step import Step
+    from tickpath.rt.tuning.plan_step import Step
 
 ISOLATED = "/sys/devices/system/cpu/isolated"
 

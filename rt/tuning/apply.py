@@ -2,8 +2,8 @@
 
 A value that the kernel or a driver does not take is told and the rest goes on; a file of ours that
 cannot be written ends it, and what was written so far stands in the journal for revert.
-Called by: rt.apply_command, rt.promote. Calls: rt.journal, rt.writing, rt.reading, rt.grub,
-rt.plan, rt.plan_files.
+Called by: apply_command, promote. Calls: journal, writing, rt.reading, grub,
+plan, plan_files.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from tickpath.rt import grub, plan_files
 from tickpath.rt.errors import HostError
-from tickpath.rt.journal import Entry, Journal, compact, exclusive, read_journal
-from tickpath.rt.plan import live_steps, usable_here
-from tickpath.rt.plan_step import Skipped, Wanted
 from tickpath.rt.reading import read_live, same
 from tickpath.rt.setting import KernelFile
-from tickpath.rt.writing import Disk, FileState
+from tickpath.rt.tuning import grub, plan_files
+from tickpath.rt.tuning.journal import Entry, Journal, compact, exclusive, read_journal
+from tickpath.rt.tuning.plan import live_steps, usable_here
+from tickpath.rt.tuning.plan_step import Skipped, Wanted
+from tickpath.rt.tuning.writing import Disk, FileState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tickpath.rt.item import Context
-    from tickpath.rt.journal import Kind, Value
-    from tickpath.rt.plan_step import Step
+    from tickpath.rt.tuning.journal import Kind, Value
+    from tickpath.rt.tuning.plan_step import Step
 
 UNDO = "`tickpath rt revert` puts back what was written"
 

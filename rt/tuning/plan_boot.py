@@ -1,25 +1,25 @@
 """The boot loader's part of a plan: a new command line or kernel, chosen for one boot.
 
-Called by: rt.plan. Calls: rt.grub, rt.command_line, rt.persisted (the words of others).
+Called by: plan. Calls: grub, rt.command_line, rt.persisted (the words of others).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from tickpath.rt import grub
 from tickpath.rt.command_line import format_command_line, parse_word, same_name
 from tickpath.rt.errors import RequestError
 from tickpath.rt.persisted import GRUB_VARIABLES, assign
-from tickpath.rt.plan_step import Step
 from tickpath.rt.setting import BootParameter
+from tickpath.rt.tuning import grub
+from tickpath.rt.tuning.plan_step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tickpath.rt.host import Host
     from tickpath.rt.item import Context
-    from tickpath.rt.plan_step import Wanted
+    from tickpath.rt.tuning.plan_step import Wanted
 
 RT_KERNEL_ITEM = "kernel.rt"
 

@@ -1,0 +1,138 @@
+"""Print what the machine that runs this is, as one JSON object: files, kernel settings, units.
+
+Run in the guest by its own python3, the standard library only. Sent there by: snapshot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FILES = ("/etc", "/boot", "/opt", "/usr/local", "/usr/lib/systemd", "/var/lib/tickpath", "/root")
+# Where the kernel's settings are: the files that root may write.
+SETTINGS = (
+    "/proc/sys",
+    "/proc/irq",
+    "/sys/kernel/mm",
+    "/sys/kernel/rcu_normal",
+    "/sys/kernel/rcu_expedited",
+    "/sys/kernel/debug/sched",
+    "/sys/devices/system/cpu",
+    "/sys/devices/system/clocksource",
+    "/sys/devices/system/machinecheck",
+    "/sys/devices/system/node",
+    "/sys/devices/virtual",
+    "/sys/devices/pci0000:00",
+    "/sys/module",
+    "/sys/bus/workqueue",
+    "/sys/fs/cgroup/cpuset.cpus",
+    "/sys/fs/cgroup/cgroup.subtree_control",
+)
+UNITS = ("list-units", "--all", "--plain", "--type=service,timer,socket,path")
+SINGLE = ("/sys/kernel/realtime", "/sys/devices/system/cpu/isolated", "/proc/swaps")
+READ_TIMEOUT_S = 2
+VALUE_BYTES_MAX = 4096
+
+Seen = dict[str, str]
+
+
+def walk(top: Path, describe: Callable[[Path, Seen], None], seen: Seen) -> None:
+    describe(top, seen)
+    for folder, folders, files in os.walk(top):
+        for name in (*folders, *files):
+            describe(Path(folder, name), seen)
+
+
+def describe_file(path: Path, seen: Seen) -> None:
+    """Note kind, permissions, owner and content of a file."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    owner = f"{status.st_mode:o} {status.st_uid}:{status.st_gid}"
+    if path.is_symlink():
+        seen[str(path)] = f"{owner} -> {path.readlink()}"
+    elif path.is_file():
+        seen[str(path)] = f"{owner} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    else:
+        seen[str(path)] = owner
+
+
+def describe_setting(path: Path, seen: Seen) -> None:
+    """Note the value of a file that root may write; some cannot be read, or not at once."""
+    name = name_of(path)
+    try:
+        status = path.lstat()
+        if path.is_file() and not path.is_symlink() and status.st_mode & 0o200:
+            signal.alarm(READ_TIMEOUT_S)
+            with path.open("rb") as file:
+                value = file.read(VALUE_BYTES_MAX)
+            seen[name] = value.decode(errors="replace").strip()
+    except OSError as error:
+        seen[name] = f"errno {error.errno}"
+    finally:
+        signal.alarm(0)
+
+
+def name_of(path: Path) -> str:
+    """Name a setting; an interrupt's number depends on the boot, so it goes by what it is for."""
+    parts = list(path.parts)
+    if parts[:3] == ["/", "proc", "irq"] and len(parts) > 3 and parts[3].isdigit():
+        actions = Path("/sys/kernel/irq", parts[3], "actions")
+        parts[3] = (actions.read_text().strip() if actions.exists() else "") or "unused"
+    return str(Path(*parts))
+
+
+def stuck(_signal: int, _frame: object) -> None:
+    raise TimeoutError("read takes too long")
+
+
+def output(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or done.stderr.strip()
+
+
+def describe_units(seen: Seen) -> None:
+    quiet = ("--no-legend", "--no-pager")
+    for line in output("systemctl", "list-unit-files", *quiet).splitlines():
+        name, state = line.split()[:2]
+        seen[f"unit file {name}"] = state
+    for line in output("systemctl", *UNITS, *quiet).splitlines():
+        name, _, active = line.split()[:3]
+        seen[f"unit {name}"] = active
+
+
+def describe_interfaces(seen: Seen) -> None:
+    for path in Path("/sys/class/net").iterdir():
+        for letter in "gckla":
+            seen[f"ethtool -{letter} {path.name}"] = output("ethtool", f"-{letter}", path.name)
+
+
+def describe_machine() -> Seen:
+    """Return names and values."""
+    signal.signal(signal.SIGALRM, stuck)
+    seen: Seen = {}
+    for top in FILES:
+        walk(Path(top), describe_file, seen)
+    for top in SETTINGS:
+        walk(Path(top), describe_setting, seen)
+    describe_units(seen)
+    describe_interfaces(seen)
+    for name in SINGLE:
+        seen[name] = Path(name).read_text() if Path(name).exists() else "none"
+    seen["kernel"] = output("uname", "-rv")
+    seen["command line"] = Path("/proc/cmdline").read_text().strip()
+    return seen
+
+
+if __name__ == "__main__":
+    json.dump(describe_machine(), sys.stdout)

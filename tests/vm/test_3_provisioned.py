@@ -1,0 +1,164 @@
+"""A provisioned server: tuned, promoted, and running the appliance as its systemd units run it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.vm import lab
+from tests.vm.phases import phase
+from tests.vm.playbook import run_playbook
+
+if TYPE_CHECKING:
+    from tests.vm.conftest import Fresh, Provisioned
+    from tests.vm.machine import Machine
+
+pytestmark = [pytest.mark.vm, pytest.mark.needs("qemu", "root")]
+
+LIVE_TIMEOUT_S = 120
+TICKPATH = "/opt/tickpath/current/bin/tickpath"
+READER_UNIT = f"tickpath-reader@{lab.INSTANCE}.service"
+# Check mode cannot foretell what only follows from a step that it did not take.
+NOT_FORETOLD = re.compile(r"RUNNING|Reload systemd|Run what is configured|Keep the kernel and")
+
+
+def status_of(machine: Machine) -> dict[str, dict[str, Any]]:
+    """Return what `tickpath stat` says of the reader and its strategies, by name."""
+    said = machine.shell(f"{TICKPATH} stat {lab.INSTANCE} --interval 0 --json")
+    return {one["instance"]: one for one in map(json.loads, said.splitlines())}
+
+
+def wait_for_books(machine: Machine) -> dict[str, dict[str, Any]]:
+    """Wait until the exchange's books are LIVE; raises with the journal where they are not."""
+    with phase("books LIVE"):
+        end = time.monotonic() + LIVE_TIMEOUT_S
+        while time.monotonic() < end:
+            states = (
+                status_of(machine)
+                if machine.shell(f"systemctl is-active {READER_UNIT}", check=False).strip()
+                == "active"
+                else {}
+            )
+            books = states.get(lab.INSTANCE, {}).get("books", [])
+            if len(books) == lab.INSTRUMENTS and all(b["state"] == "LIVE" for b in books):
+                return states
+            time.sleep(1)
+    log = machine.shell("journalctl --no-pager -n 60 -u 'tickpath-*' -u lab-exchange")
+    raise machine.trouble(f"books are not LIVE after {LIVE_TIMEOUT_S} s:\n{log}")
+
+
+def test_site_check_mode_foretells_the_first_run(provisioned: Provisioned) -> None:
+    foretold = {name for name in provisioned.foretold.changed if not NOT_FORETOLD.search(name)}
+    done = {name for name in provisioned.done.changed if not NOT_FORETOLD.search(name)}
+    assert foretold == done
+
+
+def test_kernel_is_real_time_and_isolates(machine: Machine, provisioned: Provisioned) -> None:
+    state = provisioned.state
+    assert "PREEMPT_RT" in state["kernel"]
+    assert state["/sys/kernel/realtime"].strip() == "1"
+    assert state["/sys/devices/system/cpu/isolated"].strip() == "1"
+    assert machine.shell("cat /sys/devices/system/cpu/nohz_full").strip() == "1"
+    assert machine.shell("grep Cpus_allowed_list /proc/1/status").split()[1] == "0"
+
+
+def test_command_line_has_no_word_the_kernel_does_not_know(
+    machine: Machine, provisioned: Provisioned
+) -> None:
+    unknown = machine.shell("dmesg | grep 'Unknown kernel command line' || true")
+    words = re.findall(r'parameters "([^"]*)"', unknown)
+    assert [word for text in words for word in text.split() if "BOOT_IMAGE" not in word] == []
+
+
+def test_promoted_entry_is_booted_from_now_on(machine: Machine, provisioned: Provisioned) -> None:
+    drop_in = machine.shell("cat /etc/default/grub.d/60-tickpath.cfg")
+    assert "GRUB_DEFAULT=tickpath\n" in drop_in
+    assert "TICKPATH_TRIAL=" not in drop_in
+    assert "next_entry=tickpath-trial" not in machine.shell("grub-editenv list")
+
+
+def test_score_rises_by_provisioning(fresh: Fresh, provisioned: Provisioned) -> None:
+    print(f"score: {fresh.check['score']} before, {provisioned.check['score']} after")
+    assert provisioned.check["score"] > fresh.check["score"] + 10
+    left = [i for i in provisioned.check["items"] if i["state"] in ("drift", "pending reboot")]
+    assert [f"{i['id']}: {i['live']} of {i['desired']}" for i in left] == []
+
+
+def test_books_of_the_appliance_are_live_over_af_xdp(
+    machine: Machine, provisioned: Provisioned
+) -> None:
+    states = wait_for_books(machine)
+    reader = states[lab.INSTANCE]
+    assert "AF_XDP" in reader["path"]
+    names = {f"{lab.INSTANCE}.strategy.{name}" for name in lab.STRATEGIES}
+    assert names <= set(states)
+    time.sleep(2)
+    later = status_of(machine)
+    assert later[lab.INSTANCE]["events"] > reader["events"]
+    for name in names:
+        assert later[name]["counters"]["events"] > states[name]["counters"]["events"]
+
+
+def test_hot_thread_of_the_reader_is_fifo_on_the_isolated_cpu(
+    machine: Machine, provisioned: Provisioned
+) -> None:
+    wait_for_books(machine)
+    group = machine.shell(f"systemctl show -P ControlGroup {READER_UNIT}").strip()
+    threads = machine.shell(
+        f"for pid in $(cat /sys/fs/cgroup{group}/cgroup.procs); do\n"
+        "  ps -L -p $pid -o cls=,rtprio=,psr=,user=\ndone"
+    )
+    rows = [line.split() for line in threads.splitlines()]
+    assert ["FF", "30", "1"] in [row[:3] for row in rows]
+    assert {row[3] for row in rows} <= {"tickpath-reader", "tickpat+"}
+    # Nothing else of it is on that CPU.
+    assert sum(row[2] == "1" for row in rows) == 1
+
+
+def test_strategy_may_read_the_books_and_not_write_them(
+    machine: Machine, provisioned: Provisioned
+) -> None:
+    wait_for_books(machine)
+    said = machine.shell(
+        f"f=$(ls /dev/shm/tickpath.{lab.INSTANCE} || ls /dev/shm/*{lab.INSTANCE} | head -n 1)\n"
+        'as() { setpriv --reuid="$1" --regid=tickpath-strategy --init-groups "${@:2}"; }\n'
+        "as tickpath-strategy test -r $f && echo readable\n"
+        "as tickpath-strategy test -w $f || echo not writable\n"
+        "as tickpath-strategy ls /etc/tickpath/credentials 2>/dev/null || echo no credentials\n"
+    )
+    assert said.splitlines() == ["readable", "not writable", "no credentials"]
+
+
+def test_verify_playbook_passes_and_writes_the_page(
+    machine: Machine, provisioned: Provisioned
+) -> None:
+    play = run_playbook(machine, "verify").require()
+    assert play.recap_changed == 0
+
+
+def test_site_second_run_changes_nothing(machine: Machine, provisioned: Provisioned) -> None:
+    play = run_playbook(machine, "site", variables=lab.VARIABLES).require()
+    assert (play.recap_changed, play.changed) == (0, ())
+
+
+def test_command_line_that_does_not_boot_falls_back_by_itself(
+    machine: Machine, provisioned: Provisioned
+) -> None:
+    """A person breaks the line that is booted once: no root file system, so no boot."""
+    boots = machine.boots
+    machine.shell(
+        "sed -i 's/^TICKPATH_LASTING=\\(.*\\).$/&\\nTICKPATH_TRIAL=\\1 root=\\/dev\\/vdz "
+        "rootdelay=3'\"'\"'\\nTICKPATH_TRIAL_KERNEL=rt/' /etc/default/grub.d/60-tickpath.cfg\n"
+        "grub-mkconfig -o /boot/grub/grub.cfg 2>/dev/null && grub-reboot tickpath-trial\n"
+        "grep -q root=/dev/vdz /boot/grub/grub.cfg"
+    )
+    with phase("unbootable line, fallback to ssh"):
+        machine.shell("systemctl reboot", check=False)
+        machine.wait_for_boot(boots + 2)
+    command_line = machine.shell("cat /proc/cmdline")
+    assert "root=/dev/vdz" not in command_line
+    assert "tickpath.boot=lasting" in command_line
