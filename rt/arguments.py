@@ -6,6 +6,7 @@ rt.profile, rt.item.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,6 @@ from tickpath.rt.profile import (
 from tickpath.rt.topology import read_topology
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
 
@@ -56,16 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--unthrottled-rt",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="give real-time tasks the whole CPU (kernel.sched_rt_runtime_us=-1); needs a guard",
     )
     parser.add_argument(
         "--mitigations-off",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="boot without CPU mitigations: a security decision, never taken for you",
     )
     parser.add_argument(
-        "--idle-poll", action="store_true", help="never idle (idle=poll): heat, and no turbo"
+        "--idle-poll",
+        action=argparse.BooleanOptionalAction,
+        help="never idle (idle=poll): heat, and no turbo",
     )
 
 
@@ -96,7 +98,7 @@ def make_context(args: argparse.Namespace, host: Host) -> Context:
         given = {
             field.name: value
             for field in dataclasses.fields(Request)
-            if (value := getattr(asked, field.name)) not in {None, False}
+            if (value := getattr(asked, field.name)) is not None
         }
         asked = dataclasses.replace(before, **given)
     return Context(host, topology, choose_profile(topology, asked))

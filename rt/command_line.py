@@ -7,9 +7,12 @@ kernel/params.c (parse_args, parameq): double quotes keep spaces together and ar
 
 from __future__ import annotations
 
+import re
+
 from tickpath.rt.setting import BootParameter
 
 END = "--"
+UNKNOWN = re.compile(r'Unknown kernel command line parameters "([^"\n]*(?:"[^"\n]*"[^"\n]*)*)", ')
 SPACES = " \t\n\v\f\r"
 
 
@@ -79,3 +82,9 @@ def same_name(one: str, other: str) -> bool:
 def values_of(name: str, parameters: tuple[BootParameter, ...]) -> tuple[str | None, ...]:
     """Return what a command line gives to a name, in order; None for a bare word."""
     return tuple(each.value for each in parameters if same_name(each.name, name))
+
+
+def parse_unknown(log: str) -> tuple[BootParameter, ...]:
+    """Return the parameters that the kernel, by its log, did not know; () where it told none."""
+    found = UNKNOWN.search(log)
+    return parse_command_line(found[1]) if found else ()

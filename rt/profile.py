@@ -60,9 +60,9 @@ class Request:
     isolated: str | None = None  # a CPU list; "": none
     nic: str | None = None  # "none": no network item is asked for
     huge_pages_2m: int | None = None
-    unthrottled_rt: bool = False
-    mitigations_off: bool = False
-    idle_poll: bool = False
+    unthrottled_rt: bool | None = None  # None here and below: what was kept, else no
+    mitigations_off: bool | None = None
+    idle_poll: bool | None = None
 
 
 def choose_profile(topology: Topology, request: Request) -> Profile:
@@ -86,9 +86,9 @@ def choose_profile(topology: Topology, request: Request) -> Profile:
         wants_rt_kernel=name in {"metal-irq", "vm-lab"},
         wants_busy_poll=name in {"metal-busy-poll", "cloud"},
         huge_pages_2m=huge_pages,
-        unthrottled_rt=request.unthrottled_rt,
-        mitigations_off=request.mitigations_off,
-        idle_poll=request.idle_poll,
+        unthrottled_rt=request.unthrottled_rt is True,
+        mitigations_off=request.mitigations_off is True,
+        idle_poll=request.idle_poll is True,
     )
 
 

@@ -20,6 +20,12 @@ ESTABLISHED = "01"
 ROUTE_UP = 1
 ROUTE_REJECT = 0x200
 LOWER_DEPTH_MAX = 4  # a VLAN on a bridge on a bond on a NIC
+# sshd_config(5): "Port 22", "ListenAddress 192.0.2.1:2222", "ListenAddress [2001:db8::1]:2222"
+PORT = re.compile(r"^[ \t]*Port[ \t=]+\"?(\d{1,5})\b", re.MULTILINE | re.IGNORECASE)
+LISTEN_ADDRESS = re.compile(
+    r"^[ \t]*ListenAddress[ \t=]+(?:\[[^\]\n]*\]|[^\s:\[\]]+):(\d{1,5})(?![\w:])",
+    re.MULTILINE | re.IGNORECASE,
+)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -38,8 +44,8 @@ def read_carriers(host: Host) -> Carriers:
     routes = [*read_routes_v4(host), *read_routes_v6(host)]
     defaults = {name for network, name in routes if network.prefixlen == 0}
     ssh: set[str] = set()
-    for peer in read_ssh_peers(host):
-        matching = [(net.prefixlen, name) for net, name in routes if peer in net]
+    for address in read_ssh_addresses(host):
+        matching = [(net.prefixlen, name) for net, name in routes if address in net]
         if matching:
             longest = max(matching)[0]
             ssh.update(name for length, name in matching if length == longest)
@@ -74,8 +80,12 @@ def little_endian(text: str) -> ipaddress.IPv4Address:
     return ipaddress.IPv4Address(bytes.fromhex(text)[::-1])
 
 
-def read_ssh_peers(host: Host) -> Iterator[Address]:
-    """Yield the far ends of established connections to this machine's sshd."""
+def read_ssh_addresses(host: Host) -> Iterator[Address]:
+    """Yield both ends of established connections to this machine's sshd.
+
+    The near end too: with rules for each interface (`ip rule`, as clouds set them up) the way back
+    is in a table that is not the main one, and only the subnet of the near end tells the interface.
+    """
     ports = ssh_ports(host)
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in (host.read(table) or "").splitlines()[1:]:
@@ -83,12 +93,13 @@ def read_ssh_peers(host: Host) -> Iterator[Address]:
             try:
                 local_port, state = int(words[1].partition(":")[2], 16), words[3]
                 if state == ESTABLISHED and local_port in ports:
-                    yield peer_address(words[2].partition(":")[0])
+                    yield parse_address(words[2].partition(":")[0])
+                    yield parse_address(words[1].partition(":")[0])
             except (IndexError, ValueError):
                 continue
 
 
-def peer_address(text: str) -> Address:
+def parse_address(text: str) -> Address:
     if len(text) == 8:
         return little_endian(text)
     raw = bytes.fromhex(text)
@@ -99,8 +110,9 @@ def peer_address(text: str) -> Address:
 def ssh_ports(host: Host) -> frozenset[int]:
     files = ("/etc/ssh/sshd_config", *host.glob("/etc/ssh/sshd_config.d/*.conf"))
     text = "\n".join(host.read(name) or "" for name in files)
-    found = re.findall(r"^\s*Port[ \t=]+(\d{1,5})\s*$", text, re.MULTILINE | re.IGNORECASE)
-    return frozenset(int(port) for port in found) or frozenset({22})
+    found = PORT.findall(text)
+    beside_addresses = LISTEN_ADDRESS.findall(text)
+    return frozenset(int(port) for port in (*(found or ("22",)), *beside_addresses))
 
 
 def with_lower(host: Host, names: set[str]) -> frozenset[str]:

@@ -5,7 +5,6 @@ Source: Documentation/admin-guide/kernel-parameters.txt, Documentation/timers/no
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from tickpath.rt.catalogue.declare import (
@@ -19,7 +18,7 @@ from tickpath.rt.catalogue.declare import (
     under_hypervisor,
     without_grub,
 )
-from tickpath.rt.command_line import parse_command_line, values_of
+from tickpath.rt.command_line import parse_command_line, parse_unknown, values_of
 from tickpath.rt.item import Severity, State
 from tickpath.rt.limits import format_cpu_list
 from tickpath.rt.setting import BootParameter
@@ -44,9 +43,6 @@ REPEATABLE = frozenset(
 )
 # Left to user space, which the kernel reports as unknown to itself.
 USER_SPACE_WORDS = frozenset({"BOOT_IMAGE", "splash", "nosplash", "noquiet", "single", "auto"})
-UNKNOWN_WORDS = re.compile(
-    r'Unknown kernel command line parameters "([^"\n]*(?:"[^"\n]*"[^"\n]*)*)", '
-)
 
 
 def isolated(name: str, flags: str = "") -> Callable[[Context], tuple[Setting, ...]]:
@@ -122,13 +118,13 @@ def unknown_words(context: Context) -> Seen:
     where = ("dmesg",)
     desired = "each word known to the kernel"
     log = context.host.run(("dmesg",))
-    found = UNKNOWN_WORDS.search(log.stdout)
-    if found is None:
+    found = parse_unknown(log.stdout)
+    if not found:
         complete = "Linux version " in log.stdout and "Command line: " in log.stdout
         state = State.OK if complete else State.UNKNOWN
         said = "none unknown" if complete else "the log's beginning is not readable"
         return Seen(state, desired, said, where)
-    names = {each.name: each.word for each in parse_command_line(found[1])}
+    names = {each.name: each.word for each in found}
     foreign = [word for name, word in names.items() if name not in USER_SPACE_WORDS]
     foreign = [word for word in foreign if "." not in word.partition("=")[0]]
     if not foreign:
@@ -254,7 +250,8 @@ ITEMS = (
     AREA.setting(
         "cmd.irqaffinity",
         Severity.HIGH,
-        "puts interrupts on housekeeping CPUs before drivers load; an IO-APIC's can move only then",
+        "puts interrupts on housekeeping CPUs before drivers load; an IO-APIC's moves later only "
+        "when it fires",
         housekeeping("irqaffinity"),
         nothing_isolated,
         without_grub,

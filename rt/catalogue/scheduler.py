@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from tickpath.rt.catalogue.declare import (
     Area,
     Seen,
+    bounded,
     missing_file,
     missing_sysctl,
     not_counted,
     nothing_isolated,
     sysctl,
-    sysctl_at_least,
 )
 from tickpath.rt.cpu_mask import format_cpu_mask, parse_cpu_mask
 from tickpath.rt.item import Severity, State
@@ -26,6 +26,8 @@ from tickpath.rt.setting import KernelFile, Sysctl
 from tickpath.rt.tasks import allowed_cpus, read_tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tickpath.rt.item import Context
     from tickpath.rt.setting import Setting
     from tickpath.rt.tasks import Task
@@ -39,8 +41,7 @@ STALL_SINCE = (6, 9, 0)
 # The first release of each branch that mends it; a branch without one never did.
 STALL_MENDED = {(6, 12): 82, (6, 18): 23, (6, 19): 13}
 STALL_GONE_SINCE = (7, 0, 0)
-# The supervisor of `tickpath run` has the guard in itself.
-GUARD_WORDS = ("tickpath.rt.guard", "tickpath run ", "stalld")
+GUARD_MODULE = "tickpath.rt.guard"
 SWITCHES_PER_CPU_PER_S_MAX = 20_000
 STRANGERS_SHOWN_MAX = 4
 
@@ -96,10 +97,19 @@ def fair_server(context: Context) -> tuple[Setting, ...]:
 def find_guard(context: Context) -> str | None:
     """Return the command line of a process that ends starvation; None where there is none."""
     for path in context.host.glob("/proc/[0-9]*/cmdline"):
-        words = (context.host.read(path) or "").replace("\0", " ").strip()
-        if any(word in words for word in GUARD_WORDS):
-            return words
+        words = (context.host.read(path) or "").rstrip("\0").split("\0")
+        if is_guard(words):
+            return " ".join(words)
     return None
+
+
+def is_guard(words: Sequence[str]) -> bool:
+    """Tell whether a command line is a guard's: ours, `tickpath run` (which has it in itself), or
+    stalld. A word somewhere in it (of an editor, of sudo) makes none."""
+    programs = [word.rpartition("/")[2] for word in words]
+    if programs[0].startswith("python"):  # of a script, or of -m
+        return words[1:3] == ["-m", GUARD_MODULE] or programs[1:3] == ["tickpath", "run"]
+    return programs[0] == "stalld" or programs[:2] == ["tickpath", "run"]
 
 
 def unguarded(context: Context) -> Seen:
@@ -258,13 +268,14 @@ ITEMS = (
         "kernel.hung_task_timeout",
         Severity.LOW,
         "all tasks are searched for hung ones less often",
-        sysctl_at_least("kernel.hung_task_timeout_secs", 600),
+        # 0: they are not searched at all
+        bounded("kernel.hung_task_timeout_secs", 600, lambda value: value == 0 or value >= 600),
         missing_sysctl("kernel.hung_task_timeout_secs"),
     ),
     AREA.setting(
         "kernel.timer_migration",
         Severity.LOW,
-        "timers fire where they were set: an idle hot CPU is not given those of others",
+        "a timer fires on the CPU that set it: no other CPU must interrupt the hot one to wake it",
         sysctl("kernel.timer_migration", "0"),
         missing_sysctl("kernel.timer_migration"),
     ),

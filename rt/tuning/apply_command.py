@@ -9,14 +9,18 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tickpath.rt.arguments import make_host
+from tickpath.rt.errors import HostError
 from tickpath.rt.item import Context
 from tickpath.rt.profile import Request, choose_profile
 from tickpath.rt.topology import read_topology
 from tickpath.rt.tuning.apply import apply_boot_list, apply_steps
 from tickpath.rt.tuning.journal import JOURNAL, exclusive
+from tickpath.rt.tuning.plan import INSTALLED_BUNDLE, service_program
+from tickpath.rt.tuning.plan_files import SERVICE_FILE
 from tickpath.rt.tuning.plan_refusals import refuse_user
 from tickpath.rt.tuning.plan_request import (
     add_plan_arguments,
@@ -29,6 +33,7 @@ from tickpath.rt.tuning.plan_request import (
 from tickpath.rt.tuning.writing import Disk, System
 
 if TYPE_CHECKING:
+    from tickpath.rt.host import Host
     from tickpath.rt.tuning.apply import Outcome
     from tickpath.rt.tuning.plan import Plan
     from tickpath.rt.tuning.plan_step import Skipped
@@ -77,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     with exclusive(make_host(args)):
         context, plan = plan_from(args)
         refuse(plan)
+        refuse_service(context.host, plan)
         outcomes = apply_steps(context, plan.steps, Disk(context.host, System()), progress)
     tell(args.json, context, plan, outcomes)
     return 0
@@ -99,6 +105,22 @@ def run_boot(args: argparse.Namespace) -> int:
 def refuse(plan: Plan) -> None:
     if plan.refusals:
         raise plan.refusals[0]
+
+
+def refuse_service(host: Host, plan: Plan) -> None:
+    """Refuse to have a program started at each boot that is not there.
+
+    Only apply asks: Ansible plans by a copy in a temporary folder, and installs it before it
+    applies.
+    """
+    if host.root != Path("/") or all(step.target != SERVICE_FILE for step in plan.steps):
+        return
+    program = service_program(host)
+    if not host.exists(program):
+        raise HostError(
+            f"{SERVICE_FILE} is to run {program} at each boot, and it is not there: put this "
+            f"program there first (install -D -m 755 tickpath-rt.pyz {INSTALLED_BUNDLE})"
+        )
 
 
 def progress(text: str) -> None:

@@ -370,7 +370,17 @@ def file_step(path: str, text: str, kept: Sequence[Wanted]) -> Step:
 
 
 def service_command(host: Host) -> tuple[str, ...]:
-    """Say how the boot service starts us: the installed bundle, else the tool of this Python."""
+    """Say how the boot service starts us."""
+    program = service_program(host)
+    return ("/usr/bin/python3", program) if program == INSTALLED_BUNDLE else (program, "rt")
+
+
+def service_program(host: Host) -> str:
+    """Name the program of the boot service: the installed bundle, else the tool of this Python.
+
+    A bundle that was started from elsewhere is no place to start root's service from: a download,
+    or /tmp, where after a boot anybody may put another one.
+    """
     if host.exists(INSTALLED_BUNDLE) or sys.argv[0].endswith(".pyz"):
-        return ("/usr/bin/python3", INSTALLED_BUNDLE)
-    return (str(Path(sys.executable).with_name("tickpath")), "rt")
+        return INSTALLED_BUNDLE
+    return str(Path(sys.executable).with_name("tickpath"))

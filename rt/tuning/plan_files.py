@@ -170,10 +170,18 @@ def format_service(command: Sequence[str], interfaces: Sequence[str]) -> str:
         f"ConditionPathExists={BOOT_LIST}\n"
         f"After=systemd-modules-load.service systemd-tmpfiles-setup.service network.target\n{wait}"
         "\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
-        f"ExecStart={' '.join(command)} apply --boot\n"
+        f"ExecStart={' '.join(map(quote_word, command))} apply --boot\n"
         "NoNewPrivileges=yes\nProtectHome=read-only\n"
         "\n[Install]\nWantedBy=multi-user.target\n"
     )
+
+
+def quote_word(word: str) -> str:
+    """Quote a word of ExecStart= where it needs that; "%" and "$" mean something there."""
+    word = word.replace("%", "%%").replace("$", "$$")
+    if any(one in word for one in " \t\"'\\;"):
+        word = '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return word
 
 
 def escape_unit(name: str) -> str:

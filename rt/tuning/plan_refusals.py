@@ -1,7 +1,6 @@
 """Why nothing may be written: found before the first write, told with value and remedy.
 
-Called by: plan. Calls: grub, rt.limits, plan_files. The kernels whose workqueues stall:
-Linux commit 703ccb63ae9f, in 6.12.82, 6.18.23, 6.19.13 and 7.0.
+Called by: plan. Calls: grub, rt.limits, plan_files, rt.catalogue.scheduler (which kernels stall).
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from tickpath.rt.catalogue.scheduler import stalls
 from tickpath.rt.errors import HostError, RequestError
 from tickpath.rt.limits import format_cpu_list, parse_cpu_list
 from tickpath.rt.setting import BootParameter, DropIn, Ethtool, KernelFile, Sysctl
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 ISOLATING = frozenset({"isolcpus", "nohz_full", "rcu_nocbs"})
 HOUSEKEEPING = frozenset({"irqaffinity"})
-STALL_FIRST = (6, 9, 0)
-STALL_MENDED = ((6, 12, 82), (6, 18, 23), (6, 19, 13))
-STALL_END = (7, 0, 0)
 WORKQUEUE_FILES = ("/workqueue/", "/cpuset.cpus.partition")
 
 Refusal = RequestError | HostError
@@ -122,7 +119,7 @@ def refuse_interfaces(
 
 def refuse_stall(topology: Topology, steps: Sequence[Step]) -> Iterator[Refusal]:
     """Refuse to move workqueues where the kernel may stall over it."""
-    if not workqueues_stall(topology.version):
+    if not stalls(topology.version):
         return
     for step in steps:
         if step.kind == "kernel" and any(part in step.target for part in WORKQUEUE_FILES):
@@ -131,13 +128,6 @@ def refuse_stall(topology: Topology, steps: Sequence[Step]) -> Iterator[Refusal]
                 f"{step.target}: Linux {release} can stall when workqueues move to other CPUs; "
                 "take 6.12.82, 6.18.23, 6.19.13, 7.0 or newer, or leave it out with --only"
             )
-
-
-def workqueues_stall(version: tuple[int, int, int]) -> bool:
-    """Tell whether a kernel lacks the correction of the stall."""
-    if not STALL_FIRST <= version < STALL_END:
-        return False
-    return not any(version[:2] == mended[:2] and version >= mended for mended in STALL_MENDED)
 
 
 def refuse_places(host: Host, steps: Sequence[Step]) -> Iterator[Refusal]:

@@ -1,13 +1,13 @@
 """Make the command line and kernel that were booted once the lasting ones.
 
-Called by: promote_command. Calls: grub, plan_boot, rt.limits.
+Called by: promote_command. Calls: grub, rt.command_line, plan_boot, rt.limits.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from tickpath.rt.command_line import parse_unknown, parse_word
 from tickpath.rt.errors import RequestError
 from tickpath.rt.limits import parse_cpu_list
 from tickpath.rt.tuning import grub
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tickpath.rt.tuning.plan_step import Step
 
 ISOLATED = "/sys/devices/system/cpu/isolated"
-UNKNOWN = re.compile(r"Unknown kernel command line parameters \"([^\"]*)\"")
 
 
 def promotion_steps(context: Context) -> list[Step]:
@@ -71,8 +70,8 @@ def trial_failures(context: Context, line: grub.Line) -> list[str]:
     if line.flavour == "rt" and not context.topology.is_rt:
         found.append(f"{context.topology.release} is no RT kernel")
     found += isolation_failures(context, line)
-    unknown = UNKNOWN.search(context.host.run(("dmesg",)).stdout)
-    strange = [word for word in (unknown[1].split() if unknown else ()) if word in line.words]
+    unknown = {each.word for each in parse_unknown(context.host.run(("dmesg",)).stdout)}
+    strange = [word for word in line.words if parse_word(word).word in unknown]
     if strange:
         found.append(f"this kernel does not know {' '.join(strange)}")
     return found

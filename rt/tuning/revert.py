@@ -12,7 +12,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tickpath.rt.catalogue.services import AFFINITY_PATH
 from tickpath.rt.errors import HostError
+from tickpath.rt.limits import parse_cpu_list
 from tickpath.rt.reading import read_live, same
 from tickpath.rt.setting import KernelFile
 from tickpath.rt.tuning import grub
@@ -29,6 +31,7 @@ from tickpath.rt.tuning.plan_files import SYSCTL_FILE, TMPFILES_FILE, parse_etht
 from tickpath.rt.tuning.writing import FileState
 
 if TYPE_CHECKING:
+    from tickpath.rt.host import Host
     from tickpath.rt.tuning.journal import Log
     from tickpath.rt.tuning.writing import Disk
 
@@ -97,7 +100,9 @@ class Reverter:
         # Marked only once their command has run: a kill before it must not forget it.
         self.waiting: list[Entry] = []
         self.menu_anew: list[Entry] = []
-        self.undone: set[int] = set()
+        # Refused while another value stood in the way: tried once more after all the others.
+        self.refused: list[Entry] = []
+        self.is_last_round = False
 
     def run(self) -> Reverted:
         for number in self.log.damaged:
@@ -108,6 +113,9 @@ class Reverter:
             )
         for entry in reversed(self.log.open_entries):
             self.undo(entry)
+        self.is_last_round = True
+        for entry in self.refused:
+            self.undo_kernel(entry)
         self.finish()
         return self.result
 
@@ -143,6 +151,9 @@ class Reverter:
 
     def undo_kernel(self, entry: Entry) -> None:
         previous = text_value(entry.previous)
+        if not self.is_last_round and any(one.target == entry.target for one in self.refused):
+            self.refused.append(entry)
+            return
         try:
             now = self.host.path(entry.target).read_text(errors="replace")
         except OSError:
@@ -152,16 +163,22 @@ class Reverter:
             self.mark(entry)
         elif not ours(entry, now):
             self.leave(entry, now, "somebody changed it since")
-        elif self.dry_run:
+        elif self.dry_run or (why := self.store_kernel(entry.target, previous)) is None:
             self.restored(entry)
+        elif self.is_last_round:
+            self.leave(entry, now, why)
         else:
-            chosen = BRACKETED.search(previous)
-            try:
-                self.disk.store(entry.target, f"{chosen[1]}\n" if chosen else previous)
-            except OSError as error:
-                self.leave(entry, now, f"the kernel refused: {error.strerror}")
-                return
-            self.restored(entry)
+            self.refused.append(entry)
+
+    def store_kernel(self, target: str, previous: str) -> str | None:
+        """Write a kernel file and read it back; return why it is not as before, None if it is."""
+        chosen = BRACKETED.search(previous)
+        try:
+            self.disk.store(target, f"{chosen[1]}\n" if chosen else previous)
+            after = self.host.path(target).read_text(errors="replace")
+        except OSError as error:
+            return f"the kernel refused: {error.strerror}"
+        return None if after == previous else f"the kernel made {shown(after)!r} of it"
 
     def undo_ethtool(self, entry: Entry) -> None:
         interface, group, name = entry.target.split(" ", 2)
@@ -202,9 +219,10 @@ class Reverter:
             if (active == "active") != (was_active == "active"):
                 verb = "start" if was_active == "active" else "stop"
                 self.host.run(("systemctl", verb, entry.target))
-            after = unit_state(self.disk, entry.target).split(" ", 1)[0]
-            if after != was_enabled:
-                self.leave(entry, after, "systemctl did not change it")
+            after, runs = unit_state(self.disk, entry.target).split(" ", 1)
+            # A job that has ended since, and did its work, is no failure.
+            if after != was_enabled or (was_active == "active" and runs == "failed"):
+                self.leave(entry, f"{after} {runs}", "systemctl did not bring it back")
                 return
         self.restored(entry)
 
@@ -224,7 +242,7 @@ class Reverter:
             if self.outlives(entry):
                 self.result.reboot_required = True
                 self.result.notes.append(
-                    f"what {entry.target} set as this boot began stays until the next"
+                    f"what {entry.target} set stays in force until the next boot"
                 )
             if not self.dry_run:
                 if previous is None:
@@ -247,6 +265,9 @@ class Reverter:
         """Tell whether what a file set at boot is in force without a value to put back."""
         if entry.target == grub.DROP_IN:
             return grub.booted_entry(self.host.read("/proc/cmdline") or "") is not None
+        if entry.target == AFFINITY_PATH:
+            # Without CPUAffinity= systemd leaves its own mask as it is, and all it starts has it.
+            return not may_run_everywhere(self.host)
         return entry.boot != self.boot and entry.target in (SYSCTL_FILE, TMPFILES_FILE)
 
     def undo_link(self, entry: Entry) -> None:
@@ -343,6 +364,16 @@ class Reverter:
             else previous
         )
         self.result.left.append(Left(entry.kind, entry.target, shown(now), shown(before), why))
+
+
+def may_run_everywhere(host: Host) -> bool:
+    """Tell whether the first process may run on all CPUs; True where that is not told."""
+    status = host.read("/proc/1/status") or ""
+    allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)$", status, re.MULTILINE)
+    online = host.read("/sys/devices/system/cpu/online")
+    if allowed is None or online is None:
+        return True
+    return set(parse_cpu_list(allowed[1])) >= set(parse_cpu_list(online))
 
 
 def text_value(value: object) -> str:

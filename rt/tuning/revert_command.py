@@ -87,5 +87,5 @@ def result_lines(result: Reverted, dry_run: bool) -> list[str]:
     ]
     lines += result.notes
     if result.reboot_required:
-        lines.append("Reboot to be rid of what was set as this boot began.")
+        lines.append("Reboot to be rid of what stays in force until then.")
     return lines

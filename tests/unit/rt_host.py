@@ -144,7 +144,7 @@ class Tree:
         state, flags, cpu, priority, policy = stat.split()
         fields = [state, *["0"] * 5, flags, *["0"] * 29, cpu, priority, policy, *["0"] * 11]
         self.write(f"/proc/{tid}/comm", name)
-        self.write(f"/proc/{tid}/cmdline", name)
+        self.write(f"/proc/{tid}/cmdline", name.replace(" ", "\0"))
         self.write(f"/proc/{tid}/task/{tid}/stat", f"{tid} ({name}) {' '.join(fields)}")
         self.write(
             f"/proc/{tid}/task/{tid}/status", f"Name:\t{name}\nCpus_allowed_list:\t{allowed}"

@@ -581,3 +581,32 @@ def test_stranger_is_who_may_run_there_and_elsewhere(
     tree = rt_host.tuned_metal(tmp_path)
     tree.thread(900, "cron", f"S 4194304 {place} 0 0", allowed)
     assert judge(tree, "sched.strangers").state is state
+
+
+@pytest.mark.parametrize(
+    ("words", "guards"),
+    [
+        (("/usr/bin/python3", "-m", "tickpath.rt.guard", "--tid", "7"), True),
+        (("/opt/tickpath/current/bin/python3", "/opt/x/bin/tickpath", "run", "mexc.toml"), True),
+        (("/usr/bin/stalld", "-p"), True),
+        (("vi", "/root/stalld.conf"), False),
+        (("grep", "-r", "tickpath run /etc"), False),
+        (("tickpath", "replay", "run "), False),
+    ],
+)
+def test_unguarded_takes_for_a_guard_only_what_is_one(
+    tmp_path: Path, words: tuple[str, ...], guards: bool
+) -> None:
+    tree = rt_host.stock_metal(tmp_path)
+    tree.write("/proc/sys/kernel/sched_rt_runtime_us", "-1")
+    tree.write("/proc/77/cmdline", "\0".join(words) + "\0")
+    expected = State.OK if guards else State.CONFLICT
+    assert judge(tree, "sched.unguarded").state is expected
+
+
+@pytest.mark.parametrize(("live", "desired"), [("0", "0"), ("120", "600"), ("900", "900")])
+def test_hung_task_timeout_that_is_off_stays_off(tmp_path: Path, live: str, desired: str) -> None:
+    """0: no checking is done (admin-guide/sysctl/kernel.rst)."""
+    tree = rt_host.stock_metal(tmp_path)
+    tree.write("/proc/sys/kernel/hung_task_timeout_secs", live)
+    assert judge(tree, "kernel.hung_task_timeout").desired == desired

@@ -219,3 +219,43 @@ def test_check_root_that_is_no_machine_is_refused(
 ) -> None:
     assert command.main(["check", "--root", str(tmp_path)]) == 2
     assert "no folder proc" in capsys.readouterr().err
+
+
+def test_topology_ssh_that_answers_by_a_table_of_its_own_is_found_by_its_own_end(
+    tmp_path: Path,
+) -> None:
+    """As clouds set up a second interface: `ip rule from 172.16.0.5 lookup 10001`. The main table,
+    all that /proc/net/route has, sends the peer's packets by the first one."""
+    tree = rt_host.stock_metal(tmp_path)
+    route = tmp_path / "proc/net/route"
+    subnet = "eth1\t000010AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+    tree.write("/proc/net/route", f"{route.read_text().rstrip()}\n{subnet}")
+    # 172.16.0.5:22 to 203.0.113.9
+    tree.write("/proc/net/tcp", "  sl\n   0: 050010AC:0016 097100CB:D431 01 0:0 0:0 0 0 0 1\n")
+    assert {nic.name: nic.carries_ssh for nic in read_topology(tree.host).nics}["eth1"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ListenAddress 192.168.0.5:2222",
+        "listenaddress [2001:db8::1]:2222",
+        "Port 2222  # not the usual one",
+        "Port=2222",
+    ],
+)
+def test_topology_ssh_on_a_port_beside_its_address_is_found(tmp_path: Path, line: str) -> None:
+    tree = rt_host.stock_metal(tmp_path)
+    tree.write("/etc/ssh/sshd_config.d/site.conf", line)
+    text = (tmp_path / "proc/net/tcp").read_text()
+    tree.write("/proc/net/tcp", text.replace(":0016 ", ":08AE "))
+    assert read_topology(tree.host).nics[0].carries_ssh
+
+
+@pytest.mark.parametrize("line", ["ListenAddress 2001:db8::2222", "PortForwarding 2222"])
+def test_topology_ssh_port_is_not_read_out_of_something_else(tmp_path: Path, line: str) -> None:
+    tree = rt_host.stock_metal(tmp_path)
+    tree.write("/etc/ssh/sshd_config", line)
+    text = (tmp_path / "proc/net/tcp").read_text()
+    tree.write("/proc/net/tcp", text.replace(":0016 ", ":08AE "))
+    assert not read_topology(tree.host).nics[0].carries_ssh

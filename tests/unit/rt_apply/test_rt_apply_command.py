@@ -6,13 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from tickpath.rt.command import main
+from tickpath.rt.errors import HostError
 from tickpath.rt.host import Host, run_command
 from tickpath.rt.tuning import apply_command, promote_command, revert_command
 from tickpath.rt.tuning.journal import HOME
+from tickpath.rt.tuning.plan import Plan
+from tickpath.rt.tuning.plan_files import SERVICE_FILE
+from tickpath.rt.tuning.plan_step import Step
 
 from tests.unit.rt_apply.machine import STOCK, THP, FakeSystem, Programs, build, snapshot
 
@@ -214,3 +219,35 @@ def test_run_command_slow_one_has_its_own_patience(monkeypatch: pytest.MonkeyPat
     assert run_command(("sleep", "0.5")).status == 124
     monkeypatch.setattr("tickpath.rt.host.SLOW_COMMANDS_S", {"sleep": 60})
     assert run_command(("sleep", "0.5")).status == 0
+
+
+def kept_profile(host: Path) -> dict[str, object]:
+    loaded: dict[str, object] = json.loads((host / "etc/tickpath/rt-profile.json").read_text())
+    return loaded
+
+
+def test_apply_takes_back_what_was_asked_for_before(host: Path) -> None:
+    """Without --profile the rest of what was asked stays."""
+    asked = ("--mitigations-off", "--idle-poll", "--huge-pages", "64", "--isolated", "3")
+    assert main(["apply", "--only", "process", "--profile", "cloud", *asked]) == 0
+    assert kept_profile(host)["mitigations_off"] is True
+    again = ("--no-mitigations-off", "--huge-pages", "0")
+    assert main(["apply", "--only", "process", *again]) == 0
+    kept = kept_profile(host)
+    assert (kept["mitigations_off"], kept["huge_pages_2m"]) == (False, 0)
+    assert (kept["idle_poll"], kept["isolated"]) == (True, [3])
+
+
+def test_apply_boot_service_of_a_program_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The bundle was started from a download: after a boot nothing would be there to start."""
+    bundle = tmp_path / "tickpath-rt.pyz"
+    monkeypatch.setattr("tickpath.rt.tuning.plan.INSTALLED_BUNDLE", str(bundle))
+    monkeypatch.setattr(sys, "argv", ["/root/tickpath-rt.pyz", "apply"])
+    step = Step("file", SERVICE_FILE, None, "", "nic.coalesce")
+    with pytest.raises(HostError, match="it is not there: put this program there first"):
+        apply_command.refuse_service(Host(), Plan((step,), ()))
+    apply_command.refuse_service(Host(), Plan((replace(step, target="/etc/sysctl.d/x"),), ()))
+    bundle.touch()
+    apply_command.refuse_service(Host(), Plan((step,), ()))

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from tickpath.rt.catalogue.services import AFFINITY_PATH
 from tickpath.rt.errors import HostError
 from tickpath.rt.setting import BootParameter, DropIn, Ethtool, KernelFile, Sysctl, UnitState
 from tickpath.rt.tuning import grub, plan_files
@@ -372,3 +373,60 @@ def test_apply_drop_in_restarts_nothing_when_it_is_there_already(machine: Path) 
     )
     assert apply(make_context(machine), (setting,)) == []
     assert not (machine / HOME.lstrip("/")).exists()
+
+
+GOVERNOR = "/sys/devices/system/cpu/cpufreq/policy0/scaling_governor"
+HINT = "/sys/devices/system/cpu/cpufreq/policy0/energy_performance_preference"
+
+
+def test_revert_value_that_another_one_blocks_is_put_back_after_it(machine: Path) -> None:
+    """intel_pstate answers EBUSY to any hint but "performance" under the governor of that name."""
+    for name, text in ((GOVERNOR, "powersave\n"), (HINT, "balance_performance\n")):
+        path = machine / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    before = snapshot(machine)
+    context = make_context(machine)
+    apply(context, (KernelFile(GOVERNOR, "performance"), KernelFile(HINT, "performance")))
+    disk = disk_of(context)
+
+    def store(path: Path, text: str) -> None:
+        blocked = read(machine, GOVERNOR).strip() == "performance" != text.strip()
+        if str(path).endswith(HINT) and blocked:
+            raise OSError(16, "Device or resource busy")
+        path.write_text(text)
+
+    disk.system.store = store  # type: ignore[method-assign]  # the kernel's rule
+    assert revert(disk, "boot-1").left == []
+    assert snapshot(machine) == before
+
+
+def test_revert_value_that_the_kernel_does_not_take_back_is_left_and_told(machine: Path) -> None:
+    """As nr_hugepages, of which pages are still in use."""
+    context = make_context(machine)
+    apply(context, (Sysctl("vm.swappiness", "10"),))
+    disk = disk_of(context)
+
+    def store(path: Path, text: str) -> None:
+        path.write_text(text.replace("60", "33"))
+
+    disk.system.store = store  # type: ignore[method-assign]  # takes less than it is given
+    (left,) = revert(disk, "boot-1").left
+    assert (left.target, left.previous) == ("/proc/sys/vm/swappiness", "60")
+    assert [entry.target for entry in read_journal(context.host).open_entries] == [left.target]
+
+
+def test_revert_affinity_that_the_first_process_keeps_asks_for_a_reboot(machine: Path) -> None:
+    """systemd sets its own mask by CPUAffinity=, and leaves it alone once the line is gone."""
+    setting = DropIn(AFFINITY_PATH, "[Manager]\nCPUAffinity=0\n", ("systemctl", "daemon-reexec"))
+    online = machine / "sys/devices/system/cpu/online"
+    online.parent.mkdir(parents=True, exist_ok=True)
+    online.write_text("0-3\n")
+    status = machine / "proc/1/status"
+    status.parent.mkdir()
+    for allowed, expected in (("0-1", True), ("0-3", False)):
+        context = make_context(machine)
+        apply(context, (setting,))
+        status.write_text(f"Name:\tsystemd\nCpus_allowed_list:\t{allowed}\n")
+        result = revert(disk_of(context), "boot-1")
+        assert (result.left, result.reboot_required) == ([], expected)

@@ -248,7 +248,9 @@ def test_promote_trial_that_does_not_hold_says_what(machine: Path) -> None:
         machine,
         answers={
             "dmesg": Output(
-                0, 'Unknown kernel command line parameters "nosoftlockup splash", will', ""
+                0,
+                'Unknown kernel command line parameters "x="a b" nosoftlockup splash", will be',
+                "",
             )
         },
     )

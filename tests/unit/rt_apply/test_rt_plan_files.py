@@ -128,3 +128,9 @@ def test_service_waits_for_its_interfaces() -> None:
     devices = "sys-subsystem-net-devices-eth0.device sys-subsystem-net-devices-eth1.device"
     assert f"Wants={devices}\nAfter={devices}\n" in text
     assert "ExecStart=/usr/bin/python3 /opt/x.pyz apply --boot\n" in text
+
+
+def test_service_of_a_path_with_spaces_and_signs_starts_that_path() -> None:
+    """By systemd.service(5), "Command lines": quotes, "%%" and "$$"."""
+    text = plan_files.format_service(("/srv/my $tools/100%/tickpath", "rt"), ())
+    assert 'ExecStart="/srv/my $$tools/100%%/tickpath" rt apply --boot\n' in text

@@ -14,7 +14,7 @@ from tickpath.rt.host import Output
 from tickpath.rt.setting import BootParameter, DropIn, Ethtool, KernelFile, Setting, Sysctl
 from tickpath.rt.tuning.journal import Log
 from tickpath.rt.tuning.plan import Options, make_plan
-from tickpath.rt.tuning.plan_refusals import refuse_user, workqueues_stall
+from tickpath.rt.tuning.plan_refusals import refuse_user
 
 from tests.unit.rt_apply.machine import (
     RT,
@@ -100,26 +100,6 @@ def test_plan_nic_that_carries_ssh_is_refused_unless_allowed(machine: Path) -> N
 def test_plan_nic_that_carries_ssh_and_is_tuned_already_is_accepted(machine: Path) -> None:
     context = with_nic(make_context(machine), carries_ssh=True)
     assert make_plan(context, want((Ethtool("eth0", "L", "combined", "4"),)), Log()).refusals == ()
-
-
-@pytest.mark.parametrize(
-    ("version", "stalls"),
-    [
-        ((6, 1, 176), False),
-        ((6, 8, 12), False),
-        ((6, 9, 0), True),
-        ((6, 12, 81), True),
-        ((6, 12, 82), False),
-        ((6, 17, 99), True),
-        ((6, 18, 22), True),
-        ((6, 18, 23), False),
-        ((6, 19, 12), True),
-        ((6, 19, 13), False),
-        ((7, 0, 0), False),
-    ],
-)
-def test_workqueues_stall_by_version(version: tuple[int, int, int], stalls: bool) -> None:
-    assert workqueues_stall(version) is stalls
 
 
 def test_plan_workqueue_mask_on_a_kernel_that_stalls_is_refused(machine: Path) -> None:
