@@ -305,7 +305,7 @@ def test_lock_file_of_somebody_else_is_opened_without_creating_it(tmp_path: Path
     # With O_CREAT the kernel denies it even to root (fs.protected_regular, on by default).
     name = f"unit-lock-{os.getpid()}"
     code = (
-        "import os, sys; from tickpath.shm.segment import SegmentLayout, SegmentWriter, remove_dead\n"
+        "import os, sys\nfrom tickpath.shm.segment import SegmentLayout, SegmentWriter, remove_dead\n"
         "for _ in range(2):\n    if (child := os.fork()) == 0:\n"
         "        SegmentWriter(sys.argv[1], SegmentLayout(schema='x')).ready(); os._exit(0)\n"
         "    os.waitpid(child, 0)\nremove_dead(sys.argv[1])"
