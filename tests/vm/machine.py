@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 NAME = "lab"
+PREFIX = "tickpath-vm-"
 CPUS = 2
 MEMORY_MIB = 2048
 BOOT_TIMEOUT_S = 300.0
@@ -74,7 +77,8 @@ class Machine:
         options: Sequence[str] = (),
     ) -> Iterator[Machine]:
         """Boot a disk and wait for its ssh. base: write to the disk itself, not to an overlay."""
-        with tempfile.TemporaryDirectory(prefix="tickpath-vm-") as made:
+        sweep()
+        with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as made:
             folder = Path(made)
             machine = cls(
                 disk if base else _overlay(disk, folder),
@@ -256,6 +260,14 @@ def console_log() -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"")
     return path
+
+
+def sweep() -> None:
+    """Remove the folders that killed runs left; a folder's name has the process that made it."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        owner = path.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _overlay(disk: Path, folder: Path) -> Path:

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,16 @@ DONE = re.compile(
 )
 RECAP = re.compile(r"^lab\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)")
 SLOW_S = 8.0
+# What explains a unit that does not start; the exchange tells its status each second.
+DIAGNOSIS = """
+systemctl --failed --no-pager --no-legend
+for unit in $(systemctl list-units --all --plain --no-legend 'tickpath-*' lab-exchange.service |
+    cut -d' ' -f1); do
+  journalctl --no-pager --output=short-monotonic --unit=$unit | grep -v '"event":"status"' |
+    tail -n 15
+done
+ls -l /dev/shm; uptime
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +77,10 @@ def run_playbook(
     ]
     title = " ".join((name, *words))
     with phase(f"ansible {title}"):
-        return _follow(argv, ROOT / "build" / "vm" / f"{title.replace(' ', '')}.log")
+        play = _follow(argv, ROOT / "build" / "vm" / f"{title.replace(' ', '')}.log")
+    if play.status != 0:
+        play = replace(play, output=f"{play.output}\n{machine.shell(DIAGNOSIS, check=False)}")
+    return play
 
 
 def _follow(argv: list[str], log: Path) -> Play:
