@@ -287,7 +287,7 @@ def test_remove_dead_spares_the_living_and_removes_the_dead() -> None:
     name = f"unit-dead-{os.getpid()}"
     code = (
         "import os, sys; from tickpath.shm.segment import SegmentLayout, SegmentWriter\n"
-        "w = SegmentWriter(sys.argv[1], SegmentLayout(schema='x')); w.ready(); os._exit(0)"
+        "w = SegmentWriter(sys.argv[1], Layout(schema='x')); w.ready(); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, name], check=True)
     assert name in list(instances())
@@ -305,9 +305,10 @@ def test_lock_file_of_somebody_else_is_opened_without_creating_it(tmp_path: Path
     # With O_CREAT the kernel denies it even to root (fs.protected_regular, on by default).
     name = f"unit-lock-{os.getpid()}"
     code = (
-        "import os, sys\nfrom tickpath.shm.segment import SegmentLayout, SegmentWriter, remove_dead\n"
+        "import os, sys\nfrom tickpath.shm.segment import SegmentLayout as Layout\n"
+        "from tickpath.shm.segment import SegmentWriter, remove_dead\n"
         "for _ in range(2):\n    if (child := os.fork()) == 0:\n"
-        "        SegmentWriter(sys.argv[1], SegmentLayout(schema='x')).ready(); os._exit(0)\n"
+        "        SegmentWriter(sys.argv[1], Layout(schema='x')).ready(); os._exit(0)\n"
         "    os.waitpid(child, 0)\nremove_dead(sys.argv[1])"
     )
     trace = tmp_path / "trace"
