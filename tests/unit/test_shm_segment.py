@@ -43,7 +43,7 @@ LAYOUT = SegmentLayout(
     histograms=("decoded",),
 )
 # Offsets of layout 1.0 in the file, as shm/segment.h draws it.
-MAGIC, BYTE_ORDER, MAJOR, HEADER_SIZE, TOTAL_SIZE = 0, 8, 16, 20, 32
+MAGIC, BYTE_ORDER, MAJOR, HEADER_SIZE, STATIC_SIZE, TOTAL_SIZE = 0, 8, 16, 20, 24, 32
 CLOCK = 184
 SECTIONS = range(216, 376, 16)
 
@@ -148,6 +148,16 @@ def test_segment_with_a_damaged_header_is_refused_with_its_reason(
 ) -> None:
     damage(writer.path, offset, data)
     assert refused(tmp_path, LAYOUT.schema) == reason
+
+
+def test_segment_with_a_static_part_beyond_all_limits_is_not_checksummed(
+    writer: SegmentWriter, tmp_path: Path
+) -> None:
+    size = 1 << 30
+    os.truncate(writer.path, size + 8192)  # sparse
+    damage(writer.path, STATIC_SIZE, struct.pack("<QQ", size, size + 8192))
+    damage(writer.path, SECTIONS[4], struct.pack("<Q", size))  # the live lines behind it
+    assert refused(tmp_path) == "impossible layout"
 
 
 def test_segment_of_other_version_names_both_values(writer: SegmentWriter, tmp_path: Path) -> None:
