@@ -268,3 +268,10 @@ def test_promote_lasting_line_that_another_default_hides_says_so(machine: Path) 
     elsewhere = make_context(machine)
     with pytest.raises(RequestError, match="another GRUB_DEFAULT"):
         promotion_steps(elsewhere)
+
+
+def test_revert_tells_of_the_rt_kernel_that_heads_the_menu_now(machine: Path) -> None:
+    apply(with_rt_kernel(make_context(machine)), WORDS)
+    context = boot(machine)
+    notes = revert(disk_of(context), "boot-2").notes
+    assert any(f"/boot/vmlinuz-{RT} stays installed" in note for note in notes)
