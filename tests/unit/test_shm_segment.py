@@ -297,7 +297,7 @@ def test_remove_dead_spares_the_living_and_removes_the_dead() -> None:
     name = f"unit-dead-{os.getpid()}"
     code = (
         "import os, sys; from tickpath.shm.segment import SegmentLayout, SegmentWriter\n"
-        "w = SegmentWriter(sys.argv[1], Layout(schema='x')); w.ready(); os._exit(0)"
+        "w = SegmentWriter(sys.argv[1], SegmentLayout(schema='x')); w.ready(); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, name], check=True)
     assert name in list(instances())
