@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -297,7 +298,7 @@ def test_remove_dead_spares_the_living_and_removes_the_dead() -> None:
     name = f"unit-dead-{os.getpid()}"
     code = (
         "import os, sys; from tickpath.shm.segment import SegmentLayout, SegmentWriter\n"
-        "w = SegmentWriter(sys.argv[1], Layout(schema='x')); w.ready(); os._exit(0)"
+        "w = SegmentWriter(sys.argv[1], SegmentLayout(schema='x')); w.ready(); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, name], check=True)
     assert name in list(instances())
@@ -308,6 +309,27 @@ def test_remove_dead_spares_the_living_and_removes_the_dead() -> None:
         writer.ready()
         with pytest.raises(SegmentLockedError):
             remove_dead(name)
+
+
+def test_remove_dead_spares_a_writer_that_came_while_it_took_the_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = f"unit-race-{os.getpid()}"
+    writers = [SegmentWriter(name, LAYOUT)]
+    flock = fcntl.flock
+
+    def change_writers_first(lock: int, operation: int) -> None:
+        writers.pop().close()  # removes the lock file that remove_dead has just opened
+        writers.append(SegmentWriter(name, LAYOUT))
+        writers[0].ready()
+        flock(lock, operation)
+
+    monkeypatch.setattr(fcntl, "flock", change_writers_first)
+    with pytest.raises(SegmentLockedError):
+        remove_dead(name)
+    Segment(name).close()
+    writers.pop().close()
+    assert not list(Path("/dev/shm").glob(f"tickpath.{name}*"))  # noqa: S108  # the real one is meant
 
 
 @pytest.mark.needs("strace")
