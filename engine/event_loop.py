@@ -45,9 +45,9 @@ class NewsThread:
         self._asked.put(future)
         return await future
 
-    async def give_way(self) -> None:
-        """Let the loop's other tasks have a turn."""
-        await asyncio.sleep(0)
+    async def pause(self, seconds: float = 0.0) -> None:
+        """Let the loop's other tasks have a turn, or so much time."""
+        await asyncio.sleep(seconds)
 
     def _run(self) -> None:
         while (future := self._asked.get()) is not None:

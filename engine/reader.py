@@ -72,6 +72,7 @@ WAIT_NS, BLOCK_WAIT_NS = 1_000_000, 10_000_000
 BLOCK_SPIN_NS = 20_000
 BLOCK_SLEEP_NS = 50_000
 AWAIT_NS = 100_000_000
+GONE_WAIT_S = 0.001
 ASYNC_BURST = 256  # events between two turns of an event loop's other tasks
 _LOW_32, _LOW_16 = 0xFFFF_FFFF, 0xFFFF
 _EMPTY, _EVENT, _LAPPED = int(Result.EMPTY), int(Result.EVENT), int(Result.LAPPED)
@@ -395,6 +396,14 @@ class FeedReader:
 
         For loops that call `shm.look` themselves; `next` does both. Raises EvictedError.
         """
+        result = self._judge_writer(result)
+        if result != _MOVED:
+            return result
+        time.sleep(GONE_WAIT_S)  # it would be told again at once: nothing comes from a writer gone
+        return _EMPTY
+
+    def _judge_writer(self, result: int) -> int:
+        """Do what `follow_writer` does, without a wait; MOVED where nothing is new."""
         if result == _EVICTED:
             raise self._reader.evicted()
         if result == _ALIVE:
@@ -405,12 +414,7 @@ class FeedReader:
             self.is_down = True
         if self.reopen_if_down():
             return RESTARTED
-        if result != _MOVED:
-            return result
-        if not was_down:
-            return _SILENT
-        time.sleep(0.001)  # it would be told again at once: nothing comes from a writer gone
-        return _EMPTY
+        return _SILENT if result == _MOVED and not was_down else result
 
     def reopen_if_down(self) -> bool:
         """Look for a new segment, where the writer is down and it is time; return whether there is.
@@ -499,12 +503,14 @@ class FeedReader:
                         continue
                 if result == _EVENT:
                     yield self.event
-                elif (told := self.trouble_of(self.follow_writer(result))) is not None:
+                elif (result := self._judge_writer(result)) == _MOVED:
+                    await news.pause(GONE_WAIT_S)
+                elif (told := self.trouble_of(result)) is not None:
                     yield told
                 burst += 1
                 if burst == ASYNC_BURST:
                     burst = 0
-                    await news.give_way()
+                    await news.pause()
 
     def batch(self) -> NDArray[Any]:
         """Take up to 256 events as rows of `batch_dtype`; does not wait.

@@ -50,6 +50,23 @@ static bool guarded_replace(struct guarded *one)
                 0) == base;
 }
 
+/* A handler that came after ours (faulthandler) raises the signal anew, without the address. So ask
+ * the kernel which of the mappings cannot be read. Before Linux 5.14 it does not say. */
+static bool cut_ones_replace(void)
+{
+    bool any = false;
+    for (size_t i = 0; i < TP_MAPPING_GUARD_COUNT_MAX; i++) {
+        /* Pairs with the release store in tp_mapping_guard_add. */
+        const uintptr_t base = atomic_load_explicit(&table[i].base, memory_order_acquire);
+        if (base == 0 || atomic_load_explicit(&table[i].is_broken, memory_order_relaxed))
+            continue;
+        const size_t size = atomic_load_explicit(&table[i].size, memory_order_relaxed);
+        if (madvise((void *)base, size, MADV_POPULATE_READ) != 0 && errno == EFAULT)
+            any |= guarded_replace(&table[i]);
+    }
+    return any;
+}
+
 static bool is_hopeless(uintptr_t address)
 {
     if (atomic_exchange_explicit(&stranger, address, memory_order_relaxed) != address)
@@ -71,7 +88,8 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
     /* BUS_ADRERR alone: bad memory (BUS_MCEERR_AR) is not ours to hide. */
     struct guarded *one =
         info->si_code == BUS_ADRERR ? guarded_find((uintptr_t)info->si_addr) : NULL;
-    if (one != NULL && guarded_replace(one)) {
+    const bool is_raised = info->si_code <= 0; /* by a process: si_addr says nothing */
+    if ((one != NULL && guarded_replace(one)) || (is_raised && cut_ones_replace())) {
         errno = error;
         return;
     }

@@ -44,7 +44,9 @@ static enum tp_segment_status slot_take(struct tp_reader *reader, bool is_lossle
         return tp_segment_fail(error, TP_SEGMENT_FULL, "slots", TP_CONTROL_SLOT_COUNT,
                                TP_CONTROL_SLOT_COUNT);
     reader->cursor_mask = cursor_mask(reader);
-    reader->is_lossless = is_lossless;
+    reader->owner = tp_control_own_owner();
+    /* Sequentially consistent, as in tp_reader_interrupt. */
+    atomic_store_explicit(&reader->wakeable, reader->slot, memory_order_seq_cst);
     if (is_lossless && !gate_await(reader))
         return tp_segment_fail(error, TP_SEGMENT_REFUSED, "lossless reading: no answer in 3 s", 0,
                                0);
@@ -58,6 +60,7 @@ enum tp_segment_status tp_reader_register(struct tp_reader *reader, const char *
     struct tp_segment_error *error = &reader->registration_error;
     *error = (struct tp_segment_error){0, 0, "reader"};
     tp_reader_unregister(reader);
+    reader->is_lossless = false;
     if (reader->segment == NULL)
         return reader->registration = TP_SEGMENT_ENDED;
     if (name != reader->name) {
@@ -71,12 +74,25 @@ enum tp_segment_status tp_reader_register(struct tp_reader *reader, const char *
     if (reader->registration != TP_SEGMENT_OK) {
         tp_reader_unregister(reader);
         reader->wants_registration = true; /* another writer may have room */
+    } else {
+        reader->is_lossless = is_lossless;
     }
     return reader->registration;
 }
 
+/* Until nobody wakes through the slot any more: it is about to be unmapped. */
+static void interrupters_await(struct tp_reader *reader)
+{
+    const struct timespec pause = {0, 20000}; /* not a spin: the other may need this CPU */
+    /* Sequentially consistent, as in tp_reader_interrupt: it finds NULL, or we find it. */
+    atomic_store_explicit(&reader->wakeable, NULL, memory_order_seq_cst);
+    while (atomic_load_explicit(&reader->interrupters, memory_order_seq_cst) != 0)
+        (void)nanosleep(&pause, NULL); /* ends with a system call of the other */
+}
+
 void tp_reader_unregister(struct tp_reader *reader)
 {
+    interrupters_await(reader);
     if (reader->control != NULL)
         tp_control_release(reader->control, reader->slot);
     tp_control_close(reader->control);
@@ -87,11 +103,14 @@ void tp_reader_unregister(struct tp_reader *reader)
 
 void tp_reader_interrupt(struct tp_reader *reader)
 {
-    struct tp_control_slot *slot = reader->slot;
+    atomic_fetch_add_explicit(&reader->interrupters, 1, memory_order_seq_cst);
+    struct tp_control_slot *slot = atomic_load_explicit(&reader->wakeable, memory_order_seq_cst);
     atomic_store_explicit(&reader->is_interrupted, 1, memory_order_relaxed);
     /* Sequentially consistent, as in rest of shm/segment_reader.c: one of the two sees the other.
      */
     atomic_thread_fence(memory_order_seq_cst);
     if (slot != NULL)
         (void)tp_control_wake(slot);
+    /* Release: what was done with the slot comes before it is unmapped. */
+    atomic_fetch_sub_explicit(&reader->interrupters, 1, memory_order_release);
 }

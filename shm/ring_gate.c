@@ -4,6 +4,7 @@
 #include <string.h>
 
 static const uint64_t REFUSE_AFTER_EVICTION_NS = 1000000000;
+static const uint64_t HOLD_PERIOD_NS = 1000000000; /* held for one deadline in it at most */
 /* However often a consumer changes its registration, the slots are looked at so often at most. */
 static const uint64_t LOOK_EVERY_NS = 2000000;
 
@@ -23,13 +24,15 @@ static void evict(struct tp_ring_gate *gate, uint32_t number, uint64_t now_ns)
     gate->member[number] = (struct tp_ring_gate_member){0, now_ns + REFUSE_AFTER_EVICTION_NS};
     gate->member_count--;
     gate->counters.evictions++;
-    /* Relaxed: the consumer learns the rest from the ring itself, when it is lapped. */
     atomic_store_explicit(&gate->control->memory->slot[number].is_evicted, 1, memory_order_relaxed);
+    /* Before the odd mark of the next event: who finds itself lapped by that finds this too. Pairs
+     * with the acquire fence in resume of shm/segment_reader.c. */
+    atomic_thread_fence(memory_order_release);
 }
 
-/* Reads all cursors, moves the limit, and returns the lag of the slowest. Members whose cursor is
- * behind evict_below are evicted: 0 for none. */
-static uint64_t cursors_read(struct tp_ring_gate *gate, uint64_t evict_below, uint64_t now_ns)
+/* Reads all cursors and moves the limit. Members whose cursor is behind evict_below are evicted: 0
+ * for none. */
+static void cursors_read(struct tp_ring_gate *gate, uint64_t evict_below, uint64_t now_ns)
 {
     const uint64_t next = gate->ring->next;
     uint64_t lag_max = 0;
@@ -53,11 +56,7 @@ static uint64_t cursors_read(struct tp_ring_gate *gate, uint64_t evict_below, ui
             lag_max = next - cursor;
         }
     }
-    const uint64_t capacity = gate->ring->mask + 1;
-    gate->limit = gate->member_count == 0 ? UINT64_MAX : next - lag_max + capacity;
-    if (lag_max < capacity / 2)
-        gate->held_ns = 0;
-    return lag_max;
+    gate->limit = gate->member_count == 0 ? UINT64_MAX : next - lag_max + gate->ring->mask + 1;
 }
 
 static void member_judge(struct tp_ring_gate *gate, uint32_t number, uint64_t now_ns)
@@ -78,11 +77,13 @@ static void member_judge(struct tp_ring_gate *gate, uint32_t number, uint64_t no
         member->owner = 0;
         gate->member_count--;
     }
-    if (!wants || member->owner != 0)
+    if (!wants)
         return;
+    if (member->owner == 0)
+        gate->member_count++;
     member->owner = owner;
-    gate->member_count++;
-    /* Pairs with the acquire load in tp_reader_register: from here on its cursor is waited for. */
+    /* Of a member too: a process that comes back between two looks has the same owner word. Pairs
+     * with the acquire load in tp_reader_register: from here on its cursor is waited for. */
     atomic_store_explicit(&slot->is_gated, 1, memory_order_release);
 }
 
@@ -100,7 +101,7 @@ void tp_ring_gate_tick(struct tp_ring_gate *gate, uint64_t now_ns)
     gate->is_refusing = false;
     for (uint32_t i = 0; i < TP_CONTROL_SLOT_COUNT; i++)
         member_judge(gate, i, now_ns);
-    (void)cursors_read(gate, 0, now_ns);
+    cursors_read(gate, 0, now_ns);
 }
 
 static void cpu_relax(void)
@@ -117,20 +118,23 @@ void tp_ring_gate_wait(struct tp_ring_gate *gate, uint64_t count)
     const uint64_t capacity = gate->ring->mask + 1;
     const uint64_t wanted = count < capacity ? count : capacity;
     const uint64_t start = tp_clock_now_ns(&gate->clock);
-    uint64_t now = start, lag = cursors_read(gate, 0, now);
+    uint64_t now = start;
+    cursors_read(gate, 0, now);
     if (gate->ring->next + wanted <= gate->limit)
         return; /* the limit was only old */
-    const uint64_t held_before = gate->held_ns;
-    const uint64_t left = gate->deadline_ns > held_before ? gate->deadline_ns - held_before : 0;
+    if (start - gate->held_since_ns >= HOLD_PERIOD_NS) {
+        gate->held_since_ns = start;
+        gate->held_ns = 0;
+    }
+    const uint64_t left = gate->deadline_ns > gate->held_ns ? gate->deadline_ns - gate->held_ns : 0;
     gate->counters.waits++;
     do { /* ends after the deadline */
         cpu_relax();
         now = tp_clock_now_ns(&gate->clock);
-        lag = cursors_read(gate, 0, now);
+        cursors_read(gate, 0, now);
     } while (gate->ring->next + wanted > gate->limit && now - start < left);
     gate->counters.held_ns += now - start;
-    if (lag >= capacity / 2)
-        gate->held_ns = held_before + (now - start);
+    gate->held_ns += now - start;
     if (gate->ring->next + wanted > gate->limit)
-        (void)cursors_read(gate, gate->ring->next + wanted - capacity, now);
+        cursors_read(gate, gate->ring->next + wanted - capacity, now);
 }

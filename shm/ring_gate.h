@@ -3,9 +3,10 @@
  * `limit` is the first event that must not be published yet. It is the writer's own word: without
  * lossless consumers it is UINT64_MAX and a message costs one comparison, no atomic load at all.
  * Only where it is reached does the writer read the cursors, which consumers may have filled with
- * anything: a cursor ahead of the ring is a lie and its consumer is evicted; one that stands still
- * or goes back costs at most deadline_ns, once, then that one is evicted too and its slot is not
- * accepted as lossless for a second.
+ * anything: a cursor ahead of the ring is a lie and its consumer is evicted. Whatever the others
+ * do, all of them together hold the writer for deadline_ns a second at most, the second counted
+ * from a first wait; then whoever is in the way is evicted, and its slot not accepted as lossless
+ * for a second.
  *
  * Called by: engine/feed/publish.c (pass), engine/hot_path.c (tick). The hot thread; no system
  * call. */
@@ -28,7 +29,7 @@ struct tp_ring_gate {
     struct tp_control *control;
     struct tp_clock clock;
     uint64_t deadline_ns;
-    uint64_t held_ns; /* since all consumers were last less than half a ring behind */
+    uint64_t held_ns, held_since_ns; /* of the present second, and its first wait */
     uint64_t next_look_ns;
     uint32_t registrations_seen, member_count;
     bool is_refusing; /* a slot must be looked at again though nothing moved */

@@ -358,7 +358,7 @@ def remove_dead(instance: str) -> bool:
     if "/" in instance:
         raise SegmentError(f"segment {instance!r}: expected a name without a slash", "bad config")
     lock_name = f"{_PREFIX}{instance}.lock"
-    lock = os.open(DIRECTORY / lock_name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    lock = _open_lock(DIRECTORY / lock_name)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         was_there = _unlink(f"{_PREFIX}{instance}")
@@ -372,6 +372,19 @@ def remove_dead(instance: str) -> bool:
     finally:
         os.close(lock)
     return was_there
+
+
+def _open_lock(path: Path) -> int:
+    """Open it as `tp_segment_create` does: made only where there is none.
+
+    In a sticky directory O_CREAT is denied even to root where the file is somebody else's
+    (proc_sys_fs(5), protected_regular).
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        return os.open(path, flags | os.O_CREAT, 0o640)
 
 
 def _unlink(name: str) -> bool:

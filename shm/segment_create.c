@@ -145,6 +145,17 @@ static bool lock_is_current(const struct tp_segment *segment, const char *name)
            ours.st_ino == named.st_ino;
 }
 
+/* Without O_CREAT first: in a sticky directory the kernel denies that even to root where the file
+ * is somebody else's (proc_sys_fs(5), protected_regular). */
+static int lock_open(const struct tp_segment *segment, const char *name)
+{
+    const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+    const int lock = openat(segment->directory, name, flags);
+    if (lock >= 0 || errno != ENOENT)
+        return lock;
+    return openat(segment->directory, name, flags | O_CREAT, TP_SEGMENT_MODE_DEFAULT);
+}
+
 /* flock belongs to the open file: the kernel frees it when the last descriptor closes, however the
  * process ends. A child forked without exec shares it and would keep it. */
 static enum tp_segment_status lock_take(struct tp_segment *segment, struct tp_segment_error *error)
@@ -152,8 +163,7 @@ static enum tp_segment_status lock_take(struct tp_segment *segment, struct tp_se
     char name[TP_SEGMENT_FILE_NAME_SIZE], text[16];
     tp_segment_file_name(name, segment->header.instance, ".lock");
     for (int tries = 0; tries < TP_SEGMENT_LOCK_TRIES_MAX; tries++) {
-        const int lock = openat(segment->directory, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-                                TP_SEGMENT_MODE_DEFAULT);
+        const int lock = lock_open(segment, name);
         if (lock < 0)
             return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "open of the lock file",
                                    (uint64_t)errno, 0);

@@ -16,7 +16,14 @@
 #include "shm/mapping_guard.h"
 #include "shm/segment_file.h"
 
-enum { TP_SEGMENT_CELL_ALIGNMENT = 64, TP_SEGMENT_LIVE_ALIGNMENT = 4096 };
+enum {
+    TP_SEGMENT_CELL_ALIGNMENT = 64,
+    TP_SEGMENT_LIVE_ALIGNMENT = 4096,
+    /* The largest table, and 1 MiB for the rest: its checksum takes a second or two, not minutes.
+     */
+    TP_SEGMENT_STATIC_SIZE_MAX =
+        TP_SEGMENT_TABLE_ROW_COUNT_MAX * TP_SEGMENT_TABLE_ROW_SIZE_MAX + (1 << 20),
+};
 
 /* What a section must be like: 0 in entry_size leaves it open. */
 struct section_rule {
@@ -73,7 +80,7 @@ enum tp_segment_status tp_segment_layout_check(const struct tp_segment_header *h
          TP_SEGMENT_CELL_ALIGNMENT, total},
     };
     if (header->header_size < sizeof *header || fixed > total || fixed < sizeof *header ||
-        header->live.offset < fixed)
+        fixed > TP_SEGMENT_STATIC_SIZE_MAX || header->live.offset < fixed)
         return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "static part", fixed, total);
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (!section_fits(&rules[i]))
@@ -85,6 +92,16 @@ enum tp_segment_status tp_segment_layout_check(const struct tp_segment_header *h
     if (memchr(header->instance, '\0', sizeof header->instance) == NULL)
         return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "instance", 0, 0);
     return TP_SEGMENT_OK;
+}
+
+/* Waits end by it: one that stands, or hardly runs, would make them endless. */
+static bool clock_runs(const struct tp_clock *clock)
+{
+    static const uint64_t mult_min = (UINT64_C(1) << 32) / 100; /* a TSC of 100 GHz */
+    static const uint64_t mult_max = (UINT64_C(1) << 32) * 100; /* of 10 MHz */
+    if (clock->mult == 0)
+        return clock->tsc_base != TP_CLOCK_VIRTUAL;
+    return clock->mult >= mult_min && clock->mult <= mult_max;
 }
 
 static enum tp_segment_status header_check(const struct tp_segment_header *header,
@@ -106,6 +123,8 @@ static enum tp_segment_status header_check(const struct tp_segment_header *heade
     const enum tp_segment_status status = tp_segment_layout_check(header, error);
     if (status != TP_SEGMENT_OK)
         return status;
+    if (!clock_runs(&header->clock))
+        return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "clock", header->clock.mult, 0);
     if (schema_hash != 0 && header->schema_hash != schema_hash)
         return tp_segment_fail(error, TP_SEGMENT_WRONG_SCHEMA, "schema hash", header->schema_hash,
                                schema_hash);

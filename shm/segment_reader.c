@@ -1,6 +1,7 @@
 /* Reads rings and snapshots for consumers: see segment_reader.h for the rules. */
 #include "shm/segment_reader.h"
 
+#include <errno.h>
 #include <string.h>
 #include <time.h>
 #if defined(__x86_64__)
@@ -123,8 +124,11 @@ enum tp_segment_status tp_reader_reopen(struct tp_reader *reader, struct tp_segm
     tp_reader_unregister(reader);
     tp_segment_close(reader->segment);
     segment_take(reader, segment);
-    if (wants_registration)
-        (void)tp_reader_register(reader, reader->name, reader->is_lossless);
+    if (wants_registration) {
+        const bool is_lossless = reader->is_lossless;
+        (void)tp_reader_register(reader, reader->name, is_lossless);
+        reader->is_lossless = is_lossless; /* if this writer does not wait: EVICTED at a lap */
+    }
     return TP_SEGMENT_OK;
 }
 
@@ -142,9 +146,23 @@ static bool has_ring(const struct tp_reader *reader)
     return reader->segment != NULL && reader->segment->header.ring.count != 0;
 }
 
+/* A slot that names another owner now may be another's: nothing more is written there. So it ends
+ * for a process that the writer cannot see (another pid namespace), or by somebody's scribbling. */
+static void slot_lose(struct tp_reader *reader)
+{
+    atomic_store_explicit(&reader->wakeable, NULL, memory_order_relaxed);
+    reader->slot = NULL;
+    reader->registration = TP_SEGMENT_SYSTEM;
+    reader->registration_error = (struct tp_segment_error){ESRCH, 0, "our slot was taken away"};
+}
+
 static void cursor_store(struct tp_reader *reader, uint64_t now_ns)
 {
     struct tp_control_slot *slot = reader->slot;
+    if (atomic_load_explicit(&slot->owner, memory_order_relaxed) != reader->owner) {
+        slot_lose(reader);
+        return;
+    }
     reader->cursor_stored = reader->ring.next;
     reader->seen_ns = now_ns;
     /* Release: all before the cursor was copied. Pairs with the acquire load in cursors_read of
@@ -162,21 +180,25 @@ void tp_reader_store_cursor(struct tp_reader *reader)
 /* To the head, after a lap; counted. */
 static enum tp_reader_result resume(struct tp_reader *reader)
 {
-    struct tp_control_slot *slot = reader->slot;
     reader->lost = tp_ring_resume(&reader->ring);
     if (reader->lost == 0)
         return TP_READER_EMPTY; /* head is not visible yet though the slot is: the next look */
     reader->lost_total += reader->lost;
     reader->lap_total++;
-    if (slot == NULL)
-        return TP_READER_LAPPED;
     tp_reader_store_cursor(reader);
-    atomic_store_explicit(&slot->lapped_count, reader->lap_total, memory_order_relaxed);
-    atomic_store_explicit(&slot->lost_count, reader->lost_total, memory_order_relaxed);
-    if (!reader->is_lossless || atomic_load_explicit(&slot->is_evicted, memory_order_relaxed) == 0)
+    struct tp_control_slot *slot = reader->slot;
+    if (slot != NULL) {
+        atomic_store_explicit(&slot->lapped_count, reader->lap_total, memory_order_relaxed);
+        atomic_store_explicit(&slot->lost_count, reader->lost_total, memory_order_relaxed);
+    }
+    /* Pairs with the release fence in evict of shm/ring_gate.c. */
+    atomic_thread_fence(memory_order_acquire);
+    if (!reader->is_lossless ||
+        (slot != NULL && atomic_load_explicit(&slot->is_evicted, memory_order_relaxed) == 0))
         return TP_READER_LAPPED;
     reader->is_lossless = false; /* told once; it reads on as any other */
-    atomic_store_explicit(&slot->flags, TP_CONTROL_ACTIVE, memory_order_relaxed);
+    if (slot != NULL)
+        atomic_store_explicit(&slot->flags, TP_CONTROL_ACTIVE, memory_order_relaxed);
     return TP_READER_EVICTED;
 }
 

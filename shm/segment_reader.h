@@ -34,8 +34,8 @@ enum tp_reader_result {
     TP_READER_MOVED =
         5, /* told until reopened: the writer ended, or a newer segment stands there */
     /* 6 is engine/reader.py's RESTARTED */
-    TP_READER_EVICTED =
-        7, /* as LAPPED, to a lossless reader that was too slow: it is lossless no longer */
+    TP_READER_EVICTED = 7, /* as LAPPED, to a lossless reader that was too slow, or whose slot was
+                              taken away: it is lossless no longer */
 };
 
 /* Words of snapshot[] before the payload. */
@@ -56,6 +56,10 @@ struct tp_reader {
     struct tp_segment *segment;
     struct tp_control *control;   /* of the segment; NULL: not registered */
     struct tp_control_slot *slot; /* its own; NULL: not registered */
+    uint64_t owner;               /* as it stands in the slot while that is ours */
+    /* The slot as an interrupter may use it, and how many are about to. */
+    struct tp_control_slot *_Atomic wakeable;
+    _Atomic uint32_t interrupters;
     uint64_t cursor_mask;
     uint64_t cursor_stored, seen_ns; /* as they stand in the slot */
     bool wants_registration, is_lossless;
@@ -87,7 +91,8 @@ enum tp_segment_status tp_reader_reopen(struct tp_reader *reader, struct tp_segm
  * blocking wait is ended by the waker; joins anew. is_lossless: the writer waits for this reader
  * until its deadline; TP_SEGMENT_REFUSED where it does not do that. Other trouble (no permission,
  * no free slot, no control segment) is no hindrance to read: the reader goes on unregistered, with
- * the reason in registration and registration_error. Kept over tp_reader_reopen. Cold. */
+ * the reason in registration and registration_error. Kept over tp_reader_reopen; a lossless reader
+ * that the next writer does not wait for is told EVICTED when it is lapped. Cold. */
 enum tp_segment_status tp_reader_register(struct tp_reader *reader, const char *name,
                                           bool is_lossless);
 void tp_reader_unregister(struct tp_reader *reader);

@@ -11,6 +11,7 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -88,6 +89,10 @@ class Block:
         data = self.stored
         if self.codec == ZSTD:
             try:
+                # A size within the frame overrides max_output_size: it is foreign, so look first.
+                inside = zstandard.frame_content_size(data)
+                if inside not in (-1, self.size):
+                    raise ValueError(f"zstd: a frame of {inside} bytes, expected {self.size}")
                 data = zstandard.ZstdDecompressor().decompress(data, max_output_size=self.size)
             except zstandard.ZstdError as error:
                 raise ValueError(f"zstd: {error}") from error
@@ -130,7 +135,12 @@ class FileWriter:
             raise SystemSetupError(
                 f"recording {self.path}: {error.strerror}: name a directory that can be written"
             ) from error
-        self._write(head + CRC.pack(zlib.crc32(head)))
+        try:
+            self._write(head + CRC.pack(zlib.crc32(head)))
+        except SystemSetupError:
+            self.abandon()
+            self.path.unlink()  # nothing is in it
+            raise
 
     @property
     def descriptor(self) -> int:
@@ -260,18 +270,27 @@ class RecordingFile:
 
     def _offset_from(self, from_ns: int) -> tuple[int, int]:
         """Return where the first block that reaches so late stands, and its number."""
-        index = self._index_offset()
-        rows: list[tuple[int, int]] = []  # offset, last_ns
-        if index is not None:
-            block = self._block_at(index, None)
-            if block is not None and block.kind == INDEX and block.size % INDEX_ROW.size == 0:
-                rows = [(row[0], row[2]) for row in INDEX_ROW.iter_unpack(block.payload())]
-        else:
+        rows = self._index_rows()
+        if rows is None:
             rows = list(self._scan())
         for number, (offset, last_ns) in enumerate(rows):
             if last_ns >= from_ns:
                 return offset, number
         return (rows[-1][0], len(rows) - 1) if rows else (self._start, 0)
+
+    def _index_rows(self) -> list[tuple[int, int]] | None:
+        """Return offset and last_ns of the blocks; None where there is no index to believe."""
+        index = self._index_offset()
+        if index is None:
+            return None
+        try:
+            block = self._block_at(index, None)
+            payload = block.payload() if block is not None and block.kind == INDEX else b"?"
+            rows = [(row[0], row[2]) for row in INDEX_ROW.iter_unpack(payload)]
+        except (RecordingFault, ValueError, struct.error):
+            return None  # the blocks are read up to the fault, and tell it
+        offsets = [self._start - 1, *(offset for offset, _ in rows), index]
+        return rows if all(a < b for a, b in pairwise(offsets)) else None
 
     def _scan(self) -> Iterator[tuple[int, int]]:
         """Yield offset and last_ns of the blocks by their headers alone."""

@@ -32,7 +32,7 @@ from tickpath.engine.recording.tap import SCHEMA as TAP_SCHEMA
 from tickpath.engine.recording.tap import SUFFIX as TAP_SUFFIX
 from tickpath.engine.recording.tap import read_table
 from tickpath.shm.errors import LocalError, SystemSetupError
-from tickpath.shm.reader import Reader, Result
+from tickpath.shm.reader import Reader
 from tickpath.shm.segment import Segment, SegmentError, SegmentNotReadyError
 
 if TYPE_CHECKING:
@@ -349,9 +349,12 @@ class Recorder:
     @staticmethod
     def _segment_ended(reader: Reader) -> bool:
         """Say whether the writer closed, was replaced, or is certainly gone."""
-        if reader.segment.is_superseded:
+        segment = reader.segment
+        if segment.is_superseded:
             return True
-        return reader.check() == Result.SILENT and not reader.segment.writer_lives()
+        # Not `reader.check`: that tells silence once, and takes a slot of a writer that just ended.
+        is_silent = segment.heartbeat_age_ns() > reader.stale_after_ns
+        return is_silent and not segment.writer_lives()
 
     def _leave(self) -> None:
         for stream in self._streams.values():

@@ -175,7 +175,7 @@ def _raw_batches(
 
 
 def _after_loss(batches: Iterator[bytes]) -> Iterator[bytes]:
-    """Put a GAP before the first record: the file before ended too early."""
+    """Put a GAP before the first record: what came before it is not there."""
     for number, batch in enumerate(batches):
         if number == 0:
             t_ns = int.from_bytes(batch[8:16], "little")
@@ -183,14 +183,24 @@ def _after_loss(batches: Iterator[bytes]) -> Iterator[bytes]:
         yield batch
 
 
+def _is_gap(before: RecordingFile | None, file: RecordingFile) -> bool:
+    """Say whether something of the same writer is missing between two files."""
+    if before is None or not file.meta.instance_id:
+        return False
+    if before.meta.instance_id != file.meta.instance_id:
+        return False
+    return not before.is_closed or file.meta.part != before.meta.part + 1
+
+
 def recorded_runs(path: Path, from_ns: int = 0) -> Iterator[tuple[Meta, Iterator[bytes]]]:
     """Yield (header, batches of records) of each file; from_ns: nothing long before is needed.
 
-    A damaged file is read up to its fault, the next one goes on behind a GAP; the first fault is
-    raised at the end.
+    A damaged file is read up to its fault, the next one goes on behind a GAP, as it does where a
+    part is missing or its recorder was killed; the first fault is raised at the end.
     """
     faults: list[RecordingFault] = []
     known = 0
+    before: RecordingFile | None = None
     for one in recording_paths(path):
         was_damaged, known = len(faults) > known, len(faults)
         try:
@@ -202,7 +212,9 @@ def recorded_runs(path: Path, from_ns: int = 0) -> Iterator[tuple[Meta, Iterator
             lead_ns = 2 * file.meta.checkpoint_every_ns + file.meta.silent_after_ns
             start = max(0, from_ns - lead_ns) if from_ns and file.meta.checkpoint_every_ns else 0
             batches = _raw_batches(file, start, faults)
-            yield file.meta, _ahead(_after_loss(batches) if was_damaged else batches)
+            is_gap = was_damaged or _is_gap(before, file)
+            yield file.meta, _ahead(_after_loss(batches) if is_gap else batches)
+        before = file
     if faults:
         raise faults[0]
 

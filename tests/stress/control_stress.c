@@ -3,7 +3,8 @@
  *
  *     control_stress [events]
  *
- * Also built with -fsanitize=thread by hand: all that is shared is atomic. */
+ * Also run under ThreadSanitizer (tests/proofs/test_thread_sanitizer.py): all that is shared is
+ * atomic. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,8 @@ struct stage {
     struct tp_ring_gate gate;
     struct tp_waker waker;
     uint64_t event_count;
-    _Atomic uint32_t ready_count, is_over;
+    _Atomic uint32_t ready_count, is_over, is_left_alone;
+    struct tp_reader *_Atomic visitor;
 };
 
 static void require(bool is_so, const char *what)
@@ -93,10 +95,22 @@ static void *read_asleep(void *argument)
     return NULL;
 }
 
+static void *interrupt(void *argument)
+{
+    struct stage *stage = argument;
+    struct tp_reader *reader;
+    while (atomic_load(&stage->is_over) == 0)
+        if ((reader = atomic_load(&stage->visitor)) != NULL)
+            tp_reader_interrupt(reader);
+    atomic_store(&stage->is_left_alone, 1);
+    return NULL;
+}
+
 static void *come_and_go(void *argument)
 {
     struct stage *stage = argument;
     struct tp_reader *reader = reader_open(stage);
+    atomic_store(&stage->visitor, reader);
     while (atomic_load(&stage->is_over) == 0) {
         require(tp_reader_register(reader, "visitor", false) == TP_SEGMENT_OK, "no slot");
         for (int i = 0; i < 100; i++)
@@ -105,6 +119,8 @@ static void *come_and_go(void *argument)
         (void)tp_reader_spin(reader);
         tp_reader_unregister(reader);
     }
+    while (atomic_load(&stage->is_left_alone) == 0)
+        (void)usleep(100);
     reader_close(reader);
     return NULL;
 }
@@ -162,7 +178,8 @@ static void stage_open(struct stage *stage)
 int main(int argc, char **argv)
 {
     static struct stage stage;
-    void *(*const roles[])(void *) = {read_lossless, read_lossless, read_asleep, come_and_go, wake};
+    void *(*const roles[])(void *) = {read_lossless, read_lossless, read_asleep,
+                                      come_and_go,   interrupt,     wake};
     enum { ROLE_COUNT = sizeof roles / sizeof roles[0], WAKER = ROLE_COUNT - 1 };
     pthread_t thread[ROLE_COUNT];
     stage.event_count = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000000;

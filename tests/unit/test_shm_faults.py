@@ -137,6 +137,33 @@ def test_bus_error_of_anybody_else_ends_the_process_as_ever(tmp_path: Path, hand
     feed.consumers.close()
 
 
+LATE_HANDLER = """
+import faulthandler, os, sys
+from pathlib import Path
+from tickpath.shm.reader import Reader
+readers = [Reader("unit", directory=Path(sys.argv[1])) for _ in range(2)]
+faulthandler.enable()
+os.truncate(sys.argv[1] + "/tickpath.unit", int(sys.argv[2]))
+print([reader.poll() for reader in readers], [reader.is_broken for reader in readers], flush=True)
+"""
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+def test_reader_survives_truncation_though_another_handler_came_later(
+    tmp_path: Path, size: int
+) -> None:
+    feed = make_feed(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", LATE_HANDLER, str(tmp_path), str(size)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "[0, 0] [True, True]\n"), done.stderr
+    feed.consumers.close()
+
+
 @pytest.mark.parametrize("size", [0, 100])
 def test_control_segment_truncated_by_a_consumer_hurts_nobody(
     feed: RehearsalFeed, tmp_path: Path, size: int

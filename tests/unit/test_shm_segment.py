@@ -43,7 +43,8 @@ LAYOUT = SegmentLayout(
     histograms=("decoded",),
 )
 # Offsets of layout 1.0 in the file, as shm/segment.h draws it.
-MAGIC, BYTE_ORDER, MAJOR, HEADER_SIZE, TOTAL_SIZE = 0, 8, 16, 20, 32
+MAGIC, BYTE_ORDER, MAJOR, HEADER_SIZE, STATIC_SIZE, TOTAL_SIZE = 0, 8, 16, 20, 24, 32
+CLOCK = 184
 SECTIONS = range(216, 376, 16)
 
 
@@ -136,6 +137,8 @@ def test_segment_in_state_init_is_refused_as_not_ready(
         (HEADER_SIZE, struct.pack("<I", 8), "impossible layout"),
         (TOTAL_SIZE, struct.pack("<Q", 1 << 40), "truncated"),
         (TOTAL_SIZE, struct.pack("<Q", 4096), "impossible layout"),
+        (CLOCK, struct.pack("<QQQ", 0, 0, 1), "impossible layout"),  # a day takes 11,000 years
+        (CLOCK, struct.pack("<QQQ", (1 << 64) - 1, 0, 0), "impossible layout"),  # it stands
         (40, struct.pack("<Q", 7), "wrong schema"),
         (88, b"damaged", "corrupted header"),
     ],
@@ -145,6 +148,16 @@ def test_segment_with_a_damaged_header_is_refused_with_its_reason(
 ) -> None:
     damage(writer.path, offset, data)
     assert refused(tmp_path, LAYOUT.schema) == reason
+
+
+def test_segment_with_a_static_part_beyond_all_limits_is_not_checksummed(
+    writer: SegmentWriter, tmp_path: Path
+) -> None:
+    size = 1 << 30
+    os.truncate(writer.path, size + 8192)  # sparse
+    damage(writer.path, STATIC_SIZE, struct.pack("<QQ", size, size + 8192))
+    damage(writer.path, SECTIONS[4], struct.pack("<Q", size))  # the live lines behind it
+    assert refused(tmp_path) == "impossible layout"
 
 
 def test_segment_of_other_version_names_both_values(writer: SegmentWriter, tmp_path: Path) -> None:
@@ -284,7 +297,7 @@ def test_remove_dead_spares_the_living_and_removes_the_dead() -> None:
     name = f"unit-dead-{os.getpid()}"
     code = (
         "import os, sys; from tickpath.shm.segment import SegmentLayout, SegmentWriter\n"
-        "w = SegmentWriter(sys.argv[1], SegmentLayout(schema='x')); w.ready(); os._exit(0)"
+        "w = SegmentWriter(sys.argv[1], Layout(schema='x')); w.ready(); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, name], check=True)
     assert name in list(instances())
@@ -295,6 +308,25 @@ def test_remove_dead_spares_the_living_and_removes_the_dead() -> None:
         writer.ready()
         with pytest.raises(SegmentLockedError):
             remove_dead(name)
+
+
+@pytest.mark.needs("strace")
+def test_lock_file_of_somebody_else_is_opened_without_creating_it(tmp_path: Path) -> None:
+    # With O_CREAT the kernel denies it even to root (fs.protected_regular, on by default).
+    name = f"unit-lock-{os.getpid()}"
+    code = (
+        "import os, sys\nfrom tickpath.shm.segment import SegmentLayout as Layout\n"
+        "from tickpath.shm.segment import SegmentWriter, remove_dead\n"
+        "for _ in range(2):\n    if (child := os.fork()) == 0:\n"
+        "        SegmentWriter(sys.argv[1], Layout(schema='x')).ready(); os._exit(0)\n"
+        "    os.waitpid(child, 0)\nremove_dead(sys.argv[1])"
+    )
+    trace = tmp_path / "trace"
+    strace = ("strace", "-f", "-qq", "-e", "trace=openat", "-o", trace)
+    subprocess.run([*strace, sys.executable, "-c", code, name], check=True)
+    opens = [line for line in trace.read_text().splitlines() if f"tickpath.{name}.lock" in line]
+    assert ["O_CREAT" in line for line in opens] == [False, True, False, False]
+    assert "ENOENT" in opens[0]
 
 
 def test_heartbeat_stores_at_most_once_a_millisecond(writer: SegmentWriter) -> None:

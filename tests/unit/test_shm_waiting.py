@@ -320,6 +320,35 @@ def test_async_for_tells_of_laps_ends_and_the_next_writer(tmp_path: Path) -> Non
     assert kinds == [Lapped, Event, WriterSilent, Restarted]
 
 
+def test_async_for_of_a_writer_gone_never_holds_up_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = make_feed(tmp_path)
+    turns = 0
+
+    async def count(reader: FeedReader) -> None:
+        nonlocal turns
+        for _ in range(50):  # each comes while the reader finds nothing new
+            await asyncio.sleep(0.001)
+            turns += 1
+        reader.stop()
+
+    async def consume() -> list[Any]:
+        with open_reader("unit", directory=tmp_path, stale_after_ns=MINUTE_NS) as reader:
+            feed.close()
+            task = asyncio.ensure_future(count(reader))
+            told = [one async for one in reader]
+            await task
+            return told
+
+    def hold_up(_: float) -> None:
+        raise AssertionError("time.sleep in the event loop")
+
+    monkeypatch.setattr(time, "sleep", hold_up)
+    assert run_in("asyncio", consume()) == [WriterSilent()]
+    assert turns == 50
+
+
 # ---- several rings -------------------------------------------------------------------------------
 
 

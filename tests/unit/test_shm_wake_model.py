@@ -239,7 +239,7 @@ def sleeper(mutant: str) -> list[Block]:
         (look, lambda registers: END if registers[0] else 1),
         ([*first, Fence(), *look], lambda registers: 3 if registers[0] else 2),
         ([wait], then(3)),
-        ([Write("wants_wake", 0), Fence()], then(0)),
+        ([Write("wants_wake", 0)], then(0)),
     ]
 
 
@@ -339,3 +339,28 @@ def lossless_event_is_overwritten(*, is_release: bool) -> bool:
 @pytest.mark.parametrize("is_release", [True, False])
 def test_gate_lets_the_writer_overwrite_too_early_only_without_release(is_release: bool) -> None:
     assert lossless_event_is_overwritten(is_release=is_release) is not is_release
+
+
+# The gate evicts, then overwrites: shm/ring_gate.c (evict), shm/segment_reader.c (resume).
+def eviction_is_missed(mutant: str) -> bool:
+    def fence(side: str) -> list[Operation]:
+        return [] if mutant == f"no {side} fence" else [Fence()]
+
+    odd_mark = Write("sequence", 1)
+    writer: list[Block] = [([Write("is_evicted", 1), *fence("writer"), odd_mark], then(END))]
+    look: list[Operation] = [Read(0, "sequence"), *fence("reader"), Read(1, "is_evicted")]
+    machine = Machine([[(look, then(END))], writer], {"sequence": 0, "is_evicted": 0})
+    seen: list[bool] = []
+
+    def check(state: State) -> bool:
+        reader = state.threads[0]
+        seen.append(reader.block == END and reader.registers[:2] == (1, 0))
+        return False
+
+    assert machine.explore(check)[0] > 5
+    return any(seen)
+
+
+@pytest.mark.parametrize("mutant", ["none", "no writer fence", "no reader fence"])
+def test_evicted_reader_is_lapped_without_a_reason_only_without_a_fence(mutant: str) -> None:
+    assert eviction_is_missed(mutant) is (mutant != "none")

@@ -1,5 +1,6 @@
 /* The control segment, the gate and many rings in one process, under the sanitizers. What needs
  * several processes is in tests/unit/test_shm_control.py. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ struct fixture {
     struct tp_control *control;
     struct tp_ring_gate gate;
     struct tp_reader *reader;
+    _Atomic uint32_t is_over;
 };
 
 static struct tp_segment *segment_make(const char *directory, const char *instance)
@@ -176,13 +178,48 @@ static void gate_counts_all_that_one_holds_it(void **state)
     struct fixture *fixture = *state;
     struct tp_control_slot *slot = lossless_claim(fixture, 0);
     publish_gated(fixture, CAPACITY);
-    fixture->gate.held_ns = SHORT_NS - 1; /* as if it had, since it was last near the head */
+    fixture->gate.held_ns = SHORT_NS - 1; /* as if it had, in this second */
+    fixture->gate.held_since_ns = tp_clock_now_ns(&fixture->gate.clock);
     cursor_move(slot, 1);
     publish_gated(fixture, 1); /* the limit was only old: this costs nothing */
     assert_int_equal(fixture->gate.counters.waits, 0);
     publish_gated(fixture, 1);
     assert_int_equal(fixture->gate.counters.evictions, 1);
     assert_true(fixture->gate.counters.held_ns < SHORT_NS);
+}
+
+/* To catch up forgives nothing: the feed would stop and go for ever. */
+static void gate_holds_for_one_deadline_a_second(void **state)
+{
+    struct fixture *fixture = *state;
+    struct tp_ring_gate *gate = &fixture->gate;
+    gate->deadline_ns = gate->held_ns = LONG_NS; /* as if all of it was waited in this second */
+    gate->held_since_ns = tp_clock_now_ns(&gate->clock);
+    struct tp_control_slot *slot = lossless_claim(fixture, 0);
+    publish_gated(fixture, CAPACITY);
+    cursor_move(slot, CAPACITY);
+    publish_gated(fixture, CAPACITY);
+    publish_gated(fixture, 1); /* with a deadline anew this would not end */
+    assert_int_equal(slot->is_evicted, 1);
+    gate->deadline_ns = gate->held_ns = SHORT_NS;
+    gate->held_since_ns -= 1000000000;
+    const uint64_t held_ns = gate->counters.held_ns;
+    slot = lossless_claim(fixture, fixture->segment->ring.next);
+    publish_gated(fixture, CAPACITY);
+    publish_gated(fixture, 1);
+    assert_int_equal(slot->is_evicted, 1);
+    assert_true(gate->counters.held_ns - held_ns >= SHORT_NS);
+}
+
+static void gate_answers_one_that_comes_back_between_two_looks(void **state)
+{
+    struct fixture *fixture = *state;
+    struct tp_control_slot *slot = lossless_claim(fixture, 0);
+    assert_int_equal(slot->is_gated, 1);
+    tp_control_release(fixture->control, slot);
+    assert_ptr_equal(lossless_claim(fixture, 0), slot);
+    assert_int_equal(slot->is_gated, 1);
+    assert_int_equal(fixture->gate.member_count, 1);
 }
 
 static void gate_of_a_message_larger_than_the_ring_keeps_what_it_can(void **state)
@@ -224,6 +261,50 @@ static void reader_registers_and_its_cursor_follows(void **state)
     assert_int_equal(reader->slot->lost_count, CAPACITY + 1);
     tp_reader_unregister(reader);
     assert_int_equal(fixture->control->memory->slot[0].owner, 0);
+}
+
+/* Somebody freed its slot, and another took it: that one's cursor is not ours to move. */
+static void reader_whose_slot_was_taken_away_is_told_and_leaves_it_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    struct tp_reader *reader = fixture->reader;
+    assert_int_equal(tp_reader_register(reader, "unit", false), TP_SEGMENT_OK);
+    reader->is_lossless = true; /* as if the gate had answered */
+    struct tp_control_slot *slot = &fixture->control->memory->slot[0];
+    slot->owner = 3;
+    slot->cursor = 0;
+    for (uint64_t i = 0; i < CAPACITY + 1; i++)
+        publish(fixture->segment, i);
+    assert_int_equal(tp_reader_poll(reader), TP_READER_EVICTED);
+    assert_false(reader->is_lossless);
+    assert_null(reader->slot);
+    assert_int_equal(reader->registration, TP_SEGMENT_SYSTEM);
+    assert_int_equal(slot->cursor, 0);
+    assert_int_equal(slot->lapped_count, 0);
+    publish(fixture->segment, 1);
+    assert_int_equal(tp_reader_poll(reader), TP_READER_EVENT);
+    tp_reader_interrupt(reader);
+    tp_reader_unregister(reader);
+    assert_int_equal(slot->owner, 3);
+}
+
+static void *interrupt_on_and_on(void *argument)
+{
+    struct fixture *fixture = argument;
+    while (atomic_load(&fixture->is_over) == 0)
+        tp_reader_interrupt(fixture->reader);
+    return NULL;
+}
+
+static void reader_may_be_interrupted_while_it_unmaps_its_slot(void **state)
+{
+    struct fixture *fixture = *state;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, interrupt_on_and_on, fixture), 0);
+    for (int i = 0; i < 5000; i++)
+        assert_int_equal(tp_reader_register(fixture->reader, "unit", false), TP_SEGMENT_OK);
+    atomic_store(&fixture->is_over, 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
 static void reader_awaits_without_taking(void **state)
@@ -303,11 +384,18 @@ int main(void)
         cmocka_unit_test_setup_teardown(gate_refuses_who_was_evicted_for_a_second, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(gate_counts_all_that_one_holds_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(gate_holds_for_one_deadline_a_second, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(gate_answers_one_that_comes_back_between_two_looks, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(gate_of_a_message_larger_than_the_ring_keeps_what_it_can,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(gate_does_not_believe_a_cursor_ahead_of_the_ring, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(reader_registers_and_its_cursor_follows, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            reader_whose_slot_was_taken_away_is_told_and_leaves_it_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(reader_may_be_interrupted_while_it_unmaps_its_slot, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(reader_awaits_without_taking, set_up, tear_down),
         cmocka_unit_test_setup_teardown(set_by_arrival_merges_and_holds_what_it_read_ahead, set_up,
                                         tear_down),

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from tickpath.engine.recording.format import (
     BLOCK,
     CRC,
+    END,
     EVENTS,
     HEADER,
+    INDEX_ROW,
     RAW,
     FileWriter,
     Meta,
@@ -166,6 +168,41 @@ def test_recording_with_hostile_block_headers_under_a_good_crc_is_refused_or_rea
         path.write_bytes(path.read_bytes()[: header_end(path.read_bytes())] + head + crc + stored)
         got, fault = read(path)
         assert fault is not None or got == [stored]
+
+
+def test_block_whose_frame_claims_another_size_than_its_header_is_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "a.tpr"
+    FileWriter(path, META).abandon()
+    # RFC 8878, 3.1.1.1: a frame of one segment, its content size in 8 bytes: 1 PiB.
+    frame = b"\x28\xb5\x2f\xfd\xe0" + (1 << 50).to_bytes(8, "little") + b"\x01\x00\x00"
+    head = BLOCK.pack(b"BLK1", RAW, 1, 0, len(frame), 10, 1, 0, 0, 0)
+    with path.open("ab") as file:
+        file.write(head + CRC.pack(zlib.crc32(frame, zlib.crc32(head))) + frame)
+    got, fault = read(path)
+    assert got == []
+    assert "a frame of 1125899906842624 bytes, expected 10" in str(fault)
+
+
+@pytest.mark.parametrize("offset", [0, 2**63, 2**64 - 1])
+def test_index_that_points_astray_is_not_believed(tmp_path: Path, offset: int) -> None:
+    path = tmp_path / "a.tpr"
+    writer = FileWriter(path, META)
+    for number, payload in enumerate(PAYLOADS):
+        writer.append(RAW, payload, number, (100 * number, 100 * number + 99))
+    writer._index[2] = INDEX_ROW.pack(offset, 200, 299, 2, RAW)
+    writer.close()
+    assert read(path, 250) == (PAYLOADS[2:], None)
+
+
+def test_index_that_is_damaged_hides_no_block(tmp_path: Path) -> None:
+    path = tmp_path / "a.tpr"
+    write(path)
+    data = bytearray(path.read_bytes())
+    data[-END.size - 3] ^= 1
+    path.write_bytes(data)
+    got, fault = read(path, 250)
+    assert got == PAYLOADS[2:]
+    assert "CRC-32" in str(fault)
 
 
 def test_recording_of_another_version_names_both(tmp_path: Path) -> None:

@@ -432,6 +432,31 @@ def test_replay_of_snapshots_that_nothing_names_finds_theirs_by_version(tmp_path
         assert as_told(printed, symbol(which)) == expected[which].lines
 
 
+@pytest.mark.parametrize(
+    ("parts", "is_closed", "run", "gaps"),
+    [
+        ((0, 1, 2), True, "one", 0),
+        ((0, 2), True, "one", 1),
+        ((0, 1), False, "one", 1),
+        ((0, 0), True, "one", 1),
+        ((0, 0), False, "", 0),  # of no run: they do not continue each other
+    ],
+)
+def test_replay_of_a_folder_marks_what_is_missing_between_its_files(
+    tmp_path: Path, parts: tuple[int, ...], is_closed: bool, run: str, gaps: int
+) -> None:
+    for number, part in enumerate(parts):
+        meta = Meta(instruments=ROWS, instance_id=run, part=part)
+        writer = FileWriter(tmp_path / f"{number}.tpr", meta)
+        writer.append(RAW, pack_record(5, 0, 0, number + 1, b""), 1, (number + 1, number + 1))
+        if is_closed:
+            writer.close()
+        else:
+            writer.abandon()  # its recorder was killed between two blocks
+    (told,), _ = replay(tmp_path, "--json")
+    assert (told["gaps"], told["fault"]) == (gaps, "")
+
+
 def test_replay_of_a_cut_record_in_a_sound_block_is_refused_with_its_place(tmp_path: Path) -> None:
     venue = Venue()
     sound = pack_record(1, 2, 0, 5, venue.step())
