@@ -278,20 +278,13 @@ class ReaderProcess:
         self._prepare_process()
         hot = threading.Thread(target=self._run_hot, name="hot", daemon=True)
         hot.start()
-        self.consumers.start(self.config.reader.cpu)
-        snapshots = SnapshotWorker(self.feed, self.venue, self.instruments, self._log)
-        snapshots.start()
-        note = ffi.new("struct tp_hot_path_note *")
         gone: SystemSetupError | None = None
-        while not self._stop.wait(STEP_S) and hot.is_alive() and gone is None:
-            self.connections.step()
-            while lib.tp_hot_path_take_note(self.hot, note):
-                self._take_note(note)
-            self._copy_counters()
-            gone = self._check_path()
-        lib.tp_hot_path_stop(self.hot)
-        hot.join()
-        snapshots.stop()
+        try:
+            gone = self._run_cold(hot)
+        finally:
+            # Whatever ends the cold loop, the hot thread ends before its memory is unmapped.
+            lib.tp_hot_path_stop(self.hot)
+            hot.join()
         self._copy_counters(force=True)
         if gone is not None:
             raise LinkGoneError(str(gone))
@@ -301,6 +294,24 @@ class ReaderProcess:
                 "set the interface up again"
             )
         return 0
+
+    def _run_cold(self, hot: threading.Thread) -> SystemSetupError | None:
+        """Serve the hot thread until told to stop or it ends; return why the path is gone."""
+        self.consumers.start(self.config.reader.cpu)
+        snapshots = SnapshotWorker(self.feed, self.venue, self.instruments, self._log)
+        snapshots.start()
+        note = ffi.new("struct tp_hot_path_note *")
+        gone: SystemSetupError | None = None
+        try:
+            while not self._stop.wait(STEP_S) and hot.is_alive() and gone is None:
+                self.connections.step()
+                while lib.tp_hot_path_take_note(self.hot, note):
+                    self._take_note(note)
+                self._copy_counters()
+                gone = self._check_path()
+        finally:
+            snapshots.stop()
+        return gone
 
     def _check_path(self) -> SystemSetupError | None:
         """Look after the interface: the hot thread, when it sleeps, would not notice for long."""

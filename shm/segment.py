@@ -361,6 +361,8 @@ def remove_dead(instance: str) -> bool:
     lock = _open_lock(DIRECTORY / lock_name)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _is_current(lock, DIRECTORY / lock_name):
+            raise BlockingIOError  # its writer left, and the next one has a lock file of its own
         was_there = _unlink(f"{_PREFIX}{instance}")
         for ending in (".new", ".ctl", ".ctl.new"):
             _unlink(f"{_PREFIX}{instance}{ending}")
@@ -385,6 +387,13 @@ def _open_lock(path: Path) -> int:
         return os.open(path, flags)
     except FileNotFoundError:
         return os.open(path, flags | os.O_CREAT, 0o640)
+
+
+def _is_current(lock: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False
 
 
 def _unlink(name: str) -> bool:

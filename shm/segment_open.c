@@ -16,7 +16,14 @@
 #include "shm/mapping_guard.h"
 #include "shm/segment_file.h"
 
-enum { TP_SEGMENT_CELL_ALIGNMENT = 64, TP_SEGMENT_LIVE_ALIGNMENT = 4096 };
+enum {
+    TP_SEGMENT_CELL_ALIGNMENT = 64,
+    TP_SEGMENT_LIVE_ALIGNMENT = 4096,
+    /* The largest table, and 1 MiB for the rest: its checksum takes a second or two, not minutes.
+     */
+    TP_SEGMENT_STATIC_SIZE_MAX =
+        TP_SEGMENT_TABLE_ROW_COUNT_MAX * TP_SEGMENT_TABLE_ROW_SIZE_MAX + (1 << 20),
+};
 
 /* What a section must be like: 0 in entry_size leaves it open. */
 struct section_rule {
@@ -73,7 +80,7 @@ enum tp_segment_status tp_segment_layout_check(const struct tp_segment_header *h
          TP_SEGMENT_CELL_ALIGNMENT, total},
     };
     if (header->header_size < sizeof *header || fixed > total || fixed < sizeof *header ||
-        header->live.offset < fixed)
+        fixed > TP_SEGMENT_STATIC_SIZE_MAX || header->live.offset < fixed)
         return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "static part", fixed, total);
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (!section_fits(&rules[i]))

@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Record the raw messages and the events of a running instance into files.\n\n"
         "The instance's configuration must say tap = true under [record]. Nothing that happens\n"
         "here is felt by its reader: a full disk or a kill ends the recording, never the feed.",
-        epilog="example: tickpath record mexc --out /var/lib/tickpath\n"
+        epilog="example: tickpath record mexc --out /srv/recordings\n"
         "docs/recording.md specifies the files; tickpath replay and tickpath export read them.",
         formatter_class=RawDescriptionHelpFormatter,
     )

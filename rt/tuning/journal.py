@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -216,7 +217,9 @@ class Journal:
     """The journal opened for appending: a context manager that holds its file."""
 
     def __init__(self, disk: Disk) -> None:
+        """Open it, and make it where there is none. Raises HostError, OSError."""
         self.disk = disk
+        refuse_foreign(disk.host)
         clear_building(disk)
         if not disk.host.path(HOME).is_dir():
             build_home(disk)
@@ -252,6 +255,24 @@ class Journal:
 
     def append(self, line: bytes) -> None:
         self.disk.system.write(self.descriptor, line)
+
+
+def refuse_foreign(host: Host) -> None:
+    """Refuse a journal that somebody else could have written: revert does what stands in it.
+
+    Raises HostError.
+    """
+    for name in (HOME.rpartition("/")[0], HOME, JOURNAL):
+        try:
+            found = host.path(name).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        others_may_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if stat.S_ISLNK(found.st_mode) or found.st_uid not in (0, os.geteuid()) or others_may_write:
+            raise HostError(
+                f"{name} is a link, or another user than root may write there: root would do what "
+                f"that user's journal says; look at it, then chown root and chmod go-w {name}"
+            )
 
 
 def build_home(disk: Disk) -> None:
@@ -311,6 +332,7 @@ def compact(disk: Disk, boot: str) -> None:
 
     Without it each boot would add to the journal for good. Raises HostError where it is damaged.
     """
+    refuse_foreign(disk.host)
     log = read_journal(disk.host)
     if log.damaged:
         raise HostError(

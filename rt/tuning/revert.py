@@ -250,6 +250,8 @@ class Reverter:
                 else:
                     self.disk.put(entry.target, previous)
             self.restored(entry)
+            if entry.target == grub.DROP_IN and previous is None:
+                self.tell_of_kernel()
         elif now is not None and previous is not None and now.data == previous.data:
             self.mark(entry)
         elif entry.target == grub.CONFIG:
@@ -259,6 +261,15 @@ class Reverter:
                 entry,
                 "not there" if now is None else now.data.decode(errors="replace"),
                 "somebody changed it since",
+            )
+
+    def tell_of_kernel(self) -> None:
+        """Our menu kept the kernel of before as the default: without it the first entry is."""
+        kernels = self.host.glob(grub.RT_KERNELS)
+        if kernels:
+            self.result.notes.append(
+                f"{kernels[-1]} stays installed, and where GRUB boots its first entry that may be "
+                "it: to be rid of it, boot the other one (grub-reboot), then remove its package"
             )
 
     def outlives(self, entry: Entry) -> bool:

@@ -231,3 +231,21 @@ def test_site_playbook_tunes_every_area_in_one_pass() -> None:
     assert found == ["rt_kernel", "tuning", "appliance", "monitoring"]
     tuning = yaml.safe_load((ANSIBLE / "roles/tuning/defaults/main.yml").read_text())
     assert tuning["tuning_items"] == []  # all
+
+
+def test_module_takes_back_a_trade_off_that_is_no_longer_asked_for(target: Target) -> None:
+    """The host keeps what it was asked; a later no must reach it, and silence must not."""
+    kept = target.root / "etc/tickpath/rt-profile.json"
+
+    def mitigations_off() -> bool:
+        return bool(json.loads(kept.read_text())["mitigations_off"])
+
+    target.play({"only": ["process"], "request": {"profile": "cloud", "mitigations_off": True}})
+    assert mitigations_off()
+    target.play({"only": ["process"], "request": {}})
+    assert mitigations_off()
+    (checked,) = target.play({"state": "checked", "request": {}})
+    assert checked["answer"]["profile"]["mitigations_off"] is True
+    assert {"isolated", "housekeeping"} <= set(checked["answer"]["profile"])
+    target.play({"only": ["process"], "request": {"mitigations_off": False}})
+    assert not mitigations_off()

@@ -220,3 +220,44 @@ def test_reboot_is_decided_once_and_only_where_it_is_allowed(
     output = run("ansible-playbook", *words, cwd=tmp_path).stdout
     said = re.search(r"needs a reboot for [^:]*:|would reboot the control node", output)
     assert (said and said[0]) == told, output
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": "a b", "strategy": "x.py:X", "instance": "mexc"},
+        {"name": "a", "strategy": "x.py:X --cpu 0", "instance": "mexc"},
+        {"name": "a", "strategy": "x.py:X", "instance": "mexc\nUser=root"},
+        {"name": "a%h", "strategy": "x.py:X", "instance": "mexc"},
+        {"name": "../a", "strategy": "x.py:X", "instance": "mexc"},
+    ],
+)
+def test_appliance_name_that_would_change_a_unit_is_refused(
+    tmp_path: Path, given: dict[str, str]
+) -> None:
+    release = tmp_path / "tickpath-1.zip"
+    release.touch()
+    play = {
+        "name": "Give a strategy what is no name",
+        "hosts": "all",
+        "gather_facts": False,
+        "vars": {"appliance_release": str(release), "appliance_strategies": [given]},
+        "roles": ["tickpath.host.appliance"],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    words = ("-i", "it,", "-c", "local", "--check", str(tmp_path / "play.yml"))
+    done = run("ansible-playbook", *words, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout
+    assert "each goes into a unit of systemd" in done.stdout
+    assert "Install the system" not in done.stdout
+
+
+@pytest.mark.parametrize("book", ["upgrade", "rollback"])
+def test_playbook_that_changes_the_version_knows_the_isolated_cpus(book: str) -> None:
+    """A configuration is checked on all CPUs that it names: a shell on an isolating host has only
+    the others, and the program refuses a CPU that it may not use."""
+    (play,) = load("playbooks", f"{book}.yml")
+    (ask,) = play["pre_tasks"]
+    defaults = load("roles", "appliance", "defaults", "main.yml")
+    assert f"{ask['register']}.answer.profile.isolated" in defaults["appliance_cpus"]
+    assert ask["tickpath.host.rt_host"] == {"state": "checked"}  # which no request can refuse

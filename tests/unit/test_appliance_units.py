@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tickpath.engine.cli import COMMANDS
 from tickpath.rt.process import FIFO_PRIORITY_MAX
+from tickpath.rt.tuning.plan_files import SERVICE
 
 FILES = Path(__file__).resolve().parents[2] / "ansible/roles/appliance/files"
 SERVICES = ("tickpath-reader@.service", "tickpath-strategy@.service")
@@ -95,3 +96,9 @@ def test_strategy_unit_is_another_user_without_any_capability() -> None:
     assert strategy["SupplementaryGroups"] == reader["Group"]
     assert strategy["Group"] != reader["Group"]
     assert "-/etc/tickpath/credentials" in strategy["InaccessiblePaths"][0]
+
+
+def test_reader_unit_starts_after_its_interface_was_tuned() -> None:
+    """Changed channels or rings reset the interface, and with it a reader that is there already."""
+    (after,) = settings("tickpath-reader@.service")["After"]
+    assert SERVICE in after.split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -43,7 +44,7 @@ LAYOUT = SegmentLayout(
     histograms=("decoded",),
 )
 # Offsets of layout 1.0 in the file, as shm/segment.h draws it.
-MAGIC, BYTE_ORDER, MAJOR, HEADER_SIZE, TOTAL_SIZE = 0, 8, 16, 20, 32
+MAGIC, BYTE_ORDER, MAJOR, HEADER_SIZE, STATIC_SIZE, TOTAL_SIZE = 0, 8, 16, 20, 24, 32
 CLOCK = 184
 SECTIONS = range(216, 376, 16)
 
@@ -148,6 +149,16 @@ def test_segment_with_a_damaged_header_is_refused_with_its_reason(
 ) -> None:
     damage(writer.path, offset, data)
     assert refused(tmp_path, LAYOUT.schema) == reason
+
+
+def test_segment_with_a_static_part_beyond_all_limits_is_not_checksummed(
+    writer: SegmentWriter, tmp_path: Path
+) -> None:
+    size = 1 << 30
+    os.truncate(writer.path, size + 8192)  # sparse
+    damage(writer.path, STATIC_SIZE, struct.pack("<QQ", size, size + 8192))
+    damage(writer.path, SECTIONS[4], struct.pack("<Q", size))  # the live lines behind it
+    assert refused(tmp_path) == "impossible layout"
 
 
 def test_segment_of_other_version_names_both_values(writer: SegmentWriter, tmp_path: Path) -> None:
@@ -300,14 +311,36 @@ def test_remove_dead_spares_the_living_and_removes_the_dead() -> None:
             remove_dead(name)
 
 
+def test_remove_dead_spares_a_writer_that_came_while_it_took_the_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = f"unit-race-{os.getpid()}"
+    writers = [SegmentWriter(name, LAYOUT)]
+    flock = fcntl.flock
+
+    def change_writers_first(lock: int, operation: int) -> None:
+        writers.pop().close()  # removes the lock file that remove_dead has just opened
+        writers.append(SegmentWriter(name, LAYOUT))
+        writers[0].ready()
+        flock(lock, operation)
+
+    monkeypatch.setattr(fcntl, "flock", change_writers_first)
+    with pytest.raises(SegmentLockedError):
+        remove_dead(name)
+    Segment(name).close()
+    writers.pop().close()
+    assert not list(Path("/dev/shm").glob(f"tickpath.{name}*"))  # noqa: S108  # the real one is meant
+
+
 @pytest.mark.needs("strace")
 def test_lock_file_of_somebody_else_is_opened_without_creating_it(tmp_path: Path) -> None:
     # With O_CREAT the kernel denies it even to root (fs.protected_regular, on by default).
     name = f"unit-lock-{os.getpid()}"
     code = (
-        "import os, sys\nfrom tickpath.shm.segment import SegmentLayout, SegmentWriter, remove_dead\n"
+        "import os, sys\nfrom tickpath.shm.segment import SegmentLayout as Layout\n"
+        "from tickpath.shm.segment import SegmentWriter, remove_dead\n"
         "for _ in range(2):\n    if (child := os.fork()) == 0:\n"
-        "        SegmentWriter(sys.argv[1], SegmentLayout(schema='x')).ready(); os._exit(0)\n"
+        "        SegmentWriter(sys.argv[1], Layout(schema='x')).ready(); os._exit(0)\n"
         "    os.waitpid(child, 0)\nremove_dead(sys.argv[1])"
     )
     trace = tmp_path / "trace"

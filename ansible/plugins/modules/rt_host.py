@@ -34,7 +34,9 @@ options:
     choices: [applied, planned, checked, reverted, promoted]
     default: applied
   request:
-    description: What is asked of the host; what is left out, rt computes from the machine.
+    description:
+      - What is asked of the host. What is left out stays as it was asked before; else, and where a
+        profile is named, rt computes it from the machine.
     type: dict
     default: {}
     suboptions:
@@ -54,15 +56,12 @@ options:
       unthrottled_rt:
         description: Give real-time tasks the whole CPU; only with the starvation guard.
         type: bool
-        default: false
       mitigations_off:
         description: Boot without CPU mitigations, a security decision.
         type: bool
-        default: false
       idle_poll:
         description: Never idle; heat, and no turbo.
         type: bool
-        default: false
       allow_ssh_nic:
         description: Tune I(nic) even though the connection runs over it, which may cut it.
         type: bool
@@ -169,14 +168,16 @@ CHOOSING = frozenset({"applied", "planned", "checked"})  # states that take a re
 # was left since somebody else changed it.
 TELLING = {"checked": range(256), "reverted": range(2)}
 PROFILES = ["metal-irq", "metal-busy-poll", "cloud", "vm-lab"]
+# The host keeps what it was asked: only a plain no takes these back.
+TAKEN_BACK = frozenset({"unthrottled_rt", "mitigations_off", "idle_poll"})
 REQUEST = {
     "profile": {"type": "str", "choices": PROFILES},
     "isolated": {"type": "str"},
     "nic": {"type": "str"},
     "huge_pages": {"type": "int"},
-    "unthrottled_rt": {"type": "bool", "default": False},
-    "mitigations_off": {"type": "bool", "default": False},
-    "idle_poll": {"type": "bool", "default": False},
+    "unthrottled_rt": {"type": "bool"},
+    "mitigations_off": {"type": "bool"},
+    "idle_poll": {"type": "bool"},
     "allow_ssh_nic": {"type": "bool", "default": False},
 }
 
@@ -263,12 +264,14 @@ def arguments(parameters: dict[str, Any], *, check_mode: bool) -> list[str]:
 
 
 def request_words(request: dict[str, Any]) -> list[str]:
-    """Turn what is asked into options: flags where true, names with their values where given."""
+    """Turn what is asked into options: flags, and names with their values where given."""
     words: list[str] = []
     for name, value in request.items():
         option = "--" + name.replace("_", "-")
         if value is True:
             words.append(option)
+        elif value is False and name in TAKEN_BACK:
+            words.append("--no-" + option.removeprefix("--"))
         elif value is not None and value is not False:
             words += [option, str(value)]
     return words
@@ -333,7 +336,8 @@ def warnings(answer: object) -> list[str]:
         f"{one['target']}: {one['status']}: {one['told']}" for one in found.get("not_taken", [])
     ]
     left = [one for one in found.get("refused", []) if isinstance(one, dict)]
-    return not_taken + [f"{one['target']}: left as it is: {one['why']}" for one in left]
+    told_left = [f"{one['target']}: left as it is: {one['why']}" for one in left]
+    return not_taken + told_left + [str(note) for note in found.get("notes", [])]
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from tickpath.rt.tuning import grub, plan_files
 from tickpath.rt.tuning.apply import apply_boot_list, apply_steps
 from tickpath.rt.tuning.journal import HOME, JOURNAL, LOCK, exclusive, read_journal
 from tickpath.rt.tuning.revert import revert
+from tickpath.rt.tuning.writing import BESIDE
 
 from tests.unit.rt_apply.machine import (
     FILES,
@@ -430,3 +431,35 @@ def test_revert_affinity_that_the_first_process_keeps_asks_for_a_reboot(machine:
         status.write_text(f"Name:\tsystemd\nCpus_allowed_list:\t{allowed}\n")
         result = revert(disk_of(context), "boot-1")
         assert (result.left, result.reboot_required) == ([], expected)
+
+
+def test_apply_link_beside_a_file_of_ours_is_not_followed(machine: Path) -> None:
+    """Where a whole file is prepared, a link to another's file must not lead the write there."""
+    other = machine / "etc/passwd"
+    other.write_text("root:x:0:0\n")
+    beside = machine / (plan_files.SYSCTL_FILE + BESIDE).lstrip("/")
+    beside.symlink_to(other)
+    with pytest.raises(HostError, match="symbolic link"):
+        apply(make_context(machine), (Sysctl("vm.swappiness", "10"),))
+    assert other.read_text() == "root:x:0:0\n"
+
+
+@pytest.mark.parametrize("name", ["/var/lib/tickpath", HOME, JOURNAL])
+@pytest.mark.parametrize("planted", ["link", "writable"])
+def test_revert_journal_that_others_may_write_is_refused(
+    machine: Path, name: str, planted: str
+) -> None:
+    context = make_context(machine)
+    apply(context, (Sysctl("vm.swappiness", "10"),))
+    path = machine / name.lstrip("/")
+    if planted == "link":
+        path.rename(path.with_name("elsewhere"))
+        path.symlink_to("elsewhere")
+    else:
+        path.chmod(path.stat().st_mode | 0o020)
+    before = snapshot(machine)
+    with pytest.raises(HostError, match="another user than root may write there"):
+        revert(disk_of(context), "boot-1")
+    with pytest.raises(HostError, match="another user than root may write there"):
+        apply(context, (Sysctl("vm.stat_interval", "10"),))
+    assert snapshot(machine) == before

@@ -268,3 +268,24 @@ def test_promote_lasting_line_that_another_default_hides_says_so(machine: Path) 
     elsewhere = make_context(machine)
     with pytest.raises(RequestError, match="another GRUB_DEFAULT"):
         promotion_steps(elsewhere)
+
+
+def test_revert_tells_of_the_rt_kernel_that_heads_the_menu_now(machine: Path) -> None:
+    apply(with_rt_kernel(make_context(machine)), WORDS)
+    context = boot(machine)
+    notes = revert(disk_of(context), "boot-2").notes
+    assert any(f"/boot/vmlinuz-{RT} stays installed" in note for note in notes)
+
+
+def test_promote_trial_that_lacks_words_or_the_kernel_is_refused(machine: Path) -> None:
+    apply(with_rt_kernel(make_context(machine)), WORDS)
+    trial = boot(machine)
+    words = trial.topology.command_line.replace("nosoftlockup ", "")
+    for changes, told in (
+        ({"command_line": words}, "/proc/cmdline lacks nosoftlockup"),
+        ({"is_rt": False, "release": STOCK}, f"{STOCK} is no RT kernel"),
+    ):
+        other = replace(trial, topology=replace(trial.topology, **changes))
+        with pytest.raises(RequestError, match="the trial is not promoted") as caught:
+            promotion_steps(other)
+        assert told in str(caught.value)
