@@ -56,7 +56,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Remove and tell; 0."""
-    for name in left_names(args.instance):
+    names = left_names(args.instance)
+    if args.instance is not None and not names and not args.json:
+        print(f"nothing of {args.instance} is in {DIRECTORY}")
+    for name in names:
         found = clean(name, is_dry=args.dry_run)
         if args.json:
             print(msgspec.json.encode(found).decode())

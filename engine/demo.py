@@ -225,6 +225,7 @@ class Demo:
         for name in STRATEGIES:
             self._wait(f"strategy-{name}", lambda name=name: self._runs(name))  # type: ignore[misc] # a loop's value
         self._say(f"placement: {self._placed.text}")
+        self._say(f"instance: {self._instance} (while it runs: tickpath stat {self._instance})")
 
     def _say(self, text: str) -> None:
         wrap = not self._console.is_terminal  # there between words

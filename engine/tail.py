@@ -139,7 +139,7 @@ def describe(event: Event, instrument: Instrument) -> dict[str, Any]:
 
 def _as_text(told: dict[str, Any]) -> str:
     if "index" not in told:
-        return f"-- {told['event']}" + (f": {told['lost']:,} events lost" * ("lost" in told))
+        return f"-- {told['event']}" + (f": {told['lost']:,} events lost" if "lost" in told else "")
     rest = {
         "level": "{side} {price} x {quantity}",
         "top": "{bid_quantity} x {bid} | {ask} x {ask_quantity}",

@@ -144,11 +144,15 @@ def _teller(*, as_json: bool) -> Callable[..., None]:
         if as_json:
             print(json.dumps({"t": time.time(), "event": event, **values}), flush=True)
         else:
-            details = ", ".join(f"{name} {value}" for name, value in values.items())
+            details = ", ".join(_detail(name, value) for name, value in values.items())
             text = f"{time.strftime('%H:%M:%S')} relay {event}" + (f": {details}" * bool(details))
             print(text, file=sys.stderr)
 
     return tell
+
+
+def _detail(name: str, value: object) -> str:
+    return str(value) if name == "why" else f"{name.replace('_', ' ')} {value}"
 
 
 def _publish(
