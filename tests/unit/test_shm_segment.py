@@ -319,7 +319,7 @@ def test_lock_file_of_somebody_else_is_opened_without_creating_it(tmp_path: Path
         "import os, sys\nfrom tickpath.shm.segment import SegmentLayout as Layout\n"
         "from tickpath.shm.segment import SegmentWriter, remove_dead\n"
         "for _ in range(2):\n    if (child := os.fork()) == 0:\n"
-        "        SegmentWriter(sys.argv[1], SegmentLayout(schema='x')).ready(); os._exit(0)\n"
+        "        SegmentWriter(sys.argv[1], Layout(schema='x')).ready(); os._exit(0)\n"
         "    os.waitpid(child, 0)\nremove_dead(sys.argv[1])"
     )
     trace = tmp_path / "trace"
