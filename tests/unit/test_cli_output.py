@@ -40,3 +40,18 @@ def test_cli_unknown_option_leads_to_the_help_of_its_command(
         main(["stat", "--foo"])
     assert ended.value.code == 2
     assert capsys.readouterr().err.endswith("see tickpath stat --help\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--password-file", "/nope"], "--password-file /nope: No such file or directory"),
+        (["--from", "rediss://h/0", "--ca-file", "/nope"], "--ca-file /nope: No such file"),
+        (["--from", "redis://h/0", "--as", "a b"], "instance name 'a b': expected 1 to 95"),
+    ],
+)
+def test_relay_wrong_argument_is_told_before_it_connects(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(["relay", "unit-no-such", *words]) == 2
+    assert said in capsys.readouterr().err
