@@ -88,6 +88,7 @@ class Supervisor:
         self._config, self._path, self._as_json = config, path, as_json
         self._stop = StopFlag()
         self._failures = 0
+        self._killed_because = ""  # set while a reader that we killed ends
         self._is_ready = False
         self._notifier = Notifier.from_environment()
         self._watchdog = Watchdog(self._notifier, watchdog_s())
@@ -129,8 +130,10 @@ class Supervisor:
         if self._as_json:
             print(json.dumps({"t": time.time(), "event": event, **values}), flush=True)
         else:
-            details = ", ".join(f"{name} {value}" for name, value in values.items())
-            print(f"{time.strftime('%H:%M:%S')} reader {event}: {details}", file=sys.stderr)
+            words = (f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+            print(
+                f"{time.strftime('%H:%M:%S')} reader {event}: {', '.join(words)}", file=sys.stderr
+            )
 
     def _start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tickpath.engine.reader_process", str(self._path)]
@@ -165,6 +168,7 @@ class Supervisor:
                 age_s = watch.heartbeat_age_s()
                 if age_s is not None and age_s > HANG_AFTER_S:
                     self._tell("hangs", pid=reader.pid, heartbeat_age_s=round(age_s, 1))
+                    self._killed_because = f"its heartbeat stopped {age_s:.1f} s ago"
                     reader.kill()
         finally:
             watch.close()
@@ -185,6 +189,9 @@ class Supervisor:
         doubled = RESTART_FIRST_S * 2.0 ** min(self._failures - 2, 16)
         delay = 0.0 if self._failures == 1 else min(RESTART_MAX_S, doubled)
         how = f"signal {-status}" if status < 0 else f"status {status}"
+        if self._killed_because:
+            how += f" from this supervisor, since {self._killed_because}"
+            self._killed_because = ""
         self._tell("ended", by=how, restart_in_s=delay)
         self._notifier.status(f"{self._config.instance}: reader ended by {how}, starting another")
         self._stop.wait(delay)

@@ -1,8 +1,10 @@
-"""`tickpath clean`: remove what dead writers left in shared memory, and nothing else.
+"""`tickpath clean`: remove what dead writers left in shared memory and /run, and nothing else.
 
 A writer is gone where the kernel freed its lock and no process of its pid and start time lives (or
 the machine was started anew). All that belongs to a name goes together: the segment, one half
-built (.new), its control segment (.ctl), its lock. Called by: engine/cli.py. Calls: shm/segment.
+built (.new), its control segment (.ctl), its lock. A record of reserved ports goes where its owner
+is dead and its network namespace gone. Called by: engine/cli.py. Calls: shm/segment,
+netstack/port_record.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from tickpath.netstack.port_record import orphans, remove_orphans
 from tickpath.shm.segment import (
     DIRECTORY,
     SegmentError,
@@ -46,7 +49,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "clean",
         description="Remove segments whose writer is certainly gone: its lock is free, and no "
-        "process of its pid and start time lives.",
+        "process of its pid and start time lives; and records of reserved ports whose owner and "
+        "network namespace are gone.",
         epilog="example: tickpath clean --dry-run",
     )
     parser.add_argument("instance", nargs="?", help="only this name and what belongs to it")
@@ -56,7 +60,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Remove and tell; 0."""
-    for name in left_names(args.instance):
+    if args.instance is None:
+        _tell_records(is_dry=args.dry_run, as_json=args.json)
+    names = left_names(args.instance)
+    if args.instance is not None and not names and not args.json:
+        print(f"nothing of {args.instance} is in {DIRECTORY}")
+    for name in names:
         found = clean(name, is_dry=args.dry_run)
         if args.json:
             print(msgspec.json.encode(found).decode())
@@ -65,6 +74,15 @@ def run(args: argparse.Namespace) -> int:
         else:
             print(f"kept {found.instance}: {found.why}")
     return 0
+
+
+def _tell_records(*, is_dry: bool, as_json: bool) -> None:
+    """Remove records of ports that were reserved in network namespaces which are gone."""
+    action = "would remove" if is_dry else "removed"
+    for path in orphans() if is_dry else remove_orphans():
+        found = Finding(str(path), action, "its network namespace is gone", 0)
+        text = f"{action} {path}: {found.why}"
+        print(msgspec.json.encode(found).decode() if as_json else text)
 
 
 def left_names(instance: str | None, directory: Path = DIRECTORY) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
@@ -135,13 +136,33 @@ def dispatch(argv: Sequence[str] | None) -> int:
     command = load(first.command)
     whole: argparse.ArgumentParser = Parser(prog="tickpath")
     command.add_parser(whole.add_subparsers(dest="command", required=True))
+    whole.prog = f"tickpath {first.command}"  # it complains of what no subparser knows
     return command.run(whole.parse_args([first.command, *first.arguments]))
+
+
+def _dispatch_and_flush(argv: Sequence[str] | None) -> int:
+    """Write out what stdout holds: a full disk is told here, not at Python's end."""
+    try:
+        return dispatch(argv)
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Keep Python's end from trying once more what could not be written, and complaining."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; tell an error in one line, and its guilty party by the exit status."""
     try:
-        return dispatch(argv)
+        return _dispatch_and_flush(argv)
     except LocalError as error:
         status, message = EXIT_LOCAL, str(error)
     except SystemSetupError as error:
@@ -153,6 +174,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `tickpath … | head`: the reader has seen enough
         sys.stderr.close()
         return EXIT_PIPE_CLOSED
+    except OSError as error:  # a full disk under `>`, most often
+        _drop_output()
+        what = f"{error.filename}: " if error.filename else "reading or writing failed: "
+        status, message = EXIT_SYSTEM, f"{what}{error.strerror or error}"
     print(f"tickpath: {printable(' '.join(message.split()))}", file=sys.stderr)
     return status
 

@@ -67,11 +67,13 @@ STRATEGIES = {
 # Waits for the demo's end (its stdin closes, however the demo dies), then removes what it left.
 JANITOR = """
 import glob, pathlib, shutil, sys, time
+from tickpath.netstack.port_record import remove_orphans
 sys.stdin.buffer.read()
 for _ in range(2):  # a child that dies with the demo may be about to make one more file
     for pattern in sys.argv[2:]:
         for path in glob.glob(pattern): pathlib.Path(path).unlink(missing_ok=True)
     shutil.rmtree(sys.argv[1], ignore_errors=True)
+    remove_orphans()  # its namespace died with it, the record of the ports reserved there did not
     time.sleep(0.2)
 """
 
@@ -225,6 +227,7 @@ class Demo:
         for name in STRATEGIES:
             self._wait(f"strategy-{name}", lambda name=name: self._runs(name))  # type: ignore[misc] # a loop's value
         self._say(f"placement: {self._placed.text}")
+        self._say(f"instance: {self._instance} (while it runs: tickpath stat {self._instance})")
 
     def _say(self, text: str) -> None:
         wrap = not self._console.is_terminal  # there between words

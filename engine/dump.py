@@ -7,11 +7,12 @@ engine/cli.py. Calls: shm/segment, engine/reader.
 from __future__ import annotations
 
 import json
+import struct
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath.engine.cli import printable
-from tickpath.engine.feed_segment import SCHEMA, Instrument
+from tickpath.engine.feed_segment import BOOK_WORDS, SCHEMA, Instrument, read_instruments
 from tickpath.engine.reader import Book, open_reader
 from tickpath.proto.records import format_fixed
 from tickpath.shm.control_segment import consumers
@@ -19,6 +20,7 @@ from tickpath.shm.segment import Segment
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 SECTIONS = (
     *("schema", "table", "counter_names", "histogram_names", "live"),
@@ -59,11 +61,24 @@ def describe_segment(instance: str) -> dict[str, Any]:
             "hops": msgspec.to_builtins(segment.histograms()),
             "consumers": msgspec.to_builtins(consumers(segment)),
         }
-    if is_feed:
+        if is_feed and not segment.writer_lives():
+            told["instruments"] = msgspec.to_builtins(read_instruments(segment))
+            told["books"] = list(_left_books(segment))
+    if is_feed and "books" not in told:
         with open_reader(instance, name=None) as reader:
             told["instruments"] = msgspec.to_builtins(reader.instruments)
             told["books"] = [_book(one, reader.book(one.index)) for one in reader.instruments]
     return told
+
+
+def _left_books(segment: Segment) -> Iterator[dict[str, Any]]:
+    """Read the books that a dead writer left; all are STALE."""
+    if int(segment.header.snapshot_word_count) != BOOK_WORDS:
+        return
+    for row in read_instruments(segment)[: int(segment.header.snapshot_index.count)]:
+        data = segment.snapshot(row.index)
+        words = data[:16] + struct.pack("<QQ", 0, 1) + data[16:]  # not silent: ended
+        yield _book(row, Book(memoryview(words).cast("q")))
 
 
 def _header(segment: Segment) -> dict[str, Any]:
@@ -137,7 +152,7 @@ def format_dump(told: dict[str, Any]) -> str:
     lines = [f"segment {told['instance']}"]
     for part in ("header", "live", "counters"):
         lines.append(f"{part}:")
-        lines += [f"  {name:<26} {value}" for name, value in told[part].items()]
+        lines += [f"  {name:<26} {_as_text(value)}" for name, value in told[part].items()]
     lines.append("sections (offset, count, entry size):")
     for name, one in told["sections"].items():
         lines.append(f"  {name:<26} {one['offset']:>10} {one['count']:>8} {one['entry_size']:>8}")
@@ -155,6 +170,12 @@ def format_dump(told: dict[str, Any]) -> str:
         for place in range(max(len(book["bids"]), len(book["asks"]))):
             lines.append(f"  {_level(book['bids'], place)} | {_level(book['asks'], place)}")
     return "\n".join(printable(line) for line in lines)
+
+
+def _as_text(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    return ", ".join(f"{name.replace('_', ' ')} {one}" for name, one in value.items())
 
 
 def _level(side: list[tuple[str, str]], place: int) -> str:

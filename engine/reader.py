@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath.engine.event_loop import NewsThread
-from tickpath.engine.feed_segment import SCHEMA, Instrument, read_instruments
+from tickpath.engine.feed_segment import BOOK_WORDS, SCHEMA, Instrument, read_instruments
 from tickpath.proto.records import (
     BOOK_DEPTH_MAX,
     BookState,
@@ -581,9 +581,10 @@ def open_reader(
     """
     end = time.monotonic() + wait_s
     options: dict[str, Any] = {"directory": directory, "stale_after_ns": stale_after_ns}
+    options |= {"schema": SCHEMA, "snapshot_words": BOOK_WORDS}
     while True:
         try:
-            reader = FeedReader(Reader(instance, schema=SCHEMA, **options))
+            reader = FeedReader(Reader(instance, **options))
             if name is not None:
                 reader.register(name)
             return reader

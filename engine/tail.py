@@ -36,7 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "tail",
         description="Follow the events of an instance from now on, until Ctrl-C.",
-        epilog="example: tickpath tail mexc --symbol BTCUSDT --type top --json",
+        epilog="Prices and quantities are exact decimals; --json has them as text. What is "
+        "bid_quantity here is bid_qty in recordings. "
+        "Example: tickpath tail mexc --symbol BTCUSDT --type top --json",
     )
     parser.add_argument("instance", help="instance name (tickpath stat lists them)")
     parser.add_argument(
@@ -139,7 +141,7 @@ def describe(event: Event, instrument: Instrument) -> dict[str, Any]:
 
 def _as_text(told: dict[str, Any]) -> str:
     if "index" not in told:
-        return f"-- {told['event']}" + (f": {told['lost']:,} events lost" * ("lost" in told))
+        return f"-- {told['event']}" + (f": {told['lost']:,} events lost" if "lost" in told else "")
     rest = {
         "level": "{side} {price} x {quantity}",
         "top": "{bid_quantity} x {bid} | {ask} x {ask_quantity}",

@@ -3,16 +3,21 @@
 One file for each reservation, under /run (which a reboot empties) and named after the network
 namespace; its owner holds flock on it for as long as it lives, so that a record whose lock can be
 taken is a dead owner's. One lock over all makes each change of the setting one step.
-Called by: netstack/route.py. Sources: flock(2), socket(7) SO_NETNS_COOKIE.
+Where a namespace is gone, its dead owners' records have nothing left to give back.
+Called by: netstack/route.py, engine/clean.py, engine/demo.py. Sources: flock(2), socket(7)
+SO_NETNS_COOKIE.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
+import re
 import socket
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DIRECTORY = Path("/run/tickpath")
+_CLONE_NEWNET = 0x40000000  # sched.h
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14: never used twice before a reboot
 
 
@@ -56,6 +62,74 @@ def _namespace() -> str:
                 raise
             return f"inode-{Path('/proc/thread-self/ns/net').stat().st_ino}"
     return f"cookie-{int.from_bytes(cookie, 'little')}"
+
+
+def _namespaces_there() -> set[str]:
+    """Name every network namespace that a process is in, holds open, or that is mounted."""
+    files: dict[int, Path] = {}
+    for pattern in ("[0-9]*/task/*/ns/net", "[0-9]*/fd/*"):
+        for path in Path("/proc").glob(pattern):
+            with contextlib.suppress(OSError):
+                if found := re.fullmatch(r"net:\[(\d+)\]", str(path.readlink())):
+                    files.setdefault(int(found[1]), path)
+    for path in (Path("/run/netns"), Path("/run/docker/netns")):
+        for one in path.glob("*"):
+            with contextlib.suppress(OSError):
+                files.setdefault(one.stat().st_ino, one)
+    names: set[str] = set()
+
+    def look() -> None:  # in a thread: only that one leaves our namespace
+        libc = ctypes.CDLL(None, use_errno=True)
+        for inode, path in files.items():
+            names.add(f"inode-{inode}")
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    if libc.setns(descriptor, _CLONE_NEWNET) == 0:
+                        names.add(_namespace())
+                finally:
+                    os.close(descriptor)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    return names
+
+
+def orphans() -> list[Path]:
+    """Return records of dead owners whose namespace is gone: nothing is left to give back."""
+    dead = [path for path in sorted(DIRECTORY.glob("ports-*.*")) if not _is_held(path)]
+    if not dead:
+        return []
+    there = _namespaces_there()
+    return [
+        path for path in dead if path.name.removeprefix("ports-").rpartition(".")[0] not in there
+    ]
+
+
+def remove_orphans() -> list[Path]:
+    """Remove what `orphans` finds; return it. For `tickpath clean` and the demo's janitor."""
+    removed = []
+    with contextlib.suppress(OSError):  # no right to look is none to remove either
+        for path in orphans():
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+def _is_held(path: Path) -> bool:
+    """Say whether its owner lives; also where it cannot be told."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 class PortRecords:

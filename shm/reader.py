@@ -18,6 +18,7 @@ from tickpath.shm.segment import (
     Segment,
     SegmentError,
     SegmentNotReadyError,
+    check_name,
     raise_status,
     schema_hash,
 )
@@ -69,14 +70,19 @@ class Reader:
         instance: str,
         *,
         schema: str | None = None,
+        snapshot_words: int = 0,
         directory: Path = DIRECTORY,
         stale_after_ns: int = DEFAULT_STALE_AFTER_NS,
     ) -> None:
-        """Open; raises SegmentNotReadyError or SegmentError with the reason."""
+        """Open; `snapshot_words` 0 accepts any number of words.
+
+        Raises SegmentNotReadyError or SegmentError with the reason.
+        """
         self.instance = instance
         self.directory = directory
         self._reader = ffi.new("struct tp_reader *")
         self._error = ffi.new("struct tp_segment_error *")
+        check_name(instance)
         status = lib.tp_reader_init(
             self._reader,
             os.fspath(directory).encode(),
@@ -84,6 +90,10 @@ class Reader:
             0 if schema is None else schema_hash(schema),
             self._error,
         )
+        raise_status(status, self._error, self._path())
+        status = lib.tp_reader_require_words(self._reader, snapshot_words, self._error)
+        if status != lib.TP_SEGMENT_OK:
+            lib.tp_reader_deinit(self._reader)
         raise_status(status, self._error, self._path())
         self._reader.stale_after_ns = stale_after_ns
         self._is_open = True

@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import posix_ipc
 from tickpath._core import ffi, lib
-from tickpath.shm.errors import SystemSetupError
+from tickpath.shm.errors import LocalError, SystemSetupError
 from tickpath.shm.histogram import WORD_COUNT, Percentiles, percentiles
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 DIRECTORY = Path("/dev/shm")  # noqa: S108  # the kernel's own shared-memory file system
 _PREFIX = "tickpath."
 _NOT_SEGMENTS = (".lock", ".new", ".ctl", ".raw")  # .ctl: consumers; .raw: for recorders
+_NAME_LENGTH_MAX = 95  # TP_SEGMENT_INSTANCE_LENGTH_MAX of shm/segment.h
+_NAMES_TOLD_MAX = 8
+_OTHER_SCHEMAS = {
+    ".raw": "this is the tap of a feed's raw messages (for recorders)",
+    ".strategy.": "these are the statistics of a strategy",
+}
 _NOT_READY = (
     lib.TP_SEGMENT_ABSENT,
     lib.TP_SEGMENT_BUILDING,
@@ -42,6 +49,10 @@ class SegmentError(SystemSetupError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class SegmentNameError(SegmentError, LocalError):
+    """Say that no segment can have this name: the caller's mistake, not the machine's."""
 
 
 class SegmentNotReadyError(SegmentError):
@@ -81,7 +92,7 @@ def _message(status: int, error: Any, subject: str) -> str:
     field = ffi.string(error.field).decode() if error.field else ""
     remedies = {
         lib.TP_SEGMENT_BAD_CONFIG: f"{field} is {found}, expected at most {expected}",
-        lib.TP_SEGMENT_ABSENT: "no such segment: start its writer (tickpath run)",
+        lib.TP_SEGMENT_ABSENT: f"no such segment: {_what_there_is(subject)}",
         lib.TP_SEGMENT_BUILDING: "its writer is building it: try again",
         lib.TP_SEGMENT_ENDED: "its writer closed it: start the writer again",
         lib.TP_SEGMENT_WRONG_MAGIC: f"not a tickpath segment: magic {found:#x}, "
@@ -91,7 +102,7 @@ def _message(status: int, error: Any, subject: str) -> str:
         lib.TP_SEGMENT_WRONG_VERSION: f"layout version {found}, expected {expected}: "
         "use the same tickpath version for writer and readers",
         lib.TP_SEGMENT_WRONG_SCHEMA: f"schema {found:#018x}, expected {expected:#018x}: "
-        "use the same tickpath version for writer and readers",
+        + _other_schema(subject),
         lib.TP_SEGMENT_TRUNCATED: f"the file has {found} bytes, its header needs {expected}: "
         "restart its writer",
         lib.TP_SEGMENT_BAD_LAYOUT: f"{field} cannot be (found {found}, bound {expected}): "
@@ -113,12 +124,47 @@ def _message(status: int, error: Any, subject: str) -> str:
     return f"segment {subject}: {remedies[status]}"
 
 
+def _what_there_is(subject: str) -> str:
+    """Say what to do where a segment is absent; name those that are there."""
+    path = Path(subject)
+    there = [name for name in instances(path.parent) if ".strategy." not in name]
+    remedy = "start its writer (tickpath run)"
+    if not there:
+        return f"{remedy}; no other is there"
+    more = " and more" if len(there) > _NAMES_TOLD_MAX else ""
+    return f"{remedy}, or take one that is there: {', '.join(there[:_NAMES_TOLD_MAX])}{more}"
+
+
+def _other_schema(subject: str) -> str:
+    for ending, what in _OTHER_SCHEMAS.items():
+        if ending in Path(subject).name:
+            return f"{what}, not a feed"
+    return "use the same tickpath version for writer and readers"
+
+
+def check_name(instance: str) -> None:
+    """Raise SegmentNameError where no segment can have this name; C refuses it as well."""
+    if (
+        not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", instance)
+        or len(instance) > _NAME_LENGTH_MAX
+        or instance.endswith((".lock", ".new", ".ctl"))
+    ):
+        raise SegmentNameError(
+            f"instance name {instance!r}: expected 1 to {_NAME_LENGTH_MAX} of "
+            "the characters a-z A-Z 0-9 . _ -, no . at its start, and not .lock, .new or .ctl at "
+            "its end",
+            "bad config",
+        )
+
+
 def raise_status(status: int, error: Any, subject: str) -> None:
     """Raise what a C status and its `struct tp_segment_error *` say; nothing where all is well."""
     if status == lib.TP_SEGMENT_OK:
         return
     reason = ffi.string(lib.tp_segment_status_name(status)).decode()
     message = _message(status, error, subject)
+    if status == lib.TP_SEGMENT_SYSTEM:
+        reason += f": {message.partition(': ')[2]}"  # alone it says nothing
     if status in _NOT_READY:
         raise SegmentNotReadyError(message, reason)
     if status == lib.TP_SEGMENT_LOCKED:
@@ -189,8 +235,8 @@ class _Mapped:
         return int(lib.tp_clock_now_ns(ffi.addressof(self.header, "clock")))
 
     def heartbeat_age_ns(self) -> int:
-        """Return how long ago the writer last said that it runs."""
-        return max(0, self.now_ns() - int(self.live.heartbeat_ns))
+        """Return how long ago the writer last said that it runs; or how far ahead its stamp is."""
+        return abs(self.now_ns() - int(self.live.heartbeat_ns))
 
     def writer_lives(self) -> bool:
         """Say whether the very process that wrote the segment still exists."""
@@ -264,8 +310,7 @@ class SegmentWriter(_Mapped):
             keep.append(ffi.new("char *[]", [text(value) for value in values]))
             return keep[-1]
 
-        if "\0" in instance:
-            raise SegmentError(f"segment {instance!r}: a NUL in its name", "bad config")
+        check_name(instance)
         config = ffi.new(
             "struct tp_segment_config *",
             {
@@ -321,6 +366,7 @@ class Segment(_Mapped):
         """
         out, error = ffi.new("struct tp_segment **"), ffi.new("struct tp_segment_error *")
         expected = 0 if schema is None else schema_hash(schema)
+        check_name(instance)
         status = lib.tp_segment_open(
             out, os.fspath(directory).encode(), instance.encode(), expected, error
         )
@@ -334,6 +380,23 @@ class Segment(_Mapped):
         _Mapped.__init__(segment, pointer, instance, directory)
         segment._is_borrowed = True
         return segment
+
+    def snapshot(self, slot: int) -> bytes:
+        """Return version, ring index and payload of a slot whose writer is gone, zeroes if none.
+
+        Of a living writer's slot take shm/reader: this neither retries nor orders its loads.
+        """
+        index, cells = self.header.snapshot_index, self.header.snapshot_cells
+        if slot >= index.count:
+            raise IndexError(f"snapshot {slot}: expected below {index.count}")
+        size = 16 + 8 * int(self.header.snapshot_word_count)
+        version = int(memoryview(self._section(index)).cast("Q")[slot])
+        per_slot = cells.count // index.count
+        start = (slot * per_slot + version % per_slot) * cells.entry_size
+        cell = bytes(self._section(cells)[start : start + size])
+        if version == 0 or int.from_bytes(cell[:8], "little") != 2 * version:
+            return bytes(size)
+        return version.to_bytes(8, "little") + cell[8:]
 
     @property
     def is_superseded(self) -> bool:
@@ -355,8 +418,7 @@ def remove_dead(instance: str) -> bool:
     Raises SegmentLockedError where the writer lives. Holds the writer's lock meanwhile, so that a
     new writer of this name cannot lose its segment.
     """
-    if "/" in instance:
-        raise SegmentError(f"segment {instance!r}: expected a name without a slash", "bad config")
+    check_name(instance)
     lock_name = f"{_PREFIX}{instance}.lock"
     lock = _open_lock(DIRECTORY / lock_name)
     try:

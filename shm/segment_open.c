@@ -25,34 +25,93 @@ enum {
         TP_SEGMENT_TABLE_ROW_COUNT_MAX * TP_SEGMENT_TABLE_ROW_SIZE_MAX + (1 << 20),
 };
 
+#define TP_FIELDS(name)                                                                            \
+    {                                                                                              \
+        name ", count", name ", entry size", name ", offset", name ", size"                        \
+    }
+
 /* What a section must be like: 0 in entry_size leaves it open. */
 struct section_rule {
-    const char *field;
+    const char *fields[4]; /* count, entry size, offset, size */
     const struct tp_segment_section *section;
     uint32_t count_max, entry_size, alignment;
     uint64_t end_max;
 };
 
-static bool section_fits(const struct section_rule *rule)
+/* Tells the number that is wrong, and the one that it had to be, or could be at most. */
+static bool section_fits(const struct section_rule *rule, struct tp_segment_error *error)
 {
     const struct tp_segment_section *section = rule->section;
     const uint64_t size = (uint64_t)section->count * section->entry_size; /* 32 x 32 bits */
-    return section->count <= rule->count_max && section->offset % rule->alignment == 0 &&
-           section->offset >= sizeof(struct tp_segment_header) &&
-           section->offset <= rule->end_max && size <= rule->end_max - section->offset &&
-           (rule->entry_size == 0 || section->entry_size == rule->entry_size);
+    if (section->count > rule->count_max)
+        *error = (struct tp_segment_error){section->count, rule->count_max, rule->fields[0]};
+    else if (rule->entry_size != 0 && section->entry_size != rule->entry_size)
+        *error = (struct tp_segment_error){section->entry_size, rule->entry_size, rule->fields[1]};
+    else if (section->offset % rule->alignment != 0 ||
+             section->offset < sizeof(struct tp_segment_header) || section->offset > rule->end_max)
+        *error = (struct tp_segment_error){section->offset, rule->end_max, rule->fields[2]};
+    else if (size > rule->end_max - section->offset)
+        *error = (struct tp_segment_error){size, rule->end_max - section->offset, rule->fields[3]};
+    else
+        return true;
+    return false;
 }
 
-static bool ring_and_cells_agree(const struct tp_segment_header *header)
+/* A size that others decide, or a bound. */
+struct size_rule {
+    const char *field;
+    bool is_well;
+    uint64_t found, expected;
+};
+
+static enum tp_segment_status sizes_check(const struct tp_segment_header *header,
+                                          struct tp_segment_error *error)
 {
-    const uint32_t cell_size = header->snapshot_cells.entry_size;
-    return (header->ring.count & (header->ring.count - 1)) == 0 &&
-           header->snapshot_word_count <= TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX &&
-           cell_size % TP_SEGMENT_CELL_ALIGNMENT == 0 &&
-           cell_size >= sizeof(struct tp_snapshot_cell) + 8u * header->snapshot_word_count &&
-           header->snapshot_cells.count == header->snapshot_index.count * TP_SNAPSHOT_VERSIONS &&
-           header->counters.count == header->counter_names.count &&
-           header->histograms.count == header->histogram_names.count;
+    const uint64_t ring = header->ring.count, cell = header->snapshot_cells.entry_size;
+    const uint64_t words = header->snapshot_word_count;
+    const uint64_t cell_min = sizeof(struct tp_snapshot_cell) + 8u * words;
+    const uint64_t cells = (uint64_t)header->snapshot_index.count * TP_SNAPSHOT_VERSIONS;
+    const struct size_rule rules[] = {
+        {"live lines, count", header->live.count == 1, header->live.count, 1},
+        {"schema, count", header->schema.count != 0, 0, 1},
+        {"ring, count (a power of two)", (ring & (ring - 1)) == 0, ring,
+         TP_SEGMENT_RING_CAPACITY_MAX},
+        {"words of a snapshot", words <= TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX, words,
+         TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX},
+        {"snapshot cells, entry size", cell % TP_SEGMENT_CELL_ALIGNMENT == 0 && cell >= cell_min,
+         cell,
+         (cell_min + TP_SEGMENT_CELL_ALIGNMENT - 1) / TP_SEGMENT_CELL_ALIGNMENT *
+             TP_SEGMENT_CELL_ALIGNMENT},
+        {"snapshot cells, count", header->snapshot_cells.count == cells,
+         header->snapshot_cells.count, cells},
+        {"counters, count", header->counters.count == header->counter_names.count,
+         header->counters.count, header->counter_names.count},
+        {"histograms, count", header->histograms.count == header->histogram_names.count,
+         header->histograms.count, header->histogram_names.count},
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        if (!rules[i].is_well)
+            return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, rules[i].field, rules[i].found,
+                                   rules[i].expected);
+    return TP_SEGMENT_OK;
+}
+
+/* What all else is measured by. */
+static enum tp_segment_status bounds_check(const struct tp_segment_header *header,
+                                           struct tp_segment_error *error)
+{
+    const uint64_t fixed = header->static_size, total = header->total_size;
+    const struct size_rule rules[] = {
+        {"header size", header->header_size >= sizeof *header, header->header_size, sizeof *header},
+        {"static size", fixed >= sizeof *header && fixed <= total, fixed, total},
+        {"static size", fixed <= TP_SEGMENT_STATIC_SIZE_MAX, fixed, TP_SEGMENT_STATIC_SIZE_MAX},
+        {"live lines, offset", header->live.offset >= fixed, header->live.offset, fixed},
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        if (!rules[i].is_well)
+            return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, rules[i].field, rules[i].found,
+                                   rules[i].expected);
+    return TP_SEGMENT_OK;
 }
 
 enum tp_segment_status tp_segment_layout_check(const struct tp_segment_header *header,
@@ -60,35 +119,33 @@ enum tp_segment_status tp_segment_layout_check(const struct tp_segment_header *h
 {
     const uint64_t fixed = header->static_size, total = header->total_size;
     const struct section_rule rules[] = {
-        {"schema", &header->schema, TP_SEGMENT_SCHEMA_SIZE_MAX, 1, 1, fixed},
-        {"table", &header->table, TP_SEGMENT_TABLE_ROW_COUNT_MAX, 0, 8, fixed},
-        {"counter names", &header->counter_names, TP_SEGMENT_COUNTER_COUNT_MAX,
+        {TP_FIELDS("schema"), &header->schema, TP_SEGMENT_SCHEMA_SIZE_MAX, 1, 1, fixed},
+        {TP_FIELDS("table"), &header->table, TP_SEGMENT_TABLE_ROW_COUNT_MAX, 0, 8, fixed},
+        {TP_FIELDS("counter names"), &header->counter_names, TP_SEGMENT_COUNTER_COUNT_MAX,
          TP_SEGMENT_NAME_SIZE, 8, fixed},
-        {"histogram names", &header->histogram_names, TP_SEGMENT_HISTOGRAM_COUNT_MAX,
+        {TP_FIELDS("histogram names"), &header->histogram_names, TP_SEGMENT_HISTOGRAM_COUNT_MAX,
          TP_SEGMENT_NAME_SIZE, 8, fixed},
-        {"live lines", &header->live, 1, sizeof(struct tp_segment_live), TP_SEGMENT_LIVE_ALIGNMENT,
-         total},
-        {"counters", &header->counters, TP_SEGMENT_COUNTER_COUNT_MAX, 8, 8, total},
-        {"histograms", &header->histograms, TP_SEGMENT_HISTOGRAM_COUNT_MAX,
+        {TP_FIELDS("live lines"), &header->live, 1, sizeof(struct tp_segment_live),
+         TP_SEGMENT_LIVE_ALIGNMENT, total},
+        {TP_FIELDS("counters"), &header->counters, TP_SEGMENT_COUNTER_COUNT_MAX, 8, 8, total},
+        {TP_FIELDS("histograms"), &header->histograms, TP_SEGMENT_HISTOGRAM_COUNT_MAX,
          sizeof(struct tp_histogram), 64, total},
-        {"snapshot index", &header->snapshot_index, TP_SEGMENT_SNAPSHOT_SLOT_COUNT_MAX, 8, 8,
-         total},
-        {"snapshot cells", &header->snapshot_cells,
+        {TP_FIELDS("snapshot index"), &header->snapshot_index, TP_SEGMENT_SNAPSHOT_SLOT_COUNT_MAX,
+         8, 8, total},
+        {TP_FIELDS("snapshot cells"), &header->snapshot_cells,
          TP_SEGMENT_SNAPSHOT_SLOT_COUNT_MAX * TP_SNAPSHOT_VERSIONS, 0, TP_SEGMENT_CELL_ALIGNMENT,
          total},
-        {"ring", &header->ring, TP_SEGMENT_RING_CAPACITY_MAX, TP_RING_SLOT_SIZE,
+        {TP_FIELDS("ring"), &header->ring, TP_SEGMENT_RING_CAPACITY_MAX, TP_RING_SLOT_SIZE,
          TP_SEGMENT_CELL_ALIGNMENT, total},
     };
-    if (header->header_size < sizeof *header || fixed > total || fixed < sizeof *header ||
-        fixed > TP_SEGMENT_STATIC_SIZE_MAX || header->live.offset < fixed)
-        return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "static part", fixed, total);
-    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
-        if (!section_fits(&rules[i]))
-            return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, rules[i].field,
-                                   rules[i].section->offset, rules[i].end_max);
-    if (header->live.count != 1 || header->schema.count == 0 || !ring_and_cells_agree(header))
-        return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "section sizes",
-                               header->snapshot_cells.entry_size, header->snapshot_word_count);
+    enum tp_segment_status status = bounds_check(header, error);
+    for (size_t i = 0; status == TP_SEGMENT_OK && i < sizeof rules / sizeof rules[0]; i++)
+        if (!section_fits(&rules[i], error))
+            status = TP_SEGMENT_BAD_LAYOUT;
+    if (status == TP_SEGMENT_OK)
+        status = sizes_check(header, error);
+    if (status != TP_SEGMENT_OK)
+        return status;
     if (memchr(header->instance, '\0', sizeof header->instance) == NULL)
         return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "instance", 0, 0);
     return TP_SEGMENT_OK;
@@ -163,9 +220,10 @@ static enum tp_segment_status file_open(struct tp_segment *segment, const char *
                    ? tp_segment_fail(error, TP_SEGMENT_SYSTEM, "open", (uint64_t)errno, 0)
                    : tp_segment_fail(error, is_building ? TP_SEGMENT_BUILDING : TP_SEGMENT_ABSENT,
                                      "file", 0, 0);
-    if (fstat(segment->file, &found) != 0 || !S_ISREG(found.st_mode))
-        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "fstat (a regular file?)", (uint64_t)errno,
-                               0);
+    if (fstat(segment->file, &found) != 0)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "fstat", (uint64_t)errno, 0);
+    if (!S_ISREG(found.st_mode)) /* no errno says it: a directory, a FIFO, a device */
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "not a regular file", EINVAL, 0);
     segment->inode = found.st_ino;
     segment->device = found.st_dev;
     segment->size = (size_t)found.st_size;

@@ -45,10 +45,23 @@ static void segment_take(struct tp_reader *reader, struct tp_segment *take_segme
     (void)tp_ring_resume(&reader->ring); /* to the head: what was before is in the snapshots */
 }
 
+/* A stamp far ahead of the clock is as little a sign of life as one far behind it; other cores'
+ * clocks are a little ahead at most. Up to INT64_MAX: Python shows it as a signed word. */
 static uint64_t heartbeat_age(const struct tp_segment *segment, uint64_t now_ns)
 {
     const uint64_t beat = atomic_load_explicit(&segment->live->heartbeat_ns, memory_order_relaxed);
-    return now_ns > beat ? now_ns - beat : 0;
+    const uint64_t distance = now_ns > beat ? now_ns - beat : beat - now_ns;
+    return distance < INT64_MAX ? distance : INT64_MAX;
+}
+
+/* A schema says what the words of a snapshot mean, not how many the writer's header claims. */
+static enum tp_segment_status words_check(const struct tp_segment *segment, uint32_t wanted,
+                                          struct tp_segment_error *error)
+{
+    const uint32_t found = segment->header.snapshot_word_count;
+    if (wanted == 0 || found == wanted)
+        return TP_SEGMENT_OK;
+    return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "words of a snapshot", found, wanted);
 }
 
 /* One that nobody will ever write again is refused. A heart that beats is proof of life where the
@@ -57,18 +70,21 @@ static enum tp_segment_status segment_open(struct tp_segment **segment,
                                            const struct tp_reader *reader,
                                            struct tp_segment_error *error)
 {
-    const enum tp_segment_status status =
+    enum tp_segment_status status =
         tp_segment_open(segment, reader->directory, reader->instance, reader->schema_hash, error);
     if (status != TP_SEGMENT_OK)
         return status;
     const struct tp_segment_header *header = &(*segment)->header;
     if (heartbeat_age(*segment, tp_clock_now_ns(&header->clock)) <= TP_READER_STALE_AFTER_NS ||
         tp_segment_writer_lives(*segment))
-        return TP_SEGMENT_OK;
-    *error = (struct tp_segment_error){header->writer_pid, 0, "writer"};
-    tp_segment_close(*segment);
-    *segment = NULL;
-    return TP_SEGMENT_DEAD;
+        status = words_check(*segment, reader->snapshot_words, error);
+    else
+        status = tp_segment_fail(error, TP_SEGMENT_DEAD, "writer", header->writer_pid, 0);
+    if (status != TP_SEGMENT_OK) {
+        tp_segment_close(*segment);
+        *segment = NULL;
+    }
+    return status;
 }
 
 enum tp_segment_status tp_reader_init(struct tp_reader *reader, const char *directory,
@@ -98,6 +114,13 @@ enum tp_segment_status tp_reader_init(struct tp_reader *reader, const char *dire
     reader->spin_ns = reader->wait_ns = 1000 * 1000;
     segment_take(reader, segment);
     return TP_SEGMENT_OK;
+}
+
+enum tp_segment_status tp_reader_require_words(struct tp_reader *reader, uint32_t words,
+                                               struct tp_segment_error *error)
+{
+    reader->snapshot_words = words;
+    return words_check(reader->segment, words, error);
 }
 
 void tp_reader_deinit(struct tp_reader *reader)

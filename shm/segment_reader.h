@@ -70,6 +70,7 @@ struct tp_reader {
     struct tp_ring_reader ring;
     struct tp_snapshot_reader snapshots;
     uint64_t schema_hash;
+    uint32_t snapshot_words; /* 0: any number */
     bool is_silent;
     uint64_t snapshot[TP_READER_SNAPSHOT_HEAD_WORDS + TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX];
     uint64_t batch[TP_READER_BATCH_COUNT_MAX][TP_READER_EVENT_WORDS];
@@ -81,6 +82,10 @@ struct tp_reader {
 enum tp_segment_status tp_reader_init(struct tp_reader *reader, const char *directory,
                                       const char *instance, uint64_t schema_hash,
                                       struct tp_segment_error *error);
+/* Refuses this segment, and the newer ones that a reopen finds, where a snapshot has not just so
+ * many words: TP_SEGMENT_BAD_LAYOUT; deinit the reader then. Call it right after tp_reader_init. */
+enum tp_segment_status tp_reader_require_words(struct tp_reader *reader, uint32_t words,
+                                               struct tp_segment_error *error);
 /* After it, looks tell MOVED or nothing and snapshots version 0. */
 void tp_reader_deinit(struct tp_reader *reader);
 /* Takes the newer segment of the same name, if there is one, in place of the present one. On any

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OURS = "tickpath"
+WIDTH_UNFOLDED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,8 @@ class Report:
                 print(json.dumps(item))
             return 0
         console = Console()
+        if not console.is_terminal:  # nobody folds a pipe: no figure is cut
+            console = Console(width=WIDTH_UNFOLDED)
         for name, value in conditions().items():
             console.print(f"{name}: {value}", highlight=False)
         for note in self.notes:
@@ -124,9 +127,9 @@ class Report:
     def _rows_table(self) -> Table:
         table = Table(title=self.bench, title_justify="left")
         for name in ("contender", "case"):
-            table.add_column(name)
+            table.add_column(name, overflow="fold")
         for name in ("unit", "n", "min", "p50", "p99", "p99.9", "max"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True, overflow="fold", min_width=3)
         for one in self.rows:
             figures = (one.min, one.p50, one.p99, one.p999, one.max)
             table.add_row(

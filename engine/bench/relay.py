@@ -138,7 +138,7 @@ class _Path:
         for instrument in range(INSTRUMENTS):
             self.feed.publish_top((1, 1), (2, 1), instrument)
         self.feed.heartbeat()
-        target = f"{self.source}-target"
+        target = f"{self.source}.target"  # `clean` of the one finds the other
         self._folder = server.folder
         self._logs: list[Path] = []
         self.publisher = self._relay(stack, self.source, "--to", server.url)

@@ -20,6 +20,7 @@ from tickpath.engine.relay.nodes import RedisOptions, read_url
 from tickpath.engine.relay.publisher import CAP_DEFAULT, Publisher, create_stats
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.shm.errors import LocalError
+from tickpath.shm.segment import check_name
 
 if TYPE_CHECKING:
     import argparse
@@ -107,6 +108,7 @@ def _check(args: argparse.Namespace) -> None:
         raise LocalError(f"--ring {args.ring}: expected a power of two, {RING_MIN} to {RING_MAX}")
     if args.local and not args.source:
         raise LocalError("--as names the segment that --from fills: give --from URL too")
+    check_name(args.local or args.instance)
 
 
 def _options(args: argparse.Namespace) -> RedisOptions:
@@ -115,6 +117,7 @@ def _options(args: argparse.Namespace) -> RedisOptions:
     if args.user:
         fields["username"] = args.user
     fields["password"] = _password(args.password_file)
+    _check_files(args)
     fields |= {"ca_file": args.ca_file, "cert_file": args.cert_file, "key_file": args.key_file}
     if not fields["tls"] and (args.ca_file or args.cert_file or args.key_file):
         raise LocalError("certificates are for TLS: write rediss:// in the URL")
@@ -126,6 +129,21 @@ def _options(args: argparse.Namespace) -> RedisOptions:
     return RedisOptions(**fields)
 
 
+def _check_files(args: argparse.Namespace) -> None:
+    """Look at the files of certificates before anything is connected."""
+    for option in ("ca_file", "cert_file", "key_file"):
+        if path := getattr(args, option):
+            try:
+                Path(path).open("rb").close()
+            except OSError as error:
+                name = option.replace("_", "-")
+                raise LocalError(f"--{name} {path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def _password(path: Path | None) -> str | None:
     if path is None:
         return os.environ.get(PASSWORD_VARIABLE)
@@ -133,7 +151,7 @@ def _password(path: Path | None) -> str | None:
         with path.open(encoding="utf-8") as file:
             line = file.readline(PASSWORD_SIZE_MAX).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise LocalError(f"--password-file {path}: {error}") from error
+        raise LocalError(f"--password-file {path}: {_reason(error)}") from error
     if not line:
         raise LocalError(f"--password-file {path}: its first line is empty")
     return line
@@ -144,11 +162,15 @@ def _teller(*, as_json: bool) -> Callable[..., None]:
         if as_json:
             print(json.dumps({"t": time.time(), "event": event, **values}), flush=True)
         else:
-            details = ", ".join(f"{name} {value}" for name, value in values.items())
+            details = ", ".join(_detail(name, value) for name, value in values.items())
             text = f"{time.strftime('%H:%M:%S')} relay {event}" + (f": {details}" * bool(details))
             print(text, file=sys.stderr)
 
     return tell
+
+
+def _detail(name: str, value: object) -> str:
+    return str(value) if name == "why" else f"{name.replace('_', ' ')} {value}"
 
 
 def _publish(

@@ -18,6 +18,9 @@
  * so that a feed of another layout is refused. */
 #define TP_FEED_SCHEMA_HASH UINT64_C(0xF54CF6E23ACC2469)
 
+/* Words of a book in a feed's snapshot: give it to tp_reader_require_words. */
+#define TP_FEED_BOOK_WORDS ((uint32_t)(sizeof(struct tp_book_record) / sizeof(uint64_t)))
+
 /* The event of the last TP_READER_EVENT; its ring index is reader->event[0]. */
 static inline struct tp_event tp_feed_event(const struct tp_reader *reader)
 {
@@ -57,7 +60,9 @@ static inline enum tp_book_state tp_feed_book(struct tp_reader *reader, uint32_t
     memset(book, 0, sizeof *book);
     book->instrument = instrument;
     book->reason = TP_SYNC_REASON_STARTING;
-    const bool is_published = tp_reader_snapshot(reader, instrument) != 0;
+    const bool is_published =
+        tp_reader_snapshot(reader, instrument) != 0 &&
+        reader->segment->header.snapshot_word_count >= sizeof *book / sizeof(uint64_t);
     if (ring_index != NULL)
         *ring_index = reader->snapshot[TP_READER_SNAPSHOT_RING_INDEX];
     if (is_published)

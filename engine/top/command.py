@@ -23,6 +23,7 @@ from tickpath.engine.top.samples import Watch
 from tickpath.engine.top.screens import render
 from tickpath.engine.top.view import INSTANCES, View
 from tickpath.shm.errors import LocalError
+from tickpath.shm.segment import Segment
 
 if TYPE_CHECKING:
     import argparse
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         raise LocalError("top needs a terminal: use `tickpath stat --json` in scripts")
     view = View()
     if args.instance:
+        Segment(args.instance).close()  # raises, saying why, where it cannot be read
         view.screen, view.instance = "instance", args.instance
     with ExitStack() as stack:
         watch = Watch()

@@ -98,7 +98,10 @@ def test_cli_unknown_command_names_the_known(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["planted", "--no\nsuch"], "unrecognized arguments: --no such; see tickpath --help"),
+        (
+            ["planted", "--no\nsuch"],
+            "unrecognized arguments: --no such; see tickpath planted --help",
+        ),
         (["planted", "--json=5"], "ignored explicit argument '5'; see tickpath planted --help"),
         (["--nope"], "unrecognized arguments: --nope; see tickpath --help"),
     ],

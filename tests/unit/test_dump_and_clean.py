@@ -74,6 +74,33 @@ def test_dump_json_has_header_books_and_schema(capsys: pytest.CaptureFixture[str
     assert (never["version"], never["bids"]) == (0, [])
 
 
+DIE_WITH_BOOK = """
+import os, sys
+from tickpath.engine.feed_segment import Instrument
+from tickpath.engine.strategy.rehearsal import RehearsalFeed
+rows = [Instrument(0, "mexc", "BTCUSDT", -2, -6), Instrument(1, "mexc", "ETH", -1, -3)]
+feed = RehearsalFeed(sys.argv[1], rows, ring_capacity=1024)
+for quantity in range(1, 8):
+    feed.publish_book([(12345, quantity)], [(12350, 9)])
+os._exit(0)
+"""
+
+
+def test_dump_shows_the_books_that_a_dead_writer_left(capsys: pytest.CaptureFixture[str]) -> None:
+    subprocess.run([sys.executable, "-c", DIE_WITH_BOOK, INSTANCE], check=True)
+    assert main(["dump", INSTANCE, "--json"]) == 0
+    book, never = json.loads(capsys.readouterr().out)["books"]
+    assert (book["symbol"], book["state"], book["version"]) == ("BTCUSDT", "STALE", 7)
+    assert book["bids"] == [["123.45", "0.000007"]]
+    assert book["asks"] == [["123.50", "0.000009"]]
+    assert (never["symbol"], never["version"], never["bids"]) == ("ETH", 0, [])
+
+
+def test_clean_of_a_name_that_is_not_there_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["clean", INSTANCE]) == 0
+    assert f"nothing of {INSTANCE}" in capsys.readouterr().out
+
+
 def test_dump_text_of_statistics_has_no_books(capsys: pytest.CaptureFixture[str]) -> None:
     with create_stats(INSTANCE, "mine") as stats:
         stats.store_counter(0, 41)

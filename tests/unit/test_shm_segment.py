@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from tickpath._core import ffi, lib
+from tickpath.shm.errors import LocalError
 from tickpath.shm.histogram import BUCKET_COUNT, Percentiles, bucket_middle
 from tickpath.shm.segment import (
     Segment,
@@ -31,7 +32,7 @@ from tickpath.shm.segment import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LAYOUT = SegmentLayout(
     schema="event instrument 0 u32\nevent type 4 u16\n",
@@ -399,3 +400,41 @@ def test_ring_publish_stores_the_slot_that_the_header_describes(writer: SegmentW
     assert struct.unpack_from("<8Q", raw, offset) == (2 * 64 + 2, 1, 2, 3, 4, 5, 6, 7)
     assert struct.unpack_from("<Q", raw, offset + 64) == (2 * 1 + 2,)
     assert writer.live.head == 65
+
+
+@pytest.mark.parametrize(
+    ("offset", "data", "said"),
+    [
+        # docs/shared-memory.md has these places.
+        (20, struct.pack("<I", 10), "header size cannot be (found 10, bound 376)"),
+        (SECTIONS[-1] + 8, struct.pack("<I", 3), "(a power of two) cannot be (found 3, "),
+        (SECTIONS[-1] + 12, struct.pack("<I", 0), "ring, entry size cannot be (found 0, bound 64)"),
+    ],
+)
+def test_segment_with_impossible_layout_names_the_wrong_number(
+    writer: SegmentWriter, tmp_path: Path, offset: int, data: bytes, said: str
+) -> None:
+    damage(writer.path, offset, data)
+    with pytest.raises(SegmentError) as caught:
+        Segment("unit", directory=tmp_path)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_segment_that_is_no_regular_file_is_told_so(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "tickpath.unit")
+    with pytest.raises(SegmentError, match="not a regular file: Invalid argument"):
+        Segment("unit", directory=tmp_path)
+
+
+def test_segment_absent_names_those_that_are_there(writer: SegmentWriter, tmp_path: Path) -> None:
+    with pytest.raises(SegmentError, match="take one that is there: unit"):
+        Segment("other", directory=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../etc", "x" * 96, "a.lock"])
+def test_segment_name_that_cannot_be_is_the_callers_mistake(name: str) -> None:
+    with pytest.raises(LocalError, match=r"characters a-z A-Z 0-9 \. _ -"):
+        Segment(name)

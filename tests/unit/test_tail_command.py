@@ -141,3 +141,14 @@ def test_tail_wrong_usage_names_what_there_is(
 def test_tail_absent_instance_is_status_3(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tail", "unit-no-such"]) == 3
     assert "start its writer" in capsys.readouterr().err
+
+
+def test_tail_text_tells_that_the_writer_fell_silent(feed: RehearsalFeed) -> None:
+    command = [sys.executable, "-m", "tickpath.engine.cli", "tail", INSTANCE]
+    child = spawn(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        wait_for_output(feed, child)  # nobody beats from here on
+        assert child.stdout
+        assert any(line == "-- writer silent\n" for line in child.stdout)
+    finally:
+        stop(child)
