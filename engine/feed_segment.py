@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RING_CAPACITY_DEFAULT = 16384  # 1 MiB of slots: stays in the second-level cache
+# Counters that only a replay's segment has: its events carry the times of their recording.
+REPLAY_COUNTERS = ("replay.records", "replay.messages", "replay.gaps")
 BOOK_WORDS = 87  # sizeof(struct tp_book_record) / 8
 
 # "<record> <field> <offset> <type>" a line; a reader of another layout is refused by its hash.

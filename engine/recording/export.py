@@ -7,6 +7,7 @@ tickpath[export]), format.py, replayer.py.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from argparse import RawDescriptionHelpFormatter
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from tickpath.engine.recording.format import (
     recording_paths,
 )
 from tickpath.engine.recording.ndjson import NdjsonRecording
-from tickpath.engine.recording.replay import recorded_runs
+from tickpath.engine.recording.replay import continues, recorded_runs
 from tickpath.engine.recording.replayer import Replayer, replay_event_dtype
 from tickpath.proto.records import EVENT_ASK, BookState, EventType, SyncReason, format_fixed
 from tickpath.shm.errors import LocalError, SystemSetupError
@@ -213,10 +214,11 @@ def book_schema(columns: Columns) -> pa.Schema:
 
 @dataclass(slots=True)
 class Table:
-    """One output file, opened with its first schema."""
+    """One output file, opened with its first schema; it has its name once it is whole."""
 
     path: Path
     rows: int = 0
+    is_replaced: bool = False
     _writer: Any = None
     _groups: list[pa.RecordBatch] = field(default_factory=list)
 
@@ -235,7 +237,12 @@ class Table:
         make = (
             pyarrow.csv.CSVWriter if self.path.suffix == ".csv" else pyarrow.parquet.ParquetWriter
         )
-        self._writer = make(self.path, schema)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = make(self._aside, schema)
+
+    @property
+    def _aside(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.part")
 
     def _flush(self) -> None:
         if self._groups:
@@ -243,10 +250,28 @@ class Table:
         self._groups = []
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file and give it its name, which an earlier one may have had."""
         if self._writer is not None:
             self._flush()
             self._writer.close()
+            self.is_replaced = self.path.exists()
+            self._aside.replace(self.path)
+
+    def abandon(self) -> None:
+        """Remove what was not finished, as it would be of no use."""
+        if self._writer is not None:
+            with contextlib.suppress(OSError):  # the disk is full: it was told already
+                self._writer.close()
+            self._aside.unlink(missing_ok=True)
+
+    def told(self) -> str:
+        """Say what was written."""
+        return f"{self.path}: {self.rows:,} rows" + (" (replaced)" if self.is_replaced else "")
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether anything asked for the file."""
+        return self._writer is not None
 
 
 def _recorded_events(file: RecordingFile) -> Iterator[NDArray[Any]]:
@@ -277,7 +302,9 @@ class Export:
         has_events = self._export_recorded_events(path)
         replayer: Replayer | None = None
         for meta, batches in recorded_runs(path):
-            if replayer is None or meta.instance_id != replayer.meta.instance_id:
+            if replayer is None or not continues(replayer.meta, meta):
+                if replayer is not None:
+                    replayer.end_run()
                 replayer = self._replayer(meta, with_events=not has_events)
             for batch in batches:
                 replayer.play(batch)
@@ -308,10 +335,11 @@ class Export:
         self.books.open(book_schema(columns))
 
         def books(tops: NDArray[Any]) -> None:
-            self.books.write(book_batch(columns, tops))
+            self.books.write(book_batch(columns, tops[tops["t_ns"] >= meta.begin_ns]))
 
         def events(rows: NDArray[Any]) -> None:
-            self.events.write(event_batch(columns, rows))
+            begun = rows["received_ns"] >= meta.begin_ns
+            self.events.write(event_batch(columns, rows[begun]))
 
         wanted: Callable[[NDArray[Any]], None] | None = events if with_events else None
         return Replayer(meta, on_tops=books, on_events=wanted)
@@ -321,27 +349,32 @@ class Export:
         self.events.close()
         self.books.close()
 
+    def abandon(self) -> None:
+        """Leave neither."""
+        self.events.abandon()
+        self.books.abandon()
+
 
 def run(args: argparse.Namespace) -> int:
     """Export; a fault is reported after all before it was written."""
     name = args.file.resolve().name.removesuffix(".tpr").removesuffix(".ndjson")
+    paths = [args.out / f"{name}.{what}.{args.format}" for what in ("events", "books")]
+    export = Export(Table(paths[0]), Table(paths[1]), as_text=args.format == "csv")
+    fault: LocalError | None = None
     try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        paths = [args.out / f"{name}.{what}.{args.format}" for what in ("events", "books")]
-        export = Export(Table(paths[0]), Table(paths[1]), as_text=args.format == "csv")
-        fault: LocalError | None = None
         try:
             (export.export_lines if args.ndjson else export.export_recording)(args.file)
         except LocalError as error:
             fault = error
-        finally:
-            export.close()
+        export.close()
     except OSError as error:
+        export.abandon()
         raise SystemSetupError(
-            f"--out {args.out}: {error.strerror or error}: choose another"
+            f"--out {args.out}: {error.strerror or error}: nothing was left there; choose another"
         ) from error
     for table in (export.events, export.books):
-        print(f"{table.path}: {table.rows:,} rows", file=sys.stderr)
+        if table.is_open:
+            print(table.told(), file=sys.stderr)
     if fault is not None:
         raise fault
     return 0

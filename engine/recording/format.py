@@ -52,6 +52,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     """Equal in files that continue each other."""
     part: int = 0
     """Number of the file within its instance_id."""
+    begin_ns: int = 0
+    """t_ns at which the recording began: records before only prepare the books; 0: all count."""
     realtime_offset_ns: int = 0
     """t_ns plus this is CLOCK_REALTIME."""
     silent_after_ns: int = 0

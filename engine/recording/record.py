@@ -73,16 +73,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _options(args: argparse.Namespace) -> RecordOptions:
     limits = {
         "--max-bytes": (args.max_bytes, 1 << 16, 1 << 50),
-        "--max-seconds": (args.max_seconds, 0.1, 1e9),
-        "--duration": (1 if args.duration is None else args.duration, 0, 1e9),
-        "--wait": (args.wait, 0, 1e9),
+        "--max-seconds": (args.max_seconds, 0.1, 1_000_000_000),
+        "--duration": (1 if args.duration is None else args.duration, 0, 1_000_000_000),
+        "--wait": (args.wait, 0, 1_000_000_000),
         "--flush": (args.flush, 0, 3600),
         "--sync": (args.sync, 0, 3600),
         "--level": (args.level, 1, 19),
     }
     for name, (value, least, most) in limits.items():
         if not least <= value <= most:
-            raise LocalError(f"{name} {value:g}: expected {least:g} to {most:g}")
+            raise LocalError(f"{name} {value}: expected {least} to {most}")
     return RecordOptions(
         file_bytes_max=args.max_bytes,
         file_seconds_max=args.max_seconds,
@@ -90,15 +90,6 @@ def _options(args: argparse.Namespace) -> RecordOptions:
         sync_s=args.sync,
         level=args.level,
     )
-
-
-def _make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LocalError(
-            f"--out {path}: {error.strerror}: expected a directory that can be made or written"
-        ) from error
 
 
 def _open(recorder: Recorder, wait_s: float, stop: StopFlag) -> None:
@@ -158,7 +149,6 @@ def _sentence(recorder: Recorder) -> str:
 def run(args: argparse.Namespace) -> int:
     """Record until SIGINT, SIGTERM or --duration."""
     options = _options(args)
-    _make_directory(args.out)
     stop = StopFlag()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())

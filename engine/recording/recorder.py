@@ -103,6 +103,7 @@ class Recorder:
     _file: FileWriter | None = None
     _file_since: float = 0.0
     _part: int = 0
+    _begin_ns: int = 0
     _synced: float = 0.0
     _syncs: list[Future[None]] = field(default_factory=list)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "sync"))
@@ -134,11 +135,25 @@ class Recorder:
         except BaseException:
             self._close_readers()
             raise
+        self._make_directory()
         self._feed.register(CONSUMER_NAME)  # its lag is seen in `tickpath stat`; no need
-        for reader in (self._raw, self._feed):
-            lib.tp_tap_rewind(reader.pointer)
+        # What the tap still holds goes first, so that books are LIVE when the recording begins.
+        self._begin_ns = self._raw.segment.now_ns()
+        if lib.tp_tap_rewind(self._raw.pointer) and lib.tp_tap_rewind(self._feed.pointer):
+            self._begin_ns = 0  # both from their beginning on
         self._part = 0
         self._start_file()
+
+    def _make_directory(self) -> None:
+        """Make it once there is something to record, so that a mistyped name leaves nothing."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._close_readers()
+            raise LocalError(
+                f"--out {self.directory}: {error.strerror}: expected a directory that can be made "
+                "or written"
+            ) from error
 
     def _open_raw(self) -> Reader:
         try:
@@ -175,6 +190,7 @@ class Recorder:
             instance=self.instance,
             instance_id=f"{segment.instance_id:016x}",
             part=self._part,
+            begin_ns=self._begin_ns if self._part == 0 else 0,
             realtime_offset_ns=int(segment.header.clock.realtime_offset_ns),
             silent_after_ns=table.silent_after_ns,
             checkpoint_every_ns=table.checkpoint_every_ns,
@@ -222,6 +238,10 @@ class Recorder:
             file.abandon()
             raise
         self.totals.blocks += 1
+        if kind == RAW:  # what is in the file: a full disk keeps the rest out
+            self.totals.records += count
+        else:
+            self.totals.events += count
         self.totals.bytes_in += len(payload)
         self.totals.bytes_out += file.size - before
         self._sync_soon()
@@ -285,7 +305,6 @@ class Recorder:
             stream.since = time.monotonic()
         stream.size, stream.count = drain.size, drain.count
         stream.first_ns, stream.last_ns = drain.first_ns, drain.last_ns
-        self.totals.records += taken
         if result == lib.TP_MESSAGE_LAPPED:
             self.totals.raw_gaps += 1
             self.totals.lost_slots += drain.lost
@@ -325,7 +344,6 @@ class Recorder:
         stream.count += count
         stream.size += count * EVENT_SIZE
         stream.last_ns = int(words[(count - 1) * 8 + 2])
-        self.totals.events += count
         if stream.count >= EVENT_ROWS:
             self._flush(stream)
 

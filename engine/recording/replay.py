@@ -88,8 +88,12 @@ class Summary(msgspec.Struct):
     gaps: int = 0
     checkpoints: int = 0
     diverged: int = 0
+    broken: int = 0
+    """Messages that the decoder refused: their book goes SYNCING until its next snapshot."""
     undecoded: int = 0
     """Messages of channels that are not depth."""
+    runs: int = 0
+    """Runs of a reader, or recordings of one: books begin anew with each."""
     first_ns: int = 0
     last_ns: int = 0
     seconds: float = 0.0
@@ -104,7 +108,9 @@ class Summary(msgspec.Struct):
         self.checkpoints += int(c.checkpoints)
         self.diverged += int(c.diverged)
         self.events += replayer.event_count
+        self.broken += int(replayer.counters.broken) + int(replayer.counters.unknown_body)
         self.undecoded += int(replayer.counters.unknown_channel)
+        self.runs += 1
         self.last_ns = int(c.now_ns)
 
 
@@ -192,6 +198,12 @@ def _is_gap(before: RecordingFile | None, file: RecordingFile) -> bool:
     return not before.is_closed or file.meta.part != before.meta.part + 1
 
 
+def continues(before: Meta, meta: Meta) -> bool:
+    """Say whether a file goes on where the one before ended: its books are carried over."""
+    is_same = bool(meta.instance_id) and meta.instance_id == before.instance_id
+    return is_same and meta.begin_ns == 0 and meta.instruments == before.instruments
+
+
 def recorded_runs(path: Path, from_ns: int = 0) -> Iterator[tuple[Meta, Iterator[bytes]]]:
     """Yield (header, batches of records) of each file; from_ns: nothing long before is needed.
 
@@ -229,6 +241,7 @@ class Playback:
         """Take what builds a feed, and how fast it goes."""
         self._make, self._pace, self._stop = make, pace, stop
         self._replayer: Replayer | None = None
+        self._meta: Meta  # of its first file
         self.summary = Summary()
         self.to_ns = END_OF_TIME
         self._told = 0.0
@@ -237,11 +250,11 @@ class Playback:
     def _feed_for(self, meta: Meta) -> Replayer:
         current = self._replayer
         if current is not None:
-            before = current.meta
-            follows = meta.instance_id == before.instance_id and meta.instance_id
-            if follows and meta.instruments == before.instruments:
+            if continues(self._meta, meta):
                 return current
+            current.end_run()
             self._end()
+        self._meta = meta
         self._replayer = self._make(meta)
         return self._replayer
 
@@ -261,10 +274,12 @@ class Playback:
             self._tell(replayer)
 
     def _play(self, replayer: Replayer, batch: bytes) -> bool:
-        first_ns = int.from_bytes(batch[8:16], "little")
+        begin_ns = self._meta.begin_ns
+        first_ns = max(begin_ns, int.from_bytes(batch[8:16], "little"))
         if self.summary.first_ns == 0:
             self.summary.first_ns = first_ns
-        offset = 0
+        # What came before the recording began is not waited for.
+        offset = replayer.play(batch, until_ns=min(begin_ns - 1, self.to_ns)) if begin_ns else 0
         while offset < len(batch):
             if self._stop.is_set():
                 return False
@@ -323,7 +338,7 @@ def _runs(args: argparse.Namespace) -> Iterator[tuple[Meta, Iterator[bytes]]]:
 def _maker(args: argparse.Namespace) -> Callable[[Meta], Replayer]:
     def make(meta: Meta) -> Replayer:
         out = sys.stdout
-        wanted = (args.from_ns, args.to_ns)
+        wanted = (max(args.from_ns, meta.begin_ns), args.to_ns)
         tops = BookLines(meta, out, wanted) if args.what == "books" else None
         events = EventLines(meta, out, wanted) if args.what == "events" else None
         return Replayer(meta, instance=args.instance, on_tops=tops, on_events=events)
@@ -364,6 +379,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _untold(summary: Summary) -> str:
+    """Say which messages moved no book."""
+    told = []
+    if summary.broken:
+        told.append(
+            f"{summary.broken:,} broken messages: --print events has reason BROKEN_MESSAGE where "
+            "each stands"
+        )
+    if summary.undecoded:
+        told.append(f"{summary.undecoded:,} messages of other channels left undecoded")
+    return "; ".join(told)
+
+
 def _tell(args: argparse.Namespace, summary: Summary) -> None:
     """Write the summary where the lines are not."""
     file = sys.stdout if args.what is None else sys.stderr
@@ -373,9 +401,13 @@ def _tell(args: argparse.Namespace, summary: Summary) -> None:
         rate = summary.events / summary.seconds if summary.seconds else 0.0
         print(
             f"{summary.records:,} records, {summary.messages:,} messages, {summary.events:,} "
-            f"events in {summary.seconds:.2f} s ({rate:,.0f} events/s), {summary.gaps} gaps",
+            f"events in {summary.seconds:.2f} s ({rate:,.0f} events/s), {summary.gaps} gaps"
+            + (f", {summary.runs} runs of a reader" if summary.runs > 1 else "")
+            + (f"; {_untold(summary)}" if summary.broken or summary.undecoded else ""),
             file=file,
         )
+    elif summary.broken:
+        print(f"tickpath: {_untold(summary)}", file=sys.stderr)
     if args.what == "trades":
         print(
             "tickpath: no trades: this version decodes MEXC depth only; "

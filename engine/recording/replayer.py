@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
+from tickpath.engine.consumers import Consumers
+from tickpath.engine.feed_segment import (
+    REPLAY_COUNTERS,
+    Instrument,
+    make_layout,
+    write_instruments,
+)
+from tickpath.engine.recording.format import pack_record
 from tickpath.engine.recording.tap import fill_record
 from tickpath.proto.records import event_dtype
 from tickpath.proto.venues.mexc import requests
@@ -75,12 +82,13 @@ class Replayer:
         """
         self.meta, self.on_tops, self.on_events = meta, on_tops, on_events
         self.segment: SegmentWriter | None = None
+        self.consumers: Consumers | None = None
         self._kept: list[Any] = []
         self._check()
         count = len(meta.instruments)
         room = int(lib.tp_replayer_room(count))
-        self._open_publisher(instance, 1 << (room - 1).bit_length())
         try:
+            self._open_publisher(instance, 1 << (room - 1).bit_length())
             self._open_feed()
             self._open_replayer(room)
         except BaseException:
@@ -123,11 +131,14 @@ class Replayer:
             )
             for index, row in enumerate(rows)
         ]
-        self.segment = SegmentWriter(instance, make_layout(table, ring_capacity=capacity))
+        layout = make_layout(table, ring_capacity=capacity, counters=REPLAY_COUNTERS)
+        self.segment = SegmentWriter(instance, layout)
         write_instruments(self.segment, table)
         self._ring = lib.tp_segment_ring_writer(self.segment.pointer)
         self._snapshots = lib.tp_segment_snapshot_writer(self.segment.pointer)
+        self.consumers = Consumers(self.segment)
         self.segment.ready()
+        self.consumers.start()
 
     def _open_feed(self) -> None:
         rows = self.meta.instruments
@@ -138,6 +149,8 @@ class Replayer:
         config.instrument_count, config.connection_count = len(rows), self._connections
         config.silent_after_ns = self.meta.silent_after_ns
         config.ring, config.snapshots, config.clock = self._ring, self._snapshots, self._clock
+        if self.consumers is not None:
+            config.gate = self.consumers.gate
         size = lib.tp_feed_memory_size(config)
         if size == 0:
             raise LocalError(f"{len(rows)} instruments: more than one feed can hold")
@@ -263,11 +276,31 @@ class Replayer:
 
     def heartbeat(self) -> None:
         """Say to readers of the segment that this lives."""
-        if self.segment is not None:
+        if self.segment is not None and self.consumers is not None:
             self.segment.heartbeat()
+            lib.tp_ring_gate_tick(self.consumers.gate, self.segment.now_ns())
+            for place, value in enumerate((self.c.records, self.c.messages, self.c.gaps)):
+                self.segment.store_counter(place, int(value))
+
+    def end_run(self) -> None:
+        """Turn every book STALE, at the last record's time: what comes next is of another run.
+
+        Raises nothing; the callbacks get what changed.
+        """
+        now_ns, are_up = int(self.c.now_ns), self._arrays["is_up"]
+        downs = [
+            pack_record(lib.TP_RECORD_DOWN, 0, number, now_ns, b"")
+            for number in range(self._connections)
+            if are_up[number]
+        ]
+        self.play(b"".join(downs))
+        self.c.records -= len(downs)  # nobody recorded them
 
     def close(self) -> None:
         """Remove the segment."""
+        if self.consumers is not None:
+            self.consumers.close()
+            self.consumers = None
         if self.segment is not None:
             self.segment.close()
             self.segment = None

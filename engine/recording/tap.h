@@ -79,8 +79,8 @@ bool tp_tap_checkpoint_due(struct tp_tap *tap, uint32_t instrument_count, uint64
 /* Recorder: where a reader stands. */
 struct tp_ring_reader *tp_tap_ring(struct tp_reader *reader);
 /* Recorder: goes back to the ring's beginning if nothing of it was overwritten yet; a reader joins
- * at the head, but one that came first must miss nothing. */
-void tp_tap_rewind(struct tp_reader *reader);
+ * at the head, but one that came first must miss nothing. False: it stays where it was. */
+bool tp_tap_rewind(struct tp_reader *reader);
 /* Recorder: rows of 8 words (ring index, event), at least TP_READER_BATCH_COUNT_MAX of them fit.
  * *lost: events that are gone behind the last row. */
 uint32_t tp_tap_events(struct tp_reader *reader, uint64_t *rows, uint32_t row_count_max,

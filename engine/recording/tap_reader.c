@@ -8,10 +8,12 @@ struct tp_ring_reader *tp_tap_ring(struct tp_reader *reader)
     return &reader->ring;
 }
 
-void tp_tap_rewind(struct tp_reader *reader)
+bool tp_tap_rewind(struct tp_reader *reader)
 {
-    if (reader->ring.next <= reader->ring.mask / 2)
-        reader->ring.next = 0;
+    if (reader->ring.next > reader->ring.mask / 2)
+        return false;
+    reader->ring.next = 0;
+    return true;
 }
 
 uint32_t tp_tap_events(struct tp_reader *reader, uint64_t *rows, uint32_t row_count_max,

@@ -249,5 +249,8 @@ def format_summary(summary: StrategyStats) -> str:
     for hop, p in summary.hops.items():
         figures = "".join(f"{ns / 1000:>11.2f}" for ns in (p.min, p.p50, p.p99, p.p999))
         title = hop.replace("_", " ")
+        if p.n == 0:
+            lines.append(f"{title:<22}{0:>12}  nothing to measure: no book, or a replay's")
+            continue
         lines.append(f"{title:<22}{p.n:>12}{figures}{p.max / 1000:>13.2f}")
     return "\n".join(lines)

@@ -11,10 +11,11 @@ import contextlib
 import gc
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import ffi, lib
+from tickpath.engine.feed_segment import REPLAY_COUNTERS
 from tickpath.engine.reader import RESTARTED, FeedReader
 from tickpath.engine.strategy import Strategy
 from tickpath.engine.strategy.stats import COUNTERS
@@ -171,7 +172,7 @@ class Runtime:
         kind = type(strategy)
         has_book, has_event = kind.on_book != Strategy.on_book, kind.on_event != Strategy.on_event
         on_book, on_event, book = strategy.on_book, strategy.on_event, reader.book
-        record, hops = lib.tp_strategy_hops_record, self._hops
+        record, hops = self._hop_recorder(), self._hops
 
         def handle(word: int) -> None:
             event_type = word >> 32 & 0xFFFF
@@ -191,6 +192,12 @@ class Runtime:
                 on_event(event)
 
         return handle
+
+    def _hop_recorder(self) -> Callable[[Any], None]:
+        """Return what measures; nothing on a replay, whose stamps are of its recording's day."""
+        record: Callable[[Any], None] = lib.tp_strategy_hops_record
+        is_replay = REPLAY_COUNTERS[0] in self.reader.shm.segment.counters()
+        return (lambda _: None) if is_replay else record
 
     def _handle_rare(self, result: int) -> None:
         counts, strategy = self.counts, self.strategy

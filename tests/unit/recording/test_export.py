@@ -149,6 +149,31 @@ def test_export_of_a_cut_recording_writes_what_is_before_and_tells(tmp_path: Pat
     assert "a block is cut" in done.stderr
 
 
+def test_export_of_an_absent_file_leaves_nothing(tmp_path: Path) -> None:
+    done = export(tmp_path / "nope")
+    assert done.returncode == 2
+    assert "No such file" in done.stderr
+    assert "rows" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_that_outgrows_its_disk_keeps_what_was_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ndjson", session(3000)[0])
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.events.parquet").write_text("of yesterday")
+    command = [*TICKPATH, "export", str(path), "--ndjson", "--out", str(out)]
+    limited = ["prlimit", "--fsize=4096", *command]  # a write beyond it fails, as on a full disk
+    done = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert str(out) in done.stderr
+    assert [one.name for one in out.iterdir()] == ["a.events.parquet"]
+    assert (out / "a.events.parquet").read_text() == "of yesterday"
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "a.events.parquet: " in done.stderr
+    assert done.stderr.count("(replaced)") == 1
+
+
 # ---- the documentation's own program -------------------------------------------------------------
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tickpath.engine.recording.format import RecordingFile
 from tickpath.engine.recording.recorder import Recorder
+from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.segment import remove_dead
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 INSTANCE = f"unit-recorder-{os.getpid()}"
 WRITER = """
 import sys, time
+from tickpath._core import ffi, lib
 from tickpath.engine.feed_segment import Instrument
 from tickpath.engine.recording.tap import Subscription, TapWriter
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
@@ -28,6 +32,11 @@ row = Subscription(venue="mexc", symbol="AB", price_exponent=-2, quantity_expone
 feed = RehearsalFeed(sys.argv[1], [Instrument(0, "mexc", "AB", -2, -3, 1)], ring_capacity=64)
 tap = TapWriter(sys.argv[1], [row], ring_capacity=64, checkpoint_every_s=1, silent_after_ns=10**9)
 tap.ready()
+for _ in range(int(sys.argv[2])):
+    feed.publish_event(2, (1, 2, 3, 4))
+for _ in range(int(sys.argv[3])):
+    up = ffi.new("struct tp_message_header *", (0, lib.TP_RECORD_UP, tap.segment.now_ns()))
+    assert lib.tp_message_publish(lib.tp_segment_ring_writer(tap.segment.pointer), up, ffi.NULL, 0)
 print("up", flush=True)
 while True:
     feed.heartbeat()
@@ -36,11 +45,11 @@ while True:
 """
 
 
-@pytest.fixture
-def writer() -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITER, INSTANCE], stdout=subprocess.PIPE, text=True
-    ) as child:
+@contextlib.contextmanager
+def written(events: int, records: int) -> Iterator[subprocess.Popen[str]]:
+    """Run a writer that published so many events and records."""
+    command = [sys.executable, "-c", WRITER, INSTANCE, str(events), str(records)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         try:
             assert child.stdout is not None
             assert child.stdout.readline() == "up\n"
@@ -50,6 +59,12 @@ def writer() -> Iterator[subprocess.Popen[str]]:
             child.wait()
             for name in (INSTANCE, f"{INSTANCE}.raw"):
                 remove_dead(name)
+
+
+@pytest.fixture
+def writer() -> Iterator[subprocess.Popen[str]]:
+    with written(0, 0) as child:
+        yield child
 
 
 def test_recorder_of_a_writer_killed_after_it_was_stopped_ends_its_file(
@@ -74,3 +89,53 @@ def test_recorder_of_a_writer_killed_after_it_was_stopped_ends_its_file(
     (path,) = tmp_path.iterdir()
     with RecordingFile(path) as file:
         assert file.is_closed
+
+
+@pytest.mark.parametrize(("events", "is_whole"), [(10, True), (60, False)])
+def test_recorder_tells_where_its_recording_began(
+    tmp_path: Path, events: int, *, is_whole: bool
+) -> None:
+    """The tap still holds all; of the events' ring (64) the recorder trusts the first half."""
+    with written(events, 5):
+        recorder = Recorder(instance=INSTANCE, directory=tmp_path / "out")
+        recorder.open()
+        while recorder.step():
+            pass
+        recorder.close()
+    (path,) = (tmp_path / "out").iterdir()
+    assert recorder.totals.records == 5
+    assert recorder.totals.events == (events if is_whole else 0)
+    with RecordingFile(path) as file:
+        if is_whole:
+            assert file.meta.begin_ns == 0
+        else:
+            (block,) = file.blocks()
+            assert file.meta.begin_ns > block.last_ns
+
+
+def test_recorder_whose_disk_is_full_counts_what_is_in_the_file(tmp_path: Path) -> None:
+    with written(10, 5):
+        recorder = Recorder(instance=INSTANCE, directory=tmp_path)
+        recorder.open()
+        while recorder.step():
+            pass
+        (path,) = tmp_path.iterdir()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limits[1]))
+        try:
+            with pytest.raises(SystemSetupError, match="File too large"):
+                recorder.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            recorder.abandon()
+    assert (recorder.totals.records, recorder.totals.events) == (0, 0)
+    with RecordingFile(path) as file:
+        assert list(file.blocks()) == []
+
+
+def test_record_of_no_instance_leaves_no_folder(tmp_path: Path) -> None:
+    words = ["record", f"{INSTANCE}-nope", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "tickpath.engine.cli", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert list(tmp_path.iterdir()) == []

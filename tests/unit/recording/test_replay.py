@@ -9,6 +9,7 @@ import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -467,3 +468,115 @@ def test_replay_of_a_cut_record_in_a_sound_block_is_refused_with_its_place(tmp_p
     assert done.returncode == 2
     assert f"record at byte {len(sound)} of its block" in done.stderr
     assert json.loads(done.stdout)["records"] == 1
+
+
+def record_file(path: Path, meta: Meta, rows: list[tuple[int, int, int, bytes]]) -> Path:
+    """Write (t_ns, kind, opcode, payload) rows of connection 0."""
+    writer = FileWriter(path, meta)
+    for t_ns, kind, opcode, data in rows:
+        writer.append(RAW, pack_record(kind, opcode, 0, t_ns, data), 1, (t_ns, t_ns))
+    writer.close()
+    return path
+
+
+def live_rows(venue: Venue, start_ns: int, count: int) -> list[tuple[int, int, int, bytes]]:
+    """Return a snapshot and the messages that follow it."""
+    body = f"{symbol(0)}\n{rest_body(venue, venue.version)}".encode()
+    rows = [(start_ns, 4, 0, body)]
+    return rows + [(start_ns + i, 1, 2, venue.step(versions=1)) for i in range(1, count)]
+
+
+def test_replay_over_a_restart_of_the_reader_turns_its_books_stale(tmp_path: Path) -> None:
+    venue = Venue()
+    for number, run in enumerate(("one", "two")):
+        meta = Meta(instruments=ROWS, instance_id=run)
+        record_file(tmp_path / f"{number}.tpr", meta, live_rows(venue, 100 + 1000 * number, 20))
+    printed, done = replay(tmp_path, "--print", "books", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stderr)["runs"] == 2
+    states = [one["state"] for one in printed]
+    assert states.count("STALE") == 1
+    place = states.index("STALE")
+    assert printed[place]["t_ns"] == 119  # nothing is known behind the last record
+    assert (states[place - 1], states[place + 1]) == ("LIVE", "LIVE")
+    assert printed[place + 1]["t_ns"] == 1100
+    events, _ = replay(tmp_path, "--print", "events")
+    told = [one["state"] for one in events if one["type"] == "STATE"]
+    assert told.count("STALE") == 1
+
+
+def test_replay_of_what_came_before_the_recording_began_is_not_printed(tmp_path: Path) -> None:
+    meta = Meta(instruments=ROWS, instance_id="one", begin_ns=110)
+    path = record_file(tmp_path / "a.tpr", meta, live_rows(Venue(), 100, 40))
+    printed, _ = replay(path, "--print", "books")
+    assert printed[0]["t_ns"] in range(110, 120)
+    assert {one["state"] for one in printed} == {"LIVE"}
+    # A second recording of the same reader holds the same lead again: it begins anew.
+    again = msgspec.structs.replace(meta, begin_ns=200)
+    record_file(tmp_path / "b.tpr", again, live_rows(Venue(), 100, 120))
+    printed, done = replay(tmp_path, "--print", "books", "--json")
+    stamps = [one["t_ns"] for one in printed]
+    assert stamps == sorted(stamps)
+    assert [one["t_ns"] for one in printed if one["state"] == "STALE"] == [139]
+    assert json.loads(done.stderr)["gaps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("payload", "key", "said"),
+    [
+        (b"\x0a\xff\xff\xff", "undecoded", "1 messages of other channels"),
+        (None, "broken", "1 broken messages"),
+    ],
+)
+def test_replay_of_a_message_that_moves_no_book_says_so(
+    tmp_path: Path, payload: bytes | None, key: str, said: str
+) -> None:
+    venue = Venue()
+    snapshot = line(10, "snapshot", text=rest_body(venue, venue.version), symbol=symbol(0))
+    lines = [snapshot, *(push(11 + i, venue.step(versions=1)) for i in range(5))]
+    if payload is None:
+        wrapper = PushDataV3ApiWrapper.FromString(venue.step(versions=1))
+        wrapper.publicAggreDepths.bids.add(price="abc", quantity="1")
+        payload = wrapper.SerializeToString()
+    lines.append(push(20, payload))
+    path = write(tmp_path / "a.ndjson", lines)
+    (told,), _ = replay(path, "--ndjson", "--json")
+    assert told[key] == 1
+    done = subprocess.run(
+        [*TICKPATH, "replay", "--ndjson", str(path)], capture_output=True, text=True, check=True
+    )
+    assert said in done.stdout
+
+
+def test_replay_instance_serves_consumers_and_measures_no_hops(tmp_path: Path) -> None:
+    from tickpath.engine.reader import open_reader  # noqa: PLC0415 - only here
+    from tickpath.shm.control_segment import consumers  # noqa: PLC0415 - only here
+    from tickpath.shm.segment import DIRECTORY, SegmentError  # noqa: PLC0415 - only here
+
+    rows = live_rows(Venue(), 100, 3000)
+    rows = [(row[0] * 5_000_000, *row[1:]) for row in rows]  # a message each 5 ms
+    path = record_file(tmp_path / "a.tpr", Meta(instruments=ROWS, instance_id="one"), rows)
+    name = f"replay-serve-{tmp_path.name}"
+    command = [*TICKPATH, "replay", str(path), "--instance", name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            found: list[str] = []
+            while process.poll() is None and not found:
+                try:
+                    with open_reader(name, name="watcher") as reader:
+                        if reader.shm.is_registered:
+                            found = [one.name for one in consumers(reader.shm.segment)]
+                except SegmentError:
+                    continue
+            words = ["strategy", "tickpath.engine.strategy.spread:Spread", "--instance", name]
+            command = [*TICKPATH, *words, "--seconds", "0.5", "--json"]
+            ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        finally:
+            process.terminate()
+    assert found == ["watcher"]
+    assert ran.returncode == 0, ran.stderr
+    summary = json.loads(ran.stdout.splitlines()[-1])
+    assert summary["counters"]["tops"] > 0
+    # The stamps are of the recording's day: no latency can be told from them.
+    assert {hop["n"] for hop in summary["hops"].values()} == {0}
+    assert not list(DIRECTORY.glob(f"tickpath.{name}*"))
