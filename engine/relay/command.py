@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -29,6 +30,7 @@ URL_DEFAULT = "redis://127.0.0.1:6379/0"
 PASSWORD_VARIABLE = "TICKPATH_REDIS_PASSWORD"  # noqa: S105 # a name, no password
 PASSWORD_SIZE_MAX = 4096
 REPORT_EVERY_S = 10.0
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,94}")  # tp_segment_instance_is_valid
 RING_MIN, RING_MAX = 1 << 10, 1 << 24
 
 
@@ -107,6 +109,10 @@ def _check(args: argparse.Namespace) -> None:
         raise LocalError(f"--ring {args.ring}: expected a power of two, {RING_MIN} to {RING_MAX}")
     if args.local and not args.source:
         raise LocalError("--as names the segment that --from fills: give --from URL too")
+    if args.local and not NAME.fullmatch(args.local):
+        raise LocalError(
+            f"--as {args.local!r}: expected 1 to 95 of A-Z a-z 0-9 . _ -, no dot first"
+        )
 
 
 def _options(args: argparse.Namespace) -> RedisOptions:
@@ -118,6 +124,8 @@ def _options(args: argparse.Namespace) -> RedisOptions:
     fields |= {"ca_file": args.ca_file, "cert_file": args.cert_file, "key_file": args.key_file}
     if not fields["tls"] and (args.ca_file or args.cert_file or args.key_file):
         raise LocalError("certificates are for TLS: write rediss:// in the URL")
+    for name in ("ca_file", "cert_file", "key_file"):
+        _check_readable(f"--{name.replace('_', '-')}", fields[name])
     if fields["username"] and fields["password"] is None:
         raise LocalError(
             f"user {fields['username']!r} without a password: give --password-file, "
@@ -126,14 +134,26 @@ def _options(args: argparse.Namespace) -> RedisOptions:
     return RedisOptions(**fields)
 
 
+def _check_readable(option: str, path: str | None) -> None:
+    try:
+        if path is not None:
+            Path(path).open("rb").close()
+    except OSError as error:
+        raise LocalError(f"{option} {path}: {error.strerror}: give a readable PEM file") from error
+
+
 def _password(path: Path | None) -> str | None:
     if path is None:
         return os.environ.get(PASSWORD_VARIABLE)
     try:
         with path.open(encoding="utf-8") as file:
             line = file.readline(PASSWORD_SIZE_MAX).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LocalError(f"--password-file {path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise LocalError(f"--password-file {path}: not UTF-8 text: give a text file") from error
+    except OSError as error:
+        raise LocalError(
+            f"--password-file {path}: {error.strerror}: give a readable file"
+        ) from error
     if not line:
         raise LocalError(f"--password-file {path}: its first line is empty")
     return line
@@ -144,7 +164,10 @@ def _teller(*, as_json: bool) -> Callable[..., None]:
         if as_json:
             print(json.dumps({"t": time.time(), "event": event, **values}), flush=True)
         else:
-            details = ", ".join(f"{name} {value}" for name, value in values.items())
+            details = ", ".join(
+                str(value) if name == "why" else f"{name.replace('_', ' ')} {value}"
+                for name, value in values.items()
+            )
             text = f"{time.strftime('%H:%M:%S')} relay {event}" + (f": {details}" * bool(details))
             print(text, file=sys.stderr)
 
