@@ -62,7 +62,7 @@ class Feeds:
             self._set.set_wait(WAIT_NS)
 
     def stop(self) -> None:
-        """End the iteration soon; from any thread or signal handler."""
+        """End the iteration that runs, or else the next; from any thread or signal handler."""
         self._is_stopped = True
         self.readers[0].shm.interrupt()
 
@@ -86,6 +86,7 @@ class Feeds:
                 if reader.is_down and reader.reopen_if_down():
                     found.renew(number)
                     yield reader, Restarted(reader.instruments)
+        self._is_stopped = False  # a loop after this one reads on
 
     def _judge(self, reader: FeedReader, result: int) -> Trouble | None:
         """Take note of what became of a writer; a reopen is the loop's own business."""

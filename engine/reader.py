@@ -21,7 +21,7 @@ import sys
 import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 from tickpath.engine.event_loop import NewsThread
@@ -73,6 +73,7 @@ BLOCK_SPIN_NS = 20_000
 BLOCK_SLEEP_NS = 50_000
 AWAIT_NS = 100_000_000
 GONE_WAIT_S = 0.001
+SYMBOLS_TOLD_MAX = 8
 ASYNC_BURST = 256  # events between two turns of an event loop's other tasks
 _LOW_32, _LOW_16 = 0xFFFF_FFFF, 0xFFFF
 _EMPTY, _EVENT, _LAPPED = int(Result.EMPTY), int(Result.EVENT), int(Result.LAPPED)
@@ -328,7 +329,7 @@ class FeedReader:
         self._look = reader.look
         self.is_down = False
         """Whether the writer is silent, ended or gone: all books are STALE then."""
-        self._is_stopped = False
+        self._is_stopped = self._is_closed = False
         self._retry_ns = 0
         self.trouble = ""  # why the newer segment cannot be read, where there is one
         self.set_wait()
@@ -376,9 +377,19 @@ class FeedReader:
             self._reader.set_wait(max_ns or WAIT_NS)
 
     def stop(self) -> None:
-        """End `for`, `async for` and `batches` soon; from any thread or signal handler."""
+        """End the `for`, `async for` or `batches` that runs, or, where none does, the next one.
+
+        From any thread or signal handler. A loop after that one reads on where it ended.
+        """
         self._is_stopped = True
         self._reader.interrupt()
+
+    def _take_stop(self) -> bool:
+        """Say whether to stop, once."""
+        if not self._is_stopped:
+            return False
+        self._is_stopped = False
+        return True
 
     def join(self) -> None:
         """Stand at the head of the ring, counting nothing as lost; read the books next."""
@@ -446,19 +457,42 @@ class FeedReader:
         self._slots = int(self._reader.segment.header.snapshot_index.count)
         return True
 
-    def book(self, instrument: int) -> Book:
+    def book(self, instrument: int | str) -> Book:
         """Read the latest consistent book; valid until the next call, `copy` keeps it.
 
-        SYNCING where it was never published. Raises IndexError for an instrument that is not there.
+        instrument: its index in `instruments`, or its symbol, which is looked up: slower. SYNCING
+        where it was never published. Raises LookupError for an instrument that is not there.
         """
-        if not 0 <= instrument < self._slots:
-            raise IndexError(f"instrument {instrument}: the segment has 0 to {self._slots - 1}")
-        if not self._read_snapshot(instrument):
+        index: Any = instrument
+        try:
+            is_there = 0 <= index < self._slots
+        except TypeError:  # so that an index costs no look at its type
+            index, is_there = self._index_of(instrument), not self._is_closed
+        if not is_there:
+            self._refuse_book(index)
+        if not self._read_snapshot(index):
             words = self._snapshot
             for i in range(_SEQUENCE, _BIDS):
                 words[i] = 0
-            words[_IDENTITY] = instrument | SyncReason.STARTING << 48
+            words[_IDENTITY] = index | SyncReason.STARTING << 48
         return self._book
+
+    def _index_of(self, symbol: object) -> int:
+        for one in self.instruments:
+            if one.symbol == symbol:
+                return one.index
+        if not isinstance(symbol, str):
+            raise TypeError(
+                f"book({symbol!r}): expected an instrument's index or symbol, "
+                "as in reader.instruments"
+            )
+        known = ", ".join(one.symbol for one in self.instruments[:SYMBOLS_TOLD_MAX])
+        more = " and more" * (len(self.instruments) > SYMBOLS_TOLD_MAX)
+        raise LookupError(f"symbol {symbol!r}: the segment has {known}{more}")
+
+    def _refuse_book(self, instrument: object) -> NoReturn:
+        _ = self._reader.pointer  # raises where the reader is closed
+        raise IndexError(f"instrument {instrument}: the segment has 0 to {self._slots - 1}")
 
     def trouble_of(self, result: int) -> Trouble | None:
         """Say in words what `next` or `follow_writer` returned; None for EVENT and EMPTY."""
@@ -475,7 +509,7 @@ class FeedReader:
 
         Raises EvictedError.
         """
-        while not self._is_stopped:
+        while not self._take_stop():
             result = self.next()
             if result == _EVENT:
                 yield self.event
@@ -494,7 +528,7 @@ class FeedReader:
         poll = self._reader.poll
         burst = 0
         with NewsThread(self._reader) as news:
-            while not self._is_stopped:
+            while not self._take_stop():
                 result = poll()
                 if result == _EMPTY:
                     burst = 0
@@ -532,7 +566,7 @@ class FeedReader:
     def batches(self) -> Iterator[NDArray[Any] | Trouble]:
         """Yield batches and troubles until `stop`; waits as `next` does while there are none."""
         wait = self._reader.await_news
-        while not self._is_stopped:
+        while not self._take_stop():
             rows = self.batch()
             if len(rows):
                 yield rows
@@ -550,7 +584,9 @@ class FeedReader:
         return self._reader.segment.now_ns()
 
     def close(self) -> None:
-        """Unmap the segment."""
+        """Unmap the segment; whatever reads it then raises ValueError."""
+        self._is_closed = self.is_down = True
+        self._slots = self._retry_ns = 0
         self._reader.close()
 
     def __enter__(self) -> FeedReader:
@@ -577,8 +613,12 @@ def open_reader(
 
     Registered as a consumer under the program's name, or `name`; not at all where that is None.
     Raises SegmentNotReadyError where it does not appear, SegmentError where it must not be read
-    (another layout or schema, damaged).
+    (another layout or schema, damaged), TypeError where the instance's name is no text.
     """
+    if not isinstance(instance, str):
+        raise TypeError(
+            f"open_reader({instance!r}): expected an instance's name, as tickpath stat lists them"
+        )
     end = time.monotonic() + wait_s
     options: dict[str, Any] = {"directory": directory, "stale_after_ns": stale_after_ns}
     options |= {"schema": SCHEMA, "snapshot_words": BOOK_WORDS}

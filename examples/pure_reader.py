@@ -1,87 +1,104 @@
-"""Follow a segment with the standard library alone: sixty lines, from docs/shared-memory.md.
+"""Follow a segment with the standard library alone: seventy lines, from docs/shared-memory.md.
 
     python pure_reader.py /dev/shm/tickpath.mexc
 
-Prints a line of JSON per message: the best bid and ask after it. Not for trading: x86-64 only, some
-microseconds an event. It shows that the layout needs no library of ours.
+Prints a line of JSON per message: symbol, state, best bid and ask after it; STALE when the writer
+fell silent. Not for trading: x86-64 only, some microseconds an event. It shows that the layout
+needs no library of ours. A file that is cut right between the look at its size and the read after
+it still ends this program by SIGBUS: the page says what a program does that must not end so.
 """
 
 import json
 import mmap
+import os
 import sys
 import time
 import zlib
-from pathlib import Path
 from struct import unpack_from
 
+FIELDS, SILENT_NS = ("symbol", "state", "bid", "ask"), 100_000_000
+KNOWN = b"TICKPATH", 0x0102030405060708, 1, 0xF54CF6E23ACC2469, 87
 NAMES = "schema table counter_names histogram_names live counters histograms index cells ring"
-LAPPED = object()
+SIZES, STATES = (1, 64, 48, 48, 384, 8, 8256, 8, 768, 64), ("SYNCING", "LIVE", "STALE", "CROSSED")
+
+
+def expect(what, found, wanted):
+    if found != wanted:
+        raise ValueError(f"{what}: {found}, expected {wanted}")
 
 
 class Segment:
     def __init__(self, path):
-        with Path(path).open("rb") as file:
-            self.map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        magic, order, major = unpack_from("=8sQH", self.map)
-        static, total = unpack_from("=QQ", self.map, 24)
-        if (magic, order, major) != (b"TICKPATH", 0x0102030405060708, 1) or total > len(self.map):
-            raise ValueError(f"{path}: not a segment of layout 1, or truncated")
-        self.at = {
-            n: unpack_from("=QII", self.map, 216 + 16 * i) for i, n in enumerate(NAMES.split())
-        }
-        if any(offset + count * size > total for offset, count, size in self.at.values()):
-            raise ValueError(f"{path}: a section leaves the file")
-        self.live, (table, count, size) = self.at["live"][0], self.at["table"]
-        if unpack_from("=II", self.map, self.live) != (1, zlib.crc32(self.map[:static])):
-            raise ValueError(f"{path}: not ready, ended, or damaged")
-        rows = (unpack_from("=16s32s", self.map, table + i * size) for i in range(count))
-        self.symbols = [symbol.rstrip(b"\0").decode() for _, symbol in rows]
+        self.file, self.total, self.at = os.open(path, os.O_RDONLY | os.O_NONBLOCK), 376, {}
+        self.map = mmap.mmap(self.file, 0, prot=mmap.PROT_READ)
+        expect("magic, byte order, layout, schema, words", self.read("=8sQH22xQ20xI", 0), KNOWN)
+        static, self.total = self.read("=QQ", 24)
+        end = min(static, self.total)
+        for i, (name, size) in enumerate(zip(NAMES.split(), SIZES, strict=True)):
+            at, count, found = self.at[name] = self.read("=QII", 216 + 16 * i)
+            is_inside = 376 <= at <= at + count * size <= (self.total if i > 3 else end)
+            expect(f"{name}, {count} at {at}: entry size, inside", (found, is_inside), (size, True))
+        self.live, (at, rows, _) = self.at["live"][0], self.at["table"]
+        found = *(self.at[n][1] for n in ("live", "index", "cells")), self.at["ring"][1].bit_count()
+        expect("live lines, index, cells, bits of the ring's count", found, (1, rows, 4 * rows, 1))
+        expect("state, CRC-32", self.read("=II", self.live), (1, zlib.crc32(self.map[:end])))
+        names = [self.read("=32s", at + 64 * k + 16)[0] for k in range(rows)]
+        self.symbols = [name.rstrip(b"\0").decode("latin-1") for name in names]
 
-    def word(self, offset):
-        return unpack_from("=Q", self.map, offset)[0]
+    def read(self, form, at):  # most truncations are told here, and do not end in a SIGBUS
+        expect("bytes in the file", min(os.fstat(self.file).st_size, self.total), self.total)
+        return unpack_from(form, self.map, at)
 
     def take(self, index):
-        """Return event `index` as a tuple, None if it has not come, LAPPED if it is gone."""
-        start, count, size = self.at["ring"]
-        slot, whole = start + index % count * size, 2 * index + 2
-        if (before := self.word(slot)) != whole:
-            return None if before < whole else LAPPED
-        event = unpack_from("=IHHQQ4q", self.map, slot + 8)
-        return event if self.word(slot) == whole else LAPPED
+        """Return event `index`, None if it has not come, [] if it is gone: lapped."""
+        slot, whole = self.at["ring"][0] + index % self.at["ring"][1] * 64, 2 * index + 2
+        before, *event = self.read("=QIHHQQ4q", slot)
+        is_whole = before == whole == self.read("=Q", slot)[0]
+        return event if is_whole else None if before < whole else []
 
     def snapshot(self, k):
-        """Return (ring index, state, bids, asks) of instrument k, or None before the first."""
-        while version := self.word(self.at["index"][0] + 8 * k):
-            cell = self.at["cells"][0] + (4 * k + version % 4) * self.at["cells"][2]
-            before, ring_index, *book = unpack_from("=QQ5QIHHII80q", self.map, cell)
-            if before == self.word(cell) == 2 * version:
+        """Return (ring index, state, bids, asks) of instrument k; version 0 is an empty cell."""
+        for _ in range(1000):
+            version = self.read("=Q", self.at["index"][0] + 8 * k)[0]
+            cell = self.at["cells"][0] + (4 * k + version % 4) * 768
+            before, index, *book = self.read("=QQ5QIHHII80q", cell)
+            if before == 2 * version == self.read("=Q", cell)[0]:
                 levels = list(zip(book[10::2], book[11::2], strict=True))
-                return ring_index, book[6], levels[: book[8]], levels[20 : 20 + book[9]]
-        return None
+                state = STATES[book[6] if book[6] < 4 else 2]
+                return index, state, levels[:20][: book[8]], levels[20:][: book[9]]
+        raise ValueError(f"snapshot {k}: version {version}, its cell {before}, expected twice it")
+
+
+def line(symbol, book):
+    return symbol, book[1], *(tuple(side[0]) if side else (0, 0) for side in book[2:])
 
 
 def follow(segment):
-    """Yield (symbol, best bid, best ask), (price, quantity) mantissas, until the writer is gone."""
-    position = None
-    while segment.word(segment.live) & 0xFFFFFFFF == 1 and not segment.word(segment.live + 8):
-        if position is None:  # join: first the position, then the snapshots
-            position = segment.word(segment.live + 256)
-            books = [segment.snapshot(k) for k in range(len(segment.symbols))]
-            for symbol, book in zip(segment.symbols, books, strict=True):
-                if book and book[1] == 1:  # LIVE
-                    yield symbol, *(side[0] if side else (0, 0) for side in book[2:])
-        event = segment.take(position)
-        if event is LAPPED:
-            position = None
-        elif event is None:
+    """Yield (symbol, state, best bid, best ask), (price, quantity) mantissas, until it ended."""
+    position = is_alive = beat = None  # not alive before the heartbeat moves
+    while (live := segment.read("=I4xQ112xQ120xQ", segment.live))[:2] == (1, 0):
+        if live[2] != beat:
+            is_alive, beat, since = None if beat is None else True, live[2], time.monotonic_ns()
+        elif is_alive is not False and time.monotonic_ns() - since > SILENT_NS:
+            position, is_alive = None, False
+            yield from (line(symbol, (0, "STALE", [], [])) for symbol in segment.symbols)
+        if is_alive and position is None:  # join: first the position, then the snapshots
+            position, books = live[3], [segment.snapshot(k) for k, _ in enumerate(segment.symbols)]
+            yield from map(line, segment.symbols, books)
+        if (event := segment.take(position) if is_alive else None) is None:
             time.sleep(0.0001)
+        elif not event:
+            position = None
         else:
-            book = books[event[0]]
-            if event[1] == 2 and not (book and position < book[0]):
-                yield segment.symbols[event[0]], event[5:7], event[7:9]
-            position += 1
+            (k, kind), value, position = event[:2], event[5:], position + 1
+            if kind > 1 and k < len(books) and position > books[k][0]:  # not in the snapshot
+                top = *books[k][:2], [value[:2]], [value[2:]]
+                books[k] = top if kind == 2 else segment.snapshot(k)  # STATE, CLEAR: all anew
+                yield line(segment.symbols[k], books[k])
 
 
 if __name__ == "__main__":
-    for symbol, bid, ask in follow(Segment(sys.argv[1])):
-        print(json.dumps({"symbol": symbol, "bid": bid, "ask": ask}), flush=True)
+    sys.excepthook = lambda _, error, __: print("pure_reader.py:", error, file=sys.stderr)
+    expect("number of arguments", len(sys.argv) - 1, 1)
+    for told in follow(Segment(sys.argv[1])):
+        print(json.dumps(dict(zip(FIELDS, told, strict=True))), flush=True)

@@ -15,7 +15,7 @@
  * are those of the judge's pid namespace: containers that share a segment must share it.
  *
  * Called by: shm/segment_reader.c (consumers), shm/ring_gate.c and shm/waker.c (the writer's
- * process), shm/control_segment.py. Layout: docs/shared-memory-control.md. */
+ * process), shm/control_segment.py. Layout: docs/shared-memory.md. */
 #ifndef TP_SHM_CONTROL_SEGMENT_H
 #define TP_SHM_CONTROL_SEGMENT_H
 #include "shm/segment.h"

@@ -210,7 +210,7 @@ class Reader:
 
     def join(self) -> None:
         """Move to the head, counting nothing as lost; read the snapshots next."""
-        lib.tp_reader_join(self._reader)
+        lib.tp_reader_join(self._opened())
 
     def check(self) -> int:
         """Look at the writer once; return EMPTY, SILENT, ALIVE, MOVED, or a last EVENT."""
@@ -238,7 +238,7 @@ class Reader:
 
         0 with `lost` above 0: lapped, as with LAPPED. Raises EvictedError as `evicted` says.
         """
-        was_lossless = self._reader.is_lossless
+        was_lossless = self._opened().is_lossless
         count = int(lib.tp_reader_batch(self._reader))
         if count == 0 and was_lossless and not self._reader.is_lossless:
             raise self.evicted()

@@ -150,8 +150,12 @@ def _password(path: Path | None) -> str | None:
     try:
         with path.open(encoding="utf-8") as file:
             line = file.readline(PASSWORD_SIZE_MAX).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LocalError(f"--password-file {path}: {_reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise LocalError(f"--password-file {path}: not UTF-8 text: give a text file") from error
+    except OSError as error:
+        raise LocalError(
+            f"--password-file {path}: {error.strerror}: give a readable file"
+        ) from error
     if not line:
         raise LocalError(f"--password-file {path}: its first line is empty")
     return line

@@ -55,7 +55,8 @@ JOINING = b"-"  # in place of a stream id
 WAIT_S = 0.01
 ANSWER_TIMEOUT_S = 5.0
 WAKES_A_TURN = 256
-TROUBLES_TOLD_EVERY_S = 1.0
+TROUBLES_TOLD_EVERY_S = 10.0
+WAITING_TOLD_EVERY_S = 60.0
 STALE_AFTER_MS_DEFAULT = 1000
 LIVE = int(BookState.LIVE)
 SILENT: Told = (int(BookState.STALE), int(SyncReason.SILENT))
@@ -130,8 +131,13 @@ class Follower:
     # ---- joining ---------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Connect; raises NodeError where Redis does not let us in."""
-        self._join()
+        """Connect, or try again later; raises NodeError where that cannot help."""
+        try:
+            self._join()
+        except NodeError as error:
+            if error.is_lasting:
+                raise
+            self._lost(error)
 
     def _join(self) -> None:
         """Subscribe, then read what stands there: nothing can fall in between."""
@@ -150,6 +156,7 @@ class Follower:
             if self.segment is None:
                 raise
             self._reread()  # the feed's own node is away: go on with what is known
+        self._told_at.pop("lost", None)
         self._tell("connected", to=self._options.url, instruments=len(self._books))
 
     def _link(self, address: Address) -> NodeConnection:
@@ -468,7 +475,7 @@ class Follower:
         delay *= random.uniform(0.5, 1.0)  # noqa: S311 # spreads reconnections, keeps no secret
         self._failures += 1
         self._retry_at = time.monotonic() + delay
-        self._tell_seldom("lost", why=str(error), retry_in_s=round(delay, 2))
+        self._tell_seldom("lost", why=str(error))
 
     def _refuse(self, why: str) -> None:
         if self.segment is not None:
@@ -477,7 +484,8 @@ class Follower:
 
     def _tell_seldom(self, event: str, **values: Any) -> None:
         now = time.monotonic()
-        if now - self._told_at.get(event, -TROUBLES_TOLD_EVERY_S) >= TROUBLES_TOLD_EVERY_S:
+        pause = WAITING_TOLD_EVERY_S if event == "waiting" else TROUBLES_TOLD_EVERY_S
+        if now - self._told_at.get(event, -pause) >= pause:
             self._told_at[event] = now
             self._tell(event, **values)
 

@@ -64,7 +64,7 @@ FOLLOW_SNAPSHOT_NS = 2_000_000  # the writer publishes the events right behind t
 ANSWER_WAIT_S = 0.0005
 ANSWER_TIMEOUT_NS = 5_000_000_000
 DRAIN_BATCHES_MAX = 64
-TROUBLES_TOLD_EVERY_S = 1.0
+TROUBLES_TOLD_EVERY_S = 10.0
 
 COUNTERS = (
     "books",  # put into Redis
@@ -227,10 +227,19 @@ class Publisher:
     # ---- the nodes -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Connect to every node; raises NodeError where that cannot be."""
-        self._find_nodes()
-        for link in self._links:
-            self._open(link)
+        """Connect to every node, or try again later; raises NodeError where that cannot help."""
+        try:
+            self._find_nodes()
+            for link in self._links:
+                self._open(link)
+        except NodeError as error:
+            if error.is_lasting:
+                raise
+            for link in self._links:
+                if link.connection is None:
+                    self._failed(link, error)
+            self._topology_due = True  # nobody said yet whether it is a cluster
+            return
         where = ", ".join(f"{host}:{port}" for host, port in sorted(self._addresses()))
         self._tell("connected", nodes=len(self._links), to=where)
 
@@ -292,7 +301,7 @@ class Publisher:
         link.failures += 1
         link.retry_at = time.monotonic() + delay
         self._topology_due = self._slots.is_cluster
-        self._tell_seldom("lost", why=str(error), retry_in_s=round(delay, 2))
+        self._tell_seldom("lost", why=str(error))
 
     def _tell_seldom(self, event: str, **values: Any) -> None:
         now = time.monotonic()
@@ -312,6 +321,7 @@ class Publisher:
                     self._open(link)
                     self.counters["reconnects"] += 1
                     host, port = link.address
+                    self._told_at.pop("lost", None)
                     self._tell("reconnected", to=f"{host}:{port}")
             except NodeError as error:
                 self._failed(link, error)

@@ -115,9 +115,20 @@ def test_relay_command_wrong_password_is_status_1_in_one_line(
     assert said.count("\n") == 1
 
 
-def test_relay_command_nobody_listening_is_status_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["relay", INSTANCE, "--from", "redis://127.0.0.1:1"]) == 1
-    assert "127.0.0.1:1" in capsys.readouterr().err
+@pytest.mark.parametrize("side", ["--to", "--from"])
+def test_relay_command_nobody_listening_at_start_is_tried_again(tmp_path: Path, side: str) -> None:
+    with RehearsalFeed(INSTANCE, INSTRUMENTS):
+        log = tmp_path / "log"
+        words = ["--as", f"{INSTANCE}-far"] if side == "--from" else []
+        child = start(side, "redis://127.0.0.1:1", *words, log=log)
+        try:
+            until(lambda: '"lost"' in log.read_text(), "its word")
+            assert "127.0.0.1:1" in log.read_text()
+            assert child.poll() is None
+            child.send_signal(signal.SIGTERM)
+            assert child.wait(10) == 0
+        finally:
+            stop(child)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +144,9 @@ def test_relay_command_nobody_listening_is_status_1(capsys: pytest.CaptureFixtur
         (["--ring", "1000", "--from", "redis://x"], "power of two"),
         (["--stale-after-ms", "5", "--from", "redis://x"], "expected 200"),
         (["--as", "other"], "--from"),
-        (["--password-file", "/nonexistent/word"], "/nonexistent/word"),
+        (["--password-file", "/nonexistent/word"], "/nonexistent/word: No such file"),
+        (["--to", "rediss://x", "--ca-file", "/nonexistent/ca"], "/nonexistent/ca: No such file"),
+        (["--from", "redis://x", "--as", "a b"], "expected 1 to 95 of"),
     ],
 )
 def test_relay_command_wrong_usage_is_status_2_with_the_remedy(

@@ -29,7 +29,7 @@ from tickpath.shm.reader import Reader, Result
 from tickpath.shm.segment import SegmentError, SegmentLayout, SegmentNotReadyError, SegmentWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 INSTRUMENTS = (
@@ -234,9 +234,49 @@ def test_closed_reader_tells_moved_and_does_not_crash(feed: RehearsalFeed, tmp_p
     assert reader.poll() == Result.EMPTY
     assert reader.look() == Result.MOVED
     assert reader.read_snapshot(0) == 0
-    assert len(reader.batch()) == 0
-    with pytest.raises(ValueError, match="closed"):
-        reader.reopen()
+    for act in (reader.batch, reader.take_batch, reader.join, reader.reopen):
+        with pytest.raises(ValueError, match="closed"):
+            act()
+
+
+def test_closed_feed_reader_says_so_in_every_method(feed: RehearsalFeed, tmp_path: Path) -> None:
+    feed.publish_top((1, 1), (2, 2))
+    reader = open_reader("unit", directory=tmp_path)
+    reader.close()
+    acts: list[Callable[[], object]] = [
+        reader.next,
+        reader.batch,
+        reader.tuples,
+        reader.join,
+        reader.register,
+        reader.now_ns,
+        lambda: reader.book(0),
+        lambda: reader.book("BTCUSDT"),
+        lambda: next(iter(reader)),
+        lambda: next(reader.batches()),
+    ]
+    for act in acts:
+        with pytest.raises(ValueError, match="closed"):
+            act()
+    assert reader.is_down
+
+
+def test_book_is_found_by_its_symbol(feed: RehearsalFeed, tmp_path: Path) -> None:
+    feed.publish_top((1, 2), (3, 4), 1)
+    with open_reader("unit", directory=tmp_path) as reader:
+        symbol = reader.instruments[1].symbol
+        assert reader.book(symbol).bid == reader.book(1).bid == (1, 2)
+        with pytest.raises(LookupError, match=f"'NO': the segment has .*{symbol}"):
+            reader.book("NO")
+        with pytest.raises(
+            TypeError, match=r"book\(None\): expected an instrument's index or symbol"
+        ):
+            reader.book(None)  # type: ignore[arg-type] # as a script without types may
+
+
+def test_open_reader_says_what_it_expects() -> None:
+    with pytest.raises(TypeError, match=r"open_reader\(None\): expected an instance's name"):
+        open_reader(None)  # type: ignore[arg-type] # as a script without types may
 
 
 WRITER = """

@@ -121,7 +121,34 @@ def test_stop_ends_a_blocked_iteration_from_another_thread(
 ) -> None:
     with sleeping_reader(tmp_path) as reader, soon(reader.stop):
         assert list(reader) == []
+
+
+def test_stop_ends_one_loop_and_the_next_one_reads_on(feed: RehearsalFeed, tmp_path: Path) -> None:
+    with sleeping_reader(tmp_path) as reader:
+        for size in (5, 6):
+            feed.publish_top((size, 1), (9, 1))
+            for told in reader:
+                assert isinstance(told, Event)
+                assert told.bid_price == size
+                reader.stop()
+        reader.stop()  # where none runs, the next one
         assert list(reader.batches()) == []
+        feed.publish_top((7, 1), (9, 1))
+        rows = next(reader.batches())
+        assert isinstance(rows, np.ndarray)
+        assert len(rows) == 1
+
+
+def test_feeds_stop_ends_one_loop_and_the_next_one_reads_on(
+    feed: RehearsalFeed, tmp_path: Path
+) -> None:
+    with open_reader("unit", directory=tmp_path, stale_after_ns=MINUTE_NS) as reader:
+        feeds = Feeds([reader])
+        for _ in range(2):
+            feed.publish_top((5, 1), (9, 1))
+            for _, told in feeds:
+                assert isinstance(told, Event)
+                feeds.stop()
 
 
 def test_blocked_reader_leaves_the_interpreter_to_others(
