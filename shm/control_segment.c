@@ -53,7 +53,15 @@ static enum tp_segment_status file_give(int file, const struct tp_segment *segme
                                         struct tp_segment_error *error)
 {
     const mode_t mode = 0600 | ((segment->mode & 0040) != 0 ? 0060 : 0);
-    if (fchown(file, (uid_t)-1, segment->group) != 0 || fchmod(file, mode) != 0)
+    struct stat made;
+    if (fstat(file, &made) != 0)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "fstat of the control segment",
+                               (uint64_t)errno, 0);
+    /* Asked only where it is needed: a service may be forbidden the call. */
+    if (made.st_gid != segment->group && fchown(file, (uid_t)-1, segment->group) != 0)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "fchown of the control segment",
+                               (uint64_t)errno, 0);
+    if (fchmod(file, mode) != 0)
         return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "fchmod of the control segment",
                                (uint64_t)errno, 0);
     const int reason = posix_fallocate(file, 0, sizeof(struct tp_control_memory));
