@@ -217,13 +217,13 @@ class FileWriter:
 
 def _read_head(path: Path, data: bytes) -> tuple[Meta, int]:
     """Return the header and where the first block stands."""
-    if len(data) < HEADER.size:
+    if len(data) < HEADER.size and MAGIC.startswith(data[: len(MAGIC)]):
         raise RecordingFault(path, len(data), "the header is cut")
-    magic, version, size = HEADER.unpack_from(data)
+    magic, version, size = HEADER.unpack(data[: HEADER.size].ljust(HEADER.size, b"\0"))
     if magic != MAGIC:
         raise LocalError(
-            f"recording {path}: starts with {magic!r}, expected {MAGIC!r}: give a file of "
-            "`tickpath record`, or --ndjson for text"
+            f"recording {path}: starts with {data[: len(MAGIC)]!r}, expected {MAGIC!r}: give a "
+            "file of `tickpath record`, or --ndjson for text"
         )
     if version != VERSION:
         raise LocalError(

@@ -90,7 +90,9 @@ def _parse(number: int, data: bytes) -> Message:
         line = _line_decoder.decode(data)
     except msgspec.DecodeError as error:
         raise LineFault(
-            number, f'{error}: write {{"t_ns","venue","conn","dir","text" or "base64"}}'
+            number,
+            f'{error}: write {{"t_ns","venue","conn","dir","text" or "base64"}}, '
+            '"dir" one of in, out, snapshot',
         ) from error
     if not 0 <= line.t_ns <= T_NS_MAX:
         raise LineFault(number, f"t_ns {line.t_ns}: expected 0 to {T_NS_MAX}")
@@ -366,7 +368,7 @@ class NdjsonRecording:
             try:
                 self._survey.list_instruments(instrument_list)
             except ValueError as error:
-                raise LocalError(str(error)) from error
+                raise LocalError(f"--instruments: {error}: give an exchangeInfo reply") from error
         self._survey.read(path)
         if (fault := self._survey.fault) is not None and self._survey.lines == 0:
             raise LocalError(f"{path}: {fault}") from fault

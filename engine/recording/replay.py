@@ -53,7 +53,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "docs/recording.md has the formats. A damaged file is read up to the fault: status 2.",
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", type=Path, metavar="FILE|DIR", help="of `tickpath record`")
+    parser.add_argument(
+        "file",
+        type=Path,
+        nargs="+",
+        metavar="FILE|DIR",
+        help="of `tickpath record`, in their order",
+    )
     parser.add_argument("--ndjson", action="store_true", help="FILE is lines of JSON")
     parser.add_argument(
         "--instruments", type=Path, metavar="FILE",
@@ -204,7 +210,7 @@ def continues(before: Meta, meta: Meta) -> bool:
     return is_same and meta.begin_ns == 0 and meta.instruments == before.instruments
 
 
-def recorded_runs(path: Path, from_ns: int = 0) -> Iterator[tuple[Meta, Iterator[bytes]]]:
+def recorded_runs(*paths: Path, from_ns: int = 0) -> Iterator[tuple[Meta, Iterator[bytes]]]:
     """Yield (header, batches of records) of each file; from_ns: nothing long before is needed.
 
     A damaged file is read up to its fault, the next one goes on behind a GAP, as it does where a
@@ -213,7 +219,7 @@ def recorded_runs(path: Path, from_ns: int = 0) -> Iterator[tuple[Meta, Iterator
     faults: list[RecordingFault] = []
     known = 0
     before: RecordingFile | None = None
-    for one in recording_paths(path):
+    for one in (one for path in paths for one in recording_paths(path)):
         was_damaged, known = len(faults) > known, len(faults)
         try:
             file = RecordingFile(one)
@@ -329,9 +335,9 @@ def _instrument_list(path: Path | None) -> bytes | None:
 
 def _runs(args: argparse.Namespace) -> Iterator[tuple[Meta, Iterator[bytes]]]:
     if not args.ndjson:
-        yield from recorded_runs(args.file, args.from_ns)
+        yield from recorded_runs(*args.file, from_ns=args.from_ns)
         return
-    recording = NdjsonRecording(args.file, _instrument_list(args.instruments))
+    recording = NdjsonRecording(args.file[0], _instrument_list(args.instruments))
     yield recording.meta, recording.batches()
 
 
@@ -349,6 +355,12 @@ def _maker(args: argparse.Namespace) -> Callable[[Meta], Replayer]:
 def run(args: argparse.Namespace) -> int:
     """Replay; a fault is reported after all before it was played."""
     speed = _speed(args)
+    if args.to_ns is not None and args.to_ns < args.from_ns:
+        raise LocalError(f"--to {args.to_ns}: expected --from {args.from_ns} or later")
+    if args.ndjson and len(args.file) > 1:
+        raise LocalError(
+            f"--ndjson: {len(args.file)} files, expected one: join them in their order"
+        )
     if args.instance is not None:
         check_name("--instance", args.instance)
     stop = StopFlag()

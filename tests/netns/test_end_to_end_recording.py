@@ -237,6 +237,11 @@ def test_recorder_follows_a_killed_reader_into_a_new_file(system: System) -> Non
     )  # fmt: skip
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert {line["symbol"] for line in lines} == set(SYMBOLS)
+    for symbol in SYMBOLS:  # nothing is known of a book from the kill to the next reader's snapshot
+        states = [line["state"] for line in lines if line["symbol"] == symbol]
+        place = states.index("STALE")
+        assert states[place - 1] == "LIVE"
+        assert "LIVE" in states[place:]
 
 
 def test_recorder_on_a_full_disk_ends_with_a_whole_file_and_the_reader_goes_on(

@@ -580,3 +580,34 @@ def test_replay_instance_serves_consumers_and_measures_no_hops(tmp_path: Path) -
     # The stamps are of the recording's day: no latency can be told from them.
     assert {hop["n"] for hop in summary["hops"].values()} == {0}
     assert not list(DIRECTORY.glob(f"tickpath.{name}*"))
+
+
+def test_replay_of_several_files_is_that_of_their_folder(tmp_path: Path) -> None:
+    venue = Venue()
+    files = []
+    for number in range(2):
+        meta = Meta(instruments=ROWS, instance_id="one", part=number)
+        rows = live_rows(venue, 100 * (number + 1), 20)
+        files.append(record_file(tmp_path / f"{number}.tpr", meta, rows))
+    whole, _ = replay(tmp_path, "--print", "books")
+    several, done = replay(files[0], str(files[1]), "--print", "books")
+    assert done.returncode == 0, done.stderr
+    assert several[-1]["t_ns"] > 200  # of the second
+    assert several == whole
+
+
+def test_replay_usage_faults_name_value_and_remedy(tmp_path: Path) -> None:
+    short = tmp_path / "short"
+    short.write_text("vm\n")
+    path = write(tmp_path / "a.ndjson", session(40)[0])
+    bad = write(tmp_path / "b.ndjson", [line(1, "sideways", text="x")])
+    for words, said in (
+        ((path, "--ndjson", "--from", "5", "--to", "1"), "--to 1: expected --from 5 or later"),
+        ((short,), "starts with b'vm"),
+        ((bad, "--ndjson"), "in, out, snapshot"),
+        ((path, "--ndjson", "--instruments", str(short)), "--instruments"),
+        ((path, str(path), "--ndjson"), "2 files, expected one"),
+    ):
+        _, done = replay(*words)
+        assert done.returncode == 2
+        assert said in done.stderr
