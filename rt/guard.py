@@ -116,6 +116,8 @@ class Guard:
         times = read_times(self.tid)
         if times is None or times.started != (self._started or times.started):
             return Verdict.GONE  # the number may be another thread's by now
+        if self._started is None:
+            self._used_at_beat_s = times.used_s  # what it ran before anybody looked starves nobody
         self._started = times.started
         beat = self.read_beat()
         self.has_moved = self._last_beat not in (None, beat)

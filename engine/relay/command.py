@@ -117,10 +117,10 @@ def _options(args: argparse.Namespace) -> RedisOptions:
     if args.user:
         fields["username"] = args.user
     fields["password"] = _password(args.password_file)
-    _check_files(args)
     fields |= {"ca_file": args.ca_file, "cert_file": args.cert_file, "key_file": args.key_file}
     if not fields["tls"] and (args.ca_file or args.cert_file or args.key_file):
         raise LocalError("certificates are for TLS: write rediss:// in the URL")
+    _check_files(args)
     if fields["username"] and fields["password"] is None:
         raise LocalError(
             f"user {fields['username']!r} without a password: give --password-file, "
