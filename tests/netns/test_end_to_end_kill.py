@@ -279,7 +279,11 @@ def command_line(pid: int) -> str:
         ("sys.stdin.buffer", "all rates", 0),  # the janitor: the demo tidies up itself
         ("cli run", "tickpath: reader (process", 1),
         ("sim mexc", "tickpath: exchange (process", 1),
-        ("--name spread", "tickpath: strategy-spread (process", 1),
+        (
+            "spread:Spread",
+            "tickpath: strategy-spread (process",
+            1,
+        ),  # not its guard, which has the same --name
     ],
 )
 def test_demo_goes_to_its_end_whatever_is_killed_in_it(
