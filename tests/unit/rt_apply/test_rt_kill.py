@@ -11,7 +11,7 @@ import pytest
 from tickpath.rt.setting import KernelFile, Sysctl
 from tickpath.rt.tuning import plan_files
 from tickpath.rt.tuning.apply import apply_steps
-from tickpath.rt.tuning.journal import exclusive
+from tickpath.rt.tuning.journal import JOURNAL, exclusive
 from tickpath.rt.tuning.revert import revert
 
 from tests.unit.rt_apply.machine import (
@@ -186,3 +186,22 @@ def test_apply_killed_then_applied_again_ends_as_an_unkilled_one(
             name: value for name, value in wanted.items() if "/run/" not in name
         }
         assert_reverts(root, before)
+
+
+@pytest.mark.parametrize(("reached", "is_ours"), [(29, True), (65, False)])
+def test_revert_count_that_a_kill_left_halfway_is_put_back(
+    tmp_path: Path, reached: int, is_ours: bool
+) -> None:
+    """Seen in a virtual machine: 29 of 64 huge pages, and no line that tells what was read."""
+    pages = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+    root = build(tmp_path / "machine", {pages: "0\n"})
+    context = make_context(root)
+    apply_steps(context, plan_for(context, (KernelFile(pages, "64"),)).steps, disk_of(context))
+    journal = root / JOURNAL[1:]
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(line for line in lines if '"reads": "64"' not in line))
+    file = root / pages[1:]
+    file.write_text(f"{reached}\n")
+    result = revert(disk_of(context), "boot-1")
+    assert file.read_text() == ("0\n" if is_ours else f"{reached}\n")
+    assert [left.target for left in result.left] == ([] if is_ours else [pages])
