@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/feed/publish.h"
+
 enum { SILENCE_TURNS = 1024 };
 static const uint64_t SILENT_AFTER_NS = 100000000;
 
@@ -232,27 +234,14 @@ uint64_t tp_bench_ring_publish(struct tp_segment *segment, uint64_t count)
     return tp_clock_now_ns(clock) - start;
 }
 
-union record_head {
-    struct tp_book_record record;
-    uint64_t words[sizeof(struct tp_book_record) / 8];
-};
-
-/* As engine/feed/publish.c does. */
 static void record_publish(const struct tp_book *book, struct tp_segment *segment, uint32_t depth,
-                           union record_head *head)
+                           union feed_record *head)
 {
-    enum {
-        BID_WORD = offsetof(struct tp_book_record, bids) / 8,
-        ASK_WORD = offsetof(struct tp_book_record, asks) / 8,
-    };
     struct tp_snapshot_writer *table = tp_segment_snapshot_writer(segment);
     _Atomic uint64_t *word = tp_snapshot_begin(table, 0, tp_segment_ring_writer(segment)->next + 1);
     head->record.book_sequence++;
     head->record.published_ns = tp_clock_now_ns(clock_of(segment));
-    head->record.bid_count = tp_book_top_share(book, TP_SIDE_BID, word + BID_WORD, depth);
-    head->record.ask_count = tp_book_top_share(book, TP_SIDE_ASK, word + ASK_WORD, depth);
-    for (int i = 0; i < BID_WORD; i++)
-        atomic_store_explicit(&word[i], head->words[i], memory_order_relaxed);
+    feed_record_share(book, depth, head, word);
     tp_snapshot_end(table, 0);
 }
 
@@ -275,8 +264,8 @@ static void top_publish(const struct tp_book *book, struct tp_segment *segment,
 uint64_t tp_bench_book(struct tp_book *book, struct tp_segment *segment,
                        const struct tp_bench_update *updates, uint32_t count, uint32_t depth)
 {
-    static const union record_head empty;
-    union record_head head = empty;
+    static const union feed_record empty;
+    union feed_record head = empty;
     const uint64_t start = tp_clock_now_ns(clock_of(segment));
     for (uint32_t i = 0; i < count; i++) {
         (void)tp_book_set_level(book, (enum tp_side)updates[i].side, updates[i].price,

@@ -67,13 +67,20 @@ static void publish_top(struct tp_ring_writer *ring, union ring_event *out,
     (void)tp_ring_publish(ring, out->words);
 }
 
-/* The head is made in the feed, the levels in their place in shared memory: each is stored once. */
+void feed_record_share(const struct tp_book *book, uint32_t depth, union feed_record *head,
+                       _Atomic uint64_t *word)
+{
+    head->record.bid_count = tp_book_top_share(book, TP_SIDE_BID, word + BID_WORD, depth);
+    head->record.ask_count = tp_book_top_share(book, TP_SIDE_ASK, word + ASK_WORD, depth);
+    for (int i = 0; i < HEAD_WORDS; i++)
+        atomic_store_explicit(&word[i], head->words[i], memory_order_relaxed);
+}
+
 static void publish_record(struct tp_feed *feed, const struct feed_change *change,
                            uint64_t ring_index, uint64_t published_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[change->instrument];
     struct tp_book_record *head = &feed->out.record;
-    const uint32_t depth = feed->config.snapshot_depth;
     _Atomic uint64_t *word =
         tp_snapshot_begin(feed->config.snapshots, change->instrument, ring_index);
     head->book_sequence = instrument->version;
@@ -84,10 +91,7 @@ static void publish_record(struct tp_feed *feed, const struct feed_change *chang
     head->instrument = change->instrument;
     head->state = instrument->state;
     head->reason = instrument->reason;
-    head->bid_count = tp_book_top_share(instrument->book, TP_SIDE_BID, word + BID_WORD, depth);
-    head->ask_count = tp_book_top_share(instrument->book, TP_SIDE_ASK, word + ASK_WORD, depth);
-    for (int i = 0; i < HEAD_WORDS; i++)
-        atomic_store_explicit(&word[i], feed->out.words[i], memory_order_relaxed);
+    feed_record_share(instrument->book, feed->config.snapshot_depth, &feed->out, word);
     tp_snapshot_end(feed->config.snapshots, change->instrument);
 }
 

@@ -15,5 +15,9 @@ struct feed_change {
     const struct tp_depth_update *update; /* whose levels to publish; NULL: none */
     uint64_t received_ns, decoded_ns;
 };
+/* Stores a record into the cell that tp_snapshot_begin gave: the head, which the caller filled but
+ * for the counts, and up to depth levels a side, each once, in its place. */
+void feed_record_share(const struct tp_book *book, uint32_t depth, union feed_record *head,
+                       _Atomic uint64_t *word);
 void feed_publish(struct tp_feed *feed, const struct feed_change *change);
 #endif
