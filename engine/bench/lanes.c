@@ -146,7 +146,9 @@ uint64_t tp_bench_writer_join(struct tp_bench_writer *writer)
 
 uint64_t tp_bench_line_receive(struct tp_bench_line *line, uint64_t count, uint32_t *took)
 {
-    uint64_t last = 0, heard = tp_clock_now_ns(&line->clock);
+    /* The stamp of the turn before still stands there. */
+    uint64_t last = atomic_load_explicit(&line->stamp, memory_order_relaxed);
+    uint64_t heard = tp_clock_now_ns(&line->clock);
     for (uint64_t i = 0; i < count;) {
         uint64_t stamp = last;
         for (int turn = 0; turn < SILENCE_TURNS && stamp == last; turn++)
