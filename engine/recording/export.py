@@ -8,6 +8,7 @@ tickpath[export]), format.py, replayer.py.
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from argparse import RawDescriptionHelpFormatter
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="made if missing (default: here)"
     )
+    parser.add_argument("--json", action="store_true", help="one JSON object a file written")
 
 
 # ---- columns -------------------------------------------------------------------------------------
@@ -264,6 +266,10 @@ class Table:
                 self._writer.close()
             self._aside.unlink(missing_ok=True)
 
+    def summary(self) -> dict[str, str | int | bool]:
+        """Say what was written, for programs."""
+        return {"path": str(self.path), "rows": self.rows, "replaced": self.is_replaced}
+
     def told(self) -> str:
         """Say what was written."""
         return f"{self.path}: {self.rows:,} rows" + (" (replaced)" if self.is_replaced else "")
@@ -374,7 +380,10 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     for table in (export.events, export.books):
         if table.is_open:
-            print(table.told(), file=sys.stderr)
+            if args.json:
+                print(json.dumps(table.summary()))
+            else:
+                print(table.told(), file=sys.stderr)
     if fault is not None:
         raise fault
     return 0

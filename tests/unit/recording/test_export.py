@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import json
 import re
 import struct
 import subprocess
@@ -62,6 +63,18 @@ def test_export_parquet_has_the_replays_books_for_duckdb(tmp_path: Path) -> None
     found = [{key: row[key] for key in row if key != "time"} for row in rows]
     assert len(found) > 100
     assert found == [exact(row) for row in printed]
+
+
+def test_export_json_names_each_file_its_rows_and_what_it_replaced(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ndjson", session()[0])
+    for is_again in (False, True):
+        done = export(path, "--ndjson", "--json")
+        assert done.returncode == 0, done.stderr
+        told = [json.loads(line) for line in done.stdout.splitlines()]
+        names = [f"{tmp_path}/out/a.{what}.parquet" for what in ("events", "books")]
+        assert [one["path"] for one in told] == names
+        assert [one["rows"] for one in told] == [len(read_rows(Path(name))) for name in names]
+        assert [one["replaced"] for one in told] == [is_again, is_again]
 
 
 def test_export_parquet_has_the_replays_events_for_pyarrow(tmp_path: Path) -> None:
