@@ -1,9 +1,11 @@
-"""Build the release that the appliance role installs: one zip of wheels, nothing to fetch.
+"""Build the release that the appliance role unpacks on hosts: one zip, nothing to fetch or compile.
 
     python ansible/release.py build/release          (or `make wheelhouse`)
 
-Takes the versions that this environment has, so that a host runs what was tested here. The same
-contents give the same name. Called by: make. Calls: pip.
+Takes the versions that this environment has, so that a host runs what was tested here: their wheels
+are installed by pip into a folder, and what comes of it is packed, compiled. A host then needs no
+pip, and its units, which may not write there, import compiled modules. The same wheels give the
+same name. Called by: make. Calls: pip, compileall.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +25,7 @@ from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).resolve().parents[1]
 ITSELF = "tickpath"
+SITE_PACKAGES = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # of the ZIP format: no time of day gets into the file
 
 
@@ -50,21 +54,33 @@ def pip(*words: str) -> None:
 
 
 def fetch_wheels(folder: Path, versions: dict[str, str]) -> None:
-    """Build tickpath's wheel, gather the others', and pip's own to install them with."""
+    """Build tickpath's wheel and gather the others'."""
     build = PROJECT / "build" / f"cp{sys.version_info.major}{sys.version_info.minor}"
     pip("wheel", "--no-deps", "--no-build-isolation", f"--config-settings=build-dir={build}",
         "--wheel-dir", str(folder), ".")  # fmt: skip
     others = [f"{name}=={version}" for name, version in versions.items() if name != ITSELF]
     pip("wheel", "--no-deps", "--wheel-dir", str(folder), *others)
-    with tempfile.TemporaryDirectory() as aside:
-        pip("wheel", "--no-deps", "--wheel-dir", aside, f"pip=={importlib.metadata.version('pip')}")
-        (wheel,) = Path(aside).glob("pip-*.whl")
-        wheel.rename(folder / "pip.whl")
+
+
+def install(wheels: Path, versions: dict[str, str], folder: Path, name: str) -> None:
+    """Install the wheels into a folder, and compile them as what they will be on the host.
+
+    Their modules are never looked at again for being newer: a version's folder does not change.
+    """
+    names = [f"{name}=={version}" for name, version in versions.items()]
+    pip("install", "--no-index", "--find-links", str(wheels), "--no-deps", "--no-compile",
+        "--target", str(folder), *names)  # fmt: skip
+    shutil.rmtree(folder / "bin")  # scripts that name this machine's Python
+    lasting = f"/opt/tickpath/versions/{name}/{SITE_PACKAGES}"
+    compiled = [sys.executable, "-m", "compileall", "-q", "-j", "0", "-s", str(folder)]
+    compiled += ["-p", lasting, "--invalidation-mode", "unchecked-hash", str(folder)]
+    # Some wheels carry templates that are no Python: they stay uncompiled, as pip leaves them.
+    subprocess.run(compiled, stdout=subprocess.DEVNULL, check=False)
 
 
 def digest(folder: Path) -> str:
     """Name the contents: a wheel's members, not its bytes, which hold the time it was built."""
-    summed = hashlib.sha256()
+    summed = hashlib.sha256(SITE_PACKAGES.encode())
     for wheel in sorted(folder.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             for member in sorted(archive.infolist(), key=lambda one: one.filename):
@@ -72,17 +88,17 @@ def digest(folder: Path) -> str:
     return summed.hexdigest()[:8]
 
 
-def write_release(target: Path, wheels: Path, requirements: str) -> None:
-    """Pack the wheels, what to install of them, and last the mark that all of it was unpacked."""
-    with zipfile.ZipFile(target, "w") as archive:  # wheels are compressed already
-        for wheel in sorted(wheels.glob("*.whl")):
-            add(archive, f"wheels/{wheel.name}", wheel.read_bytes())
-        add(archive, "wheels/requirements.txt", requirements.encode())
-        add(archive, "wheels/complete", b"")
+def write_release(target: Path, tree: Path) -> None:
+    """Pack what was installed, and last the mark that all of it was unpacked."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for path in sorted(path for path in tree.rglob("*") if path.is_file()):
+            add(archive, f"{SITE_PACKAGES}/{path.relative_to(tree)}", path.read_bytes())
+        add(archive, "complete", b"")
 
 
 def add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     entry = zipfile.ZipInfo(name, EARLIEST)
+    entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, data)
 
@@ -96,16 +112,16 @@ def main(argv: list[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     versions = versions_needed()
     with tempfile.TemporaryDirectory(dir=folder, prefix="making-") as made:
-        wheels = Path(made) / "wheels"
+        wheels, tree = Path(made) / "wheels", Path(made) / "tree"
         fetch_wheels(wheels, versions)
-        lines = "".join(f"{name}=={version}\n" for name, version in sorted(versions.items()))
-        name = f"{ITSELF}-{versions[ITSELF]}-{digest(wheels)}.zip"
-        new = Path(made) / name
-        write_release(new, wheels, lines)
-        for old in folder.glob(f"{ITSELF}-*.zip"):
-            old.unlink()
-        new.rename(folder / name)
-    print(folder / name)
+        release = folder / f"{ITSELF}-{versions[ITSELF]}-{digest(wheels)}.zip"
+        if not release.exists():
+            install(wheels, versions, tree, release.stem)
+            write_release(Path(made) / release.name, tree)
+            for old in folder.glob(f"{ITSELF}-*.zip"):
+                old.unlink()
+            (Path(made) / release.name).rename(release)
+    print(release)
     return 0
 
 

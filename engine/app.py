@@ -21,7 +21,7 @@ from tickpath.engine.config import check_host, load_config
 from tickpath.engine.reader_watch import ReaderWatch
 from tickpath.engine.sandbox import spawn, stop
 from tickpath.engine.stop_flag import StopFlag
-from tickpath.rt import guard
+from tickpath.rt import guard, process
 from tickpath.rt.notify import Notifier, Watchdog, watchdog_s
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import SegmentError, remove_dead
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from tickpath.engine.config import Config
 
+GUARD_PRIORITY = 1  # of SCHED_FIFO: ahead of all that is ordinary, behind all that is not
 HANG_AFTER_S = 3.0  # a hot loop that makes no heartbeat for so long is stuck, not slow
 STABLE_AFTER_S = 10.0
 STOP_TIMEOUT_S = 8.0  # a snapshot under way may take 5
@@ -180,9 +181,19 @@ class Supervisor:
         status = f"{self._config.instance}: reader {pid} {state}"
         if not self._is_ready:
             self._is_ready = True
+            self._take_priority()
             self._notifier.ready(status)
         self._notifier.status(status)
         self._watchdog.feed(now_s)
+
+    def _take_priority(self) -> None:
+        """Guard ahead of ordinary processes, once there is a real-time thread to guard.
+
+        Not from the start: imports at SCHED_FIFO starve a host's one housekeeping CPU for seconds.
+        """
+        if self._config.reader.priority > 0:
+            with contextlib.suppress(PermissionError):  # the reader told how to have it permitted
+                process.set_fifo(GUARD_PRIORITY)
 
     def _restart(self, status: int, lived_s: float) -> None:
         self._failures = 1 if lived_s > STABLE_AFTER_S else self._failures + 1

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tickpath.engine.app import GUARD_PRIORITY
 from tickpath.engine.reader_watch import HOT_THREAD_NAME
 from tickpath.shm.segment import DIRECTORY
 
@@ -200,6 +201,10 @@ def test_reader_unprivileged_user_runs_the_whole_path_over_af_xdp(
         if (task / "comm").read_text().strip() == HOT_THREAD_NAME
     )
     assert os.sched_getscheduler(hot) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO
+    # The guard goes ahead of ordinary processes, and nothing that it starts inherits that.
+    supervisor = supervised.program.process.pid
+    assert os.sched_getscheduler(supervisor) == os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+    assert os.sched_getparam(supervisor).sched_priority == GUARD_PRIORITY
     feed = DIRECTORY / f"tickpath.{supervised.instance}"
     about = feed.stat()
     assert (about.st_uid, about.st_gid, about.st_mode & 0o777) == (READER, FEED_GROUP, 0o640)

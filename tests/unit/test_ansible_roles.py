@@ -214,7 +214,13 @@ def test_reboot_is_decided_once_and_only_where_it_is_allowed(
     given = {f"{role}_reboot_required": value for role, value in required.items()}
     given |= {f"{role}_reboot_ok": value for role, value in permitted.items()}
     tasks = [{"ansible.builtin.include_tasks": str(ANSIBLE / "playbooks/tasks/reboot.yml")}]
-    play = {"hosts": "all", "gather_facts": False, "vars": given, "tasks": tasks}
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars": given,
+        "vars_files": [str(ANSIBLE / "playbooks/vars/reboot.yml")],
+        "tasks": tasks,
+    }
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
     words = ("-i", "it,", "-c", "local", "--check", "play.yml")
     output = run("ansible-playbook", *words, cwd=tmp_path).stdout

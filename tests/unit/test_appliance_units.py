@@ -66,13 +66,12 @@ def unit_file(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_unit_is_real_time_below_the_interrupts_and_fed_by_a_heartbeat(name: str) -> None:
+def test_unit_may_be_real_time_below_the_interrupts_and_is_fed_by_a_heartbeat(name: str) -> None:
     found = settings(name)
     assert found["Type"] == ["notify"]
     assert int(found["WatchdogSec"][0]) > 0
-    assert found["CPUSchedulingPolicy"] == ["fifo"]
-    assert found["CPUSchedulingResetOnFork"] == ["yes"]
-    assert 1 <= int(found["CPUSchedulingPriority"][0]) <= FIFO_PRIORITY_MAX
+    # Who is real-time takes that itself: imports at FIFO starved a guest's housekeeping CPU.
+    assert found["CPUSchedulingPolicy"] == ["other"]
     assert int(found["LimitRTPRIO"][0]) == FIFO_PRIORITY_MAX
     assert found["NoNewPrivileges"] == ["yes"]
     assert found["ProtectSystem"] == ["strict"]

@@ -102,8 +102,9 @@ def prepare(machine: Machine) -> None:
             files[f"{KEYS[1:]}/{path.name}"] = path.read_bytes()
     machine.put(pack(files), "/tmp/lab.tar")  # noqa: S108  # in the guest, where nobody else is
     machine.shell(
-        "tar -xf /tmp/lab.tar -C / && rm /tmp/lab.tar && systemctl daemon-reload && "
-        "systemctl enable --now lab-veth.service lab-exchange.path"
+        # The disk is kept for days; its package lists are taken for today's.
+        "tar -xf /tmp/lab.tar -C / && rm /tmp/lab.tar && touch /var/lib/apt/lists && "
+        "systemctl daemon-reload && systemctl enable --now lab-veth.service lab-exchange.path"
     )
 
 

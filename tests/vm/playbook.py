@@ -1,5 +1,9 @@
 """The project's playbooks, run against the guest as a person runs them: what changed, what failed.
 
+Ansible sends each task's code anew and starts a Python for it, two to ten seconds a task under
+emulation. So that the long playbooks fit a test, mitogen carries their tasks to one Python that
+stays in the guest: the same modules, roles and variables. The short ones go the plain way, ssh.
+
 Called by: conftest, the tests. Calls: machine, phases.
 """
 
@@ -12,6 +16,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,9 +65,13 @@ class Play:
 
 
 def run_playbook(
-    machine: Machine, name: str, *words: str, variables: Mapping[str, object] | None = None
+    machine: Machine,
+    name: str,
+    *words: str,
+    variables: Mapping[str, object] | None = None,
+    plain: bool = False,
 ) -> Play:
-    """Run ansible/playbooks/NAME.yml on the guest with the lab's inventory."""
+    """Run ansible/playbooks/NAME.yml on the guest with the lab's inventory; plain: by ssh alone."""
     given = {
         **(variables or {}),
         "ansible_host": "lab",
@@ -77,15 +86,26 @@ def run_playbook(
     ]
     title = " ".join((name, *words))
     with phase(f"ansible {title}"):
-        play = _follow(argv, ROOT / "build" / "vm" / f"{title.replace(' ', '')}.log")
+        log = ROOT / "build" / "vm" / f"{title.replace(' ', '')}.log"
+        play = _follow(argv, log, {} if plain else carried_by_mitogen())
     if play.status != 0:
         play = replace(play, output=f"{play.output}\n{machine.shell(DIAGNOSIS, check=False)}")
     return play
 
 
-def _follow(argv: list[str], log: Path) -> Play:
+def carried_by_mitogen() -> dict[str, str]:
+    """Return the environment in which Ansible hands its tasks to mitogen."""
+    spec = find_spec("ansible_mitogen")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("mitogen is not installed: make setup")
+    plugins = Path(spec.origin).parent / "plugins" / "strategy"
+    return {"ANSIBLE_STRATEGY_PLUGINS": str(plugins), "ANSIBLE_STRATEGY": "mitogen_linear"}
+
+
+def _follow(argv: list[str], log: Path, extra: Mapping[str, str]) -> Play:
     """Run a playbook, keep its output in a log with times, and name the slow tasks at once."""
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    colourless = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    environment = {**os.environ, **colourless, **extra}
     started = time.monotonic()
     task, since, lines = "", started, list[str]()
     with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.vm, pytest.mark.needs("qemu", "root")]
 
 LINES_BEFORE_KILL = 20
+INSTALLED = "/opt/tickpath/tickpath-rt.pyz"
 
 # Each with a word of the reason that a person has to be told.
 REFUSED = {
@@ -77,15 +79,18 @@ def test_apply_killed_halfway_then_reverted_leaves_the_server_as_it_was(
     journal = "/var/lib/tickpath/rt/journal.jsonl"
     with phase("apply killed, revert"):
         killed = machine.shell(
-            f"{apply()} >/dev/null 2>&1 & pid=$!\n"
+            f"install -D -m 755 {ZIPAPP} {INSTALLED}\n"  # where its boot service will look for it
+            f"{apply()} >/tmp/apply 2>&1 & pid=$!\n"
             f"for i in $(seq 3000); do\n"
             f"  [ $(cat {journal} 2>/dev/null | wc -l) -ge {LINES_BEFORE_KILL} ] && break\n"
             "  kill -0 $pid || break; sleep 0.02\n"
             "done\n"
-            f"kill -9 $pid; wait $pid; echo $?; cat {journal}"
+            f"kill -9 $pid; wait $pid; echo $?; cat {journal} /tmp/apply\n",
+            check=False,
         ).splitlines()
-        assert killed[0] == "137", "it ended before it was killed"
+        assert killed[0] == "137", f"it ended before it was killed: {killed}"
         assert len(killed) > LINES_BEFORE_KILL
         result = json.loads(machine.shell(f"python3 {ZIPAPP} revert --json"))
+        machine.shell(f"rm -r {Path(INSTALLED).parent}")
     assert result["refused"] == []
     assert snapshot.differences(fresh.state, snapshot.take(machine)) == {}
