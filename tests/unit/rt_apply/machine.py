@@ -328,6 +328,8 @@ def make_context(root: Path, programs: Programs | None = None) -> Context:
         version=(6, 1, 176),
         is_rt=False,
         kernel_config={},
+        rt_kernels=(),
+        rt_kernel_config={},
         boot_id="boot-1",
         command_line=host.read("/proc/cmdline") or "",
     )
