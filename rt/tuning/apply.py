@@ -2,8 +2,8 @@
 
 A value that the kernel or a driver does not take is told and the rest goes on; a file of ours that
 cannot be written ends it, and what was written so far stands in the journal for revert.
-Called by: apply_command, promote. Calls: journal, writing, rt.reading, grub,
-plan, plan_files.
+Called by: apply_command, promote. Calls: journal, writing, rt.reading, rt.remembered, grub, plan,
+plan_files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tickpath.rt.errors import HostError
 from tickpath.rt.reading import read_live, same
+from tickpath.rt.remembered import remembering
 from tickpath.rt.setting import KernelFile
 from tickpath.rt.tuning import grub, plan_files
 from tickpath.rt.tuning.journal import Entry, Journal, compact, exclusive, read_journal
@@ -232,7 +233,8 @@ def apply_boot_list(
     from_list = [Wanted("boot", setting) for setting in settings]
     with exclusive(host):
         log = read_journal(host)
-        usable = [each for each in from_list if usable_here(host, each, skipped)]
-        steps = live_steps(context, usable, log, skipped)
+        reading = replace(context, host=remembering(host))  # for the plan alone, before any write
+        usable = [each for each in from_list if usable_here(reading.host, each, skipped)]
+        steps = live_steps(reading, usable, log, skipped)
         outcomes = apply_steps(context, steps, disk)
     return outcomes, (*skipped, *(Skipped("boot", "/proc/irq", why) for why in lost))

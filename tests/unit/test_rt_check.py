@@ -572,7 +572,7 @@ def test_units_asked_at_once_are_told_as_one_by_one(tmp_path: Path) -> None:
         return Output(0, "\n".join(blocks), "")
 
     host = dataclasses.replace(tree.host, run=run)
-    together = units_asked(dataclasses.replace(context, host=host), items)
+    together = units_asked(dataclasses.replace(context, host=host), settings)
     assert [judge_item(item, together) for item in items] == alone
     assert questions == [unit_question(*units)]
     assert next(each for each in alone if each.id == "svc.thermald").state is State.DRIFT

@@ -193,7 +193,7 @@ class Programs:
         answer = Output(127, "", f"{argv[0]}: not installed")
         match list(argv):
             case ["ethtool", "--json", option, _]:
-                state = self.load("ethtool")[option[1:].upper()]
+                state = self.load("ethtool").get(option[1:].upper(), {})
                 answer = Output(0, json.dumps([{"ifname": "eth0", **state}]), "")
             case ["ethtool", option, _, name, value]:
                 answer = self.set_ethtool(option[1:], name, value)
@@ -237,6 +237,9 @@ class Programs:
         if verb in {"daemon-reload", "daemon-reexec"}:
             self.die_now()
             return Output(0, "", "")
+        if verb == "show" and len(rest) > len(("-p", "ActiveState,UnitFileState", "unit")):
+            blocks = [self.systemctl(verb, (*rest[:2], unit)).stdout for unit in rest[2:]]
+            return Output(0, "\n".join(blocks), "")
         unit = rest[-1]
         units: dict[str, list[str]] = json.loads((self.root / "fake/units.json").read_text())
         masked = self.root / f"etc/systemd/system/{unit}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tickpath.rt.command import main
 from tickpath.rt.errors import HostError
-from tickpath.rt.host import Host, run_command
+from tickpath.rt.host import Host, Output, run_command
 from tickpath.rt.tuning import apply_command, promote_command, revert_command
 from tickpath.rt.tuning.journal import HOME
 from tickpath.rt.tuning.plan import Plan
@@ -22,6 +22,7 @@ from tickpath.rt.tuning.plan_step import Step
 from tests.unit.rt_apply.machine import STOCK, THP, FakeSystem, Programs, build, snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 CPUS = {
@@ -117,6 +118,50 @@ def test_apply_whole_catalogue_then_revert_restores_every_byte(
     assert main(["revert", "--json"]) == 0
     assert told(capsys)["refused"] == []
     assert snapshot(host) == before
+
+
+def recorded(host: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Give the machine an interface and note each command that is run on it."""
+    (host / "sys/class/net/eth0/device").mkdir()
+    programs = Programs(host)
+    asked: list[tuple[str, ...]] = []
+
+    def run(argv: Sequence[str]) -> Output:
+        asked.append(tuple(argv))
+        return programs(argv)
+
+    for module in ("plan_request", "apply_command", "revert_command"):
+        made = Host(host, run)
+        monkeypatch.setattr(f"tickpath.rt.tuning.{module}.make_host", lambda _, made=made: made)
+    return asked
+
+
+def test_plan_runs_no_command_twice(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = recorded(host, monkeypatch)
+    assert main(["plan", "--profile", "metal-irq", "--nic", "eth0"]) == 0
+    assert len(asked) == len(set(asked))
+    assert ("ethtool", "--json", "-c", "eth0") in asked
+    assert [argv[4:] for argv in asked if argv[0] == "systemctl"] == [
+        ("irqbalance.service", "fstrim.timer")
+    ]
+
+
+def test_apply_asks_anew_what_it_has_written(
+    host: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What planning remembers is of before the writes."""
+    asked = recorded(host, monkeypatch)
+    words = ("--profile", "metal-irq", "--nic", "eth0", "--only", "network,services", "--json")
+    assert main(["apply", *words]) == 0
+    done = told(capsys)
+    assert done["not_taken"] == []
+    writes = done["writes"]
+    assert isinstance(writes, list)
+    assert {"ethtool", "unit"} <= {row["kind"] for row in writes}
+    last_write = max(at for at, argv in enumerate(asked) if argv[:2] == ("ethtool", "-C"))
+    assert ("ethtool", "--json", "-c", "eth0") in asked[last_write:]
+    assert main(["apply", *words]) == 0
+    assert told(capsys)["writes"] == []
 
 
 def test_apply_dry_run_writes_nothing(host: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -283,6 +283,7 @@ def test_apply_boot_list_is_applied_again_and_finds_interrupts_by_name(machine: 
     (machine / "sys/kernel/irq/24").rename(machine / "sys/kernel/irq/31")
     (machine / "proc/irq/24").rename(machine / "proc/irq/31")
     outcomes, skipped = apply_boot_list(context, disk_of(context))
+    assert {each.status for each in outcomes} == {"written"}
     assert [each.step.target for each in outcomes] == [
         "eth0 L combined",
         "eth0 C rx-usecs",
