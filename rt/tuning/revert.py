@@ -27,7 +27,12 @@ from tickpath.rt.tuning.journal import (
     read_journal,
     remove_home,
 )
-from tickpath.rt.tuning.plan_files import SYSCTL_FILE, TMPFILES_FILE, parse_ethtool
+from tickpath.rt.tuning.plan_files import (
+    SYSCTL_FILE,
+    TMPFILES_FILE,
+    parse_ethtool,
+    reload_commands,
+)
 from tickpath.rt.tuning.writing import FileState
 
 if TYPE_CHECKING:
@@ -326,7 +331,7 @@ class Reverter:
     def finish(self) -> None:
         """Make live what was put back, then mark what waited for that."""
         if not self.dry_run:
-            for argv in dict.fromkeys(entry.reload for entry in self.waiting):
+            for argv in reload_commands(entry.reload for entry in self.waiting):
                 done = self.host.run(argv)
                 if done.status != 0:
                     self.result.notes.append(f"{' '.join(argv)}: {done.stderr.strip()[:SHOWN]}")

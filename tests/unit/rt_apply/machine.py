@@ -119,7 +119,7 @@ SETTINGS: tuple[Setting, ...] = (
     DropIn(
         "/etc/systemd/system.conf.d/60-tickpath.conf",
         "[Manager]\nCPUAffinity=0\n",
-        ("systemctl", "daemon-reload"),
+        ("systemctl", "daemon-reexec"),
     ),
     BootParameter("isolcpus", "managed_irq,domain,2-3"),
     BootParameter("nosoftlockup"),
@@ -236,6 +236,7 @@ class Programs:
     def systemctl(self, verb: str, rest: Sequence[str]) -> Output:
         if verb in {"daemon-reload", "daemon-reexec"}:
             self.die_now()
+            self.read_units(verb == "daemon-reexec")
             return Output(0, "", "")
         if verb == "show" and len(rest) > len(("-p", "ActiveState,UnitFileState", "unit")):
             blocks = [self.systemctl(verb, (*rest[:2], unit)).stdout for unit in rest[2:]]
@@ -253,14 +254,27 @@ class Programs:
         if verb == "mask":
             if not masked.is_symlink():
                 masked.symlink_to("/dev/null")
+            self.read_units()
             self.die_now()
             units[unit] = [enabled, "inactive"]
         elif verb == "unmask":
             masked.unlink()
+            self.read_units()
         elif verb in {"start", "stop"}:
             units[unit] = [enabled, "active" if verb == "start" else "inactive"]
         self.save("units", units)
         return Output(0, "", "")
+
+    def read_units(self, begins_anew: bool = False) -> None:
+        """Note the files that systemd now knows; its own only as it begins anew."""
+        folder = self.root / "etc/systemd"
+        paths = [path for path in sorted(folder.rglob("*")) if not path.name.endswith("~")]
+        units = [path for path in paths if path.is_relative_to(folder / "system")]
+        known = self.load("known") if (self.root / "fake/known.json").exists() else {}
+        known["units"] = texts_of(self.root, units)
+        if begins_anew:
+            known["own"] = texts_of(self.root, [path for path in paths if path not in units])
+        self.save("known", known)
 
     def make_menu(self) -> Output:
         environment = {
@@ -302,6 +316,17 @@ class Programs:
         return Output(0, "", "")
 
 
+def texts_of(root: Path, paths: Sequence[Path]) -> dict[str, str]:
+    """Return what files and links say, by the paths of the machine."""
+    return {
+        str(path.relative_to(root)): str(path.readlink())
+        if path.is_symlink()
+        else path.read_text(errors="replace")
+        for path in paths
+        if not path.is_dir()
+    }
+
+
 def build(root: Path, extra: dict[str, str] | None = None) -> Path:
     """Put the machine's files below a folder."""
     for name, text in {**FILES, **(extra or {})}.items():
@@ -313,6 +338,7 @@ def build(root: Path, extra: dict[str, str] | None = None) -> Path:
         script.parent.mkdir(parents=True, exist_ok=True)
         script.write_text(text)
         script.chmod(0o755)
+    Programs(root).read_units(begins_anew=True)
     return root
 
 

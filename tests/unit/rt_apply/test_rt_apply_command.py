@@ -16,7 +16,7 @@ from tickpath.rt.host import Host, Output, run_command
 from tickpath.rt.tuning import apply_command, promote_command, revert_command
 from tickpath.rt.tuning.journal import HOME
 from tickpath.rt.tuning.plan import Plan
-from tickpath.rt.tuning.plan_files import SERVICE_FILE
+from tickpath.rt.tuning.plan_files import DAEMON_REEXEC, DAEMON_RELOAD, SERVICE_FILE
 from tickpath.rt.tuning.plan_step import Step
 
 from tests.unit.rt_apply.machine import STOCK, THP, FakeSystem, Programs, build, snapshot
@@ -162,6 +162,17 @@ def test_apply_asks_anew_what_it_has_written(
     assert ("ethtool", "--json", "-c", "eth0") in asked[last_write:]
     assert main(["apply", *words]) == 0
     assert told(capsys)["writes"] == []
+
+
+def test_apply_and_revert_have_systemd_read_its_files_once(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The drop-in of systemd asks for a daemon-reexec, the boot service for a daemon-reload."""
+    asked = recorded(host, monkeypatch)
+    for words in (["apply", "--profile", "metal-irq", "--nic", "eth0"], ["revert"]):
+        asked.clear()
+        assert main(words) == 0
+        assert [argv for argv in asked if argv in (DAEMON_RELOAD, DAEMON_REEXEC)] == [DAEMON_REEXEC]
 
 
 def test_apply_dry_run_writes_nothing(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
