@@ -106,6 +106,7 @@ done
 
 SETTINGS: tuple[Setting, ...] = (
     UnitState("irqbalance.service", "masked"),
+    UnitState("fstrim.timer", "masked"),
     Sysctl("vm.swappiness", "10"),
     Sysctl("vm.stat_interval", "10"),
     Sysctl("net.ipv4.tcp_rmem", "4096 131072 8388608"),
@@ -238,32 +239,43 @@ class Programs:
             self.die_now()
             self.read_units(verb == "daemon-reexec")
             return Output(0, "", "")
-        if verb == "show" and len(rest) > len(("-p", "ActiveState,UnitFileState", "unit")):
-            blocks = [self.systemctl(verb, (*rest[:2], unit)).stdout for unit in rest[2:]]
-            return Output(0, "\n".join(blocks), "")
-        unit = rest[-1]
-        units: dict[str, list[str]] = json.loads((self.root / "fake/units.json").read_text())
-        masked = self.root / f"etc/systemd/system/{unit}"
-        enabled, active = units.get(unit, ["not-found", "inactive"])
-        file_state = "masked" if masked.is_symlink() else enabled
         if verb == "show":
-            return Output(0, f"ActiveState={active}\nUnitFileState={file_state}\n", "")
+            told = (self.unit_state(unit) for unit in rest[2:])
+            lines = [f"ActiveState={active}\nUnitFileState={state}\n" for state, active in told]
+            return Output(0, "\n".join(lines), "")
         if verb in {"is-enabled", "is-active"}:
-            return Output(0, (file_state if verb == "is-enabled" else active) + "\n", "")
-        self.die_now()
-        if verb == "mask":
-            if not masked.is_symlink():
-                masked.symlink_to("/dev/null")
-            self.read_units()
-            self.die_now()
-            units[unit] = [enabled, "inactive"]
-        elif verb == "unmask":
-            masked.unlink()
-            self.read_units()
-        elif verb in {"start", "stop"}:
-            units[unit] = [enabled, "active" if verb == "start" else "inactive"]
-        self.save("units", units)
+            return Output(0, self.unit_state(rest[0])[verb == "is-active"] + "\n", "")
+        named = [one for one in rest if not one.startswith("-")]
+        if verb in {"mask", "unmask"}:
+            self.link_units(verb, named)
+        if verb != "unmask":
+            for unit in named:
+                self.die_now()
+                units = self.units()
+                enabled = units.get(unit, ["not-found"])[0]
+                units[unit] = [enabled, "active" if verb == "start" else "inactive"]
+                self.save("units", units)
         return Output(0, "", "")
+
+    def units(self) -> dict[str, list[str]]:
+        loaded: dict[str, list[str]] = json.loads((self.root / "fake/units.json").read_text())
+        return loaded
+
+    def unit_state(self, unit: str) -> tuple[str, str]:
+        enabled, active = self.units().get(unit, ["not-found", "inactive"])
+        masked = (self.root / f"etc/systemd/system/{unit}").is_symlink()
+        return "masked" if masked else enabled, active
+
+    def link_units(self, verb: str, units: Sequence[str]) -> None:
+        """Mask or unmask, then have systemd read its files."""
+        self.die_now()
+        for unit in units:
+            masked = self.root / f"etc/systemd/system/{unit}"
+            if verb == "unmask":
+                masked.unlink()
+            elif not masked.is_symlink():
+                masked.symlink_to("/dev/null")
+        self.read_units()
 
     def read_units(self, begins_anew: bool = False) -> None:
         """Note the files that systemd now knows; its own only as it begins anew."""
