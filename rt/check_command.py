@@ -84,7 +84,9 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError(f"--window {args.window:g}: expected 0 to {WINDOW_S_MAX:g} seconds")
     items = selected_items(args.only if args.explain is None else args.explain)
     host = remembering(make_host(args))
-    context = units_asked(make_context(args, host), items)
+    context = make_context(args, host)
+    settings = (one for item in items if item.settings for one in item.settings(context))
+    context = units_asked(context, settings)
     if host.root == Path("/") and args.window > 0:
         context = measured(context, args.window)
     report = check_host(context, items)

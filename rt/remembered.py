@@ -1,6 +1,7 @@
-"""Ask each program once: under a check nothing changes, and items share answers.
+"""Ask each program once: under a check or a plan nothing changes, and items share answers.
 
-Called by: rt.check_command. Calls: rt.host, rt.reading.
+Never for a host that is being written to: what is read back there has changed since.
+Called by: rt.check_command, tuning.plan_request, tuning.apply (--boot). Calls: rt.host, rt.reading.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tickpath.rt.host import Host
-    from tickpath.rt.item import Context, Item
+    from tickpath.rt.item import Context
+    from tickpath.rt.setting import Setting
 
 
 def remembering(host: Host) -> Host:
@@ -33,11 +35,8 @@ def remembering(host: Host) -> Host:
     return dataclasses.replace(host, run=run_words)
 
 
-def units_asked(context: Context, items: Iterable[Item]) -> Context:
-    """Ask systemd for all units of the items at once: starting its client is what takes long."""
-    settings = [
-        setting for item in items if item.settings is not None for setting in item.settings(context)
-    ]
+def units_asked(context: Context, settings: Iterable[Setting]) -> Context:
+    """Ask systemd for all units at once: starting its client is what takes long."""
     units = [setting.unit for setting in settings if isinstance(setting, UnitState)]
     if not units:
         return context

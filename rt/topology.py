@@ -65,6 +65,8 @@ class Topology:
     version: tuple[int, int, int]  # of the kernel
     is_rt: bool  # PREEMPT_RT is running
     kernel_config: Mapping[str, str]  # CONFIG_X to y, m or a value; empty: not readable
+    rt_kernels: tuple[str, ...]  # releases of the real-time kernels in /boot
+    rt_kernel_config: Mapping[str, str]  # of the last of them; empty where is_rt, or not readable
     boot_id: str
     command_line: str
 
@@ -74,6 +76,9 @@ def read_topology(host: Host) -> Topology:
     cpus = read_cpus(host)
     release = host.read("/proc/sys/kernel/osrelease") or ""
     banner = host.read("/proc/sys/kernel/version") or ""
+    is_rt = host.read("/sys/kernel/realtime") == "1" or "PREEMPT_RT" in banner.split()
+    rt_kernels = installed_rt_kernels(host)
+    waiting = rt_kernels[-1:] if not is_rt else ()
     return Topology(
         cpus=cpus,
         siblings={cpu: read_siblings(host, cpu, cpus) for cpu in cpus},
@@ -82,8 +87,10 @@ def read_topology(host: Host) -> Topology:
         hypervisor=read_hypervisor(host),
         release=release,
         version=kernel_version(release, banner, host.read("/proc/version_signature") or ""),
-        is_rt=host.read("/sys/kernel/realtime") == "1" or "PREEMPT_RT" in banner.split(),
+        is_rt=is_rt,
         kernel_config=read_kernel_config(host, release),
+        rt_kernels=rt_kernels,
+        rt_kernel_config=read_kernel_config(host, waiting[0], running=False) if waiting else {},
         boot_id=host.read("/proc/sys/kernel/random/boot_id") or "",
         command_line=host.read("/proc/cmdline") or "",
     )
@@ -226,3 +233,10 @@ def read_kernel_config(host: Host, release: str, running: bool = True) -> Mappin
         text = host.read(f"/boot/config-{release}") or ""
     options = (line.partition("=") for line in text.splitlines() if line.startswith("CONFIG_"))
     return {name: value.strip('"') for name, _, value in options}
+
+
+def installed_rt_kernels(host: Host) -> tuple[str, ...]:
+    """List the releases of the real-time kernels in /boot."""
+    patterns = ("/boot/vmlinuz-*-rt*", "/boot/vmlinuz-*-realtime*")
+    paths = [path for pattern in patterns for path in host.glob(pattern)]
+    return tuple(path.rpartition("/")[2].removeprefix("vmlinuz-") for path in paths)

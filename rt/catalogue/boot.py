@@ -11,7 +11,6 @@ from tickpath.rt.catalogue.declare import (
     Area,
     Seen,
     boot,
-    installed_rt_kernels,
     missing_config,
     nothing_isolated,
     target_config,
@@ -64,7 +63,7 @@ def rt_kernel(context: Context) -> Seen:
         return Seen(State.UNSUPPORTED, "the kernel comes from outside this machine", live, where)
     lines = grub.parse_drop_in(context.host.read(grub.DROP_IN) or "")
     fix = "tickpath rt apply --only boot, then reboot"
-    if installed_rt_kernels(context):
+    if context.topology.rt_kernels:
         chosen = lines.wanted.flavour == "rt"
         state = State.PENDING_REBOOT if chosen else State.DRIFT
         return Seen(state, "PREEMPT_RT", live, where, "reboot" if chosen else fix)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from tickpath.rt.item import Finding, Item, Severity, State
 from tickpath.rt.setting import BootParameter, KernelFile, Sysctl
-from tickpath.rt.topology import read_kernel_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -193,13 +192,5 @@ def target_config(context: Context) -> Mapping[str, str]:
     """Return the configuration of the kernel that the profile boots: the running one's, or that of
     an installed real-time kernel. Empty where it is not known yet."""
     if context.profile.wants_rt_kernel and not context.topology.is_rt:
-        installed = installed_rt_kernels(context)
-        return read_kernel_config(context.host, installed[-1], running=False) if installed else {}
+        return context.topology.rt_kernel_config
     return context.topology.kernel_config
-
-
-def installed_rt_kernels(context: Context) -> tuple[str, ...]:
-    """List the releases of the real-time kernels in /boot."""
-    patterns = ("/boot/vmlinuz-*-rt*", "/boot/vmlinuz-*-realtime*")
-    paths = [path for pattern in patterns for path in context.host.glob(pattern)]
-    return tuple(path.rpartition("/")[2].removeprefix("vmlinuz-") for path in paths)

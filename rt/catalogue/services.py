@@ -12,6 +12,7 @@ from tickpath.rt.item import Severity, State
 from tickpath.rt.limits import format_cpu_list, parse_cpu_list
 from tickpath.rt.reading import unit_exists
 from tickpath.rt.setting import DropIn, UnitState
+from tickpath.rt.tuning.plan_files import DAEMON_REEXEC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +118,7 @@ def daemon_affinity(context: Context) -> tuple[Setting, ...]:
         "# Written by tickpath rt: services run on the housekeeping CPUs, unless their unit says\n"
         f"# otherwise.\n[Manager]\nCPUAffinity={cpus}\n"
     )
-    return (DropIn(AFFINITY_PATH, text, ("systemctl", "daemon-reexec")),)
+    return (DropIn(AFFINITY_PATH, text, DAEMON_REEXEC),)
 
 
 def first_process(context: Context) -> Seen:

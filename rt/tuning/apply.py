@@ -2,18 +2,20 @@
 
 A value that the kernel or a driver does not take is told and the rest goes on; a file of ours that
 cannot be written ends it, and what was written so far stands in the journal for revert.
-Called by: apply_command, promote. Calls: journal, writing, rt.reading, grub,
-plan, plan_files.
+Called by: apply_command, promote. Calls: journal, writing, rt.reading, rt.remembered, grub, plan,
+plan_files.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from tickpath.rt.errors import HostError
 from tickpath.rt.reading import read_live, same
+from tickpath.rt.remembered import remembering
 from tickpath.rt.setting import KernelFile
 from tickpath.rt.tuning import grub, plan_files
 from tickpath.rt.tuning.journal import Entry, Journal, compact, exclusive, read_journal
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from tickpath.rt.host import Host
     from tickpath.rt.item import Context
     from tickpath.rt.tuning.journal import Kind, Value
     from tickpath.rt.tuning.plan_step import Step
@@ -53,15 +56,25 @@ class Applier:
         self.boot = boot
         self.tell = tell
 
+    def carry_out_all(self, steps: Sequence[Step]) -> tuple[Outcome, ...]:
+        """Do steps in their order; units in a row that become alike change together."""
+        outcomes: list[Outcome] = []
+        for state, group in itertools.groupby(steps, key=state_of_unit):
+            if state is None:
+                outcomes += [self.carry_out(step) for step in group]
+            else:
+                outcomes += self.change_units(tuple(group))
+        return tuple(outcomes)
+
     def carry_out(self, step: Step) -> Outcome:
         """Do one step. Raises HostError where a file of ours cannot be written."""
         match step.kind:
             case "kernel":
                 return self.write_kernel(step)
             case "ethtool":
-                return self.run_journaled(step, step.before)
+                return self.run_ethtool(step)
             case "unit":
-                return self.run_journaled(step, unit_state(self.disk, step.target))
+                return self.change_units((step,))[0]
             case "run":
                 done = self.host.run(step.reload)
                 failed = done.status != 0
@@ -140,12 +153,24 @@ class Applier:
             told = error.strerror or str(error)
         return self.read_back(step, entry, told)
 
-    def run_journaled(self, step: Step, before: str | None) -> Outcome:
-        entry = self.add(
-            step, "unit" if step.kind == "unit" else "ethtool", step.target, before, step.after
-        )
-        done = self.host.run(argv_of(step))
+    def run_ethtool(self, step: Step) -> Outcome:
+        entry = self.add(step, "ethtool", step.target, step.before, step.after)
+        interface, group, name = step.target.split(" ", 2)
+        done = self.host.run(("ethtool", f"-{group}", interface, name, step.after))
         return self.read_back(step, entry, done.stderr.strip() if done.status else "")
+
+    def change_units(self, steps: Sequence[Step]) -> list[Outcome]:
+        """Mask units, or enable them, all journaled before the first is changed."""
+        entries = [
+            self.add(step, "unit", step.target, unit_state(self.disk, step.target), step.after)
+            for step in steps
+        ]
+        verb = "mask" if steps[0].after == "masked" else "enable"
+        told = run_systemctl(self.host, (verb, "--now"), [step.target for step in steps])
+        return [
+            self.read_back(step, entry, told[step.target])
+            for step, entry in zip(steps, entries, strict=True)
+        ]
 
     def read_back(self, step: Step, entry: Entry, told: str) -> Outcome:
         """Compare with what is there now: drivers drop silently, the kernel may round."""
@@ -175,12 +200,22 @@ class Applier:
         )
 
 
-def argv_of(step: Step) -> tuple[str, ...]:
-    if step.kind == "unit":
-        verb = "mask" if step.after == "masked" else "enable"
-        return ("systemctl", verb, "--now", step.target)
-    interface, group, name = step.target.split(" ", 2)
-    return ("ethtool", f"-{group}", interface, name, step.after)
+def state_of_unit(step: Step) -> str | None:
+    return step.after if step.kind == "unit" else None
+
+
+def run_systemctl(host: Host, words: Sequence[str], units: Sequence[str]) -> dict[str, str]:
+    """Run systemctl for units together, since each run has systemd read all its files anew.
+
+    Where that fails, for each by itself: one unit must not keep the others. Returns what each
+    unit's failure was told with, "" where there was none.
+    """
+    done = host.run(("systemctl", *words, *units))
+    if done.status == 0 or len(units) == 1:
+        answers = dict.fromkeys(units, done)
+    else:
+        answers = {unit: host.run(("systemctl", *words, unit)) for unit in units}
+    return {unit: one.stderr.strip() if one.status else "" for unit, one in answers.items()}
 
 
 def unit_state(disk: Disk, unit: str) -> str:
@@ -207,8 +242,7 @@ def apply_steps(
     try:
         compact(disk, boot)
         with Journal(disk) as journal:
-            applier = Applier(disk, journal, boot, tell)
-            return tuple(applier.carry_out(step) for step in steps)
+            return Applier(disk, journal, boot, tell).carry_out_all(steps)
     except OSError as error:
         raise HostError(f"{error.filename or 'the journal'}: {error.strerror}; {UNDO}") from error
 
@@ -232,7 +266,8 @@ def apply_boot_list(
     from_list = [Wanted("boot", setting) for setting in settings]
     with exclusive(host):
         log = read_journal(host)
-        usable = [each for each in from_list if usable_here(host, each, skipped)]
-        steps = live_steps(context, usable, log, skipped)
+        reading = replace(context, host=remembering(host))  # for the plan alone, before any write
+        usable = [each for each in from_list if usable_here(reading.host, each, skipped)]
+        steps = live_steps(reading, usable, log, skipped)
         outcomes = apply_steps(context, steps, disk)
     return outcomes, (*skipped, *(Skipped("boot", "/proc/irq", why) for why in lost))

@@ -83,7 +83,7 @@ def make_plan(
         *file_steps(context, usable, options),
     ]
     has_systemd = context.host.exists(SYSTEMD_RUNS)
-    reloads = dict.fromkeys(step.reload for step in steps if step.reload)
+    reloads = plan_files.reload_commands(step.reload for step in steps if step.reload)
     steps += [
         Step("run", shlex.join(argv), None, "", "", reload=argv)
         for argv in reloads

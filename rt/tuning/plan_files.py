@@ -2,7 +2,8 @@
 
 A standard file keeps what a standard service can apply early enough; the rest (NICs, interrupts,
 debugfs, cgroups) is listed in BOOT_LIST and applied by tickpath-rt.service. Called by: plan,
-apply (--boot). Calls: rt.host, rt.setting. Source: sysctl.d(5), tmpfiles.d(5), systemd.unit(5).
+apply (--boot), revert, catalogue.services. Calls: rt.host, rt.setting. Source: sysctl.d(5),
+tmpfiles.d(5), systemd.unit(5), systemctl(1).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from tickpath.rt.setting import Ethtool, KernelFile, Sysctl
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tickpath.rt.host import Host
 
@@ -26,6 +27,7 @@ SERVICE = "tickpath-rt.service"
 SERVICE_FILE = f"/etc/systemd/system/{SERVICE}"
 SERVICE_LINK = f"/etc/systemd/system/multi-user.target.wants/{SERVICE}"
 DAEMON_RELOAD = ("systemctl", "daemon-reload")
+DAEMON_REEXEC = ("systemctl", "daemon-reexec")
 HEADER = "# Written by `tickpath rt apply`, removed by `tickpath rt revert`.\n"
 # Where systemd-tmpfiles finds the files before any driver of ours is needed.
 TMPFILES_ROOMS = (
@@ -49,6 +51,19 @@ def persisted_in(setting: Sysctl | KernelFile | Ethtool) -> str:
     if isinstance(setting, KernelFile) and setting.path.startswith(TMPFILES_ROOMS):
         return TMPFILES_FILE
     return BOOT_LIST
+
+
+def reload_commands(asked: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """List the commands that make files live, each once.
+
+    systemd that begins anew reads all units too ("a heavy-weight daemon-reload", systemctl(1)): no
+    reload is needed beside it. It comes last, since systemd does not answer meanwhile.
+    """
+    once = dict.fromkeys(asked)
+    if DAEMON_REEXEC not in once:
+        return tuple(once)
+    others = (argv for argv in once if argv not in (DAEMON_RELOAD, DAEMON_REEXEC))
+    return (*others, DAEMON_REEXEC)
 
 
 def malformed(setting: Sysctl | KernelFile) -> str | None:

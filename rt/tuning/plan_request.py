@@ -1,17 +1,18 @@
 """From the command line to a plan: what plan and apply share.
 
-Called by: plan_command, apply_command. Calls: rt.arguments, rt.catalogue, plan,
+Called by: plan_command, apply_command. Calls: rt.arguments, rt.catalogue, rt.remembered, plan,
 journal.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from tickpath.rt.arguments import add_arguments, make_context, make_host
 from tickpath.rt.catalogue import selected_items
 from tickpath.rt.errors import HostError
+from tickpath.rt.remembered import remembering, units_asked
 from tickpath.rt.tuning.journal import Log, read_journal
 from tickpath.rt.tuning.plan import Options, collect, make_plan
 from tickpath.rt.tuning.plan_boot import trial_state
@@ -48,16 +49,21 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def plan_from(args: argparse.Namespace) -> tuple[Context, Plan]:
-    """Read the host and plan. Raises RequestError, HostError."""
+    """Read the host and plan. Raises RequestError, HostError.
+
+    Programs are asked once while planning; the context that is returned asks anew, for what writes.
+    """
     host = make_host(args)
-    context = make_context(args, host)
+    context = make_context(args, remembering(host))
     wanted = collect(context, selected_items(args.only))
+    context = units_asked(context, [each.setting for each in wanted])
     options = Options(
         partial=args.only is not None,
         allow_ssh_nic=args.allow_ssh_nic,
         rt_kernel_later=args.rt_kernel_later,
     )
-    return context, make_plan(context, wanted, read_log(host), options)
+    plan = make_plan(context, wanted, read_log(host), options)
+    return replace(context, host=host), plan
 
 
 def read_log(host: Host) -> Log:

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tickpath.rt.arguments import make_host
 from tickpath.rt.item import Context
@@ -21,6 +22,10 @@ from tickpath.rt.tuning.plan_refusals import refuse_user
 from tickpath.rt.tuning.plan_request import step_row
 from tickpath.rt.tuning.promote import promotion_steps
 from tickpath.rt.tuning.writing import Disk, System
+
+if TYPE_CHECKING:
+    from tickpath.rt.host import Host
+    from tickpath.rt.tuning.plan_step import Step
 
 EPILOG = """\
 example: tickpath rt apply && reboot; then: tickpath rt promote
@@ -51,14 +56,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Check and promote. Raises RequestError, HostError."""
     host = make_host(args)
-    topology = read_topology(host)
-    context = Context(host, topology, choose_profile(topology, Request()))
-    steps = promotion_steps(context)
-    if steps and not args.dry_run:
-        refusal = refuse_user(os.geteuid())
-        if refusal is not None:
+    refusal = None if args.dry_run else refuse_user(os.geteuid())
+    if args.dry_run or refusal is not None:
+        _, steps = promotion_of(host)
+        if steps and refusal is not None:
             raise refusal
+    else:
         with exclusive(host):
+            context, steps = promotion_of(host)
             apply_steps(context, steps, Disk(host, System()), progress)
     if args.json:
         promoted = not steps or not args.dry_run
@@ -70,3 +75,10 @@ def run(args: argparse.Namespace) -> int:
         last = "The trial holds; nothing was written." if args.dry_run else LASTS
         print(last)
     return 0
+
+
+def promotion_of(host: Host) -> tuple[Context, list[Step]]:
+    """Read the host and plan. Raises RequestError."""
+    topology = read_topology(host)
+    context = Context(host, topology, choose_profile(topology, Request()))
+    return context, promotion_steps(context)

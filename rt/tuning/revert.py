@@ -18,7 +18,7 @@ from tickpath.rt.limits import parse_cpu_list
 from tickpath.rt.reading import read_live, same
 from tickpath.rt.setting import KernelFile
 from tickpath.rt.tuning import grub
-from tickpath.rt.tuning.apply import unit_state
+from tickpath.rt.tuning.apply import run_systemctl, unit_state
 from tickpath.rt.tuning.journal import (
     LIVE_KINDS,
     Entry,
@@ -27,7 +27,12 @@ from tickpath.rt.tuning.journal import (
     read_journal,
     remove_home,
 )
-from tickpath.rt.tuning.plan_files import SYSCTL_FILE, TMPFILES_FILE, parse_ethtool
+from tickpath.rt.tuning.plan_files import (
+    SYSCTL_FILE,
+    TMPFILES_FILE,
+    parse_ethtool,
+    reload_commands,
+)
 from tickpath.rt.tuning.writing import FileState
 
 if TYPE_CHECKING:
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from tickpath.rt.tuning.writing import Disk
 
 BRACKETED = re.compile(r"\[([^\]]+)\]")
+UNIT_VERBS = ("unmask", "disable", "start", "stop")  # in this order: a masked unit cannot start
 SHOWN = 120  # characters of a value in a report
 
 
@@ -103,6 +109,8 @@ class Reverter:
         # Refused while another value stood in the way: tried once more after all the others.
         self.refused: list[Entry] = []
         self.is_last_round = False
+        # Judged, and to be changed together; with the commands that each needs.
+        self.units: list[tuple[Entry, tuple[str, ...]]] = []
 
     def run(self) -> Reverted:
         for number in self.log.damaged:
@@ -112,7 +120,10 @@ class Reverter:
                 )
             )
         for entry in reversed(self.log.open_entries):
+            if not self.joins_units(entry):
+                self.change_units()
             self.undo(entry)
+        self.change_units()
         self.is_last_round = True
         for entry in self.refused:
             self.undo_kernel(entry)
@@ -203,6 +214,7 @@ class Reverter:
                 self.leave(entry, now, f"ethtool: {done.stderr.strip() or 'the driver kept it'}")
 
     def undo_unit(self, entry: Entry) -> None:
+        """Judge a unit; it is changed together with those beside it in the journal."""
         was_enabled, was_active = text_value(entry.previous).split(" ", 1)
         enabled, active = unit_state(self.disk, entry.target).split(" ", 1)
         masked = entry.wrote == "masked"
@@ -213,18 +225,42 @@ class Reverter:
         if enabled != was_enabled and not still_ours:
             self.leave(entry, f"{enabled} {active}", "somebody changed it since")
             return
-        if not self.dry_run:
-            if enabled != was_enabled:
-                self.host.run(("systemctl", "unmask" if masked else "disable", entry.target))
-            if (active == "active") != (was_active == "active"):
-                verb = "start" if was_active == "active" else "stop"
-                self.host.run(("systemctl", verb, entry.target))
-            after, runs = unit_state(self.disk, entry.target).split(" ", 1)
-            # A job that has ended since, and did its work, is no failure.
-            if after != was_enabled or (was_active == "active" and runs == "failed"):
-                self.leave(entry, f"{after} {runs}", "systemctl did not bring it back")
-                return
-        self.restored(entry)
+        verbs: list[str] = []
+        if enabled != was_enabled:
+            verbs.append("unmask" if masked else "disable")
+        if (active == "active") != (was_active == "active"):
+            verbs.append("start" if was_active == "active" else "stop")
+        self.units.append((entry, tuple(verbs)))
+
+    def joins_units(self, entry: Entry) -> bool:
+        """Tell whether an entry is one more unit to be changed alike.
+
+        All else waits for these, an older entry of the same unit too: it is judged by what they
+        leave.
+        """
+        return entry.kind == "unit" and all(
+            one.wrote == entry.wrote and one.target != entry.target for one, _ in self.units
+        )
+
+    def change_units(self) -> None:
+        """Put the units back that were judged last, then look at each."""
+        pending, self.units = self.units, []
+        for verb in UNIT_VERBS:
+            units = [entry.target for entry, verbs in pending if verb in verbs]
+            if units and not self.dry_run:
+                run_systemctl(self.host, (verb,), units)
+        for entry, _ in pending:
+            if self.dry_run or self.unit_is_back(entry):
+                self.restored(entry)
+            else:
+                now = unit_state(self.disk, entry.target)
+                self.leave(entry, now, "systemctl did not bring it back")
+
+    def unit_is_back(self, entry: Entry) -> bool:
+        was_enabled, was_active = text_value(entry.previous).split(" ", 1)
+        enabled, active = unit_state(self.disk, entry.target).split(" ", 1)
+        # A job that has ended since, and did its work, is no failure.
+        return enabled == was_enabled and not (was_active == "active" and active == "failed")
 
     def undo_file(self, entry: Entry) -> None:
         if not self.dry_run:
@@ -326,7 +362,7 @@ class Reverter:
     def finish(self) -> None:
         """Make live what was put back, then mark what waited for that."""
         if not self.dry_run:
-            for argv in dict.fromkeys(entry.reload for entry in self.waiting):
+            for argv in reload_commands(entry.reload for entry in self.waiting):
                 done = self.host.run(argv)
                 if done.status != 0:
                     self.result.notes.append(f"{' '.join(argv)}: {done.stderr.strip()[:SHOWN]}")

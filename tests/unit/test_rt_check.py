@@ -14,7 +14,7 @@ from tickpath.rt.catalogue import AREAS, all_items, selected_items
 from tickpath.rt.catalogue.scheduler import stalls
 from tickpath.rt.check import NOT_WELL, Report, check_host, judge_item
 from tickpath.rt.errors import RequestError
-from tickpath.rt.host import Output
+from tickpath.rt.host import Host, Output
 from tickpath.rt.item import Context, Finding, Severity, State
 from tickpath.rt.profile import PROFILE_PATH, Request, choose_profile, to_json
 from tickpath.rt.reading import unit_question
@@ -533,6 +533,29 @@ def test_check_and_plan_agree_on_a_tuned_machine(tmp_path: Path) -> None:
     assert planned(tree, METAL)[1] == set()
 
 
+def test_kernel_configurations_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = rt_host.stock_metal(tmp_path)
+    tree.write("/boot/vmlinuz-6.1.0-50-rt-amd64", "")
+    tree.write("/boot/config-6.1.0-50-rt-amd64", "CONFIG_PSI=y\n")
+    read: list[str] = []
+    real = Host.read
+
+    def reading(host: Host, name: str) -> str | None:
+        read.append(name)
+        return real(host, name)
+
+    monkeypatch.setattr(Host, "read", reading)
+    context = context_of(tree, METAL)
+    check_host(context, all_items())
+    make_plan(context, collect(context, all_items()), Log())
+    configurations = sorted(name for name in read if name.startswith("/boot/config-"))
+    running = f"/boot/config-{context.topology.release}"
+    assert configurations == sorted([running, "/boot/config-6.1.0-50-rt-amd64"])
+    assert judge(tree, "cmd.mce", METAL).desired == "the kernel was built without CONFIG_X86_MCE"
+
+
 def test_units_asked_at_once_are_told_as_one_by_one(tmp_path: Path) -> None:
     tree = rt_host.tuned_metal(tmp_path)
     tree.unit("thermald.service", "masked", "active")
@@ -549,7 +572,7 @@ def test_units_asked_at_once_are_told_as_one_by_one(tmp_path: Path) -> None:
         return Output(0, "\n".join(blocks), "")
 
     host = dataclasses.replace(tree.host, run=run)
-    together = units_asked(dataclasses.replace(context, host=host), items)
+    together = units_asked(dataclasses.replace(context, host=host), settings)
     assert [judge_item(item, together) for item in items] == alone
     assert questions == [unit_question(*units)]
     assert next(each for each in alone if each.id == "svc.thermald").state is State.DRIFT

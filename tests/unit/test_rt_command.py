@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +19,16 @@ from tickpath.rt.errors import HostError, RequestError
 from tests.unit import rt_host
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 INTERPRETER = "/usr/bin/python3"  # the host's own, without the packages of .venv
+SHOW_TRACEBACK = """\
+import sys
+sys.path.insert(0, sys.argv[1])
+from tickpath.rt.limits import parse_cpu_list
+parse_cpu_list("none")
+"""
 
 
 def run_bundle(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -46,6 +55,74 @@ def test_bundle_written_twice_has_the_same_bytes(tmp_path: Path) -> None:
     bundle.write_bundle(tmp_path / "a.pyz")
     bundle.write_bundle(tmp_path / "b.pyz")
     assert (tmp_path / "a.pyz").read_bytes() == (tmp_path / "b.pyz").read_bytes()
+
+
+def test_bundle_written_by_another_process_has_the_same_bytes(tmp_path: Path) -> None:
+    """What else a process has loaded, and how it hashes texts, must not show."""
+    bundle.write_bundle(tmp_path / "a.pyz")
+    subprocess.run(
+        [sys.executable, "-m", "tickpath.rt.bundle", str(tmp_path / "b.pyz")],
+        check=True,
+        env={"PYTHONHASHSEED": "7"},
+    )
+    assert (tmp_path / "a.pyz").read_bytes() == (tmp_path / "b.pyz").read_bytes()
+
+
+def rewritten(source: Path, change: Callable[[str, bytes], bytes | None]) -> Path:
+    """Copy an archive, each member as it is changed; None leaves it out."""
+    target = source.with_name("rewritten.pyz")
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            data = change(name, old.read(name))
+            if data is not None:
+                new.writestr(name, data)
+    return target
+
+
+def test_bundle_runs_compiled_where_this_python_compiled_it(tmp_path: Path) -> None:
+    bundle.write_bundle(tmp_path / "rt.pyz")
+    broken = rewritten(
+        tmp_path / "rt.pyz", lambda name, data: data if name.endswith(".pyc") else b"not Python"
+    )
+    done = run_bundle(broken, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    only = rewritten(tmp_path / "rt.pyz", lambda name, data: data if name[-1] == "c" else None)
+    assert run_bundle(only, "check", "--list").returncode == 0
+
+
+def test_bundle_compiled_by_another_python_runs_from_its_sources(tmp_path: Path) -> None:
+    bundle.write_bundle(tmp_path / "rt.pyz")
+    foreign = rewritten(
+        tmp_path / "rt.pyz",
+        lambda name, data: b"\0\0\r\n" + data[4:] if name.endswith(".pyc") else data,
+    )
+    done = run_bundle(foreign, "check", "--list")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_bundle_compiled_names_files_by_their_place_in_it(tmp_path: Path) -> None:
+    """A traceback names no path of the machine that packed."""
+    bundle.write_bundle(tmp_path / "rt.pyz")
+    done = subprocess.run(
+        [INTERPRETER, "-I", "-c", SHOW_TRACEBACK, str(tmp_path / "rt.pyz")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert 'File "tickpath/rt/limits.py", line' in done.stderr
+
+
+def test_bundle_whose_code_has_no_form_is_of_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise ValueError("unmarshallable object")
+
+    monkeypatch.setattr(marshal, "dumps", refuse)
+    bundle.write_bundle(tmp_path / "rt.pyz")
+    done = run_bundle(tmp_path / "rt.pyz", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_bundle_unknown_command_is_told_in_one_line(tmp_path: Path) -> None:

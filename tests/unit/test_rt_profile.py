@@ -175,6 +175,8 @@ def test_profile_computed_for_any_machine_is_one_that_is_taken(
         version=(6, 1, 0),
         is_rt=False,
         kernel_config={},
+        rt_kernels=(),
+        rt_kernel_config={},
         boot_id="",
         command_line="",
     )

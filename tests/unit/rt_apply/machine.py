@@ -106,6 +106,7 @@ done
 
 SETTINGS: tuple[Setting, ...] = (
     UnitState("irqbalance.service", "masked"),
+    UnitState("fstrim.timer", "masked"),
     Sysctl("vm.swappiness", "10"),
     Sysctl("vm.stat_interval", "10"),
     Sysctl("net.ipv4.tcp_rmem", "4096 131072 8388608"),
@@ -119,7 +120,7 @@ SETTINGS: tuple[Setting, ...] = (
     DropIn(
         "/etc/systemd/system.conf.d/60-tickpath.conf",
         "[Manager]\nCPUAffinity=0\n",
-        ("systemctl", "daemon-reload"),
+        ("systemctl", "daemon-reexec"),
     ),
     BootParameter("isolcpus", "managed_irq,domain,2-3"),
     BootParameter("nosoftlockup"),
@@ -193,7 +194,7 @@ class Programs:
         answer = Output(127, "", f"{argv[0]}: not installed")
         match list(argv):
             case ["ethtool", "--json", option, _]:
-                state = self.load("ethtool")[option[1:].upper()]
+                state = self.load("ethtool").get(option[1:].upper(), {})
                 answer = Output(0, json.dumps([{"ifname": "eth0", **state}]), "")
             case ["ethtool", option, _, name, value]:
                 answer = self.set_ethtool(option[1:], name, value)
@@ -236,28 +237,56 @@ class Programs:
     def systemctl(self, verb: str, rest: Sequence[str]) -> Output:
         if verb in {"daemon-reload", "daemon-reexec"}:
             self.die_now()
+            self.read_units(verb == "daemon-reexec")
             return Output(0, "", "")
-        unit = rest[-1]
-        units: dict[str, list[str]] = json.loads((self.root / "fake/units.json").read_text())
-        masked = self.root / f"etc/systemd/system/{unit}"
-        enabled, active = units.get(unit, ["not-found", "inactive"])
-        file_state = "masked" if masked.is_symlink() else enabled
         if verb == "show":
-            return Output(0, f"ActiveState={active}\nUnitFileState={file_state}\n", "")
+            told = (self.unit_state(unit) for unit in rest[2:])
+            lines = [f"ActiveState={active}\nUnitFileState={state}\n" for state, active in told]
+            return Output(0, "\n".join(lines), "")
         if verb in {"is-enabled", "is-active"}:
-            return Output(0, (file_state if verb == "is-enabled" else active) + "\n", "")
-        self.die_now()
-        if verb == "mask":
-            if not masked.is_symlink():
-                masked.symlink_to("/dev/null")
-            self.die_now()
-            units[unit] = [enabled, "inactive"]
-        elif verb == "unmask":
-            masked.unlink()
-        elif verb in {"start", "stop"}:
-            units[unit] = [enabled, "active" if verb == "start" else "inactive"]
-        self.save("units", units)
+            return Output(0, self.unit_state(rest[0])[verb == "is-active"] + "\n", "")
+        named = [one for one in rest if not one.startswith("-")]
+        if verb in {"mask", "unmask"}:
+            self.link_units(verb, named)
+        if verb != "unmask":
+            for unit in named:
+                self.die_now()
+                units = self.units()
+                enabled = units.get(unit, ["not-found"])[0]
+                units[unit] = [enabled, "active" if verb == "start" else "inactive"]
+                self.save("units", units)
         return Output(0, "", "")
+
+    def units(self) -> dict[str, list[str]]:
+        loaded: dict[str, list[str]] = json.loads((self.root / "fake/units.json").read_text())
+        return loaded
+
+    def unit_state(self, unit: str) -> tuple[str, str]:
+        enabled, active = self.units().get(unit, ["not-found", "inactive"])
+        masked = (self.root / f"etc/systemd/system/{unit}").is_symlink()
+        return "masked" if masked else enabled, active
+
+    def link_units(self, verb: str, units: Sequence[str]) -> None:
+        """Mask or unmask, then have systemd read its files."""
+        self.die_now()
+        for unit in units:
+            masked = self.root / f"etc/systemd/system/{unit}"
+            if verb == "unmask":
+                masked.unlink()
+            elif not masked.is_symlink():
+                masked.symlink_to("/dev/null")
+        self.read_units()
+
+    def read_units(self, begins_anew: bool = False) -> None:
+        """Note the files that systemd now knows; its own only as it begins anew."""
+        folder = self.root / "etc/systemd"
+        paths = [path for path in sorted(folder.rglob("*")) if not path.name.endswith("~")]
+        units = [path for path in paths if path.is_relative_to(folder / "system")]
+        known = self.load("known") if (self.root / "fake/known.json").exists() else {}
+        known["units"] = texts_of(self.root, units)
+        if begins_anew:
+            known["own"] = texts_of(self.root, [path for path in paths if path not in units])
+        self.save("known", known)
 
     def make_menu(self) -> Output:
         environment = {
@@ -299,6 +328,17 @@ class Programs:
         return Output(0, "", "")
 
 
+def texts_of(root: Path, paths: Sequence[Path]) -> dict[str, str]:
+    """Return what files and links say, by the paths of the machine."""
+    return {
+        str(path.relative_to(root)): str(path.readlink())
+        if path.is_symlink()
+        else path.read_text(errors="replace")
+        for path in paths
+        if not path.is_dir()
+    }
+
+
 def build(root: Path, extra: dict[str, str] | None = None) -> Path:
     """Put the machine's files below a folder."""
     for name, text in {**FILES, **(extra or {})}.items():
@@ -310,6 +350,7 @@ def build(root: Path, extra: dict[str, str] | None = None) -> Path:
         script.parent.mkdir(parents=True, exist_ok=True)
         script.write_text(text)
         script.chmod(0o755)
+    Programs(root).read_units(begins_anew=True)
     return root
 
 
@@ -328,6 +369,8 @@ def make_context(root: Path, programs: Programs | None = None) -> Context:
         version=(6, 1, 176),
         is_rt=False,
         kernel_config={},
+        rt_kernels=(),
+        rt_kernel_config={},
         boot_id="boot-1",
         command_line=host.read("/proc/cmdline") or "",
     )

@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING
 import pytest
 from tickpath.rt.command import main
 from tickpath.rt.errors import HostError
-from tickpath.rt.host import Host, run_command
+from tickpath.rt.host import Host, Output, run_command
 from tickpath.rt.tuning import apply_command, promote_command, revert_command
-from tickpath.rt.tuning.journal import HOME
+from tickpath.rt.tuning.journal import HOME, exclusive
 from tickpath.rt.tuning.plan import Plan
-from tickpath.rt.tuning.plan_files import SERVICE_FILE
+from tickpath.rt.tuning.plan_files import DAEMON_REEXEC, DAEMON_RELOAD, SERVICE_FILE
 from tickpath.rt.tuning.plan_step import Step
+from tickpath.rt.tuning.promote import promotion_steps
 
 from tests.unit.rt_apply.machine import STOCK, THP, FakeSystem, Programs, build, snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from tickpath.rt.item import Context
 
 CPUS = {
     "/sys/devices/system/cpu/online": "0-3\n",
@@ -119,6 +123,61 @@ def test_apply_whole_catalogue_then_revert_restores_every_byte(
     assert snapshot(host) == before
 
 
+def recorded(host: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Give the machine an interface and note each command that is run on it."""
+    (host / "sys/class/net/eth0/device").mkdir()
+    programs = Programs(host)
+    asked: list[tuple[str, ...]] = []
+
+    def run(argv: Sequence[str]) -> Output:
+        asked.append(tuple(argv))
+        return programs(argv)
+
+    for module in ("plan_request", "apply_command", "revert_command"):
+        made = Host(host, run)
+        monkeypatch.setattr(f"tickpath.rt.tuning.{module}.make_host", lambda _, made=made: made)
+    return asked
+
+
+def test_plan_runs_no_command_twice(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = recorded(host, monkeypatch)
+    assert main(["plan", "--profile", "metal-irq", "--nic", "eth0"]) == 0
+    assert len(asked) == len(set(asked))
+    assert ("ethtool", "--json", "-c", "eth0") in asked
+    assert [argv[4:] for argv in asked if argv[0] == "systemctl"] == [
+        ("irqbalance.service", "fstrim.timer")
+    ]
+
+
+def test_apply_asks_anew_what_it_has_written(
+    host: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What planning remembers is of before the writes."""
+    asked = recorded(host, monkeypatch)
+    words = ("--profile", "metal-irq", "--nic", "eth0", "--only", "network,services", "--json")
+    assert main(["apply", *words]) == 0
+    done = told(capsys)
+    assert done["not_taken"] == []
+    writes = done["writes"]
+    assert isinstance(writes, list)
+    assert {"ethtool", "unit"} <= {row["kind"] for row in writes}
+    last_write = max(at for at, argv in enumerate(asked) if argv[:2] == ("ethtool", "-C"))
+    assert ("ethtool", "--json", "-c", "eth0") in asked[last_write:]
+    assert main(["apply", *words]) == 0
+    assert told(capsys)["writes"] == []
+
+
+def test_apply_and_revert_have_systemd_read_its_files_once(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The drop-in of systemd asks for a daemon-reexec, the boot service for a daemon-reload."""
+    asked = recorded(host, monkeypatch)
+    for words in (["apply", "--profile", "metal-irq", "--nic", "eth0"], ["revert"]):
+        asked.clear()
+        assert main(words) == 0
+        assert [argv for argv in asked if argv in (DAEMON_RELOAD, DAEMON_REEXEC)] == [DAEMON_REEXEC]
+
+
 def test_apply_dry_run_writes_nothing(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = snapshot(host)
     assert main(["apply", *ONLY, "--dry-run"]) == 0
@@ -170,13 +229,18 @@ def test_promote_before_the_trial_is_told_with_status_2(
     assert "not booted yet" in capsys.readouterr().err
 
 
-def test_promote_in_the_trial_makes_it_last(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def boot_the_trial(host: Path) -> None:
+    """Put a line on trial, and be the boot that runs by it."""
     assert main(["apply", "--only", "cmd.isolcpus", "--isolated", "2-3"]) == 0
     drop_in = (host / "etc/default/grub.d/60-tickpath.cfg").read_text()
     words = drop_in.partition("TICKPATH_TRIAL='")[2].partition("'")[0]
     (host / "proc/cmdline").write_text(f"ro {words} tickpath.boot=trial panic=30\n")
     (host / "sys/devices/system/cpu/isolated").write_text("2-3\n")
     (host / "sys/kernel/realtime").write_text("1\n")
+
+
+def test_promote_in_the_trial_makes_it_last(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    boot_the_trial(host)
     capsys.readouterr()
     before = snapshot(host)
     assert main(["promote", "--dry-run", "--json"]) == 0
@@ -185,6 +249,36 @@ def test_promote_in_the_trial_makes_it_last(host: Path, capsys: pytest.CaptureFi
     assert main(["promote", "--json"]) == 0
     assert told(capsys)["promoted"] is True
     assert "GRUB_DEFAULT=tickpath\n" in (host / "etc/default/grub.d/60-tickpath.cfg").read_text()
+
+
+def test_promote_plans_while_no_other_may_write(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its plan and its writes an apply could put another line on trial."""
+    boot_the_trial(host)
+    real = promotion_steps
+
+    def plan(context: Context) -> list[Step]:
+        with pytest.raises(HostError, match="another `tickpath rt`"), exclusive(context.host):
+            pass
+        return real(context)
+
+    monkeypatch.setattr(promote_command, "promotion_steps", plan)
+    assert main(["promote", "--json"]) == 0
+
+
+def test_promote_not_root_is_refused_after_the_check(
+    host: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot_the_trial(host)
+    before = snapshot(host)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["promote"]) == 3
+    assert "user 1000 may not write" in capsys.readouterr().err
+    (host / "proc/cmdline").write_text("ro\n")
+    assert main(["promote"]) == 2
+    (host / "proc/cmdline").write_bytes(before["/proc/cmdline"][1])  # type: ignore[arg-type]  # its bytes
+    assert snapshot(host) == before
 
 
 def test_apply_boot_without_a_list_is_told_with_status_3(

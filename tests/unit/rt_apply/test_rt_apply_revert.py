@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from tickpath.rt.catalogue.services import AFFINITY_PATH
 from tickpath.rt.errors import HostError
+from tickpath.rt.host import Output
 from tickpath.rt.setting import BootParameter, DropIn, Ethtool, KernelFile, Sysctl, UnitState
 from tickpath.rt.tuning import grub, plan_files
 from tickpath.rt.tuning.apply import apply_boot_list, apply_steps
@@ -28,6 +30,7 @@ from tests.unit.rt_apply.machine import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tickpath.rt.item import Context
@@ -283,6 +286,7 @@ def test_apply_boot_list_is_applied_again_and_finds_interrupts_by_name(machine: 
     (machine / "sys/kernel/irq/24").rename(machine / "sys/kernel/irq/31")
     (machine / "proc/irq/24").rename(machine / "proc/irq/31")
     outcomes, skipped = apply_boot_list(context, disk_of(context))
+    assert {each.status for each in outcomes} == {"written"}
     assert [each.step.target for each in outcomes] == [
         "eth0 L combined",
         "eth0 C rx-usecs",
@@ -463,3 +467,84 @@ def test_revert_journal_that_others_may_write_is_refused(
     with pytest.raises(HostError, match="another user than root may write there"):
         apply(context, (Sysctl("vm.stat_interval", "10"),))
     assert snapshot(machine) == before
+
+
+UNITS = (UnitState("irqbalance.service", "masked"), UnitState("fstrim.timer", "masked"))
+
+
+def watched(machine: Path, broken: tuple[str, ...] = ()) -> tuple[Context, list[tuple[str, ...]]]:
+    """Note what changes units; words in broken fail every command that has all of them."""
+    programs = Programs(machine)
+    changes: list[tuple[str, ...]] = []
+
+    def run(argv: Sequence[str]) -> Output:
+        if argv[1] not in {"show", "is-enabled", "is-active"}:
+            changes.append(tuple(argv[1:]))
+        if broken and set(broken) <= set(argv):
+            return Output(1, "", "Access denied\n")
+        return programs(argv)
+
+    context = make_context(machine)
+    return replace(context, host=replace(context.host, run=run)), changes
+
+
+def test_units_are_changed_together_and_put_back_together(machine: Path) -> None:
+    before = snapshot(machine)
+    context, changes = watched(machine)
+    apply(context, UNITS)
+    assert changes == [("mask", "--now", "irqbalance.service", "fstrim.timer")]
+    changes.clear()
+    result = revert(disk_of(context), "boot-1")
+    assert [entry.target for entry in result.restored] == ["fstrim.timer", "irqbalance.service"]
+    back = ("fstrim.timer", "irqbalance.service")
+    assert changes == [("unmask", *back), ("start", *back)]
+    assert snapshot(machine) == before
+
+
+def test_units_all_journaled_before_the_first_is_changed(machine: Path) -> None:
+    context, _ = watched(machine)
+    programs = context.host.run
+    open_then: list[list[str]] = []
+
+    def run(argv: Sequence[str]) -> Output:
+        if argv[1] == "mask":
+            entries = read_journal(make_context(machine).host).open_entries
+            open_then.append([f"{one.target} {one.previous}" for one in entries])
+        return programs(argv)
+
+    apply(replace(context, host=replace(context.host, run=run)), UNITS)
+    assert open_then == [["irqbalance.service enabled active", "fstrim.timer enabled active"]]
+
+
+def test_unit_that_cannot_be_masked_keeps_no_other(machine: Path) -> None:
+    context, _ = watched(machine, ("mask", "irqbalance.service"))
+    plan = plan_for(context, UNITS)
+    outcomes = apply_steps(context, plan.steps, disk_of(context))
+    assert [(each.status, each.told) for each in outcomes] == [
+        ("failed", "Access denied"),
+        ("written", ""),
+    ]
+
+
+def test_unit_that_does_not_come_back_keeps_no_other(machine: Path) -> None:
+    apply(make_context(machine), UNITS)
+    context, _ = watched(machine, ("unmask", "irqbalance.service"))
+    result = revert(disk_of(context), "boot-1")
+    assert [entry.target for entry in result.restored] == ["fstrim.timer"]
+    (left,) = result.left
+    assert (left.target, left.why) == ("irqbalance.service", "systemctl did not bring it back")
+
+
+def test_unit_masked_twice_is_judged_by_what_the_later_one_left(machine: Path) -> None:
+    context, _ = watched(machine)
+    apply(context, UNITS)
+    context.host.run(("systemctl", "unmask", "fstrim.timer"))
+    units = machine / "fake/units.json"
+    units.write_text(
+        units.read_text().replace('"fstrim.timer": ["enabled"', '"fstrim.timer": ["x"')
+    )
+    apply(context, UNITS)
+    result = revert(disk_of(context), "boot-1")
+    told = [(entry.target, entry.previous) for entry in result.restored]
+    assert told == [("fstrim.timer", "x inactive"), ("irqbalance.service", "enabled active")]
+    assert [(left.now, left.previous) for left in result.left] == [("x inactive", "enabled active")]

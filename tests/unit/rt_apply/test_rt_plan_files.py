@@ -123,6 +123,26 @@ def test_escape_unit_is_as_systemd_escape_has_it(name: str, escaped: str) -> Non
     assert plan_files.escape_unit(name) == escaped
 
 
+RESTART = ("systemctl", "restart", "x")
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ((), ()),
+        ((plan_files.DAEMON_RELOAD, plan_files.DAEMON_RELOAD), (plan_files.DAEMON_RELOAD,)),
+        (
+            (plan_files.DAEMON_REEXEC, plan_files.DAEMON_RELOAD, RESTART),
+            (RESTART, plan_files.DAEMON_REEXEC),
+        ),
+    ],
+)
+def test_reload_commands_begin_systemd_anew_instead_of_a_reload(
+    asked: tuple[tuple[str, ...], ...], expected: tuple[tuple[str, ...], ...]
+) -> None:
+    assert plan_files.reload_commands(asked) == expected
+
+
 def test_service_waits_for_its_interfaces() -> None:
     text = plan_files.format_service(("/usr/bin/python3", "/opt/x.pyz"), ["eth1", "eth0", "eth1"])
     devices = "sys-subsystem-net-devices-eth0.device sys-subsystem-net-devices-eth1.device"
