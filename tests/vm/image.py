@@ -54,6 +54,10 @@ class Image:
     def initrd(self, flavour: str) -> Path:
         return self.folder / f"initrd-{flavour}"
 
+    def config(self, flavour: str) -> str:
+        """Return what that kernel was built with, as /boot/config-* has it."""
+        return (self.folder / f"config-{flavour}").read_text()
+
 
 def cache_folder() -> Path:
     """Return where disks are kept: TICKPATH_VM_CACHE, else tickpath/vm of the user's cache."""
@@ -161,6 +165,8 @@ def _fill(root: Path) -> None:
         check=True,
     )
     _write_files(root, recipe.LATE_FILES)
+    # Apt's index of the lists: the guest would take a quarter of a minute to make it.
+    _run(["chroot", str(root), "apt-cache", "gencaches"])
     for verb, units in (
         ("mask", recipe.MASKED_UNITS),
         ("enable", recipe.ENABLED_UNITS),
@@ -181,7 +187,7 @@ def _write_files(root: Path, files: dict[str, str]) -> None:
 
 def _take_out(root: Path, keep: Path) -> None:
     for flavour in ("rt", "cloud"):
-        for kind in ("vmlinuz", "initrd"):
+        for kind in ("vmlinuz", "initrd", "config"):
             prefix = "initrd.img" if kind == "initrd" else kind
             (found,) = root.glob(f"boot/{prefix}-*-{flavour}-amd64")
             shutil.copyfile(found, keep / f"{kind}-{flavour}")
