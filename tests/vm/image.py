@@ -161,11 +161,7 @@ def _fill(root: Path) -> None:
         check=True,
     )
     _write_files(root, recipe.LATE_FILES)
-    for verb, units in (
-        ("mask", recipe.MASKED_UNITS),
-        ("enable", recipe.ENABLED_UNITS),
-        ("disable", recipe.DISABLED_UNITS),
-    ):
+    for verb, units in (("mask", recipe.MASKED_UNITS), ("enable", recipe.ENABLED_UNITS)):
         subprocess.run(
             ["systemctl", f"--root={root}", "--quiet", verb, *units],
             check=True,
