@@ -76,9 +76,7 @@ class Applier:
             case "unit":
                 return self.change_units((step,))[0]
             case "run":
-                done = self.host.run(step.reload)
-                failed = done.status != 0
-                return Outcome(step, "failed" if failed else "written", done.stderr.strip())
+                return self.make_live(step)
             case "grub-next":
                 return self.choose_entry(step)
             case "file" | "link" | "grub-config":
@@ -86,6 +84,16 @@ class Applier:
                     return self.write_file(step)
                 except OSError as error:
                     raise HostError(f"{step.target}: {error.strerror}; {UNDO}") from error
+
+    def make_live(self, step: Step) -> Outcome:
+        """Run a command that makes files live, and note for which it did."""
+        done = self.host.run(step.reload)
+        if done.status != 0:
+            return Outcome(step, "failed", done.stderr.strip())
+        for entry in read_journal(self.host).waiting_for_reload(self.boot):
+            if plan_files.reload_commands((entry.reload, step.reload)) == (step.reload,):
+                self.journal.reloaded(entry)
+        return Outcome(step, "written")
 
     def write_file(self, step: Step) -> Outcome:
         for folder in self.disk.missing_folders(step.target):

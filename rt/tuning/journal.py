@@ -2,7 +2,8 @@
 
 One JSON object a line, only ever appended to: an entry {"seq", "boot", "time", "item", "kind",
 "target", "previous", "wrote", "reload", "expects"}, then {"seq", "reads"} once it was written and
-read back, {"seq", "undone"} once it was put back. The first line names the folders made for the
+read back, {"seq", "reloaded"} once the command ran that makes it live, {"seq", "undone"} once it was
+put back. The first line names the folders made for the
 journal. A last line that a kill tore is cut off. Its folder appears with the first line in it, by a
 rename, and goes with the last entry, so that a kill leaves nothing that nobody knows of. Called by:
 apply, revert, promote. Calls: writing, rt.errors.
@@ -57,6 +58,7 @@ class Entry:
     reload: tuple[str, ...] = ()
     expects: str | None = None  # what the target then reads, where it is not what is written
     reads: str | None = None  # what was read back; None: not told, the process may have died
+    reloaded: bool = False  # whether `reload` has run since
     undone: bool = False
 
 
@@ -72,6 +74,14 @@ class Log:
     @property
     def open_entries(self) -> tuple[Entry, ...]:
         return tuple(entry for entry in self.entries if not entry.undone)
+
+    def waiting_for_reload(self, boot: str) -> tuple[Entry, ...]:
+        """List the writes of a boot that no command has made live: a kill came in between."""
+        return tuple(
+            entry
+            for entry in self.open_entries
+            if entry.reload and not entry.reloaded and entry.boot == boot
+        )
 
 
 def encode_value(value: Value) -> object:
@@ -197,6 +207,8 @@ def parse_journal(data: bytes) -> Log:
 def note(entry: Entry, record: Mapping[str, object]) -> Entry:
     if record.get("undone") is True:
         return replace(entry, undone=True)
+    if record.get("reloaded") is True:
+        return replace(entry, reloaded=True)
     return replace(entry, reads=text_of(record, "reads"))
 
 
@@ -248,6 +260,10 @@ class Journal:
     def wrote(self, entry: Entry, reads: str) -> None:
         """Tell that the write was done, and what was then read."""
         self.append(encode_line({"seq": entry.seq, "reads": reads}))
+
+    def reloaded(self, entry: Entry) -> None:
+        """Tell that the command ran that makes a write live."""
+        self.append(encode_line({"seq": entry.seq, "reloaded": True}))
 
     def undid(self, entry: Entry) -> None:
         """Tell that what was there before is there again."""
@@ -349,6 +365,8 @@ def compact(disk: Disk, boot: str) -> None:
         lines.append(encode_entry(entry))
         if entry.reads is not None:
             lines.append(encode_line({"seq": entry.seq, "reads": entry.reads}))
+        if entry.reloaded:
+            lines.append(encode_line({"seq": entry.seq, "reloaded": True}))
     found = disk.state(JOURNAL)
     if found is not None:
         disk.put(JOURNAL, replace(found, data=b"".join(lines), mtime_ns=None))

@@ -83,7 +83,8 @@ def make_plan(
         *file_steps(context, usable, options),
     ]
     has_systemd = context.host.exists(SYSTEMD_RUNS)
-    reloads = plan_files.reload_commands(step.reload for step in steps if step.reload)
+    waiting = log.waiting_for_reload(context.topology.boot_id)
+    reloads = plan_files.reload_commands(each.reload for each in (*waiting, *steps) if each.reload)
     steps += [
         Step("run", shlex.join(argv), None, "", "", reload=argv)
         for argv in reloads

@@ -167,11 +167,7 @@ def _fill(root: Path) -> None:
     _write_files(root, recipe.LATE_FILES)
     # Apt's index of the lists: the guest would take a quarter of a minute to make it.
     _run(["chroot", str(root), "apt-cache", "gencaches"])
-    for verb, units in (
-        ("mask", recipe.MASKED_UNITS),
-        ("enable", recipe.ENABLED_UNITS),
-        ("disable", recipe.DISABLED_UNITS),
-    ):
+    for verb, units in (("mask", recipe.MASKED_UNITS), ("enable", recipe.ENABLED_UNITS)):
         subprocess.run(
             ["systemctl", f"--root={root}", "--quiet", verb, *units],
             check=True,

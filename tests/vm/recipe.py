@@ -2,7 +2,7 @@
 
 Data only. The packages that provisioning asks for are there already, as on a host whose
 administrator fetched them beforehand; under emulation dpkg would take three minutes of every run.
-The RT kernel is not what boots, nor does the exporter run: provisioning has to arrange that.
+The RT kernel is not what boots: provisioning has to arrange that.
 Called by: image. Calls: nothing.
 """
 
@@ -107,7 +107,6 @@ MASKED_UNITS = (
     "systemd-networkd-wait-online.service",
 )
 ENABLED_UNITS = ("systemd-networkd.service", "ssh.service")
-DISABLED_UNITS = ("prometheus-node-exporter.service",)
 
 # In the guest, once, when the disk is made: the boot loader, and its menu as every later
 # update-grub writes it, so that undoing a change can be compared byte for byte.

@@ -171,11 +171,8 @@ def is_kept(name: str) -> bool:
 
 
 def files_of(root: Path) -> dict[str, tuple[object, ...]]:
-    """Describe what an apply leaves, without what tells of its way there.
-
-    /fake/known.json: the second apply has no file to write, and so does not have systemd read them.
-    """
-    ways = ("journal", "/run/", "/fake/known.json")
+    """Describe what an apply leaves, without what tells of its way there."""
+    ways = ("journal", "/run/")
     return {
         name: found[:2]
         for name, found in snapshot(root).items()
