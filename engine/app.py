@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.config import check_host, load_config
-from tickpath.engine.reader_watch import ReaderWatch
-from tickpath.engine.sandbox import spawn, stop
+from tickpath.engine.reader_watch import HANG_AFTER_S, ReaderWatch
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.rt import guard, process
 from tickpath.rt.notify import Notifier, Watchdog, watchdog_s
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from tickpath.engine.config import Config
 
 GUARD_PRIORITY = 1  # of SCHED_FIFO: ahead of all that is ordinary, behind all that is not
-HANG_AFTER_S = 3.0  # a hot loop that makes no heartbeat for so long is stuck, not slow
 STABLE_AFTER_S = 10.0
 STOP_TIMEOUT_S = 8.0  # a snapshot under way may take 5
 RESTART_FIRST_S, RESTART_MAX_S = 0.2, 5.0
@@ -166,8 +165,8 @@ class Supervisor:
                 if now < next_age:
                     continue
                 next_age = now + 1.0
-                age_s = watch.heartbeat_age_s()
-                if age_s is not None and age_s > HANG_AFTER_S:
+                age_s = watch.hangs_since_s()
+                if age_s is not None:
                     self._tell("hangs", pid=reader.pid, heartbeat_age_s=round(age_s, 1))
                     self._killed_because = f"its heartbeat stopped {age_s:.1f} s ago"
                     reader.kill()

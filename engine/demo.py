@@ -25,14 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
+from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.cli import EXIT_SYSTEM
 from tickpath.engine.live_view import LiveView
-from tickpath.engine.sandbox import (
-    EXCHANGE_ADDRESS,
-    VethPair,
-    spawn,
-    stop,
-)
+from tickpath.engine.sandbox import EXCHANGE_ADDRESS, VethPair
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.strategy.stats import running
 from tickpath.netstack.link.af_xdp import missing_capabilities

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HOT_THREAD_NAME = "tp-hot"
+HANG_AFTER_S = 3.0  # a hot loop that makes no heartbeat for so long is stuck, not slow
+# Between the segment's making, which counts as a beat, and the loop's own first one lie TLS, the
+# locking of all memory and a thread's start: seconds on a slow or crowded machine.
+START_WITHIN_S = 30.0
 
 
 class ReaderWatch:
@@ -30,6 +34,7 @@ class ReaderWatch:
         self._segment: Segment | None = None
         self._guard: Guard | None = None
         self._last_beat = 0
+        self._has_beaten = False
         self.is_beating = False
         """Whether the heartbeat moved between the last two looks."""
 
@@ -51,15 +56,19 @@ class ReaderWatch:
             return Verdict.MISSED
         beat = int(self._segment.live.heartbeat_ns)
         self.is_beating, self._last_beat = self._last_beat not in (0, beat), beat
+        self._has_beaten |= self.is_beating
         if self._guard is None and self._has_priority:
             self._guard = self._find_hot_thread(self._segment)
         if self._guard is None:
             return Verdict.WELL if self.is_beating else Verdict.MISSED
         return self._guard.look()
 
-    def heartbeat_age_s(self) -> float | None:
-        """Return how long ago the hot loop last beat; None before it ever could."""
-        return self._segment.heartbeat_age_ns() / 1e9 if self._segment is not None else None
+    def hangs_since_s(self) -> float | None:
+        """Return how long ago the hot loop last beat, where that is too long; else None."""
+        if self._segment is None:
+            return None
+        age_s = self._segment.heartbeat_age_ns() / 1e9
+        return age_s if age_s > (HANG_AFTER_S if self._has_beaten else START_WITHIN_S) else None
 
     def close(self) -> None:
         """Unmap the segment."""

@@ -1,70 +1,31 @@
 """Two network namespaces and a veth pair that vanish with the processes inside them.
 
-The namespaces have no name: each is held by a sleeping child. Every child gets a parent-death
-signal, so that nothing survives its maker, `kill -9` included. Used by `demo` and `bench`.
+The namespaces have no name: each is held by a sleeping child that dies with us, so that nothing
+survives its maker, `kill -9` included. Used by `demo` and `bench`. Calls: child_process.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from pyroute2 import IPRoute, NetNS
 from pyroute2.netlink.exceptions import NetlinkError
+from tickpath.engine.child_process import spawn, stop
 from tickpath.shm.errors import SystemSetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
-CLONE_NEWNET = 0x40000000  # sched.h
-PR_SET_PDEATHSIG = 1  # sys/prctl.h
 INTERFACE = "tp0"
 PREFIX_LENGTH = 30
 EXCHANGE_ADDRESS, READER_ADDRESS = "198.18.0.1", "198.18.0.2"  # RFC 2544: never routed
 NAMESPACE_TIMEOUT_S = 5.0
-
-
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        raise OSError(ctypes.get_errno(), what)
-
-
-def _die_with(parent: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    _check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent:  # it died before the call
-        os._exit(1)
-
-
-def _enter(namespace: int | None, parent: int) -> None:
-    """Run in the child: join (fd) or leave (-1) a namespace, and die with the parent."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if namespace == -1:
-        _check(libc.unshare(CLONE_NEWNET), "unshare(CLONE_NEWNET)")
-    elif namespace is not None:
-        _check(libc.setns(namespace, CLONE_NEWNET), "setns")
-    _die_with(parent)
-
-
-def spawn(
-    command: Sequence[str], namespace: int | None = None, **options: object
-) -> subprocess.Popen[str]:
-    """Start a child in a namespace (an open fd; None: ours) that dies with this process."""
-    enter: Callable[[], None] = partial(_enter, namespace, os.getpid())
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return] # options are Popen's own
-        command,
-        preexec_fn=enter,  # noqa: PLW1509 # no other hook runs in the child; we have no threads yet
-        text=True,
-        **options,
-    )
 
 
 @dataclass(slots=True)
@@ -161,17 +122,6 @@ class VethPair:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def stop(child: subprocess.Popen[str], timeout_s: float = 3.0) -> int:
-    """Ask a child to end, then make it. Returns its exit status."""
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            child.kill()
-    return child.wait()
 
 
 def wait_for_port(address: str, port: int, child: subprocess.Popen[str], timeout_s: float) -> None:

@@ -24,8 +24,9 @@ from tickpath.engine.bench.messages import (
     symbols,
 )
 from tickpath.engine.bench.peers import PRIORITY, Bench, cpus, executable
+from tickpath.engine.child_process import stop
 from tickpath.engine.reader import FeedReader, open_reader
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, stop
+from tickpath.engine.sandbox import EXCHANGE_ADDRESS
 from tickpath.proto.records import BOOK_DEPTH_MAX, BookState
 from tickpath.proto.venues.mexc.requests import SUBSCRIPTIONS_PER_CONNECTION_MAX, depth_channel
 from tickpath.shm.errors import SystemSetupError

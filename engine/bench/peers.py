@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, VethPair, stop
+from tickpath.engine.child_process import stop
+from tickpath.engine.sandbox import EXCHANGE_ADDRESS, VethPair
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.shm.errors import SystemSetupError
 

@@ -38,9 +38,9 @@ from tickpath.engine.bench.measure import (
     progress_end,
     row,
 )
+from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.feed_segment import BOOK_WORDS, Instrument
 from tickpath.engine.reader import open_reader
-from tickpath.engine.sandbox import spawn, stop
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.proto.records import BookState, EventType
 from tickpath.shm.errors import SystemSetupError

@@ -35,7 +35,8 @@ from tickpath.engine.bench.messages import (
     quantity_text,
 )
 from tickpath.engine.bench.peers import PRIORITY, Bench, cpus, executable, module, pinned
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, stop
+from tickpath.engine.child_process import stop
+from tickpath.engine.sandbox import EXCHANGE_ADDRESS
 from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.segment import remove_dead
 

@@ -2,11 +2,11 @@
 
 One JSON object a line, only ever appended to: an entry {"seq", "boot", "time", "item", "kind",
 "target", "previous", "wrote", "reload", "expects"}, then {"seq", "reads"} once it was written and
-read back, {"seq", "reloaded"} once the command ran that makes it live, {"seq", "undone"} once it was
-put back. The first line names the folders made for the
-journal. A last line that a kill tore is cut off. Its folder appears with the first line in it, by a
-rename, and goes with the last entry, so that a kill leaves nothing that nobody knows of. Called by:
-apply, revert, promote. Calls: writing, rt.errors.
+read back, {"seq", "reloaded"} once the command ran that makes it live, {"seq", "undone"} once it
+was put back. The first line names the folders made for the journal. A last line that a kill tore is
+cut off. Its folder appears with the first line in it, by a rename, and goes with the last entry, so
+that a kill leaves nothing that nobody knows of. Called by: apply, revert, promote. Calls: writing,
+rt.errors.
 """
 
 from __future__ import annotations

@@ -83,8 +83,9 @@ def make_plan(
         *file_steps(context, usable, options),
     ]
     has_systemd = context.host.exists(SYSTEMD_RUNS)
-    waiting = log.waiting_for_reload(context.topology.boot_id)
-    reloads = plan_files.reload_commands(each.reload for each in (*waiting, *steps) if each.reload)
+    asked = [entry.reload for entry in log.waiting_for_reload(context.topology.boot_id)]
+    asked += [step.reload for step in steps if step.reload]
+    reloads = plan_files.reload_commands(asked)
     steps += [
         Step("run", shlex.join(argv), None, "", "", reload=argv)
         for argv in reloads

@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tickpath.engine.child_process import stop
 from tickpath.engine.reader import Event, FeedReader, open_reader
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, INTERFACE, VethPair, stop
+from tickpath.engine.sandbox import EXCHANGE_ADDRESS, INTERFACE, VethPair
 from tickpath.proto.records import BOOK_DEPTH_MAX, BookState, EventType, SyncReason
 from tickpath.shm.segment import DIRECTORY, Segment, SegmentError
 

@@ -10,9 +10,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.cli import main
 from tickpath.engine.reader import BookState, open_reader
-from tickpath.engine.sandbox import spawn, stop
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.shm.segment import DIRECTORY, Segment, SegmentError
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyte
 import pytest
+from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.cli import main
 from tickpath.engine.feed_segment import Instrument
 from tickpath.engine.reader import BookState, SyncReason, open_reader
-from tickpath.engine.sandbox import spawn, stop
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import create_stats
 from tickpath.engine.top.keys import read_keys

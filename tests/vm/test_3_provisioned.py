@@ -23,7 +23,9 @@ LIVE_TIMEOUT_S = 120
 TICKPATH = "/opt/tickpath/current/bin/tickpath"
 READER_UNIT = f"tickpath-reader@{lab.INSTANCE}.service"
 # Check mode cannot foretell what only follows from a step that it did not take.
-NOT_FORETOLD = re.compile(r"RUNNING|Reload systemd|Run what is configured|Keep the kernel and")
+NOT_FORETOLD = re.compile(
+    r"RUNNING|Reload systemd|Run what is configured|Run the exporter|Keep the kernel and"
+)
 
 
 def status_of(machine: Machine) -> dict[str, dict[str, Any]]:

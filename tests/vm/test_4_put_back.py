@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.vm, pytest.mark.needs("qemu", "root")]
 
-# What site.yml installs besides the tuning, and revert.yml leaves: the appliance and monitoring.
+# What site.yml installs besides the tuning, and revert.yml leaves: monitoring, and the appliance,
+# which reserves its ports while it runs and lets the lab's exchange start.
 STAYS = re.compile(
     r"^/opt/tickpath|^/etc/tickpath|(?:unit file |unit |/etc/systemd/system/.*)tickpath"
     r"|/etc/(?:sysusers|tmpfiles|systemd/journald\.conf)\.d"
     r"|^/etc/(?:passwd|group|shadow|gshadow|subuid|subgid)-?$"
     r"|prometheus-node-exporter|/etc/default/prometheus|/var/lib/tickpath$"
+    r"|^unit lab-exchange\.service$|/net/ipv4/ip_local_reserved_ports$"
 )
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 import msgspec
-import numpy as np
 from tickpath._core import ffi, lib
 from tickpath.proto.records import (
     DEPTH_LEVEL_COUNT_MAX,
@@ -24,6 +23,8 @@ from tickpath.proto.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    import numpy as np
 
 VENUE: Final = "mexc"
 WEBSOCKET_HOST: Final = "wbs-api.mexc.com"
@@ -188,6 +189,8 @@ class Instrument(msgspec.Struct, frozen=True):
 
     def record(self) -> np.ndarray[Any, np.dtype[Any]]:
         """Return it as one struct tp_instrument_record; raises ValueError if a name is too long."""
+        import numpy as np  # noqa: PLC0415 - who asks for a venue's limits does without it
+
         row = np.zeros(1, dtype=instrument_dtype())
         if not self.symbol.isascii() or len(self.symbol) >= row.dtype["symbol"].itemsize:
             raise ValueError(
@@ -295,6 +298,8 @@ def _levels(
             f"snapshot of {len(rows)} levels: expected at most {DEPTH_LEVEL_COUNT_MAX}; "
             "ask for fewer"
         )
+    import numpy as np  # noqa: PLC0415 - who asks for a venue's limits does without it
+
     levels = np.zeros(len(rows), dtype=level_dtype())
     target = ffi.cast("struct tp_level *", ffi.from_buffer(levels, require_writable=True))
     out = ffi.new("int64_t *")
