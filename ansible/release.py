@@ -74,13 +74,13 @@ def install(wheels: Path, versions: dict[str, str], folder: Path, name: str) -> 
     lasting = f"/opt/tickpath/versions/{name}/{SITE_PACKAGES}"
     compiled = [sys.executable, "-m", "compileall", "-q", "-j", "0", "-s", str(folder)]
     compiled += ["-p", lasting, "--invalidation-mode", "unchecked-hash", str(folder)]
-    # Some wheels carry templates that are no Python: they stay uncompiled, as pip leaves them.
-    subprocess.run(compiled, stdout=subprocess.DEVNULL, check=False)
+    subprocess.run(compiled, check=True)
 
 
 def digest(folder: Path) -> str:
-    """Name the contents: a wheel's members, not its bytes, which hold the time it was built."""
-    summed = hashlib.sha256(SITE_PACKAGES.encode())
+    """Name the contents: how they are made, and of what: a wheel's members, not its bytes, which
+    hold the time it was built."""
+    summed = hashlib.sha256(Path(__file__).read_bytes() + SITE_PACKAGES.encode())
     for wheel in sorted(folder.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             for member in sorted(archive.infolist(), key=lambda one: one.filename):

@@ -218,7 +218,6 @@ def test_reboot_is_decided_once_and_only_where_it_is_allowed(
         "hosts": "all",
         "gather_facts": False,
         "vars": given,
-        "vars_files": [str(ANSIBLE / "playbooks/vars/reboot.yml")],
         "tasks": tasks,
     }
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))

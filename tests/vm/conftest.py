@@ -100,7 +100,7 @@ def machine(disk: Image) -> Iterator[Machine]:
 
 @pytest.fixture(scope="session")
 def release() -> None:
-    """Build what Ansible brings: the zipapp, and the wheels of tickpath and of all it needs."""
+    """Build what Ansible brings: the zipapp, and tickpath installed with all it needs."""
     make = [sys.executable, "-m", "tickpath.rt.bundle", "build/tickpath-rt.pyz"]
     with phase("zipapp and wheels"):
         subprocess.run(make, cwd=ROOT, check=True)
@@ -127,7 +127,8 @@ def provisioned(machine: Machine, fresh: Fresh) -> Provisioned:
 @pytest.fixture(scope="session")
 def put_back(machine: Machine, provisioned: Provisioned) -> PutBack:
     """Undo it by revert.yml, and reboot."""
-    play = run_playbook(machine, "revert", variables={"tickpath_reboot_ok": True}).require()
+    words = {"tickpath_reboot_ok": True}
+    play = run_playbook(machine, "revert", variables=words, plain=True).require()
     return PutBack(play, snapshot.take(machine))
 
 

@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -121,17 +122,18 @@ def _follow(argv: list[str], log: Path, extra: Mapping[str, str]) -> Play:
         ) as ansible,
     ):
         assert ansible.stdout is not None
+        deadline = threading.Timer(TIMEOUT_S, ansible.kill)
+        deadline.start()
         for line in ansible.stdout:
             lines.append(line)
             now = time.monotonic()
             file.write(f"{now - started:7.1f} {line}")
             file.flush()
-            if now - started > TIMEOUT_S:
-                ansible.kill()
             if match := TASK.match(line) or RECAP.match(line):
                 if now - since > SLOW_S:
                     print(f"vm:   {task}: {now - since:.1f} s", file=sys.__stderr__, flush=True)
                 task, since = match[1], now
+        deadline.cancel()
     return parse(ansible.returncode, "".join(lines))
 
 

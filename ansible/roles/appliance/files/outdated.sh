@@ -1,0 +1,19 @@
+#!/bin/sh
+# Prints which of the units given run by older files than those that are there now, however these came
+# to be there; has systemd read files that it has not read yet.
+set -eu
+root=${TICKPATH_ROOT:-}
+for unit; do
+    if [ "$(systemctl show --property=NeedDaemonReload --value "$unit")" = yes ]; then
+        systemctl daemon-reload
+        break
+    fi
+done
+for unit; do
+    [ "$(systemctl show --property=ActiveState --value "$unit")" = active ] || continue
+    # Of its start, not of its being ready: what was written in between it may not have seen.
+    since=$(systemctl show --property=InactiveExitTimestamp --value --timestamp=us+utc "$unit")
+    newer=$(find "$root/opt/tickpath/current" "$root"/etc/tickpath/*.toml "$root/etc/tickpath/strategies" \
+        "$root"/etc/systemd/system/tickpath* -newermt "$since" -print -quit 2>/dev/null || true)
+    [ -z "$newer" ] || echo "$unit"
+done
