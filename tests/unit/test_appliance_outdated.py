@@ -1,0 +1,95 @@
+"""What runs by older files than those that are there, by the word of a systemd of the test's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "ansible/roles/appliance/files/outdated.sh"
+READER, STRATEGY = "tickpath-reader@mexc.service", "tickpath-strategy@spread.service"
+FILES = (
+    "etc/tickpath/mexc.toml",
+    "etc/tickpath/strategies/spread.py",
+    f"etc/systemd/system/{READER}.d/60-host.conf",
+    "etc/systemd/system/tickpath-reader@.service",
+)
+SYSTEMCTL = """\
+#!/bin/sh
+case "$*" in
+*NeedDaemonReload*) cat {folder}/reload ;;
+*ActiveState*) for last; do :; done; cat "{folder}/$last" ;;
+*InactiveExitTimestamp*) cat {folder}/since ;;
+daemon-reload) echo no >{folder}/reload ;;
+esac
+"""
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """A host whose units run by the files that are there, all of them an hour old."""
+    old = time.time() - 3600
+    for name in FILES:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    (tmp_path / "opt/tickpath/versions/one").mkdir(parents=True)
+    (tmp_path / "opt/tickpath/current").symlink_to("versions/one")
+    for path in sorted(tmp_path.rglob("*"), reverse=True):
+        os.utime(path, (old, old), follow_symlinks=False)
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "systemctl").write_text(SYSTEMCTL.format(folder=bin_folder))
+    (bin_folder / "systemctl").chmod(0o755)
+    since = time.strftime("%a %Y-%m-%d %H:%M:%S.123456 UTC", time.gmtime(old + 1800))
+    for name, text in (
+        ("reload", "no"),
+        ("since", since),
+        (READER, "active"),
+        (STRATEGY, "active"),
+    ):
+        (bin_folder / name).write_text(text)
+    return tmp_path
+
+
+def outdated(host: Path) -> list[str]:
+    path = f"{host / 'bin'}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["/bin/sh", str(SCRIPT), READER, STRATEGY],
+        env={**os.environ, "PATH": path, "TICKPATH_ROOT": str(host)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+def test_outdated_nothing_newer_is_nothing(host: Path) -> None:
+    assert outdated(host) == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_outdated_written_file_restarts_what_runs(host: Path, name: str) -> None:
+    (host / name).write_text("other")
+    assert outdated(host) == [READER, STRATEGY]
+
+
+def test_outdated_other_version_restarts_what_runs(host: Path) -> None:
+    (host / "opt/tickpath/current").unlink()
+    (host / "opt/tickpath/current").symlink_to("versions/two")
+    assert outdated(host) == [READER, STRATEGY]
+
+
+def test_outdated_what_does_not_run_is_not_restarted(host: Path) -> None:
+    (host / "etc/tickpath/mexc.toml").write_text("other")
+    (host / "bin" / STRATEGY).write_text("failed")
+    assert outdated(host) == [READER]
+
+
+def test_outdated_unread_units_are_read(host: Path) -> None:
+    (host / "bin/reload").write_text("yes")
+    outdated(host)
+    assert (host / "bin/reload").read_text() == "no\n"
