@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 INSTANCE = f"unit-watch-{os.getpid()}"
 LAYOUT = SegmentLayout(schema="event instrument 0 u32\n", ring_capacity=64)
 HANG_S, START_S = 0.2, 30.0
+BEAT_S = 0.01  # longer than TP_SEGMENT_HEARTBEAT_INTERVAL_NS: a beat so soon after another is none
 
 
 @pytest.fixture
@@ -60,6 +61,7 @@ def test_reader_that_never_beats_hangs_in_the_end(
 
 def test_reader_that_beat_and_stopped_hangs(segment: SegmentWriter, watch: ReaderWatch) -> None:
     watch.look()
+    time.sleep(BEAT_S)
     segment.heartbeat()
     watch.look()
     assert watch.is_beating
