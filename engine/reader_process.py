@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 NS_PER_S, NS_PER_MS, NS_PER_US = 1_000_000_000, 1_000_000, 1_000
-# Of the cold loop: half a percent of a housekeeping CPU. On a slow one (an emulated guest, 30 times
-# slower) 200 turns a second took all of it.
+# Of the cold loop, which shares a housekeeping CPU: 50 turns a second take 5 % of an emulated
+# guest's (30 times slower than the machine), 200 took 9 %.
 STEP_S = 0.02
 COUNTERS_EVERY_S = 0.2
 PATH_EVERY_S = 0.5
