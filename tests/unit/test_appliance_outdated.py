@@ -89,6 +89,13 @@ def test_outdated_what_does_not_run_is_not_restarted(host: Path) -> None:
     assert outdated(host) == [READER]
 
 
+def test_outdated_time_that_cannot_be_read_is_told(host: Path) -> None:
+    """To find nothing newer than that would be a restart that never comes."""
+    (host / "bin/since").write_text("yesterweek")
+    with pytest.raises(subprocess.CalledProcessError):
+        outdated(host)
+
+
 def test_outdated_unread_units_are_read(host: Path) -> None:
     (host / "bin/reload").write_text("yes")
     outdated(host)

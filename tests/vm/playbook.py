@@ -123,6 +123,7 @@ def _follow(argv: list[str], log: Path, extra: Mapping[str, str]) -> Play:
     ):
         assert ansible.stdout is not None
         deadline = threading.Timer(TIMEOUT_S, ansible.kill)
+        deadline.daemon = True  # a run that is interrupted does not wait for it
         deadline.start()
         for line in ansible.stdout:
             lines.append(line)

@@ -13,6 +13,7 @@ for unit; do
     [ "$(systemctl show --property=ActiveState --value "$unit")" = active ] || continue
     # Of its start, not of its being ready: what was written in between it may not have seen.
     since=$(systemctl show --property=InactiveExitTimestamp --value --timestamp=us+utc "$unit")
+    date --date="$since" >/dev/null # a time that cannot be read ends this, instead of hiding what is newer
     newer=$(find "$root/opt/tickpath/current" "$root"/etc/tickpath/*.toml "$root/etc/tickpath/strategies" \
         "$root"/etc/systemd/system/tickpath* -newermt "$since" -print -quit 2>/dev/null || true)
     [ -z "$newer" ] || echo "$unit"
