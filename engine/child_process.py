@@ -1,35 +1,28 @@
 """Children that die with their parent, `kill -9` included, in a network namespace or in ours.
 
 Apart from sandbox, so that a supervisor starts without the netlink library.
-Called by: app, sandbox, bench, tests. Calls: the kernel (prctl(2), setns(2), unshare(2)).
+Called by: app, sandbox, bench, tests. Calls: rt.parent_death, the kernel (setns(2), unshare(2)).
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import subprocess
 from functools import partial
 from typing import TYPE_CHECKING
+
+from tickpath.rt.parent_death import die_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 CLONE_NEWNET = 0x40000000  # sched.h
-PR_SET_PDEATHSIG = 1  # sys/prctl.h
 
 
 def _check(result: int, what: str) -> None:
     if result != 0:
         raise OSError(ctypes.get_errno(), what)
-
-
-def _die_with(parent: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    _check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent:  # it died before the call
-        os._exit(1)
 
 
 def _enter(namespace: int | None, parent: int) -> None:
@@ -39,7 +32,7 @@ def _enter(namespace: int | None, parent: int) -> None:
         _check(libc.unshare(CLONE_NEWNET), "unshare(CLONE_NEWNET)")
     elif namespace is not None:
         _check(libc.setns(namespace, CLONE_NEWNET), "setns")
-    _die_with(parent)
+    die_with(parent)
 
 
 def spawn(

@@ -1,18 +1,19 @@
 """The one door to the machine that is checked or tuned: its files beneath a root, and commands.
 
 A test hands in a tree of its own and the answers of commands; nothing else in rt opens a file of
-the host or starts a program. Called by: all of rt but process. Calls: nothing of ours.
+the host or starts a program. Called by: all of rt but process. Calls: parent_death.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import subprocess
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tickpath.rt.parent_death import die_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +22,6 @@ COMMAND_TIMEOUT_S = 30
 # Under emulation grub-mkconfig takes minutes, and systemd half of one to begin anew. These die with
 # us: one that went on by itself would change units while a revert puts them back.
 SLOW_COMMANDS_S = {"grub-mkconfig": 900, "systemctl": 120}
-PR_SET_PDEATHSIG = 1  # sys/prctl.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,6 @@ def command_environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{path}:/usr/sbin:/sbin", "LC_ALL": "C"}
 
 
-def die_with_parent() -> None:
-    """Have the kernel end this process with its parent, `kill -9` included; prctl(2)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def run_command(argv: Sequence[str]) -> Output:
     """Run a program without a shell, its output captured, within COMMAND_TIMEOUT_S."""
     timeout_s = SLOW_COMMANDS_S.get(argv[0], COMMAND_TIMEOUT_S)
@@ -57,7 +52,7 @@ def run_command(argv: Sequence[str]) -> Output:
             timeout=timeout_s,
             check=False,
             env=command_environment(),
-            preexec_fn=die_with_parent if argv[0] in SLOW_COMMANDS_S else None,
+            preexec_fn=partial(die_with, os.getpid()) if argv[0] in SLOW_COMMANDS_S else None,
         )
     except FileNotFoundError:
         return Output(127, "", f"{argv[0]}: not installed")
