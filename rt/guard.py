@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 POLL_S = 0.05
+ORDINARY_POLL_S = 0.25  # an ordinary thread starves nobody: only its heartbeat is passed on
 MISSES_MAX = 10  # half a second at POLL_S: a loop beats every millisecond
 BEATS_TO_RESTORE = 20
 RESTORES_MAX = 3
@@ -89,7 +90,7 @@ class Patience:
 
 @dataclass(slots=True)
 class Guard:
-    """Watch one thread; call `look` every `patience.poll_s` from a thread on another CPU."""
+    """Watch one thread; call `look` every `pause_s` from a thread on another CPU."""
 
     tid: int
     read_beat: Callable[[], int]
@@ -99,6 +100,8 @@ class Guard:
     restores: int = 0
     has_moved: bool = False
     """Whether the counter moved between the last two looks."""
+    is_real_time: bool = False
+    """Whether the thread was a real-time one at the last look."""
     _last_beat: int | None = None
     _misses: int = 0
     _beats: int = 0
@@ -110,6 +113,12 @@ class Guard:
     def is_demoted(self) -> bool:
         """Say whether the thread's class is taken from it now."""
         return self._taken is not None
+
+    @property
+    def pause_s(self) -> float:
+        """Return how long to wait until the next look."""
+        is_dangerous = self.is_real_time or self.is_demoted
+        return self.patience.poll_s if is_dangerous else ORDINARY_POLL_S
 
     def look(self) -> Verdict:
         """Compare with the last look, and act. Raises nothing for a thread that has ended."""
@@ -124,26 +133,26 @@ class Guard:
         self._last_beat = beat
         try:
             if self._taken is not None:
-                return self._look_at_ordinary()
-            return self._look_at_real_time(times.used_s)
+                return self._look_at_demoted()
+            policy = os.sched_getscheduler(self.tid) & ~os.SCHED_RESET_ON_FORK
+            self.is_real_time = policy in REAL_TIME
+            return self._look_at_undemoted(policy, times.used_s)
         except ProcessLookupError:
             return Verdict.GONE
 
-    def _look_at_real_time(self, used_s: float) -> Verdict:
-        if self.has_moved:
+    def _look_at_undemoted(self, policy: int, used_s: float) -> Verdict:
+        if self.has_moved or not self.is_real_time:
+            # What it ran as an ordinary thread starved nobody.
             self._misses, self._used_at_beat_s = 0, used_s
-            return Verdict.WELL
+            return Verdict.WELL if self.has_moved else Verdict.MISSED
         self._misses += 1
         silent_s = self._misses * self.patience.poll_s
         is_busy = used_s - self._used_at_beat_s >= BUSY_SHARE * silent_s
         if self._misses < self.patience.misses_max or not is_busy:
             return Verdict.MISSED
-        return self._demote()
+        return self._demote(policy)
 
-    def _demote(self) -> Verdict:
-        policy = os.sched_getscheduler(self.tid) & ~os.SCHED_RESET_ON_FORK
-        if policy not in REAL_TIME:
-            return Verdict.MISSED
+    def _demote(self, policy: int) -> Verdict:
         priority = os.sched_getparam(self.tid).sched_priority
         # The flag stays: without CAP_SYS_NICE it cannot be taken from a thread.
         os.sched_setscheduler(self.tid, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
@@ -161,7 +170,7 @@ class Guard:
         )
         return Verdict.DEMOTED
 
-    def _look_at_ordinary(self) -> Verdict:
+    def _look_at_demoted(self) -> Verdict:
         self._beats = self._beats + 1 if self.has_moved else 0
         if (
             self._taken is None
@@ -299,7 +308,7 @@ def main(argv: list[str] | None = None) -> int:
         guard = Guard(args.tid, beat, tell)
         watch = Watch(guard, notifier, Watchdog(notifier, args.watchdog), args.name)
         while watch.turn() is not Verdict.GONE:
-            time.sleep(guard.patience.poll_s)
+            time.sleep(guard.pause_s)
     return 0
 
 

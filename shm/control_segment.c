@@ -236,11 +236,12 @@ uint64_t tp_control_own_owner(void)
     return owner_word(pid, tp_segment_process_start(pid));
 }
 
-static bool owner_lives(uint64_t owner)
+bool tp_control_owner_lives(uint64_t owner)
 {
     const uint32_t pid = (uint32_t)(owner >> 32);
     const uint64_t start_time = tp_segment_process_start(pid);
-    return start_time != 0 && owner_word(pid, start_time) == owner;
+    return start_time != 0 ? owner_word(pid, start_time) == owner
+                           : tp_segment_process_is_hidden(pid);
 }
 
 static void registrations_move(struct tp_control *control)
@@ -281,7 +282,7 @@ struct tp_control_slot *tp_control_claim(struct tp_control *control,
         for (uint32_t i = 0; i < TP_CONTROL_SLOT_COUNT; i++) {
             struct tp_control_slot *slot = &control->memory->slot[i];
             uint64_t owner = atomic_load_explicit(&slot->owner, memory_order_relaxed);
-            if (owner != 0 && (may_reclaim == 0 || owner_lives(owner)))
+            if (owner != 0 && (may_reclaim == 0 || tp_control_owner_lives(owner)))
                 continue;
             /* Acquire: the fields that are reset come after. A loser goes to the next slot. */
             if (!atomic_compare_exchange_strong_explicit(
@@ -312,7 +313,7 @@ uint32_t tp_control_reap(struct tp_control *control)
     for (uint32_t i = 0; i < TP_CONTROL_SLOT_COUNT; i++) {
         struct tp_control_slot *slot = &control->memory->slot[i];
         uint64_t owner = atomic_load_explicit(&slot->owner, memory_order_relaxed);
-        if (owner == 0 || owner_lives(owner))
+        if (owner == 0 || tp_control_owner_lives(owner))
             continue;
         if (atomic_compare_exchange_strong_explicit(&slot->owner, &owner, 0, memory_order_release,
                                                     memory_order_relaxed))

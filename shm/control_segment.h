@@ -117,6 +117,8 @@ void tp_control_release(struct tp_control *control, struct tp_control_slot *slot
 uint32_t tp_control_reap(struct tp_control *control);
 /* The owner word of this process; cold. */
 uint64_t tp_control_own_owner(void);
+/* The process of that word is there; one that /proc hides counts as there. Cold. */
+bool tp_control_owner_lives(uint64_t owner);
 
 /* True while the waker shows itself: a sleeper without one would only be woken by its timeout. */
 static inline bool tp_control_waker_lives(const struct tp_control *control)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import struct
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +17,8 @@ from tickpath._core import ffi, lib
 from tickpath.shm.segment import DIRECTORY, SegmentWriter, raise_status
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tickpath.shm.segment import Segment
 
 LINE_SIZE = 128
@@ -81,23 +82,13 @@ def _consumer(slot: tuple[Any, ...], head: int, now: int) -> Consumer:
         is_lossless=bool(flags & LOSSLESS),
         is_evicted=bool(is_evicted),
         is_asleep=bool(wants_wake),
-        is_alive=_lives(owner),
+        is_alive=bool(lib.tp_control_owner_lives(owner)),
     )
 
 
 def _printable(name: bytes) -> str:
     """Return a name that does nothing to a terminal: any consumer may have written any bytes."""
     return "".join(chr(c) if 0x20 <= c < 0x7F else "?" for c in name)
-
-
-def _lives(owner: int) -> bool:
-    """Say whether the process of this pid is the one that started then."""
-    try:
-        stat = Path(f"/proc/{owner >> 32}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    words = stat.rpartition(")")[2].split()
-    return words[0] not in "ZX" and int(words[19]) & 0xFFFF_FFFF == owner & 0xFFFF_FFFF
 
 
 class ControlSegment:

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,14 +173,26 @@ uint64_t tp_segment_process_start(uint32_t pid)
     return strtoull(c, NULL, 10);
 }
 
+/* A service under ProtectProc=, or a host that mounts /proc with hidepid=, hides other users'
+ * processes there (proc(5)); kill(2) tells them from those that are none: EPERM, not ESRCH. */
+bool tp_segment_process_is_hidden(uint32_t pid)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/%u/stat", pid);
+    if (pid == 0 || pid > INT32_MAX || access(path, F_OK) == 0)
+        return false;
+    return kill((pid_t)pid, 0) == 0 || errno == EPERM;
+}
+
 bool tp_segment_writer_lives(const struct tp_segment *segment)
 {
     uint8_t boot_id[16];
+    const struct tp_segment_header *header = &segment->header;
     tp_segment_boot_id(boot_id);
-    return memcmp(boot_id, segment->header.boot_id, sizeof boot_id) == 0 &&
-           segment->header.writer_start_time != 0 &&
-           tp_segment_process_start(segment->header.writer_pid) ==
-               segment->header.writer_start_time;
+    if (memcmp(boot_id, header->boot_id, sizeof boot_id) != 0 || header->writer_start_time == 0)
+        return false;
+    return tp_segment_process_start(header->writer_pid) == header->writer_start_time ||
+           tp_segment_process_is_hidden(header->writer_pid);
 }
 
 bool tp_segment_is_broken(const struct tp_segment *segment)

@@ -19,8 +19,12 @@ bool tp_segment_name_is_ours(const struct tp_segment *segment, const char *name)
 int tp_segment_directory_open(const char *directory);
 /* Zeroes where the kernel does not tell. */
 void tp_segment_boot_id(uint8_t boot_id[16]);
-/* Clock ticks since boot at which the process started; 0: no such process. */
+/* Clock ticks since boot at which the process started; 0: no such process, or one that is hidden.
+ */
 uint64_t tp_segment_process_start(uint32_t pid);
+/* There is a process of that number, and nobody tells us when it started: it may be the one that is
+ * meant, and must be taken for it. */
+bool tp_segment_process_is_hidden(uint32_t pid);
 /* Refuses every length and offset that could lead outside of total_size bytes. */
 enum tp_segment_status tp_segment_layout_check(const struct tp_segment_header *header,
                                                struct tp_segment_error *error);

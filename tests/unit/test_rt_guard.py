@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.rt.guard import Guard, MappedBeat, Patience, Verdict, read_times
+from tickpath.rt.guard import ORDINARY_POLL_S, Guard, MappedBeat, Patience, Verdict, read_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,6 +168,25 @@ def test_guard_ordinary_thread_that_hangs_is_left_alone(beating: Callable[..., B
         time.sleep(guard.patience.poll_s)
         assert guard.look() is Verdict.MISSED
     assert not told
+    assert guard.pause_s == ORDINARY_POLL_S
+
+
+@pytest.mark.needs("root", "two_cpus")
+def test_guard_what_it_ran_as_an_ordinary_thread_is_not_held_against_it(
+    beating: Callable[..., Beating],
+) -> None:
+    one = beating()
+    told: list[str] = []
+    guard = watched(one, told)
+    one.say("h")
+    for _ in range(20):
+        time.sleep(guard.patience.poll_s)
+        guard.look()
+    os.sched_setscheduler(one.process.pid, os.SCHED_FIFO, os.sched_param(7))
+    assert guard.look() is Verdict.MISSED
+    assert guard.pause_s == guard.patience.poll_s
+    assert not told
+    look_until(guard, Verdict.DEMOTED)
 
 
 def test_guard_dead_thread_is_gone_even_unreaped(beating: Callable[..., Beating]) -> None:

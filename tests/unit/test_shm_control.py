@@ -354,6 +354,9 @@ def test_lossless_reader_gets_every_event_of_a_fast_writer(tmp_path: Path) -> No
                 feed.publish_event(EventType.TOP, (i, i, i, i))
 
         done = pool.submit(publish)
+        # Nothing is read before the writer waits: a reader that keeps up would never be waited for.
+        while feed.consumers.counters()["gate_waits"] == 0 and not done.done():
+            time.sleep(0.001)
         got: list[int] = []
         while len(got) < count:
             told = reader.next()

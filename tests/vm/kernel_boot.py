@@ -40,13 +40,14 @@ class Verdict:
 
 
 def lint(kernel: Path, command_line: str, *, cpus: int = 2) -> Verdict:
-    """Boot a kernel with a command line on so many CPUs and read what it says of it."""
+    """Boot a kernel with a command line, so many CPUs being possible; read what it says of it."""
     words = f"console=ttyS0 panic=-1 {command_line}"
     argv = [
         *DIES_WITH_US,
         "qemu-system-x86_64",
         *MACHINE_OPTIONS,
-        *("-smp", str(cpus), "-m", "2048"),
+        # Lists are judged by the CPUs that may come; bringing up sixteen takes half a minute.
+        *("-smp", f"2,maxcpus={cpus}", "-m", "2048"),
         *("-serial", "stdio", "-monitor", "none"),
         *("-kernel", str(kernel), "-append", words),
     ]
