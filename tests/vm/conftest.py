@@ -56,12 +56,11 @@ class Fresh:
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """The same server after site.yml: what check mode foretold, what was done, how it stands."""
+    """The same server after site.yml: what check mode foretold, what was done, its score."""
 
     foretold: Play
     done: Play
     check: Check
-    state: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ def provisioned(machine: Machine, fresh: Fresh) -> Provisioned:
     """Provision by site.yml, in check mode and then in earnest: reboot and promotion included."""
     foretold = run_playbook(machine, "site", "--check", "--diff", variables=lab.VARIABLES)
     done = run_playbook(machine, "site", variables=lab.VARIABLES).require()
-    return Provisioned(foretold.require(), done, check_host(machine), snapshot.take(machine))
+    return Provisioned(foretold.require(), done, check_host(machine))
 
 
 @pytest.fixture(scope="session")

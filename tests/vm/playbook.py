@@ -105,8 +105,12 @@ def carried_by_mitogen() -> dict[str, str]:
 
 def _follow(argv: list[str], log: Path, extra: Mapping[str, str]) -> Play:
     """Run a playbook, keep its output in a log with times, and name the slow tasks at once."""
-    colourless = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-    environment = {**os.environ, **colourless, **extra}
+    fixed = {
+        **{"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        # A Python starts in seconds there, with all else that the guest does.
+        "ANSIBLE_TIMEOUT": "60",
+    }
+    environment = {**os.environ, **fixed, **extra}
     started = time.monotonic()
     task, since, lines = "", started, list[str]()
     with (
