@@ -11,12 +11,18 @@ import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "ansible/roles/appliance/files/outdated.sh"
 READER, STRATEGY = "tickpath-reader@mexc.service", "tickpath-strategy@spread.service"
-FILES = (
-    "etc/tickpath/mexc.toml",
-    "etc/tickpath/strategies/spread.py",
-    f"etc/systemd/system/{READER}.d/60-host.conf",
-    "etc/systemd/system/tickpath-reader@.service",
-)
+# Each file, and who runs by it.
+FILES = {
+    "etc/tickpath/mexc.toml": [READER],
+    "etc/tickpath/other.toml": [],
+    "etc/tickpath/rt-boot.json": [],
+    "etc/tickpath/strategies/spread.py": [STRATEGY],
+    f"etc/systemd/system/{READER}.d/60-host.conf": [READER],
+    "etc/systemd/system/tickpath-reader@.service": [READER],
+    "etc/systemd/system/tickpath-strategy@.service": [STRATEGY],
+    "etc/systemd/system/tickpath-metrics.timer": [],
+    "etc/systemd/system/tickpath.target.d/60-host.conf": [],
+}
 SYSTEMCTL = """\
 #!/bin/sh
 case "$*" in
@@ -71,10 +77,12 @@ def test_outdated_nothing_newer_is_nothing(host: Path) -> None:
     assert outdated(host) == []
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_outdated_written_file_restarts_what_runs(host: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "units"), FILES.items())
+def test_outdated_written_file_restarts_what_runs_by_it(
+    host: Path, name: str, units: list[str]
+) -> None:
     (host / name).write_text("other")
-    assert outdated(host) == [READER, STRATEGY]
+    assert outdated(host) == units
 
 
 def test_outdated_other_version_restarts_what_runs(host: Path) -> None:
@@ -84,7 +92,8 @@ def test_outdated_other_version_restarts_what_runs(host: Path) -> None:
 
 
 def test_outdated_what_does_not_run_is_not_restarted(host: Path) -> None:
-    (host / "etc/tickpath/mexc.toml").write_text("other")
+    (host / "opt/tickpath/current").unlink()
+    (host / "opt/tickpath/current").symlink_to("versions/two")
     (host / "bin" / STRATEGY).write_text("failed")
     assert outdated(host) == [READER]
 

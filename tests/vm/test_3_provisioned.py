@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tickpath.engine.sandbox import INTERFACE
 
 from tests.vm import lab
 from tests.vm.phases import phase
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.vm, pytest.mark.needs("qemu", "root")]
 
 LIVE_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 60
 TICKPATH = "/opt/tickpath/current/bin/tickpath"
 READER_UNIT = f"tickpath-reader@{lab.INSTANCE}.service"
 # Check mode cannot foretell what only follows from a step that it did not take.
@@ -156,12 +158,17 @@ def test_stopping_the_target_ends_all_and_leaves_nothing(
 ) -> None:
     """As docs/operations.md takes a host out of service; what follows needs no appliance."""
     with phase("out of service"):
-        machine.shell("systemctl disable --now tickpath.target 2>&1")
+        # systemctl waits for the target alone; what is part of it ends meanwhile.
+        running = "systemctl --quiet is-active 'tickpath-reader@*' 'tickpath-strategy@*'"
+        machine.shell(
+            "systemctl disable --now tickpath.target 2>&1\n"
+            f"for turn in $(seq {STOP_TIMEOUT_S}); do {running} || break; sleep 1; done"
+        )
     left = machine.shell(
-        "systemctl list-units --plain --no-legend --state=active,activating 'tickpath-reader@*' "
-        "'tickpath-strategy@*'\n"
+        "systemctl list-units --plain --no-legend --state=active,activating,failed "
+        "'tickpath-reader@*' 'tickpath-strategy@*'\n"
         "ls /dev/shm\n"
-        f"ip -details link show {lab.INTERFACE} | grep -o xdp || true\n"
+        f"ip -details link show {INTERFACE} | grep -o xdp || true\n"
         "pgrep -u tickpath-reader,tickpath-strategy || true"
     )
     assert left == ""

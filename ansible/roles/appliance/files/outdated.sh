@@ -14,7 +14,13 @@ for unit; do
     # Of its start, not of its being ready: what was written in between it may not have seen.
     since=$(systemctl show --property=InactiveExitTimestamp --value --timestamp=us+utc "$unit")
     date --date="$since" >/dev/null # a time that cannot be read ends this, instead of hiding what is newer
-    newer=$(find "$root/opt/tickpath/current" "$root"/etc/tickpath/*.toml "$root/etc/tickpath/strategies" \
-        "$root"/etc/systemd/system/tickpath* -newermt "$since" -print -quit 2>/dev/null || true)
+    instance=${unit#*@}
+    case $unit in
+    tickpath-reader@*) own=$root/etc/tickpath/${instance%.service}.toml ;;
+    *) own=$root/etc/tickpath/strategies ;;
+    esac
+    units=$root/etc/systemd/system
+    newer=$(find "$root/opt/tickpath/current" "$own" "$units/${unit%%@*}@.service" "$units/$unit.d" \
+        -newermt "$since" -print -quit 2>/dev/null || true)
     [ -z "$newer" ] || echo "$unit"
 done
