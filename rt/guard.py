@@ -125,8 +125,6 @@ class Guard:
         times = read_times(self.tid)
         if times is None or times.started != (self._started or times.started):
             return Verdict.GONE  # the number may be another thread's by now
-        if self._started is None:
-            self._used_at_beat_s = times.used_s  # what it ran before anybody looked starves nobody
         self._started = times.started
         beat = self.read_beat()
         self.has_moved = self._last_beat not in (None, beat)
@@ -135,16 +133,16 @@ class Guard:
             if self._taken is not None:
                 return self._look_at_demoted()
             policy = os.sched_getscheduler(self.tid) & ~os.SCHED_RESET_ON_FORK
-            self.is_real_time = policy in REAL_TIME
-            return self._look_at_undemoted(policy, times.used_s)
+            was_real_time, self.is_real_time = self.is_real_time, policy in REAL_TIME
+            if self.has_moved or not (was_real_time and self.is_real_time):
+                # What it ran as an ordinary thread, or before anybody looked, starved nobody.
+                self._misses, self._used_at_beat_s = 0, times.used_s
+                return Verdict.WELL if self.has_moved else Verdict.MISSED
+            return self._look_at_silent(policy, times.used_s)
         except ProcessLookupError:
             return Verdict.GONE
 
-    def _look_at_undemoted(self, policy: int, used_s: float) -> Verdict:
-        if self.has_moved or not self.is_real_time:
-            # What it ran as an ordinary thread starved nobody.
-            self._misses, self._used_at_beat_s = 0, used_s
-            return Verdict.WELL if self.has_moved else Verdict.MISSED
+    def _look_at_silent(self, policy: int, used_s: float) -> Verdict:
         self._misses += 1
         silent_s = self._misses * self.patience.poll_s
         is_busy = used_s - self._used_at_beat_s >= BUSY_SHARE * silent_s

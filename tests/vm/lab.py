@@ -24,7 +24,7 @@ INSTANCE = "lab"
 STRATEGIES = ("spread", "imbalance")
 KEYS = "/var/lib/lab"
 INSTRUMENTS = 4
-RATE = 10  # messages a second: all but the reader shares one emulated CPU
+RATE = 5  # messages a second: all but the reader shares one emulated CPU
 SERVER_NAME = "exchange.test"
 PORT = 8443
 

@@ -20,7 +20,7 @@ for unit; do
     *) own=$root/etc/tickpath/strategies ;;
     esac
     units=$root/etc/systemd/system
-    newer=$(find "$root/opt/tickpath/current" "$own" "$units/${unit%%@*}@.service" "$units/$unit.d" \
-        -newermt "$since" -print -quit 2>/dev/null || true)
+    newer=$(find "$root/opt/tickpath/current" "$own" "$units/$unit" "$units/$unit.d" \
+        "$units/${unit%%@*}@.service" "$units/${unit%%@*}@.service.d" -newermt "$since" -print -quit 2>/dev/null || true)
     [ -z "$newer" ] || echo "$unit"
 done
