@@ -18,7 +18,7 @@ from tests.vm.phases import phase
 if TYPE_CHECKING:
     from pathlib import Path
 
-TIMEOUT_S = 90
+TIMEOUT_S = 180
 # Read by initramfs and systemd, which are not here: the kernel hands them on, as it says.
 NOT_THE_KERNELS = ("BOOT_IMAGE", "systemd.")
 UNKNOWN = re.compile(r'Unknown kernel command line parameters "([^"]*)"')

@@ -34,8 +34,8 @@ NAME = "lab"
 PREFIX = "tickpath-vm-"
 CPUS = 2
 MEMORY_MIB = 2048
-BOOT_TIMEOUT_S = 300.0
-SHELL_TIMEOUT_S = 300.0
+BOOT_TIMEOUT_S = 600.0  # half a minute here; emulation may be slower elsewhere
+SHELL_TIMEOUT_S = 600.0
 # hpet and five-level page tables cost an emulated RT kernel a minute of its boot.
 MACHINE_OPTIONS = (
     *("-accel", "tcg,thread=multi,tb-size=1024"),

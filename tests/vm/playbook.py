@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.vm.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 900
+TIMEOUT_S = 1800  # five minutes here; emulation may be slower elsewhere
 TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(.*?)\] \**$")
 DONE = re.compile(
     r"^(changed|ok|failed|fatal): \[lab(?: -> [^\]]*)?\](?:[:!]?.*?=> \(item=(.*?)\))?"
