@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--isolated",
         metavar="LIST",
-        help='CPUs for the hot path, as in "2-3,6" (default: up to half of the cores)',
+        help='CPUs for the hot path, as in "2-3,6"; "": none (default: up to half of the cores)',
     )
     parser.add_argument(
         "--nic",

@@ -82,7 +82,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not 0 <= args.window <= WINDOW_S_MAX:
         raise RequestError(f"--window {args.window:g}: expected 0 to {WINDOW_S_MAX:g} seconds")
-    items = selected_items(args.only if args.explain is None else args.explain)
+    is_explaining = args.explain is not None
+    items = selected_items(
+        args.explain if is_explaining else args.only, "--explain" if is_explaining else "--only"
+    )
     host = remembering(make_host(args))
     context = make_context(args, host)
     settings = (one for item in items if item.settings for one in item.settings(context))

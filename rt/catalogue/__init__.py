@@ -33,10 +33,10 @@ def all_items() -> tuple[Item, ...]:
     return tuple(item for module in modules for item in module.ITEMS)
 
 
-def selected_items(only: str | None) -> tuple[Item, ...]:
+def selected_items(only: str | None, option: str = "--only") -> tuple[Item, ...]:
     """Return the items of some areas or ids, "boot,mem.swap"; all of them for None.
 
-    Raises RequestError for a word that is neither.
+    Raises RequestError, naming the option, for a word that is neither.
     """
     items = all_items()
     if only is None:
@@ -45,7 +45,7 @@ def selected_items(only: str | None) -> tuple[Item, ...]:
     unknown = wanted - {item.id for item in items} - set(AREAS)
     if unknown:
         raise RequestError(
-            f"--only {','.join(sorted(unknown))!r}: expected areas ({', '.join(AREAS)}) or ids as "
-            "`tickpath rt check --list` shows them"
+            f"{option} {','.join(sorted(unknown))!r}: expected areas ({', '.join(AREAS)}) or ids "
+            "as `tickpath rt check --list` shows them"
         )
     return tuple(item for item in items if item.id in wanted or item.area in wanted)

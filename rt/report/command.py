@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tickpath.rt.report.page import Json
 
 INPUT_BYTES_MAX = 256 << 20
+KEYS = {"check": ("items",), "measure": ("runs", "ab")}  # one of them is in what each prints
 FILES = {
     "check": "what `tickpath rt check --json` printed",
     "measure": "what `tickpath rt measure --json` printed",
@@ -48,6 +49,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Read, write, end."""
     read = {name: load(getattr(args, name.replace("-", "_"))) for name in FILES}
+    for name, found in read.items():
+        command = name.removeprefix("before-")
+        if found is not None and not any(key in found for key in KEYS[command]):
+            raise RequestError(f"--{name}: not what `tickpath rt {command} --json` prints")
     if read["check"] is None and read["measure"] is None:
         raise RequestError("nothing to report: expected --check FILE, --measure FILE or both")
     after = Findings(read["check"], read["measure"])

@@ -6,6 +6,7 @@ Called by: plan. Calls: grub, rt.limits, plan_files, rt.catalogue.scheduler (whi
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from tickpath.rt.catalogue.scheduler import stalls
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 ISOLATING = frozenset({"isolcpus", "nohz_full", "rcu_nocbs"})
 HOUSEKEEPING = frozenset({"irqaffinity"})
+HUGE_PAGES = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+HUGE_PAGE_KIB = 2048
 WORKQUEUE_FILES = ("/workqueue/", "/cpuset.cpus.partition")
 
 Refusal = RequestError | HostError
@@ -36,6 +39,7 @@ def find_refusals(
 ) -> Iterator[Refusal]:
     """Yield each reason; what was asked for comes first, what the host lacks second."""
     yield from refuse_settings(wanted)
+    yield from refuse_memory(context.host, wanted)
     yield from refuse_cpus(context, wanted)
     yield from refuse_interfaces(context, wanted, steps, options.allow_ssh_nic)
     yield from refuse_stall(context.topology, steps)
@@ -65,6 +69,21 @@ def refuse_settings(wanted: Sequence[Wanted]) -> Iterator[Refusal]:
                     )
             case _:
                 pass
+
+
+def refuse_memory(host: Host, wanted: Sequence[Wanted]) -> Iterator[Refusal]:
+    """Refuse huge pages that would leave nothing, at this boot and at each later one."""
+    total = re.search(r"^MemTotal:\s+(\d+) kB", host.read("/proc/meminfo") or "", re.MULTILINE)
+    for each in wanted:
+        setting = each.setting
+        if total is None or not isinstance(setting, KernelFile) or setting.path != HUGE_PAGES:
+            continue
+        asked_kib, total_kib = int(setting.value) * HUGE_PAGE_KIB, int(total[1])
+        if asked_kib >= total_kib:
+            yield RequestError(
+                f"{setting.value} huge pages of 2 MiB: this machine has {total_kib >> 10} MiB; "
+                f"expected fewer than {total_kib // HUGE_PAGE_KIB} (--huge-pages)"
+            )
 
 
 def refuse_cpus(context: Context, wanted: Sequence[Wanted]) -> Iterator[Refusal]:

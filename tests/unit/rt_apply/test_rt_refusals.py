@@ -14,7 +14,7 @@ from tickpath.rt.host import Output
 from tickpath.rt.setting import BootParameter, DropIn, Ethtool, KernelFile, Setting, Sysctl
 from tickpath.rt.tuning.journal import Log
 from tickpath.rt.tuning.plan import Options, make_plan
-from tickpath.rt.tuning.plan_refusals import refuse_user
+from tickpath.rt.tuning.plan_refusals import HUGE_PAGES, refuse_user
 
 from tests.unit.rt_apply.machine import (
     RT,
@@ -73,6 +73,16 @@ def test_plan_request_that_cannot_be_is_refused(
 @pytest.mark.parametrize("value", ["1-3", "managed_irq,domain,2-3", "nohz,domain,1"])
 def test_plan_isolation_that_keeps_cpu_0_is_accepted(machine: Path, value: str) -> None:
     assert refusals(machine, BootParameter("isolcpus", value)) == []
+
+
+@pytest.mark.parametrize(("pages", "is_refused"), [(511, False), (512, True), (99_999_999, True)])
+def test_plan_huge_pages_of_all_memory_are_refused(
+    machine: Path, pages: int, is_refused: bool
+) -> None:
+    (machine / "proc/meminfo").write_text("MemTotal:        1048576 kB\nMemFree: 1 kB\n")
+    found = refusals(machine, KernelFile(HUGE_PAGES, str(pages)))
+    assert [kind for kind, _ in found] == [RequestError] * is_refused
+    assert all("this machine has 1024 MiB; expected fewer than 512" in text for _, text in found)
 
 
 def test_plan_boot_parameter_with_a_quote_is_refused(machine: Path) -> None:
