@@ -79,6 +79,14 @@ Restart=always
 RestartSec=2
 """
 
+# Limits of seconds are of real machines: an emulated one may be thirty times as slow, or sixty.
+SLOW = """\
+[Service]
+TimeoutStartSec=300
+TimeoutStopSec=120
+WatchdogSec=120
+"""
+
 # The appliance comes later than this unit.
 EXCHANGE_PATH_UNIT = """\
 [Path]
@@ -96,6 +104,8 @@ def prepare(machine: Machine) -> None:
         "etc/systemd/system/lab-veth.service": VETH_UNIT.encode(),
         "etc/systemd/system/lab-exchange.service": EXCHANGE_UNIT.encode(),
         "etc/systemd/system/lab-exchange.path": EXCHANGE_PATH_UNIT.encode(),
+        "etc/systemd/system/tickpath-reader@.service.d/lab.conf": SLOW.encode(),
+        "etc/systemd/system/tickpath-strategy@.service.d/lab.conf": SLOW.encode(),
     }
     with tempfile.TemporaryDirectory() as made:
         make_ca(Path(made), [SERVER_NAME], [EXCHANGE_ADDRESS])

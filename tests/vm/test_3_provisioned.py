@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +12,7 @@ from tickpath.engine.sandbox import INTERFACE
 
 from tests.vm import lab
 from tests.vm.phases import phase
-from tests.vm.playbook import ROOT, run_playbook
+from tests.vm.playbook import run_playbook
 
 if TYPE_CHECKING:
     from tests.vm.conftest import Fresh, Provisioned
@@ -22,8 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.vm, pytest.mark.needs("qemu", "root")]
 
-LIVE_TIMEOUT_S = 120
-STOP_TIMEOUT_S = 60
+LIVE_TIMEOUT_S = 300
+STOP_TIMEOUT_S = 180
 TICKPATH = "/opt/tickpath/current/bin/tickpath"
 READER_UNIT = f"tickpath-reader@{lab.INSTANCE}.service"
 # Check mode cannot foretell what only follows from a step that it did not take.
@@ -153,37 +151,6 @@ def test_verify_playbook_passes_and_writes_the_page(
 def test_site_second_run_changes_nothing(machine: Machine, provisioned: Provisioned) -> None:
     play = run_playbook(machine, "site", "--diff", variables=lab.VARIABLES).require()
     assert (play.recap_changed, play.changed) == (0, ()), play.output
-
-
-def versions_of(machine: Machine) -> tuple[str, set[str]]:
-    """Return the version that is current, and those by which the units run."""
-    units = " ".join((READER_UNIT, *(f"tickpath-strategy@{name}" for name in lab.STRATEGIES)))
-    said = machine.shell(
-        "readlink /opt/tickpath/current\n"
-        f"for unit in {units}; do\n"
-        "  tr '\\0' '\\n' </proc/$(systemctl show -P MainPID $unit)/cmdline | head -n 1\ndone"
-    )
-    current, *programs = said.splitlines()
-    assert len(programs) == 1 + len(lab.STRATEGIES)
-    return Path(current).name, {Path(program).parents[1].name for program in programs}
-
-
-def test_upgrade_and_rollback_change_the_version_that_runs(
-    machine: Machine, provisioned: Provisioned, tmp_path: Path
-) -> None:
-    refused = run_playbook(machine, "rollback", variables=lab.VARIABLES)
-    assert refused.status != 0
-    assert "there is no version before the present one" in refused.output
-    (release,) = (ROOT / "build" / "release").glob("tickpath-*.zip")
-    other = shutil.copy(release, tmp_path / "tickpath-0.1.0-other.zip")
-    run_playbook(
-        machine, "upgrade", variables=lab.VARIABLES | {"appliance_release": str(other)}
-    ).require()
-    assert versions_of(machine) == ("tickpath-0.1.0-other", {"tickpath-0.1.0-other"})
-    wait_for_books(machine)
-    run_playbook(machine, "rollback", variables=lab.VARIABLES).require()
-    assert versions_of(machine) == (release.stem, {release.stem})
-    wait_for_books(machine)
 
 
 def test_stopping_the_target_ends_all_and_leaves_nothing(
