@@ -124,7 +124,7 @@ def _why_kept(name: str) -> str:
     if _is_locked(DIRECTORY / f"{PREFIX}{name}.lock"):
         return "its writer holds the lock"
     for path in (DIRECTORY / f"{PREFIX}{name}", DIRECTORY / f"{PREFIX}{name}.new"):
-        if why := _writer_of(path):
+        if why := writer_of(path):
             return why
     return ""
 
@@ -143,7 +143,7 @@ def _is_locked(lock: Path) -> bool:
     return False
 
 
-def _writer_of(path: Path) -> str:
+def writer_of(path: Path) -> str:
     """Say why a segment's file must stay, judged by the writer that its header names."""
     try:
         with path.open("rb") as file:
@@ -157,13 +157,26 @@ def _writer_of(path: Path) -> str:
     magic, order, *_, start_time, pid, _, boot_id = _HEADER.unpack(data.ljust(_HEADER.size, b"\0"))
     if len(data) < _HEADER.size or magic != MAGIC or order != BYTE_ORDER:
         return "not a segment of ours: remove it by hand"
-    is_alive = boot_id == _boot_id() and _start_time(pid) == start_time
+    is_alive = boot_id == _boot_id() and _lives(pid, start_time)
     return f"its writer lives (pid {pid})" if is_alive else ""
 
 
 def _boot_id() -> bytes:
     text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     return bytes.fromhex(text.strip().replace("-", ""))
+
+
+def _lives(pid: int, start_time: int) -> bool:
+    """Judge as tp_segment_writer_lives does: who is hidden from us in /proc is not dead."""
+    if Path(f"/proc/{pid}/stat").exists():
+        return _start_time(pid) == start_time
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
 
 
 def _start_time(pid: int) -> int | None:

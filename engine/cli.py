@@ -8,7 +8,6 @@ the command that needs it. Called by: the `tickpath` script. Calls: the modules 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -47,6 +46,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "sim": ("tickpath.engine.sim.command", "simulate an exchange"),
     "bench": ("tickpath.engine.bench.command", "measure one thing against its contenders"),
 }
+EPILOG = (
+    "example: tickpath doctor --interface eth0\n"
+    "`tickpath COMMAND --help` has the options of one. Exit status: 0 well, 1 the remote end "
+    "failed,\n2 wrong usage or configuration, 3 this machine lacks something."
+)
 EXIT_REMOTE = 1
 EXIT_LOCAL = 2  # argparse's own status for a usage error
 EXIT_SYSTEM = 3
@@ -72,6 +76,11 @@ def exists(module: str) -> bool:
         return False
 
 
+def installed() -> list[str]:
+    """Return the commands whose modules are there."""
+    return [name for name, (module, _) in COMMANDS.items() if exists(module)]
+
+
 def load(name: str) -> Command:
     """Import a subcommand's module; raises SystemSetupError where a package it needs is missing."""
     module = COMMANDS[name][0]
@@ -93,6 +102,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_LOCAL, f"tickpath: {said}; see {self.prog} --help\n")
 
 
+class TopParser(Parser):
+    """The parser of what stands before the subcommand; looks for the commands when asked."""
+
+    def format_help(self) -> str:
+        """Return the help, with the commands that are installed."""
+        commands = "\n".join(f"  {name:<10}{COMMANDS[name][1]}" for name in installed())
+        self.epilog = f"commands:\n{commands}\n\n{EPILOG}"
+        return super().format_help()
+
+
 def printable(text: str) -> str:
     """Escape control characters: what a server said must not drive the terminal."""
     return "".join(
@@ -102,16 +121,9 @@ def printable(text: str) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of what stands before the subcommand."""
-    parser = Parser(
+    parser = TopParser(
         prog="tickpath",
         description="Market data from the wire to a pinned strategy, past the kernel's stack.",
-        epilog="commands:\n"
-        + "\n".join(
-            f"  {name:<10}{text}" for name, (module, text) in COMMANDS.items() if exists(module)
-        )
-        + "\n\nexample: tickpath doctor --interface eth0\n"
-        "`tickpath COMMAND --help` has the options of one. Exit status: 0 well, 1 the remote end "
-        "failed,\n2 wrong usage or configuration, 3 this machine lacks something.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
@@ -125,14 +137,16 @@ def dispatch(argv: Sequence[str] | None) -> int:
     parser = make_parser()
     first = parser.parse_args(argv)
     if first.version:
-        print(f"tickpath {importlib.metadata.version('tickpath')}")
+        from importlib.metadata import version  # noqa: PLC0415 # as slow as all of the rest
+
+        print(f"tickpath {version('tickpath')}")
         return 0
     if first.command is None:
         parser.print_help(sys.stderr)
         return EXIT_LOCAL
-    known = [name for name, (module, _) in COMMANDS.items() if exists(module)]
-    if first.command not in known:
-        raise LocalError(f"{first.command!r} is no command; expected one of {', '.join(known)}")
+    if first.command not in COMMANDS or not exists(COMMANDS[first.command][0]):
+        known = ", ".join(installed())
+        raise LocalError(f"{first.command!r} is no command; expected one of {known}")
     command = load(first.command)
     whole: argparse.ArgumentParser = Parser(prog="tickpath")
     command.add_parser(whole.add_subparsers(dest="command", required=True))

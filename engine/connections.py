@@ -71,7 +71,7 @@ class _Slot:
 
 @dataclass(slots=True)
 class Connections:
-    """All connections of one hot path. `step` is called every few milliseconds."""
+    """All connections of one hot path. `step` is called when `wait_s` is over, or sooner."""
 
     hot: Any
     transport: KernelTransport | UserTransport
@@ -120,6 +120,12 @@ class Connections:
                 self.log(f"connection {number}: open to {self._name(slot)}{self._tls(slot)}")
             if is_open and now - slot.offered_at > self.reconnect.stable_after_s:
                 slot.failures = 0
+
+    def wait_s(self, max_s: float) -> float:
+        """Return how long until a try is due, at most `max_s`."""
+        now = time.monotonic()
+        due = (slot.retry_at for slot in self.slots if slot.session is None)
+        return max(0.0, min(max_s, min(due, default=max_s + now) - now))
 
     def drop(self, number: int) -> None:
         """End a connection; it is tried again as after a failure."""

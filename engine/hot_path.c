@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "engine/feed/checkpoint.h"
 
@@ -287,20 +286,13 @@ static void tick(struct tp_hot_path *hot, uint64_t now_ns)
         atomic_store_explicit(&hot->link_error, hot->netif->link->error, memory_order_relaxed);
 }
 
-static void sleep_for(uint64_t duration_ns)
-{
-    const struct timespec duration = {(time_t)(duration_ns / 1000000000u),
-                                      (long)(duration_ns % 1000000000u)};
-    (void)nanosleep(&duration, NULL);
-}
-
 static void rest(struct tp_hot_path *hot, uint64_t now_ns)
 {
     if (now_ns - hot->last_input_ns >= hot->idle_spin_ns)
-        sleep_for(hot->idle_sleep_ns);
+        (void)tp_clock_sleep(hot->idle_sleep_ns);
     if (hot->yield_every_ns == 0 || now_ns < hot->next_yield_ns)
         return;
-    sleep_for(hot->yield_for_ns);
+    (void)tp_clock_sleep(hot->yield_for_ns);
     hot->next_yield_ns = now_ns + hot->yield_for_ns + hot->yield_every_ns;
     hot->counters.yields++;
 }
@@ -392,6 +384,28 @@ bool tp_hot_path_offer(struct tp_hot_path *hot, uint32_t number, struct tp_sessi
     /* Pairs with the acquire in adopt_offered. */
     atomic_store_explicit(&connection->offered, take_session, memory_order_release);
     return true;
+}
+
+/* Only says that a look is worth it: the takers below order what they read. */
+static bool has_something_to_take(const struct tp_hot_path *hot)
+{
+    for (uint32_t i = 0; i < hot->connection_count; i++)
+        if (atomic_load_explicit(&hot->connection[i].retired, memory_order_relaxed) != NULL)
+            return true;
+    return atomic_load_explicit(&hot->inbox_tail, memory_order_relaxed) !=
+           atomic_load_explicit(&hot->inbox_head, memory_order_relaxed);
+}
+
+void tp_hot_path_await(const struct tp_hot_path *hot, uint64_t max_ns)
+{
+    enum { LOOK_EVERY_NS = 10000000 };
+    uint64_t left_ns = max_ns;
+    while (left_ns > 0 && !has_something_to_take(hot)) {
+        const uint64_t nap_ns = left_ns < LOOK_EVERY_NS ? left_ns : LOOK_EVERY_NS;
+        if (!tp_clock_sleep(nap_ns))
+            return;
+        left_ns -= nap_ns;
+    }
 }
 
 struct tp_session *tp_hot_path_take_retired(struct tp_hot_path *hot, uint32_t number)

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
-from tickpath.engine.event_loop import NewsThread
 from tickpath.engine.feed_segment import BOOK_WORDS, SCHEMA, Instrument, read_instruments
 from tickpath.proto.records import (
     BOOK_DEPTH_MAX,
@@ -68,7 +67,7 @@ __all__ = [
 
 RESTARTED = 6  # beside shm.reader.Result: a newer segment was opened
 REOPEN_INTERVAL_NS = 20_000_000
-WAIT_NS, BLOCK_WAIT_NS = 1_000_000, 10_000_000
+WAIT_NS, BLOCK_WAIT_NS = 1_000_000, 50_000_000
 BLOCK_SPIN_NS = 20_000
 BLOCK_SLEEP_NS = 50_000
 AWAIT_NS = 100_000_000
@@ -363,7 +362,7 @@ class FeedReader:
         return self._reader.unregistered_because
 
     def set_wait(self, max_ns: int | None = None, *, block: bool = False) -> None:
-        """Say how `next` waits: spinning, at most 1 ms, or `block`ing after 20 us, at most 10 ms.
+        """Say how `next` waits: spinning, at most 1 ms, or `block`ing after 20 us, at most 50 ms.
 
         Blocking, a registered reader sleeps until the feed's waker wakes it: some 30 us late, and
         an idle strategy costs next to nothing. Otherwise it sleeps 50 us between looks: 60 to 120
@@ -522,6 +521,8 @@ class FeedReader:
         Registers, where that was not done, so as to be woken; a thread of this reader sleeps until
         then. One such loop at a time, and no `next` meanwhile; `book` is fine. Raises EvictedError.
         """
+        from tickpath.engine.event_loop import NewsThread  # noqa: PLC0415 # asyncio is slow to load
+
         if not self._reader.is_registered:
             self.register()
         self._reader.set_wait(AWAIT_NS, spin_ns=0, sleep_ns=BLOCK_SLEEP_NS)

@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 NS_PER_S, NS_PER_MS, NS_PER_US = 1_000_000_000, 1_000_000, 1_000
-# Of the cold loop, which shares a housekeeping CPU: 50 turns a second take 5 % of an emulated
-# guest's (30 times slower than the machine), 200 took 9 %.
-STEP_S = 0.02
+# Of the cold loop, which shares a housekeeping CPU: whatever the hot thread has for it ends the
+# pause, and so does a signal that comes within it; one that comes just before is heard after it.
+PAUSE_S = 0.1
 COUNTERS_EVERY_S = 0.2
 PATH_EVERY_S = 0.5
 PING_INTERVAL_S = 15.0
@@ -305,7 +305,8 @@ class ReaderProcess:
         note = ffi.new("struct tp_hot_path_note *")
         gone: SystemSetupError | None = None
         try:
-            while not self._stop.wait(STEP_S) and hot.is_alive() and gone is None:
+            while not self._stop.is_set() and hot.is_alive() and gone is None:
+                lib.tp_hot_path_await(self.hot, int(self.connections.wait_s(PAUSE_S) * NS_PER_S))
                 self.connections.step()
                 while lib.tp_hot_path_take_note(self.hot, note):
                     self._take_note(note)

@@ -105,7 +105,7 @@ class Guard:
     _last_beat: int | None = None
     _misses: int = 0
     _beats: int = 0
-    _used_at_beat_s: float = 0.0
+    _used_at_miss_s: float = 0.0  # at the first look of this silence
     _started: int | None = None
     _taken: tuple[int, int] | None = None  # policy and priority, while it is ordinary
 
@@ -122,30 +122,39 @@ class Guard:
 
     def look(self) -> Verdict:
         """Compare with the last look, and act. Raises nothing for a thread that has ended."""
-        times = read_times(self.tid)
-        if times is None or times.started != (self._started or times.started):
-            return Verdict.GONE  # the number may be another thread's by now
-        self._started = times.started
         beat = self.read_beat()
         self.has_moved = self._last_beat not in (None, beat)
         self._last_beat = beat
         try:
-            if self._taken is not None:
-                return self._look_at_demoted()
-            policy = os.sched_getscheduler(self.tid) & ~os.SCHED_RESET_ON_FORK
-            was_real_time, self.is_real_time = self.is_real_time, policy in REAL_TIME
-            if self.has_moved or not (was_real_time and self.is_real_time):
-                # What it ran as an ordinary thread, or before anybody looked, starved nobody.
-                self._misses, self._used_at_beat_s = 0, times.used_s
-                return Verdict.WELL if self.has_moved else Verdict.MISSED
-            return self._look_at_silent(policy, times.used_s)
+            if self.has_moved:  # it lives: most looks end here, without a file of /proc
+                self._misses = 0
+                if self._taken is not None:
+                    return self._look_at_demoted()
+                self.is_real_time = self._policy() in REAL_TIME
+                return Verdict.WELL
+            return self._look_at_silent()
         except ProcessLookupError:
             return Verdict.GONE
 
-    def _look_at_silent(self, policy: int, used_s: float) -> Verdict:
-        self._misses += 1
+    def _policy(self) -> int:
+        return os.sched_getscheduler(self.tid) & ~os.SCHED_RESET_ON_FORK
+
+    def _look_at_silent(self) -> Verdict:
+        times = read_times(self.tid)
+        if times is None or times.started != (self._started or times.started):
+            return Verdict.GONE  # the number may be another thread's by now
+        self._started = times.started
+        if self._taken is not None:
+            return self._look_at_demoted()
+        policy = self._policy()
+        was_real_time, self.is_real_time = self.is_real_time, policy in REAL_TIME
+        if self._misses == 0 or not (was_real_time and self.is_real_time):
+            # What it ran as an ordinary thread, or before this silence, starved nobody.
+            self._misses, self._used_at_miss_s = 1, times.used_s
+            return Verdict.MISSED
         silent_s = self._misses * self.patience.poll_s
-        is_busy = used_s - self._used_at_beat_s >= BUSY_SHARE * silent_s
+        self._misses += 1
+        is_busy = times.used_s - self._used_at_miss_s >= BUSY_SHARE * silent_s
         if self._misses < self.patience.misses_max or not is_busy:
             return Verdict.MISSED
         return self._demote(policy)
@@ -189,8 +198,6 @@ class Guard:
             )
             return Verdict.ORDINARY
         self._taken, self._misses = None, 0
-        times = read_times(self.tid)
-        self._used_at_beat_s = times.used_s if times is not None else 0.0
         self.restores += 1
         self.tell(f"thread {self.tid} beats again: priority {priority} is back")
         return Verdict.RESTORED

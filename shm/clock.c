@@ -58,8 +58,7 @@ void tp_clock_calibrate(struct tp_clock *clock)
     if (!tsc_is_invariant())
         return;
     const struct clock_pair first = clock_pair_read();
-    const struct timespec pause = {0, TP_CLOCK_CALIBRATION_NS};
-    nanosleep(&pause, NULL);
+    (void)tp_clock_sleep(TP_CLOCK_CALIBRATION_NS);
     const struct clock_pair last = clock_pair_read();
     if (last.tsc <= first.tsc || last.ns <= first.ns)
         return;
@@ -68,4 +67,11 @@ void tp_clock_calibrate(struct tp_clock *clock)
     clock->tsc_base = last.tsc;
     clock->ns_base = last.ns;
 #endif
+}
+
+bool tp_clock_sleep(uint64_t duration_ns)
+{
+    const struct timespec duration = {(time_t)(duration_ns / 1000000000u),
+                                      (long)(duration_ns % 1000000000u)};
+    return nanosleep(&duration, NULL) == 0;
 }

@@ -5,6 +5,7 @@
  * constant or the machine is not x86-64 (mult == 0). */
 #ifndef TP_SHM_CLOCK_H
 #define TP_SHM_CLOCK_H
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 #if defined(__x86_64__)
@@ -24,6 +25,9 @@ static const uint64_t TP_CLOCK_VIRTUAL = UINT64_MAX;
 
 /* Measures for about 20 ms. */
 void tp_clock_calibrate(struct tp_clock *clock);
+
+/* Sleeps once; false: a signal ended it early. */
+bool tp_clock_sleep(uint64_t duration_ns);
 
 static inline uint64_t tp_clock_now_ns(const struct tp_clock *clock)
 {

@@ -118,13 +118,6 @@ static bool was_interrupted(struct tp_reader_set *set)
     return any;
 }
 
-static bool sleep_for(uint64_t duration_ns)
-{
-    const struct timespec duration = {(time_t)(duration_ns / 1000000000u),
-                                      (long)(duration_ns % 1000000000u)};
-    return nanosleep(&duration, NULL) == 0;
-}
-
 static bool all_have_wakers(const struct tp_reader_set *set)
 {
     for (uint32_t i = 0; i < set->count; i++)
@@ -139,7 +132,7 @@ static bool rest(struct tp_reader_set *set, uint64_t left_ns)
     struct tp_control_slot *slots[TP_READER_SET_COUNT_MAX];
     uint64_t nap_ns = left_ns < NAP_NS_MAX ? left_ns : NAP_NS_MAX;
     if (!all_have_wakers(set))
-        return sleep_for(set->sleep_ns < left_ns ? set->sleep_ns : left_ns);
+        return tp_clock_sleep(set->sleep_ns < left_ns ? set->sleep_ns : left_ns);
     for (uint32_t i = 0; i < set->count; i++) {
         struct tp_reader *reader = set->reader[i];
         slots[i] = reader->slot;

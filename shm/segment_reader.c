@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -291,18 +290,11 @@ enum tp_reader_result tp_reader_check(struct tp_reader *reader)
     return check_with(reader, tp_reader_poll);
 }
 
-static bool sleep_for(uint64_t duration_ns)
-{
-    const struct timespec duration = {(time_t)(duration_ns / 1000000000u),
-                                      (long)(duration_ns % 1000000000u)};
-    return nanosleep(&duration, NULL) == 0;
-}
-
 /* Sleeps once; false: a signal came. */
 static bool rest(struct tp_reader *reader, uint64_t left_ns)
 {
     if (reader->slot == NULL || !tp_control_waker_lives(reader->control))
-        return sleep_for(reader->sleep_ns < left_ns ? reader->sleep_ns : left_ns);
+        return tp_clock_sleep(reader->sleep_ns < left_ns ? reader->sleep_ns : left_ns);
     uint64_t nap_ns = left_ns < NAP_NS_MAX ? left_ns : NAP_NS_MAX;
     if (nap_ns > reader->stale_after_ns / 2) /* silence must be noticed in time */
         nap_ns = reader->stale_after_ns / 2;

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
 
 static const uint64_t IDLE_NS = 100000000; /* the longest sleep on the doorbell: the beat's pace */
 static const uint64_t REAP_EVERY_NS = 1000000000;
@@ -44,13 +43,6 @@ static bool slots_look(struct tp_waker *waker)
     return any_sleeps;
 }
 
-static void sleep_for(uint64_t duration_ns)
-{
-    const struct timespec duration = {(time_t)(duration_ns / 1000000000u),
-                                      (long)(duration_ns % 1000000000u)};
-    (void)nanosleep(&duration, NULL);
-}
-
 void tp_waker_run(struct tp_waker *waker)
 {
     struct tp_control_line *line = &waker->control->memory->line;
@@ -69,7 +61,7 @@ void tp_waker_run(struct tp_waker *waker)
         }
         /* A doorbell that somebody rings without end is heard once in poll_ns. */
         if (slots_look(waker) || tp_control_futex_wait(&line->doorbell, bell, IDLE_NS) == EAGAIN)
-            sleep_for(waker->poll_ns);
+            (void)tp_clock_sleep(waker->poll_ns);
     }
     atomic_store_explicit(&line->waker_beat_ns, 0, memory_order_relaxed);
     tp_waker_wake_all(waker);

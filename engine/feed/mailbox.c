@@ -85,6 +85,15 @@ bool tp_mailbox_ask(struct tp_mailbox *mailbox, uint32_t instrument)
     return request_change(mailbox, instrument, &word, REQUEST_WANTED, REQUEST_ASKED);
 }
 
+bool tp_mailbox_is_wanted(const struct tp_mailbox *mailbox)
+{
+    for (uint32_t i = 0; i < mailbox->instrument_count; i++)
+        if ((atomic_load_explicit(&mailbox->requests[i], memory_order_relaxed) & STATE_MASK) ==
+            REQUEST_WANTED)
+            return true;
+    return false;
+}
+
 uint32_t tp_mailbox_wanted(struct tp_mailbox *mailbox, uint32_t *wanted, uint32_t count_max)
 {
     uint32_t count = 0, word;

@@ -49,6 +49,7 @@ const struct tp_mailbox_cell *tp_mailbox_peek(struct tp_mailbox *mailbox, bool *
 void tp_mailbox_release(struct tp_mailbox *mailbox);
 
 /* Cold thread. */
+bool tp_mailbox_is_wanted(const struct tp_mailbox *mailbox); /* some snapshot is */
 uint32_t tp_mailbox_wanted(struct tp_mailbox *mailbox, uint32_t *wanted, uint32_t count_max);
 /* False: full. An offer that nobody waits for any more is taken and forgotten; one with broken
  * levels is refused, counted and wanted again. */

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TICK_S: Final = 0.001
 """How often due messages are sent; at high rates each tick sends several in one write."""
-IDLE_TICK_S: Final = 0.02
+IDLE_TICK_S: Final = 0.1
 """How often it is looked whether messages are due, at rates below one in so long."""
 STALL_MAX_S: Final = 0.25
 """After a stall, messages of at most so long are made up for."""

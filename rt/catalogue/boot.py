@@ -189,7 +189,11 @@ def rcu_offload(context: Context) -> Seen:
     live = format_cpu_list(have) or "none"
     if len(have) == len(context.profile.isolated):
         return Seen(State.OK, wanted, live, where)
-    fix = "reboot" if asked else "tickpath rt apply --only cmd.rcu_nocbs, then reboot"
+    fix = "tickpath rt apply --only cmd.rcu_nocbs, then reboot"
+    if without_grub(context):
+        fix = f"boot with rcu_nocbs={wanted}, wherever this machine's command line is set"
+    if asked:
+        fix = "reboot"
     return Seen(State.DRIFT, wanted, live, where, fix)
 
 

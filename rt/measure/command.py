@@ -56,16 +56,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("--cpus", metavar="LIST", help="default: the isolated ones, else the last")
-    parser.add_argument("--seconds", type=int, default=10, metavar="N", help="of each tool")
+    parser.add_argument(
+        "--seconds", type=int, default=10, metavar="N", help="of each tool (default 10)"
+    )
     parser.add_argument(
         "--tools",
         metavar="LIST",
         help=f"of {','.join(TOOLS)} (default: those installed; gap, our own, where oslat is not)",
     )
     parser.add_argument(
-        "--priority", type=int, default=FIFO_PRIORITY_MAX, metavar="N", help="0: an ordinary task"
+        "--priority",
+        type=int,
+        default=FIFO_PRIORITY_MAX,
+        metavar="N",
+        help=f"of SCHED_FIFO (default {FIFO_PRIORITY_MAX}); 0: an ordinary task",
     )
-    parser.add_argument("--interval", type=int, default=1000, metavar="US", help="between wake-ups")
+    parser.add_argument(
+        "--interval",
+        type=int,
+        default=1000,
+        metavar="US",
+        help="between wake-ups (default 1000)",
+    )
     parser.add_argument("--ab", nargs=2, metavar=("A", "B"), help="two sides; --tools names one")
     parser.add_argument(
         "--rounds",

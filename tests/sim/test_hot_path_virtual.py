@@ -6,6 +6,7 @@ virtual.py. Books are the business of tests/unit/feed.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,6 +55,7 @@ class HotWorld:
         self.server = Server(far, plan, certificate, self.now_ns)
         self.server_broken = False
         self.retired = False
+        self.takes_retired = True
 
     def _session(self, plan: Plan, context: Any) -> Any:
         stream = ffi.new("struct tp_stream *")
@@ -80,7 +82,7 @@ class HotWorld:
         if server_listens:
             server.station.take_frames(self._segment)
             server.output(now_ns)
-        if lib.tp_hot_path_take_retired(self.hot, 0) != ffi.NULL:
+        if self.takes_retired and lib.tp_hot_path_take_retired(self.hot, 0) != ffi.NULL:
             self.retired = True
         self.now_ns += TURN_NS
 
@@ -115,6 +117,26 @@ def test_hot_path_server_closes_connection_ends_on_both_sides(
     assert lib.tp_tcp_state(world.server.station.tcp) in (lib.TP_TCP_CLOSED, lib.TP_TCP_TIME_WAIT)
     assert lib.tp_session_error(world.session) == lib.TP_SESSION_ERROR_NONE
     assert not world.server_broken
+
+
+def test_hot_path_await_ends_when_there_is_a_session_to_take(
+    certificate: Certificate, contexts: Callable[[Plan], Any], rig: Rig
+) -> None:
+    plan = Plan(seed=1, closer="server", buffer_size=1 << 17)
+    world = HotWorld(plan, certificate, contexts(plan), rig)
+    world.takes_retired = False
+    waiting = threading.Thread(
+        target=lib.tp_hot_path_await, args=(world.hot, 3600 * SECOND), daemon=True
+    )
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    for _ in range(2 * SECOND // TURN_NS):  # what is to be taken stays
+        world.turn()
+    waiting.join(30)
+    assert not waiting.is_alive()
+    assert lib.tp_hot_path_take_retired(world.hot, 0) != ffi.NULL
+    lib.tp_hot_path_await(world.hot, 1)  # nothing is left, and the time is over
 
 
 def test_hot_path_peer_that_never_ends_is_reset_before_it_is_retired(

@@ -405,6 +405,9 @@ class Books:
         self.failures.append(instrument)
         self.queue.append(instrument)
 
+    def wait(self, seconds: float) -> None:
+        time.sleep(0 if self.queue else min(seconds, 0.005))
+
 
 ROWS = [
     requests.Instrument(symbol, symbol[:3], "USDT", exponent, -3)

@@ -13,16 +13,18 @@ import pytest
 CONSUMER = """
 import sys
 from pathlib import Path
+from tickpath.engine.clean import writer_of
 from tickpath.shm.reader import Reader
 reader = Reader("unit", directory=Path(sys.argv[1]))
 print(reader.register("other") or reader.unregistered_because, flush=True)
 print(reader.segment.writer_lives(), flush=True)
+print(writer_of(Path(sys.argv[1], "tickpath.unit")), flush=True)
 sys.stdin.read()
 """
 
 # A writer that may not trace, and a consumer of another user: neither sees the other in /proc.
 WRITER = """
-import json, subprocess, sys
+import json, os, subprocess, sys
 from pathlib import Path
 from tickpath._core import lib
 from tickpath.shm.control_segment import ControlSegment, consumers
@@ -41,6 +43,7 @@ with SegmentWriter("unit", layout, directory=directory) as writer:
     )
     said["registered"] = consumer.stdout.readline().strip()
     said["writer lives"] = consumer.stdout.readline().strip()
+    said["kept"] = consumer.stdout.readline().strip() == f"its writer lives (pid {os.getpid()})"
     said["hidden"] = not Path(f"/proc/{consumer.pid}").exists()
     said["alive"] = [one.is_alive for one in consumers(writer, directory=directory)]
     said["reaped"] = lib.tp_control_reap(control.pointer)
@@ -69,6 +72,7 @@ def test_hidden_consumer_keeps_its_slot_and_sees_its_writer_alive() -> None:
     assert json.loads(done.stdout) == {
         "registered": "True",
         "writer lives": "True",
+        "kept": True,
         "hidden": True,
         "alive": [True],
         "reaped": 0,

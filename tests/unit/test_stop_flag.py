@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
+
+import pytest
+from tickpath.engine.stop_flag import StopFlag
 
 CODE = """
 import signal
@@ -22,6 +27,41 @@ while seen < 3000:
 signal.setitimer(signal.ITIMER_REAL, 0)
 print("ended")
 """
+
+
+WAITING = """
+import signal
+from tickpath.engine.stop_flag import StopFlag
+flag = StopFlag()
+signal.signal(signal.SIGALRM, lambda *_: flag.set())
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+print(flag.wait(3600), flag.wait(3600), flag.is_set())
+"""
+
+
+def test_stop_flag_signal_ends_the_wait_and_later_ones() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WAITING], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "True True True\n"
+
+
+def test_stop_flag_another_thread_ends_the_wait() -> None:
+    flag = StopFlag()
+    waiting = threading.Thread(target=flag.wait, args=(3600,), daemon=True)
+    waiting.start()
+    flag.set()
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
+def test_stop_flag_wait_ends_with_its_time_and_its_descriptor_with_the_flag() -> None:
+    flag = StopFlag()
+    assert not flag.wait(0.001)
+    bell = flag._bell
+    del flag
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(bell)
 
 
 def test_stop_flag_set_by_signals_at_any_moment_of_wait_never_hangs() -> None:

@@ -78,6 +78,7 @@ def run_playbook(
         "ansible_host": "lab",
         "ansible_port": machine.port,
         "ansible_ssh_common_args": f"-F {machine.ssh_config}",
+        "mitogen_ssh_compression": False,  # it would inflate, emulated, what is compressed already
     }
     argv = [
         *DIES_WITH_US,

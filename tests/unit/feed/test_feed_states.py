@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -275,6 +276,21 @@ def test_feed_failed_fetch_is_wanted_again(rig: Rig) -> None:
     assert rig.wanted() == [0]
     lib.tp_feed_snapshot_failed(rig.feed, 0)
     assert rig.wanted() == [0]
+
+
+def test_feed_await_ends_when_a_snapshot_is_wanted(rig: Rig) -> None:
+    rig.up()
+    waiting = threading.Thread(
+        target=lib.tp_feed_snapshot_await, args=(rig.feed, 3600 * SECOND), daemon=True
+    )
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    rig.message(Venue().step())
+    waiting.join(30)
+    assert not waiting.is_alive()
+    assert rig.wanted() == [0]
+    lib.tp_feed_snapshot_await(rig.feed, 1)  # nothing is, and the time is over
 
 
 def test_feed_wanted_count_max_starves_nobody(tmp_path: Path) -> None:
