@@ -168,7 +168,9 @@ def _boot_id() -> bytes:
 
 def _lives(pid: int, start_time: int) -> bool:
     """Judge as tp_segment_writer_lives does: who is hidden from us in /proc is not dead."""
-    if Path(f"/proc/{pid}/stat").exists():
+    if start_time == 0:
+        return False
+    if os.access(f"/proc/{pid}/stat", os.F_OK):
         return _start_time(pid) == start_time
     try:
         os.kill(pid, 0)

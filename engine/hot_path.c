@@ -392,8 +392,9 @@ static bool has_something_to_take(const struct tp_hot_path *hot)
     for (uint32_t i = 0; i < hot->connection_count; i++)
         if (atomic_load_explicit(&hot->connection[i].retired, memory_order_relaxed) != NULL)
             return true;
-    return atomic_load_explicit(&hot->inbox_tail, memory_order_relaxed) !=
-           atomic_load_explicit(&hot->inbox_head, memory_order_relaxed);
+    return atomic_load_explicit(&hot->link_error, memory_order_relaxed) != 0 ||
+           atomic_load_explicit(&hot->inbox_tail, memory_order_relaxed) !=
+               atomic_load_explicit(&hot->inbox_head, memory_order_relaxed);
 }
 
 void tp_hot_path_await(const struct tp_hot_path *hot, uint64_t max_ns)

@@ -101,8 +101,8 @@ void tp_hot_path_stop(struct tp_hot_path *hot);
 bool tp_hot_path_turn(struct tp_hot_path *hot, uint64_t now_ns);
 
 /* Cold thread. */
-/* Sleeps until there is a note or an ended session to take (seen within 10 ms), max_ns are over or
- * a signal comes. */
+/* Sleeps until there is a note or an ended session to take or the link is gone (seen within 10 ms),
+ * max_ns are over, or a signal interrupts it. */
 void tp_hot_path_await(const struct tp_hot_path *hot, uint64_t max_ns);
 /* tcp: NULL for a kernel socket. False while an earlier session is still there. */
 bool tp_hot_path_offer(struct tp_hot_path *hot, uint32_t connection,

@@ -67,7 +67,7 @@ __all__ = [
 
 RESTARTED = 6  # beside shm.reader.Result: a newer segment was opened
 REOPEN_INTERVAL_NS = 20_000_000
-WAIT_NS, BLOCK_WAIT_NS = 1_000_000, 50_000_000
+WAIT_NS, BLOCK_WAIT_NS = 1_000_000, 25_000_000
 BLOCK_SPIN_NS = 20_000
 BLOCK_SLEEP_NS = 50_000
 AWAIT_NS = 100_000_000
@@ -362,7 +362,7 @@ class FeedReader:
         return self._reader.unregistered_because
 
     def set_wait(self, max_ns: int | None = None, *, block: bool = False) -> None:
-        """Say how `next` waits: spinning, at most 1 ms, or `block`ing after 20 us, at most 50 ms.
+        """Say how `next` waits: spinning, at most 1 ms, or `block`ing after 20 us, at most 25 ms.
 
         Blocking, a registered reader sleeps until the feed's waker wakes it: some 30 us late, and
         an idle strategy costs next to nothing. Otherwise it sleeps 50 us between looks: 60 to 120

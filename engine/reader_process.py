@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 NS_PER_S, NS_PER_MS, NS_PER_US = 1_000_000_000, 1_000_000, 1_000
-# Of the cold loop, which shares a housekeeping CPU: whatever the hot thread has for it ends the
-# pause, and so does a signal that comes within it; one that comes just before is heard after it.
+# Of the cold loop, which shares a housekeeping CPU. What the hot thread has for it ends the pause;
+# a signal mostly does, and is heard after it where it came between two looks.
 PAUSE_S = 0.1
 COUNTERS_EVERY_S = 0.2
 PATH_EVERY_S = 0.5

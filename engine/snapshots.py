@@ -2,7 +2,7 @@
 
 `SnapshotSchedule` decides what is fetched when, with injected time and no I/O; `RestClient` does
 one GET over a kernel socket; `SnapshotWorker` is the cold thread that joins both to a feed. Never
-on the path. Called by: engine/reader_process.py. Calls: engine/feed (the cold thread's three
+on the path. Called by: engine/reader_process.py. Calls: engine/feed (the cold thread's
 functions), proto/venues/mexc/requests.py.
 """
 

@@ -42,5 +42,7 @@ class StopFlag:
         bell, end = select.poll(), time.monotonic() + timeout_s
         bell.register(self._bell, select.POLLIN)
         while not self._is_set and (rest := end - time.monotonic()) > 0:
-            bell.poll(min(rest, LOOK_EVERY_S) * 1000)
+            rung = bell.poll(min(rest, LOOK_EVERY_S) * 1000)
+            if rung and not self._is_set:
+                os.eventfd_read(self._bell)  # by a child, between fork and exec: not for us
         return self._is_set

@@ -100,8 +100,8 @@ void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns)
  * replayed. */
 bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns);
 
-/* Cold thread: sleeps until an instrument wants a snapshot (seen within 10 ms), max_ns are over or
- * a signal comes. */
+/* Cold thread: sleeps until an instrument wants a snapshot (seen within 10 ms), max_ns are over, or
+ * a signal interrupts it. */
 void tp_feed_snapshot_await(const struct tp_feed *feed, uint64_t max_ns);
 /* Cold thread: fills wanted[0, returned) with instruments that need a REST snapshot and were not
  * asked for since; each is reported once until it is offered or wanted anew. */

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TICK_S: Final = 0.001
 """How often due messages are sent; at high rates each tick sends several in one write."""
 IDLE_TICK_S: Final = 0.1
-"""How often it is looked whether messages are due, at rates below one in so long."""
+"""How often it is looked at what changed, where no message is due for so long."""
 STALL_MAX_S: Final = 0.25
 """After a stall, messages of at most so long are made up for."""
 LEVELS_MEAN: Final = 2.0
@@ -176,11 +176,11 @@ class MexcSimulator:
     async def _push_forever(self) -> None:
         # The loop's own clock stands still within a turn and counts milliseconds only.
         due, last = 0.0, time.monotonic()
-        # At a low rate there is nothing to do at most ticks: a sleeping exchange leaves the CPU.
         rate = self._options.rate
-        tick_s = max(TICK_S, min(1 / rate, IDLE_TICK_S)) if rate else IDLE_TICK_S
         while True:
-            await asyncio.sleep(tick_s)
+            # At a low rate a sleeping exchange leaves the CPU to others.
+            due_s = (1 - due) / rate if rate else IDLE_TICK_S
+            await asyncio.sleep(max(TICK_S, min(due_s, IDLE_TICK_S)))
             now = time.monotonic()
             due += min(now - last, STALL_MAX_S) * self._options.rate
             last = now

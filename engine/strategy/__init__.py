@@ -56,7 +56,7 @@ class Strategy:
 
     def on_idle(self) -> None:
         """Do what can wait; called about once a millisecond while nothing comes, or, with --block,
-        every 50 ms.
+        after 25 ms.
         """
 
     def on_stop(self) -> None:

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from tickpath.shm.segment import SegmentWriter
 
 HOUSEKEEPING_EVENTS = 512  # at least so often between looks at the time, however busy
-STATS_INTERVAL_NS = 50_000_000
+# With a blocking wait of 25 ms behind it, shorter than what a guard waits between two looks.
+STATS_INTERVAL_NS = 20_000_000
 COLLECT_INTERVAL_NS = 1_000_000_000
+COLLECT_BUSY_NS = 10_000_000_000  # a feed that never pauses must not grow its strategy for ever
 HEAP_RESERVE_BYTES = 16 << 20
 # Of the share of time that the kernel would take, a little more is given, so that it never does.
 YIELD_MARGIN = 1.2
@@ -113,7 +115,8 @@ class Runtime:
         self.counts = Counts()
         self.is_stopping = False
         self._placement = placement or Placement()
-        self._next_stats_ns = self._next_collect_ns = self._next_yield_ns = 0
+        self._next_stats_ns = self._next_yield_ns = 0
+        self._next_collect_ns = time.monotonic_ns()
         self._yield_every_ns = self._yield_for_ns = 0
         reader.set_wait(block=self._placement.block)
         if self._placement.yield_ms is not None:
@@ -150,6 +153,9 @@ class Runtime:
     def _loop(self, end_ns: int) -> None:
         look, words = self.reader.shm.look, self.reader.event_words
         counts, on_event = self.counts, self._event_handler()
+        # One that blocks may see no pause and few events for long, and its clock costs nothing
+        # beside a wake-up.
+        enough = 1 if self._placement.block else HOUSEKEEPING_EVENTS
         busy = 0
         while not self.is_stopping:
             result = look()
@@ -157,7 +163,7 @@ class Runtime:
                 counts.events += 1
                 busy += 1
                 on_event(words[1])
-                if busy < HOUSEKEEPING_EVENTS:
+                if busy < enough:
                     continue
             else:
                 self._handle_rare(self.reader.follow_writer(result))
@@ -226,7 +232,8 @@ class Runtime:
         now = time.monotonic_ns()
         if now >= self._next_stats_ns:
             self._write_stats(now)
-        if is_idle and now >= self._next_collect_ns:
+        overdue_ns = now - self._next_collect_ns
+        if overdue_ns >= (0 if is_idle else COLLECT_BUSY_NS):
             self._next_collect_ns = now + COLLECT_INTERVAL_NS
             gc.collect(0)
         if self._yield_every_ns and now >= self._next_yield_ns:

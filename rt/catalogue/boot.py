@@ -192,8 +192,8 @@ def rcu_offload(context: Context) -> Seen:
     fix = "tickpath rt apply --only cmd.rcu_nocbs, then reboot"
     if without_grub(context):
         fix = f"boot with rcu_nocbs={wanted}, wherever this machine's command line is set"
-    if asked:
-        fix = "reboot"
+    if asked:  # booted with, and without effect
+        fix = "read in dmesg what the kernel says of rcu_nocbs and nohz_full"
     return Seen(State.DRIFT, wanted, live, where, fix)
 
 

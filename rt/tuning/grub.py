@@ -164,7 +164,7 @@ if [ -n "${{TICKPATH_TRIAL+set}}" ]; then
     # panic=: a kernel that cannot go on, or an initramfs that finds no root, starts the machine
     # anew, which then boots what it always did.
     entry {TRIAL_ENTRY} 'tickpath on trial' "$TICKPATH_TRIAL_KERNEL" \\
-        "${{TICKPATH_TRIAL:+$TICKPATH_TRIAL }}{MARKER}=trial panic=30"
+        "${{TICKPATH_TRIAL:+$TICKPATH_TRIAL }}{MARKER}=trial panic=10"
 fi
 # A newly installed RT kernel may have become the first entry, which is what GRUB boots by default:
 # until it has proved itself, the default is the kernel that is known to boot.

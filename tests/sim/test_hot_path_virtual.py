@@ -6,7 +6,8 @@ virtual.py. Books are the business of tests/unit/feed.
 
 from __future__ import annotations
 
-import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,18 +126,35 @@ def test_hot_path_await_ends_when_there_is_a_session_to_take(
     plan = Plan(seed=1, closer="server", buffer_size=1 << 17)
     world = HotWorld(plan, certificate, contexts(plan), rig)
     world.takes_retired = False
-    waiting = threading.Thread(
-        target=lib.tp_hot_path_await, args=(world.hot, 3600 * SECOND), daemon=True
-    )
-    waiting.start()
-    waiting.join(0.05)
-    assert waiting.is_alive()
-    for _ in range(2 * SECOND // TURN_NS):  # what is to be taken stays
-        world.turn()
-    waiting.join(30)
-    assert not waiting.is_alive()
+    begin = time.monotonic()
+    lib.tp_hot_path_await(world.hot, SECOND // 20)
+    assert time.monotonic() - begin >= 0.05
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lib.tp_hot_path_await, world.hot, 20 * SECOND)
+        for _ in range(2 * SECOND // TURN_NS):  # what is to be taken stays
+            world.turn()
+        waiting.result(15)
     assert lib.tp_hot_path_take_retired(world.hot, 0) != ffi.NULL
     lib.tp_hot_path_await(world.hot, 1)  # nothing is left, and the time is over
+
+
+def test_hot_path_await_ends_when_there_is_a_note_to_take(
+    certificate: Certificate, contexts: Callable[[Plan], Any], rig: Rig
+) -> None:
+    plan = Plan(seed=1, closer="nobody", buffer_size=1 << 17)
+    world = HotWorld(plan, certificate, contexts(plan), rig)
+    world.run(lambda: world.phase == lib.TP_SESSION_OPEN, limit_ns=SECOND)
+    note = ffi.new("struct tp_hot_path_note *")
+    while lib.tp_hot_path_take_note(world.hot, note):
+        pass
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lib.tp_hot_path_await, world.hot, 20 * SECOND)
+        world.server.protocol.send_text(b'{"id":0,"code":0,"msg":"PONG"}')
+        world.server._collect()
+        world.run(lambda: world.hot.counters.text_messages > 0, limit_ns=SECOND)
+        waiting.result(15)
+    assert lib.tp_hot_path_take_note(world.hot, note)
+    assert bytes(ffi.buffer(note.text, note.size)) == b'{"id":0,"code":0,"msg":"PONG"}'
 
 
 def test_hot_path_peer_that_never_ends_is_reset_before_it_is_retired(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import threading
 
 import pytest
+from tickpath.engine import stop_flag
 from tickpath.engine.stop_flag import StopFlag
 
 CODE = """
@@ -31,7 +33,9 @@ print("ended")
 
 WAITING = """
 import signal
+from tickpath.engine import stop_flag
 from tickpath.engine.stop_flag import StopFlag
+stop_flag.LOOK_EVERY_S = 3600  # the bell alone wakes it
 flag = StopFlag()
 signal.signal(signal.SIGALRM, lambda *_: flag.set())
 signal.setitimer(signal.ITIMER_REAL, 0.05)
@@ -46,13 +50,23 @@ def test_stop_flag_signal_ends_the_wait_and_later_ones() -> None:
     assert done.stdout == "True True True\n"
 
 
-def test_stop_flag_another_thread_ends_the_wait() -> None:
+def test_stop_flag_another_thread_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stop_flag, "LOOK_EVERY_S", 3600)
     flag = StopFlag()
     waiting = threading.Thread(target=flag.wait, args=(3600,), daemon=True)
     waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
     flag.set()
     waiting.join(30)
     assert not waiting.is_alive()
+
+
+def test_stop_flag_bell_rung_without_the_flag_wakes_once() -> None:
+    flag = StopFlag()
+    os.eventfd_write(flag._bell, 1)
+    assert not flag.wait(0.001)
+    assert not select.select([flag._bell], [], [], 0)[0]
 
 
 def test_stop_flag_wait_ends_with_its_time_and_its_descriptor_with_the_flag() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -252,6 +254,45 @@ def test_runtime_ends_after_its_time_while_events_keep_coming(tmp_path: Path) ->
         assert time.monotonic() - start >= 0.05
         assert scene.runtime.counts.events > 512
     finally:
+        scene.close()
+
+
+def test_runtime_that_blocks_beats_and_collects_on_a_feed_without_a_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where each event is 30 ms after the one before: too soon to idle, too few to count."""
+
+    class Endless(Strategy):
+        def on_idle(self) -> None:
+            told["beats"] = told["collections"] = 0
+            self.on_event(None)
+
+        def on_event(self, event: Any) -> None:
+            scene.feed.publish_event(EventType.LEVEL, (1, 1, 0, 0))
+            if runtime.counts.events == 500:
+                runtime.stop()
+
+    told = {"beats": 0, "collections": 0}
+
+    def note(name: str) -> None:
+        told[name] += 1
+
+    scene = Stage(tmp_path, Endless())
+    clock = itertools.count(0, 30_000_000)
+    monkeypatch.setattr(
+        "tickpath.engine.strategy.runtime.time",
+        SimpleNamespace(monotonic_ns=lambda: next(clock), sleep=time.sleep),
+    )
+    monkeypatch.setattr(gc, "collect", lambda _: note("collections"))
+    monkeypatch.setattr(SegmentWriter, "heartbeat", lambda _: note("beats"))
+    try:
+        runtime = Runtime(scene.runtime.strategy, scene.reader, scene.stats, Placement(block=True))
+        runtime.run()
+        assert runtime.counts.turns_idle == 1
+        assert told["beats"] >= 499
+        assert told["collections"] == 2  # in the pause, and in 15 s without one
+    finally:
+        monkeypatch.undo()
         scene.close()
 
 

@@ -18,7 +18,7 @@ import pytest
 from tests.vm import image, lab, phases, snapshot
 from tests.vm.machine import Machine
 from tests.vm.phases import phase
-from tests.vm.playbook import ROOT, Play, run_playbook
+from tests.vm.playbook import CARRIED_WHOLE, ROOT, Play, run_playbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +118,8 @@ def fresh(machine: Machine, release: None) -> Fresh:
 @pytest.fixture(scope="session")
 def provisioned(machine: Machine, fresh: Fresh) -> Provisioned:
     """Provision by site.yml, in check mode and then in earnest: reboot and promotion included."""
-    foretold = run_playbook(machine, "site", "--check", "--diff", variables=lab.VARIABLES)
+    variables = lab.VARIABLES | CARRIED_WHOLE
+    foretold = run_playbook(machine, "site", "--check", "--diff", variables=variables)
     done = run_playbook(machine, "site", variables=lab.VARIABLES).require()
     return Provisioned(foretold.require(), done, check_host(machine))
 

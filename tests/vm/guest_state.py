@@ -80,7 +80,7 @@ def describe_setting(path: str, seen: Seen) -> None:
     """
     try:
         mode = os.lstat(path).st_mode
-    except OSError:
+    except FileNotFoundError:
         return
     if not (stat.S_ISREG(mode) and mode & 0o200):
         return

@@ -12,7 +12,7 @@ from tickpath.engine.sandbox import INTERFACE
 
 from tests.vm import lab
 from tests.vm.phases import phase
-from tests.vm.playbook import run_playbook
+from tests.vm.playbook import CARRIED_WHOLE, run_playbook
 
 if TYPE_CHECKING:
     from tests.vm.conftest import Fresh, Provisioned
@@ -149,8 +149,10 @@ def test_verify_playbook_passes_and_writes_the_page(
 
 
 def test_site_second_run_changes_nothing(machine: Machine, provisioned: Provisioned) -> None:
-    play = run_playbook(machine, "site", "--diff", variables=lab.VARIABLES).require()
+    variables = lab.VARIABLES | CARRIED_WHOLE | {"tickpath_reboot_ok": False}
+    play = run_playbook(machine, "site", "--diff", variables=variables).require()
     assert (play.recap_changed, play.changed) == (0, ()), play.output
+    assert "reboot it and run this again" not in play.output
 
 
 def test_stopping_the_target_ends_all_and_leaves_nothing(

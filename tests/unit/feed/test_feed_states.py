@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -280,15 +281,13 @@ def test_feed_failed_fetch_is_wanted_again(rig: Rig) -> None:
 
 def test_feed_await_ends_when_a_snapshot_is_wanted(rig: Rig) -> None:
     rig.up()
-    waiting = threading.Thread(
-        target=lib.tp_feed_snapshot_await, args=(rig.feed, 3600 * SECOND), daemon=True
-    )
-    waiting.start()
-    waiting.join(0.05)
-    assert waiting.is_alive()
-    rig.message(Venue().step())
-    waiting.join(30)
-    assert not waiting.is_alive()
+    begin = time.monotonic()
+    lib.tp_feed_snapshot_await(rig.feed, SECOND // 20)
+    assert time.monotonic() - begin >= 0.05
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lib.tp_feed_snapshot_await, rig.feed, 20 * SECOND)
+        rig.message(Venue().step())
+        waiting.result(15)
     assert rig.wanted() == [0]
     lib.tp_feed_snapshot_await(rig.feed, 1)  # nothing is, and the time is over
 

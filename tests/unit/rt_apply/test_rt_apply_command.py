@@ -234,7 +234,7 @@ def boot_the_trial(host: Path) -> None:
     assert main(["apply", "--only", "cmd.isolcpus", "--isolated", "2-3"]) == 0
     drop_in = (host / "etc/default/grub.d/60-tickpath.cfg").read_text()
     words = drop_in.partition("TICKPATH_TRIAL='")[2].partition("'")[0]
-    (host / "proc/cmdline").write_text(f"ro {words} tickpath.boot=trial panic=30\n")
+    (host / "proc/cmdline").write_text(f"ro {words} tickpath.boot=trial panic=10\n")
     (host / "sys/devices/system/cpu/isolated").write_text("2-3\n")
     (host / "sys/kernel/realtime").write_text("1\n")
 

@@ -102,7 +102,7 @@ def test_apply_new_line_boots_once_then_falls_back_by_itself(machine: Path) -> N
     apply(make_context(machine), WORDS)
     trial = boot(machine)
     assert entry_of(trial) == "trial"
-    assert {"isolcpus=2-3", "nosoftlockup", "panic=30", "quiet"} <= set(
+    assert {"isolcpus=2-3", "nosoftlockup", "panic=10", "quiet"} <= set(
         trial.topology.command_line.split()
     )
     again = boot(machine)
@@ -122,7 +122,7 @@ def test_promote_after_the_trial_makes_it_last(machine: Path) -> None:
     for _ in range(2):
         context = boot(machine)
         assert entry_of(context) == "lasting"
-        assert "panic=30" not in context.topology.command_line
+        assert "panic=10" not in context.topology.command_line
         assert promotion_steps(context) == []
         assert plan_for(context, WORDS).steps == ()
     result = revert(disk_of(context), "boot-2")
