@@ -69,7 +69,8 @@ class System:
         sync_folder(path.parent)
 
     def make_folder(self, path: Path) -> None:
-        path.mkdir(mode=FOLDER_MODE)
+        path.mkdir()
+        path.chmod(FOLDER_MODE)  # whatever the umask: services read what lies there
         sync_folder(path.parent)
 
     def remove_folder(self, path: Path) -> None:

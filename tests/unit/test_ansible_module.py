@@ -7,7 +7,9 @@ The tree is a 4-CPU machine with the values that Debian 12 starts with; rt reads
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +195,17 @@ def test_module_without_a_built_zipapp_names_the_command_that_makes_it(target: T
     target.zipapp.unlink()
     with pytest.raises(AssertionError, match="make zipapp"):
         target.play({})
+
+
+def test_module_what_it_installs_is_for_all_to_read_on_a_hardened_host(target: Target) -> None:
+    before = os.umask(0o077)
+    try:
+        (done,) = target.play({})
+    finally:
+        os.umask(before)
+    assert done["changed"]
+    for path in (target.installed.parent, target.installed):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o755, path
 
 
 def test_module_brings_the_zipapp_again_only_when_it_differs(target: Target) -> None:

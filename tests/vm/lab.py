@@ -87,6 +87,12 @@ TimeoutStopSec=120
 WatchdogSec=120
 """
 
+# As on a hardened server: what root's sessions write is nobody else's unless it is said.
+HARDENED = """\
+[Service]
+UMask=0077
+"""
+
 # The appliance comes later than this unit.
 EXCHANGE_PATH_UNIT = """\
 [Path]
@@ -104,6 +110,7 @@ def prepare(machine: Machine) -> None:
         "etc/systemd/system/lab-veth.service": VETH_UNIT.encode(),
         "etc/systemd/system/lab-exchange.service": EXCHANGE_UNIT.encode(),
         "etc/systemd/system/lab-exchange.path": EXCHANGE_PATH_UNIT.encode(),
+        "etc/systemd/system/ssh.service.d/lab.conf": HARDENED.encode(),
         "etc/systemd/system/tickpath-reader@.service.d/lab.conf": SLOW.encode(),
         "etc/systemd/system/tickpath-strategy@.service.d/lab.conf": SLOW.encode(),
     }
@@ -115,8 +122,10 @@ def prepare(machine: Machine) -> None:
     machine.shell(
         # The disk is kept for days; its package lists are taken for today's.
         "tar -xf /tmp/lab.tar -C / && rm /tmp/lab.tar && touch /var/lib/apt/lists && "
-        "systemctl daemon-reload && systemctl enable --now lab-veth.service lab-exchange.path"
+        "systemctl daemon-reload && systemctl restart ssh && "
+        "systemctl enable --now lab-veth.service lab-exchange.path"
     )
+    machine.disconnect()
 
 
 def pack(files: dict[str, bytes]) -> bytes:

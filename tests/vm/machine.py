@@ -127,6 +127,11 @@ class Machine:
         argv = [*DIES_WITH_US, "ssh", "-F", str(self.ssh_config), NAME, f"cat >{path}"]
         subprocess.run(argv, input=data, check=True, timeout=SHELL_TIMEOUT_S)
 
+    def disconnect(self) -> None:
+        """End the connection that sessions share: the next one meets sshd as it is by then."""
+        argv = ["ssh", "-F", str(self.ssh_config), "-O", "exit", NAME]
+        subprocess.run(argv, check=True, capture_output=True, timeout=60)
+
     def reboot(self) -> None:
         """Reboot as an administrator does, and wait for ssh of the next boot."""
         with phase("reboot to ssh"):

@@ -15,6 +15,8 @@ from tests.vm.phases import phase
 from tests.vm.playbook import CARRIED_WHOLE, run_playbook
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.vm.conftest import Fresh, Provisioned
     from tests.vm.machine import Machine
 
@@ -175,6 +177,19 @@ def test_stopping_the_target_ends_all_and_leaves_nothing(
         "pgrep -u tickpath-reader,tickpath-strategy || true"
     )
     assert left == "", machine.shell("journalctl --no-pager -n 40 -u 'tickpath-*'")
+
+
+def test_measure_playbook_fetches_the_figures_and_writes_the_page(
+    machine: Machine, provisioned: Provisioned, tmp_path: Path
+) -> None:
+    """With nothing on the isolated CPU, as its own comment asks."""
+    variables = {"tickpath_measure_seconds": 3, "tickpath_reports": str(tmp_path)}
+    play = run_playbook(machine, "measure", variables=variables, plain=True).require()
+    assert play.recap_changed == 0
+    measured = json.loads((tmp_path / "lab-measure.json").read_text())
+    assert {run["tool"] for run in measured["runs"]} == {"cyclictest", "oslat"}
+    assert all(run["cpus"] == [1] and run["histogram"] for run in measured["runs"])
+    assert "<svg" in (tmp_path / "lab-measure.html").read_text()
 
 
 def test_command_line_that_does_not_boot_falls_back_by_itself(

@@ -210,7 +210,9 @@ def digest(path: Path) -> str | None:
 
 def install(upload: str, path: Path) -> None:
     """Put the zipapp in its place by a rename: whoever runs it finds a whole one."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for folder in reversed([each for each in path.parents if not each.exists()]):
+        folder.mkdir()
+        folder.chmod(0o755)  # whatever the umask: the appliance's users pass through it
     descriptor, made = tempfile.mkstemp(dir=path.parent, prefix=".tickpath-rt-")
     os.close(descriptor)
     shutil.copyfile(upload, made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,19 @@ def apply(context: Context, settings: tuple[Setting, ...], partial: bool = False
 
 def read(root: Path, name: str) -> str:
     return (root / name.lstrip("/")).read_text()
+
+
+def test_apply_makes_folders_for_all_to_read_on_a_hardened_host(machine: Path) -> None:
+    context = make_context(machine)
+    there = {path for path in machine.rglob("*") if path.is_dir()}
+    before = os.umask(0o077)
+    try:
+        apply(context, SETTINGS)
+    finally:
+        os.umask(before)
+    made = {path for path in machine.rglob("*") if path.is_dir()} - there
+    assert made
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o755}
 
 
 def test_apply_every_kind_of_setting_writes_it_where_it_belongs(machine: Path) -> None:
