@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.vm, pytest.mark.needs("qemu", "root")]
 
 LINES_BEFORE_KILL = 20
+FOR_ALL = "/tmp/rt.pyz"  # noqa: S108  # in the guest, where nobody else is
 INSTALLED = "/opt/tickpath/tickpath-rt.pyz"
 
 # Each with a word of the reason that a person has to be told.
@@ -60,10 +61,10 @@ def test_apply_impossible_request_is_refused(machine: Machine, fresh: Fresh, nam
 
 
 def test_apply_without_root_is_refused(machine: Machine, fresh: Fresh) -> None:
-    machine.shell(f"install -m 755 {ZIPAPP} /tmp/rt.pyz")
-    command = f"setpriv --reuid=nobody --clear-groups {apply()}"
-    status, text = refusal(machine, command.replace(ZIPAPP, "/tmp/rt.pyz"))
-    machine.shell("rm /tmp/rt.pyz")
+    machine.shell(f"install -m 755 {ZIPAPP} {FOR_ALL}")
+    command = f"setpriv --reuid=nobody --clear-groups {apply()}".replace(ZIPAPP, FOR_ALL)
+    status, text = refusal(machine, command)
+    machine.shell(f"rm {FOR_ALL}")
     assert (status in (2, 3), "root" in text) == (True, True), f"{status}: {text}"
 
 
