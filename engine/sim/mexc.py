@@ -178,8 +178,9 @@ class MexcSimulator:
         due, last = 0.0, time.monotonic()
         rate = self._options.rate
         while True:
-            # At a low rate a sleeping exchange leaves the CPU to others.
-            due_s = (1 - due) / rate if rate else IDLE_TICK_S
+            # An exchange that sleeps leaves the CPU to others.
+            is_pushing = rate > 0 and self._active and not self._paused
+            due_s = (1 - due) / rate if is_pushing else IDLE_TICK_S
             await asyncio.sleep(max(TICK_S, min(due_s, IDLE_TICK_S)))
             now = time.monotonic()
             due += min(now - last, STALL_MAX_S) * self._options.rate

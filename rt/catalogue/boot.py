@@ -178,8 +178,7 @@ def rcu_offload(context: Context) -> Seen:
     if not context.profile.isolated:
         return Seen(State.UNSUPPORTED, "nothing isolated", None, where)
     wanted = format_cpu_list(context.profile.isolated)
-    asked = values_of("rcu_nocbs", parse_command_line(context.topology.command_line))
-    asked += values_of("nohz_full", parse_command_line(context.topology.command_line))
+    booted = values_of("rcu_nocbs", parse_command_line(context.topology.command_line))
     config = target_config(context)
     if config and config.get("CONFIG_RCU_NOCB_CPU") != "y":
         return Seen(State.UNSUPPORTED, "built without CONFIG_RCU_NOCB_CPU", None, where)
@@ -192,8 +191,8 @@ def rcu_offload(context: Context) -> Seen:
     fix = "tickpath rt apply --only cmd.rcu_nocbs, then reboot"
     if without_grub(context):
         fix = f"boot with rcu_nocbs={wanted}, wherever this machine's command line is set"
-    if asked:  # booted with, and without effect
-        fix = "read in dmesg what the kernel says of rcu_nocbs and nohz_full"
+    if wanted in booted:
+        fix = "read in dmesg why the kernel made nothing of rcu_nocbs"
     return Seen(State.DRIFT, wanted, live, where, fix)
 
 

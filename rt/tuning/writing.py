@@ -69,8 +69,11 @@ class System:
         sync_folder(path.parent)
 
     def make_folder(self, path: Path) -> None:
-        path.mkdir()
-        path.chmod(FOLDER_MODE)  # whatever the umask: services read what lies there
+        before = os.umask(0o777 & ~FOLDER_MODE)  # not the session's: services read what lies there
+        try:
+            path.mkdir(mode=FOLDER_MODE)
+        finally:
+            os.umask(before)
         sync_folder(path.parent)
 
     def remove_folder(self, path: Path) -> None:

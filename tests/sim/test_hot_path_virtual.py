@@ -6,6 +6,7 @@ virtual.py. Books are the business of tests/unit/feed.
 
 from __future__ import annotations
 
+import errno
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -155,6 +156,19 @@ def test_hot_path_await_ends_when_there_is_a_note_to_take(
         waiting.result(15)
     assert lib.tp_hot_path_take_note(world.hot, note)
     assert bytes(ffi.buffer(note.text, note.size)) == b'{"id":0,"code":0,"msg":"PONG"}'
+
+
+def test_hot_path_await_ends_when_the_link_is_gone(
+    certificate: Certificate, contexts: Callable[[Plan], Any], rig: Rig
+) -> None:
+    plan = Plan(seed=1, closer="nobody", buffer_size=1 << 17)
+    world = HotWorld(plan, certificate, contexts(plan), rig)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lib.tp_hot_path_await, world.hot, 20 * SECOND)
+        world.near.netif.link.error = -errno.ENETDOWN
+        for _ in range(SECOND // TURN_NS):
+            world.turn()
+        waiting.result(15)
 
 
 def test_hot_path_peer_that_never_ends_is_reset_before_it_is_retired(

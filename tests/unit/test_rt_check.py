@@ -180,6 +180,22 @@ def test_parameter_booted_and_not_in_grub_is_drift(tmp_path: Path) -> None:
     assert judge(tree, "cmd.skew_tick").state is State.OK
 
 
+def test_callbacks_that_stay_on_hot_cpus_are_mended_where_the_cause_is(tmp_path: Path) -> None:
+    tree = rt_host.stock_metal(tmp_path)
+
+    def fix(command_line: str) -> str:
+        tree.write("/proc/cmdline", command_line)
+        found = judge(tree, "rcu.offload")
+        assert (found.state, found.desired) == (State.DRIFT, "4-7,12-15")
+        return found.fix
+
+    assert fix("ro") == "tickpath rt apply --only cmd.rcu_nocbs, then reboot"
+    assert fix("ro rcu_nocbs=4") == fix("ro")
+    assert "dmesg" in fix("ro rcu_nocbs=4-7,12-15")
+    (tmp_path / "etc/default/grub").unlink(missing_ok=True)
+    assert fix("ro").startswith("boot with rcu_nocbs=4-7,12-15")
+
+
 def test_sysctl_live_and_in_no_file_is_drift(tmp_path: Path) -> None:
     tree = rt_host.stock_metal(tmp_path)
     tree.write("/proc/sys/kernel/timer_migration", "0")

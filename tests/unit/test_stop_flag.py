@@ -38,7 +38,7 @@ from tickpath.engine.stop_flag import StopFlag
 stop_flag.LOOK_EVERY_S = 3600  # the bell alone wakes it
 flag = StopFlag()
 signal.signal(signal.SIGALRM, lambda *_: flag.set())
-signal.setitimer(signal.ITIMER_REAL, 0.05)
+signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)  # one may fall between the flag and the wait
 print(flag.wait(3600), flag.wait(3600), flag.is_set())
 """
 
@@ -65,7 +65,7 @@ def test_stop_flag_another_thread_ends_the_wait(monkeypatch: pytest.MonkeyPatch)
 def test_stop_flag_bell_rung_without_the_flag_wakes_once() -> None:
     flag = StopFlag()
     os.eventfd_write(flag._bell, 1)
-    assert not flag.wait(0.001)
+    assert not flag.wait(0.3)
     assert not select.select([flag._bell], [], [], 0)[0]
 
 

@@ -126,6 +126,7 @@ def prepare(machine: Machine) -> None:
         "systemctl enable --now lab-veth.service lab-exchange.path"
     )
     machine.disconnect()
+    machine.shell('[ "$(umask)" = 0077 ]')
 
 
 def pack(files: dict[str, bytes]) -> bytes:

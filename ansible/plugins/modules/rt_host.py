@@ -210,9 +210,8 @@ def digest(path: Path) -> str | None:
 
 def install(upload: str, path: Path) -> None:
     """Put the zipapp in its place by a rename: whoever runs it finds a whole one."""
-    for folder in reversed([each for each in path.parents if not each.exists()]):
-        folder.mkdir()
-        folder.chmod(0o755)  # whatever the umask: the appliance's users pass through it
+    os.umask(0o022)  # not the session's: the appliance's users pass through this folder
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, made = tempfile.mkstemp(dir=path.parent, prefix=".tickpath-rt-")
     os.close(descriptor)
     shutil.copyfile(upload, made)
