@@ -148,6 +148,7 @@ def test_reader_killed_takes_its_xdp_program_along(system: System) -> None:
 
 def test_reader_that_hangs_is_killed_and_restarted(system: System) -> None:
     pid = system.run.reader_pid
+    time.sleep(0.5)  # LIVE may come before two looks of the supervisor: it would give it 30 s yet
     kill(pid, signal.SIGSTOP)
     until_stale(system.watcher)
     system.run.program.wait_for("reader hangs")
