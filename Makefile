@@ -46,7 +46,7 @@ fuzz: setup ## run every fuzzer for FUZZ_SECONDS
 py-test: setup
 	@pytest --quiet $(if $(VM),-m "")
 
-test-vm: setup ## provision, verify and revert a virtual machine (no KVM needed; some 12 minutes)
+test-vm: setup ## provision, verify and revert a virtual machine (no KVM needed; some 13 minutes)
 	@pytest --quiet --capture=no -m vm tests/vm
 
 vm-image: setup ## make the disk of that virtual machine where the cache lacks it (as root)

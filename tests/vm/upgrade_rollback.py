@@ -1,4 +1,4 @@
-"""A new version beside the present one, and back: run by name, since it takes ten minutes more.
+"""A new version beside the present one, and back: run by name, since it takes ten minutes.
 
 pytest -m vm -s tests/vm/upgrade_rollback.py
 """
