@@ -140,6 +140,12 @@ bool tp_aead_library_open_ipsec_mb(struct tp_aead_library *library, const char *
         tp_aead_library_close(library);
         return false;
     }
+    /* It believes CPUID alone; a kernel that was booted with noxsave lets nobody use AVX. */
+    if ((library->ipsec_mb->features & IMB_FEATURE_AVX) != 0 && !__builtin_cpu_supports("avx")) {
+        *reason = "this kernel keeps programs from AVX (noxsave), which libipsec-mb would use";
+        tp_aead_library_close(library);
+        return false;
+    }
     init_mb_mgr_auto(library->ipsec_mb, NULL);
     if (imb_get_errno(library->ipsec_mb) != 0 || !tp_aead_self_test(library)) {
         *reason = "libipsec-mb failed its self-test against the published GCM and RFC 8439 vectors";
