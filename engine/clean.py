@@ -12,10 +12,10 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from tickpath._core import lib
 from tickpath.netstack.port_record import orphans, remove_orphans
 from tickpath.shm.segment import (
     DIRECTORY,
@@ -26,6 +26,7 @@ from tickpath.shm.segment import (
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
 PREFIX = "tickpath."
 # Longest first. A .raw is a segment with a lock of its own, so it is a name by itself.
@@ -157,35 +158,5 @@ def writer_of(path: Path) -> str:
     magic, order, *_, start_time, pid, _, boot_id = _HEADER.unpack(data.ljust(_HEADER.size, b"\0"))
     if len(data) < _HEADER.size or magic != MAGIC or order != BYTE_ORDER:
         return "not a segment of ours: remove it by hand"
-    is_alive = boot_id == _boot_id() and _lives(pid, start_time)
+    is_alive = lib.tp_segment_process_lives(boot_id, pid, start_time)
     return f"its writer lives (pid {pid})" if is_alive else ""
-
-
-def _boot_id() -> bytes:
-    text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-    return bytes.fromhex(text.strip().replace("-", ""))
-
-
-def _lives(pid: int, start_time: int) -> bool:
-    """Judge as tp_segment_writer_lives does: who is hidden from us in /proc is not dead."""
-    if start_time == 0:
-        return False
-    if os.access(f"/proc/{pid}/stat", os.F_OK):
-        return _start_time(pid) == start_time
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return pid > 0
-
-
-def _start_time(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None where there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    words = stat.rpartition(")")[2].split()
-    return None if words[0] in "ZX" else int(words[19])

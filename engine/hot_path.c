@@ -399,13 +399,7 @@ static bool has_something_to_take(const struct tp_hot_path *hot)
 
 void tp_hot_path_await(const struct tp_hot_path *hot, uint64_t max_ns)
 {
-    enum { LOOK_EVERY_NS = 10000000 };
-    uint64_t left_ns = max_ns;
-    while (left_ns > 0 && !has_something_to_take(hot)) {
-        const uint64_t nap_ns = left_ns < LOOK_EVERY_NS ? left_ns : LOOK_EVERY_NS;
-        if (!tp_clock_sleep(nap_ns))
-            return;
-        left_ns -= nap_ns;
+    while (!has_something_to_take(hot) && tp_clock_nap(&max_ns)) {
     }
 }
 

@@ -184,15 +184,19 @@ bool tp_segment_process_is_hidden(uint32_t pid)
     return kill((pid_t)pid, 0) == 0 || errno == EPERM;
 }
 
+bool tp_segment_process_lives(const uint8_t boot_id[16], uint32_t pid, uint64_t start_time)
+{
+    uint8_t this_boot[16];
+    tp_segment_boot_id(this_boot);
+    if (memcmp(this_boot, boot_id, sizeof this_boot) != 0 || start_time == 0)
+        return false;
+    return tp_segment_process_start(pid) == start_time || tp_segment_process_is_hidden(pid);
+}
+
 bool tp_segment_writer_lives(const struct tp_segment *segment)
 {
-    uint8_t boot_id[16];
     const struct tp_segment_header *header = &segment->header;
-    tp_segment_boot_id(boot_id);
-    if (memcmp(boot_id, header->boot_id, sizeof boot_id) != 0 || header->writer_start_time == 0)
-        return false;
-    return tp_segment_process_start(header->writer_pid) == header->writer_start_time ||
-           tp_segment_process_is_hidden(header->writer_pid);
+    return tp_segment_process_lives(header->boot_id, header->writer_pid, header->writer_start_time);
 }
 
 bool tp_segment_is_broken(const struct tp_segment *segment)

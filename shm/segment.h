@@ -173,7 +173,10 @@ bool tp_segment_is_broken(const struct tp_segment *segment);
 /* A writer's: state CLOSING, the file removed if it is still ours, the lock freed. NULL is fine. */
 void tp_segment_close(struct tp_segment *segment);
 
-/* True if the process that wrote the segment lives: same boot, same pid, same start time. */
+/* True if the process of a header lives: same boot, same pid, same start time, or one of that pid
+ * that /proc hides. */
+bool tp_segment_process_lives(const uint8_t boot_id[16], uint32_t pid, uint64_t start_time);
+/* The same of the process that wrote the segment. */
 bool tp_segment_writer_lives(const struct tp_segment *segment);
 
 static inline const void *tp_segment_at(const struct tp_segment *segment,

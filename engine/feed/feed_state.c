@@ -363,13 +363,7 @@ bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns)
 
 void tp_feed_snapshot_await(const struct tp_feed *feed, uint64_t max_ns)
 {
-    enum { LOOK_EVERY_NS = 10000000 };
-    uint64_t left_ns = max_ns;
-    while (left_ns > 0 && !tp_mailbox_is_wanted(&feed->mailbox)) {
-        const uint64_t nap_ns = left_ns < LOOK_EVERY_NS ? left_ns : LOOK_EVERY_NS;
-        if (!tp_clock_sleep(nap_ns))
-            return;
-        left_ns -= nap_ns;
+    while (!tp_mailbox_is_wanted(&feed->mailbox) && tp_clock_nap(&max_ns)) {
     }
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,6 +102,15 @@ class HotWorld:
             self.turn()
 
 
+@contextmanager
+def awaited(world: HotWorld) -> Iterator[None]:
+    """Have a cold thread wait meanwhile: what happens here must end its wait, not its limit."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lib.tp_hot_path_await, world.hot, 20 * SECOND)
+        yield
+        waiting.result(15)
+
+
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
     made = Rig(tmp_path)
@@ -130,11 +140,9 @@ def test_hot_path_await_ends_when_there_is_a_session_to_take(
     begin = time.monotonic()
     lib.tp_hot_path_await(world.hot, SECOND // 20)
     assert time.monotonic() - begin >= 0.05
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(lib.tp_hot_path_await, world.hot, 20 * SECOND)
+    with awaited(world):
         for _ in range(2 * SECOND // TURN_NS):  # what is to be taken stays
             world.turn()
-        waiting.result(15)
     assert lib.tp_hot_path_take_retired(world.hot, 0) != ffi.NULL
     lib.tp_hot_path_await(world.hot, 1)  # nothing is left, and the time is over
 
@@ -148,12 +156,10 @@ def test_hot_path_await_ends_when_there_is_a_note_to_take(
     note = ffi.new("struct tp_hot_path_note *")
     while lib.tp_hot_path_take_note(world.hot, note):
         pass
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(lib.tp_hot_path_await, world.hot, 20 * SECOND)
+    with awaited(world):
         world.server.protocol.send_text(b'{"id":0,"code":0,"msg":"PONG"}')
         world.server._collect()
         world.run(lambda: world.hot.counters.text_messages > 0, limit_ns=SECOND)
-        waiting.result(15)
     assert lib.tp_hot_path_take_note(world.hot, note)
     assert bytes(ffi.buffer(note.text, note.size)) == b'{"id":0,"code":0,"msg":"PONG"}'
 
@@ -163,12 +169,10 @@ def test_hot_path_await_ends_when_the_link_is_gone(
 ) -> None:
     plan = Plan(seed=1, closer="nobody", buffer_size=1 << 17)
     world = HotWorld(plan, certificate, contexts(plan), rig)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(lib.tp_hot_path_await, world.hot, 20 * SECOND)
+    with awaited(world):
         world.near.netif.link.error = -errno.ENETDOWN
         for _ in range(SECOND // TURN_NS):
             world.turn()
-        waiting.result(15)
 
 
 def test_hot_path_peer_that_never_ends_is_reset_before_it_is_retired(

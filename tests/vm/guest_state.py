@@ -76,7 +76,7 @@ def describe_file(path: str, seen: Seen) -> None:
 def describe_setting(path: str, seen: Seen) -> None:
     """Note the value of a file that root may write; some cannot be read, or not at once.
 
-    One system call for each of 30,000 that are none: a snapshot takes half a minute there.
+    One system call for each that is none, as most are: three took a snapshot half a minute there.
     """
     try:
         mode = os.lstat(path).st_mode
