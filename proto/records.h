@@ -1,4 +1,4 @@
-/* The fixed-layout records that stand in rings and snapshots, and what decoders produce.
+/* The fixed-layout records that stand in rings and snapshots.
  *
  * Prices and quantities are int64 mantissas of the instrument's decimal exponent:
  * value = mantissa * 10^exponent, exponent <= 0. Times are nanoseconds: exchange_ns of
@@ -93,13 +93,4 @@ struct tp_instrument_record {
     int64_t tick_size; /* smallest price step, a mantissa; >= 1 */
 };
 static_assert(sizeof(struct tp_instrument_record) == 64, "layout version 1");
-
-/* What a venue decoder makes of one depth message. Levels are absolute quantities, 0 removes. */
-enum { TP_DEPTH_LEVEL_COUNT_MAX = 5000 };
-struct tp_depth_update {
-    uint64_t first_version, last_version; /* equal where the venue numbers messages, not ranges */
-    uint64_t exchange_ns;
-    uint32_t bid_count, ask_count;
-    struct tp_level bids[TP_DEPTH_LEVEL_COUNT_MAX], asks[TP_DEPTH_LEVEL_COUNT_MAX];
-};
 #endif

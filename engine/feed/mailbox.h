@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "engine/feed/feed.h"
-#include "proto/records.h"
+#include "proto/update.h"
 
 enum { TP_MAILBOX_CELL_COUNT = 4 }; /* a power of two; 160 KiB each */
 

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "netstack/span.h"
-#include "proto/records.h"
+#include "proto/update.h"
 #include "shm/message_ring.h"
 #include "shm/segment_reader.h"
 

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "proto/records.h"
+#include "proto/update.h"
 
 enum tp_mexc_status {
     TP_MEXC_OK,
