@@ -1,4 +1,4 @@
-/* sources: proto/venues/mexc/decimal.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c */
+/* sources: proto/encoding/decimal.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c */
 /* Any bytes as a MEXC push message.
  *
  * Invariants: a routed offset is the channel's end; accepted counts are within the limits and no

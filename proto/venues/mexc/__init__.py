@@ -1,6 +1,6 @@
 """MEXC spot v3: protobuf push messages, JSON requests, REST snapshots.
 
 In reading order: README.md (the facts and their sources), mexc.proto (the schema), decode.h and
-decode.c (push messages to fixed point), decimal.h (numbers), router.c (which subscription a message
-belongs to), requests.py (what is asked and what is answered).
+decode.c (push messages to fixed point), router.c (which subscription a message belongs to),
+requests.py (what is asked and what is answered).
 """

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "proto/encoding/decimal.h"
 #include "proto/venues/mexc/levels.h"
 
 enum {

@@ -44,8 +44,4 @@ enum tp_mexc_status tp_mexc_decode_depth(const uint8_t *data, size_t size,
                                          const struct tp_mexc_scale *scale,
                                          struct tp_depth_update *out);
 const char *tp_mexc_status_name(enum tp_mexc_status status);
-
-/* "123.4500" at exponent -2 -> 12345; trailing zeros beyond the exponent are allowed, other digits
- * are not, nor signs, exponents, spaces or an empty string. */
-bool tp_decimal_parse(const uint8_t *text, size_t size, int32_t exponent, int64_t *out);
 #endif

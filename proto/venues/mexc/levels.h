@@ -6,7 +6,10 @@
  * Called by decode.c. Any thread. */
 #ifndef TP_PROTO_MEXC_LEVELS_H
 #define TP_PROTO_MEXC_LEVELS_H
-#include "proto/venues/mexc/decimal.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/update.h"
 
 /* Where decoded levels go, and the digits that their mantissas keep. */
 struct tp_mexc_levels {

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "proto/venues/mexc/decimal.h"
+#include "proto/encoding/decimal.h"
 #include "proto/venues/mexc/decode.h"
 
 /* symbol "BTCUSDT", sendTime 1736411507002, then an aggregated body of 84 bytes: asks 92877.59 x

@@ -1,7 +1,8 @@
 /* Decimal text to fixed point: the shapes that decimal.h does not take in one go.
  *
- * Called by decimal.h, decode.c and, through cffi, requests.py. Any thread. */
-#include "proto/venues/mexc/decimal.h"
+ * Called by decimal.h, by every venue's decoder and, through cffi, by its requests.py. Any thread.
+ */
+#include "proto/encoding/decimal.h"
 
 struct tp_decimal_scale tp_decimal_scale(int32_t exponent)
 {

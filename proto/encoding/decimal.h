@@ -3,16 +3,14 @@
  * A venue writes "67123.45" and means 67123.45 exactly: no floating point comes near it. The common
  * shape, at most eight digits on either side of the point, takes about forty branch-free
  * instructions; every other shape goes through a loop (decimal.c) with the same answers.
- * Called by decode.c. Any thread. */
-#ifndef TP_PROTO_MEXC_DECIMAL_H
-#define TP_PROTO_MEXC_DECIMAL_H
+ * Called by every venue's decoder. Any thread. */
+#ifndef TP_PROTO_DECIMAL_H
+#define TP_PROTO_DECIMAL_H
 #include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-
-#include "proto/venues/mexc/decode.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first character is the lowest byte");
 
@@ -35,6 +33,9 @@ static inline uint32_t tp_decimal_digits(int32_t exponent)
     return (uint32_t)-exponent;
 }
 
+/* "123.4500" at exponent -2 -> 12345; trailing zeros beyond the exponent are allowed, other digits
+ * are not, nor signs, exponents, spaces or an empty string. */
+bool tp_decimal_parse(const uint8_t *text, size_t size, int32_t exponent, int64_t *out);
 struct tp_decimal_scale tp_decimal_scale(int32_t exponent);
 bool tp_decimal_parse_any(const uint8_t *text, size_t size, const struct tp_decimal_scale *scale,
                           int64_t *out);
