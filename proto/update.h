@@ -9,6 +9,11 @@
 
 #include "proto/records.h"
 
+/* The decimal exponents that an instrument's mantissas have: -18..0. */
+struct tp_scale {
+    int32_t price_exponent, quantity_exponent;
+};
+
 /* What a venue decoder makes of one depth message. Levels are absolute quantities, 0 removes. */
 enum { TP_DEPTH_LEVEL_COUNT_MAX = 5000 };
 struct tp_depth_update {

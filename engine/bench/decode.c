@@ -10,8 +10,8 @@ static uint64_t clock_now(void)
 }
 
 uint64_t tp_bench_decode(const struct tp_mexc_router *router,
-                         const struct tp_bench_messages *messages,
-                         const struct tp_mexc_scale *scale, struct tp_depth_update *out)
+                         const struct tp_bench_messages *messages, const struct tp_scale *scale,
+                         struct tp_depth_update *out)
 {
     const uint64_t start_ns = clock_now();
     for (uint32_t i = 0; i < messages->count; i++) {
@@ -19,7 +19,8 @@ uint64_t tp_bench_decode(const struct tp_mexc_router *router,
         const size_t size = messages->offset[i + 1] - messages->offset[i];
         uint32_t body_offset;
         if (tp_mexc_route(router, data, size, &body_offset) < 0 ||
-            tp_mexc_decode_depth(data + body_offset, size - body_offset, scale, out) != TP_MEXC_OK)
+            tp_mexc_decode_depth(data + body_offset, size - body_offset, scale, out) !=
+                TP_DECODE_OK)
             return 0;
     }
     return clock_now() - start_ns;

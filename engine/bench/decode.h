@@ -16,6 +16,6 @@ struct tp_bench_messages {
 /* Routes and decodes every message once into *out. Returns the nanoseconds of the whole batch, 0
  * when a message was refused. */
 uint64_t tp_bench_decode(const struct tp_mexc_router *router,
-                         const struct tp_bench_messages *messages,
-                         const struct tp_mexc_scale *scale, struct tp_depth_update *out);
+                         const struct tp_bench_messages *messages, const struct tp_scale *scale,
+                         struct tp_depth_update *out);
 #endif

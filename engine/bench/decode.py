@@ -49,7 +49,7 @@ class _Ours:
             "struct tp_bench_messages *",
             {"data": self._data, "offset": self._offset, "count": len(batch)},
         )
-        self._scale = ffi.new("struct tp_mexc_scale *", [PRICE_EXPONENT, QUANTITY_EXPONENT])
+        self._scale = ffi.new("struct tp_scale *", [PRICE_EXPONENT, QUANTITY_EXPONENT])
         self.update = ffi.new("struct tp_depth_update *")
 
     def __call__(self) -> int:

@@ -142,15 +142,15 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
     return true;
 }
 
-enum tp_mexc_status feed_decode(struct tp_feed *feed, const struct feed_instrument *instrument,
-                                struct tp_span body)
+enum tp_decode_status feed_decode(struct tp_feed *feed, const struct feed_instrument *instrument,
+                                  struct tp_span body)
 {
-    const struct tp_mexc_scale scale = {.price_exponent = instrument->price_exponent,
-                                        .quantity_exponent = instrument->quantity_exponent};
-    const enum tp_mexc_status status =
+    const struct tp_scale scale = {.price_exponent = instrument->price_exponent,
+                                   .quantity_exponent = instrument->quantity_exponent};
+    const enum tp_decode_status status =
         tp_mexc_decode_depth(body.data, body.size, &scale, feed->update);
-    if (status == TP_MEXC_OK && feed->update->first_version > feed->update->last_version)
-        return TP_MEXC_MALFORMED;
+    if (status == TP_DECODE_OK && feed->update->first_version > feed->update->last_version)
+        return TP_DECODE_MALFORMED;
     return status;
 }
 
@@ -215,11 +215,11 @@ static enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct t
                                   uint64_t received_ns)
 {
     struct feed_instrument *instrument = &feed->instruments[index];
-    const enum tp_mexc_status status = feed_decode(feed, instrument, body);
-    if (status != TP_MEXC_OK) {
+    const enum tp_decode_status status = feed_decode(feed, instrument, body);
+    if (status != TP_DECODE_OK) {
         /* An unknown body on our own channel: the venue changed its format, and levels that we do
          * not see are moving. */
-        if (status == TP_MEXC_UNKNOWN_BODY)
+        if (status == TP_DECODE_UNKNOWN)
             feed->counters.unknown_body++;
         else
             feed->counters.broken++;

@@ -75,8 +75,8 @@ enum feed_apply {
     FEED_APPLY_BROKEN,   /* refused by the decoder or the book */
     FEED_APPLY_OVERFLOW, /* the book no longer reaches the depth it must */
 };
-enum tp_mexc_status feed_decode(struct tp_feed *feed, const struct feed_instrument *instrument,
-                                struct tp_span body);
+enum tp_decode_status feed_decode(struct tp_feed *feed, const struct feed_instrument *instrument,
+                                  struct tp_span body);
 /* Judges and applies feed->update. */
 enum feed_apply feed_apply(struct feed_instrument *instrument,
                            const struct tp_depth_update *update);

@@ -170,11 +170,11 @@ static enum feed_apply replay(struct tp_feed *feed, uint32_t index, uint64_t *re
         if (!tp_backlog_peek(&feed->pool, backlog, &feed->staging, &kept_ns))
             break;
         enum feed_apply applied = FEED_APPLY_BROKEN;
-        const enum tp_mexc_status status =
+        const enum tp_decode_status status =
             feed_decode(feed, instrument, tp_buffer_unread(&feed->staging));
-        if (status == TP_MEXC_OK)
+        if (status == TP_DECODE_OK)
             applied = feed_apply(instrument, feed->update);
-        else if (status == TP_MEXC_UNKNOWN_BODY)
+        else if (status == TP_DECODE_UNKNOWN)
             feed->counters.unknown_body++;
         if (applied == FEED_APPLY_GAP)
             return applied;

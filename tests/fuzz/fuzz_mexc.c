@@ -1,4 +1,4 @@
-/* sources: proto/encoding/decimal.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c */
+/* sources: proto/encoding/decimal.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c */
 /* Any bytes as a MEXC push message.
  *
  * Invariants: a routed offset is the channel's end; accepted counts are within the limits and no
@@ -46,15 +46,15 @@ static void check_same_levels(const struct tp_level *a, const struct tp_level *b
     }
 }
 
-static void check_slack(const uint8_t *data, size_t size, const struct tp_mexc_scale *scale,
-                        enum tp_mexc_status status)
+static void check_slack(const uint8_t *data, size_t size, const struct tp_scale *scale,
+                        enum tp_decode_status status)
 {
     uint8_t *longer = malloc(size + SLACK);
     require(longer != NULL);
     memcpy(longer, data, size);
     memset(longer + size, '1', SLACK);
     require(tp_mexc_decode_depth(longer, size, scale, &slack) == status);
-    if (status == TP_MEXC_OK) {
+    if (status == TP_DECODE_OK) {
         require(exact.bid_count == slack.bid_count && exact.ask_count == slack.ask_count);
         check_same_levels(exact.bids, slack.bids, exact.bid_count);
         check_same_levels(exact.asks, slack.asks, exact.ask_count);
@@ -67,10 +67,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_route(data, size);
     if (size < 2)
         return 0;
-    const struct tp_mexc_scale scale = {-(int32_t)(data[0] % 19), -(int32_t)(data[1] % 19)};
-    const enum tp_mexc_status status = tp_mexc_decode_depth(data + 2, size - 2, &scale, &exact);
-    require(status <= TP_MEXC_TOO_MANY_LEVELS && status != TP_MEXC_UNKNOWN_CHANNEL);
-    if (status == TP_MEXC_OK) {
+    const struct tp_scale scale = {-(int32_t)(data[0] % 19), -(int32_t)(data[1] % 19)};
+    const enum tp_decode_status status = tp_mexc_decode_depth(data + 2, size - 2, &scale, &exact);
+    require(status <= TP_DECODE_TOO_MANY);
+    if (status == TP_DECODE_OK) {
         require(exact.bid_count <= TP_DEPTH_LEVEL_COUNT_MAX);
         require(exact.ask_count <= TP_DEPTH_LEVEL_COUNT_MAX);
         require(((size_t)exact.bid_count + exact.ask_count) * LEVEL_SIZE_MIN <= size);

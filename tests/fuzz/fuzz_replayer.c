@@ -1,4 +1,4 @@
-/* sources: engine/book/book.c engine/feed/feed.c engine/feed/checkpoint.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/sync.c engine/recording/replayer.c engine/recording/tap.c proto/encoding/decimal.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c shm/message_ring.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c */
+/* sources: engine/book/book.c engine/feed/feed.c engine/feed/checkpoint.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/sync.c engine/recording/replayer.c engine/recording/tap.c proto/encoding/decimal.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c shm/message_ring.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c */
 /* Any bytes as the records of a recording, on a feed with tiny limits.
  *
  * Input: one byte of options, then records. Invariants: the books' own; what is told of a book is

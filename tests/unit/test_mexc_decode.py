@@ -29,7 +29,8 @@ CHANNEL = "spot@public.aggre.depth.v3.api.pb@100ms@BTCUSDT"
 PRICE_EXPONENT, QUANTITY_EXPONENT = -2, -8
 DEPTH_BODIES = {302: "publicIncreaseDepths", 303: "publicLimitDepths", 313: "publicAggreDepths"}
 TICKER_BODIES = {305: "publicBookTicker", 315: "publicAggreBookTicker"}
-OK = int(lib.TP_MEXC_OK)
+OK = int(lib.TP_DECODE_OK)
+NOT_ROUTED = -1  # no status: the channel is not ours
 
 
 class Update(NamedTuple):
@@ -60,10 +61,8 @@ def decode(
     offset = ffi.new("uint32_t *")
     data = ffi.new("uint8_t[]", message) if message else ffi.new("uint8_t[1]")
     if lib.tp_mexc_route(router, data, len(message), offset) != 7:
-        return int(lib.TP_MEXC_UNKNOWN_CHANNEL), None
-    scale = ffi.new(
-        "struct tp_mexc_scale *", {"price_exponent": price, "quantity_exponent": quantity}
-    )
+        return NOT_ROUTED, None
+    scale = ffi.new("struct tp_scale *", {"price_exponent": price, "quantity_exponent": quantity})
     status = lib.tp_mexc_decode_depth(data + offset[0], len(message) - offset[0], scale, out)
     if status != OK:
         return int(status), None
@@ -198,10 +197,10 @@ def check_same(message: bytes) -> None:
         assert status != OK, f"accepted what the oracle refuses: {message.hex()}"
         return
     if status != OK:
-        if status == lib.TP_MEXC_BAD_NUMBER and len(body_kinds(message)) > 1:
+        if status == lib.TP_DECODE_BAD_NUMBER and len(body_kinds(message)) > 1:
             return  # in a body that another one replaced: protobuf forgets it, we do not
         assert has_group(LenientWrapper.FromString(message)), (
-            f"refused ({ffi.string(lib.tp_mexc_status_name(status))!r}) what the oracle reads: "
+            f"refused ({ffi.string(lib.tp_decode_status_name(status))!r}) what the oracle reads: "
             f"{message.hex()}"
         )
         return
@@ -405,7 +404,7 @@ def test_decode_number_shapes_equal_fraction(
         assert ours is not None
         assert ours.bids == [(int(scaled), int(scaled))]
     else:
-        assert status == int(lib.TP_MEXC_BAD_NUMBER)
+        assert status == int(lib.TP_DECODE_BAD_NUMBER)
 
 
 def test_decode_level_limit_is_exact() -> None:
@@ -417,7 +416,7 @@ def test_decode_level_limit_is_exact() -> None:
     assert ours is not None
     assert len(ours.asks) == DEPTH_LEVEL_COUNT_MAX
     status, _ = decode(head + text(313, level * (DEPTH_LEVEL_COUNT_MAX + 1) + tail))
-    assert status == int(lib.TP_MEXC_TOO_MANY_LEVELS)
+    assert status == int(lib.TP_DECODE_TOO_MANY)
 
 
 def text(number: int, value: bytes) -> bytes:
@@ -428,18 +427,18 @@ def text(number: int, value: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("rest", "status"),
     [
-        (b"", "TP_MEXC_UNKNOWN_BODY"),
-        (text(314, b""), "TP_MEXC_UNKNOWN_BODY"),
-        (text(313, b"\x0a"), "TP_MEXC_MALFORMED"),
-        (b"\xca\x13\x05", "TP_MEXC_TRUNCATED"),
-        (b"\xca\x13\x80", "TP_MEXC_TRUNCATED"),
-        (b"\xca\x93\x80\x80\x80\x00\x00", "TP_MEXC_MALFORMED"),
-        (b"\x30" + b"\xff" * 9 + b"\x02", "TP_MEXC_MALFORMED"),
-        (b"\x02\x00", "TP_MEXC_MALFORMED"),
-        (b"\x1b\x1c" + text(313, text(4, b"1") + text(5, b"1")), "TP_MEXC_MALFORMED"),
-        (text(313, text(4, b"2") + text(5, b"1")), "TP_MEXC_BAD_NUMBER"),
-        (text(313, text(4, b"1")), "TP_MEXC_BAD_NUMBER"),
-        (text(313, text(1, text(1, b"1")) + text(4, b"1") + text(5, b"1")), "TP_MEXC_BAD_NUMBER"),
+        (b"", "TP_DECODE_UNKNOWN"),
+        (text(314, b""), "TP_DECODE_UNKNOWN"),
+        (text(313, b"\x0a"), "TP_DECODE_MALFORMED"),
+        (b"\xca\x13\x05", "TP_DECODE_TRUNCATED"),
+        (b"\xca\x13\x80", "TP_DECODE_TRUNCATED"),
+        (b"\xca\x93\x80\x80\x80\x00\x00", "TP_DECODE_MALFORMED"),
+        (b"\x30" + b"\xff" * 9 + b"\x02", "TP_DECODE_MALFORMED"),
+        (b"\x02\x00", "TP_DECODE_MALFORMED"),
+        (b"\x1b\x1c" + text(313, text(4, b"1") + text(5, b"1")), "TP_DECODE_MALFORMED"),
+        (text(313, text(4, b"2") + text(5, b"1")), "TP_DECODE_BAD_NUMBER"),
+        (text(313, text(4, b"1")), "TP_DECODE_BAD_NUMBER"),
+        (text(313, text(1, text(1, b"1")) + text(4, b"1") + text(5, b"1")), "TP_DECODE_BAD_NUMBER"),
     ],
 )
 def test_decode_broken_message_has_its_status(rest: bytes, status: str) -> None:

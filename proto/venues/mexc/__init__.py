@@ -2,5 +2,5 @@
 
 In reading order: README.md (the facts and their sources), mexc.proto (the schema), decode.h and
 decode.c (push messages to fixed point), router.c (which subscription a message belongs to),
-requests.py (what is asked and what is answered).
+requests.py (what is asked and what is answered). Numbers and wire format: proto/encoding/.
 """

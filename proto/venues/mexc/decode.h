@@ -5,19 +5,11 @@
 #ifndef TP_PROTO_MEXC_DECODE_H
 #define TP_PROTO_MEXC_DECODE_H
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "proto/encoding/status.h"
 #include "proto/update.h"
-
-enum tp_mexc_status {
-    TP_MEXC_OK,
-    TP_MEXC_UNKNOWN_CHANNEL, /* not one of our subscriptions' channel prefixes */
-    TP_MEXC_UNKNOWN_BODY,    /* a well-formed wrapper whose body tag is none that we decode */
-    TP_MEXC_TRUNCATED,
-    TP_MEXC_MALFORMED,  /* wire type, varint or length broken */
-    TP_MEXC_BAD_NUMBER, /* not a decimal, more digits than the exponent holds, or beyond int64 */
-    TP_MEXC_TOO_MANY_LEVELS,
-};
 
 /* Subscriptions by channel: the message's first field (0a <len> <channel>) is compared with the
  * whole key of one subscription; a small open-addressing table, its hash over the symbol bytes at
@@ -33,15 +25,10 @@ bool tp_mexc_router_add(struct tp_mexc_router *router, const char *channel, uint
 int64_t tp_mexc_route(const struct tp_mexc_router *router, const uint8_t *data, size_t size,
                       uint32_t *body_offset);
 
-struct tp_mexc_scale {
-    int32_t price_exponent, quantity_exponent; /* -18..0 */
-};
-
 /* Decodes a depth body: aggregated (tag 313), incremental (302), limited (303) or book ticker (315,
  * 305: one level a side). data starts at body_offset; unknown fields are skipped; the last body
- * wins, as in proto3's oneof. out is undefined unless TP_MEXC_OK. */
-enum tp_mexc_status tp_mexc_decode_depth(const uint8_t *data, size_t size,
-                                         const struct tp_mexc_scale *scale,
-                                         struct tp_depth_update *out);
-const char *tp_mexc_status_name(enum tp_mexc_status status);
+ * wins, as in proto3's oneof. out is undefined unless TP_DECODE_OK. */
+enum tp_decode_status tp_mexc_decode_depth(const uint8_t *data, size_t size,
+                                           const struct tp_scale *scale,
+                                           struct tp_depth_update *out);
 #endif

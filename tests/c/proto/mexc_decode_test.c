@@ -39,15 +39,15 @@ static const char message[] = "\x1a\x07"
                               "\x30\xb9\xd2\xc3\xd1\xc4\x32";
 enum { MESSAGE_SIZE = sizeof(message) - 1 };
 
-static const struct tp_mexc_scale scale = {.price_exponent = -2, .quantity_exponent = -8};
+static const struct tp_scale scale = {.price_exponent = -2, .quantity_exponent = -8};
 static struct tp_depth_update out;
 
-static enum tp_mexc_status decode_exact(const char *data, size_t size)
+static enum tp_decode_status decode_exact(const char *data, size_t size)
 {
     uint8_t *copy = malloc(size > 0 ? size : 1);
     assert_non_null(copy);
     memcpy(copy, data, size);
-    const enum tp_mexc_status status = tp_mexc_decode_depth(copy, size, &scale, &out);
+    const enum tp_decode_status status = tp_mexc_decode_depth(copy, size, &scale, &out);
     free(copy);
     return status;
 }
@@ -55,7 +55,7 @@ static enum tp_mexc_status decode_exact(const char *data, size_t size)
 static void test_decode_aggregated_depth_gives_its_values(void **state)
 {
     (void)state;
-    assert_int_equal(decode_exact(message, MESSAGE_SIZE), TP_MEXC_OK);
+    assert_int_equal(decode_exact(message, MESSAGE_SIZE), TP_DECODE_OK);
     assert_int_equal(out.first_version, 10589632359);
     assert_int_equal(out.last_version, 10589632360);
     assert_int_equal(out.exchange_ns, 1736411507002000000);
@@ -73,7 +73,7 @@ static void test_decode_every_truncation_is_refused(void **state)
 {
     (void)state;
     for (size_t size = 0; size < MESSAGE_SIZE; size++)
-        assert_int_not_equal(decode_exact(message, size), TP_MEXC_OK);
+        assert_int_not_equal(decode_exact(message, size), TP_DECODE_OK);
 }
 
 /* Each single byte replaced by each value: whatever comes out, no read leaves the message. */
@@ -85,8 +85,8 @@ static void test_decode_every_changed_byte_stays_inside(void **state)
         memcpy(changed, message, MESSAGE_SIZE);
         for (int value = 0; value < 256; value++) {
             changed[at] = (char)value;
-            const enum tp_mexc_status status = decode_exact(changed, MESSAGE_SIZE);
-            assert_true(status <= TP_MEXC_TOO_MANY_LEVELS);
+            const enum tp_decode_status status = decode_exact(changed, MESSAGE_SIZE);
+            assert_true(status <= TP_DECODE_TOO_MANY);
             assert_true(out.ask_count <= 3 && out.bid_count <= 3);
         }
     }
