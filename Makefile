@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 10
 # `make test VM=1` runs the tests of tests/vm as well, in the same run of pytest.
 VM ?=
 # setup.sh names its build folder after the interpreter.
-BUILD = build/$(shell .venv/bin/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+BUILD = build/$(shell .venv/bin/python -P -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
 C_FILES = $$(git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
 help: ## list the targets
@@ -53,7 +53,7 @@ vm-image: setup ## make the disk of that virtual machine where the cache lacks i
 	@python -m tests.vm.image
 
 zipapp: setup ## pack `tickpath rt` into build/tickpath-rt.pyz, which a bare host's python3 runs
-	@python -m tickpath.rt.bundle build/tickpath-rt.pyz && echo build/tickpath-rt.pyz
+	@python -P -m tickpath.rt.bundle build/tickpath-rt.pyz && echo build/tickpath-rt.pyz
 
 wheelhouse: setup ## pack tickpath and all it needs into build/release, which Ansible installs on hosts
 	@python ansible/release.py build/release

@@ -48,7 +48,7 @@ def versions_needed() -> dict[str, str]:
 
 def pip(*words: str) -> None:
     """Run pip; its own words tell what failed."""
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *words]
+    command = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--quiet", *words]
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"  # meson and ninja
     subprocess.run(command, cwd=PROJECT, check=True, env={**os.environ, "PATH": path})
 
@@ -75,7 +75,7 @@ def install(wheels: Path, versions: dict[str, str], folder: Path, name: str) -> 
         if tests.is_dir() and tests.relative_to(folder).parts[0] != ITSELF:
             shutil.rmtree(tests)
     lasting = f"/opt/tickpath/versions/{name}/{SITE_PACKAGES}"
-    compiled = [sys.executable, "-m", "compileall", "-q", "-j", "0", "-s", str(folder)]
+    compiled = [sys.executable, "-P", "-m", "compileall", "-q", "-j", "0", "-s", str(folder)]
     compiled += ["-p", lasting, "--invalidation-mode", "unchecked-hash", str(folder)]
     subprocess.run(compiled, check=True)
 

@@ -136,7 +136,7 @@ class Supervisor:
             )
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tickpath.engine.reader_process", str(self._path)]
+        command = [sys.executable, "-P", "-m", "tickpath.engine.reader_process", str(self._path)]
         command += ["--json"] if self._as_json else []
         reader = spawn(command, stdin=subprocess.DEVNULL)
         self._tell("started", pid=reader.pid, instance=self._config.instance)

@@ -14,6 +14,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
+from tickpath import __version__
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 
 if TYPE_CHECKING:
@@ -51,6 +52,15 @@ EPILOG = (
     "`tickpath COMMAND --help` has the options of one. Exit status: 0 well, 1 the remote end "
     "failed,\n2 wrong usage or configuration, 3 this machine lacks something."
 )
+# Optional package, by the name that is imported: the extra of pyproject.toml that brings it.
+EXTRA_OF: Mapping[str, str] = {
+    "iceoryx2": "bench",
+    "order_book": "bench",
+    "picows": "bench",
+    "pyarrow": "export",
+    "sortedcontainers": "bench",
+    "zmq": "bench",
+}
 EXIT_REMOTE = 1
 EXIT_LOCAL = 2  # argparse's own status for a usage error
 EXIT_SYSTEM = 3
@@ -87,10 +97,27 @@ def load(name: str) -> Command:
     try:
         return cast("Command", import_module(module))
     except ModuleNotFoundError as error:
-        raise SystemSetupError(
-            f"`tickpath {name}` needs the Python package {error.name}, which is not installed: "
-            "run `make setup`, or pip install 'tickpath[bench,export]'"
-        ) from error
+        raise missing_package(name, error) from error
+
+
+def missing_package(command: str, error: ModuleNotFoundError) -> SystemSetupError:
+    """Say which package a command lacks, and the one line that brings it."""
+    package = (error.name or "").partition(".")[0]
+    extra = EXTRA_OF.get(package)
+    what = f"pip install 'tickpath[{extra}]'" if extra else "pip install --force-reinstall tickpath"
+    return SystemSetupError(
+        f"`tickpath {command}` needs the Python package {package}, which is not installed: {what}"
+    )
+
+
+def unknown_command(name: str) -> LocalError:
+    """Say that there is no such command, and which was likely meant."""
+    import difflib  # noqa: PLC0415 # only where something was mistyped
+
+    known = installed()
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
+    return LocalError(f"{name!r} is no command; {hint}")
 
 
 class Parser(argparse.ArgumentParser):
@@ -137,21 +164,24 @@ def dispatch(argv: Sequence[str] | None) -> int:
     parser = make_parser()
     first = parser.parse_args(argv)
     if first.version:
-        from importlib.metadata import version  # noqa: PLC0415 # as slow as all of the rest
-
-        print(f"tickpath {version('tickpath')}")
+        print(f"tickpath {__version__}")
         return 0
     if first.command is None:
         parser.print_help(sys.stderr)
         return EXIT_LOCAL
     if first.command not in COMMANDS or not exists(COMMANDS[first.command][0]):
-        known = ", ".join(installed())
-        raise LocalError(f"{first.command!r} is no command; expected one of {known}")
+        raise unknown_command(first.command)
     command = load(first.command)
     whole: argparse.ArgumentParser = Parser(prog="tickpath")
     command.add_parser(whole.add_subparsers(dest="command", required=True))
     whole.prog = f"tickpath {first.command}"  # it complains of what no subparser knows
-    return command.run(whole.parse_args([first.command, *first.arguments]))
+    args = whole.parse_args([first.command, *first.arguments])
+    try:
+        return command.run(args)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRA_OF:
+            raise
+        raise missing_package(first.command, error) from error
 
 
 def _dispatch_and_flush(argv: Sequence[str] | None) -> int:

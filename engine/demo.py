@@ -248,7 +248,7 @@ class Demo:
 
     def _start_janitor(self) -> None:
         patterns = [str(path) for path in self._segments()]
-        command = [sys.executable, "-c", JANITOR, str(self._directory), *patterns]
+        command = [sys.executable, "-P", "-c", JANITOR, str(self._directory), *patterns]
         # Its own session: neither Ctrl-C nor our death ends it; the end of its stdin does.
         janitor = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
@@ -300,7 +300,7 @@ class Demo:
 
     def _tickpath(self, *words: str, cpu: int | None = None) -> list[str]:
         pinned = ["taskset", "--cpu-list", str(cpu)] if cpu is not None else []
-        return [*pinned, sys.executable, "-m", "tickpath.engine.cli", *words]
+        return [*pinned, sys.executable, "-P", "-m", "tickpath.engine.cli", *words]
 
     def _wait(self, name: str, ready: Callable[[], bool]) -> None:
         child = self._children[name]

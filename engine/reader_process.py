@@ -1,6 +1,6 @@
 """The reader process: one hot thread in C, and around it the cold work in Python.
 
-Started by `tickpath run` (engine/app.py) as `python -m tickpath.engine.reader_process CONFIG
+Started by `tickpath run` (engine/app.py) as `python -P -m tickpath.engine.reader_process CONFIG
 [--json]`. In order: instruments from the venue, the segment, the transport, the feed, the hot
 thread; then a loop that keeps connections alive, answers snapshot requests and copies counters,
 until SIGTERM.

@@ -1,6 +1,6 @@
 /* Prints each instrument's best bid and ask as they change, read from C.
  *
- *     cc -std=c11 -O2 examples/top_of_book.c $(python3 -m tickpath.engine.strategy.c_reader) -o top
+ *     cc -O2 examples/top_of_book.c $(python3 -P -m tickpath.engine.strategy.c_reader) -o top
  *     ./top demo 10
  *     ./top demo 10 block      # sleep until woken, instead of spinning */
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-"""`python3 -m tickpath.rt`, and what the zipapp starts. Calls: rt.command."""
+"""`python3 -P -m tickpath.rt`, and what the zipapp starts. Calls: rt.command."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Pack rt into one file that a bare host's python3 (3.11 or newer) runs, without installing.
 
-`python -m tickpath.rt.bundle OUT.pyz`, or `make zipapp`. Each module is in it as source, and
+`python -P -m tickpath.rt.bundle OUT.pyz`, or `make zipapp`. Each module is in it as source, and
 compiled for the Python that packs: a host with that Python imports it without compiling, which is
 most of what a short command takes; any other Python finds a foreign number in it and takes the
 source. The same sources and the same Python give the same bytes.
@@ -68,7 +68,7 @@ def add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 def main(argv: list[str]) -> int:
     """Write the archive that is named."""
     if len(argv) != 1 or argv[0].startswith("-"):
-        print("usage: python -m tickpath.rt.bundle OUT.pyz", file=sys.stderr)
+        print("usage: python -P -m tickpath.rt.bundle OUT.pyz", file=sys.stderr)
         return 2
     write_bundle(Path(argv[0]))
     return 0

@@ -2,12 +2,13 @@
 
 Each subcommand is a module with `add_parser(subparsers)` and `run(args) -> int`, imported only when
 it is the one asked for; one that is not installed is not listed. Called by: engine.cli (`tickpath
-rt`), rt.__main__ (`python3 -m tickpath.rt` and the zipapp). Calls: the modules of COMMANDS.
+rt`), rt.__main__ (`python3 -P -m tickpath.rt` and the zipapp). Calls: the modules of COMMANDS.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib.util
 import io
 import os
@@ -118,7 +119,9 @@ def dispatch(name: str | None, arguments: Sequence[str]) -> int:
     if name is None:
         raise RequestError(f"no command given: expected one of {', '.join(known)}")
     if name not in known:
-        raise RequestError(f"{name!r} is no command of rt: expected one of {', '.join(known)}")
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
+        raise RequestError(f"{name!r} is no command of rt; {hint}")
     command = cast("Command", import_module(COMMANDS[name][0]))
     whole: argparse.ArgumentParser = Parser(prog="tickpath rt")
     command.add_parser(whole.add_subparsers(dest="command", required=True))

@@ -9,7 +9,7 @@ again and again stays ordinary. A thread that sleeps starves nobody and is left 
 counted, not seconds: where the whole machine stood still, the guard stood still too.
 
 Called by: engine/app.py (in the supervisor), engine/strategy/command.py (as a process of its own:
-`python -m tickpath.rt.guard`). Calls: rt/limits, rt/notify. Source: sched(7), proc(5),
+`python -P -m tickpath.rt.guard`). Calls: rt/limits, rt/notify. Source: sched(7), proc(5),
 sd_notify(3).
 """
 
@@ -279,10 +279,10 @@ class Watch:
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tickpath.rt.guard",
+        prog="python -P -m tickpath.rt.guard",
         description="Take SCHED_FIFO from a thread whose heartbeat stops while it burns its CPU, "
         "and feed the service manager's watchdog while it beats.",
-        epilog="example: python -m tickpath.rt.guard --tid 4711 --beat /dev/shm/tickpath.x:4224",
+        epilog="example: python -P -m tickpath.rt.guard --tid 4711 --beat /dev/shm/tickpath.x:4224",
     )
     parser.add_argument("--tid", type=int, required=True, help="the thread to watch")
     parser.add_argument(

@@ -146,7 +146,7 @@ def measure_veth(bench: Bench, instruments: int, count: int) -> tuple[float, int
     server = bench.start_server(
         [executable("peer_burst"), *arguments], fifo=False, stdin=subprocess.PIPE
     )
-    command = [sys.executable, "-m", "tickpath.engine.reader_process", str(config)]
+    command = [sys.executable, "-P", "-m", "tickpath.engine.reader_process", str(config)]
     errors = (bench.path / "errors.txt").open("w")
     child = bench.pair.spawn(bench.pair.reader, command, stderr=errors)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib.util
 import signal
 import sys
 from argparse import RawDescriptionHelpFormatter
@@ -30,6 +32,12 @@ BENCHES = {
     "relay": "book updates a second through a local Redis, and their age at the far end",
 }
 
+CONTENDERS_NEED = {
+    "echo": ("picows",),
+    "wire": ("picows",),
+    "book": ("order_book", "sortedcontainers"),
+}
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `tickpath bench`."""
@@ -55,7 +63,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run one benchmark."""
     if args.name not in BENCHES:
-        raise LocalError(f"benchmark {args.name!r}: expected one of {', '.join(BENCHES)}")
+        close = difflib.get_close_matches(args.name, BENCHES, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(BENCHES)}"
+        raise LocalError(f"benchmark {args.name!r}: {hint}")
     if args.count < 0 or args.rounds < 1:
         raise LocalError(
             f"--count {args.count} --rounds {args.rounds}: expected 0 or more, and 1 or more"
@@ -73,6 +83,10 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _measure(args: argparse.Namespace) -> int:
+    # Contenders run as processes of their own, where a missing package is a traceback of the child.
+    for package in CONTENDERS_NEED.get(args.name, ()):
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     bench = import_module(f"tickpath.engine.bench.{args.name.replace('-', '_')}")
     report = bench.measure(args.count, args.rounds)
     return int(report.print(as_json=args.json))

@@ -105,4 +105,4 @@ class Bench:
 
 def module(name: str, *arguments: str) -> list[str]:
     """Return the command that runs a contender written in Python."""
-    return [sys.executable, "-m", f"tickpath.engine.bench.{name}", *arguments]
+    return [sys.executable, "-P", "-m", f"tickpath.engine.bench.{name}", *arguments]

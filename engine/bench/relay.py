@@ -151,7 +151,7 @@ class _Path:
     def _relay(self, stack: ExitStack, *words: str) -> subprocess.Popen[str]:
         log = stack.enter_context((self._folder / f"{len(self._logs)}.log").open("w"))
         self._logs.append(Path(log.name))
-        command = [sys.executable, "-m", "tickpath.engine.cli", "relay", *words, "--json"]
+        command = [sys.executable, "-P", "-m", "tickpath.engine.cli", "relay", *words, "--json"]
         command += ["--spin"] * spins()
         child = spawn(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         stack.callback(stop, child)
@@ -324,7 +324,7 @@ def measure(count: int, rounds: int) -> Report:
 def _other(server: _Redis, count: int) -> Row:
     """Time a script's way: every update a pipeline of its own, the other side listening."""
     progress(f"relay: {OTHER}")
-    command = [sys.executable, "-c", LISTENER, str(server.port), str(count)]
+    command = [sys.executable, "-P", "-c", LISTENER, str(server.port), str(count)]
     listener = spawn(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
         if listener.stdout is None or listener.stdout.readline() != "ready\n":

@@ -1,6 +1,6 @@
 """One side of a contender of `tickpath bench ring-python`, as a process of its own.
 
-    python -m tickpath.engine.bench.ring_contender read|write CONTENDER COUNT PACE_NS FOLDER
+    python -P -m tickpath.engine.bench.ring_contender read|write CONTENDER COUNT PACE_NS FOLDER
 
 The reader says "ready" and spins until COUNT messages or half a second of silence; it leaves its
 times in FOLDER/took.bin. The writer waits for a line on its standard input, then writes a 64-byte

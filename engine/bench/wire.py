@@ -100,7 +100,7 @@ ca_file = "{bench.path / "ca.pem"}"
 "exchange.test:{PORT}" = "{EXCHANGE_ADDRESS}"
 """
     )
-    return [sys.executable, "-m", "tickpath.engine.reader_process", str(config)]
+    return [sys.executable, "-P", "-m", "tickpath.engine.reader_process", str(config)]
 
 
 def _theirs(bench: Bench, instance: str) -> list[str]:

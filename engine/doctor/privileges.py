@@ -122,7 +122,7 @@ def veth_probe(privileges: limits.Privileges) -> Iterator[Finding]:
         return
     try:
         done = subprocess.run(
-            [sys.executable, "-m", PROBE],
+            [sys.executable, "-P", "-m", PROBE],
             capture_output=True,
             text=True,
             timeout=PROBE_TIMEOUT_S,

@@ -1,6 +1,6 @@
 """Try XDP and AF_XDP on a veth pair in a network namespace that nobody else sees.
 
-Run as `python -m tickpath.engine.doctor.xdp_probe` in a process of its own: the namespace, the
+Run as `python -P -m tickpath.engine.doctor.xdp_probe` in a process of its own: the namespace, the
 pair and the program vanish with it, and no interface of the host is touched. Prints one JSON
 object: step to null (it works) or to the error's name. Called by: privileges. Source: bpf(2),
 include/uapi/linux/{bpf,if_xdp,if_link}.h; Documentation/networking/af_xdp.rst.

@@ -1,6 +1,7 @@
-"""Say where the C reader's headers and library lie: `python3 -m tickpath.engine.strategy.c_reader`.
+"""Say where the C reader's headers and library lie.
 
-Prints the arguments for a C compiler. Called by: users' builds, tests.
+`python3 -P -m tickpath.engine.strategy.c_reader` prints the arguments for a C compiler.
+Called by: users' builds, tests.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ END_TIMEOUT_S = 2.0
 def guard_command(stats: SegmentWriter, name: str, placement: Placement) -> list[str]:
     """Return the guard's command line for this process, whose main thread runs the strategy."""
     offset = int(stats.header.live.offset) + ffi.offsetof("struct tp_segment_live", "heartbeat_ns")
-    command = [sys.executable, "-m", "tickpath.rt.guard", "--tid", str(os.getpid())]
+    command = [sys.executable, "-P", "-m", "tickpath.rt.guard", "--tid", str(os.getpid())]
     command += ["--beat", f"{stats.path}:{offset}", "--name", name]
     cpus = os.sched_getaffinity(0)
     cpu = placement.cpu if placement.cpu is not None else min(cpus) if len(cpus) == 1 else None

@@ -1,6 +1,6 @@
 /* Read a tickpath feed from C: events, books, and what became of the writer.
  *
- *     cc -std=c11 strategy.c $(python3 -m tickpath.engine.strategy.c_reader)
+ *     cc -std=c11 strategy.c $(python3 -P -m tickpath.engine.strategy.c_reader)
  *
  * shm/segment_reader.h has the rules (joining, laps, registering, waiting), shm/reader_set.h polls
  * several feeds; this header gives its words the

@@ -108,7 +108,8 @@ def is_guard(words: Sequence[str]) -> bool:
     stalld. A word somewhere in it (of an editor, of sudo) makes none."""
     programs = [word.rpartition("/")[2] for word in words]
     if programs[0].startswith("python"):  # of a script, or of -m
-        return words[1:3] == ["-m", GUARD_MODULE] or programs[1:3] == ["tickpath", "run"]
+        of_module = words[2:] if words[1:2] == ["-P"] else words[1:]
+        return of_module[:2] == ["-m", GUARD_MODULE] or programs[1:3] == ["tickpath", "run"]
     return programs[0] == "stalld" or programs[:2] == ["tickpath", "run"]
 
 

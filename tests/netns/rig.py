@@ -38,7 +38,7 @@ SERVER_NAME = "exchange.test"
 PATIENCE_S = 30.0
 State = tuple[BookState, SyncReason]
 LIVE: State = (BookState.LIVE, SyncReason.NONE)
-TICKPATH = [sys.executable, "-m", "tickpath.engine.cli"]
+TICKPATH = [sys.executable, "-P", "-m", "tickpath.engine.cli"]
 _libc = ctypes.CDLL(None, use_errno=True)
 
 

@@ -85,7 +85,7 @@ def as_user(user: int, groups: str, *capabilities: str) -> list[str]:
     words += [f"--groups={others}"] if others else ["--clear-groups"]
     words += ["--no-new-privs", "--pdeathsig=KILL", f"--bounding-set=-all{names and ',' + names}"]
     words += [f"--inh-caps=-all{names and ',' + names}", *ambient(names)]
-    return [*words, sys.executable, "-c", NO_CODE_OF_ITS_OWN]
+    return [*words, sys.executable, "-P", "-c", NO_CODE_OF_ITS_OWN]
 
 
 def ambient(names: str) -> list[str]:
@@ -172,7 +172,7 @@ def status_of(pid: int) -> dict[str, str]:
 
 def tries(user: int, groups: str, code: str, path: Path) -> str:
     """Run a line of Python on a path as somebody; returns what it raised, or "did it"."""
-    words = [*as_user(user, groups), sys.executable, "-c"]
+    words = [*as_user(user, groups), sys.executable, "-P", "-c"]
     program = f"import sys\ntry:\n    {code}\nexcept OSError as error:\n    print(error.strerror)\n"
     program += "else:\n    print('did it')"
     done = subprocess.run(

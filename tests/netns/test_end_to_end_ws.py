@@ -138,7 +138,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     keys = make_ca(directory, [SERVER_NAME], [EXCHANGE_ADDRESS])
     with VethPair.open() as pair:
         arguments = [EXCHANGE_ADDRESS, str(PORT), str(PLAIN_PORT), keys.certificate, keys.key]
-        command = [sys.executable, "-c", SERVER, *map(str, arguments)]
+        command = [sys.executable, "-P", "-c", SERVER, *map(str, arguments)]
         program = start(pair, pair.exchange, directory / "server.log", command)
         program.wait_for("listening")
         yield Server(pair, directory, program)

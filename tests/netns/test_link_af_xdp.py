@@ -313,7 +313,7 @@ time.sleep(60)
 
 
 def test_af_xdp_killed_holder_leaves_no_program(veth_pair: VethPair) -> None:
-    holder = veth_pair.a.start(sys.executable, "-c", HOLDER)
+    holder = veth_pair.a.start(sys.executable, "-P", "-c", HOLDER)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "open\n"
     assert "prog/xdp" in veth_pair.a.run("ip", "link", "show", "va")

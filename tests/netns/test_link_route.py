@@ -133,7 +133,7 @@ CRASH = (
 def test_ports_left_by_a_crash_go_with_the_next_reservation(veth_pair: VethPair) -> None:
     with veth_pair.a.entered():
         RESERVED.write_text("8080\n")
-        veth_pair.a.run(sys.executable, "-c", CRASH, check=False)
+        veth_pair.a.run(sys.executable, "-P", "-c", CRASH, check=False)
         assert RESERVED.read_text() == "8080,61000-61999\n"
         with route.PortReservation(61500, 62000):
             assert RESERVED.read_text() == "8080,61500-62000\n"
@@ -143,7 +143,7 @@ def test_ports_left_by_a_crash_go_with_the_next_reservation(veth_pair: VethPair)
 def test_ports_left_by_a_crash_go_when_another_closes(veth_pair: VethPair) -> None:
     with veth_pair.a.entered():
         with route.PortReservation(61000, 61099):
-            veth_pair.a.run(sys.executable, "-c", CRASH, check=False)
+            veth_pair.a.run(sys.executable, "-P", "-c", CRASH, check=False)
             assert RESERVED.read_text() == "61000-61999\n"
         assert RESERVED.read_text() == "\n"
 
@@ -151,7 +151,7 @@ def test_ports_left_by_a_crash_go_when_another_closes(veth_pair: VethPair) -> No
 def test_ports_of_the_administrator_stay_though_a_crash_used_them(veth_pair: VethPair) -> None:
     with veth_pair.a.entered():
         RESERVED.write_text("61500-62100\n")
-        veth_pair.a.run(sys.executable, "-c", CRASH, check=False)
+        veth_pair.a.run(sys.executable, "-P", "-c", CRASH, check=False)
         with route.PortReservation(61000, 61099):
             assert RESERVED.read_text() == "61000-61099,61500-62100\n"
         assert RESERVED.read_text() == "61500-62100\n"

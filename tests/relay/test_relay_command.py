@@ -28,7 +28,16 @@ INSTANCE = f"relay-command-{os.getpid()}"
 
 
 def start(*words: str, log: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tickpath.engine.cli", "relay", INSTANCE, *words, "--json"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "tickpath.engine.cli",
+        "relay",
+        INSTANCE,
+        *words,
+        "--json",
+    ]
     with log.open("w") as file:
         return spawn(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
 

@@ -74,7 +74,7 @@ def kernel_server() -> Iterator[int]:
         ip("-n", name, "address", "add", f"{REMOTE}/24", "dev", f"tt{os.getpid()}")
         ip("-n", name, "link", "set", f"tt{os.getpid()}", "mtu", str(MTU), "up")
         server = subprocess.Popen(
-            ["ip", "netns", "exec", name, sys.executable, "-c", SERVER],
+            ["ip", "netns", "exec", name, sys.executable, "-P", "-c", SERVER],
             stdout=subprocess.PIPE,
             text=True,
         )

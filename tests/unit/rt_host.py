@@ -361,7 +361,7 @@ def tuned_metal(root: Path, busy_poll: bool = False) -> Tree:
     tree.thread(900, "cron", "S 4194304 3 0 0", HOUSEKEEPING)
     tree.thread(901, "strategy", "R 4194304 6 40 1", "6")
     tree.thread(902, "agetty", "S 4194304 1 0 0", "0-3")
-    tree.thread(903, "python3 -m tickpath.rt.guard", "S 4194304 1 0 0", "0-3")
+    tree.thread(903, "python3 -P -m tickpath.rt.guard", "S 4194304 1 0 0", "0-3")
     for index, cpu in enumerate((4, 5, 6, 7, 12, 13, 14, 15)):
         tree.thread(50 + index, f"rcuop/{cpu}", "S 2129984 1 0 0", HOUSEKEEPING)
     return tree

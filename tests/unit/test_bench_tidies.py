@@ -18,7 +18,9 @@ WAIT_S = 30.0
 
 def test_bench_ended_by_sigterm_leaves_no_segment() -> None:
     words = ["bench", "book", "--count", "100000"]
-    child = spawn([sys.executable, "-m", "tickpath.engine.cli", *words], stdout=subprocess.DEVNULL)
+    child = spawn(
+        [sys.executable, "-P", "-m", "tickpath.engine.cli", *words], stdout=subprocess.DEVNULL
+    )
     name = f"tickpath.bench-{child.pid}"
     try:
         end = time.monotonic() + WAIT_S

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
+import tickpath
 from tickpath.engine import cli
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 
 if TYPE_CHECKING:
     import argparse
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def plant_command(
@@ -92,7 +98,9 @@ def test_cli_unknown_command_names_the_known(
 ) -> None:
     plant_command(monkeypatch, 0)
     assert cli.main(["plant"]) == 2
-    assert capsys.readouterr().err == ("tickpath: 'plant' is no command; expected one of planted\n")
+    assert capsys.readouterr().err == ("tickpath: 'plant' is no command; did you mean planted?\n")
+    assert cli.main(["x"]) == 2
+    assert capsys.readouterr().err == "tickpath: 'x' is no command; expected one of planted\n"
 
 
 @pytest.mark.parametrize(
@@ -137,12 +145,50 @@ def test_cli_missing_package_breaks_only_its_command(
 
     monkeypatch.setattr(cli, "import_module", no_picows)
     assert cli.main(["planted"]) == 3
-    assert "needs the Python package picows" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "needs the Python package picows" in said
+    assert said.endswith("pip install 'tickpath[bench]'\n")
+
+
+def test_cli_extra_that_is_missing_while_it_runs_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = ModuleNotFoundError("No module named 'pyarrow.csv'", name="pyarrow.csv")
+    plant_command(monkeypatch, missing)
+    assert cli.main(["planted"]) == 3
+    assert capsys.readouterr().err == (
+        "tickpath: `tickpath planted` needs the Python package pyarrow, which is not installed: "
+        "pip install 'tickpath[export]'\n"
+    )
+
+
+def test_cli_extras_are_those_of_the_project() -> None:
+    """Each optional package of pyproject.toml, by the name that is imported."""
+    imported_as = {"order-book": "order_book", "pyzmq": "zmq"}
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    wanted = {
+        imported_as.get(name, name): extra
+        for extra in ("bench", "export")
+        for name in (one.partition(">")[0] for one in extras[extra])
+    }
+    assert wanted == cli.EXTRA_OF
 
 
 def test_cli_version_is_the_wheels() -> None:
     done = subprocess.run(["tickpath", "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == "tickpath 0.1.0\n"
+    assert done.stdout == f"tickpath {metadata.version('tickpath')}\n"
+    assert tickpath.__version__ == metadata.version("tickpath")
+
+
+def test_cli_runs_as_a_module_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "tickpath", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"tickpath {tickpath.__version__}\n"
 
 
 def test_cli_help_imports_no_command() -> None:
@@ -153,6 +199,6 @@ def test_cli_help_imports_no_command() -> None:
         "print('numpy' in sys.modules or 'rich' in sys.modules, file=sys.stderr)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stderr == "[]\nFalse\n"

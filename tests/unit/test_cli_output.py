@@ -20,7 +20,7 @@ def test_cli_stdout_that_is_full_is_one_line_and_status_3(
 ) -> None:
     with FULL.open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "tickpath.engine.cli", *words],
+            [sys.executable, "-P", "-m", "tickpath.engine.cli", *words],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

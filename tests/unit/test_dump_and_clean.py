@@ -41,7 +41,7 @@ def tidy() -> Iterator[None]:
 
 def leave_dead(*names: str) -> list[Path]:
     """Leave what writers leave that die without a word."""
-    subprocess.run([sys.executable, "-c", DIE, *names], check=True)
+    subprocess.run([sys.executable, "-P", "-c", DIE, *names], check=True)
     return [DIRECTORY / f"tickpath.{name}" for name in names]
 
 
@@ -87,7 +87,7 @@ os._exit(0)
 
 
 def test_dump_shows_the_books_that_a_dead_writer_left(capsys: pytest.CaptureFixture[str]) -> None:
-    subprocess.run([sys.executable, "-c", DIE_WITH_BOOK, INSTANCE], check=True)
+    subprocess.run([sys.executable, "-P", "-c", DIE_WITH_BOOK, INSTANCE], check=True)
     assert main(["dump", INSTANCE, "--json"]) == 0
     book, never = json.loads(capsys.readouterr().out)["books"]
     assert (book["symbol"], book["state"], book["version"]) == ("BTCUSDT", "STALE", 7)

@@ -500,7 +500,7 @@ def test_router_add_long_empty_or_known_channel_is_refused() -> None:
 def test_stub_matches_schema(tmp_path: Path) -> None:
     folder = Path(__file__).parents[2] / "proto" / "venues" / "mexc"
     subprocess.run(
-        [sys.executable, "-m", "grpc_tools.protoc", "-I", folder, f"--pyi_out={tmp_path}",
+        [sys.executable, "-P", "-m", "grpc_tools.protoc", "-I", folder, f"--pyi_out={tmp_path}",
          folder / "mexc.proto"],
         check=True,
     )  # fmt: skip

@@ -33,7 +33,7 @@ def test_port_record_goes_with_its_owner_and_its_namespace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(port_record, "DIRECTORY", tmp_path)
-    command = [sys.executable, "-c", CLAIM, str(tmp_path)]
+    command = [sys.executable, "-P", "-c", CLAIM, str(tmp_path)]
     child = spawn(command, namespace=-1, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None

@@ -76,6 +76,6 @@ def test_supervisor_starts_without_numpy_and_netlink() -> None:
     heavy = ("numpy", "pyroute2", "rich")
     program = f"import sys, tickpath.engine.app; print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"

@@ -470,7 +470,7 @@ def test_check_of_this_machine_opens_nothing_for_writing(tmp_path: Path) -> None
     trace = tmp_path / "trace"
     opens = "trace=open,openat,creat,truncate,rename,renameat2,unlink,unlinkat,mkdir,mkdirat"
     strace = ("strace", "-f", "-qq", "-e", opens, "-o", str(trace))
-    check = (sys.executable, "-B", "-m", "tickpath.rt", "check", "--json", "--window", "0.1")
+    check = (sys.executable, "-P", "-B", "-m", "tickpath.rt", "check", "--json", "--window", "0.1")
     done = subprocess.run(
         [*strace, *check],
         capture_output=True,
@@ -626,6 +626,7 @@ def test_stranger_is_who_may_run_there_and_elsewhere(
     ("words", "guards"),
     [
         (("/usr/bin/python3", "-m", "tickpath.rt.guard", "--tid", "7"), True),
+        (("/usr/bin/python3", "-P", "-m", "tickpath.rt.guard", "--tid", "7"), True),
         (("/opt/tickpath/current/bin/python3", "/opt/x/bin/tickpath", "run", "mexc.toml"), True),
         (("/usr/bin/stalld", "-p"), True),
         (("vi", "/root/stalld.conf"), False),

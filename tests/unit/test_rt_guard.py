@@ -50,7 +50,7 @@ class Beating:
         self.beat.write_bytes(bytes(8))
         self.say("b")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", BEATING, str(self.beat), str(self.order), *arguments],
+            [sys.executable, "-P", "-c", BEATING, str(self.beat), str(self.order), *arguments],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -231,7 +231,7 @@ def test_mapped_beat_offset_beyond_the_file_is_refused(tmp_path: Path, offset: i
 
 @contextlib.contextmanager
 def guarding(one: Beating, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tickpath.rt.guard", "--tid", str(one.process.pid)]
+    command = [sys.executable, "-P", "-m", "tickpath.rt.guard", "--tid", str(one.process.pid)]
     child = subprocess.Popen(
         [*command, "--beat", f"{one.beat}:0", "--name", "mine", *options],
         env=os.environ | environment,

@@ -22,7 +22,9 @@ def test_systemctl_dies_with_a_killed_apply(tmp_path: Path) -> None:
     fake.chmod(0o755)
     program = "from tickpath.rt.host import run_command; run_command(('systemctl', 'mask', 'x'))"
     path = f"{tmp_path}:{os.environ['PATH']}"
-    with subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PATH": path}) as us:
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", program], env={**os.environ, "PATH": path}
+    ) as us:
         end = time.monotonic() + 20
         while not begun.exists() and time.monotonic() < end:
             time.sleep(0.01)

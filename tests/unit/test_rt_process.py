@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def in_child(program: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", f"import os\nfrom tickpath.rt import process\n{program}"],
+        [sys.executable, "-P", "-c", f"import os\nfrom tickpath.rt import process\n{program}"],
         capture_output=True,
         text=True,
         check=False,

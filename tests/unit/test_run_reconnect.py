@@ -54,7 +54,7 @@ class Child:
     def __init__(self, *words: str) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tickpath.engine.cli", *words],
+            [sys.executable, "-P", "-m", "tickpath.engine.cli", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -109,7 +109,16 @@ def test_check_json_is_one_object_naming_the_file(tmp_path: Path) -> None:
     text = CONFIG.format(instance="x", port=1, tls="false", ca="")
     for cpu, well in ((0, True), (8191, False)):
         path.write_text(text.replace("spin = false", f"cpu = {cpu}"), encoding="utf-8")
-        words = [sys.executable, "-m", "tickpath.engine.cli", "run", "--check", "--json", str(path)]
+        words = [
+            sys.executable,
+            "-P",
+            "-m",
+            "tickpath.engine.cli",
+            "run",
+            "--check",
+            "--json",
+            str(path),
+        ]
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
         told = json.loads(done.stdout)
         assert (told["config"], told["well"]) == (str(path), well)

@@ -162,7 +162,7 @@ sys.stdin.read()
 
 @contextlib.contextmanager
 def consumer_process(directory: Path, name: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", CONSUMER, str(directory), name]
+    command = [sys.executable, "-P", "-c", CONSUMER, str(directory), name]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:
@@ -222,7 +222,7 @@ def test_consumer_without_permission_reads_unregistered_and_says_why() -> None:
                 "print(r.register('x'), r.unregistered_because, r.poll())\n"
             )
             done = subprocess.run(
-                [sys.executable, "-c", code, str(directory)],
+                [sys.executable, "-P", "-c", code, str(directory)],
                 user=65534,
                 group=65534,
                 extra_groups=[],
@@ -406,7 +406,7 @@ def test_lossless_reader_that_was_killed_holds_the_writer_once(tmp_path: Path) -
     with (
         make_feed(tmp_path, 3_000_000) as feed,
         subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path), "x"],
+            [sys.executable, "-P", "-c", code, str(tmp_path), "x"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         ) as child,

@@ -126,7 +126,7 @@ with open(sys.argv[1] + "/other", "w+b") as file:
 def test_bus_error_of_anybody_else_ends_the_process_as_ever(tmp_path: Path, handler: str) -> None:
     feed = make_feed(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-c", STRANGER, str(tmp_path), handler],
+        [sys.executable, "-P", "-c", STRANGER, str(tmp_path), handler],
         capture_output=True,
         text=True,
         check=False,
@@ -154,7 +154,7 @@ def test_reader_survives_truncation_though_another_handler_came_later(
 ) -> None:
     feed = make_feed(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-c", LATE_HANDLER, str(tmp_path), str(size)],
+        [sys.executable, "-P", "-c", LATE_HANDLER, str(tmp_path), str(size)],
         capture_output=True,
         text=True,
         check=False,
@@ -235,7 +235,15 @@ print(os.listdir("/dev/shm"))
 def test_full_dev_shm_is_refused_with_the_remedy_and_leaves_nothing() -> None:
     mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-ec", f'{mount}; exec "$0" -c "$1"', sys.executable, NO_ROOM],
+        [
+            "unshare",
+            "--mount",
+            "sh",
+            "-ec",
+            f'{mount}; exec "$0" -P -c "$1"',
+            sys.executable,
+            NO_ROOM,
+        ],
         capture_output=True,
         text=True,
         check=True,
@@ -273,7 +281,7 @@ def test_writer_stopped_is_noticed_not_before_the_configured_time(
 ) -> None:
     stale_after_ns = 300_000_000
     with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE
+        [sys.executable, "-P", "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE
     ) as child:
         try:
             assert child.stdout is not None
@@ -298,7 +306,7 @@ def test_writer_stopped_is_noticed_not_before_the_configured_time(
 
 def test_segment_of_a_dead_writer_is_refused_until_the_next_writer(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE
+        [sys.executable, "-P", "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None
         child.stdout.readline()

@@ -37,7 +37,7 @@ with SegmentWriter("unit", layout, directory=directory) as writer:
     control = ControlSegment(writer)
     writer.ready()
     consumer = subprocess.Popen(
-        [sys.executable, "-c", sys.argv[2], str(directory)],
+        [sys.executable, "-P", "-c", sys.argv[2], str(directory)],
         user=65534, group=65534, extra_groups=[],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )
@@ -65,7 +65,7 @@ def test_hidden_consumer_keeps_its_slot_and_sees_its_writer_alive(hidepid: str) 
         blind = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")
         command = ["unshare", "--mount", "sh", "-c", mount, "sh", *blind]
         done = subprocess.run(
-            [*command, sys.executable, "-c", WRITER, made, CONSUMER],
+            [*command, sys.executable, "-P", "-c", WRITER, made, CONSUMER],
             capture_output=True,
             text=True,
             check=True,

@@ -299,7 +299,7 @@ while True:
 
 @contextlib.contextmanager
 def writer_process(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-c", WRITER, str(directory)]
+    command = [sys.executable, "-P", "-c", WRITER, str(directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         try:
             assert child.stdout is not None

@@ -92,7 +92,7 @@ def test_segment_reader_mapping_is_read_only(writer: SegmentWriter, tmp_path: Pa
         "import sys; from pathlib import Path; from tickpath.shm.segment import Segment; "
         "s = Segment('unit', directory=Path(sys.argv[1])); s.table[0] = 1"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path)], check=False)
     assert done.returncode == -signal.SIGSEGV
     assert bytes(writer.table[:4]) == b"MEXC"
 
@@ -239,7 +239,9 @@ def test_writer_that_was_killed_is_replaced_and_its_segment_marked(tmp_path: Pat
         " directory=Path(sys.argv[1]))\n"
         "w.ready(); print('up', flush=True); signal.pause()"
     )
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-c", code, str(tmp_path)], stdout=subprocess.PIPE
+    )
     assert child.stdout is not None
     assert child.stdout.readline() == b"up\n"
     with Segment("unit", directory=tmp_path) as old:
@@ -301,7 +303,7 @@ def test_remove_dead_spares_the_living_and_removes_the_dead() -> None:
         "import os, sys; from tickpath.shm.segment import SegmentLayout, SegmentWriter\n"
         "w = SegmentWriter(sys.argv[1], SegmentLayout(schema='x')); w.ready(); os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", code, name], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code, name], check=True)
     assert name in list(instances())
     assert remove_dead(name)
     assert not remove_dead(name)
@@ -346,7 +348,7 @@ def test_lock_file_of_somebody_else_is_opened_without_creating_it(tmp_path: Path
     )
     trace = tmp_path / "trace"
     strace = ("strace", "-f", "-qq", "-e", "trace=openat", "-o", trace)
-    subprocess.run([*strace, sys.executable, "-c", code, name], check=True)
+    subprocess.run([*strace, sys.executable, "-P", "-c", code, name], check=True)
     opens = [line for line in trace.read_text().splitlines() if f"tickpath.{name}.lock" in line]
     assert ["O_CREAT" in line for line in opens] == [False, True, False, False]
     assert "ENOENT" in opens[0]

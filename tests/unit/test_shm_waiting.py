@@ -185,7 +185,7 @@ print("ended")
 def test_blocked_reader_is_interrupted_by_a_signal(
     feed: RehearsalFeed, tmp_path: Path, number: int
 ) -> None:
-    command = [sys.executable, "-c", BLOCKED, str(tmp_path)]
+    command = [sys.executable, "-P", "-c", BLOCKED, str(tmp_path)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
@@ -257,7 +257,7 @@ def test_reading_events_and_tuples_needs_no_numpy(feed: RehearsalFeed, tmp_path:
         "reader = open_reader('unit', directory=Path(sys.argv[1]))\n"
         "print(reader.tuples(), reader.book(0), reader.shm.segment.counters())\n"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path)], check=True)
 
 
 # ---- event loops ---------------------------------------------------------------------------------

@@ -425,7 +425,7 @@ def test_certificates_are_what_was_asked(
 def test_command_serves_says_so_and_stops_on_sigterm(tmp_path: Path) -> None:
     words = ["--listen", "127.0.0.1:0", "--make-ca", str(tmp_path), "--json", "--rate", "1000"]
     with subprocess.Popen(
-        [sys.executable, "-m", "tickpath.engine.cli", "sim", "mexc", *words],
+        [sys.executable, "-P", "-m", "tickpath.engine.cli", "sim", "mexc", *words],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

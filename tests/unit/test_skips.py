@@ -19,7 +19,7 @@ def run_pytest(folder: Path, test: str, *, skip_fails: bool) -> tuple[int, str]:
     (folder / "test_planted.py").write_text(f"import pytest\n{test}\ndef test_planted(): pass\n")
     environment = {key: value for key, value in os.environ.items() if key != "TICKPATH_SKIP_FAILS"}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", str(folder)],
+        [sys.executable, "-P", "-m", "pytest", str(folder)],
         cwd=folder,
         env=environment | ({"TICKPATH_SKIP_FAILS": "1"} if skip_fails else {}),
         capture_output=True,

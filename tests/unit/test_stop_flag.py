@@ -45,7 +45,11 @@ print(flag.wait(3600), flag.wait(3600), flag.is_set())
 
 def test_stop_flag_signal_ends_the_wait_and_later_ones() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", WAITING], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-P", "-c", WAITING],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert done.stdout == "True True True\n"
 
@@ -80,6 +84,6 @@ def test_stop_flag_wait_ends_with_its_time_and_its_descriptor_with_the_flag() ->
 
 def test_stop_flag_set_by_signals_at_any_moment_of_wait_never_hangs() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-P", "-c", CODE], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "ended\n"

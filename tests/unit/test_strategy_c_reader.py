@@ -103,7 +103,7 @@ def test_c_header_carries_the_hash_of_the_schema() -> None:
 
 def test_c_reader_module_prints_the_compiler_arguments() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tickpath.engine.strategy.c_reader"],
+        [sys.executable, "-P", "-m", "tickpath.engine.strategy.c_reader"],
         capture_output=True,
         text=True,
         check=True,

@@ -55,7 +55,7 @@ def feed() -> Iterator[RehearsalFeed]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "tickpath.engine.cli", "strategy", *arguments]
+    return [sys.executable, "-P", "-m", "tickpath.engine.cli", "strategy", *arguments]
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

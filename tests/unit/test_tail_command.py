@@ -36,7 +36,7 @@ def feed() -> Iterator[RehearsalFeed]:
 
 def follow(feed: RehearsalFeed, publish: Callable[[], object], *words: str) -> list[str]:
     """Run tail; publish again and again until it ended by its --count."""
-    command = [sys.executable, "-m", "tickpath.engine.cli", "tail", INSTANCE, *words]
+    command = [sys.executable, "-P", "-m", "tickpath.engine.cli", "tail", INSTANCE, *words]
     child = spawn(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
         end = time.monotonic() + WAIT_S
@@ -87,7 +87,7 @@ def test_tail_filters_by_symbol_and_type(feed: RehearsalFeed) -> None:
 
 
 def test_tail_that_is_too_slow_tells_what_it_lost(feed: RehearsalFeed) -> None:
-    command = [sys.executable, "-m", "tickpath.engine.cli", "tail", INSTANCE, "--json"]
+    command = [sys.executable, "-P", "-m", "tickpath.engine.cli", "tail", INSTANCE, "--json"]
     child = spawn(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
         wait_for_output(feed, child)
@@ -113,7 +113,7 @@ def wait_for_output(feed: RehearsalFeed, child: subprocess.Popen[str]) -> None:
 
 
 def test_tail_ends_with_status_0_on_sigterm(feed: RehearsalFeed) -> None:
-    command = [sys.executable, "-m", "tickpath.engine.cli", "tail", INSTANCE]
+    command = [sys.executable, "-P", "-m", "tickpath.engine.cli", "tail", INSTANCE]
     child = spawn(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     wait_for_output(feed, child)
     child.send_signal(signal.SIGTERM)
@@ -144,7 +144,7 @@ def test_tail_absent_instance_is_status_3(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_tail_text_tells_that_the_writer_fell_silent(feed: RehearsalFeed) -> None:
-    command = [sys.executable, "-m", "tickpath.engine.cli", "tail", INSTANCE]
+    command = [sys.executable, "-P", "-m", "tickpath.engine.cli", "tail", INSTANCE]
     child = spawn(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         wait_for_output(feed, child)  # nobody beats from here on

@@ -7,6 +7,7 @@ shown a planted violation.
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ C_SUPPRESSION = re.compile(
 )
 C_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 REASON_LETTERS_MIN = 8
+# `python -m tickpath` takes the current directory off the path itself.
+UNSAFE_MODULE = re.compile(r"python3? -m tickpath\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +199,26 @@ def check_venue_readme(tree: Tree) -> list[str]:
     ]
 
 
+def check_safe_path(tree: Tree) -> list[str]:
+    """`python -m` and `-c` put the current directory first on the path: whoever can write a
+    json.py there would run as us, root maybe."""
+    found = []
+    for name, text in tree.code(".py"):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.List | ast.Tuple):
+                words = [ast.unparse(one) for one in node.elts]
+                found += [
+                    f'{name}:{node.lineno}: {word} with {after}; put "-P" between them'
+                    for word, after in itertools.pairwise(words)
+                    if word == "sys.executable" and after in ("'-m'", "'-c'", "'-B'")
+                ]
+    for name, text in tree.text_files():
+        for number, line in enumerate(text.splitlines(), 1):
+            if UNSAFE_MODULE.search(line):
+                found.append(f"{name}:{number}: python -m without -P; write python3 -P -m")
+    return found
+
+
 RULES: tuple[Callable[[Tree], list[str]], ...] = (
     check_file_length,
     check_function_length,
@@ -206,6 +229,7 @@ RULES: tuple[Callable[[Tree], list[str]], ...] = (
     check_suppressions,
     check_registry_hosts,
     check_venue_readme,
+    check_safe_path,
 )
 
 
@@ -234,6 +258,7 @@ def c_function(lines: int) -> str:
 NO_QA = "# no" + "qa"
 IGNORE = "# type: " + "ignore"
 PRAGMA = "#pragma GCC diagnostic " + "ignored"
+PYTHON_M = "python3 " + "-m"  # in pieces, as REGISTRIES
 
 BROKEN: list[tuple[Callable[[Tree], list[str]], dict[str, str], str]] = [
     (check_file_length, {"shm/a.py": "x = 1\n" * 801}, "split"),
@@ -253,6 +278,9 @@ BROKEN: list[tuple[Callable[[Tree], list[str]], dict[str, str], str]] = [
     (check_suppressions, {"a.c": f'{PRAGMA} "-Wconversion"\n'}, "why"),
     (check_registry_hosts, {"a.sh": f"curl https://{REGISTRIES[0]}/simple\n"}, "configuration"),
     (check_venue_readme, {"proto/venues/x/decode.c": ""}, "source and date"),
+    (check_safe_path, {"a.py": 'x = [sys.executable, "-m", "y"]\n'}, "between them"),
+    (check_safe_path, {"a.py": 'x = ["exec", sys.executable, "-c", y]\n'}, "between them"),
+    (check_safe_path, {"docs/a.md": f"run {PYTHON_M} tickpath.rt check\n"}, "-P -m"),
 ]
 
 SOUND: list[tuple[Callable[[Tree], list[str]], dict[str, str]]] = [
@@ -266,6 +294,11 @@ SOUND: list[tuple[Callable[[Tree], list[str]], dict[str, str]]] = [
     (check_suppressions, {"a.c": f'{PRAGMA} "-Wpedantic" // cffi writes this, not we\n'}),
     (check_registry_hosts, {"a.sh": "pip install x\n"}),
     (check_venue_readme, {"proto/venues/x/decode.c": "", "proto/venues/x/README.md": ""}),
+    (check_safe_path, {"a.py": 'x = [sys.executable, "-P", "-m", "y"], [sys.executable, path]\n'}),
+    (
+        check_safe_path,
+        {"docs/a.md": f"{PYTHON_M} tickpath stat, {PYTHON_M[:-1]}P -m tickpath.rt\n"},
+    ),
 ]
 
 

@@ -48,7 +48,7 @@ class Terminal:
         self.slave = slave
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
-        command = [sys.executable, "-m", "tickpath.engine.cli", "top", *words]
+        command = [sys.executable, "-P", "-m", "tickpath.engine.cli", "top", *words]
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": ""}
         environment.pop("COLUMNS", None)
         environment.pop("LINES", None)

@@ -100,7 +100,7 @@ def machine(disk: Image) -> Iterator[Machine]:
 @pytest.fixture(scope="session")
 def release() -> None:
     """Build what Ansible brings: the zipapp, and tickpath installed with all it needs."""
-    make = [sys.executable, "-m", "tickpath.rt.bundle", "build/tickpath-rt.pyz"]
+    make = [sys.executable, "-P", "-m", "tickpath.rt.bundle", "build/tickpath-rt.pyz"]
     with phase("zipapp and wheels"):
         subprocess.run(make, cwd=ROOT, check=True)
         subprocess.run(

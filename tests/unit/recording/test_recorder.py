@@ -48,7 +48,7 @@ while True:
 @contextlib.contextmanager
 def written(events: int, records: int) -> Iterator[subprocess.Popen[str]]:
     """Run a writer that published so many events and records."""
-    command = [sys.executable, "-c", WRITER, INSTANCE, str(events), str(records)]
+    command = [sys.executable, "-P", "-c", WRITER, INSTANCE, str(events), str(records)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         try:
             assert child.stdout is not None
@@ -135,7 +135,7 @@ def test_recorder_whose_disk_is_full_counts_what_is_in_the_file(tmp_path: Path) 
 
 def test_record_of_no_instance_leaves_no_folder(tmp_path: Path) -> None:
     words = ["record", f"{INSTANCE}-nope", "--out", str(tmp_path / "out")]
-    command = [sys.executable, "-m", "tickpath.engine.cli", *words]
+    command = [sys.executable, "-P", "-m", "tickpath.engine.cli", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert list(tmp_path.iterdir()) == []

@@ -237,7 +237,7 @@ except SystemSetupError as error:
 @pytest.mark.needs("root", "netns")
 def test_recording_on_a_full_disk_stays_whole_and_names_the_file(tmp_path: Path) -> None:
     done = subprocess.run(
-        ["unshare", "--mount", sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        ["unshare", "--mount", sys.executable, "-P", "-c", FULL_DISK, str(tmp_path)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     first, second = done.stdout.splitlines()

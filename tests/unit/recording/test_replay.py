@@ -32,7 +32,7 @@ from tests.unit.feed.conftest import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-TICKPATH = [sys.executable, "-m", "tickpath.engine.cli"]
+TICKPATH = [sys.executable, "-P", "-m", "tickpath.engine.cli"]
 Line = dict[str, Any]
 
 

@@ -291,7 +291,17 @@ def test_apply_boot_without_a_list_is_told_with_status_3(
 def test_plan_of_a_tree_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
     root = build(tmp_path / "machine", CPUS)
     done = subprocess.run(
-        [sys.executable, "-m", "tickpath.rt", "plan", "--root", str(root), "--only", "mem.thp"],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "tickpath.rt",
+            "plan",
+            "--root",
+            str(root),
+            "--only",
+            "mem.thp",
+        ],
         capture_output=True,
         text=True,
         check=True,

@@ -195,7 +195,7 @@ print("\\n".join(f"{type(refusal).__name__}: {refusal}" for refusal in plan.refu
 )
 def test_plan_read_only_kernel_files_are_refused(machine: Path, place: str, told: str) -> None:
     done = subprocess.run(
-        ["unshare", "--mount", sys.executable, "-c", READ_ONLY, str(machine), place],
+        ["unshare", "--mount", sys.executable, "-P", "-c", READ_ONLY, str(machine), place],
         capture_output=True,
         text=True,
         check=True,
@@ -226,6 +226,7 @@ def test_plan_root_of_a_container_without_rights_skips_and_says_why(machine: Pat
             "--user",
             "--map-root-user",
             sys.executable,
+            "-P",
             "-c",
             WITHOUT_RIGHTS,
             str(machine),

@@ -17,7 +17,7 @@ from tickpath.rt import bundle
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RT = [sys.executable, "-m", "tickpath.rt"]
+RT = [sys.executable, "-P", "-m", "tickpath.rt"]
 CPU = str(max(os.sched_getaffinity(0)))
 
 

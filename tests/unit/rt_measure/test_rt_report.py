@@ -177,7 +177,7 @@ def test_report_command_refuses_what_is_no_object_by_name(tmp_path: Path) -> Non
     ):
         path = tmp_path / "check.json"
         path.write_text(text)
-        words = [sys.executable, "-m", "tickpath.rt", "report", "--check", str(path)]
+        words = [sys.executable, "-P", "-m", "tickpath.rt", "report", "--check", str(path)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert complaint in done.stderr
@@ -185,14 +185,14 @@ def test_report_command_refuses_what_is_no_object_by_name(tmp_path: Path) -> Non
 
 
 def test_report_command_without_input_is_refused() -> None:
-    words = [sys.executable, "-m", "tickpath.rt", "report"]
+    words = [sys.executable, "-P", "-m", "tickpath.rt", "report"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "expected --check FILE" in done.stderr
 
 
 def test_report_command_of_a_check_of_this_host_is_well_formed(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "tickpath.rt"]
+    words = [sys.executable, "-P", "-m", "tickpath.rt"]
     told = subprocess.run(
         [*words, "check", "--json", "--window", "0"], capture_output=True, text=True, check=False
     )
