@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "netstack/netif.h"
-#include "netstack/stream.h"
+#include "netstack/stream/stream.h"
 #include "netstack/tls/tls.h"
 #include "netstack/ws/ws.h"
 

@@ -1,4 +1,4 @@
-#include "netstack/stream.h"
+#include "netstack/stream/stream.h"
 
 #include <assert.h>
 #include <errno.h>

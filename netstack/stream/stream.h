@@ -1,8 +1,8 @@
 /* The byte-stream seam below TLS: user-space TCP over a frame link, or a kernel socket.
  *
  * Which one is in use is fixed at init and reported by tp_stream_name. Called by session.c. */
-#ifndef TP_NETSTACK_STREAM_H
-#define TP_NETSTACK_STREAM_H
+#ifndef TP_NETSTACK_STREAM_STREAM_H
+#define TP_NETSTACK_STREAM_STREAM_H
 #include <stdbool.h>
 #include <stdint.h>
 
