@@ -1,5 +1,6 @@
 /* One client connection, all layers together: stream > TLS > HTTP/1.1 upgrade > WebSocket, or plain
- * bytes for HTTP. The only file that knows every layer.
+ * bytes for HTTP. session.c composes stream > TLS > application; session_ws.c (WebSocket) and
+ * session_http.c (plain bytes) are the applications, session_state.h is what the three share.
  *
  * Called by engine/hot_path.c (many sessions, its own loop) and netstack/session.py (one session,
  * tp_session_wait). One thread. For each burst:

@@ -1,6 +1,6 @@
 /* The body behind a response head: how long it is (RFC 9112 6.3) and the chunked coding (7.1).
  *
- * Called by netstack/session.c and netstack/http1/http1.py; nothing is called. Body bytes stay
+ * Called by netstack/session_ws.c and netstack/http1/http1.py; nothing is called. Body bytes stay
  * where they are: the output is a span into the input. Framing that two hops could read in two ways
  * is refused (RFC 9112 6.1, 11.2). */
 #include <stdlib.h>

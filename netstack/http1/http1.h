@@ -1,5 +1,5 @@
 /* HTTP/1.1 client messages (RFC 9112): request writer and response parser, in place, strict.
- * Called by netstack/session.c and netstack/ws/opening_handshake.c. */
+ * Called by netstack/session_ws.c and netstack/ws/opening_handshake.c. */
 #ifndef TP_NETSTACK_HTTP1_H
 #define TP_NETSTACK_HTTP1_H
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* HTTP/1.1 request heads (RFC 9112 3). What the caller gives is checked, so that no value that came
  * from a configuration or a user can add a header line or a second request.
  *
- * Called by netstack/session.c and netstack/ws/opening_handshake.c; nothing is called. */
+ * Called by netstack/session_ws.c and netstack/ws/opening_handshake.c; nothing is called. */
 #include "netstack/http1/http1.h"
 
 #include <string.h>

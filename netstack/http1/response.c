@@ -1,6 +1,6 @@
 /* The head of an HTTP/1.1 response: status line and field lines, in place (RFC 9112 2 to 5).
  *
- * Called by netstack/session.c and netstack/http1/http1.py; nothing is called. Every call parses
+ * Called by netstack/session_ws.c and netstack/http1/http1.py; nothing is called. Every call parses
  * from the start, line by line, and judges only whole lines inside the size limit: so what is an
  * error in a longer input is the same error, or "need more", in each of its prefixes. */
 #include "netstack/http1/http1.h"

@@ -1,6 +1,6 @@
 /* WebSocket frame headers in, masked client frames out (RFC 6455 5.2, 5.3).
  *
- * tp_ws_frame_parse is called by netstack/ws/message.c, tp_ws_frame_write by netstack/session.c.
+ * tp_ws_frame_parse is called by netstack/ws/message.c, tp_ws_frame_write by netstack/session_ws.c.
  * No state, no allocation. */
 #include "netstack/ws/frame.h"
 

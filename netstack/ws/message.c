@@ -1,6 +1,6 @@
 /* Frames to messages, in place (RFC 6455 5.4 to 5.6, 7.4, 8.1).
  *
- * Called by netstack/session.c; calls frame.c and utf8.c. The buffer, from its head, holds first
+ * Called by netstack/session_ws.c; calls frame.c and utf8.c. The buffer, from its head, holds first
  * the fragments joined so far (message_size bytes), then room that headers and control frames left
  * (up to consumed), then unread frames. All offsets are relative to the head, so that the bytes can
  * be moved down at any time. Each byte is moved a bounded number of times: once by the join, and

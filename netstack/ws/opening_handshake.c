@@ -1,7 +1,7 @@
 /* The WebSocket opening handshake of a client (RFC 6455 4.1), without extensions or subprotocols.
  *
- * Called by netstack/session.c; calls netstack/http1/request.c, and libcrypto for SHA-1 and base64
- * (RFC 6455 uses SHA-1 against confused caches, not for secrecy). */
+ * Called by netstack/session_ws.c; calls netstack/http1/request.c, and libcrypto for SHA-1 and
+ * base64 (RFC 6455 uses SHA-1 against confused caches, not for secrecy). */
 #include <openssl/evp.h>
 #include <string.h>
 

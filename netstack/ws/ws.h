@@ -1,7 +1,7 @@
 /* WebSocket client (RFC 6455): opening handshake, frames, messages; no extensions are offered.
  *
- * Called by netstack/session.c. Payloads are used in place in the connection's buffer: nothing is
- * copied for an unfragmented message; fragments are moved together. One thread, no I/O. */
+ * Called by netstack/session_ws.c. Payloads are used in place in the connection's buffer: nothing
+ * is copied for an unfragmented message; fragments are moved together. One thread, no I/O. */
 #ifndef TP_NETSTACK_WS_H
 #define TP_NETSTACK_WS_H
 #include <stdbool.h>

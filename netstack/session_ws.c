@@ -1,0 +1,231 @@
+/* WebSocket on top of a session: the upgrade, messages both ways, pings, the closing handshake. See
+ * session.h. Source: RFC 6455. */
+#include <assert.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "netstack/session_state.h"
+
+enum {
+    FRAGMENT_COUNT_MAX =
+        131072, /* 8 MiB in 64-byte fragments is somebody's habit, more is a flood */
+};
+
+/* ---- the upgrade ---- */
+
+static bool websocket_init(struct tp_session *s, const struct tp_session_config *config,
+                           char *error, size_t error_size)
+{
+    s->close_code = TP_SESSION_CLOSE_CODE_NONE;
+    s->entropy_used = TP_SESSION_ENTROPY_SIZE;
+    tp_ws_init(&s->ws, &(struct tp_ws_config){config->message_size_max, FRAGMENT_COUNT_MAX});
+    uint8_t nonce[16];
+    if (RAND_bytes(nonce, sizeof nonce) != 1) {
+        snprintf(error, error_size, "no entropy for Sec-WebSocket-Key");
+        return false;
+    }
+    EVP_EncodeBlock((uint8_t *)s->key, nonce, sizeof nonce);
+    /* The request waits in scratch until the stream is up; nothing else uses scratch before. */
+    s->read_size = tp_ws_handshake_request(s->scratch, sizeof s->scratch, config->host,
+                                           config->target, config->extra_headers, s->key);
+    if (s->read_size == 0)
+        snprintf(error, error_size,
+                 "the upgrade request for host '%s' cannot be written: expected at most %d bytes "
+                 "without CR, LF or NUL",
+                 config->host, TP_SESSION_SCRATCH_SIZE);
+    return s->read_size != 0;
+}
+
+static void websocket_start(struct tp_session *s, uint64_t now_ns)
+{
+    tp_session_queue(s, (struct tp_span){s->scratch, s->read_size});
+    s->read_size = 0;
+    tp_session_set_phase(s, TP_SESSION_UPGRADING, now_ns);
+}
+
+static void websocket_upgrade(struct tp_session *s, uint64_t now_ns)
+{
+    struct tp_http1_head head;
+    size_t head_size = 0;
+    const char *error = NULL;
+    const enum tp_status status =
+        tp_http1_final_head_parse(tp_buffer_unread(&s->buffer), &head, &head_size, &error);
+    if (status == TP_NEED_MORE)
+        return;
+    if (status != TP_OK || !tp_ws_handshake_accepted(&head, s->key, &error)) {
+        snprintf(s->text, sizeof s->text, "%s", error);
+        if (status == TP_OK && head.status != 101)
+            snprintf(s->text, sizeof s->text, "the server answered %u %.*s, expected 101",
+                     head.status, (int)(head.reason.size < 80 ? head.reason.size : 80),
+                     (const char *)head.reason.data);
+        tp_session_fail(s, TP_SESSION_ERROR_HTTP, s->text);
+        return;
+    }
+    s->buffer.head += head_size; /* bytes glued to the head are the first frames */
+    tp_session_set_phase(s, TP_SESSION_OPEN, now_ns);
+}
+
+/* ---- descending ---- */
+
+static const uint8_t *next_mask(struct tp_session *s)
+{
+    if (s->entropy_used + 4 > TP_SESSION_ENTROPY_SIZE) {
+        const int filled = RAND_bytes(s->entropy, TP_SESSION_ENTROPY_SIZE);
+        assert(filled == 1); /* the generator was seeded at tp_session_new */
+        s->entropy_used = 0;
+    }
+    s->entropy_used += 4;
+    return s->entropy + s->entropy_used - 4;
+}
+
+static bool queue_frame(struct tp_session *s, enum tp_ws_opcode opcode, bool fin,
+                        struct tp_span payload)
+{
+    if (!tp_session_room_for(s, payload.size + TP_WS_FRAME_HEADER_SIZE_MAX))
+        return false;
+    const size_t size =
+        tp_ws_frame_write(s->scratch, TP_SESSION_SCRATCH_SIZE, opcode, fin, next_mask(s), payload);
+    assert(size > 0);
+    tp_session_queue(s, (struct tp_span){s->scratch, size});
+    return true;
+}
+
+static void queue_close_frame(struct tp_session *s)
+{
+    const uint16_t code = s->close_code_sent;
+    const uint8_t payload[] = {(uint8_t)(code >> 8), (uint8_t)code};
+    const size_t size = code == 1005 ? 0 : sizeof payload; /* 1005 never stands on the wire */
+    if (!s->close_sent && queue_frame(s, TP_WS_CLOSE, true, (struct tp_span){payload, size}))
+        s->close_sent = true;
+}
+
+/* Begins the closing handshake, or answers it; the frame waits for room where there is none. */
+static void close_websocket(struct tp_session *s, uint16_t code)
+{
+    if (s->phase == TP_SESSION_OPEN)
+        s->close_code_sent = code;
+    s->phase = TP_SESSION_CLOSING;
+    queue_close_frame(s);
+}
+
+enum tp_status tp_session_send(struct tp_session *s, enum tp_ws_opcode opcode,
+                               struct tp_span payload, size_t *taken)
+{
+    if (s->phase != TP_SESSION_OPEN || s->close_sent)
+        return TP_CLOSED;
+    do {
+        const size_t rest = payload.size - *taken,
+                     size = rest < TP_SESSION_FRAGMENT_SIZE ? rest : TP_SESSION_FRAGMENT_SIZE;
+        const enum tp_ws_opcode frame_opcode = *taken == 0 ? opcode : TP_WS_CONTINUATION;
+        if (!queue_frame(s, frame_opcode, size == rest,
+                         (struct tp_span){payload.data + *taken, size}))
+            return TP_FULL;
+        *taken += size;
+    } while (*taken < payload.size);
+    return TP_OK;
+}
+
+/* ---- climbing ---- */
+
+static void answer_pong(struct tp_session *s)
+{
+    if (s->pong_pending && s->phase == TP_SESSION_OPEN &&
+        queue_frame(s, TP_WS_PONG, true, (struct tp_span){s->pong, s->pong_size})) {
+        s->pong_pending = false;
+        s->counters.pongs++;
+    }
+}
+
+static void take_ping(struct tp_session *s, struct tp_span payload)
+{
+    /* RFC 6455 5.5.3: of several unanswered pings only the latest needs an answer. */
+    memcpy(s->pong, payload.data, payload.size);
+    s->pong_size = payload.size;
+    s->pong_pending = true;
+    s->counters.pings++;
+    answer_pong(s);
+}
+
+static void take_close(struct tp_session *s, const struct tp_ws_message *message)
+{
+    s->close_code = message->close_code;
+    s->close_reason_size = message->payload.size < TP_SESSION_CLOSE_REASON_SIZE
+                               ? message->payload.size
+                               : TP_SESSION_CLOSE_REASON_SIZE;
+    memcpy(s->close_reason, message->payload.data, s->close_reason_size);
+    if (s->phase == TP_SESSION_CLOSED)
+        return; /* an error ended it before this frame was read */
+    close_websocket(s, s->close_code);
+    s->deadline_ns = 0; /* set by the next tick, which knows the time */
+}
+
+enum tp_status tp_session_next(struct tp_session *s, struct tp_ws_message *out)
+{
+    if (s->times.open == 0)
+        return tp_session_at_end(s);
+    const enum tp_status status = tp_ws_input(&s->ws, &s->buffer, out);
+    switch (status) {
+    case TP_OK:
+        s->counters.messages++;
+        if (out->opcode == TP_WS_PING)
+            take_ping(s, out->payload);
+        else if (out->opcode == TP_WS_CLOSE)
+            take_close(s, out);
+        return TP_OK;
+    case TP_ERROR:
+        if (s->phase == TP_SESSION_OPEN)
+            close_websocket(s, s->ws.close_code);
+        tp_session_fail(s, TP_SESSION_ERROR_WEBSOCKET, s->ws.error);
+        return TP_ERROR;
+    case TP_FULL:
+    case TP_NEED_MORE:
+    case TP_CLOSED:
+        break;
+    }
+    return tp_session_at_end(s);
+}
+
+/* Is a whole ping or pong next, so that reading it cannot return data? */
+static bool is_ping_next(const struct tp_session *s)
+{
+    const size_t start = s->buffer.head + s->ws.consumed;
+    if (s->buffer.tail < start + 2)
+        return false;
+    const uint8_t *frame = s->buffer.data + start; /* RFC 6455 5.2: FIN and opcode, then size */
+    return (frame[0] == (0x80 | TP_WS_PING) || frame[0] == (0x80 | TP_WS_PONG)) &&
+           frame[1] <= TP_WS_CONTROL_PAYLOAD_SIZE_MAX && s->buffer.tail - start - 2 >= frame[1];
+}
+
+void tp_session_answer_pings(struct tp_session *s)
+{
+    struct tp_ws_message message;
+    while (s->application == &tp_session_websocket && s->phase == TP_SESSION_OPEN &&
+           s->ws.error == NULL && is_ping_next(s))
+        (void)tp_session_next(s, &message);
+}
+
+/* ---- the table ---- */
+
+static void websocket_output(struct tp_session *s)
+{
+    answer_pong(s);
+    if (s->phase == TP_SESSION_CLOSING)
+        queue_close_frame(s);
+}
+
+static bool websocket_ended_cleanly(const struct tp_session *s)
+{
+    return s->close_code != TP_SESSION_CLOSE_CODE_NONE;
+}
+
+const struct tp_session_application tp_session_websocket = {
+    .init = websocket_init,
+    .start = websocket_start,
+    .upgrade = websocket_upgrade,
+    .output = websocket_output,
+    .close = close_websocket,
+    .ended_cleanly = websocket_ended_cleanly,
+    .truncated = "the stream ended without a close frame",
+};
