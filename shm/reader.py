@@ -150,6 +150,7 @@ class Reader:
         """
         reader = self._opened()
         status = lib.tp_reader_register(reader, name.encode("ascii", "replace"), lossless)
+        self._opened()  # it may have been closed meanwhile
         if lossless and status != lib.TP_SEGMENT_OK:
             raise_status(status, ffi.addressof(reader, "registration_error"), self._path("ctl"))
         return bool(status == lib.TP_SEGMENT_OK)
@@ -265,6 +266,7 @@ class Reader:
         Raises SegmentError where there is one that must not be read.
         """
         status = lib.tp_reader_reopen(self._opened(), self._error)
+        self._opened()  # it may have been closed meanwhile
         try:
             raise_status(status, self._error, self._path())
         except SegmentNotReadyError:
@@ -272,7 +274,10 @@ class Reader:
         return True
 
     def close(self) -> None:
-        """Unmap; `event` and `snapshot` keep their last words."""
+        """Unmap, once who waits in it was interrupted and is gone; from any thread.
+
+        `event`, `snapshot` and `batch_bytes` keep their last words; looks return MOVED.
+        """
         if self._is_open:
             self._is_open = False
             lib.tp_reader_deinit(self._reader)

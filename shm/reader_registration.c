@@ -19,8 +19,9 @@ static bool gate_await(struct tp_reader *reader)
         if (atomic_load_explicit(&reader->slot->is_gated, memory_order_acquire) != 0)
             return true;
         (void)nanosleep(&pause, NULL);
-        tp_reader_join(reader);
-    } while (tp_clock_now_ns(&reader->control->clock) - start < GATE_TIMEOUT_NS);
+        tp_reader_to_head(reader);
+    } while (!tp_lease_is_closing(&reader->lease) &&
+             tp_clock_now_ns(&reader->control->clock) - start < GATE_TIMEOUT_NS);
     return false;
 }
 
@@ -37,7 +38,7 @@ static enum tp_segment_status slot_take(struct tp_reader *reader, bool is_lossle
 {
     if (is_lossless && reader->control->header.lossless_deadline_ns == 0)
         return tp_segment_fail(error, TP_SEGMENT_REFUSED, "lossless reading", 0, 0);
-    tp_reader_join(reader);
+    tp_reader_to_head(reader);
     reader->slot = tp_control_claim(
         reader->control, &(struct tp_control_claim){reader->name, reader->ring.next, is_lossless});
     if (reader->slot == NULL)
@@ -45,54 +46,46 @@ static enum tp_segment_status slot_take(struct tp_reader *reader, bool is_lossle
                                TP_CONTROL_SLOT_COUNT);
     reader->cursor_mask = cursor_mask(reader);
     reader->owner = tp_control_own_owner();
-    /* Sequentially consistent, as in tp_reader_interrupt. */
-    atomic_store_explicit(&reader->wakeable, reader->slot, memory_order_seq_cst);
+    atomic_store_explicit(&reader->wakeable, reader->slot, memory_order_relaxed);
     if (is_lossless && !gate_await(reader))
         return tp_segment_fail(error, TP_SEGMENT_REFUSED, "lossless reading: no answer in 3 s", 0,
                                0);
-    tp_reader_join(reader);
+    tp_reader_to_head(reader);
     return TP_SEGMENT_OK;
+}
+
+enum tp_segment_status tp_reader_slot_claim(struct tp_reader *reader, bool is_lossless)
+{
+    struct tp_segment_error *error = &reader->registration_error;
+    *error = (struct tp_segment_error){0, 0, "reader"};
+    tp_reader_slot_release(reader);
+    reader->is_lossless = false;
+    reader->registration = tp_control_open(&reader->control, reader->segment, error);
+    if (reader->registration == TP_SEGMENT_OK)
+        reader->registration = slot_take(reader, is_lossless, error);
+    if (reader->registration != TP_SEGMENT_OK)
+        tp_reader_slot_release(reader);
+    else
+        reader->is_lossless = is_lossless;
+    reader->wants_registration = true; /* where there is none: another writer may have room */
+    return reader->registration;
 }
 
 enum tp_segment_status tp_reader_register(struct tp_reader *reader, const char *name,
                                           bool is_lossless)
 {
-    struct tp_segment_error *error = &reader->registration_error;
-    *error = (struct tp_segment_error){0, 0, "reader"};
-    tp_reader_unregister(reader);
-    reader->is_lossless = false;
-    if (reader->segment == NULL)
-        return reader->registration = TP_SEGMENT_ENDED;
-    if (name != reader->name) {
-        memset(reader->name, 0, sizeof reader->name);
-        memcpy(reader->name, name, strnlen(name, sizeof reader->name - 1));
-    }
-    reader->wants_registration = true;
-    reader->registration = tp_control_open(&reader->control, reader->segment, error);
-    if (reader->registration == TP_SEGMENT_OK)
-        reader->registration = slot_take(reader, is_lossless, error);
-    if (reader->registration != TP_SEGMENT_OK) {
-        tp_reader_unregister(reader);
-        reader->wants_registration = true; /* another writer may have room */
-    } else {
-        reader->is_lossless = is_lossless;
-    }
-    return reader->registration;
+    if (!tp_lease_change(&reader->lease, tp_reader_wake, reader))
+        return TP_SEGMENT_ENDED;
+    memset(reader->name, 0, sizeof reader->name);
+    memcpy(reader->name, name, strnlen(name, sizeof reader->name - 1));
+    const enum tp_segment_status status = tp_reader_slot_claim(reader, is_lossless);
+    tp_lease_changed(&reader->lease);
+    return status;
 }
 
-/* Until nobody wakes through the slot any more: it is about to be unmapped. */
-static void interrupters_await(struct tp_reader *reader)
+void tp_reader_slot_release(struct tp_reader *reader)
 {
-    const struct timespec pause = {0, 20000}; /* not a spin: the other may need this CPU */
-    /* Sequentially consistent, as in tp_reader_interrupt: it finds NULL, or we find it. */
-    atomic_store_explicit(&reader->wakeable, NULL, memory_order_seq_cst);
-    while (atomic_load_explicit(&reader->interrupters, memory_order_seq_cst) != 0)
-        (void)nanosleep(&pause, NULL); /* ends with a system call of the other */
-}
-
-void tp_reader_unregister(struct tp_reader *reader)
-{
-    interrupters_await(reader);
+    atomic_store_explicit(&reader->wakeable, NULL, memory_order_relaxed);
     if (reader->control != NULL)
         tp_control_release(reader->control, reader->slot);
     tp_control_close(reader->control);
@@ -101,16 +94,30 @@ void tp_reader_unregister(struct tp_reader *reader)
     reader->wants_registration = false;
 }
 
+void tp_reader_unregister(struct tp_reader *reader)
+{
+    if (!tp_lease_change(&reader->lease, tp_reader_wake, reader))
+        return;
+    tp_reader_slot_release(reader);
+    tp_lease_changed(&reader->lease);
+}
+
+void tp_reader_wake(void *context)
+{
+    struct tp_reader *reader = context;
+    struct tp_control_slot *slot = atomic_load_explicit(&reader->wakeable, memory_order_relaxed);
+    if (slot != NULL)
+        (void)tp_control_wake(slot);
+}
+
 void tp_reader_interrupt(struct tp_reader *reader)
 {
-    atomic_fetch_add_explicit(&reader->interrupters, 1, memory_order_seq_cst);
-    struct tp_control_slot *slot = atomic_load_explicit(&reader->wakeable, memory_order_seq_cst);
     atomic_store_explicit(&reader->is_interrupted, 1, memory_order_relaxed);
     /* Sequentially consistent, as in rest of shm/segment_reader.c: one of the two sees the other.
      */
     atomic_thread_fence(memory_order_seq_cst);
-    if (slot != NULL)
-        (void)tp_control_wake(slot);
-    /* Release: what was done with the slot comes before it is unmapped. */
-    atomic_fetch_sub_explicit(&reader->interrupters, 1, memory_order_release);
+    if (!tp_lease_try(&reader->lease))
+        return; /* who changes it wakes all */
+    tp_reader_wake(reader);
+    tp_lease_untry(&reader->lease);
 }

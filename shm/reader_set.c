@@ -6,7 +6,6 @@
 #include <time.h>
 
 enum { CHECK_TURNS = 64 };
-static const uint64_t NAP_NS_MAX = 25000000; /* as in shm/segment_reader.c */
 static_assert((int)TP_READER_SET_COUNT_MAX <= (int)TP_CONTROL_SLOT_COUNT,
               "tp_control_sleep_on_many takes them all");
 
@@ -118,6 +117,23 @@ static bool was_interrupted(struct tp_reader_set *set)
     return any;
 }
 
+/* A wait of the set uses the memory of all its readers, but those that are closed. */
+static void leave_each(struct tp_reader_set *set)
+{
+    for (uint32_t i = 0; i < set->count; i++)
+        if (set->is_entered[i])
+            tp_lease_leave(&set->reader[i]->lease);
+}
+
+/* False: one of them is closed. */
+static bool enter_each(struct tp_reader_set *set)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < set->count; i++)
+        all &= set->is_entered[i] = tp_lease_enter(&set->reader[i]->lease);
+    return all;
+}
+
 static bool all_have_wakers(const struct tp_reader_set *set)
 {
     for (uint32_t i = 0; i < set->count; i++)
@@ -126,13 +142,11 @@ static bool all_have_wakers(const struct tp_reader_set *set)
     return true;
 }
 
-/* Sleeps once, on all readers; false: a signal came. As rest in shm/segment_reader.c. */
-static bool rest(struct tp_reader_set *set, uint64_t left_ns)
+/* Asleep on all readers, whose leases are held; false: a signal came. As rest in
+ * shm/segment_reader.c. */
+static bool sleep_on_all(struct tp_reader_set *set, uint64_t nap_ns)
 {
     struct tp_control_slot *slots[TP_READER_SET_COUNT_MAX];
-    uint64_t nap_ns = left_ns < NAP_NS_MAX ? left_ns : NAP_NS_MAX;
-    if (!all_have_wakers(set))
-        return tp_clock_sleep(set->sleep_ns < left_ns ? set->sleep_ns : left_ns);
     for (uint32_t i = 0; i < set->count; i++) {
         struct tp_reader *reader = set->reader[i];
         slots[i] = reader->slot;
@@ -144,10 +158,22 @@ static bool rest(struct tp_reader_set *set, uint64_t left_ns)
     /* Sequentially consistent, as in tp_reader_interrupt: one of the two sees the other. */
     atomic_thread_fence(memory_order_seq_cst);
     for (uint32_t i = 0; i < set->count; i++)
-        if (tp_reader_has_news(set->reader[i]) ||
+        if (tp_reader_has_news(set->reader[i]) || tp_lease_is_wanted(&set->reader[i]->lease) ||
             atomic_load_explicit(&set->reader[i]->is_interrupted, memory_order_relaxed) != 0)
             nap_ns = 0;
     return tp_control_sleep_on_many(slots, set->count, nap_ns);
+}
+
+/* Sleeps once; false: a signal came, or somebody wants the memory of one. */
+static bool rest(struct tp_reader_set *set, uint64_t left_ns)
+{
+    const uint64_t nap_ns = left_ns < TP_READER_NAP_NS_MAX ? left_ns : TP_READER_NAP_NS_MAX;
+    const bool may_sleep_on_all = enter_each(set) && all_have_wakers(set);
+    const bool is_on = may_sleep_on_all && sleep_on_all(set, nap_ns);
+    leave_each(set);
+    if (may_sleep_on_all)
+        return is_on;
+    return tp_clock_sleep(set->sleep_ns < nap_ns ? set->sleep_ns : nap_ns);
 }
 
 enum tp_reader_result tp_reader_set_spin(struct tp_reader_set *set)

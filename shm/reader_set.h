@@ -13,7 +13,7 @@
  * before that reader's next event.
  *
  * Called by: shm/reader_set.py, C strategies. One thread per set; readers in a set are polled by
- * the set only. */
+ * the set only. Any thread may close one meanwhile: of that one MOVED is told, once. */
 #ifndef TP_SHM_READER_SET_H
 #define TP_SHM_READER_SET_H
 #include "shm/segment_reader.h"
@@ -28,10 +28,11 @@ struct tp_reader_set {
     uint32_t found; /* of the last call that told something */
     uint32_t next;  /* whose turn it is */
     enum tp_reader_set_order order;
-    uint32_t stamp_word;                     /* of event[]: 1 to 7 */
-    uint64_t spin_ns, sleep_ns, wait_ns;     /* of tp_reader_set_spin */
-    bool is_taken[TP_READER_SET_COUNT_MAX];  /* its event[] holds an event not yet told */
-    bool is_parked[TP_READER_SET_COUNT_MAX]; /* MOVED was told */
+    uint32_t stamp_word;                      /* of event[]: 1 to 7 */
+    uint64_t spin_ns, sleep_ns, wait_ns;      /* of tp_reader_set_spin */
+    bool is_taken[TP_READER_SET_COUNT_MAX];   /* its event[] holds an event not yet told */
+    bool is_parked[TP_READER_SET_COUNT_MAX];  /* MOVED was told */
+    bool is_entered[TP_READER_SET_COUNT_MAX]; /* its lease is held, in a sleep */
 };
 
 /* Clears; then add readers. */

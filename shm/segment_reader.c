@@ -11,8 +11,6 @@
 
 /* A look at the clock, the heartbeat and the control line is due every so many empty polls. */
 enum { TP_READER_CHECK_TURNS = 64 };
-/* The longest sleep until the waker: a waker that died must not hold a reader for long. */
-static const uint64_t NAP_NS_MAX = 25000000;
 static const uint64_t SEEN_EVERY_NS = 1000000; /* an idle reader shows itself so often */
 
 static void cpu_relax(void)
@@ -28,6 +26,7 @@ static void segment_take(struct tp_reader *reader, struct tp_segment *take_segme
 {
     const struct tp_segment_header *header = &take_segment->header;
     reader->segment = take_segment;
+    reader->clock = header->clock;
     reader->is_silent = false;
     reader->ring = (struct tp_ring_reader){
         .slots = tp_segment_at(take_segment, &header->ring),
@@ -112,6 +111,7 @@ enum tp_segment_status tp_reader_init(struct tp_reader *reader, const char *dire
     reader->stale_after_ns = TP_READER_STALE_AFTER_NS;
     reader->spin_ns = reader->wait_ns = 1000 * 1000;
     segment_take(reader, segment);
+    tp_lease_open(&reader->lease);
     return TP_SEGMENT_OK;
 }
 
@@ -124,48 +124,61 @@ enum tp_segment_status tp_reader_require_words(struct tp_reader *reader, uint32_
 
 void tp_reader_deinit(struct tp_reader *reader)
 {
-    tp_reader_unregister(reader);
+    if (!tp_lease_close(&reader->lease, tp_reader_wake, reader))
+        return;
+    tp_reader_slot_release(reader);
     tp_segment_close(reader->segment);
     reader->segment = NULL;
+    tp_lease_closed(&reader->lease);
+}
+
+/* With the reader for itself alone. */
+static void segment_replace(struct tp_reader *reader, struct tp_segment *take_segment)
+{
+    const bool wants_registration = reader->wants_registration;
+    tp_reader_slot_release(reader);
+    tp_segment_close(reader->segment);
+    segment_take(reader, take_segment);
+    if (wants_registration) {
+        const bool is_lossless = reader->is_lossless;
+        (void)tp_reader_slot_claim(reader, is_lossless);
+        reader->is_lossless = is_lossless; /* if this writer does not wait: EVICTED at a lap */
+    }
+}
+
+/* Cheap, since a reader whose writer is silent asks again and again. */
+static bool has_other_file(struct tp_reader *reader)
+{
+    char name[TP_SEGMENT_FILE_NAME_SIZE];
+    tp_segment_file_name(name, reader->instance, "");
+    if (!tp_lease_enter(&reader->lease))
+        return false;
+    const bool is_ours = tp_segment_name_is_ours(reader->segment, name);
+    tp_lease_leave(&reader->lease);
+    return !is_ours;
 }
 
 enum tp_segment_status tp_reader_reopen(struct tp_reader *reader, struct tp_segment_error *error)
 {
     struct tp_segment *segment;
-    char name[TP_SEGMENT_FILE_NAME_SIZE];
-    assert(reader->segment != NULL);
     *error = (struct tp_segment_error){0, 0, "newer segment"};
-    /* Cheap, since a reader whose writer is silent asks again and again. */
-    tp_segment_file_name(name, reader->instance, "");
-    if (tp_segment_name_is_ours(reader->segment, name))
+    if (!has_other_file(reader))
         return TP_SEGMENT_ABSENT;
     const enum tp_segment_status status = segment_open(&segment, reader, error);
     if (status != TP_SEGMENT_OK)
         return status;
-    const bool wants_registration = reader->wants_registration;
-    tp_reader_unregister(reader);
-    tp_segment_close(reader->segment);
-    segment_take(reader, segment);
-    if (wants_registration) {
-        const bool is_lossless = reader->is_lossless;
-        (void)tp_reader_register(reader, reader->name, is_lossless);
-        reader->is_lossless = is_lossless; /* if this writer does not wait: EVICTED at a lap */
+    if (!tp_lease_change(&reader->lease, tp_reader_wake, reader)) {
+        tp_segment_close(segment);
+        return TP_SEGMENT_ABSENT;
     }
+    segment_replace(reader, segment);
+    tp_lease_changed(&reader->lease);
     return TP_SEGMENT_OK;
-}
-
-void tp_reader_join(struct tp_reader *reader)
-{
-    if (reader->segment == NULL)
-        return;
-    (void)tp_ring_resume(&reader->ring);
-    reader->ring.lapped = 0;
-    tp_reader_store_cursor(reader);
 }
 
 static bool has_ring(const struct tp_reader *reader)
 {
-    return reader->segment != NULL && reader->segment->header.ring.count != 0;
+    return reader->segment->header.ring.count != 0;
 }
 
 /* A slot that names another owner now may be another's: nothing more is written there. So it ends
@@ -178,7 +191,7 @@ static void slot_lose(struct tp_reader *reader)
     reader->registration_error = (struct tp_segment_error){ESRCH, 0, "our slot was taken away"};
 }
 
-static void cursor_store(struct tp_reader *reader, uint64_t now_ns)
+static void cursor_store_at(struct tp_reader *reader, uint64_t now_ns)
 {
     struct tp_control_slot *slot = reader->slot;
     if (atomic_load_explicit(&slot->owner, memory_order_relaxed) != reader->owner) {
@@ -193,10 +206,33 @@ static void cursor_store(struct tp_reader *reader, uint64_t now_ns)
     atomic_store_explicit(&slot->last_seen_ns, now_ns, memory_order_relaxed);
 }
 
-void tp_reader_store_cursor(struct tp_reader *reader)
+static void cursor_store(struct tp_reader *reader)
 {
     if (reader->slot != NULL)
-        cursor_store(reader, tp_clock_now_ns(&reader->segment->header.clock));
+        cursor_store_at(reader, tp_clock_now_ns(&reader->clock));
+}
+
+void tp_reader_store_cursor(struct tp_reader *reader)
+{
+    if (!tp_lease_enter(&reader->lease))
+        return;
+    cursor_store(reader);
+    tp_lease_leave(&reader->lease);
+}
+
+void tp_reader_to_head(struct tp_reader *reader)
+{
+    (void)tp_ring_resume(&reader->ring);
+    reader->ring.lapped = 0;
+    cursor_store(reader);
+}
+
+void tp_reader_join(struct tp_reader *reader)
+{
+    if (!tp_lease_enter(&reader->lease))
+        return;
+    tp_reader_to_head(reader);
+    tp_lease_leave(&reader->lease);
 }
 
 /* To the head, after a lap; counted. */
@@ -207,7 +243,7 @@ static enum tp_reader_result resume(struct tp_reader *reader)
         return TP_READER_EMPTY; /* head is not visible yet though the slot is: the next look */
     reader->lost_total += reader->lost;
     reader->lap_total++;
-    tp_reader_store_cursor(reader);
+    cursor_store(reader);
     struct tp_control_slot *slot = reader->slot;
     if (slot != NULL) {
         atomic_store_explicit(&slot->lapped_count, reader->lap_total, memory_order_relaxed);
@@ -224,7 +260,7 @@ static enum tp_reader_result resume(struct tp_reader *reader)
     return TP_READER_EVICTED;
 }
 
-enum tp_reader_result tp_reader_poll(struct tp_reader *reader)
+static inline enum tp_reader_result take_event(struct tp_reader *reader)
 {
     if (!has_ring(reader))
         return TP_READER_EMPTY;
@@ -233,7 +269,7 @@ enum tp_reader_result tp_reader_poll(struct tp_reader *reader)
     case TP_RING_EVENT:
         reader->event_total++;
         if (reader->slot != NULL && (reader->ring.next & reader->cursor_mask) == 0)
-            tp_reader_store_cursor(reader);
+            cursor_store(reader);
         return TP_READER_EVENT;
     case TP_RING_EMPTY:
         return TP_READER_EMPTY;
@@ -241,6 +277,15 @@ enum tp_reader_result tp_reader_poll(struct tp_reader *reader)
         break;
     }
     return resume(reader);
+}
+
+enum tp_reader_result tp_reader_poll(struct tp_reader *reader)
+{
+    if (!tp_lease_enter(&reader->lease))
+        return TP_READER_EMPTY;
+    const enum tp_reader_result result = take_event(reader);
+    tp_lease_leave(&reader->lease);
+    return result;
 }
 
 static bool writer_ended(const struct tp_reader *reader)
@@ -267,12 +312,10 @@ typedef enum tp_reader_result look_function(struct tp_reader *reader);
 
 static enum tp_reader_result check_with(struct tp_reader *reader, look_function *look)
 {
-    if (reader->segment == NULL)
-        return TP_READER_MOVED;
-    const uint64_t now_ns = tp_clock_now_ns(&reader->segment->header.clock);
+    const uint64_t now_ns = tp_clock_now_ns(&reader->clock);
     if (reader->slot != NULL &&
         (reader->cursor_stored != reader->ring.next || now_ns - reader->seen_ns >= SEEN_EVERY_NS))
-        cursor_store(reader, now_ns);
+        cursor_store_at(reader, now_ns);
     if (writer_ended(reader)) {
         /* What it published last comes first. */
         const enum tp_reader_result last = look(reader);
@@ -287,21 +330,32 @@ static enum tp_reader_result check_with(struct tp_reader *reader, look_function 
 
 enum tp_reader_result tp_reader_check(struct tp_reader *reader)
 {
-    return check_with(reader, tp_reader_poll);
+    if (!tp_lease_enter(&reader->lease))
+        return TP_READER_MOVED;
+    const enum tp_reader_result result = check_with(reader, take_event);
+    tp_lease_leave(&reader->lease);
+    return result;
+}
+
+/* Somebody asked for the end of the wait, or for the memory. */
+static bool must_end(struct tp_reader *reader)
+{
+    return atomic_exchange_explicit(&reader->is_interrupted, 0, memory_order_relaxed) != 0 ||
+           tp_lease_is_wanted(&reader->lease);
 }
 
 /* Sleeps once; false: a signal came. */
 static bool rest(struct tp_reader *reader, uint64_t left_ns)
 {
+    uint64_t nap_ns = left_ns < TP_READER_NAP_NS_MAX ? left_ns : TP_READER_NAP_NS_MAX;
     if (reader->slot == NULL || !tp_control_waker_lives(reader->control))
-        return tp_clock_sleep(reader->sleep_ns < left_ns ? reader->sleep_ns : left_ns);
-    uint64_t nap_ns = left_ns < NAP_NS_MAX ? left_ns : NAP_NS_MAX;
+        return tp_clock_sleep(reader->sleep_ns < nap_ns ? reader->sleep_ns : nap_ns);
     if (nap_ns > reader->stale_after_ns / 2) /* silence must be noticed in time */
         nap_ns = reader->stale_after_ns / 2;
     tp_control_announce_sleep(reader->control, reader->slot, reader->ring.next);
     /* Sequentially consistent, as in tp_reader_interrupt: one of the two sees the other. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (tp_reader_has_news(reader) ||
+    if (tp_reader_has_news(reader) || tp_lease_is_wanted(&reader->lease) ||
         atomic_load_explicit(&reader->is_interrupted, memory_order_relaxed))
         nap_ns = 0;
     reader->sleep_total++;
@@ -310,9 +364,7 @@ static bool rest(struct tp_reader *reader, uint64_t left_ns)
 
 static inline enum tp_reader_result wait_with(struct tp_reader *reader, look_function *look)
 {
-    if (reader->segment == NULL)
-        return TP_READER_MOVED;
-    const struct tp_clock *clock = &reader->segment->header.clock;
+    const struct tp_clock *clock = &reader->clock;
     const uint64_t start = tp_clock_now_ns(clock);
     uint64_t waited = 0;
     enum tp_reader_result result;
@@ -327,7 +379,7 @@ static inline enum tp_reader_result wait_with(struct tp_reader *reader, look_fun
         result = check_with(reader, look);
         if (result != TP_READER_EMPTY)
             return result;
-        if (atomic_exchange_explicit(&reader->is_interrupted, 0, memory_order_relaxed) != 0)
+        if (must_end(reader))
             return TP_READER_EMPTY;
         if (may_sleep && !rest(reader, reader->wait_ns - waited))
             return look(reader);
@@ -338,18 +390,25 @@ static inline enum tp_reader_result wait_with(struct tp_reader *reader, look_fun
 
 enum tp_reader_result tp_reader_spin(struct tp_reader *reader)
 {
-    return wait_with(reader, tp_reader_poll);
+    if (!tp_lease_enter(&reader->lease))
+        return TP_READER_MOVED;
+    const enum tp_reader_result result = wait_with(reader, take_event);
+    tp_lease_leave(&reader->lease);
+    return result;
 }
 
 enum tp_reader_result tp_reader_await(struct tp_reader *reader)
 {
-    return wait_with(reader, see_event);
+    if (!tp_lease_enter(&reader->lease))
+        return TP_READER_MOVED;
+    const enum tp_reader_result result = wait_with(reader, see_event);
+    tp_lease_leave(&reader->lease);
+    return result;
 }
 
-uint32_t tp_reader_batch(struct tp_reader *reader)
+static uint32_t take_events(struct tp_reader *reader)
 {
     uint32_t count = 0;
-    reader->lost = 0;
     while (has_ring(reader) && count < TP_READER_BATCH_COUNT_MAX) {
         uint64_t *event = reader->batch[count];
         event[0] = reader->ring.next;
@@ -365,7 +424,17 @@ uint32_t tp_reader_batch(struct tp_reader *reader)
     }
     reader->event_total += count;
     if (count != 0)
-        tp_reader_store_cursor(reader);
+        cursor_store(reader);
+    return count;
+}
+
+uint32_t tp_reader_batch(struct tp_reader *reader)
+{
+    reader->lost = 0;
+    if (!tp_lease_enter(&reader->lease))
+        return 0;
+    const uint32_t count = take_events(reader);
+    tp_lease_leave(&reader->lease);
     return count;
 }
 
@@ -373,16 +442,16 @@ uint64_t tp_reader_snapshot(struct tp_reader *reader, uint32_t slot)
 {
     uint64_t *head = reader->snapshot;
     head[TP_READER_SNAPSHOT_RING_INDEX] = 0;
-    if (reader->segment == NULL) {
+    if (!tp_lease_enter(&reader->lease)) {
         head[TP_READER_SNAPSHOT_ENDED] = 1;
         return head[TP_READER_SNAPSHOT_VERSION] = 0;
     }
     head[TP_READER_SNAPSHOT_VERSION] =
         tp_snapshot_read(&reader->snapshots, slot, head + TP_READER_SNAPSHOT_HEAD_WORDS,
                          &head[TP_READER_SNAPSHOT_RING_INDEX]);
-    const uint64_t age =
-        heartbeat_age(reader->segment, tp_clock_now_ns(&reader->segment->header.clock));
+    const uint64_t age = heartbeat_age(reader->segment, tp_clock_now_ns(&reader->clock));
     head[TP_READER_SNAPSHOT_SILENT_NS] = age > reader->stale_after_ns ? age : 0;
     head[TP_READER_SNAPSHOT_ENDED] = writer_ended(reader);
+    tp_lease_leave(&reader->lease);
     return head[TP_READER_SNAPSHOT_VERSION];
 }

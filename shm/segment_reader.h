@@ -7,12 +7,15 @@
  * before that. This is complete because the writer publishes a snapshot before the events of the
  * same change.
  *
- * Called by: shm/reader.py, C strategies. One thread per reader; the writer is never disturbed: the
- * mapping is read-only, and what a registered reader writes goes to the control segment. Nothing is
- * allocated after tp_reader_init. */
+ * Called by: shm/reader.py, C strategies. One thread takes events, and one, the same or another,
+ * reads snapshots. Any thread may interrupt, register, reopen or deinit meanwhile: those end the
+ * wait that is under way and take the mapping away once nobody is in it (shm/lease.h). The writer
+ * is never disturbed: the mapping is read-only, and what a registered reader writes goes to the
+ * control segment. Nothing is allocated after tp_reader_init. */
 #ifndef TP_SHM_SEGMENT_READER_H
 #define TP_SHM_SEGMENT_READER_H
 #include "shm/control_segment.h"
+#include "shm/lease.h"
 #include "shm/segment.h"
 
 enum {
@@ -51,15 +54,15 @@ struct tp_reader {
     uint64_t lost;                       /* with TP_READER_LAPPED: just now */
     uint64_t spin_ns, sleep_ns, wait_ns; /* of tp_reader_spin; sleep_ns 0: spins all the time */
     uint64_t stale_after_ns;
+    struct tp_lease lease; /* of the segment, the control segment and the slot */
+    struct tp_clock clock; /* the segment's, which may be gone when an event is looked at */
     uint64_t lost_total, event_total, lap_total;
     uint64_t sleep_total; /* times that it slept until the waker, a signal or a timeout */
     struct tp_segment *segment;
-    struct tp_control *control;   /* of the segment; NULL: not registered */
-    struct tp_control_slot *slot; /* its own; NULL: not registered */
-    uint64_t owner;               /* as it stands in the slot while that is ours */
-    /* The slot as an interrupter may use it, and how many are about to. */
-    struct tp_control_slot *_Atomic wakeable;
-    _Atomic uint32_t interrupters;
+    struct tp_control *control;               /* of the segment; NULL: not registered */
+    struct tp_control_slot *slot;             /* its own; NULL: not registered */
+    uint64_t owner;                           /* as it stands in the slot while that is ours */
+    struct tp_control_slot *_Atomic wakeable; /* the slot as an interrupter may use it */
     uint64_t cursor_mask;
     uint64_t cursor_stored, seen_ns; /* as they stand in the slot */
     bool wants_registration, is_lossless;
@@ -86,7 +89,9 @@ enum tp_segment_status tp_reader_init(struct tp_reader *reader, const char *dire
  * many words: TP_SEGMENT_BAD_LAYOUT; deinit the reader then. Call it right after tp_reader_init. */
 enum tp_segment_status tp_reader_require_words(struct tp_reader *reader, uint32_t words,
                                                struct tp_segment_error *error);
-/* After it, looks tell MOVED or nothing and snapshots version 0. */
+/* From any thread, while others wait in the reader too: their waits end, and only then the memory
+ * goes. After it, looks tell MOVED or nothing, batches are empty and snapshots version 0. Not from
+ * a signal handler. */
 void tp_reader_deinit(struct tp_reader *reader);
 /* Takes the newer segment of the same name, if there is one, in place of the present one. On any
  * other status the present one stays mapped (TP_SEGMENT_ABSENT: no newer one yet). */
@@ -107,8 +112,6 @@ void tp_reader_interrupt(struct tp_reader *reader);
 /* Joins anew: moves to the head and counts nothing as lost; read the snapshots next. */
 void tp_reader_join(struct tp_reader *reader);
 
-/* One look that takes nothing: true where tp_reader_poll would tell something. */
-bool tp_reader_has_news(const struct tp_reader *reader);
 /* EVENT, LAPPED or EMPTY: one look at the ring, no system call, no clock. */
 enum tp_reader_result tp_reader_poll(struct tp_reader *reader);
 /* What an idle reader looks at: EMPTY, SILENT, ALIVE or MOVED (or EVENT, LAPPED: of the last
@@ -129,4 +132,16 @@ uint32_t tp_reader_batch(struct tp_reader *reader);
 void tp_reader_store_cursor(struct tp_reader *reader);
 /* Reads the slot's snapshot into snapshot[] and returns its version, 0: none. */
 uint64_t tp_reader_snapshot(struct tp_reader *reader, uint32_t slot);
+
+/* ---- for shm/reader_registration.c and shm/reader_set.c: the caller holds the lease, or has the
+ * reader alone ---- */
+
+enum { TP_READER_NAP_NS_MAX = 25 * 1000 * 1000 }; /* writers end, and wake nobody then */
+/* True where tp_reader_poll would tell something. */
+bool tp_reader_has_news(const struct tp_reader *reader);
+void tp_reader_to_head(struct tp_reader *reader);
+/* Wakes who sleeps in the reader: a tp_lease_wake of struct tp_reader. */
+void tp_reader_wake(void *reader);
+enum tp_segment_status tp_reader_slot_claim(struct tp_reader *reader, bool is_lossless);
+void tp_reader_slot_release(struct tp_reader *reader);
 #endif

@@ -23,7 +23,7 @@ static_assert(offsetof(struct tp_event, published_ns) == 8 * (TP_STRATEGY_PUBLIS
 /* A stamp of 0 (an event that no frame caused) is left out. */
 static inline void tp_strategy_hops_record(const struct tp_strategy_hops *hops)
 {
-    const uint64_t now = tp_clock_now_ns(&hops->reader->segment->header.clock);
+    const uint64_t now = tp_clock_now_ns(&hops->reader->clock);
     const uint64_t received = hops->reader->event[TP_STRATEGY_RECEIVED_WORD];
     const uint64_t published = hops->reader->event[TP_STRATEGY_PUBLISHED_WORD];
     if (received != 0)

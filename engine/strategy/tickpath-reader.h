@@ -5,7 +5,7 @@
  * shm/segment_reader.h has the rules (joining, laps, registering, waiting), shm/reader_set.h polls
  * several feeds; this header gives its words the
  * types of proto/records.h. examples/top_of_book.c is a program to copy. Link libtickpath-reader.a.
- * One thread per reader; nothing is allocated after tp_reader_init. */
+ * One thread per reader, any may close it; nothing is allocated after tp_reader_init. */
 #ifndef TICKPATH_READER_H
 #define TICKPATH_READER_H
 #include <string.h>
@@ -29,20 +29,29 @@ static inline struct tp_event tp_feed_event(const struct tp_reader *reader)
     return event;
 }
 
-/* Rows of the instrument table; 0 where the segment has none. */
-static inline uint32_t tp_feed_instrument_count(const struct tp_reader *reader)
+/* Rows of the instrument table; 0 where the segment has none, or the reader is closed. */
+static inline uint32_t tp_feed_instrument_count(struct tp_reader *reader)
 {
-    const struct tp_segment_section *table = &reader->segment->header.table;
-    return table->entry_size == sizeof(struct tp_instrument_record) ? table->count : 0;
+    if (!tp_lease_enter(&reader->lease))
+        return 0;
+    const struct tp_segment_section table = reader->segment->header.table;
+    tp_lease_leave(&reader->lease);
+    return table.entry_size == sizeof(struct tp_instrument_record) ? table.count : 0;
 }
 
-static inline struct tp_instrument_record tp_feed_instrument(const struct tp_reader *reader,
+/* All zeroes where the reader is closed. */
+static inline struct tp_instrument_record tp_feed_instrument(struct tp_reader *reader,
                                                              uint32_t instrument)
 {
     struct tp_instrument_record record;
-    assert(instrument < tp_feed_instrument_count(reader));
-    const char *rows = tp_segment_at(reader->segment, &reader->segment->header.table);
+    memset(&record, 0, sizeof record);
+    if (!tp_lease_enter(&reader->lease))
+        return record;
+    const struct tp_segment_section *table = &reader->segment->header.table;
+    assert(table->entry_size == sizeof record && instrument < table->count);
+    const char *rows = tp_segment_at(reader->segment, table);
     memcpy(&record, rows + (size_t)instrument * sizeof record, sizeof record);
+    tp_lease_leave(&reader->lease);
     record.venue[sizeof record.venue - 1] = '\0';
     record.symbol[sizeof record.symbol - 1] = '\0';
     return record;
@@ -60,9 +69,8 @@ static inline enum tp_book_state tp_feed_book(struct tp_reader *reader, uint32_t
     memset(book, 0, sizeof *book);
     book->instrument = instrument;
     book->reason = TP_SYNC_REASON_STARTING;
-    const bool is_published =
-        tp_reader_snapshot(reader, instrument) != 0 &&
-        reader->segment->header.snapshot_word_count >= sizeof *book / sizeof(uint64_t);
+    const bool is_published = tp_reader_snapshot(reader, instrument) != 0 &&
+                              reader->snapshots.word_count >= sizeof *book / sizeof(uint64_t);
     if (ring_index != NULL)
         *ring_index = reader->snapshot[TP_READER_SNAPSHOT_RING_INDEX];
     if (is_published)

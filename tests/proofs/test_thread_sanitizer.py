@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EVENTS = 300_000
+ROUNDS = 1000
 
 pytestmark = pytest.mark.needs("clang")
 
@@ -47,6 +48,28 @@ def test_gate_waker_and_registration_have_no_data_race(tmp_path: Path) -> None:
     done = run(tmp_path, [ROOT / "tests/stress/control_stress.c", *own], EVENTS // 10)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "data race" not in done.stderr
+
+
+def run_closing(folder: Path, lease: str) -> subprocess.CompletedProcess[str]:
+    """Close readers under those who wait in them, with this lease.c."""
+    (folder / "lease.c").write_text(lease)
+    own = [path for path in sorted((ROOT / "shm").glob("*.c")) if path.name != "lease.c"]
+    return run(folder, [ROOT / "tests/stress/close_stress.c", folder / "lease.c", *own], ROUNDS)
+
+
+def test_readers_that_are_closed_under_their_waiters_have_no_data_race(tmp_path: Path) -> None:
+    done = run_closing(tmp_path, (ROOT / "shm/lease.c").read_text())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "data race" not in done.stderr
+
+
+def test_thread_sanitizer_sees_a_reader_that_does_not_wait_for_its_leases(tmp_path: Path) -> None:
+    text = (ROOT / "shm/lease.c").read_text()
+    part = "    leases_await(lease, wake, context);\n"
+    assert part in text
+    done = run_closing(tmp_path, text.replace(part, "    (void)leases_await;\n"))
+    assert done.returncode != 0
+    assert "data race" in done.stderr or "SEGV" in done.stderr
 
 
 def test_thread_sanitizer_sees_a_payload_that_is_not_atomic(tmp_path: Path) -> None:
