@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 import numpy as np
-from tickpath._core import ffi, lib
+from tickpath._bench import ffi, lib
 from tickpath.engine.bench import lanes
 from tickpath.engine.bench.measure import (
     OURS,

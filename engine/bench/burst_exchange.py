@@ -11,7 +11,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from tickpath._core import ffi, lib
+from tickpath._bench import ffi, lib
 from tickpath.engine.bench.tls_server import TlsServer
 from tickpath.shm.errors import SystemSetupError
 

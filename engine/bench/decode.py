@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.internal import api_implementation
-from tickpath._core import ffi, lib
+from tickpath._bench import ffi, lib
 from tickpath.engine.bench.measure import OURS, Report, at_least, progress, progress_end, row
 from tickpath.engine.bench.messages import (
     PRICE_EXPONENT,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tickpath._core import ffi, lib
+from tickpath._bench import ffi, lib
 from tickpath.netstack.route import lookup
 from tickpath.netstack.session import ConnectOptions, Session
 from tickpath.netstack.transport import PORT_LOW, Placement, open_transport

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from tickpath._core import ffi, lib
+from tickpath._bench import ffi, lib
 from tickpath.engine.bench import lanes
 from tickpath.engine.bench.measure import (
     OURS,

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tickpath._core import ffi, lib
+from tickpath._bench import ffi, lib
 from tickpath.engine.bench.peers import PRIORITY, cpus
 from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
 from tickpath.rt.process import pin, set_fifo, set_ordinary

@@ -11,7 +11,7 @@ import ssl
 from typing import Any
 
 import numpy as np
-from tickpath._core import ffi, lib
+from tickpath._bench import ffi, lib
 from tickpath.engine.bench.measure import OURS, Report, at_least, progress, progress_end, row
 from tickpath.engine.bench.tls_server import (
     CIPHER,

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import numpy as np
-from tickpath._core import lib
+from tickpath._bench import lib
 from tickpath.engine.bench import lanes
 from tickpath.engine.bench.measure import (
     OURS,

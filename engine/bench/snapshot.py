@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tickpath._core import lib
+from tickpath._bench import lib
 from tickpath.engine.bench import lanes
 from tickpath.engine.bench.measure import OURS, Report, at_most, progress, progress_end, row
 from tickpath.engine.bench.peers import cpus

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tickpath import _bench, _core
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "tickpath"
@@ -24,6 +25,7 @@ OUTSIDE: dict[str, frozenset[str]] = {
     "examples": frozenset(MAY_USE),
     "ansible": frozenset(),
 }
+BENCH_MODULE, BENCH_FOLDER = f"{PACKAGE}._bench", Path("engine", "bench")
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 
 
@@ -49,6 +51,10 @@ def python_violations(path: Path, place: Path, room: str, allowed: frozenset[str
                 f"{where}: imports {module}, which makes a second module object; "
                 f"import {PACKAGE}.{module}"
             )
+        if f"{module}.".startswith(f"{BENCH_MODULE}.") and (
+            room in MAY_USE and BENCH_FOLDER not in place.parents
+        ):
+            found.append(f"{where}: imports {module}; only engine/bench may: use {PACKAGE}._core")
         target = rest.partition(".")[0]
         if first == PACKAGE and target in MAY_USE and target not in allowed:
             found.append(f"{where}: imports {module}; {remedy(room, target, allowed)}")
@@ -96,6 +102,19 @@ def test_layering_of_this_tree_has_no_violation() -> None:
     assert not found, "\n".join(found)
 
 
+def bench_functions() -> set[str]:
+    text = "".join(path.read_text() for path in (ROOT / BENCH_FOLDER).glob("*.cdef"))
+    return set(re.findall(r"\b(tp_\w+)\(", text))
+
+
+def test_layering_product_holds_no_code_of_the_benchmarks() -> None:
+    names = bench_functions()
+    assert names <= set(dir(_bench.lib))
+    code = Path(_core.__file__).read_bytes()
+    found = {name for name in names if name in dir(_core.lib) or name.encode() in code}
+    assert not found, f"keep engine/bench out of what _core links: {sorted(found)}"
+
+
 def plant(root: Path, name: str, text: str) -> None:
     path = root / name
     path.parent.mkdir(parents=True)
@@ -114,6 +133,8 @@ def plant(root: Path, name: str, text: str) -> None:
         ("tests/unit/test_x.py", "import netstack.tcp\n", "import tickpath.netstack.tcp"),
         ("engine/x.py", "from shm import ring\n", "import tickpath.shm.ring"),
         ("ansible/x.py", "import tickpath.rt.process\n", "no other room"),
+        ("engine/x.py", "from tickpath._bench import lib\n", "only engine/bench"),
+        ("shm/x.py", "from tickpath import _bench\n", "only engine/bench"),
         ("proto/x.c", '#include "shm/clock.h"\n', "no other room"),
         ("netstack/x.h", '  #  include "engine/feed/feed.h"\n', "may use shm"),
         ("netstack/tcp/x.c", '#include "connection.h"\n', "from the root"),
@@ -134,6 +155,7 @@ def test_layering_planted_violation_is_found(
         ("netstack/tcp/x.py", "from tickpath.shm.errors import LocalError\n"),
         ("netstack/tcp/x.py", "from . import connection\n"),
         ("engine/x.py", "import tickpath.netstack.session\nfrom tickpath._core import lib\n"),
+        ("engine/bench/x.py", "from tickpath._bench import lib\n"),
         ("rt/x.py", "import protobuf, os\n"),
         (
             "netstack/x.c",
