@@ -1,6 +1,6 @@
 # Thin: each target is one line of work. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test c-test lint format fuzz py-test test-vm vm-image demo zipapp wheelhouse provision clean
+.PHONY: help setup build dev test c-test lint format fuzz py-test test-vm vm-image demo zipapp wheelhouse provision clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ASAN_OPTIONS ?= detect_leaks=1:strict_string_checks=1
@@ -20,7 +20,11 @@ setup: ## install what is missing: Debian packages (as root), .venv, the built C
 
 build: setup ## rebuild what changed and install it into .venv
 
-demo: setup ## run the main job for 20 seconds: simulator, reader, two strategies (as root: AF_XDP)
+dev: ## build what changed, without LTO, into .venv; `make setup` brings the release build back
+	@./setup.sh dev
+
+demo: ## set up what running needs, then run the main job for 20 seconds (as root: AF_XDP)
+	@./setup.sh run
 	@tickpath demo
 
 test: setup lint c-test fuzz py-test ## check everything (FUZZ_SECONDS=10 a fuzzer)

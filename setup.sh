@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
 # Makes a working tree usable: Debian packages, .venv, Python packages, the C core.
 #
-# Called by `make setup`, and by every make target that needs a built tree. A second run finds the
-# stamp of the first and ends at once. Nothing outside this folder changes, except that missing
-# Debian packages are installed; a service that comes along with one is neither started nor enabled.
+# setup.sh       everything, and the release build; called by `make setup` and whatever needs it
+# setup.sh run   the release build and only what running it needs; called by `make demo`
+# setup.sh dev   everything, and the development build in place of the release build: no LTO, only
+#                what changed is compiled. The next setup.sh brings the release build back.
+#
+# A second run finds the stamp of the first and ends at once. Nothing outside this folder changes,
+# except that missing Debian packages are installed; a service that comes along with one is neither
+# started nor enabled.
 #
 # Environment: PYTHON=/path/to/python3 takes that interpreter; SETUP_PACKAGES=skip trusts that the
 # packages are there under other names (other distributions: untested).
@@ -14,7 +19,9 @@ readonly root=$PWD
 readonly venv=$root/.venv
 readonly log=$root/build/setup.log
 readonly stamp=$venv/tickpath-setup
+readonly run_stamp=$venv/tickpath-setup-run
 readonly source_stamp=$venv/tickpath-sources
+readonly dev_build=build/dev
 readonly policy=/usr/sbin/policy-rc.d
 policy_is_ours=no
 
@@ -25,27 +32,46 @@ fail() {
     exit 1
 }
 
+# The seconds so far and the newest line of the log, until it is stopped or setup.sh ends.
+show_progress() {
+    local started=$SECONDS line
+    while kill -0 $$ 2>/dev/null; do
+        line=$(tail -n 1 "$log" | tr -d '[:cntrl:]')
+        printf '\r\033[K  %3d s  %.70s' $((SECONDS - started)) "$line"
+        sleep 0.5
+    done
+}
+
 # Runs a command with its output in the log; on failure the end of the log is the explanation.
 quietly() {
-    local status=0
+    local status=0 progress=
     printf '\n$ %s\n' "$*" >>"$log"
+    if [[ -t 1 ]]; then
+        show_progress &
+        progress=$!
+    fi
     "$@" >>"$log" 2>&1 </dev/null || status=$?
+    if [[ -n $progress ]]; then
+        kill "$progress"
+        wait "$progress" 2>/dev/null || true
+        printf '\r\033[K'
+    fi
     if ((status != 0)); then
         tail -n 30 "$log" >&2
         fail "failed with status $status: $* (all of it: $log)"
     fi
 }
 
-# Prints the packages of packages.debian that suit this architecture and are not installed.
+# Prints the packages of these lists that suit this architecture and are not installed.
 missing_packages() {
-    local architecture name
+    local architecture name only
     architecture=$(dpkg --print-architecture)
     local -a wanted=()
     while read -r name only _; do
         [[ -z $name || $name == \#* ]] && continue
         [[ $only == \[* && $only != "[$architecture]" ]] && continue
         wanted+=("$name")
-    done <packages.debian
+    done < <(cat "$@")
     local installed
     installed=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' "${wanted[@]}" 2>/dev/null || true)
     for name in "${wanted[@]}"; do
@@ -84,10 +110,10 @@ disable_service() {
 
 install_packages() {
     [[ ${SETUP_PACKAGES:-} == skip ]] && return
-    command -v dpkg-query >/dev/null || fail "this is not Debian: install what packages.debian" \
-        "lists under your distribution's names (untested), then run again with SETUP_PACKAGES=skip"
+    command -v dpkg-query >/dev/null || fail "this is not Debian: install what $* lists under" \
+        "your distribution's names (untested), then run again with SETUP_PACKAGES=skip"
     local -a missing
-    mapfile -t missing < <(missing_packages)
+    mapfile -t missing < <(missing_packages "$@")
     ((${#missing[@]} == 0)) && return
     if ((EUID != 0)); then
         fail "these Debian packages are missing; as root: apt-get install --no-install-recommends" \
@@ -167,7 +193,7 @@ choose_python() {
 fingerprint() {
     {
         printf '%s\n' "$root" "${PYTHON:-}"
-        cat setup.sh packages.debian
+        cat setup.sh packages.debian packages-test.debian
         # The tables that decide what is installed; a linter's option is no reason to begin anew.
         awk '/^\[/ { wanted = /^\[(build-system|project|tool\.meson-python)/ } wanted' pyproject.toml
     } | sha256sum
@@ -189,48 +215,108 @@ make_venv() {
     printf '%s\n' "$python" >"$venv/tickpath-python"
 }
 
+# Prints what pip must install for "run" or "test", one requirement a line.
+python_requirements() {
+    "$venv/bin/python" - "$1" <<'PYTHON'
+import sys
+import tomllib
+
+with open("pyproject.toml", "rb") as file:
+    content = tomllib.load(file)
+project = content["project"]
+extras = ("dev", "bench") if sys.argv[1] == "test" else ()
+for group in (
+    content["build-system"]["requires"],
+    project["dependencies"],
+    *(project["optional-dependencies"][extra] for extra in extras),
+):
+    print(*group, sep="\n")
+PYTHON
+}
+
 install_python_packages() {
-    local -a pip=("$venv/bin/python" -m pip --disable-pip-version-check install --no-input)
-    local -a build_requires
-    mapfile -t build_requires < <("$venv/bin/python" -c '
-import tomllib
-print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")')
-    say 'installing Python packages (the longest step: a minute or so)'
-    quietly "${pip[@]}" "${build_requires[@]}"
     local -a requires
-    mapfile -t requires < <("$venv/bin/python" -c '
-import tomllib
-project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-extras = project["optional-dependencies"]
-print(*project["dependencies"], *extras["dev"], *extras["bench"], sep="\n")')
-    quietly "${pip[@]}" "${requires[@]}"
+    mapfile -t requires < <(python_requirements "$1")
+    quietly "$venv/bin/python" -m pip --disable-pip-version-check install --no-input "${requires[@]}"
 }
 
 # An ordinary install, not an editable one: that would look for changes at every start of every
-# process, a second each. The build folder is kept, so that only what changed is compiled.
+# process, a second each. The build folder is kept, so that only what changed is compiled; that of
+# "run" is another, because it is configured without the C tests: cmocka is not there.
 install_tickpath() {
     say 'building the C core and installing tickpath'
     local folder
+    local -a settings=()
     folder=build/$("$venv/bin/python" -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+    if [[ $1 == run ]]; then
+        folder+=-run
+        settings=(--config-settings=setup-args=-Dtests=false)
+    fi
     PATH=$venv/bin:$PATH quietly "$venv/bin/python" -m pip --disable-pip-version-check install \
-        --no-input --no-build-isolation --no-deps --force-reinstall --config-settings=build-dir="$folder" .
+        --no-input --no-build-isolation --no-deps --force-reinstall \
+        --config-settings=build-dir="$folder" "${settings[@]}" .
+}
+
+# What the development build left must not outlive it: pip removes only what pip installed.
+remove_development_build() {
+    [[ $(cat "$source_stamp" 2>/dev/null) == dev ]] || return 0
+    "$venv/bin/python" -c '
+import pathlib, shutil, sysconfig
+shutil.rmtree(pathlib.Path(sysconfig.get_path("platlib"), "tickpath"), ignore_errors=True)'
+}
+
+# The same files at the same places as pip installs them, from a build folder of its own.
+install_development_build() {
+    export PATH=$venv/bin:$PATH
+    if [[ ! -f $dev_build/build.ninja ]]; then
+        quietly meson setup "$dev_build" --buildtype=debugoptimized -Db_ndebug=false \
+            --prefix="$venv" -Dpython.install_env=venv
+    fi
+    printf 'dev\n' >"$source_stamp"
+    ninja -C "$dev_build" --quiet || fail "the development build failed"
+    quietly meson install -C "$dev_build" --no-rebuild --quiet
+}
+
+# Debian and Python packages, for "run" or "test". Sets level to what there is.
+prepare() {
+    local -a lists=(packages.debian)
+    local mine=$run_stamp wanted
+    if [[ $1 == test ]]; then
+        lists+=(packages-test.debian)
+        mine=$stamp
+    fi
+    install_packages "${lists[@]}"
+    wanted=$(fingerprint)
+    if [[ $(cat "$stamp" 2>/dev/null) == "$wanted" ]]; then
+        level=test # which suffices for running
+        return
+    fi
+    [[ $(cat "$mine" 2>/dev/null) == "$wanted" ]] && return
+    rm -f "$mine" "$source_stamp"
+    choose_python
+    say "Python environment .venv from $python ($python_is)"
+    make_venv
+    say "installing Python packages to $1 tickpath (a minute or so)"
+    install_python_packages "$1"
+    printf '%s\n' "$wanted" >"$mine"
 }
 
 main() {
+    local level=test
+    case ${1:-} in
+        '' | dev) ;;
+        run) level=run ;;
+        *) fail "unknown argument: $1; expected none, run or dev" ;;
+    esac
     mkdir -p build
     : >"$log"
-    install_packages
-    if [[ ! -e $stamp || $(cat "$stamp") != "$(fingerprint)" ]]; then
-        rm -f "$stamp" "$source_stamp"
-        choose_python
-        say "Python environment .venv from $python ($python_is)"
-        make_venv
-        install_python_packages
-        fingerprint >"$stamp"
-    fi
-    if [[ ! -e $source_stamp || $(cat "$source_stamp") != "$(source_fingerprint)" ]]; then
+    prepare "$level"
+    if [[ ${1:-} == dev ]]; then
+        install_development_build
+    elif [[ ! -e $source_stamp || $(cat "$source_stamp") != "$(source_fingerprint)" ]]; then
+        remove_development_build
         rm -f "$source_stamp"
-        install_tickpath
+        install_tickpath "$level"
         source_fingerprint >"$source_stamp"
         say 'done'
     fi

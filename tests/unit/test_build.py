@@ -61,8 +61,9 @@ def test_build_installs_every_python_module_at_its_own_place() -> None:
     assert not misplaced, f"correct the subdir: of {misplaced}"
 
 
-def test_packages_each_has_a_reason() -> None:
-    lines = (ROOT / "packages.debian").read_text().splitlines()
+@pytest.mark.parametrize("name", ["packages.debian", "packages-test.debian"])
+def test_packages_each_has_a_reason(name: str) -> None:
+    lines = (ROOT / name).read_text().splitlines()
     bare = [line for line in lines if line and not line.startswith("#") and "  # " not in line]
     assert not bare, f"say in a comment what needs it: {bare}"
 
