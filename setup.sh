@@ -202,7 +202,8 @@ fingerprint() {
 # What the installed tickpath depends on: every source that the build reads.
 source_fingerprint() {
     find proto shm rt netstack engine examples meson.build meson.options pyproject.toml cffi_build.py \
-        README.md LICENSE -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum | sha256sum
+        cffi_stub.py README.md LICENSE -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum |
+        sha256sum
 }
 
 make_venv() {
@@ -255,6 +256,12 @@ install_tickpath() {
     PATH=$venv/bin:$PATH quietly "$venv/bin/python" -m pip --disable-pip-version-check install \
         --no-input --no-build-isolation --no-deps --force-reinstall \
         --config-settings=build-dir="$folder" "${settings[@]}" .
+    show_mypy_the_core "$folder"
+}
+
+# mypy reads the tree, not what is installed: what the build wrote for it goes beside the rooms.
+show_mypy_the_core() {
+    cp "$1/_core.pyi" "$1/_bench.pyi" typings/tickpath/
 }
 
 # What the development build left must not outlive it: pip removes only what pip installed.
@@ -275,6 +282,7 @@ install_development_build() {
     printf 'dev\n' >"$source_stamp"
     ninja -C "$dev_build" --quiet || fail "the development build failed"
     quietly meson install -C "$dev_build" --no-rebuild --quiet
+    show_mypy_the_core "$dev_build"
 }
 
 # Debian and Python packages, for "run" or "test". Sets level to what there is.

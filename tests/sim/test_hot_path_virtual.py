@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tickpath._core import ffi, lib
 
 from tests.sim.virtual import (
     NAME,
@@ -22,8 +23,6 @@ from tests.sim.virtual import (
     Station,
     certificate,
     contexts,
-    ffi,
-    lib,
 )
 from tests.unit.feed.conftest import Rig
 

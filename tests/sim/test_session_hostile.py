@@ -12,9 +12,10 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
+from tickpath._core import ffi, lib
 from websockets.frames import Frame, Opcode
 
-from tests.unit.test_session import Pair, certificate, close_frame, ffi, lib
+from tests.unit.test_session import Pair, certificate, close_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable

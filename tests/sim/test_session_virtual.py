@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tickpath._core import ffi, lib
 
 from tests.sim.virtual import (
     SECOND,
@@ -15,8 +16,6 @@ from tests.sim.virtual import (
     check_end,
     contexts,
     cut_the_wire,
-    ffi,
-    lib,
     opened,
     random_plan,
 )

@@ -16,16 +16,14 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from tickpath import _core
+from tickpath._core import ffi, lib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ffi: Any = _core.ffi
-lib: Any = _core.lib
 
 LOCAL, REMOTE = "10.231.7.1", "10.231.7.2"
 PORT = 7001

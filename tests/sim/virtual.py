@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tickpath import _core
+from tickpath._core import ffi, lib
 from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ffi: Any = _core.ffi
-lib: Any = _core.lib
 
 NAME = "exchange.test"
 ADDRESSES = ((10 << 24) + 1, (10 << 24) + 2)

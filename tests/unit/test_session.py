@@ -12,7 +12,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tickpath import _core
+from tickpath._core import ffi, lib
 from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ffi: Any = _core.ffi
-lib: Any = _core.lib
 
 NAME = "exchange.test"
 SECOND = 1_000_000_000

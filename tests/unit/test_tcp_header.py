@@ -8,10 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import TCP
-from tickpath import _core
-
-ffi: Any = _core.ffi
-lib: Any = _core.lib
+from tickpath._core import ffi, lib
 
 u8, u16, u32 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32))
 

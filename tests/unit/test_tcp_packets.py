@@ -20,14 +20,11 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tickpath import _core
+from tickpath._core import ffi, lib
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "packets").glob("*.tcp"))
-ffi: Any = _core.ffi
-lib: Any = _core.lib
 
 LOCAL, REMOTE = (10 << 24) + 1, (10 << 24) + 2
 LOCAL_PORT, REMOTE_PORT = 40001, 443
