@@ -1,0 +1,134 @@
+"""A venue is one folder: nothing else in the product names one.
+
+A word is a venue's name where it stands alone or beside an underscore, as in `tp_mexc_route`. The
+list of files that still do may only become shorter: it is empty when the house is clean.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tickpath.proto.venues import venue_names
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("engine", "netstack", "rt", "shm")
+VENUES_OWN = ("engine/sim/venues/", "engine/bench/venues/")
+SUFFIXES = frozenset({".py", ".pyi", ".c", ".h", ".cdef", ".build", ".toml"})
+# As configurations and documents call them; those of folders to come are banned already.
+NAMES = (
+    *("mexc", "binance", "gate", "okx", "bybit", "kraken", "coinbase", "kucoin", "bitget", "htx"),
+    *("deribit", "hyperliquid"),
+)
+# "gate" is a word of ours: only names that carry it as a venue's are found.
+WORDS = {"gate": r"gate_?io|tp_gate_venue|venues?[/.]gate|[\"']gate[\"']"}
+ALLOWED: frozenset[str] = frozenset(
+    {
+        "engine/app.py",
+        "engine/bench/burst.py",
+        "engine/bench/burst_reader.py",
+        "engine/bench/burst_veth.py",
+        "engine/bench/command.py",
+        "engine/bench/decode.c",
+        "engine/bench/decode.cdef",
+        "engine/bench/decode.h",
+        "engine/bench/decode.py",
+        "engine/bench/messages.py",
+        "engine/bench/replay.py",
+        "engine/bench/wire.py",
+        "engine/bench/wire_contender.py",
+        "engine/config.py",
+        "engine/demo.py",
+        "engine/dump.py",
+        "engine/feed/feed.c",
+        "engine/feed/feed.h",
+        "engine/feed/feed_parts.h",
+        "engine/feed/feed_state.c",
+        "engine/feed/sync.h",
+        "engine/feeds.py",
+        "engine/reader_process.py",
+        "engine/recording/ndjson.py",
+        "engine/recording/record.py",
+        "engine/recording/replay.py",
+        "engine/recording/replayer.py",
+        "engine/relay/command.py",
+        "engine/sim/__init__.py",
+        "engine/sim/command.py",
+        "engine/sim/connection.py",
+        "engine/sim/faults.py",
+        "engine/sim/market.py",
+        "engine/sim/meson.build",
+        "engine/sim/mexc.py",
+        "engine/snapshots.py",
+        "engine/tail.py",
+        "engine/top/command.py",
+    }
+)
+
+
+def naming(root: Path) -> dict[str, str]:
+    """Return the first venue that each file of the rooms names."""
+    words = "|".join(rf"(?<![A-Za-z]){WORDS.get(name, name)}(?![a-z])" for name in NAMES)
+    pattern = re.compile(words, re.IGNORECASE)
+    found = {}
+    for room in ROOMS:
+        for path in sorted((root / room).rglob("*")):
+            place = path.relative_to(root).as_posix()
+            if path.suffix not in SUFFIXES or place.startswith(VENUES_OWN):
+                continue
+            match = pattern.search(f"{place}\n{path.read_text()}")
+            if match is not None:
+                found[place] = match[0]
+    return found
+
+
+def test_venue_is_named_by_its_folder_only() -> None:
+    new = {place: name for place, name in naming(ROOT).items() if place not in ALLOWED}
+    assert not new, (
+        "these name a venue; ask the Venue object (proto/venue.py) or struct tp_venue instead, or "
+        f"move it to proto/venues/<name>: {new}"
+    )
+
+
+def test_venue_allowance_only_shrinks() -> None:
+    clean = sorted(ALLOWED - naming(ROOT).keys())
+    assert not clean, f"these name no venue any more: take them off ALLOWED: {clean}"
+
+
+def test_venue_folders_are_all_known_here() -> None:
+    assert set(venue_names()) <= set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("engine/x.py", "from tickpath.proto.venues.mexc import requests\n"),
+        ("engine/x.py", '"""Asks MEXC."""\n'),
+        ("engine/feed/x.c", "tp_mexc_route(a);\n"),
+        ("engine/mexc.py", "\n"),
+        ("rt/x.py", 'venue = "gate"\n'),
+        ("shm/x.h", "/* OKX's */\n"),
+    ],
+)
+def test_venue_planted_name_is_found(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert list(naming(tmp_path)) == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("engine/x.py", "self.hot.gate = gate  # the ring's\n"),
+        ("engine/sim/venues/mexc.py", "# MEXC\n"),
+        ("engine/bench/venues/mexc/decode.c", "tp_mexc_route(a);\n"),
+        ("proto/venues/mexc/decode.c", "tp_mexc_route(a);\n"),
+    ],
+)
+def test_venue_allowed_text_is_not_found(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert naming(tmp_path) == {}
