@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath.engine.cli import printable
-from tickpath.engine.feed_segment import BOOK_WORDS, SCHEMA, Instrument, read_instruments
+from tickpath.engine.feed_segment import BOOK_WORDS, SCHEMA, read_instruments
 from tickpath.engine.reader import Book, open_reader
 from tickpath.proto.records import format_fixed
 from tickpath.shm.control_segment import consumers
@@ -21,6 +21,8 @@ from tickpath.shm.segment import Segment
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+
+    from tickpath.proto.instrument import Instrument
 
 SECTIONS = (
     *("schema", "table", "counter_names", "histogram_names", "live"),

@@ -6,14 +6,15 @@ those of proto/records.h. Called by: engine/app.py, engine/reader.py, tests.
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Any
 
-import msgspec
+from tickpath.proto.instrument import ROW_SIZE, pack_row, unpack_rows
 from tickpath.shm.segment import Segment, SegmentLayout, SegmentWriter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tickpath.proto.instrument import Instrument
 
 RING_CAPACITY_DEFAULT = 16384  # 1 MiB of slots: stays in the second-level cache
 # Counters that only a replay's segment has: its events carry the times of their recording.
@@ -57,29 +58,6 @@ instrument price_exponent 48 i32
 instrument quantity_exponent 52 i32
 instrument tick_size 56 i64
 """
-_ROW = struct.Struct("<16s32siiq")
-
-
-class Instrument(msgspec.Struct, frozen=True):
-    """Name one instrument of a segment and the scale of its numbers.
-
-    Prices and quantities are integers: value = mantissa * 10**exponent, exponents at most 0.
-    """
-
-    index: int
-    venue: str
-    symbol: str
-    price_exponent: int
-    quantity_exponent: int
-    tick_size: int = 1
-
-    def price(self, mantissa: int) -> float:
-        """Return a price as a float, for display; compare and add mantissas instead."""
-        return mantissa / float(10**-self.price_exponent)
-
-    def quantity(self, mantissa: int) -> float:
-        """Return a quantity as a float, for display."""
-        return mantissa / float(10**-self.quantity_exponent)
 
 
 def make_layout(
@@ -100,7 +78,7 @@ def make_layout(
         snapshot_slots=len(instruments),
         snapshot_words=BOOK_WORDS,
         table_rows=len(instruments),
-        table_row_size=_ROW.size,
+        table_row_size=ROW_SIZE,
         counters=counters,
         histograms=histograms,
         **access,
@@ -111,26 +89,11 @@ def write_instruments(segment: SegmentWriter, instruments: Sequence[Instrument])
     """Fill the table, before `ready`; raises ValueError where a name does not fit its field."""
     table = segment.table
     for row, instrument in enumerate(instruments):
-        venue, symbol = instrument.venue.encode("ascii"), instrument.symbol.encode("ascii")
-        if (
-            instrument.index != row or len(venue) > 15 or len(symbol) > 31
-        ):  # field sizes less NUL, as in _ROW
-            raise ValueError(
-                f"instrument {instrument}: expected index {row}, venue up to 15 and symbol up to "
-                "31 ASCII characters"
-            )
-        exponents = instrument.price_exponent, instrument.quantity_exponent
-        _ROW.pack_into(table, row * _ROW.size, venue, symbol, *exponents, instrument.tick_size)
+        if instrument.index != row:
+            raise ValueError(f"instrument {instrument}: expected index {row}")
+        table[row * ROW_SIZE : (row + 1) * ROW_SIZE] = pack_row(instrument)
 
 
 def read_instruments(segment: Segment) -> tuple[Instrument, ...]:
     """Read the table back."""
-    rows: list[Any] = list(_ROW.iter_unpack(bytes(segment.table)))
-    return tuple(
-        Instrument(index, _text(venue), _text(symbol), price, quantity, tick)
-        for index, (venue, symbol, price, quantity, tick) in enumerate(rows)
-    )
-
-
-def _text(field: bytes) -> str:
-    return field.split(b"\0", 1)[0].decode("ascii", "replace")
+    return unpack_rows(bytes(segment.table))

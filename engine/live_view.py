@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from rich.console import RenderableType
-    from tickpath.engine.feed_segment import Instrument
+    from tickpath.proto.instrument import Instrument
     from tickpath.shm.histogram import Percentiles
 
 STATE_COLOURS = {

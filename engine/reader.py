@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
-from tickpath.engine.feed_segment import BOOK_WORDS, SCHEMA, Instrument, read_instruments
+from tickpath.engine.feed_segment import BOOK_WORDS, SCHEMA, read_instruments
+from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import (
     BOOK_DEPTH_MAX,
     BookState,

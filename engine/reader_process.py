@@ -25,7 +25,7 @@ from tickpath.engine.config import Config, VenueConfig, load_config
 from tickpath.engine.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.consumers import Consumers
-from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
+from tickpath.engine.feed_segment import make_layout, write_instruments
 from tickpath.engine.reader_watch import HOT_THREAD_NAME
 from tickpath.engine.recording.tap import Subscription, TapWriter
 from tickpath.engine.snapshots import SnapshotWorker, fetch_instruments
@@ -38,6 +38,8 @@ from tickpath.netstack.transport import (
     open_transport,
     resolve,
 )
+from tickpath.proto.instrument import pack_row
+from tickpath.proto.venue import Meaning
 from tickpath.proto.venues.mexc import requests
 from tickpath.rt import limits, process
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
@@ -100,7 +102,7 @@ class ReaderProcess:
 
         Raises the three errors of shm/errors.py with a remedy.
         """
-        self.instruments = fetch_instruments(self.venue)
+        self.instruments = fetch_instruments(self.venue, log=self._log)
         steps = (
             self._open_segment,  # before the link: it tells of another reader of this instance
             self._open_transport,
@@ -133,12 +135,7 @@ class ReaderProcess:
         self._log(f"path: {self.transport.description}")
 
     def _open_segment(self) -> None:
-        rows = [
-            Instrument(
-                index, "mexc", row.symbol, row.price_exponent, row.quantity_exponent, row.tick_size
-            )
-            for index, row in enumerate(self.instruments)
-        ]
+        rows = self.instruments
         self._counter_sources = {
             "hot": ("tp_hot_path_counters", _fields("tp_hot_path_counters")),
             "feed": ("tp_feed_counters", _fields("tp_feed_counters")),
@@ -223,7 +220,7 @@ class ReaderProcess:
         self.channels: dict[str, int] = {}
         for index, row in enumerate(self.instruments):
             channel = requests.depth_channel(row.symbol, venue.speed)
-            record = ffi.from_buffer("struct tp_instrument_record *", row.record())
+            record = ffi.from_buffer("struct tp_instrument_record *", pack_row(row))
             if not lib.tp_feed_instrument_add(
                 self.feed, index, record, channel.encode(), index // per_connection
             ):
@@ -367,15 +364,13 @@ class ReaderProcess:
 
     def _take_note(self, note: Any) -> None:
         text = bytes(ffi.buffer(note.text, min(note.size, lib.TP_HOT_PATH_INBOX_TEXT_MAX)))
-        try:
-            reply = requests.parse_reply(text)
-        except ValueError as error:
-            self._log(f"connection {note.connection}: {error}")
-            return
-        if reply.kind is requests.ReplyKind.REFUSED:
-            self._log(f"connection {note.connection}: refused {reply.channels}: {reply.reason}")
-            for channel in reply.channels:
-                self._refuse(channel)
+        for said in requests.parse_notes(text):
+            if said.meaning is Meaning.BROKEN:
+                self._log(f"connection {note.connection}: {said.reason}")
+            elif said.meaning is Meaning.REFUSAL:
+                self._log(f"connection {note.connection}: refused {said.channels}: {said.reason}")
+                for channel in said.channels:
+                    self._refuse(channel)
 
     def _refuse(self, channel: str) -> None:
         index = self.channels.get(channel)

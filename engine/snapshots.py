@@ -20,8 +20,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 from tickpath._core import ffi, lib
 from tickpath.netstack.transport import resolve
+from tickpath.proto.venues import find_symbol
 from tickpath.proto.venues.mexc import requests
 from tickpath.shm.errors import LocalError, RemoteError
 
@@ -29,12 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tickpath.engine.config import VenueConfig
+    from tickpath.proto.instrument import Instrument
+    from tickpath.proto.venue import Base, InstrumentList
 
 TIMEOUT_S = 5.0
 INSTRUMENTS_TIMEOUT_S = 20.0
 SNAPSHOT_SIZE_MAX = 8 << 20
 INSTRUMENTS_SIZE_MAX = 64 << 20
 POLL_S = 0.005
+LEFT_OUT_SHOWN = 8
 STOP_WITHIN_S = 0.05
 WANTED_AT_ONCE = 256
 TOO_MANY_REQUESTS, BANNED = 429, 418
@@ -287,11 +292,14 @@ def _cut(sock: socket.socket) -> None:
 
 
 def fetch_instruments(
-    venue: VenueConfig, client: RestClient | None = None
-) -> list[requests.Instrument]:
+    venue: VenueConfig,
+    client: RestClient | None = None,
+    log: Callable[[str], None] = lambda _: None,
+) -> list[Instrument]:
     """Fetch the venue's list and return the configured symbols' rows, in the configured order.
 
-    Raises RemoteError where the venue fails, LocalError where it does not list a symbol.
+    Raises RemoteError where the venue fails, LocalError where it does not list a symbol. `log` gets
+    one line that names the rows which could not be read.
     """
     client = client or RestClient(venue)
     try:
@@ -303,14 +311,33 @@ def fetch_instruments(
     finally:
         client.close()
     try:
-        requests.parse_instruments(data, ())
+        listed = requests.parse_instruments(data)
     except ValueError as error:
         raise RemoteError(str(error)) from error
+    if listed.left_out:
+        log(f"instrument list: {describe_left_out(listed.left_out)}")
+    return [
+        msgspec.structs.replace(_asked(listed, symbol, index), index=index)
+        for index, symbol in enumerate(venue.symbols)
+    ]
+
+
+def _asked(listed: InstrumentList, symbol: str, index: int) -> Instrument:
+    place = f"venue[0].symbols[{index}]"
+    if symbol in listed.left_out:
+        raise LocalError(f"{place} {symbol!r}: {listed.left_out[symbol]}")
     try:
-        rows = requests.parse_instruments(data, venue.symbols)
+        return find_symbol(listed.instruments.values(), symbol)
     except ValueError as error:
-        raise LocalError(f"venue[0].symbols: {error}") from error
-    return [rows[symbol] for symbol in venue.symbols]
+        count = len(listed.instruments)
+        raise LocalError(f"{place}: {error}; the venue lists {count} instruments") from error
+
+
+def describe_left_out(left_out: dict[str, str]) -> str:
+    """Say in one line which rows of a list were left out, and why the first was."""
+    names = list(left_out)
+    some = ", ".join(names[:LEFT_OUT_SHOWN]) + (", ..." if len(names) > LEFT_OUT_SHOWN else "")
+    return f"{len(names)} rows left out ({some}); the first because: {left_out[names[0]]}"
 
 
 # ---- for whom ------------------------------------------------------------------------------------
@@ -322,7 +349,7 @@ class Books(Protocol):
     def wanted(self) -> Sequence[int]:
         """Return the instruments that want one and were not reported since."""
 
-    def offer(self, instrument: int, snapshot: requests.DepthSnapshot) -> bool:
+    def offer(self, instrument: int, snapshot: Base) -> bool:
         """Hand one over; False: no room yet, try again."""
 
     def failed(self, instrument: int) -> None:
@@ -345,7 +372,7 @@ class FeedBooks:
         count = lib.tp_feed_snapshot_wanted(self._feed, self._wanted, WANTED_AT_ONCE)
         return list(self._wanted[0:count]) if count else ()
 
-    def offer(self, instrument: int, snapshot: requests.DepthSnapshot) -> bool:
+    def offer(self, instrument: int, snapshot: Base) -> bool:
         """Copy a snapshot into the feed's mailbox; False: full."""
         row = self._snapshot
         bids, asks = ffi.from_buffer(snapshot.bids), ffi.from_buffer(snapshot.asks)
@@ -373,7 +400,7 @@ class SnapshotWorker:
         self,
         feed: Any,
         venue: VenueConfig,
-        instruments: Sequence[requests.Instrument],
+        instruments: Sequence[Instrument],
         log: Callable[[str], None],
     ) -> None:
         """Prepare; `instruments` in the order of the feed's, `log` takes one line."""

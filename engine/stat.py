@@ -24,7 +24,7 @@ from tickpath.shm.segment import (
 if TYPE_CHECKING:
     import argparse
 
-    from tickpath.engine.feed_segment import Instrument
+    from tickpath.proto.instrument import Instrument
 
 INTERVAL_S_DEFAULT, INTERVAL_S_MAX = 1.0, 3600.0
 BOOKS_SHOWN_MAX = 20  # as text; JSON has them all

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from tickpath.engine.reader import Event, FeedReader, Instrument
+    from tickpath.engine.reader import Event, FeedReader
+    from tickpath.proto.instrument import Instrument
 
 WAIT_NS = 20_000_000
 TYPES = {kind.name.lower(): int(kind) for kind in EventType}

@@ -24,7 +24,8 @@ from tickpath.engine.bench.burst_exchange import (
 )
 from tickpath.engine.bench.messages import PRICE_EXPONENT, QUANTITY_EXPONENT, Market, markets
 from tickpath.engine.bench.tls_server import client_context
-from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
+from tickpath.engine.feed_segment import make_layout, write_instruments
+from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BOOK_DEPTH_MAX
 from tickpath.proto.venues.mexc.requests import SUBSCRIPTIONS_PER_CONNECTION_MAX
 from tickpath.shm.errors import SystemSetupError

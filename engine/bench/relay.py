@@ -39,9 +39,10 @@ from tickpath.engine.bench.measure import (
     row,
 )
 from tickpath.engine.child_process import spawn, stop
-from tickpath.engine.feed_segment import BOOK_WORDS, Instrument
+from tickpath.engine.feed_segment import BOOK_WORDS
 from tickpath.engine.reader import open_reader
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BookState, EventType
 from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.reader import Result

@@ -22,7 +22,8 @@ import picows
 import uvloop
 from tickpath._core import ffi, lib
 from tickpath.engine.bench.messages import PRICE_EXPONENT, QUANTITY_EXPONENT, SPEED
-from tickpath.engine.feed_segment import Instrument, make_layout, write_instruments
+from tickpath.engine.feed_segment import make_layout, write_instruments
+from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BOOK_DEPTH_MAX, BookState, EventType
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from tickpath.proto.instrument import Instrument
+
 TEXT, BINARY = 1, 2  # RFC 6455 section 5.2
 T_NS_MAX: Final = (1 << 64) - 1
 BATCH_SIZE: Final = 1 << 18
@@ -198,7 +200,7 @@ class Survey:
     foreign_channels: dict[str, int] = field(default_factory=dict)
     """Messages of channels that are not depth, which are not decoded."""
     _found: dict[str, _Found] = field(default_factory=dict)  # by symbol
-    _listed: dict[str, requests.Instrument] = field(default_factory=dict)
+    _listed: dict[str, Instrument] = field(default_factory=dict)
     _asked: dict[Connection, str] = field(default_factory=dict)  # the symbol a REST line asked for
     _nameless: list[tuple[Message, _Depth]] = field(default_factory=list)
     _inferred: dict[int, str] = field(default_factory=dict)  # by line
@@ -234,7 +236,7 @@ class Survey:
 
     def list_instruments(self, data: bytes) -> None:
         """Take decimals from an exchangeInfo reply; raises ValueError where it is none."""
-        self._listed |= requests.parse_instruments(data)
+        self._listed |= requests.parse_instruments(data).instruments
 
     def _look(self, message: Message) -> None:
         if message.direction == "snapshot":

@@ -24,7 +24,7 @@ from tickpath.shm.segment import SegmentWriter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tickpath.engine.feed_segment import Instrument
+    from tickpath.proto.instrument import Instrument
 
 COUNTERS = (
     "relay.books",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tickpath._core import lib
-from tickpath.engine.feed_segment import SCHEMA, Instrument
+from tickpath.engine.feed_segment import SCHEMA
+from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BOOK_DEPTH_MAX
 from tickpath.shm.errors import RemoteError
 from tickpath.shm.segment import schema_hash

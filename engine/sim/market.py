@@ -11,7 +11,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from typing import Final
 
-from tickpath.proto.venues.mexc.requests import Instrument
+from tickpath.proto.instrument import Instrument, Symbol
 
 LEVELS_MAX: Final = 20
 """Changes in one message, as the venue's own deltas have."""
@@ -159,6 +159,7 @@ def make_book(symbol: str, depth: int, seed: int) -> Book:
     """Make the book of one instrument; the same arguments give the same walk."""
     start, price_exponent, quantity_exponent = _KNOWN.get(symbol, ("12.5000", -4, -2))
     base = symbol.removesuffix("USDT") or symbol
-    instrument = Instrument(symbol, base, "USDT", price_exponent, quantity_exponent)
+    name = Symbol(base, "USDT")
+    instrument = Instrument(0, "", symbol, price_exponent, quantity_exponent, name=name)
     middle = int(start.replace(".", ""))
     return Book(instrument, middle, depth, f"{seed}:{symbol}")

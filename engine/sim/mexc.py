@@ -341,13 +341,14 @@ class MexcSimulator:
         rows = []
         for symbol, listing in self._listings.items():
             instrument = listing.book.instrument
+            assert instrument.name is not None  # noqa: S101 - make_book gives every one a name
             rows.append(
                 {
                     "symbol": symbol,
                     "status": "1",
-                    "baseAsset": instrument.base,
+                    "baseAsset": instrument.name.base,
                     "baseAssetPrecision": -instrument.quantity_exponent,
-                    "quoteAsset": instrument.quote,
+                    "quoteAsset": instrument.name.quote,
                     "quotePrecision": -instrument.price_exponent,
                     "quoteAssetPrecision": -instrument.price_exponent,
                     "baseSizePrecision": format_fixed(1, instrument.quantity_exponent),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from tickpath.engine.feed_segment import Instrument
+    from tickpath.proto.instrument import Instrument
     from tickpath.proto.records import SyncReason
 
 _SIDE_SIZE = BOOK_DEPTH_MAX * 16

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from tickpath.engine.strategy import Strategy
 
 if TYPE_CHECKING:
-    from tickpath.engine.feed_segment import Instrument
     from tickpath.engine.reader import Book
+    from tickpath.proto.instrument import Instrument
 
 
 class Spread(Strategy):

@@ -16,9 +16,9 @@ from tickpath.proto.records import format_fixed
 from tickpath.shm.segment import instances
 
 if TYPE_CHECKING:
-    from tickpath.engine.feed_segment import Instrument
     from tickpath.engine.live_view import Hop
     from tickpath.engine.reader import BookState
+    from tickpath.proto.instrument import Instrument
 
 
 Level = tuple[str, str, int]

@@ -1,1 +1,50 @@
-"""One folder a venue: its wire schema, its decoder, its requests."""
+"""One folder a venue: its wire schema, its decoder, its requests, and `venue.py` with its `VENUE`.
+
+`venue_names` lists the folders, `load_venue` imports one: who asks for one pays for one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from tickpath.proto.instrument import find_instrument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tickpath.proto.instrument import Instrument, Symbol
+    from tickpath.proto.venue import Venue
+
+DEFAULT_NAME: Final = "mexc"
+"""The venue of a configuration that names none, and of examples in help."""
+
+
+def venue_names() -> tuple[str, ...]:
+    """Return the known venues' names, without importing any."""
+    folders = sorted(one.name for one in pkgutil.iter_modules(__path__) if one.ispkg)
+    return tuple(name for name in folders if find_spec(f"{__name__}.{name}.venue") is not None)
+
+
+def load_venue(name: str) -> Venue:
+    """Import one venue; raises ValueError, which lists the known, for a name of none."""
+    known = venue_names()
+    if name not in known:
+        close = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f": did you mean {close[0]}?" if close else ""
+        raise ValueError(f"venue {name!r}: expected one of {', '.join(known)}{hint}")
+    venue: Venue = import_module(f"{__name__}.{name}.venue").VENUE
+    return venue
+
+
+def venue_symbol(venue: str, name: Symbol) -> str | None:
+    """Write a canonical name as a venue does; None for a venue that is not known here."""
+    return load_venue(venue).venue_symbol(name) if venue in venue_names() else None
+
+
+def find_symbol(instruments: Iterable[Instrument], text: str) -> Instrument:
+    """Return the instrument that `text` names, BTCUSDT or BTC/USDT alike; raises ValueError."""
+    return find_instrument(instruments, text, venue_symbol)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_segment import BOOK_WORDS, Instrument, make_layout, write_instruments
+from tickpath.engine.feed_segment import BOOK_WORDS, make_layout, write_instruments
 from tickpath.engine.live_view import (
     Counted,
     LiveView,
@@ -19,6 +19,7 @@ from tickpath.engine.live_view import (
     rates_between,
 )
 from tickpath.engine.strategy.stats import COUNTERS, StrategyStats, create_stats
+from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BookState
 from tickpath.shm.histogram import HEADER_WORDS, Percentiles, percentiles
 from tickpath.shm.segment import SegmentWriter

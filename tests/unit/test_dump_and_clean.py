@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 from tickpath.engine.clean import left_names
 from tickpath.engine.cli import main
-from tickpath.engine.feed_segment import SCHEMA, Instrument
+from tickpath.engine.feed_segment import SCHEMA
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import create_stats
+from tickpath.proto.instrument import Instrument
 from tickpath.shm.segment import DIRECTORY, schema_hash
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def test_dump_json_has_header_books_and_schema(capsys: pytest.CaptureFixture[str
 
 DIE_WITH_BOOK = """
 import os, sys
-from tickpath.engine.feed_segment import Instrument
+from tickpath.proto.instrument import Instrument
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 rows = [Instrument(0, "mexc", "BTCUSDT", -2, -6), Instrument(1, "mexc", "ETH", -1, -3)]
 feed = RehearsalFeed(sys.argv[1], rows, ring_capacity=1024)

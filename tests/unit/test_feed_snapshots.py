@@ -25,11 +25,14 @@ from tickpath.engine.snapshots import (
     fetch_instruments,
     parse_retry_after,
 )
+from tickpath.proto.instrument import Instrument
 from tickpath.proto.venues.mexc import requests
 from tickpath.shm.errors import LocalError, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from tickpath.proto.venue import Base
 
 
 # ---- the schedule --------------------------------------------------------------------------------
@@ -364,9 +367,33 @@ def _with_symbols(venue: VenueConfig, symbols: tuple[str, ...]) -> VenueConfig:
 def test_fetch_instruments_unlisted_symbol_is_our_fault() -> None:
     with (
         serving(lambda _: (200, {}, INSTRUMENTS)) as (_, venue),
-        pytest.raises(LocalError, match=r"venue\[0\]\.symbols: symbols NOUSDT"),
+        pytest.raises(
+            LocalError,
+            match=r"venue\[0\]\.symbols\[1\]: symbol 'BCTUSDT': did you mean BTCUSDT\?; .* 3 instr",
+        ),
     ):
-        fetch_instruments(_with_symbols(venue, ("NOUSDT",)))
+        fetch_instruments(_with_symbols(venue, ("XRPUSDT", "BCTUSDT")))
+
+
+def test_fetch_instruments_canonical_name_is_the_same_instrument() -> None:
+    with serving(lambda _: (200, {}, INSTRUMENTS)) as (_, venue):
+        rows = fetch_instruments(_with_symbols(venue, ("XRP/USDT", "BTCUSDT")))
+    assert [(row.index, row.symbol) for row in rows] == [(0, "XRPUSDT"), (1, "BTCUSDT")]
+
+
+def test_fetch_instruments_bad_row_is_named_once_and_spoils_no_other() -> None:
+    rows = json.loads(INSTRUMENTS)["symbols"]
+    rows[1] |= {"quotePrecision": 19}
+    rows.append({"symbol": 5})
+    body = json.dumps({"symbols": rows}).encode()
+    lines: list[str] = []
+    with serving(lambda _: (200, {}, body)) as (_, venue):
+        found = fetch_instruments(_with_symbols(venue, ("BTCUSDT",)), log=lines.append)
+        assert [row.symbol for row in found] == ["BTCUSDT"]
+        (line,) = lines
+        assert "2 rows left out (ETHUSDT, row 3); the first because: ETHUSDT: quotePreci" in line
+        with pytest.raises(LocalError, match=r"symbols\[0\] 'ETHUSDT': ETHUSDT: quotePrecision 19"):
+            fetch_instruments(_with_symbols(venue, ("ETHUSDT",)))
 
 
 def test_fetch_instruments_no_json_is_the_remotes_fault() -> None:
@@ -393,7 +420,7 @@ class Books:
         out, self.queue = self.queue, []
         return out
 
-    def offer(self, instrument: int, snapshot: requests.DepthSnapshot) -> bool:
+    def offer(self, instrument: int, snapshot: Base) -> bool:
         if self.full:
             self.full -= 1
             return False
@@ -410,8 +437,8 @@ class Books:
 
 
 ROWS = [
-    requests.Instrument(symbol, symbol[:3], "USDT", exponent, -3)
-    for symbol, exponent in (("BTCUSDT", -2), ("ETHUSDT", -4))
+    Instrument(index, "mexc", symbol, exponent, -3)
+    for index, (symbol, exponent) in enumerate((("BTCUSDT", -2), ("ETHUSDT", -4)))
 ]
 GOOD = b'{"lastUpdateId":77,"bids":[["1.50","2"],["1.4","1"]],"asks":[]}'
 

@@ -6,10 +6,13 @@ import json
 from decimal import Decimal
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tickpath.proto.instrument import Instrument, Status, pack_row
 from tickpath.proto.records import format_fixed, instrument_dtype, parse_fixed
+from tickpath.proto.venue import Meaning, Note
 from tickpath.proto.venues.mexc import requests
 
 DEPTH = "spot@public.aggre.depth.v3.api.pb@100ms@BTCUSDT"
@@ -57,30 +60,50 @@ def test_request_channel_count_is_limited(count: int, fits: bool) -> None:
             requests.subscribe_request(channels)
 
 
+def _said(text: str) -> tuple[Note, ...]:
+    return requests.parse_notes(json.dumps({"id": 0, "code": 0, "msg": text}).encode())
+
+
 def test_reply_documented_texts_are_told_apart() -> None:
-    accepted = requests.parse_reply(f'{{"id":0,"code":0,"msg":"{DEPTH}"}}')
-    assert accepted == requests.Reply(requests.ReplyKind.ACCEPTED, (DEPTH,))
-    pong = requests.parse_reply(b'{"id":0,"code":0,"msg":"PONG"}')
-    assert pong.kind is requests.ReplyKind.PONG
+    assert _said(DEPTH) == (Note(meaning=Meaning.ACKNOWLEDGEMENT, channels=(DEPTH,)),)
+    assert _said("PONG") == (Note(meaning=Meaning.HEARTBEAT),)
 
 
 @pytest.mark.parametrize("colon", ["：", ":"])  # noqa: RUF001 - the first is MEXC's
 def test_reply_refusal_with_code_zero_is_a_refusal(colon: str) -> None:
-    text = f"Not Subscribed successfully! [{DEPTH}].  Reason{colon} Blocked! "
-    reply = requests.parse_reply(json.dumps({"id": 0, "code": 0, "msg": text}))
-    assert reply == requests.Reply(requests.ReplyKind.REFUSED, (DEPTH,), "Blocked!", 0)
+    said = _said(f"Not Subscribed successfully! [{DEPTH}].  Reason{colon} Blocked! ")
+    assert said == (Note(meaning=Meaning.REFUSAL, channels=(DEPTH,), reason="Blocked!"),)
+
+
+def test_reply_partly_accepted_says_both() -> None:
+    other = DEPTH.replace("BTC", "ETH")
+    said = _said(
+        f"Subscribed successful! [{DEPTH},{other}]. Not Subscribed successfully! [spot@d].  "
+        "Reason\N{FULLWIDTH COLON} Blocked! "
+    )
+    assert said == (
+        Note(meaning=Meaning.ACKNOWLEDGEMENT, channels=(DEPTH, other)),
+        Note(meaning=Meaning.REFUSAL, channels=("spot@d",), reason="Blocked!"),
+    )
+    assert _said(f"Subscribed successful! [{DEPTH}].")[0].channels == (DEPTH,)
 
 
 def test_reply_error_code_is_a_refusal() -> None:
-    reply = requests.parse_reply(b'{"id":0,"code":700,"msg":"no"}')
-    assert (reply.kind, reply.code, reply.reason) == (requests.ReplyKind.REFUSED, 700, "no")
+    said = requests.parse_notes(b'{"id":0,"code":700,"msg":"no"}')
+    assert said == (Note(meaning=Meaning.REFUSAL, code=700, reason="no"),)
 
 
-def test_reply_other_text_is_unknown_and_broken_text_is_refused() -> None:
-    assert requests.parse_reply(b'{"msg":"hello"}').kind is requests.ReplyKind.UNKNOWN
+def test_reply_other_text_is_unknown_and_broken_text_is_broken() -> None:
+    assert requests.parse_notes(b'{"msg":"hello"}')[0].meaning is Meaning.UNKNOWN
     for broken in (b"[]", b"{", b"\xff", b'{"code":"x"}'):
-        with pytest.raises(ValueError, match="expected a JSON object"):
-            requests.parse_reply(broken)
+        (said,) = requests.parse_notes(broken)
+        assert said.meaning is Meaning.BROKEN
+        assert "expected a JSON object" in said.reason
+
+
+@given(st.binary(max_size=80))
+def test_reply_whatever_comes_is_read(data: bytes) -> None:
+    assert requests.parse_notes(data)
 
 
 def _info(**fields: object) -> bytes:
@@ -97,36 +120,55 @@ def _info(**fields: object) -> bytes:
     return json.dumps({"timezone": "CST", "symbols": [row | fields]}).encode()
 
 
-def test_instruments_exchange_info_gives_exponents() -> None:
-    instrument = requests.parse_instruments(_info())["BTCUSDT"]
+def _listed(**fields: object) -> Instrument:
+    return requests.parse_instruments(_info(**fields)).instruments["BTCUSDT"]
+
+
+def test_instruments_exchange_info_gives_scale_and_name() -> None:
+    instrument = _listed(quoteAmountPrecision="1.5")
     assert (instrument.price_exponent, instrument.quantity_exponent) == (-2, -8)
-    assert (instrument.base, instrument.quote, instrument.enabled) == ("BTC", "USDT", True)
-    assert not requests.parse_instruments(_info(status="2"))["BTCUSDT"].enabled
-    finer = requests.parse_instruments(_info(baseAssetPrecision=2))["BTCUSDT"]
-    assert finer.quantity_exponent == -6  # baseSizePrecision has more digits
+    assert (str(instrument.name), instrument.status) == ("BTC/USDT", Status.TRADING)
+    assert (instrument.quantity_min, instrument.notional_min) == (100, Decimal("1.5"))
+    assert [_listed(status=text).status for text in ("2", "3", 1)] == [
+        Status.HALTED,
+        Status.DELISTED,
+        Status.TRADING,
+    ]
+    assert _listed(baseAssetPrecision=2).quantity_exponent == -6  # baseSizePrecision has more
 
 
-def test_instruments_unknown_symbol_and_absurd_precision_are_refused() -> None:
-    with pytest.raises(ValueError, match="NOPEUSDT"):
-        requests.parse_instruments(_info(), ["BTCUSDT", "NOPEUSDT"])
-    with pytest.raises(ValueError, match="quotePrecision 19"):
-        requests.parse_instruments(_info(quotePrecision=19))
-    with pytest.raises(ValueError, match="expected exchangeInfo"):
-        requests.parse_instruments(b'{"symbols":[{"symbol":1}]}')
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"quotePrecision": 19}, "quotePrecision 19"),
+        ({"quotePrecision": "2"}, "Expected `int`"),
+        ({"baseSizePrecision": "1e-6"}, "expected a plain decimal"),
+        ({"quoteAmountPrecision": "NaN"}, "expected a decimal number"),
+        ({"symbol": "btcusdt"}, "expected up to 31 upper-case"),
+    ],
+)
+def test_instruments_bad_row_takes_itself_out(fields: dict[str, object], why: str) -> None:
+    rows = json.loads(_info())["symbols"] + json.loads(_info(symbol="ETHUSDT"))["symbols"]
+    rows[0] |= fields
+    listed = requests.parse_instruments(json.dumps({"symbols": rows}).encode())
+    assert list(listed.instruments) == ["ETHUSDT"]
+    ((symbol, reason),) = listed.left_out.items()
+    assert symbol == rows[0]["symbol"]
+    assert why in reason
 
 
-def test_instrument_record_has_the_header_layout() -> None:
-    row = requests.parse_instruments(_info())["BTCUSDT"].record()
-    assert row.dtype == instrument_dtype()
-    assert row.nbytes == 64
+def test_instruments_no_list_is_refused() -> None:
+    for data in (b"", b"<html>", b"[]", b'{"symbols":5}'):
+        with pytest.raises(ValueError, match="expected exchangeInfo"):
+            requests.parse_instruments(data)
+
+
+def test_instrument_row_has_the_header_layout() -> None:
+    data = pack_row(_listed())
+    row = np.frombuffer(data, instrument_dtype())
+    assert (len(data), row.nbytes) == (64, 64)
     assert (row["symbol"][0], row["venue"][0]) == (b"BTCUSDT", b"mexc")
     assert (row["price_exponent"][0], row["tick_size"][0]) == (-2, 1)
-
-
-def test_instrument_record_long_or_foreign_symbol_is_refused() -> None:
-    for symbol in ("A" * 32, "币USDT"):
-        with pytest.raises(ValueError, match="leave this instrument out"):
-            requests.Instrument(symbol, "A", "B", -2, -2).record()
 
 
 def test_snapshot_levels_are_exact() -> None:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tickpath._core import lib
-from tickpath.engine.feed_segment import Instrument
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BookState, EventType, SyncReason
 from tickpath.shm.segment import SegmentLayout, SegmentWriter
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_segment import SCHEMA, Instrument
+from tickpath.engine.feed_segment import SCHEMA
 from tickpath.engine.relay.wire import (
     FAULTS,
     KIND_HEARTBEAT,
@@ -23,6 +23,7 @@ from tickpath.engine.relay.wire import (
     write_feed,
     write_wake,
 )
+from tickpath.proto.instrument import Instrument
 from tickpath.shm.segment import schema_hash
 
 LIVE, STALE = 1, 2

@@ -22,9 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickpath._core import ffi, lib
 from tickpath.engine.cli import main
-from tickpath.engine.feed_segment import Instrument
 from tickpath.engine.reader import EventType, FeedReader, Lapped, open_reader
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.proto.instrument import Instrument
 from tickpath.shm.control_segment import (
     LINE_SIZE,
     SLOT_COUNT,

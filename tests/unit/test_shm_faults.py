@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.feed_segment import Instrument
 from tickpath.engine.reader import (
     RESTARTED,
     BookState,
@@ -23,6 +22,7 @@ from tickpath.engine.reader import (
     open_reader,
 )
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.proto.instrument import Instrument
 from tickpath.shm.reader import Reader, Result
 from tickpath.shm.segment import Segment, SegmentNotReadyError
 
@@ -204,7 +204,7 @@ def test_file_grown_or_scribbled_over_never_crashes_a_reader(
 NO_ROOM = """
 import os, sys
 from pathlib import Path
-from tickpath.engine.feed_segment import Instrument
+from tickpath.proto.instrument import Instrument
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.shm.segment import SegmentError
 row = [Instrument(0, "mexc", "BTCUSDT", -2, -6, 1)]
@@ -263,7 +263,7 @@ def test_full_dev_shm_is_refused_with_the_remedy_and_leaves_nothing() -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from tickpath.engine.feed_segment import Instrument
+from tickpath.proto.instrument import Instrument
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 row = [Instrument(0, "mexc", "BTCUSDT", -2, -6, 1)]
 feed = RehearsalFeed("unit", row, directory=Path(sys.argv[1]), ring_capacity=1024)

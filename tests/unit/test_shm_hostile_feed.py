@@ -7,9 +7,9 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.feed_segment import Instrument
 from tickpath.engine.reader import BookState, open_reader
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.proto.instrument import Instrument
 from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.reader import Result
 

@@ -19,7 +19,7 @@ SEED = 20261130
 PRELUDE = """\
 import asyncio, random, sys, threading, time
 from pathlib import Path
-from tickpath.engine.feed_segment import Instrument
+from tickpath.proto.instrument import Instrument
 from tickpath.engine.feeds import Feeds
 from tickpath.engine.reader import Event, WriterSilent, open_reader
 from tickpath.engine.strategy.rehearsal import RehearsalFeed

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_segment import SCHEMA, Instrument
+from tickpath.engine.feed_segment import SCHEMA
 from tickpath.engine.reader import (
     RESTARTED,
     BookState,
@@ -25,6 +25,7 @@ from tickpath.engine.reader import (
     open_reader,
 )
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.proto.instrument import Instrument
 from tickpath.shm.reader import Reader, Result
 from tickpath.shm.segment import SegmentError, SegmentLayout, SegmentNotReadyError, SegmentWriter
 
@@ -282,7 +283,7 @@ def test_open_reader_says_what_it_expects() -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from tickpath.engine.feed_segment import Instrument
+from tickpath.proto.instrument import Instrument
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 instruments = [Instrument(0, "mexc", "BTCUSDT", -2, -6, 1)]
 feed = RehearsalFeed("unit", instruments, directory=Path(sys.argv[1]), ring_capacity=1024)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import uvloop
-from tickpath.engine.feed_segment import SCHEMA, Instrument
+from tickpath.engine.feed_segment import SCHEMA
 from tickpath.engine.feeds import Feeds, Order, open_readers
 from tickpath.engine.reader import (
     Event,
@@ -28,6 +28,7 @@ from tickpath.engine.reader import (
     open_reader,
 )
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.proto.instrument import Instrument
 from tickpath.shm.reader import Reader, Result
 from tickpath.shm.reader_set import ReaderSet
 

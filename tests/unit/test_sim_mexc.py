@@ -18,6 +18,7 @@ from tickpath.engine import cli
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.sim.faults import parse_fault, parse_scheduled_fault
 from tickpath.engine.sim.mexc import MexcSimulator, Options
+from tickpath.proto.venue import Meaning, Note
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
 from websockets.asyncio.client import ClientConnection, connect
@@ -66,13 +67,13 @@ def open_websocket(sim: MexcSimulator) -> Any:
     return connect(f"ws://127.0.0.1:{sim.port}/ws", compression=None, proxy=None, max_queue=None)
 
 
-async def ask(client: ClientConnection, message: bytes) -> requests.Reply:
+async def ask(client: ClientConnection, message: bytes) -> Note:
     """Send a request and return its reply, passing over pushes."""
     await client.send(message.decode())
     while True:
         answer = await asyncio.wait_for(client.recv(), TIMEOUT_S)
         if isinstance(answer, str):
-            return requests.parse_reply(answer)
+            return requests.parse_notes(answer.encode())[0]
 
 
 async def push(client: ClientConnection) -> PushDataV3ApiWrapper:
@@ -110,7 +111,7 @@ def test_subscription_is_acknowledged_and_versions_are_contiguous() -> None:
     async def main() -> None:
         async with simulator() as sim, open_websocket(sim) as client:
             reply = await ask(client, requests.subscribe_request([CHANNEL]))
-            assert reply == requests.Reply(requests.ReplyKind.ACCEPTED, (CHANNEL,))
+            assert reply == Note(meaning=Meaning.ACKNOWLEDGEMENT, channels=(CHANNEL,))
             last = None
             for _ in range(100):
                 wrapper = await push(client)
@@ -172,7 +173,7 @@ def test_rest_answers_as_the_venue_does() -> None:
             assert await rest(sim, "/api/v3/ping") == {}
             assert (await rest(sim, "/api/v3/time"))["serverTime"] > 1_700_000_000_000
             info = json.dumps(await rest(sim, "/api/v3/exchangeInfo")).encode()
-            instruments = requests.parse_instruments(info, SYMBOLS)
+            instruments = requests.parse_instruments(info).instruments
             instrument = instruments["BTCUSDT"]
             assert (instrument.price_exponent, instrument.quantity_exponent) == (-2, -6)
             depth = json.dumps(await rest(sim, "/api/v3/depth?symbol=BTCUSDT&limit=5")).encode()
@@ -204,21 +205,21 @@ def test_replies_use_the_words_of_the_venue() -> None:
     async def main() -> None:
         names = [f"S{i}USDT" for i in range(31)]
         async with simulator(instruments=names) as sim, open_websocket(sim) as client:
-            assert (await ask(client, requests.ping_request())).kind.value == "pong"
+            assert (await ask(client, requests.ping_request())).meaning is Meaning.HEARTBEAT
             channels = [requests.depth_channel(f"S{i}USDT", "10ms") for i in range(31)]
             reply = await ask(client, requests.subscribe_request(channels[:30]))
             assert reply.channels == tuple(channels[:30])
             refused = await ask(client, requests.subscribe_request(channels[30:]))
-            assert refused.kind is requests.ReplyKind.REFUSED
+            assert refused.meaning is Meaning.REFUSAL
             assert "limit" in refused.reason
             gone = await ask(client, requests.unsubscribe_request(channels[:1]))
-            assert gone == requests.Reply(requests.ReplyKind.ACCEPTED, (channels[0],))
+            assert gone == Note(meaning=Meaning.ACKNOWLEDGEMENT, channels=(channels[0],))
             taken = await ask(client, requests.subscribe_request(channels[30:]))
-            assert taken.kind is requests.ReplyKind.ACCEPTED
+            assert taken.meaning is Meaning.ACKNOWLEDGEMENT
             for wrong in ("spot@nonsense", requests.depth_channel("NOPEUSDT")):
                 reply = await ask(client, requests.unsubscribe_request([wrong]))
-                assert reply.kind is requests.ReplyKind.REFUSED
-            assert (await ask(client, b"not json")).kind is requests.ReplyKind.UNKNOWN
+                assert reply.meaning is Meaning.REFUSAL
+            assert (await ask(client, b"not json")).meaning is Meaning.UNKNOWN
 
     run(main)
 
@@ -315,10 +316,10 @@ def test_fault_refuse_says_no_with_code_zero_until_accept() -> None:
         async with simulator() as sim, open_websocket(sim) as client:
             await rest(sim, "/fault?kind=refuse:BTCUSDT", "POST")
             reply = await ask(client, requests.subscribe_request([CHANNEL]))
-            assert reply == requests.Reply(requests.ReplyKind.REFUSED, (CHANNEL,), "Blocked!", 0)
+            assert reply == Note(meaning=Meaning.REFUSAL, channels=(CHANNEL,), reason="Blocked!")
             sim.do(parse_fault("accept:BTCUSDT"))
             reply = await ask(client, requests.subscribe_request([CHANNEL]))
-            assert reply.kind is requests.ReplyKind.ACCEPTED
+            assert reply.meaning is Meaning.ACKNOWLEDGEMENT
 
     run(main)
 
@@ -385,7 +386,7 @@ def test_schedule_faults_happen_by_themselves() -> None:
         async with simulator(faults=faults) as sim, open_websocket(sim) as client:
             await asyncio.sleep(0.01)
             reply = await ask(client, requests.subscribe_request([CHANNEL]))
-            assert reply.kind is requests.ReplyKind.REFUSED
+            assert reply.meaning is Meaning.REFUSAL
             with pytest.raises(ConnectionClosed):
                 await asyncio.wait_for(client.recv(), TIMEOUT_S)
 
@@ -414,7 +415,7 @@ def test_certificates_are_what_was_asked(
             if error is None:
                 async with opening as client:
                     reply = await ask(client, requests.subscribe_request([CHANNEL]))
-                    assert reply.kind is requests.ReplyKind.ACCEPTED
+                    assert reply.meaning is Meaning.ACKNOWLEDGEMENT
             else:
                 with pytest.raises(ssl.SSLCertVerificationError, match=error):
                     await opening

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.feed_segment import SCHEMA, Instrument
+from tickpath.engine.feed_segment import SCHEMA
 from tickpath.engine.strategy.c_reader import compiler_arguments
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.proto.instrument import Instrument
 from tickpath.shm.segment import SegmentLayout, SegmentWriter, schema_hash
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.feed_segment import Instrument
 from tickpath.engine.strategy import Strategy
 from tickpath.engine.strategy.command import load_strategy
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import read_stats
+from tickpath.proto.instrument import Instrument
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import SegmentNotReadyError, remove_dead
 

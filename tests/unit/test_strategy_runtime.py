@@ -10,12 +10,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tickpath.engine.feed_segment import Instrument
 from tickpath.engine.reader import FeedReader, open_reader
 from tickpath.engine.strategy import Strategy
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.runtime import Placement, Runtime, prepared, yield_ns
 from tickpath.engine.strategy.stats import create_stats, read_stats, running
+from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BookState, EventType, SyncReason
 from tickpath.rt.limits import Throttling
 from tickpath.shm.reader import Result

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.cli import main
-from tickpath.engine.feed_segment import Instrument
 from tickpath.engine.reader import BookState, SyncReason
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import EventType
 
 if TYPE_CHECKING:

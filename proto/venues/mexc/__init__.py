@@ -2,5 +2,6 @@
 
 In reading order: README.md (the facts and their sources), mexc.proto (the schema), decode.h and
 decode.c (push messages to fixed point), router.c (which subscription a message belongs to),
-requests.py (what is asked and what is answered). Numbers and wire format: proto/encoding/.
+requests.py (what is asked and what is answered), settings.py (its keys in a configuration),
+venue.py (all that as the engine sees it). Numbers and wire format: proto/encoding/.
 """

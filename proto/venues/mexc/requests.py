@@ -7,19 +7,20 @@ instrument list are REST JSON. Facts and their dates: README.md beside this file
 from __future__ import annotations
 
 import re
-from enum import Enum
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 import msgspec
 from tickpath._core import ffi, lib
+from tickpath.proto.instrument import Instrument, Status, Symbol
 from tickpath.proto.records import (
     DEPTH_LEVEL_COUNT_MAX,
     EXPONENT_MIN,
-    instrument_dtype,
     level_dtype,
     parse_fixed,
 )
+from tickpath.proto.venue import Base, InstrumentList, Meaning, Note
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,14 +51,19 @@ TIME_PATH: Final = "/api/v3/time"
 DEPTH_PATH: Final = "/api/v3/depth"
 
 _SYMBOL = re.compile(r"[^\sa-z@,\[\]]{1,31}")
-_REFUSAL = re.compile(
+_REFUSED = re.compile(
     r"Not (?:Un)?Subscribed successfully!\s*\[(?P<channels>[^\]]*)\]\.?"
     r"(?:\s*Reason\s*[:：]\s*(?P<reason>.*))?",  # noqa: RUF001 - MEXC sends a full-width colon
     re.IGNORECASE | re.DOTALL,
 )
+# One host says it in words, and both in one message where it took some of them.
+_ACCEPTED = re.compile(
+    r"(?<!Not )(?:Un)?Subscribed successful(?:ly)?!\s*\[(?P<channels>[^\]]*)\]", re.IGNORECASE
+)
 
 
-def _checked_symbol(symbol: str) -> str:
+def checked_symbol(symbol: str) -> str:
+    """Return it; raises ValueError where it can be no symbol of MEXC's."""
     if not _SYMBOL.fullmatch(symbol):
         raise ValueError(
             f"symbol {symbol!r}: expected up to 31 upper-case characters such as BTCUSDT; "
@@ -66,7 +72,7 @@ def _checked_symbol(symbol: str) -> str:
     return symbol
 
 
-def _checked_speed(speed: str) -> str:
+def checked_speed(speed: str) -> str:
     if speed not in SPEEDS:
         raise ValueError(f"speed {speed!r}: expected one of {', '.join(SPEEDS)}")
     return speed
@@ -74,26 +80,24 @@ def _checked_speed(speed: str) -> str:
 
 def depth_channel(symbol: str, speed: str = "100ms") -> str:
     """Return the channel of aggregated depth deltas; speed is 10ms or 100ms."""
-    return f"spot@public.aggre.depth.v3.api.pb@{_checked_speed(speed)}@{_checked_symbol(symbol)}"
+    return f"spot@public.aggre.depth.v3.api.pb@{checked_speed(speed)}@{checked_symbol(symbol)}"
 
 
 def deals_channel(symbol: str, speed: str = "100ms") -> str:
     """Return the channel of aggregated deals; speed is 10ms or 100ms."""
-    return f"spot@public.aggre.deals.v3.api.pb@{_checked_speed(speed)}@{_checked_symbol(symbol)}"
+    return f"spot@public.aggre.deals.v3.api.pb@{checked_speed(speed)}@{checked_symbol(symbol)}"
 
 
 def book_ticker_channel(symbol: str, speed: str = "100ms") -> str:
     """Return the channel of the aggregated best bid and ask; speed is 10ms or 100ms."""
-    return (
-        f"spot@public.aggre.bookTicker.v3.api.pb@{_checked_speed(speed)}@{_checked_symbol(symbol)}"
-    )
+    return f"spot@public.aggre.bookTicker.v3.api.pb@{checked_speed(speed)}@{checked_symbol(symbol)}"
 
 
 def limited_depth_channel(symbol: str, levels: int) -> str:
     """Return the channel of whole books of 5, 10 or 20 levels."""
     if levels not in LIMITED_DEPTHS:
         raise ValueError(f"levels {levels}: expected one of {LIMITED_DEPTHS}")
-    return f"spot@public.limit.depth.v3.api.pb@{_checked_symbol(symbol)}@{levels}"
+    return f"spot@public.limit.depth.v3.api.pb@{checked_symbol(symbol)}@{levels}"
 
 
 def _request(method: str, channels: Iterable[str]) -> bytes:
@@ -121,26 +125,6 @@ def ping_request() -> bytes:
     return b'{"method":"PING"}'
 
 
-class ReplyKind(Enum):
-    """What a text message from MEXC says."""
-
-    PONG = "pong"
-    ACCEPTED = "accepted"
-    """The channels were subscribed or unsubscribed, whichever was asked."""
-    REFUSED = "refused"
-    """Some channel was not; MEXC says so with code 0, in words."""
-    UNKNOWN = "unknown"
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """One parsed text message; channels it names, and the venue's reason for a refusal."""
-
-    kind: ReplyKind
-    channels: tuple[str, ...] = ()
-    reason: str = ""
-    code: int = 0
-
-
 class _ReplyJson(msgspec.Struct):
     msg: str = ""
     code: int = 0
@@ -153,56 +137,34 @@ def _channels(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def parse_reply(data: bytes | str) -> Reply:
-    """Parse a text message; raises ValueError where it is no JSON object."""
+def parse_notes(data: bytes) -> tuple[Note, ...]:
+    """Read a text message of MEXC's; what is no such JSON object is BROKEN."""
     try:
         reply = _reply_decoder.decode(data)
-    except msgspec.DecodeError as error:
-        raise ValueError(
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reason = (
             f"reply {data[:200]!r}: expected a JSON object with code and msg ({error}); "
             "close the connection"
-        ) from error
-    if refusal := _REFUSAL.search(reply.msg):
-        reason = (refusal["reason"] or "").strip()
-        return Reply(ReplyKind.REFUSED, _channels(refusal["channels"]), reason, reply.code)
+        )
+        return (Note(meaning=Meaning.BROKEN, reason=reason),)
     if reply.code != 0:
-        return Reply(ReplyKind.REFUSED, (), reply.msg, reply.code)
+        return (Note(meaning=Meaning.REFUSAL, reason=reply.msg, code=reply.code),)
+    if refused := _REFUSED.search(reply.msg):
+        reason = (refused["reason"] or "").strip()
+        accepted = _ACCEPTED.search(reply.msg)
+        notes = [_note(Meaning.ACKNOWLEDGEMENT, accepted["channels"])] if accepted else []
+        return (*notes, _note(Meaning.REFUSAL, refused["channels"], reason))
     if reply.msg == "PONG":
-        return Reply(ReplyKind.PONG)
-    names = _channels(reply.msg)
+        return (Note(meaning=Meaning.HEARTBEAT),)
+    accepted = _ACCEPTED.search(reply.msg)
+    names = _channels(accepted["channels"] if accepted else reply.msg)
     if names and all(name.startswith("spot@") for name in names):
-        return Reply(ReplyKind.ACCEPTED, names)
-    return Reply(ReplyKind.UNKNOWN, (), reply.msg)
+        return (Note(meaning=Meaning.ACKNOWLEDGEMENT, channels=names),)
+    return (Note(meaning=Meaning.UNKNOWN, reason=reply.msg),)
 
 
-class Instrument(msgspec.Struct, frozen=True):
-    """One row of MEXC's instrument list; value = mantissa * 10**exponent."""
-
-    symbol: str
-    base: str
-    quote: str
-    price_exponent: int
-    quantity_exponent: int
-    tick_size: int = 1
-    """Smallest price step, a mantissa."""
-    enabled: bool = True
-
-    def record(self) -> np.ndarray[Any, np.dtype[Any]]:
-        """Return it as one struct tp_instrument_record; raises ValueError if a name is too long."""
-        import numpy as np  # noqa: PLC0415 - who asks for a venue's limits does without it
-
-        row = np.zeros(1, dtype=instrument_dtype())
-        if not self.symbol.isascii() or len(self.symbol) >= row.dtype["symbol"].itemsize:
-            raise ValueError(
-                f"symbol {self.symbol!r}: expected ASCII of at most 31 characters; "
-                "leave this instrument out"
-            )
-        row["venue"] = VENUE.encode()
-        row["symbol"] = self.symbol.encode()
-        row["price_exponent"] = self.price_exponent
-        row["quantity_exponent"] = self.quantity_exponent
-        row["tick_size"] = self.tick_size
-        return row
+def _note(meaning: Meaning, channels: str, reason: str = "") -> Note:
+    return Note(meaning=meaning, channels=_channels(channels), reason=reason)
 
 
 class _SymbolJson(msgspec.Struct, rename="camel"):
@@ -212,11 +174,25 @@ class _SymbolJson(msgspec.Struct, rename="camel"):
     base_asset_precision: int
     quote_precision: int
     base_size_precision: str = "0"
+    quote_amount_precision: str = "0"
     status: str | int = "1"
 
 
+class _NameJson(msgspec.Struct):
+    symbol: str
+
+
 class _ExchangeInfoJson(msgspec.Struct):
-    symbols: list[_SymbolJson]
+    symbols: list[msgspec.Raw]
+
+
+_row_decoder = msgspec.json.Decoder(_SymbolJson)
+_name_decoder = msgspec.json.Decoder(_NameJson)
+_STATUS = {
+    "1": Status.TRADING,
+    "ENABLED": Status.TRADING,
+    "3": Status.DELISTED,
+}
 
 
 def _fraction_digits(step: str) -> int:
@@ -224,7 +200,8 @@ def _fraction_digits(step: str) -> int:
     return len(fraction.rstrip("0"))
 
 
-def _instrument(row: _SymbolJson) -> Instrument:
+def _instrument(row: _SymbolJson, index: int) -> Instrument:
+    checked_symbol(row.symbol)
     quantity_digits = max(row.base_asset_precision, _fraction_digits(row.base_size_precision))
     for name, digits in (("quotePrecision", row.quote_precision), ("quantity", quantity_digits)):
         if not 0 <= digits <= -EXPONENT_MIN:
@@ -233,52 +210,65 @@ def _instrument(row: _SymbolJson) -> Instrument:
                 "leave this instrument out"
             )
     return Instrument(
+        index=index,
+        venue=VENUE,
         symbol=row.symbol,
-        base=row.base_asset,
-        quote=row.quote_asset,
         price_exponent=-row.quote_precision,
         quantity_exponent=-quantity_digits,
-        enabled=str(row.status) in {"1", "ENABLED"},
+        name=Symbol(row.base_asset, row.quote_asset),
+        quantity_min=parse_fixed(row.base_size_precision, -quantity_digits),
+        notional_min=_decimal(row.quote_amount_precision),
+        status=_STATUS.get(str(row.status), Status.HALTED),
     )
 
 
-def parse_instruments(data: bytes, symbols: Iterable[str] | None = None) -> dict[str, Instrument]:
-    """Parse the exchangeInfo reply to instruments by symbol; only `symbols` where given.
+def _decimal(text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError(f"quoteAmountPrecision {text!r}: expected a decimal number") from error
+    if not value.is_finite():
+        raise ValueError(f"quoteAmountPrecision {text!r}: expected a decimal number")
+    return value
 
-    Raises ValueError for anything but such a reply, and for an asked symbol that is not in it.
+
+def parse_instruments(data: bytes) -> InstrumentList:
+    """Read the exchangeInfo reply; a row that cannot be read is left out, the others stand.
+
+    Raises ValueError for anything but such a reply.
     """
     try:
         rows = msgspec.json.decode(data, type=_ExchangeInfoJson).symbols
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"instrument list {data[:80]!r}: expected exchangeInfo JSON ({error}); "
             f"ask {EXCHANGE_INFO_PATH} again"
         ) from error
-    if symbols is None:
-        return {row.symbol: _instrument(row) for row in rows}
-    listed = {row.symbol: row for row in rows}
-    wanted = list(symbols)
-    if missing := [symbol for symbol in wanted if symbol not in listed]:
-        raise ValueError(
-            f"symbols {', '.join(missing)}: expected names of MEXC's {len(rows)} spot instruments; "
-            "check the spelling, upper case without separator"
-        )
-    return {symbol: _instrument(listed[symbol]) for symbol in wanted}
+    listed: dict[str, Instrument] = {}
+    left_out: dict[str, str] = {}
+    for index, raw in enumerate(rows):
+        try:
+            row = _row_decoder.decode(raw)
+            if row.symbol in listed:
+                raise ValueError(f"{row.symbol}: listed twice; the first row counts")
+            listed[row.symbol] = _instrument(row, index)
+        except (msgspec.DecodeError, ValueError) as error:
+            left_out[_row_name(raw, index)] = str(error)
+    return InstrumentList(listed, left_out)
+
+
+def _row_name(raw: msgspec.Raw, index: int) -> str:
+    try:
+        return _name_decoder.decode(raw).symbol
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return f"row {index}"
 
 
 def snapshot_path(symbol: str, levels: int = SNAPSHOT_LEVELS_DEFAULT) -> str:
     """Return the REST target of a book snapshot of 1 to 5000 levels a side."""
     if not 1 <= levels <= SNAPSHOT_LEVELS_MAX:
         raise ValueError(f"levels {levels}: expected 1 to {SNAPSHOT_LEVELS_MAX}")
-    return f"{DEPTH_PATH}?{urlencode({'symbol': _checked_symbol(symbol), 'limit': levels})}"
-
-
-class DepthSnapshot(msgspec.Struct, frozen=True):
-    """A book as REST gives it; levels as numpy arrays of records.level_dtype, owned by it."""
-
-    version: int
-    bids: np.ndarray[Any, np.dtype[Any]]
-    asks: np.ndarray[Any, np.dtype[Any]]
+    return f"{DEPTH_PATH}?{urlencode({'symbol': checked_symbol(symbol), 'limit': levels})}"
 
 
 class _SnapshotJson(msgspec.Struct, rename="camel"):
@@ -318,7 +308,7 @@ def _levels(
     return levels
 
 
-def parse_snapshot(data: bytes, price_exponent: int, quantity_exponent: int) -> DepthSnapshot:
+def parse_snapshot(data: bytes, price_exponent: int, quantity_exponent: int) -> Base:
     """Parse the depth reply to exact mantissas at the instrument's exponents.
 
     Raises ValueError where it is no such reply or a number has more digits than the exponent.
@@ -333,7 +323,7 @@ def parse_snapshot(data: bytes, price_exponent: int, quantity_exponent: int) -> 
         raise ValueError(
             f"snapshot version {reply.last_update_id}: expected 0 or more; ask {DEPTH_PATH} again"
         )
-    return DepthSnapshot(
+    return Base(
         version=reply.last_update_id,
         bids=_levels(reply.bids, price_exponent, quantity_exponent),
         asks=_levels(reply.asks, price_exponent, quantity_exponent),

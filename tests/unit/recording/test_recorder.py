@@ -25,7 +25,7 @@ INSTANCE = f"unit-recorder-{os.getpid()}"
 WRITER = """
 import sys, time
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_segment import Instrument
+from tickpath.proto.instrument import Instrument
 from tickpath.engine.recording.tap import Subscription, TapWriter
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 row = Subscription(venue="mexc", symbol="AB", price_exponent=-2, quantity_exponent=-3, channel="c")

@@ -1,0 +1,287 @@
+"""The venue seam, Python's side: all that the engine asks of a venue, as one frozen object.
+
+A venue is the folder proto/venues/<name>; its `venue.py` has the object, `VENUE`, of the Protocol
+`Venue` below. Nothing here does I/O, reads a clock or keeps state: bytes, settings and times in,
+bytes and records out. The engine connects, waits, retries and logs. C's side of the seam decodes
+what comes every microsecond; this side says what is asked and reads what comes every minute.
+Called by: proto/venues, engine (configuration, plan, connections, bases, simulator).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import numpy as np
+    from tickpath.proto.instrument import Instrument, Symbol
+
+SECONDS_DIGITS_MAX: Final = 9
+
+
+class Meaning(Enum):
+    """What a message of a venue says; the same as C's enum tp_meaning."""
+
+    BASE = "base"
+    """A whole book that a sync starts from."""
+    DELTA = "delta"
+    TOP = "top"
+    TRADES = "trades"
+    ACKNOWLEDGEMENT = "acknowledgement"
+    """A request was accepted: of its channels where it names them, else of the request's id."""
+    REFUSAL = "refusal"
+    """Not accepted: its channels, or, where it names none, all that is not acknowledged yet."""
+    HEARTBEAT = "heartbeat"
+    """A ping or a pong of theirs: proves the connection, never a book."""
+    NOTICE = "notice"
+    """The venue will end the connection, or maintain itself: `reason` says what."""
+    STATUS = "status"
+    """An instrument may be traded from now on, or no longer."""
+    OWN = "own"
+    """News of one's own orders or account."""
+    UNKNOWN = "unknown"
+    BROKEN = "broken"
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that is no market data, parsed."""
+
+    meaning: Meaning
+    channels: tuple[str, ...] = ()
+    """What an acknowledgement or a refusal names; () where it names none."""
+    request: int | None = None
+    """The id of the request that it answers, where the venue echoes it."""
+    reason: str = ""
+    """In the venue's words."""
+    code: int = 0
+    answer: bytes = b""
+    """What must be sent back, as text; b"" for nothing."""
+
+
+class BaseSource(Enum):
+    """Where the book comes from that a sync starts from."""
+
+    REST = "rest"
+    IN_BAND = "in-band"
+    """Pushed after the acknowledgement; a new one is had by subscribing anew."""
+    REQUEST = "request"
+    """Asked for on the same socket, by `base_message`."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where a WebSocket goes; `headers` are sent with its upgrade."""
+
+    host: str
+    path: str
+    port: int = 443
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class HttpRequest(msgspec.Struct, frozen=True):
+    """One REST request."""
+
+    target: str
+    weight: int = 1
+    """How much of the venue's budget it uses up."""
+
+
+class HttpResponse(msgspec.Struct, frozen=True):
+    """One REST answer; names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a venue bears. None: it names no such limit."""
+
+    channels_per_connection: int
+    channels_per_message: int
+    message_size_max: int = 1 << 16
+    """Bytes of one message of ours."""
+    messages_per_second: float
+    """Of ours, on one connection, control frames included."""
+    connections: int | None = None
+    """At once, of one address of ours."""
+    connection_age_max_s: float | None = None
+    idle_without_channel_s: float | None = None
+    """A connection without a subscription is closed after so long."""
+    idle_without_data_s: float | None = None
+
+
+class RestBudget(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast bases may be asked for, and how long a refusal lasts that does not say so."""
+
+    per_second: float
+    burst: int = 10
+    limited_s: float = 10.0
+    banned_s: float = 120.0
+    banned_max_s: float = 3 * 24 * 3600.0
+
+
+class RestRefusal(msgspec.Struct, frozen=True):
+    """The venue wants no requests for a while: of this address, not of this one only."""
+
+    reason: str
+    is_ban: bool
+    """Asking on makes it longer."""
+    retry_after_s: float | None = None
+    """None: it does not say; the budget's own pause, doubled each time."""
+
+
+class Base(msgspec.Struct, frozen=True):
+    """A whole book; levels as numpy arrays of records.level_dtype, owned by it."""
+
+    version: int
+    """Its place in the chain of deltas."""
+    bids: np.ndarray[Any, np.dtype[Any]]
+    asks: np.ndarray[Any, np.dtype[Any]]
+
+
+class InstrumentList(msgspec.Struct, frozen=True):
+    """The venue's instruments by its own symbols, and which rows took themselves out and why."""
+
+    instruments: dict[str, Instrument]
+    left_out: dict[str, str]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A venue's own keys in the configuration's [[venue]] section, beside the common ones."""
+
+    def check(self) -> None:
+        """Raise ValueError for values that contradict each other; most venues have none."""
+
+
+class Venue(Protocol):
+    """One venue. Every method is pure; ValueError says what was wrong with bytes or a name.
+
+    A venue's class inherits from this one: what it must write has no body here, and mypy says so.
+    """
+
+    name: ClassVar[str]
+    """Of its folder; what configuration and records call it."""
+    title: ClassVar[str]
+    """What people call it: "MEXC spot"."""
+    settings: ClassVar[type[Settings]]
+    limits: ClassVar[Limits]
+    base_source: ClassVar[BaseSource]
+    rest_host: ClassVar[str]
+    ping_interval_s: ClassVar[float]
+    """Below what their idle limit allows, well below `silent_after_ms` of most configurations."""
+    example_symbol: ClassVar[str]
+    """In help and messages."""
+
+    # Names.
+
+    def check_symbol(self, symbol: str) -> None:
+        """Raise ValueError where this can be no symbol of the venue's."""
+
+    def venue_symbol(self, name: Symbol) -> str | None:
+        """Write a canonical name as the venue does; None where it lists nothing of the kind."""
+
+    # Channels: strings that name one subscription each, made and read by the venue alone.
+
+    def endpoint(self, channel: str, settings: Any) -> Endpoint:
+        """Return which of the venue's WebSockets carries a channel."""
+
+    def channels(self, symbol: str, settings: Any) -> tuple[str, ...]:
+        """Return what to subscribe to for an instrument, the book's channel first."""
+
+    def subscribe(self, channels: Sequence[str], *, request: int, time_s: int) -> list[bytes]:
+        """Return the text messages that subscribe, each within the limits of a message.
+
+        request: the id of the first message, which the following ones count on from; time_s: now,
+        Unix time, for venues that want it.
+        """
+
+    def unsubscribe(self, channels: Sequence[str], *, request: int, time_s: int) -> list[bytes]:
+        """Return the text messages that end subscriptions."""
+
+    def ping(self, *, request: int, time_s: int) -> bytes:
+        """Return the text that keeps a connection; b"" where a WebSocket ping does."""
+
+    def parse_notes(self, data: bytes) -> tuple[Note, ...]:
+        """Read a message that is no market data; one may say several things.
+
+        Never raises: what cannot be read is BROKEN.
+        """
+
+    def base_message(self, channel: str, *, request: int, time_s: int) -> bytes:
+        """Return the text that asks for a base; only where `base_source` is REQUEST."""
+        raise AssertionError(f"{self.title} takes no such request: {channel}, {request}, {time_s}")
+
+    # REST.
+
+    def instruments_request(self, settings: Any) -> HttpRequest:
+        """Return what asks for the instrument list."""
+
+    def parse_instruments(self, data: bytes) -> InstrumentList:
+        """Read the list; raises ValueError where it is none as a whole."""
+
+    def base_request(self, symbol: str, settings: Any) -> HttpRequest:
+        """Return what asks for a base; only where `base_source` is REST."""
+        raise AssertionError(f"{self.title} gives no base by REST, asked for {symbol}: {settings}")
+
+    def parse_base(self, data: bytes, instrument: Instrument) -> Base:
+        """Read a base of REST to exact mantissas at the instrument's exponents."""
+        raise AssertionError(f"{self.title} gives no base by REST: {instrument}, {data[:80]!r}")
+
+    def rest_budget(self, settings: Any) -> RestBudget:
+        """Return how fast REST may be asked."""
+
+    def rest_refusal(self, response: HttpResponse, now: datetime) -> RestRefusal | None:
+        """Say whether an answer limits or bans us; None for all others, errors too."""
+
+
+# ---- what several venues share -------------------------------------------------------------------
+
+
+def parse_retry_after(text: str | None, now: datetime) -> float | None:
+    """Return the seconds of a Retry-After field, a number or a date (RFC 9110 section 10.2.3)."""
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit() and len(text) <= SECONDS_DIGITS_MAX:
+        return float(text)
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - now).total_seconds())
+
+
+def pack_messages(
+    channels: Iterable[str], build: Callable[[list[str], int], bytes], limits: Limits, request: int
+) -> list[bytes]:
+    """Share channels out over as few messages as their limits allow, in order.
+
+    build(channels, request) makes one message. Raises ValueError where one channel alone is too
+    long for a message.
+    """
+    messages: list[bytes] = []
+    taken: list[str] = []
+    data = b""
+    for channel in channels:
+        longer = build([*taken, channel], request + len(messages))
+        fits = len(taken) < limits.channels_per_message and len(longer) <= limits.message_size_max
+        if fits:
+            taken, data = [*taken, channel], longer
+            continue
+        if taken:
+            messages.append(data)
+        taken, data = [channel], build([channel], request + len(messages))
+        if len(data) > limits.message_size_max:
+            raise ValueError(
+                f"channel {channel!r}: a message of {len(data)} bytes, expected at most "
+                f"{limits.message_size_max}; leave this instrument out"
+            )
+    return [*messages, data] if taken else messages

@@ -1,0 +1,22 @@
+"""MEXC's own keys in the configuration's [[venue]] section."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+from tickpath.proto.venue import Settings
+from tickpath.proto.venues.mexc.requests import SNAPSHOT_LEVELS_DEFAULT, SNAPSHOT_LEVELS_MAX
+
+
+class MexcSettings(Settings, frozen=True):
+    """What is asked of MEXC, and how fast."""
+
+    speed: Literal["10ms", "100ms"] = "100ms"
+    depth: Annotated[int, Meta(ge=1, le=SNAPSHOT_LEVELS_MAX)] = SNAPSHOT_LEVELS_DEFAULT
+    """Levels a side of a REST snapshot."""
+    snapshots_per_second: Annotated[
+        int,
+        Meta(ge=1, le=45, extra={"remedy": "MEXC bans an address that asks 500 times in 10 s"}),
+    ] = 10
+    """How many REST snapshots are fetched in a second at most, after a burst of 10."""

@@ -1,0 +1,154 @@
+"""What the engine relies on, asked of every registered venue: its object, its names, its limits."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tickpath.proto.instrument import parse_symbol
+from tickpath.proto.venue import HttpResponse, Limits, Meaning, pack_messages
+from tickpath.proto.venue import parse_retry_after as retry_after
+from tickpath.proto.venues import DEFAULT_NAME, load_venue, venue_names
+
+if TYPE_CHECKING:
+    from tickpath.proto.venue import Venue
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+TIME_S = 1_795_000_000
+
+
+@pytest.fixture(params=venue_names())
+def venue(request: pytest.FixtureRequest) -> Venue:
+    return load_venue(request.param)
+
+
+def test_registry_finds_folders_and_imports_only_the_asked(venue: Venue) -> None:
+    code = (
+        "import sys; from tickpath.proto.venues import load_venue, venue_names; venue_names();"
+        "loaded = [m for m in sys.modules if m.startswith('tickpath.proto.venues.')"
+        " and m.endswith('.venue')];"
+        f"assert not loaded, loaded; load_venue({venue.name!r});"
+        "print(*[m for m in sys.modules if m.endswith('.venue') and '.venues.' in m])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == [f"tickpath.proto.venues.{venue.name}.venue"], done.stderr
+
+
+def test_registry_unknown_name_lists_the_known() -> None:
+    with pytest.raises(ValueError, match=rf"'nope': expected one of .*{DEFAULT_NAME}"):
+        load_venue("nope")
+    with pytest.raises(ValueError, match=f"did you mean {DEFAULT_NAME}"):
+        load_venue(DEFAULT_NAME.upper())
+
+
+def test_venue_object_is_frozen(venue: Venue) -> None:
+    with pytest.raises((AttributeError, TypeError)):
+        venue.name = "x"  # type: ignore[misc] # that is the point
+
+
+def test_venue_defaults_are_within_its_own_limits(venue: Venue) -> None:
+    settings = venue.settings()
+    settings.check()
+    symbol = venue.example_symbol
+    venue.check_symbol(symbol)
+    channels = venue.channels(symbol, settings)
+    assert len(set(channels)) == len(channels) > 0
+    assert venue.endpoint(channels[0], settings).path.startswith("/")
+    idle = venue.limits.idle_without_data_s
+    assert idle is None or venue.ping_interval_s <= idle / 2
+    assert venue.rest_budget(settings).per_second > 0
+
+
+def test_venue_requests_name_each_channel_once(venue: Venue) -> None:
+    (channel, *_) = venue.channels(venue.example_symbol, venue.settings())
+    for make in (venue.subscribe, venue.unsubscribe):
+        (message,) = make([channel], request=7, time_s=TIME_S)
+        assert 0 < len(message) <= venue.limits.message_size_max
+        assert make([], request=7, time_s=TIME_S) == []
+
+
+def test_venue_bad_symbol_is_refused(venue: Venue) -> None:
+    for symbol in ("", "A B", "x" * 65):
+        with pytest.raises(ValueError, match="symbol"):
+            venue.check_symbol(symbol)
+
+
+def test_venue_writes_its_example_from_the_canonical_name(venue: Venue) -> None:
+    names = [parse_symbol(text) for text in ("BTC/USDT", "BTC/USD", "BTC/USDT:USDT")]
+    assert venue.example_symbol in [venue.venue_symbol(name) for name in names]
+
+
+def test_venue_reads_any_bytes_as_a_note(venue: Venue) -> None:
+    for data in (b"", b"\xff", b"{", b"[]", b"0", b'"x"', b'{"a":' * 50):
+        notes = venue.parse_notes(data)
+        assert notes
+        assert notes[0].meaning in {Meaning.BROKEN, Meaning.UNKNOWN}, data
+
+
+@given(data=st.binary(max_size=64), name=st.sampled_from(venue_names()))
+def test_venue_instrument_list_is_a_list_or_an_error(data: bytes, name: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert load_venue(name).parse_instruments(data).instruments == {}
+
+
+def test_venue_limits_by_status(venue: Venue) -> None:
+    plain = HttpResponse(200, {}, b"{}")
+    assert venue.rest_refusal(plain, NOW) is None
+    assert venue.rest_refusal(HttpResponse(404, {}, b"{}"), NOW) is None
+    busy = venue.rest_refusal(HttpResponse(429, {"retry-after": "7"}, b""), NOW)
+    assert busy is not None
+    assert (busy.is_ban, busy.retry_after_s) == (False, 7.0)
+
+
+# ---- the shared parts ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (None, None),
+        ("7", 7.0),
+        (" 120 ", 120.0),
+        ("Mon, 30 Nov 2026 12:01:30 GMT", 90.0),
+        ("Mon, 30 Nov 2026 11:00:00 GMT", 0.0),
+        ("soon", None),
+        ("-5", None),
+        ("1" * 10, None),
+    ],
+)
+def test_retry_after_number_or_date(text: str | None, seconds: float | None) -> None:
+    assert retry_after(text, NOW) == seconds
+
+
+LIMITS = Limits(
+    channels_per_connection=100, channels_per_message=3, message_size_max=40, messages_per_second=1
+)
+
+
+def build(channels: list[str], request: int) -> bytes:
+    return f"{request}:{','.join(channels)}".encode()
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=30), max_size=20), st.integers(0, 99))
+def test_messages_hold_all_in_order_within_the_limits(names: list[str], request: int) -> None:
+    messages = pack_messages(names, build, LIMITS, request)
+    parts = [message.decode().partition(":") for message in messages]
+    assert [int(number) for number, _, _ in parts] == [request + i for i in range(len(parts))]
+    groups = [text.split(",") for _, _, text in parts]
+    assert [name for group in groups for name in group] == names
+    assert all(len(group) <= 3 for group in groups)
+    assert all(len(message) <= 40 for message in messages)
+
+
+def test_messages_one_channel_too_long_is_refused() -> None:
+    with pytest.raises(ValueError, match="41 bytes, expected at most 40"):
+        pack_messages(["a", "b" * 39], build, LIMITS, 1)
+    assert pack_messages(["a", "b" * 38], build, LIMITS, 1) == [b"1:a", b"2:" + b"b" * 38]
