@@ -1,6 +1,6 @@
 """What the next boot gives a setting: read from the files that the boot reads, ours and others'.
 
-Called by: rt.reading. Calls: rt.host, rt.setting, rt.command_line. Source: sysctl.d(5),
+Called by: rt.reading. Calls: rt.host, rt.setting, rt.command_line, rt.shell. Source: sysctl.d(5),
 tmpfiles.d(5), /usr/sbin/grub-mkconfig (which sources /etc/default/grub, then grub.d/*.cfg).
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
-import shlex
 from typing import TYPE_CHECKING
 
-from tickpath.rt.command_line import parse_command_line, values_of
+from tickpath.rt.command_line import in_force, parse_command_line, values_of
 from tickpath.rt.setting import BootParameter, DropIn, Ethtool, KernelFile, Sysctl, UnitState
+from tickpath.rt.shell import shell_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 BOOT_PATH = "/etc/tickpath/rt-boot.json"
 GRUB_MENU = "/boot/grub/grub.cfg"
-UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system")
+# Where systemd looks for files of settings; a later folder hides the earlier ones' files.
+CONFIGURATION_TOPS = ("/usr/lib", "/usr/local/lib", "/run", "/etc")
 # Later words win in the kernel, so the order is that of the finished command line.
 GRUB_VARIABLES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
+OUR_VARIABLES = ("TICKPATH_TRIAL", "TICKPATH_LASTING")
 # What the kernel itself begins with; of a file by its last name.
 DEFAULTS: Mapping[str, str] = {
     "current_clocksource": "tsc",
@@ -39,8 +41,6 @@ DEFAULTS: Mapping[str, str] = {
     "threaded": "0",
     "vm.zone_reclaim_mode": "0",
 }
-ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Z_]+)(\+?)=(.*)")
-EXPANSION = re.compile(r"\$(?:\{([A-Z_]+)\}|([A-Z_]+))")
 
 
 def read_persisted(host: Host, setting: Setting) -> str | None:
@@ -86,47 +86,38 @@ def persisted_command_line(host: Host) -> str:
     Ours is an entry of its own (TICKPATH_TRIAL for one boot, TICKPATH_LASTING once promoted), with
     the distribution's words before it.
     """
-    variables: dict[str, str] = {}
-    for name in ("/etc/default/grub", *host.glob("/etc/default/grub.d/*.cfg")):
-        assign(variables, host.read(name) or "")
+    variables = grub_variables(host)
     ours = variables.get("TICKPATH_TRIAL") or variables.get("TICKPATH_LASTING", "")
     return " ".join([*(variables.get(name, "") for name in GRUB_VARIABLES), ours]).strip()
 
 
-def assign(variables: dict[str, str], text: str) -> None:
-    """Follow the assignments of a shell file: quotes and $NAME; commands are not run."""
-    for line in text.splitlines():
-        match = ASSIGNMENT.match(line)
-        if not match:
-            continue
-        name, plus, right = match.groups()
-        expanded = right
-        if not right.lstrip().startswith("'"):
-            expanded = EXPANSION.sub(lambda one: variables.get(one[1] or one[2], ""), right)
-        try:
-            words = shlex.split(expanded, comments=True)
-        except ValueError:
-            continue
-        value = words[0] if words else ""
-        variables[name] = variables.get(name, "") + value if plus else value
+def grub_variables(host: Host, leave_out: str = "") -> Mapping[str, str]:
+    """Return GRUB's settings as grub-mkconfig has them after its files. leave_out: a file."""
+    names = ("/etc/default/grub", *host.glob("/etc/default/grub.d/*.cfg"))
+    texts = tuple(host.read(name) or "" for name in names if name != leave_out)
+    return shell_variables(texts, (*GRUB_VARIABLES, *OUR_VARIABLES))
 
 
 def persisted_parameter(host: Host, setting: BootParameter) -> str | None:
-    values = values_of(setting.name, parse_command_line(persisted_command_line(host)))
-    if not values or not in_grub_menu(host, BootParameter(setting.name, values[-1])):
+    parameters = parse_command_line(persisted_command_line(host))
+    found = in_force(setting.name, parameters)
+    if found is None or not in_grub_menu(host, found):
         return None
-    if setting.value in values and len(values) > 1 and setting.name == "hugepagesz":
+    if setting.name == "hugepagesz" and setting.value in values_of(setting.name, parameters):
         return setting.word  # given once for each size
-    return BootParameter(setting.name, values[-1]).word
+    return found.word
 
 
-def in_grub_menu(host: Host, parameter: BootParameter) -> bool:
-    """Tell whether the menu that GRUB reads has a word on any entry: settings that update-grub has
-    not seen do nothing. True where the menu cannot be read."""
+def in_grub_menu(host: Host, found: BootParameter) -> bool:
+    """Report whether a word is in force on any entry of the menu that GRUB reads: settings that
+    update-grub has not seen do nothing. True where the menu cannot be read."""
     lines = re.findall(r"^\s*linux(?:16|efi)?\s+\S+(.*)$", host.read(GRUB_MENU) or "", re.MULTILINE)
     if not lines:
         return True
-    return any(parameter in parse_command_line(line) for line in lines)
+    return any(
+        in_force(found.name, parse_command_line(line)) == found or found in parse_command_line(line)
+        for line in lines
+    )
 
 
 def needs_file(setting: Setting) -> bool:
@@ -146,10 +137,10 @@ def needs_file(setting: Setting) -> bool:
 
 
 def configuration_lines(
-    host: Host, folder: str, suffix: str, tops: tuple[str, ...] = ("/usr/lib", "/run", "/etc")
+    host: Host, folder: str, suffix: str, tops: tuple[str, ...] = CONFIGURATION_TOPS
 ) -> Iterator[str]:
     """Yield the lines of a systemd configuration folder, in the order in which they take effect:
-    by file name, /etc hiding /run hiding /usr/lib."""
+    by file name, /etc hiding /run hiding /usr/local/lib hiding /usr/lib."""
     files: dict[str, str] = {}
     for top in tops:
         for path in host.glob(f"{top}/{folder}/*{suffix}"):
@@ -193,8 +184,8 @@ def persisted_by_service(host: Host, wanted: Mapping[str, str]) -> str | None:
 
 
 def persisted_unit(host: Host, unit: str) -> str | None:
-    for folder in UNIT_FOLDERS:
-        if host.link(f"{folder}/{unit}") == "/dev/null":
-            return "masked"
+    # A mask in /run is gone at the next boot (systemctl mask --runtime).
+    if host.link(f"/etc/systemd/system/{unit}") == "/dev/null":
+        return "masked"
     wanted_by = host.glob(f"/etc/systemd/system/*.wants/{unit}")
     return "enabled" if wanted_by else None

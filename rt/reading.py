@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tickpath.rt.command_line import parse_command_line, values_of
+from tickpath.rt.command_line import in_force, parse_command_line, split_isolation, values_of
 from tickpath.rt.cpu_mask import parse_cpu_mask
 from tickpath.rt.ethtool_answer import read_ethtool
 from tickpath.rt.limits import parse_cpu_list
@@ -30,6 +30,10 @@ MASK_FILES = frozenset(
 )
 LIST_FILES = ("smp_affinity_list", "cpuset.cpus", "cpuset.cpus.exclusive")
 CPU_LIST_PARAMETERS = frozenset({"nohz_full", "rcu_nocbs", "irqaffinity"})
+TOLD_BY_KERNEL = {
+    "isolcpus": "/sys/devices/system/cpu/isolated",
+    "nohz_full": "/sys/devices/system/cpu/nohz_full",
+}
 TRUE_WORDS = {"Y": "1", "N": "0", "on": "1", "off": "0"}
 
 
@@ -115,11 +119,31 @@ def where_live(setting: Setting) -> str:
 
 
 def live_parameter(host: Host, setting: BootParameter) -> str | None:
-    values = values_of(setting.name, parse_command_line(host.read("/proc/cmdline") or ""))
-    if not values:
+    parameters = parse_command_line(host.read("/proc/cmdline") or "")
+    if setting.name == "hugepagesz" and setting.value in values_of(setting.name, parameters):
+        return setting.word  # given once for each size
+    found = in_force(setting.name, parameters)
+    if found is None:
         return None
-    repeated = setting.name == "hugepagesz" and setting.value in values
-    return BootParameter(setting.name, setting.value if repeated else values[-1]).word
+    told = told_by_kernel(host, found)
+    return found.word if told is None else f"{found.word}, and the kernel has {told}"
+
+
+def told_by_kernel(host: Host, found: BootParameter) -> str | None:
+    """Return the kernel's own list where it is another than the command line's; else None.
+
+    A list of CPUs that are not there, or flags that it does not know, make such a difference.
+    """
+    flags, text = split_isolation(found.name, found.value or "")
+    path = TOLD_BY_KERNEL.get(found.name)
+    told = host.read(path) if path is not None else None
+    if told is None or (found.name == "isolcpus" and "domain" not in flags):
+        return None
+    try:
+        have = parse_cpu_list("" if told == "(null)" else told)
+        return None if set(have) == set(parse_cpu_list(text)) else told.strip() or "none"
+    except ValueError:
+        return None
 
 
 def unit_exists(host: Host, unit: str) -> bool:
@@ -191,13 +215,11 @@ def same_parameter(setting: BootParameter, word: str) -> bool:
 
 def split_isolcpus(value: str) -> tuple[frozenset[str], frozenset[int]] | None:
     """Split "managed_irq,domain,2-3" into flags and CPUs; None where the list is not one."""
-    pieces = value.split(",")
-    flags = frozenset(piece for piece in pieces if not piece[:1].isdigit())
+    flags, text = split_isolation("isolcpus", value)
     try:
-        cpus = parse_cpu_list(",".join(piece for piece in pieces if piece[:1].isdigit()))
+        return flags, frozenset(parse_cpu_list(text))
     except ValueError:
         return None
-    return flags or frozenset({"domain"}), frozenset(cpus)
 
 
 def same_file(setting: KernelFile, text: str) -> bool:

@@ -64,7 +64,7 @@ class Topology:
     release: str  # uname -r
     version: tuple[int, int, int]  # of the kernel
     is_rt: bool  # PREEMPT_RT is running
-    kernel_config: Mapping[str, str]  # CONFIG_X to y, m or a value; empty: not readable
+    kernel_config: Mapping[str, str]  # CONFIG_X to y, m, n or a value; empty: not readable
     rt_kernels: tuple[str, ...]  # releases of the real-time kernels in /boot
     rt_kernel_config: Mapping[str, str]  # of the last of them; empty where is_rt, or not readable
     boot_id: str
@@ -232,7 +232,8 @@ def read_kernel_config(host: Host, release: str, running: bool = True) -> Mappin
     if not text:
         text = host.read(f"/boot/config-{release}") or ""
     options = (line.partition("=") for line in text.splitlines() if line.startswith("CONFIG_"))
-    return {name: value.strip('"') for name, _, value in options}
+    unset = re.findall(r"^# (CONFIG_\w+) is not set$", text, re.MULTILINE)
+    return dict.fromkeys(unset, "n") | {name: value.strip('"') for name, _, value in options}
 
 
 def installed_rt_kernels(host: Host) -> tuple[str, ...]:

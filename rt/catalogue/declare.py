@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tickpath.rt.item import Finding, Item, Severity, State
+from tickpath.rt.loader import read_loader
 from tickpath.rt.setting import BootParameter, KernelFile, Sysctl
 
 if TYPE_CHECKING:
@@ -138,6 +139,10 @@ def files(pattern: str, value: str) -> Callable[[Context], tuple[Setting, ...]]:
 
 
 def without_grub(context: Context) -> str | None:
+    """Lack, where GRUB does not give this machine its command line, whatever files lie there."""
+    loader = read_loader(context.host)
+    if loader.kind not in {"grub", "unknown"}:
+        return f"{loader.said} booted this machine ({loader.proof}): set it in {loader.place}"
     if context.host.exists(GRUB):
         return None
     return f"no {GRUB}: what boots this machine sets its command line from outside"

@@ -107,7 +107,11 @@ def pause(context: Context) -> tuple[Setting, ...]:
 
 
 def channels(context: Context) -> tuple[Setting, ...]:
-    return ethtool_settings(context, "L", {"combined": "1"})
+    """Want one queue: combined, or one of each where the driver has them apart (gve)."""
+    limits = read_maximum(context.host, context.profile.nic or "", "L")
+    apart = limits.get("combined", "0") == "0" and {"rx", "tx"} <= limits.keys()
+    wanted = {"rx": "1", "tx": "1"} if apart else {"combined": "1"}
+    return ethtool_settings(context, "L", wanted)
 
 
 def shared_nic(context: Context) -> str | None:

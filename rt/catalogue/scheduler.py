@@ -21,7 +21,7 @@ from tickpath.rt.catalogue.declare import (
 )
 from tickpath.rt.cpu_mask import format_cpu_mask, parse_cpu_mask
 from tickpath.rt.item import Severity, State
-from tickpath.rt.persisted import configuration_lines
+from tickpath.rt.persisted import CONFIGURATION_TOPS, configuration_lines
 from tickpath.rt.setting import KernelFile, Sysctl
 from tickpath.rt.tasks import allowed_cpus, read_tasks
 
@@ -132,7 +132,7 @@ def dead_sysctls(context: Context) -> Seen:
     where = ("/etc/sysctl.d", "/proc/sys")
     desired = "each configured name is in the kernel"
     dead: list[str] = []
-    for line in configuration_lines(context.host, "sysctl.d", ".conf", tops=("/run", "/etc")):
+    for line in configuration_lines(context.host, "sysctl.d", ".conf", tops=CONFIGURATION_TOPS[1:]):
         name, equals, _ = line.partition("=")
         name = name.strip()
         # A minus says that the name may be missing; a star names several.

@@ -14,6 +14,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tickpath.rt.loader import read_loader
 from tickpath.rt.tuning.plan_files import HEADER
 
 if TYPE_CHECKING:
@@ -215,6 +216,13 @@ def entry_words(config: str, entry: str) -> tuple[str, ...] | None:
 
 def refusals(host: Host) -> list[str]:
     """Say why a command line cannot be put on trial on this host; none: it can."""
+    loader = read_loader(host)
+    if loader.kind not in {"grub", "unknown"}:
+        return [
+            f"{loader.said} booted this machine, not GRUB ({loader.proof}), so an entry in GRUB's "
+            f"menu would never run: set the words in {loader.place}, and leave boot parameters "
+            "out here with --only"
+        ]
     if not host.path("/etc/grub.d/10_linux").is_file() or not host.path(CONFIG).is_file():
         return [
             f"boot parameters need GRUB as Debian sets it up, and {CONFIG} or /etc/grub.d/10_linux "

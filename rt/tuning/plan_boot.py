@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tickpath.rt.command_line import format_command_line, parse_word, same_name
 from tickpath.rt.errors import RequestError
-from tickpath.rt.persisted import GRUB_VARIABLES, assign
+from tickpath.rt.persisted import GRUB_VARIABLES, grub_variables
 from tickpath.rt.setting import BootParameter
 from tickpath.rt.tuning import grub
 from tickpath.rt.tuning.plan_step import Step
@@ -101,15 +101,11 @@ def format_word(parameter: BootParameter) -> str:
     return word
 
 
-def words_of_others(host: Host) -> frozenset[str]:
-    """Read the words that /etc/default/grub and the drop-ins of others give every entry."""
-    variables: dict[str, str] = {}
-    for name in ("/etc/default/grub", *host.glob("/etc/default/grub.d/*.cfg")):
-        if name != grub.DROP_IN:
-            assign(variables, host.read(name) or "")
-    return frozenset(
-        word for name in GRUB_VARIABLES for word in grub.split_words(variables.get(name, ""))
-    )
+def words_of_others(host: Host) -> tuple[str, ...]:
+    """Read the words that /etc/default/grub and the drop-ins of others give every entry, in the
+    order of the finished line."""
+    variables = grub_variables(host, leave_out=grub.DROP_IN)
+    return tuple(word for name in GRUB_VARIABLES for word in grub.split_words(variables[name]))
 
 
 def menu_steps(context: Context, lines: grub.Lines, items: str) -> list[Step]:

@@ -10,10 +10,13 @@ import re
 from typing import TYPE_CHECKING
 
 from tickpath.rt.catalogue.scheduler import stalls
+from tickpath.rt.command_line import ISOLATION_WORDS, in_force, parse_word
 from tickpath.rt.errors import HostError, RequestError
 from tickpath.rt.limits import format_cpu_list, parse_cpu_list
+from tickpath.rt.reading import same_parameter
 from tickpath.rt.setting import BootParameter, DropIn, Ethtool, KernelFile, Sysctl
 from tickpath.rt.tuning import grub
+from tickpath.rt.tuning.plan_boot import words_of_others
 from tickpath.rt.tuning.plan_files import malformed
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ def find_refusals(
     yield from refuse_settings(wanted)
     yield from refuse_memory(context.host, wanted)
     yield from refuse_cpus(context, wanted)
+    yield from refuse_dropped_words(context.host, wanted)
     yield from refuse_interfaces(context, wanted, steps, options.allow_ssh_nic)
     yield from refuse_stall(context.topology, steps)
     yield from refuse_places(context.host, steps)
@@ -116,6 +120,42 @@ def refuse_cpus(context: Context, wanted: Sequence[Wanted]) -> Iterator[Refusal]
                 f"{setting.word}: CPU 0 stays with the kernel, which keeps house there; choose "
                 "others"
             )
+
+
+def refuse_dropped_words(host: Host, wanted: Sequence[Wanted]) -> Iterator[Refusal]:
+    """Refuse a list that the kernel would drop for another that stands before it on the line."""
+    others = words_of_others(host)
+    kept = [word for word in others if isolates(word)]
+    if not kept:
+        return
+    ours = [each.setting for each in wanted if isinstance(each.setting, BootParameter)]
+    line = (*(parse_word(word) for word in others), *ours)
+    for setting in ours:
+        if setting.name not in ISOLATION_WORDS:
+            continue
+        found = in_force(setting.name, line)
+        if found is not None and same_parameter(setting, found.word):
+            continue
+        yield RequestError(
+            f"{setting.word}: {' '.join(kept)} comes before it on the command line, and the kernel "
+            f"keeps the first list: remove that from {where_written(host, kept)}, or ask for the "
+            "same CPUs with --isolated"
+        )
+
+
+def isolates(word: str) -> bool:
+    return parse_word(word).name.replace("-", "_") in ISOLATION_WORDS
+
+
+def where_written(host: Host, words: Sequence[str]) -> str:
+    """Name the files of GRUB's settings that have one of the words."""
+    names = ("/etc/default/grub", *host.glob("/etc/default/grub.d/*.cfg"))
+    found = [
+        name
+        for name in names
+        if name != grub.DROP_IN and any(word in (host.read(name) or "") for word in words)
+    ]
+    return ", ".join(found) or "GRUB's settings (/etc/default/grub)"
 
 
 def refuse_interfaces(

@@ -1,8 +1,9 @@
 """The RT kernel alone, without a disk: four seconds that judge a command line by the real parser.
 
 The kernel reads its command line, says what it did not understand, finds no root file system,
-panics, and `panic=-1` resets it, which ends qemu. Called by: test_kernel_command_lines.
-Calls: image, machine. Source: init/main.c, print_unknown_bootoptions.
+panics, and `panic=-1` resets it, which ends qemu. `ask` gives it a first process that shows files
+of /proc and /sys: what the words became. Called by: test_1_command_lines. Calls: image, machine,
+gcc. Source: init/main.c, print_unknown_bootoptions; early-userspace/buffer-format.rst.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import re
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.vm.machine import DIES_WITH_US, MACHINE_OPTIONS
 from tests.vm.phases import phase
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
 TIMEOUT_S = 180
 # Read by initramfs and systemd, which are not here: the kernel hands them on, as it says.
@@ -37,6 +39,48 @@ class Verdict:
     unknown: tuple[str, ...]  # words it knows nothing of
     complaints: tuple[str, ...]  # lines about values that it refused or changed
     console: str
+
+
+SHOWN = re.compile(r"^SHOWN (\S+) (?:is (.*?)|absent)\s*$", re.MULTILINE)
+FIRST_PROCESS = Path(__file__).with_name("first_process.c")
+
+
+def ask(kernel: Path, command_line: str, paths: Sequence[str], folder: Path) -> dict[str, str]:
+    """Boot four CPUs with a command line; return the first line of each file, "" where absent.
+
+    folder: where the initramfs is built. Raises RuntimeError where the kernel does not come up.
+    """
+    archive = folder / "initramfs.cpio"
+    program = folder / "init"
+    if not archive.exists():
+        subprocess.run(["gcc", "-O1", "-static", "-o", program, FIRST_PROCESS], check=True)
+        archive.write_bytes(pack({"dev": None, "init": program.read_bytes()}))
+    words = f"console=ttyS0 panic=-1 {command_line} show={','.join(paths)}"
+    argv = [
+        *DIES_WITH_US,
+        "qemu-system-x86_64",
+        *MACHINE_OPTIONS,
+        *("-smp", "4", "-m", "1024", "-serial", "stdio", "-monitor", "none"),
+        *("-kernel", str(kernel), "-initrd", str(archive), "-append", words),
+    ]
+    with phase("kernel asked, 4 CPUs"):
+        console = _run(argv)
+    if "SHOWN all" not in console:
+        tail = "\n".join(console.splitlines()[-20:])
+        raise RuntimeError(f"{words}: the first process did not come to its end:\n{tail}")
+    return {match[1]: match[2] or "" for match in SHOWN.finditer(console)}
+
+
+def pack(files: dict[str, bytes | None]) -> bytes:
+    """Write a cpio archive of format newc; None: a folder."""
+    whole = b""
+    for number, (name, data) in enumerate([*files.items(), ("TRAILER!!!", b"")], 1):
+        mode = 0o40755 if data is None else 0o100755
+        content = data or b""
+        fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
+        head = b"070701" + b"".join(b"%08x" % field for field in fields) + name.encode() + b"\0"
+        whole += head + bytes(-len(head) % 4) + content + bytes(-len(content) % 4)
+    return whole
 
 
 def lint(kernel: Path, command_line: str, *, cpus: int = 2) -> Verdict:

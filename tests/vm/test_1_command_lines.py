@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tickpath.rt.catalogue import all_items
+from tickpath.rt.command_line import in_force, parse_command_line
 from tickpath.rt.item import Context
 from tickpath.rt.profile import Request, choose_profile
 from tickpath.rt.setting import BootParameter
 from tickpath.rt.topology import read_topology
 
 from tests.unit import rt_host
-from tests.vm.kernel_boot import lint
+from tests.vm.kernel_boot import ask, lint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,3 +96,57 @@ def test_lint_words_of_each_profile_are_known_to_the_kernel(
     assert words
     verdict = lint(disk.kernel(flavour), " ".join(words), cpus=cpus)
     assert (verdict.unknown, verdict.complaints) == ((), ()), " ".join(words)
+
+
+ISOLATED = "/sys/devices/system/cpu/isolated"
+NOHZ_FULL = "/sys/devices/system/cpu/nohz_full"
+
+
+# Words, and what the kernel then has as isolated and as nohz_full.
+TWICE = [
+    ("isolcpus=managed_irq,domain,1 isolcpus=managed_irq,domain,2", "1", "(null)"),
+    ("nohz_full=1 nohz_full=2-3", "", "1"),
+    ("isolcpus=domain,1 isolcpus=managed_irq,1", "1", "(null)"),
+    ("isolcpus=nohz,domain,1 nohz_full=2", "1", "1"),
+    ("nohz_full=2 isolcpus=nohz,domain,1", "", "2"),
+    ("isolcpus=1 nohz_full=2 nohz_full=2 isolcpus=3", "1", "2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("flavour", "case"), [*(("cloud", case) for case in TWICE), ("rt", TWICE[0]), ("rt", TWICE[1])]
+)
+def test_isolation_given_twice_is_judged_as_the_kernel_does(
+    disk: Image, tmp_path: Path, flavour: str, case: tuple[str, str, str]
+) -> None:
+    words, isolated, nohz_full = case
+    told = ask(disk.kernel(flavour), words, [ISOLATED, NOHZ_FULL], tmp_path)
+    assert told == {ISOLATED: isolated, NOHZ_FULL: nohz_full}
+    parameters = parse_command_line(words)
+    ours = in_force("nohz_full", parameters)
+    assert ("(null)" if ours is None else ours.value) == nohz_full
+    ours = in_force("isolcpus", parameters)
+    assert ("" if ours is None else (ours.value or "").split(",")[-1]) == isolated
+
+
+@pytest.mark.parametrize("flavour", ["rt", "cloud"])
+def test_other_words_given_twice_count_by_their_last(
+    disk: Image, tmp_path: Path, flavour: str
+) -> None:
+    words = (
+        "irqaffinity=0 irqaffinity=0-1 psi=0 psi=1 processor.max_cstate=1 processor.max_cstate=4 "
+        "rcupdate.rcu_normal_after_boot=1 rcupdate.rcu_normal_after_boot=0"
+    )
+    wanted = {
+        "/proc/irq/default_smp_affinity": "3",
+        "/sys/module/processor/parameters/max_cstate": "4",
+        "/sys/module/rcupdate/parameters/rcu_normal_after_boot": "0",
+    }
+    if flavour == "cloud":
+        words += " preempt=none preempt=full"
+        wanted["/sys/kernel/debug/sched/preempt"] = "none voluntary (full)"
+        # This kernel bounds it by the states that ACPI has.
+        del wanted["/sys/module/processor/parameters/max_cstate"]
+    told = ask(disk.kernel(flavour), words, [*wanted, "/proc/pressure/cpu"], tmp_path)
+    assert told.pop("/proc/pressure/cpu").startswith("some avg10=")
+    assert {path: text.strip() for path, text in told.items()} == wanted

@@ -75,6 +75,18 @@ def test_plan_isolation_that_keeps_cpu_0_is_accepted(machine: Path, value: str) 
     assert refusals(machine, BootParameter("isolcpus", value)) == []
 
 
+def test_plan_isolation_behind_another_list_is_refused(machine: Path) -> None:
+    """The kernel keeps the first list, and GRUB puts the distribution's words first."""
+    (machine / "etc/default/grub.d").mkdir(parents=True, exist_ok=True)
+    other = machine / "etc/default/grub.d/10-other.cfg"
+    other.write_text('GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT nohz_full=1"\n')
+    ((kind, text),) = refusals(machine, BootParameter("nohz_full", "2-3"))
+    assert kind is RequestError
+    assert "nohz_full=1 comes before it" in text
+    assert "remove that from /etc/default/grub.d/10-other.cfg" in text
+    assert refusals(machine, BootParameter("nohz_full", "1")) == []
+
+
 @pytest.mark.parametrize(("pages", "is_refused"), [(511, False), (512, True), (99_999_999, True)])
 def test_plan_huge_pages_of_all_memory_are_refused(
     machine: Path, pages: int, is_refused: bool
