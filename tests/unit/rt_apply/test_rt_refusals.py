@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from tickpath.rt.errors import HostError, RequestError
@@ -26,9 +26,6 @@ from tests.unit.rt_apply.machine import (
     with_nic,
     with_rt_kernel,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def refusals(root: Path, *settings: Setting) -> list[tuple[type, str]]:
@@ -185,6 +182,9 @@ def test_plan_link_in_the_place_of_our_file_is_refused(machine: Path) -> None:
     assert "is a link or a folder" in text
 
 
+# The children import from this folder's tests, and -P keeps the current directory out.
+WITH_TESTS = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+
 READ_ONLY = """
 import subprocess, sys
 from pathlib import Path
@@ -208,6 +208,7 @@ print("\\n".join(f"{type(refusal).__name__}: {refusal}" for refusal in plan.refu
 def test_plan_read_only_kernel_files_are_refused(machine: Path, place: str, told: str) -> None:
     done = subprocess.run(
         ["unshare", "--mount", sys.executable, "-P", "-c", READ_ONLY, str(machine), place],
+        env=WITH_TESTS,
         capture_output=True,
         text=True,
         check=True,
@@ -243,6 +244,7 @@ def test_plan_root_of_a_container_without_rights_skips_and_says_why(machine: Pat
             WITHOUT_RIGHTS,
             str(machine),
         ],
+        env=WITH_TESTS,
         capture_output=True,
         text=True,
         check=True,
