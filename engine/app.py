@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tickpath.engine.child_process import spawn, stop
-from tickpath.engine.config import check_host, load_config
+from tickpath.engine.config.check import load_config
+from tickpath.engine.config.host import check_host
 from tickpath.engine.reader_watch import HANG_AFTER_S, ReaderWatch
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.rt import guard, process
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import argparse
     from types import FrameType
 
-    from tickpath.engine.config import Config
+    from tickpath.engine.config.schema import Config
 
 GUARD_PRIORITY = 1  # of SCHED_FIFO: ahead of all that is ordinary, behind all that is not
 STABLE_AFTER_S = 10.0

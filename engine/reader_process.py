@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import ffi, lib
-from tickpath.engine.config import Config, VenueConfig, load_config
+from tickpath.engine.config.check import load_config
 from tickpath.engine.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.consumers import Consumers
@@ -48,6 +48,8 @@ from tickpath.shm.segment import SegmentWriter
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+
+    from tickpath.engine.config.schema import Config, VenueConfig
 
 NS_PER_S, NS_PER_MS, NS_PER_US = 1_000_000_000, 1_000_000, 1_000
 # Of the cold loop, which shares a housekeeping CPU. What the hot thread has for it ends the pause;

@@ -30,7 +30,7 @@ from tickpath.shm.errors import LocalError, RemoteError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tickpath.engine.config import VenueConfig
+    from tickpath.engine.config.schema import VenueConfig
     from tickpath.proto.instrument import Instrument
     from tickpath.proto.venue import Base, InstrumentList
 

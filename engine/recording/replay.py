@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from tickpath._core import lib
-from tickpath.engine.config import check_name
+from tickpath.engine.config.check import check_name
 from tickpath.engine.recording.format import (
     RAW,
     RecordingFault,

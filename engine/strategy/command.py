@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from tickpath.engine.config import check_name
+from tickpath.engine.config.check import check_name
 from tickpath.engine.reader import open_reader
 from tickpath.engine.strategy import Strategy
 from tickpath.engine.strategy.guarded import guarded

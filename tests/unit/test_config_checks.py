@@ -9,7 +9,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tickpath.engine.config import (
+from tickpath.engine.config.check import load_config, parse_config
+from tickpath.engine.config.host import check_host
+from tickpath.engine.config.schema import (
     Config,
     HealthConfig,
     NetworkConfig,
@@ -17,9 +19,6 @@ from tickpath.engine.config import (
     ReconnectConfig,
     ShmConfig,
     VenueConfig,
-    check_host,
-    load_config,
-    parse_config,
 )
 from tickpath.shm.errors import LocalError
 

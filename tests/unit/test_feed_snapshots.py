@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tickpath.engine.config import VenueConfig
+from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.snapshots import (
     Budget,
     RateLimitError,

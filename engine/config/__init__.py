@@ -1,0 +1,6 @@
+"""The configuration of `tickpath run CONFIG.toml`.
+
+schema.py: its sections and defaults; check.py: reading the file, and all that can be wrong in it;
+host.py: what it names on this machine. All raise LocalError naming the key, what it was, what was
+expected and the remedy, before anything is touched. examples/mexc.toml explains every key.
+"""

@@ -1,0 +1,263 @@
+"""Read a configuration and check it by itself: unknown keys, types, ranges, contradictions.
+
+Called by: engine/app.py, engine/reader_process.py. Calls: schema.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from ipaddress import AddressValueError, IPv4Address
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tickpath.engine.config.schema import Config, VenueConfig
+from tickpath.proto.venues.mexc import requests
+from tickpath.shm.errors import LocalError
+
+INSTANCE_LENGTH_MAX = 64
+PORT_COUNT_MAX = 4096  # netif.h: TP_NETIF_PORT_COUNT_MAX
+_INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _describe(value: object) -> str:
+    kinds = {str: "a string", bool: "a boolean", int: "an integer", float: "a number"}
+    kinds |= {list: "an array", dict: "a table"}
+    text = repr(value)
+    shown = text if len(text) <= 80 else text[:77] + "..."
+    return f"{shown} ({kinds.get(type(value), type(value).__name__)})"
+
+
+def wrong(path: str, value: object, expected: str, remedy: str = "") -> LocalError:
+    """Make the error that says what a key is and what was expected."""
+    return LocalError(
+        f"{path} is {_describe(value)}, expected {expected}" + (f": {remedy}" if remedy else "")
+    )
+
+
+def _plain(limit: float) -> str:
+    return str(int(limit)) if limit == int(limit) else f"{limit:g}"
+
+
+def _number(kind: str, info: msgspec.inspect.IntType | msgspec.inspect.FloatType) -> str:
+    low = info.ge if info.ge is not None else info.gt
+    if low is None or info.le is None:
+        return kind
+    return f"{kind} {'from' if info.ge is not None else 'above'} {_plain(low)} to {_plain(info.le)}"
+
+
+def _not_none(types: tuple[msgspec.inspect.Type, ...]) -> msgspec.inspect.Type:
+    return next(one for one in types if not isinstance(one, msgspec.inspect.NoneType))
+
+
+def _expected(info: msgspec.inspect.Type) -> str:
+    words = "a table"
+    match info:
+        case msgspec.inspect.Metadata(type=inner):
+            words = _expected(inner)
+        case msgspec.inspect.UnionType(types=types):
+            words = _expected(_not_none(types))
+        case msgspec.inspect.LiteralType(values=values):
+            words = "one of " + ", ".join(f'"{value}"' for value in values)
+        case msgspec.inspect.IntType():
+            words = _number("an integer", info)
+        case msgspec.inspect.FloatType():
+            words = _number("a number", info)
+        case msgspec.inspect.BoolType():
+            words = "true or false"
+        case msgspec.inspect.StrType():
+            words = "a string"
+        case msgspec.inspect.VarTupleType(item_type=item):
+            words = f"an array, each {_expected(item)}"
+        case msgspec.inspect.TupleType(item_types=items):
+            words = f"an array of {len(items)}, each {_expected(items[0])}"
+        case msgspec.inspect.DictType(value_type=item):
+            words = f"a table, each value {_expected(item)}"
+    return words
+
+
+def _in_range(value: float, info: msgspec.inspect.IntType | msgspec.inspect.FloatType) -> bool:
+    return (
+        (info.ge is None or value >= info.ge)
+        and (info.gt is None or value > info.gt)
+        and (info.le is None or value <= info.le)
+    )
+
+
+def _is_of(value: object, info: msgspec.inspect.Type) -> bool:
+    """Tell whether a scalar is of the type and in its range."""
+    if isinstance(value, bool):  # an int too, but not to people
+        return isinstance(info, msgspec.inspect.BoolType)
+    match info:
+        case msgspec.inspect.LiteralType(values=values):
+            return isinstance(value, str) and value in values
+        case msgspec.inspect.StrType():
+            return isinstance(value, str)
+        case msgspec.inspect.IntType():
+            return isinstance(value, int) and _in_range(value, info)
+        case msgspec.inspect.FloatType():
+            return isinstance(value, int | float) and _in_range(value, info)
+    return False
+
+
+def _check(value: object, info: msgspec.inspect.Type, path: str, remedy: str = "") -> None:
+    """Raise LocalError for the first thing that does not fit the schema."""
+    match info:
+        case msgspec.inspect.Metadata(type=inner, extra=extra):
+            _check(value, inner, path, (extra or {}).get("remedy", ""))
+        case msgspec.inspect.UnionType(types=types):
+            _check(value, _not_none(types), path, remedy)
+        case msgspec.inspect.StructType():
+            _check_table(value, info, path)
+        case msgspec.inspect.VarTupleType(item_type=item) if isinstance(value, list):
+            for index, one in enumerate(value):
+                _check(one, item, f"{path}[{index}]")
+        case msgspec.inspect.TupleType(item_types=items) if isinstance(value, list) and len(
+            value
+        ) == len(items):
+            for index, one in enumerate(value):
+                _check(one, items[index], f"{path}[{index}]")
+        case msgspec.inspect.DictType(value_type=item) if isinstance(value, dict):
+            for key, one in value.items():
+                _check(one, item, _join(path, f'"{key}"'))
+        case _:
+            if not _is_of(value, info):
+                raise wrong(path, value, _expected(info), remedy)
+
+
+def _check_table(value: object, info: msgspec.inspect.StructType, path: str) -> None:
+    if not isinstance(value, dict):
+        name = path.rpartition(".")[2] or "the file"
+        raise wrong(path, value, f"a table: write [{name}] above its keys")
+    fields = {one.encode_name: one for one in info.fields}
+    for key in value:
+        if key not in fields:
+            close = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(fields)}"
+            raise LocalError(
+                f"{_join(path, key)} is {_describe(value[key])}, expected no such key: {hint}"
+            )
+    for key, one in fields.items():
+        if key in value:
+            _check(value[key], one.type, _join(path, key))
+        elif one.required:
+            raise LocalError(
+                f"{_join(path, key)} is missing, expected {_expected(one.type)}: "
+                "examples/mexc.toml shows it"
+            )
+
+
+# ---- what a type cannot say ----------------------------------------------------------------------
+
+
+def check_name(what: str, name: str) -> None:
+    """Check the name of an instance or a strategy; raises LocalError that names `what`."""
+    if not _INSTANCE.fullmatch(name) or len(name) > INSTANCE_LENGTH_MAX:
+        raise wrong(
+            what,
+            name,
+            f"1 to {INSTANCE_LENGTH_MAX} letters, digits, '.', '_' or '-', not '.' first",
+            "it becomes part of a file's name",
+        )
+
+
+def _check_symbols(venue: VenueConfig, path: str) -> None:
+    if not venue.symbols:
+        raise wrong(f"{path}.symbols", [], "at least one symbol", 'as in symbols = ["BTCUSDT"]')
+    seen: dict[str, int] = {}
+    for index, symbol in enumerate(venue.symbols):
+        place = f"{path}.symbols[{index}]"
+        try:
+            requests.depth_channel(symbol, venue.speed)
+        except ValueError as error:
+            raise LocalError(f"{place} is {_describe(symbol)}: {error}") from error
+        if symbol in seen:
+            first = f"{path}.symbols[{seen[symbol]}]"
+            raise wrong(place, symbol, f"each symbol once, and it is {first} already", "remove it")
+        seen[symbol] = index
+
+
+def _check_names(venue: VenueConfig, path: str) -> None:
+    for key in ("host", "rest_host", "server_name"):
+        name = getattr(venue, key)
+        if name is not None and not _HOST.fullmatch(name):
+            raise wrong(f"{path}.{key}", name, "a host name or an IPv4 address", "no port, no URL")
+    if not venue.path.startswith("/") or any(not "!" <= c <= "~" for c in venue.path):
+        raise wrong(f"{path}.path", venue.path, 'printable ASCII that begins with "/"')
+    for key, address in venue.resolve.items():
+        place = f'{path}.resolve."{key}"'
+        host, _, port = key.rpartition(":")
+        if not _HOST.fullmatch(host) or not port.isascii() or not port.isdigit():
+            raise wrong(place, address, f'a key "host:port", not {key!r}')
+        try:
+            IPv4Address(address)
+        except AddressValueError as error:
+            raise wrong(place, address, "an IPv4 address", str(error)) from error
+
+
+def _check_values(config: Config) -> None:
+    check_name("instance", config.instance)
+    if len(config.venues) != 1:
+        raise LocalError(
+            f"venue stands {len(config.venues)} times, expected one [[venue]]: "
+            "run one instance for each"
+        )
+    _check_symbols(config.venues[0], "venue[0]")
+    _check_names(config.venues[0], "venue[0]")
+    low, high = config.network.port_range
+    if low > high:
+        raise wrong("network.port_range", [low, high], "the first port not above the last")
+    if high - low + 1 > PORT_COUNT_MAX:
+        raise wrong(
+            "network.port_range",
+            [low, high],
+            f"at most {PORT_COUNT_MAX} ports",
+            f"no other program can use them meanwhile; [{low}, {low + PORT_COUNT_MAX - 1}] fits",
+        )
+    for section in ("shm", "record"):
+        capacity = getattr(config, section).ring_capacity
+        if capacity & (capacity - 1):
+            below = 1 << (capacity.bit_length() - 1)
+            remedy = f"{below} or {2 * below}"
+            raise wrong(f"{section}.ring_capacity", capacity, "a power of two", remedy)
+    if config.reconnect.first_s > config.reconnect.max_s:
+        raise wrong(
+            "reconnect.first_s",
+            config.reconnect.first_s,
+            f"at most max_s, {config.reconnect.max_s}",
+        )
+
+
+def parse_config(text: str) -> Config:
+    """Check a configuration's text; raises LocalError without the file's name."""
+    try:
+        raw: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise LocalError(f"not TOML: {error}") from error
+    _check(raw, msgspec.inspect.type_info(Config), "")
+    config = msgspec.convert(raw, Config)
+    _check_values(config)
+    return config
+
+
+def load_config(path: Path | str) -> Config:
+    """Read and check a configuration file. Raises LocalError."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise LocalError(
+            f"configuration {path}: {reason}; expected a readable TOML file: "
+            "examples/mexc.toml is one to copy"
+        ) from error
+    try:
+        return parse_config(text)
+    except LocalError as error:
+        raise LocalError(f"{path}: {error}") from error.__cause__

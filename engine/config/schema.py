@@ -1,0 +1,184 @@
+"""The sections of a configuration: keys, types, ranges, defaults.
+
+Called by: check.py, and whoever reads a checked configuration.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+from tickpath.proto.venues.mexc import requests
+
+RING_CAPACITY_MIN, RING_CAPACITY_MAX = 1 << 10, 1 << 24
+TAP_CAPACITY_MIN = 1 << 14  # a snapshot of 5,000 levels a side fits a quarter of it
+MS_MAX = 3_600_000
+LOSSLESS_DEADLINE_US_MAX = 50_000  # half of what readers take for a silent writer
+
+
+def _remedy(text: str) -> dict[str, str]:
+    return {"remedy": text}
+
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+LocalPort = Annotated[int, Meta(ge=1024, le=65535)]
+Seconds = Annotated[float, Meta(gt=0.0, le=3600.0)]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class ReaderConfig(_Section, frozen=True):
+    """Where and how the hot thread runs."""
+
+    cpu: Annotated[int, Meta(ge=0, le=8191)] | None = None
+    """The CPU it is pinned to; None: wherever the kernel puts it."""
+    priority: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=40,
+            extra=_remedy("0: ordinary thread; SCHED_FIFO stays well below interrupts at 50"),
+        ),
+    ] = 0
+    spin: bool = True
+    """Never sleep; False: sleep 50 us at a time when nothing came for 20 us."""
+    yield_to_others: bool = False
+    """Sleep 60 us in each ms, so that a SCHED_FIFO thread stays below the kernel's RT limit."""
+    lock_memory: bool = True
+    huge_pages: bool = True
+    """Frames and books stand in 2 MiB pages where enough are reserved; else it says so."""
+
+
+class NetworkConfig(_Section, frozen=True):
+    """Which path the bytes take."""
+
+    interface: str | None = None
+    """None: the one that the route to the venue leaves by."""
+    backend: Literal["auto", "af_xdp", "kernel"] = "auto"
+    mode: Literal["auto", "native zero-copy", "native copy", "generic copy"] = "auto"
+    queue: Annotated[int, Meta(ge=0, le=1023)] = 0
+    port_range: tuple[LocalPort, LocalPort] = (61000, 61999)
+    """Local ports, first and last, that belong to tickpath alone while it runs."""
+
+
+class VenueConfig(_Section, frozen=True):
+    """One venue and what is read from it."""
+
+    symbols: tuple[str, ...]
+    name: Literal["mexc"] = "mexc"
+    host: str = requests.WEBSOCKET_HOST
+    port: Port = 443
+    path: str = requests.WEBSOCKET_PATH
+    rest_host: str | None = None
+    """None: the venue's own for its own host, else the same as host."""
+    rest_port: Port | None = None
+    """None: the same as port."""
+    tls: bool = True
+    ca_file: str | None = None
+    """Certificates (PEM) to trust instead of the system's."""
+    insecure: bool = False
+    """Do not verify certificate and name: for tests only."""
+    server_name: str | None = None
+    """The name in the certificate, where it is not host."""
+    resolve: dict[str, str] = {}
+    """"host:port" to IPv4 address, before DNS is asked."""
+    speed: Literal["10ms", "100ms"] = "100ms"
+    depth: Annotated[int, Meta(ge=1, le=requests.SNAPSHOT_LEVELS_MAX)] = (
+        requests.SNAPSHOT_LEVELS_DEFAULT
+    )
+    """Levels a side of a REST snapshot."""
+    snapshots_per_second: Annotated[
+        int,
+        Meta(ge=1, le=45, extra=_remedy("MEXC bans an address that asks 500 times in 10 s")),
+    ] = 10
+    """How many REST snapshots are fetched in a second at most, after a burst of 10."""
+
+    @property
+    def rest(self) -> tuple[str, int]:
+        """Return host and port of the venue's REST service."""
+        own = requests.REST_HOST if self.host == requests.WEBSOCKET_HOST else self.host
+        return self.rest_host or own, self.rest_port or self.port
+
+
+class ShmConfig(_Section, frozen=True):
+    """What stands in shared memory."""
+
+    ring_capacity: Annotated[
+        int,
+        Meta(
+            ge=RING_CAPACITY_MIN,
+            le=RING_CAPACITY_MAX,
+            extra=_remedy("16384 slots are 1 MiB and stay in the second-level cache"),
+        ),
+    ] = 16384
+    group: str | None = None
+    """Whose members may read, and register as consumers; None: the process's own."""
+    mode: Literal["0600", "0640", "0644"] = "0640"
+    lossless_deadline_us: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=LOSSLESS_DEADLINE_US_MAX,
+            extra=_remedy("0: the feed waits for nobody; its heartbeat stands still meanwhile"),
+        ),
+    ] = 0
+    """How long the feed waits for lossless consumers before they are evicted."""
+    waker_poll_us: Annotated[int, Meta(ge=5, le=10_000)] = 20
+    """How often the waker looks for events while consumers sleep."""
+
+
+class RecordConfig(_Section, frozen=True):
+    """What `tickpath record` can see of the reader's raw messages."""
+
+    tap: bool = False
+    """Keep them in a ring of shared memory, instance.raw, for recorders."""
+    ring_capacity: Annotated[
+        int,
+        Meta(
+            ge=TAP_CAPACITY_MIN,
+            le=RING_CAPACITY_MAX,
+            extra=_remedy("262144 slots are 16 MiB; a message takes 16 bytes more than its own"),
+        ),
+    ] = 1 << 18
+    checkpoint_s: Seconds = 10.0
+    """Every LIVE book is written whole into the ring once in so long: a replay can begin there."""
+
+
+class HealthConfig(_Section, frozen=True):
+    """When data is too old to be trusted."""
+
+    silent_after_ms: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=MS_MAX,
+            extra=_remedy("more than the 15000 between pings, whose answers count as life"),
+        ),
+    ] = 20_000
+    """Nothing came on a connection for so long: its books are STALE."""
+
+
+class ReconnectConfig(_Section, frozen=True):
+    """How patiently a lost connection is tried again: doubling from first_s to max_s, jittered."""
+
+    first_s: Seconds = 0.1
+    max_s: Seconds = 30.0
+    stable_after_s: Seconds = 30.0
+    """A connection that held for so long starts the next series anew."""
+
+
+class Config(_Section, frozen=True, rename={"venues": "venue"}):
+    """The whole file."""
+
+    venues: tuple[VenueConfig, ...]
+    instance: str = "mexc"
+    """The name of the segment that strategies open."""
+    reader: ReaderConfig = ReaderConfig()
+    network: NetworkConfig = NetworkConfig()
+    shm: ShmConfig = ShmConfig()
+    record: RecordConfig = RecordConfig()
+    health: HealthConfig = HealthConfig()
+    reconnect: ReconnectConfig = ReconnectConfig()
