@@ -1,7 +1,7 @@
 """Keep every venue connection of the hot path alive: prepare, hand over, take back, try again.
 
 Runs on the cold thread of the reader process. The hot thread adopts what `tp_hot_path_offer` hands
-over and gives ended sessions back; see engine/hot_path.h.
+over and gives ended sessions back; see engine/feed_handler/hot_path.h.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 /* A link with an address: Ethernet and IPv4 in both directions, frames sorted to TCP connections by
- * local port. Called by session.c and engine/hot_path.c; calls link, wire, tcp. One thread.
+ * local port. Called by session.c and engine/feed_handler/hot_path.c; calls link, wire, tcp. One
+ * thread.
  *
  * The neighbour's MAC address comes from the kernel's table (netstack/route.py): ARP stays there.
  */

@@ -2,8 +2,8 @@
  * bytes for HTTP. session.c composes stream > TLS > application; session_ws.c (WebSocket) and
  * session_http.c (plain bytes) are the applications, session_state.h is what the three share.
  *
- * Called by engine/hot_path.c (many sessions, its own loop) and netstack/session.py (one session,
- * tp_session_wait). One thread. For each burst:
+ * Called by engine/feed_handler/hot_path.c (many sessions, its own loop) and netstack/session.py
+ * (one session, tp_session_wait). One thread. For each burst:
  *
  *   tp_session_segment | tp_session_receive   bytes climb: TCP > TLS > the message buffer
  *   tp_session_next | tp_session_read         what the application sees, in place

@@ -8,8 +8,8 @@
  * from a first wait; then whoever is in the way is evicted, and its slot not accepted as lossless
  * for a second.
  *
- * Called by: engine/feed/publish.c (pass), engine/hot_path.c (tick). The hot thread; no system
- * call. */
+ * Called by: engine/feed/publish.c (pass), engine/feed_handler/hot_path.c (tick). The hot thread;
+ * no system call. */
 #ifndef TP_SHM_RING_GATE_H
 #define TP_SHM_RING_GATE_H
 #include "shm/control_segment.h"

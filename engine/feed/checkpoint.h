@@ -1,6 +1,6 @@
 /* Whole books into a recording, and back: what a replay needs to begin in the middle.
  *
- * engine/hot_path.c calls tp_feed_checkpoint now and then while a tap is open;
+ * engine/feed_handler/hot_path.c calls tp_feed_checkpoint now and then while a tap is open;
  * engine/recording/replayer.c calls the other two. Hot path's thread, or the one that replays. */
 #ifndef TP_ENGINE_CHECKPOINT_H
 #define TP_ENGINE_CHECKPOINT_H

@@ -1,9 +1,9 @@
 /* From one decrypted venue message to a published book: route > decode > sync > book_apply >
  * publish.
  *
- * engine/hot_path.c calls tp_feed_message for every message; a cold thread of the same process asks
- * tp_feed_snapshot_wanted and answers with tp_feed_snapshot_offer. One writer thread (the hot
- * path); the two snapshot calls are the only ones that another thread may make.
+ * engine/feed_handler/hot_path.c calls tp_feed_message for every message; a cold thread of the same
+ * process asks tp_feed_snapshot_wanted and answers with tp_feed_snapshot_offer. One writer thread
+ * (the hot path); the two snapshot calls are the only ones that another thread may make.
  *
  * Sync rule of MEXC spot (docs read 2026-06-17): absolute levels; buffer messages until the REST
  * snapshot (version v) is there; drop those with last_version <= v; the first used one must have

@@ -2,10 +2,10 @@
  * moved a book besides.
  *
  * A second segment, <instance>.raw, holds a ring of messages (shm/message_ring.h). Called by
- * engine/hot_path.c (wire messages, connections, ticks) and engine/feed (snapshots as they are
- * taken, checkpoints); read by engine/recording/recorder.py. One writer, the hot thread: whoever
- * replays the records in their order does to a feed exactly what was done to this one.
- * No tap is a NULL pointer: one comparison a message. */
+ * engine/feed_handler/hot_path.c (wire messages, connections, ticks) and engine/feed (snapshots as
+ * they are taken, checkpoints); read by engine/recording/recorder.py. One writer, the hot thread:
+ * whoever replays the records in their order does to a feed exactly what was done to this one. No
+ * tap is a NULL pointer: one comparison a message. */
 #ifndef TP_ENGINE_TAP_H
 #define TP_ENGINE_TAP_H
 #include <stdbool.h>

@@ -1,4 +1,4 @@
-#include "engine/hot_path.h"
+#include "engine/feed_handler/hot_path.h"
 
 #include <assert.h>
 #include <stdlib.h>
