@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.engine.config.check import load_config
-from tickpath.engine.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.consumers import Consumers
 from tickpath.engine.feed_segment import make_layout, write_instruments
+from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.reader_watch import HOT_THREAD_NAME
 from tickpath.engine.recording.tap import Subscription, TapWriter
 from tickpath.engine.snapshots import SnapshotWorker, fetch_instruments

@@ -6,7 +6,7 @@ import time
 from typing import Any, cast
 
 import pytest
-from tickpath.engine.connections import Connections, Reconnect, _Slot
+from tickpath.engine.loop.connections import Connections, Reconnect, _Slot
 
 
 def connections(*slots: _Slot) -> Connections:

@@ -1,0 +1,4 @@
+"""Connections and nothing of what is said over them: no feed, no book, no order.
+
+connections.py keeps them alive from the cold thread.
+"""
