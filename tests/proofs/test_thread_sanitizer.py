@@ -72,6 +72,26 @@ def test_thread_sanitizer_sees_a_reader_that_does_not_wait_for_its_leases(tmp_pa
     assert "data race" in done.stderr or "SEGV" in done.stderr
 
 
+def run_handover(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run the hand-over's stress test with this handover.c."""
+    (folder / "handover.c").write_text(code)
+    sources = [ROOT / "tests/stress/handover_stress.c", folder / "handover.c"]
+    return run(folder, sources, EVENTS // 3)
+
+
+def test_handover_between_hot_and_cold_thread_has_no_data_race(tmp_path: Path) -> None:
+    done = run_handover(tmp_path, (ROOT / "engine/loop/handover.c").read_text())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "data race" not in done.stderr
+
+
+def test_thread_sanitizer_sees_a_handover_without_its_acquires(tmp_path: Path) -> None:
+    text = (ROOT / "engine/loop/handover.c").read_text()
+    assert text.count("memory_order_acquire") == 2
+    relaxed = text.replace("memory_order_acquire", "memory_order_relaxed")
+    assert "data race" in run_handover(tmp_path, relaxed).stderr
+
+
 def test_thread_sanitizer_sees_a_payload_that_is_not_atomic(tmp_path: Path) -> None:
     text = (ROOT / "shm/broadcast_ring.h").read_text()
     part = "atomic_store_explicit(&slot->word[i], event[i], memory_order_relaxed);"

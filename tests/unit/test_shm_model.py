@@ -62,19 +62,25 @@ def explore(
     reader: list[Operation],
     memory: dict[str, int],
     is_wrong: Callable[[Registers], bool],
+    *,
+    to_both_ends: bool = False,
 ) -> tuple[int, bool]:
-    """Visit every state; return how many there are and whether a wrong result can be read."""
+    """Visit every state; return how many there are and whether a wrong result can be read.
+
+    Judged where the reader has ended, and the writer too if it reads as well (to_both_ends).
+    """
     names = sorted(memory)
     slot = {name: i for i, name in enumerate(names)}
     programs = (writer, reader)
     need = (needs(writer), needs(reader))
     fences = [sum(1 << i for i, op in enumerate(p) if isinstance(op, Fence)) for p in programs]
-    registers = (-1,) * sum(isinstance(op, Read) for op in reader)
+    registers = (-1,) * sum(isinstance(op, Read) for op in (*writer, *reader))
     start = (fences[0], fences[1], tuple(memory[name] for name in names), registers)
-    seen, todo, whole = {start}, [start], (1 << len(reader)) - 1
+    seen, todo = {start}, [start]
+    whole, writer_end = (1 << len(reader)) - 1, (1 << len(writer)) - 1
     while todo:
         state = todo.pop()
-        if state[1] == whole:
+        if state[1] == whole and (state[0] == writer_end or not to_both_ends):
             if is_wrong(state[3]):
                 return len(seen), True
             continue
