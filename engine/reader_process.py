@@ -24,6 +24,7 @@ from tickpath._core import ffi, lib
 from tickpath.engine.config.check import load_config
 from tickpath.engine.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.consumers import Consumers
+from tickpath.engine.feed_handler.hot_path import HotPath, Note
 from tickpath.engine.feed_segment import make_layout, write_instruments
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.reader_watch import HOT_THREAD_NAME
@@ -139,7 +140,7 @@ class ReaderProcess:
     def _open_segment(self) -> None:
         rows = self.instruments
         self._counter_sources = {
-            "hot": ("tp_hot_path_counters", _fields("tp_hot_path_counters")),
+            "hot": ("tp_loop_counters", _fields("tp_loop_counters")),
             "feed": ("tp_feed_counters", _fields("tp_feed_counters")),
             "netif": ("tp_netif_counters", _fields("tp_netif_counters")),
             "link": ("tp_link_counters", _fields("tp_link_counters")),
@@ -196,8 +197,8 @@ class ReaderProcess:
         venue, pointer = self.venue, self.segment.pointer
         per_connection = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
         count = -(-len(self.instruments) // per_connection)
-        if count > lib.TP_HOT_PATH_CONNECTION_MAX:
-            limit = lib.TP_HOT_PATH_CONNECTION_MAX * per_connection
+        if count > lib.TP_LOOP_CONNECTION_MAX:
+            limit = lib.TP_LOOP_CONNECTION_MAX * per_connection
             raise LocalError(
                 f"venue.symbols: {len(self.instruments)} symbols, expected at most {limit}: "
                 "run a second instance for the rest"
@@ -242,37 +243,35 @@ class ReaderProcess:
 
     def _open_hot_path(self) -> None:
         venue = self.venue
-        self.hot = ffi.gc(lib.tp_hot_path_new(), lib.tp_hot_path_free)
-        self.hot.netif, self.hot.feed = self.transport.netif, self.feed
-        self.hot.clock = ffi.addressof(self.segment.pointer.header, "clock")
-        self.hot.segment, self.hot.gate = self.segment.pointer, self.consumers.gate
-        self.hot.tap = self.tap.pointer if self.tap is not None else ffi.NULL
+        self.hot = HotPath(self.feed, self.segment.pointer)
+        handle, loop = self.hot.handle, self.hot.loop
+        loop.netif, handle.gate = self.transport.netif, self.consumers.gate
+        handle.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         reader, reconnect = self.config.reader, self.config.reconnect
         silent_ns = self.config.health.silent_after_ms * NS_PER_MS
-        self.hot.silent_drop_ns = silent_ns + silent_ns // 4  # the books go STALE first
         if not reader.spin:
-            self.hot.idle_spin_ns, self.hot.idle_sleep_ns = IDLE_SPIN_NS, IDLE_SLEEP_NS
+            loop.idle_spin_ns, loop.idle_sleep_ns = IDLE_SPIN_NS, IDLE_SLEEP_NS
         if reader.yield_to_others:
-            self.hot.yield_every_ns, self.hot.yield_for_ns = YIELD_EVERY_NS, YIELD_FOR_NS
+            loop.yield_every_ns, loop.yield_for_ns = YIELD_EVERY_NS, YIELD_FOR_NS
         ca_file = Path(venue.ca_file) if venue.ca_file else None
         tls = new_tls_context(ca_file, insecure=venue.insecure) if venue.tls else ffi.NULL
         self.connections = Connections(
-            self.hot, self.transport, tls, Reconnect(**msgspec.structs.asdict(reconnect)), self._log
+            loop, self.transport, tls, Reconnect(**msgspec.structs.asdict(reconnect)), self._log
         )
         channels = list(self.channels)
         size = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
         scheme = "wss" if venue.tls else "ws"
         for start in range(0, len(channels), size):
-            self.connections.add(
+            number = self.connections.add(
                 Endpoint(
                     target=Target(scheme, venue.host, venue.port, venue.path),
                     server_name=venue.server_name or venue.host,
                     addresses=venue.resolve,
-                    open_messages=(requests.subscribe_request(channels[start : start + size]),),
-                    ping_message=requests.ping_request(),
-                    ping_interval_s=PING_INTERVAL_S,
+                    silent_drop_ns=silent_ns + silent_ns // 4,  # the books go STALE first
                 )
             )
+            subscribe = requests.subscribe_request(channels[start : start + size])
+            self.hot.speak(number, [subscribe], requests.ping_request(), PING_INTERVAL_S)
 
     def run(self) -> int:
         """Run until `stop` is called or the link fails. Returns the exit status."""
@@ -284,7 +283,7 @@ class ReaderProcess:
             gone = self._run_cold(hot)
         finally:
             # Whatever ends the cold loop, the hot thread ends before its memory is unmapped.
-            lib.tp_hot_path_stop(self.hot)
+            self.hot.stop()
             hot.join()
         self._copy_counters(force=True)
         if gone is not None:
@@ -301,14 +300,12 @@ class ReaderProcess:
         self.consumers.start(self.config.reader.cpu)
         snapshots = SnapshotWorker(self.feed, self.venue, self.instruments, self._log)
         snapshots.start()
-        note = ffi.new("struct tp_hot_path_note *")
         gone: SystemSetupError | None = None
         try:
             while not self._stop.is_set() and hot.is_alive() and gone is None:
-                lib.tp_hot_path_await(self.hot, int(self.connections.wait_s(PAUSE_S) * NS_PER_S))
+                self.hot.await_note(self.connections.wait_s(PAUSE_S))
+                self._take_notes()
                 self.connections.step()
-                while lib.tp_hot_path_take_note(self.hot, note):
-                    self._take_note(note)
                 self._copy_counters()
                 gone = self._check_path()
         finally:
@@ -362,11 +359,23 @@ class ReaderProcess:
                 process.set_fifo(reader.priority)
         except OSError as error:
             self._log(f"hot thread runs unpinned or without SCHED_FIFO: {error}")
-        self._hot_result = int(lib.tp_hot_path_run(self.hot))
+        self._hot_result = self.hot.run()
 
-    def _take_note(self, note: Any) -> None:
-        text = bytes(ffi.buffer(note.text, min(note.size, lib.TP_HOT_PATH_INBOX_TEXT_MAX)))
-        for said in requests.parse_notes(text):
+    def _take_notes(self) -> None:
+        """Take what the hot thread noted, no more than its queue holds: the rest has its turn."""
+        for _ in range(lib.TP_HANDOVER_NOTE_COUNT):
+            note = self.hot.take_note()
+            if note is None:
+                return
+            if note.kind == lib.TP_NOTE_OPENED:
+                self.connections.opened(note.connection)
+            elif note.kind == lib.TP_NOTE_ENDED:
+                self.connections.ended(note.connection)
+            else:
+                self._take_text(note)
+
+    def _take_text(self, note: Note) -> None:
+        for said in requests.parse_notes(note.text):
             if said.meaning is Meaning.BROKEN:
                 self._log(f"connection {note.connection}: {said.reason}")
             elif said.meaning is Meaning.REFUSAL:
@@ -377,7 +386,7 @@ class ReaderProcess:
     def _refuse(self, channel: str) -> None:
         index = self.channels.get(channel)
         end = time.monotonic() + 1.0
-        while index is not None and not lib.tp_hot_path_refuse(self.hot, index):
+        while index is not None and not self.hot.refuse(index):
             if time.monotonic() > end:
                 self._log(f"refusal of {channel} was not taken by the hot thread within a second")
                 return
@@ -389,7 +398,7 @@ class ReaderProcess:
             return
         self._next_counters = now + COUNTERS_EVERY_S
         netif = self.transport.netif
-        sources = {"hot": self.hot.counters, "feed": lib.tp_feed_counters(self.feed)}
+        sources = {"hot": self.hot.loop.counters, "feed": lib.tp_feed_counters(self.feed)}
         if isinstance(self.transport, UserTransport):
             sources |= {"netif": netif.counters, "link": self.transport.link.link.counters}
         position = 0

@@ -433,6 +433,10 @@ const struct tp_session_counters *tp_session_counters(const struct tp_session *s
 {
     return &s->counters;
 }
+bool tp_session_is_websocket(const struct tp_session *s)
+{
+    return s->application == &tp_session_websocket;
+}
 const struct tp_tls *tp_session_tls(const struct tp_session *s)
 {
     return s->tls;

@@ -2,7 +2,7 @@
  * bytes for HTTP. session.c composes stream > TLS > application; session_ws.c (WebSocket) and
  * session_http.c (plain bytes) are the applications, session_state.h is what the three share.
  *
- * Called by engine/feed_handler/hot_path.c (many sessions, its own loop) and netstack/session.py
+ * Called by engine/loop/connection_loop.c (many sessions, its own loop) and netstack/session.py
  * (one session, tp_session_wait). One thread. For each burst:
  *
  *   tp_session_segment | tp_session_receive   bytes climb: TCP > TLS > the message buffer
@@ -128,6 +128,8 @@ uint16_t tp_session_close_code(const struct tp_session *session);
 struct tp_span tp_session_close_reason(const struct tp_session *session);
 const struct tp_session_times *tp_session_times(const struct tp_session *session);
 const struct tp_session_counters *tp_session_counters(const struct tp_session *session);
+/* False: plain bytes, as tp_session_read gives them. */
+bool tp_session_is_websocket(const struct tp_session *session);
 const struct tp_tls *tp_session_tls(const struct tp_session *session);
 struct tp_stream *tp_session_stream(struct tp_session *session);
 size_t tp_session_send_space(const struct tp_session *session);

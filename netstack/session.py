@@ -51,6 +51,11 @@ class Target:
         return self.scheme in ("https", "wss")
 
     @property
+    def websocket(self) -> bool:
+        """Whether it asks for WebSocket; otherwise bytes are spoken, HTTP/1.1 for instance."""
+        return self.scheme in ("ws", "wss")
+
+    @property
     def authority(self) -> str:
         """Host header: the port stands only when it is not the scheme's own (RFC 9110 7.2)."""
         return self.host if self.port == DEFAULT_PORTS[self.scheme] else f"{self.host}:{self.port}"

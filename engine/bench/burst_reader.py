@@ -24,6 +24,7 @@ from tickpath.engine.bench.burst_exchange import (
 )
 from tickpath.engine.bench.messages import PRICE_EXPONENT, QUANTITY_EXPONENT, Market, markets
 from tickpath.engine.bench.tls_server import client_context
+from tickpath.engine.feed_handler.hot_path import HotPath
 from tickpath.engine.feed_segment import make_layout, write_instruments
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BOOK_DEPTH_MAX
@@ -124,12 +125,11 @@ class BurstReader:
 
     def _open_connections(self, context: ssl.SSLContext) -> None:
         self._context = client_context()
-        self.hot = ffi.gc(lib.tp_hot_path_new(), lib.tp_hot_path_free)
-        self.hot.netif, self.hot.feed = self._netif, self.feed
-        self.hot.clock = ffi.addressof(self.segment.pointer.header, "clock")
-        self.hot.segment = self.segment.pointer
-        self.hot.idle_spin_ns, self.hot.idle_sleep_ns = IDLE_SPIN_NS, IDLE_SLEEP_NS
-        self.hot.connection_count = self._connection_count
+        self.hot = HotPath(self.feed, self.segment.pointer)
+        loop = self.hot.loop
+        loop.netif = self._netif
+        loop.idle_spin_ns, loop.idle_sleep_ns = IDLE_SPIN_NS, IDLE_SLEEP_NS
+        loop.connection_count = self._connection_count
         self._connections = [
             Connection(context, PORT_LOW + number) for number in range(self._connection_count)
         ]
@@ -160,13 +160,16 @@ class BurstReader:
         if handle == ffi.NULL:
             raise SystemSetupError(ffi.string(error).decode())
         self._kept += [memory, config, stream, ffi.gc(handle, lib.tp_session_free)]
-        lib.tp_hot_path_offer(self.hot, number, handle, tcp, config)
+        command = ffi.new("struct tp_command *", {"kind": lib.TP_COMMAND_CONNECT})
+        command.connection, command.session = number, handle
+        command.tcp, command.tcp_config = tcp, config[0]
+        lib.tp_handover_command(ffi.addressof(self.hot.loop, "handover"), command)
 
     def _run(self) -> None:
         with suppress(OSError):  # a container may allow neither: said in the notes as best effort
             os.sched_setaffinity(0, {self._cpu})
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
-        lib.tp_hot_path_run(self.hot)
+        self.hot.run()
 
     def _wait(self, done: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + TIMEOUT_S
@@ -247,7 +250,7 @@ class BurstReader:
         parts = {
             "tp_feed_counters": self.counters,
             "tp_netif_counters": self._netif.counters,
-            "tp_hot_path_counters": self.hot.counters,
+            "tp_loop_counters": self.hot.loop.counters,
         }
         return ", ".join(
             f"{struct}.{name} {getattr(values, name)}"
@@ -272,6 +275,6 @@ class BurstReader:
 
     def close(self) -> None:
         """End the hot thread and remove the segment."""
-        lib.tp_hot_path_stop(self.hot)
+        self.hot.stop()
         self._thread.join()
         self.segment.close()

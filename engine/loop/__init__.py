@@ -1,4 +1,5 @@
 """Connections and nothing of what is said over them: no feed, no book, no order.
 
-connections.py keeps them alive from the cold thread.
+Read in this order: connection_loop.h (the hot thread's turn, as events), handover.h (commands and
+notes between it and the cold thread), connections.py (the cold thread: addresses, retries).
 """

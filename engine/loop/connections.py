@@ -1,7 +1,8 @@
-"""Keep every venue connection of the hot path alive: prepare, hand over, take back, try again.
+"""Keep every connection of a loop alive: prepare, hand over, take back, try again.
 
-Runs on the cold thread of the reader process. The hot thread adopts what `tp_hot_path_offer` hands
-over and gives ended sessions back; see engine/feed_handler/hot_path.h.
+Runs on the cold thread beside the loop's hot thread, which adopts the session of a CONNECT command
+and gives an ended one back by a note; see handover.h. Called by the process that owns the loop,
+which passes the notes on.
 """
 
 from __future__ import annotations
@@ -47,20 +48,18 @@ class Reconnect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where a connection goes and what it says once it is open."""
+    """Where a connection goes, what it speaks, and when its silence ends it."""
 
     target: Target
     server_name: str
     addresses: dict[str, str]
-    open_messages: tuple[bytes, ...]
-    ping_message: bytes
-    ping_interval_s: float
+    silent_drop_ns: int = 0
+    """0: never."""
 
 
 @dataclass(slots=True)
 class _Slot:
     endpoint: Endpoint
-    kept: list[Any]  # cffi memory that the C struct points into
     session: Any = None
     stream: Stream | None = None
     failures: int = 0
@@ -71,9 +70,9 @@ class _Slot:
 
 @dataclass(slots=True)
 class Connections:
-    """All connections of one hot path. `step` is called when `wait_s` is over, or sooner."""
+    """All connections of one loop. `step` is called when `wait_s` is over, or sooner."""
 
-    hot: Any
+    loop: Any
     transport: KernelTransport | UserTransport
     tls_context: Any
     reconnect: Reconnect
@@ -82,43 +81,38 @@ class Connections:
     slots: list[_Slot] = field(default_factory=list)
 
     def add(self, endpoint: Endpoint) -> int:
-        """Register a connection and return its number. Before the hot path runs."""
+        """Register a connection and return its number. Before the loop runs."""
         number = len(self.slots)
-        connection = self.hot.connection[number]
-        kept = [ffi.new("uint8_t[]", message) for message in endpoint.open_messages]
-        limit = lib.TP_HOT_PATH_OPEN_MESSAGE_MAX
-        if len(kept) > limit:
-            raise LocalError(f"{len(kept)} messages on connecting: expected at most {limit}")
-        for i, (memory, message) in enumerate(zip(kept, endpoint.open_messages, strict=True)):
-            connection.open_message[i].data = memory
-            connection.open_message[i].size = len(message)
-        connection.open_message_count = len(kept)
-        ping = ffi.new("uint8_t[]", endpoint.ping_message)
-        connection.ping_message.data, connection.ping_message.size = (
-            ping,
-            len(endpoint.ping_message),
-        )
-        connection.ping_interval_ns = int(endpoint.ping_interval_s * NS_PER_S)
-        self.slots.append(_Slot(endpoint, [*kept, ping]))
-        self.hot.connection_count = len(self.slots)
+        if number == lib.TP_LOOP_CONNECTION_MAX:
+            raise LocalError(f"{number + 1} connections: expected at most {number}")
+        self.slots.append(_Slot(endpoint))
+        self.loop.connection_count = len(self.slots)
         return number
 
+    def opened(self, number: int) -> None:
+        """Take note that a connection's handshakes are done (TP_NOTE_OPENED)."""
+        slot = self.slots[number]
+        slot.open = True
+        self.log(f"connection {number}: open to {self._name(slot)}{self._tls(slot)}")
+
+    def ended(self, number: int) -> None:
+        """Take back the session of a connection that ended (TP_NOTE_ENDED), and report why."""
+        slot = self.slots[number]
+        session = slot.session
+        text = ffi.new("char[]", ERROR_TEXT_SIZE)
+        lib.tp_session_error_text(session, text, ERROR_TEXT_SIZE)
+        failed = lib.tp_session_error(session) != lib.TP_SESSION_ERROR_NONE
+        code = int(lib.tp_session_close_code(session))
+        reason = ffi.string(text).decode(errors="replace") if failed else f"closed with code {code}"
+        self._take_back(number, slot, reason)
+
     def step(self) -> None:
-        """Take back what ended, report it, and try again what is due."""
+        """Try again what is due."""
         now = time.monotonic()
         for number, slot in enumerate(self.slots):
-            retired = lib.tp_hot_path_take_retired(self.hot, number)
-            if retired != ffi.NULL:
-                self._take_back(number, slot, retired, now)
-            if slot.session is None:
-                if now >= slot.retry_at:
-                    self._try(number, slot, now)
-                continue
-            is_open = lib.tp_hot_path_phase(self.hot, number) == lib.TP_SESSION_OPEN
-            if is_open and not slot.open:
-                slot.open = True
-                self.log(f"connection {number}: open to {self._name(slot)}{self._tls(slot)}")
-            if is_open and now - slot.offered_at > self.reconnect.stable_after_s:
+            if slot.session is None and now >= slot.retry_at:
+                self._try(number, slot, now)
+            elif slot.open and now - slot.offered_at > self.reconnect.stable_after_s:
                 slot.failures = 0
 
     def wait_s(self, max_s: float) -> float:
@@ -127,17 +121,22 @@ class Connections:
         due = (slot.retry_at for slot in self.slots if slot.session is None)
         return max(0.0, min(max_s, min(due, default=max_s + now) - now))
 
-    def drop(self, number: int) -> None:
-        """End a connection; it is tried again as after a failure."""
-        lib.tp_hot_path_drop(self.hot, number)
+    def drop(self, number: int) -> bool:
+        """End a connection; it is tried again as after a failure. False: the queue is full."""
+        command = ffi.new("struct tp_command *", {"kind": lib.TP_COMMAND_DROP})
+        command.connection = number
+        return bool(lib.tp_handover_command(self._handover, command))
 
     def close(self) -> None:
-        """Free all sessions. The hot path must have stopped."""
-        for number, slot in enumerate(self.slots):
-            lib.tp_hot_path_take_retired(self.hot, number)
+        """Free all sessions. The loop must have stopped."""
+        for slot in self.slots:
             if slot.session is not None:
                 lib.tp_session_free(slot.session)
                 slot.session = None
+
+    @property
+    def _handover(self) -> Any:
+        return ffi.addressof(self.loop, "handover")
 
     def _name(self, slot: _Slot) -> str:
         return f"{slot.endpoint.target.host}:{slot.endpoint.target.port}"
@@ -150,18 +149,13 @@ class Connections:
         layer = lib.tp_tls_record_layer_name(tls)
         return ", " + " ".join(ffi.string(text).decode() for text in (version, cipher, layer))
 
-    def _take_back(self, number: int, slot: _Slot, retired: Any, now: float) -> None:
-        text = ffi.new("char[]", ERROR_TEXT_SIZE)
-        lib.tp_session_error_text(retired, text, ERROR_TEXT_SIZE)
-        failed = lib.tp_session_error(retired) != lib.TP_SESSION_ERROR_NONE
-        code = int(lib.tp_session_close_code(retired))
-        reason = ffi.string(text).decode(errors="replace") if failed else f"closed with code {code}"
-        lib.tp_session_free(retired)
+    def _take_back(self, number: int, slot: _Slot, reason: str) -> None:
+        lib.tp_session_free(slot.session)
         slot.session, slot.open = None, False
         if slot.stream is not None:
             self.transport.release(slot.stream)
             slot.stream = None
-        self._fail(number, slot, reason, now)
+        self._fail(number, slot, reason, time.monotonic())
 
     def _fail(self, number: int, slot: _Slot, reason: str, now: float) -> None:
         slot.failures += 1
@@ -184,18 +178,26 @@ class Connections:
             lib.tp_stream_deinit(stream.handle)
             self.transport.release(stream)
             raise
-        self.hot.connection[number].next_hop_mac = list(stream.next_hop or bytes(6))
-        config = stream.tcp_config
-        if not lib.tp_hot_path_offer(self.hot, number, session, stream.tcp, config):
-            raise AssertionError("the hot path still holds an earlier session of this connection")
         slot.session, slot.stream, slot.offered_at = session, stream, now
+        if not self._offer(number, slot):
+            self._take_back(number, slot, "the hot thread is behind with its commands")
+
+    def _offer(self, number: int, slot: _Slot) -> bool:
+        stream = slot.stream
+        command = ffi.new("struct tp_command *", {"kind": lib.TP_COMMAND_CONNECT})
+        command.connection, command.session = number, slot.session
+        command.silent_drop_ns = slot.endpoint.silent_drop_ns
+        if stream is not None and stream.tcp != ffi.NULL:
+            command.tcp, command.tcp_config = stream.tcp, stream.tcp_config[0]
+            command.next_hop_mac = list(stream.next_hop or bytes(6))
+        return bool(lib.tp_handover_command(self._handover, command))
 
     def _new_session(self, endpoint: Endpoint, stream: Stream) -> Any:
         config = ffi.new("struct tp_session_config *")
         words = (endpoint.server_name, endpoint.target.authority, endpoint.target.path, "")
         texts = [ffi.new("char[]", word.encode()) for word in words]
         config.tls = self.tls_context if endpoint.target.tls else ffi.NULL
-        config.websocket = True
+        config.websocket = endpoint.target.websocket
         config.server_name, config.host, config.target, config.extra_headers = texts
         config.message_size_max, config.receive_window = MESSAGE_SIZE_MAX, RECEIVE_WINDOW
         config.handshake_timeout_ns = int(self.reconnect.handshake_timeout_s * NS_PER_S)

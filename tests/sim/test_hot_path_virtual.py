@@ -1,4 +1,4 @@
-"""The reader's loop in virtual time, one connection: how it hands over, ends and retires.
+"""The feed handler's hot path in virtual time, one connection: how it opens, ends and retires.
 
 tp_hot_path_turn is called every TURN_NS, as the spinning loop would; the other end is the server of
 virtual.py. Books are the business of tests/unit/feed.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tickpath._core import ffi, lib
+from tickpath.engine.feed_handler.hot_path import HotPath, Note
 
 from tests.sim.virtual import (
     NAME,
@@ -47,17 +48,22 @@ class HotWorld:
         )
         self.near = Station(lib.tp_memory_link_end(self.pair, 0), 0, plan.buffer_size)
         far = Station(lib.tp_memory_link_end(self.pair, 1), 1, plan.buffer_size)
-        self.hot = ffi.gc(lib.tp_hot_path_new(), lib.tp_hot_path_free)
-        self.hot.netif, self.hot.feed = self.near.netif, rig.feed
-        self.hot.clock = rig.config.clock
-        self.hot.segment = rig.segment.pointer
-        self.hot.connection_count = 1
+        self.hot = HotPath(rig.feed, rig.segment.pointer)
+        self.loop = self.hot.loop
+        self.loop.netif, self.loop.clock = self.near.netif, rig.config.clock
+        self.loop.connection_count = 1
         self.session = self._session(plan, context)
-        assert lib.tp_hot_path_offer(self.hot, 0, self.session, self.near.tcp, self.near.config)
+        self.offer()
         self.server = Server(far, plan, certificate, self.now_ns)
         self.server_broken = False
-        self.retired = False
-        self.takes_retired = True
+        self.notes: list[Note] = []
+        self.takes_notes = True
+
+    def offer(self) -> None:
+        command = ffi.new("struct tp_command *", {"kind": lib.TP_COMMAND_CONNECT})
+        command.session, command.tcp = self.session, self.near.tcp
+        command.tcp_config = self.near.config[0]
+        assert lib.tp_handover_command(ffi.addressof(self.loop, "handover"), command)
 
     def _session(self, plan: Plan, context: Any) -> Any:
         stream = ffi.new("struct tp_stream *")
@@ -76,16 +82,20 @@ class HotWorld:
 
     @property
     def phase(self) -> int:
-        return int(lib.tp_hot_path_phase(self.hot, 0))
+        return int(lib.tp_session_phase(self.session))
+
+    @property
+    def retired(self) -> bool:
+        return any(note.kind == lib.TP_NOTE_ENDED for note in self.notes)
 
     def turn(self, *, server_listens: bool = True) -> None:
         now_ns, server = self.now_ns, self.server
-        lib.tp_hot_path_turn(self.hot, now_ns)
+        lib.tp_hot_path_turn(self.hot.handle, now_ns)
         if server_listens:
             server.station.take_frames(self._segment)
             server.output(now_ns)
-        if self.takes_retired and lib.tp_hot_path_take_retired(self.hot, 0) != ffi.NULL:
-            self.retired = True
+        while self.takes_notes and (note := self.hot.take_note()):
+            self.notes.append(note)
         self.now_ns += TURN_NS
 
     def _segment(self, segment: Any) -> None:
@@ -101,11 +111,20 @@ class HotWorld:
             self.turn()
 
 
+def drain_wakes(world: HotWorld) -> None:
+    """Let no wake-up for what was taken already stand."""
+    for _ in range(3):
+        world.turn()
+    while world.hot.take_note() is not None:
+        pass
+    world.hot.await_note(0)
+
+
 @contextmanager
 def awaited(world: HotWorld) -> Iterator[None]:
     """Have a cold thread wait meanwhile: what happens here must end its wait, not its limit."""
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(lib.tp_hot_path_await, world.hot, 20 * SECOND)
+        waiting = pool.submit(world.hot.await_note, 20)
         yield
         waiting.result(15)
 
@@ -135,15 +154,22 @@ def test_hot_path_await_ends_when_there_is_a_session_to_take(
 ) -> None:
     plan = Plan(seed=1, closer="server", buffer_size=1 << 17)
     world = HotWorld(plan, certificate, contexts(plan), rig)
-    world.takes_retired = False
     begin = time.monotonic()
-    lib.tp_hot_path_await(world.hot, SECOND // 20)
+    world.hot.await_note(0.05)
     assert time.monotonic() - begin >= 0.05
+    world.run(lambda: bool(world.notes), limit_ns=SECOND)  # it is open
+    world.hot.await_note(0)  # the wake-up for that
+    world.takes_notes = False
     with awaited(world):
         for _ in range(2 * SECOND // TURN_NS):  # what is to be taken stays
             world.turn()
-    assert lib.tp_hot_path_take_retired(world.hot, 0) != ffi.NULL
-    lib.tp_hot_path_await(world.hot, 1)  # nothing is left, and the time is over
+    note = world.hot.take_note()
+    assert note is not None
+    assert note.kind == lib.TP_NOTE_ENDED
+    drain_wakes(world)
+    begin = time.monotonic()
+    world.hot.await_note(0.01)  # nothing is left
+    assert time.monotonic() - begin >= 0.01
 
 
 def test_hot_path_await_ends_when_there_is_a_note_to_take(
@@ -152,15 +178,15 @@ def test_hot_path_await_ends_when_there_is_a_note_to_take(
     plan = Plan(seed=1, closer="nobody", buffer_size=1 << 17)
     world = HotWorld(plan, certificate, contexts(plan), rig)
     world.run(lambda: world.phase == lib.TP_SESSION_OPEN, limit_ns=SECOND)
-    note = ffi.new("struct tp_hot_path_note *")
-    while lib.tp_hot_path_take_note(world.hot, note):
-        pass
+    drain_wakes(world)
+    world.takes_notes = False
     with awaited(world):
         world.server.protocol.send_text(b'{"id":0,"code":0,"msg":"PONG"}')
         world.server._collect()
-        world.run(lambda: world.hot.counters.text_messages > 0, limit_ns=SECOND)
-    assert lib.tp_hot_path_take_note(world.hot, note)
-    assert bytes(ffi.buffer(note.text, note.size)) == b'{"id":0,"code":0,"msg":"PONG"}'
+        world.run(lambda: world.loop.counters.text_messages > 0, limit_ns=SECOND)
+        for _ in range(3):  # the wake-up comes with a tick
+            world.turn()
+    assert world.hot.take_note() == Note(lib.TP_NOTE_TEXT, 0, b'{"id":0,"code":0,"msg":"PONG"}')
 
 
 def test_hot_path_await_ends_when_the_link_is_gone(

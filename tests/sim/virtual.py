@@ -1,10 +1,11 @@
 """What whole sessions in virtual time stand on: two stations, a wire with faults, a real server.
 
 Two TCP endpoints of ours open at the same time over a memory link whose frames are lost, doubled,
-damaged and reordered by one seed. On one side stands a `tp_session`, driven as engine/feed_handler/hot_path.c
-drives it: input when a frame came, tick and output when tp_session_deadline says so, and never
-else - a timer that is set too late stops the whole simulation. On the other side stand Python's
-`ssl` and the sans-IO server protocol of `websockets`. Nothing here reads a clock or the kernel.
+damaged and reordered by one seed. On one side stands a `tp_session`, driven as the loop of
+engine/loop drives it: input when a frame came, tick and output when tp_session_deadline says so,
+and never else - a timer that is set too late stops the whole simulation. On the other side stand
+Python's `ssl` and the sans-IO server protocol of `websockets`. Nothing here reads a clock or the
+kernel.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def connections(*slots: _Slot) -> Connections:
 
 def slot(*, session: object = None, retry_in_s: float = 0.0) -> _Slot:
     retry_at = time.monotonic() + retry_in_s
-    return _Slot(cast("Any", None), [], session=session, retry_at=retry_at)
+    return _Slot(cast("Any", None), session=session, retry_at=retry_at)
 
 
 def test_wait_s_of_connections_that_are_up_is_the_longest() -> None:

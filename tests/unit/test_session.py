@@ -93,7 +93,7 @@ class Pair:
     # -- the session
 
     def client_turn(self) -> bool:
-        """Take one burst and answer, as engine/feed_handler/hot_path.c does."""
+        """Take one burst and answer, as the loop of engine/loop does."""
         came = lib.tp_session_receive(self.session, self.now_ns)
         lib.tp_session_tick(self.session, self.now_ns)
         lib.tp_session_output(self.session, ffi.NULL, self.now_ns)

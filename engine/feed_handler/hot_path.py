@@ -1,0 +1,86 @@
+"""The Python side of hot_path.c: what it borrows, what its connections say, its cold thread's talk.
+
+Called by: engine/reader_process.py and engine/bench (the cold thread). Calls: hot_path.c, the loop
+and its handover.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tickpath._core import ffi, lib
+from tickpath.shm.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What the hot thread has to say: kind is TP_NOTE_OPENED, TP_NOTE_TEXT or TP_NOTE_ENDED."""
+
+    kind: int
+    connection: int
+    text: bytes
+
+
+class HotPath:
+    """One feed handler's hot thread and its loop; all that it is given must outlive it."""
+
+    def __init__(self, feed: Any, segment: Any) -> None:
+        """Borrow a feed and the segment whose clock and heartbeat it uses."""
+        self.loop = ffi.gc(lib.tp_loop_new(), lib.tp_loop_free)
+        self.handle = ffi.gc(lib.tp_hot_path_new(), lib.tp_hot_path_free)
+        self.loop.clock = ffi.addressof(segment.header, "clock")
+        self.handle.loop, self.handle.feed, self.handle.segment = self.loop, feed, segment
+        self._handover = ffi.addressof(self.loop, "handover")
+        self._kept: list[Any] = []
+
+    def speak(
+        self, number: int, open_messages: Sequence[bytes], ping: bytes, ping_interval_s: float
+    ) -> None:
+        """Set what a connection says once it is open, and then now and then. Before `run`."""
+        connection = self.handle.connection[number]
+        count, limit = len(open_messages), lib.TP_HOT_PATH_OPEN_MESSAGE_MAX
+        if count > limit:
+            raise LocalError(f"{count} messages on connecting: expected at most {limit}")
+        for i, message in enumerate(open_messages):
+            self._set(connection.open_message[i], message)
+        connection.open_message_count = count
+        self._set(connection.ping_message, ping)
+        connection.ping_interval_ns = int(ping_interval_s * NS_PER_S)
+
+    def _set(self, span: Any, message: bytes) -> None:
+        memory = ffi.new("uint8_t[]", message)
+        self._kept.append(memory)
+        span.data, span.size = memory, len(message)
+
+    def run(self) -> int:
+        """Run the loop in this thread until it is stopped: 0, or a link's negative errno."""
+        return int(lib.tp_hot_path_run(self.handle))
+
+    def stop(self) -> None:
+        """Let `run` end in order; the cold thread."""
+        lib.tp_loop_stop(self.loop)
+
+    def await_note(self, max_s: float) -> None:
+        """Sleep until there is a note, the loop ended, the time is over, or a signal came."""
+        lib.tp_handover_await(self._handover, int(max_s * NS_PER_S))
+
+    def take_note(self) -> Note | None:
+        """Return the oldest note and free its place; None: there is none."""
+        note = lib.tp_handover_note(self._handover)
+        if note == ffi.NULL:
+            return None
+        size = min(note.size, lib.TP_HANDOVER_TEXT_MAX)
+        taken = Note(note.kind, note.connection, bytes(ffi.buffer(note.text, size)))
+        lib.tp_handover_note_release(self._handover)
+        return taken
+
+    def refuse(self, instrument: int) -> bool:
+        """Say that the venue refused an instrument. False: the queue is full, try again."""
+        kind = {"kind": lib.TP_COMMAND_CALLER, "argument": instrument}
+        return bool(lib.tp_handover_command(self._handover, ffi.new("struct tp_command *", kind)))
