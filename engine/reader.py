@@ -16,12 +16,13 @@ shm/reader.
 
 from __future__ import annotations
 
+import operator
 import struct
 import sys
 import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
 from tickpath.engine.feed_segment import BOOK_WORDS, SCHEMA, read_instruments
@@ -44,7 +45,7 @@ from tickpath.shm.reader import (
 from tickpath.shm.segment import DIRECTORY, SegmentError, SegmentNotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from types import TracebackType
 
     import numpy as np
@@ -71,15 +72,16 @@ REOPEN_INTERVAL_NS = 20_000_000
 WAIT_NS, BLOCK_WAIT_NS = 1_000_000, 25_000_000
 BLOCK_SPIN_NS = 20_000
 BLOCK_SLEEP_NS = 50_000
-AWAIT_NS = 100_000_000
 GONE_WAIT_S = 0.001
 SYMBOLS_TOLD_MAX = 8
-ASYNC_BURST = 256  # events between two turns of an event loop's other tasks
 _LOW_32, _LOW_16 = 0xFFFF_FFFF, 0xFFFF
 _EMPTY, _EVENT, _LAPPED = int(Result.EMPTY), int(Result.EVENT), int(Result.LAPPED)
 _SILENT, _ALIVE, _MOVED = int(Result.SILENT), int(Result.ALIVE), int(Result.MOVED)
 _EVICTED = int(Result.EVICTED)
 _EVENT_STRUCT = struct.Struct("<QIHHQQ4q")
+# Members by value: a fifth of the cost of a look by the enum's own call.
+_TYPES: tuple[Any, ...] = (0, *EventType)
+_STATES, _REASONS = tuple(BookState), tuple(SyncReason)
 
 
 class Lapped(msgspec.Struct, frozen=True):
@@ -129,16 +131,47 @@ def batch_dtype() -> np.dtype[Any]:
     )
 
 
-class Event:
-    """View the event that was read last; valid until the next one is.
-
-    Numbers are mantissas of the instrument's exponents, times nanoseconds.
-    """
+class _View:
+    """Show words of 64 bits that a reader overwrites; copies and pickles stay as they are."""
 
     __slots__ = ("_words",)
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
+
+    def copy(self) -> Self:
+        """Return one that stays as it is now."""
+        return type(self)(memoryview(self._words.tobytes()).cast("q"))
+
+    def __copy__(self) -> Self:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle, (type(self), self._words.tobytes())
+
+
+def _unpickle(kind: type[_View], words: bytes) -> _View:
+    return kind(memoryview(words).cast("q"))
+
+
+def _state(value: int) -> BookState:
+    return _STATES[value] if 0 <= value < len(_STATES) else BookState(value)
+
+
+def _reason(value: int) -> SyncReason:
+    return _REASONS[value] if 0 <= value < len(_REASONS) else SyncReason(value)
+
+
+class Event(_View):
+    """View the event that was read last; valid until the next one is, `copy` keeps it.
+
+    Numbers are mantissas of the instrument's exponents, times nanoseconds.
+    """
+
+    __slots__ = ()
 
     @property
     def index(self) -> int:
@@ -151,9 +184,10 @@ class Event:
         return self._words[1] & _LOW_32
 
     @property
-    def type(self) -> int:
-        """Return its EventType."""
-        return self._words[1] >> 32 & _LOW_16
+    def type(self) -> EventType:
+        """Return its EventType; a bare int for one that a newer writer added."""
+        value = self._words[1] >> 32 & _LOW_16
+        return _TYPES[value] if value < len(_TYPES) else cast("EventType", value)
 
     @property
     def is_ask(self) -> bool:
@@ -184,12 +218,12 @@ class Event:
     bid_quantity = property(lambda self: self._words[5], doc="TOP: 0 for no bid.")
     ask_price = property(lambda self: self._words[6], doc="TOP: the best ask.")
     ask_quantity = property(lambda self: self._words[7], doc="TOP: 0 for no ask.")
-    state = property(lambda self: BookState(self._words[4]), doc="STATE: the new state.")
-    reason = property(lambda self: SyncReason(self._words[5]), doc="STATE: why it is not LIVE.")
+    state = property(lambda self: _state(self._words[4]), doc="STATE: the new state.")
+    reason = property(lambda self: _reason(self._words[5]), doc="STATE: why it is not LIVE.")
 
     def __repr__(self) -> str:
         """Show index, instrument, type and payload."""
-        return f"Event({self.index}, instrument={self.instrument}, type={self.type}, {self.value})"
+        return f"Event(index={self.index}, instrument={self.instrument}, {self.type}, {self.value})"
 
 
 # Words of a snapshot: four of the reader, then struct tp_book_record.
@@ -198,17 +232,26 @@ _SEQUENCE, _IDENTITY, _COUNTS, _BIDS = (SNAPSHOT_HEAD_WORDS + i for i in (0, 5, 
 _ASKS = _BIDS + 2 * BOOK_DEPTH_MAX
 
 
-class Book:
-    """View the book that was read last; valid until the next `FeedReader.book`.
+class Book(_View):
+    """View one instrument's book as it was read last, until the next `FeedReader.book` of it.
+
+    Reading another instrument leaves it alone; `copy` keeps it for good.
 
     Its state already takes the writer's health into account: where the writer fell silent, ended
     or was replaced, it is STALE whatever the record says, and `why` tells. Trade on `is_live` only.
     """
 
-    __slots__ = ("_words",)
+    __slots__ = ("_read",)
 
-    def __init__(self, words: memoryview) -> None:
+    def __init__(self, words: memoryview, read: Callable[[], int] | None = None) -> None:
+        """Show these words; `read`, which reads them anew, is the reader's."""
         self._words = words
+        self._read = read
+
+    @property
+    def words(self) -> memoryview:
+        """Borrow the words: SNAPSHOT_HEAD_WORDS of the reader, then struct tp_book_record."""
+        return self._words
 
     @property
     def version(self) -> int:
@@ -233,7 +276,7 @@ class Book:
     @property
     def published_state(self) -> BookState:
         """Return the state that the writer gave it, whatever became of the writer since."""
-        return BookState(self._words[_IDENTITY] >> 32 & _LOW_16)
+        return _state(self._words[_IDENTITY] >> 32 & _LOW_16)
 
     @property
     def is_live(self) -> bool:
@@ -257,7 +300,7 @@ class Book:
             return SyncReason.DISCONNECTED
         if self._words[_SILENT_NS]:
             return SyncReason.SILENT
-        return SyncReason(self._words[_IDENTITY] >> 48 & _LOW_16)
+        return _reason(self._words[_IDENTITY] >> 48 & _LOW_16)
 
     @property
     def why(self) -> str:
@@ -308,13 +351,10 @@ class Book:
         words = self._words[_ASKS : _ASKS + 2 * self.ask_count].tolist()
         return list(zip(words[::2], words[1::2], strict=True))
 
-    def copy(self) -> Book:
-        """Return a book that stays as it is now."""
-        return Book(memoryview(bytes(self._words.cast("B"))).cast("q"))
-
     def __repr__(self) -> str:
         """Show instrument, state, best bid and ask."""
-        return f"Book({self.instrument}, {self.state.name}, bid={self.bid}, ask={self.ask})"
+        state = self.state if self.is_live else f"{self.state} ({self.why})"
+        return f"Book(instrument={self.instrument}, {state}, bid={self.bid}, ask={self.ask})"
 
 
 class FeedReader:
@@ -323,20 +363,17 @@ class FeedReader:
     def __init__(self, reader: Reader) -> None:
         """Take over an open shm reader, whose schema was checked."""
         self._reader = reader
-        self._snapshot = reader.snapshot
-        self._slots = int(reader.segment.header.snapshot_index.count)
-        self._read_snapshot = reader.read_snapshot
+        self._books: dict[Any, Book] = {}  # by index and by symbol, as they were asked for
         self._look = reader.look
         self.is_down = False
         """Whether the writer is silent, ended or gone: all books are STALE then."""
-        self._is_stopped = self._is_closed = False
+        self._is_stopped = False
         self._retry_ns = 0
         self.trouble = ""  # why the newer segment cannot be read, where there is one
         self.set_wait()
         self.instruments = read_instruments(reader.segment)
         self.event = Event(reader.event)
         self.event_words = reader.event
-        self._book = Book(reader.snapshot)
 
     @property
     def shm(self) -> Reader:
@@ -384,8 +421,8 @@ class FeedReader:
         self._is_stopped = True
         self._reader.interrupt()
 
-    def _take_stop(self) -> bool:
-        """Say whether to stop, once."""
+    def take_stop(self) -> bool:
+        """Say whether to stop, once; for loops of one's own."""
         if not self._is_stopped:
             return False
         self._is_stopped = False
@@ -407,13 +444,13 @@ class FeedReader:
 
         For loops that call `shm.look` themselves; `next` does both. Raises EvictedError.
         """
-        result = self._judge_writer(result)
+        result = self.judge_writer(result)
         if result != _MOVED:
             return result
         time.sleep(GONE_WAIT_S)  # it would be told again at once: nothing comes from a writer gone
         return _EMPTY
 
-    def _judge_writer(self, result: int) -> int:
+    def judge_writer(self, result: int) -> int:
         """Do what `follow_writer` does, without a wait; MOVED where nothing is new."""
         if result == _EVICTED:
             raise self._reader.evicted()
@@ -454,28 +491,50 @@ class FeedReader:
         self.trouble = ""
         self.is_down = False
         self.instruments = read_instruments(self._reader.segment)
-        self._slots = int(self._reader.segment.header.snapshot_index.count)
+        self._books = {}  # an index may be another instrument's now; views that are held stay
         return True
 
     def book(self, instrument: int | str) -> Book:
-        """Read the latest consistent book; valid until the next call, `copy` keeps it.
+        """Read an instrument's latest consistent book into its view, which is returned.
 
-        instrument: its index in `instruments`, or its symbol, which is looked up: slower. SYNCING
-        where it was never published. Raises LookupError for an instrument that is not there.
+        One view an instrument: the next call for it overwrites it, one for another does not, and
+        `copy` keeps it. After Restarted there are new views. instrument: its index in
+        `instruments`, or its symbol. SYNCING where it was never published. Raises LookupError for
+        an instrument that is not there.
         """
-        index: Any = instrument
         try:
-            is_there = 0 <= index < self._slots
-        except TypeError:  # so that an index costs no look at its type
-            index, is_there = self._index_of(instrument), not self._is_closed
-        if not is_there:
-            self._refuse_book(index)
-        if not self._read_snapshot(index):
-            words = self._snapshot
-            for i in range(_SEQUENCE, _BIDS):
-                words[i] = 0
-            words[_IDENTITY] = index | SyncReason.STARTING << 48
-        return self._book
+            book = self._books[instrument]
+        except (KeyError, TypeError):
+            book = self._make_book(instrument)
+        if not book._read():  # type: ignore[misc]  # what stands in _books has one
+            self._clear(book, instrument)
+        return book
+
+    def _make_book(self, instrument: Any) -> Book:
+        """Make the view of an instrument that was not asked for before."""
+        segment = self._reader.segment  # raises where the reader is closed
+        try:
+            index = operator.index(instrument)
+        except TypeError:
+            index = self._index_of(instrument)
+        count = int(segment.header.snapshot_index.count)
+        if not 0 <= index < count:
+            raise IndexError(f"instrument {instrument}: the segment has 0 to {count - 1}")
+        if index not in self._books:
+            view = self._reader.view(index)
+            view.words[_IDENTITY] = index | SyncReason.STARTING << 48
+            self._books[index] = Book(view.words, view.read)
+        self._books[instrument] = book = self._books[index]
+        return book
+
+    def _clear(self, book: Book, instrument: Any) -> None:
+        """Make a book that was never published, or cannot be read, an empty one."""
+        _ = self._reader.pointer  # raises where the reader is closed
+        index = self._index_of(instrument) if isinstance(instrument, str) else int(instrument)
+        words = book.words
+        for i in range(_SEQUENCE, _BIDS):
+            words[i] = 0
+        words[_IDENTITY] = index | SyncReason.STARTING << 48
 
     def _index_of(self, symbol: object) -> int:
         for one in self.instruments:
@@ -489,10 +548,6 @@ class FeedReader:
         known = ", ".join(one.symbol for one in self.instruments[:SYMBOLS_TOLD_MAX])
         more = " and more" * (len(self.instruments) > SYMBOLS_TOLD_MAX)
         raise LookupError(f"symbol {symbol!r}: the segment has {known}{more}")
-
-    def _refuse_book(self, instrument: object) -> NoReturn:
-        _ = self._reader.pointer  # raises where the reader is closed
-        raise IndexError(f"instrument {instrument}: the segment has 0 to {self._slots - 1}")
 
     def trouble_of(self, result: int) -> Trouble | None:
         """Say in words what `next` or `follow_writer` returned; None for EVENT and EMPTY."""
@@ -509,44 +564,24 @@ class FeedReader:
 
         Raises EvictedError.
         """
-        while not self._take_stop():
+        while not self.take_stop():
             result = self.next()
             if result == _EVENT:
                 yield self.event
             elif (told := self.trouble_of(result)) is not None:
                 yield told
 
-    async def __aiter__(self) -> AsyncIterator[Event | Trouble]:
+    def __aiter__(self) -> AsyncIterator[Event | Trouble]:
         """Yield as `for` does, without holding up the event loop while there is nothing.
 
         Registers, where that was not done, so as to be woken; a thread of this reader sleeps until
-        then. One such loop at a time, and no `next` meanwhile; `book` is fine. Raises EvictedError.
+        then. A step that is cancelled, by a time-out or else, loses nothing: the next one of the
+        same iterator goes on. One such loop at a time, and no `next` meanwhile; `book` is fine.
+        Raises EvictedError, and ValueError once the reader is closed.
         """
-        from tickpath.engine.event_loop import NewsThread  # noqa: PLC0415 # asyncio is slow to load
+        from tickpath.engine.event_loop import EventStream  # noqa: PLC0415 # asyncio is slow to load
 
-        if not self._reader.is_registered:
-            self.register()
-        self._reader.set_wait(AWAIT_NS, spin_ns=0, sleep_ns=BLOCK_SLEEP_NS)
-        poll = self._reader.poll
-        burst = 0
-        with NewsThread(self._reader) as news:
-            while not self._take_stop():
-                result = poll()
-                if result == _EMPTY:
-                    burst = 0
-                    result = await news.wait()
-                    if result == _EVENT:
-                        continue
-                if result == _EVENT:
-                    yield self.event
-                elif (result := self._judge_writer(result)) == _MOVED:
-                    await news.pause(GONE_WAIT_S)
-                elif (told := self.trouble_of(result)) is not None:
-                    yield told
-                burst += 1
-                if burst == ASYNC_BURST:
-                    burst = 0
-                    await news.pause()
+        return EventStream(self)
 
     def batch(self) -> NDArray[Any]:
         """Take up to 256 events as rows of `batch_dtype`; does not wait.
@@ -568,7 +603,7 @@ class FeedReader:
     def batches(self) -> Iterator[NDArray[Any] | Trouble]:
         """Yield batches and troubles until `stop`; waits as `next` does while there are none."""
         wait = self._reader.await_news
-        while not self._take_stop():
+        while not self.take_stop():
             rows = self.batch()
             if len(rows):
                 yield rows
@@ -586,9 +621,11 @@ class FeedReader:
         return self._reader.segment.now_ns()
 
     def close(self) -> None:
-        """Unmap the segment; whatever reads it then raises ValueError."""
-        self._is_closed = self.is_down = True
-        self._slots = self._retry_ns = 0
+        """Unmap the segment; whatever reads it, or waits in it, raises ValueError.
+
+        From any thread. Books and events that were read keep their last words.
+        """
+        self._books, self.is_down, self._retry_ns = {}, True, 0
         self._reader.close()
 
     def __enter__(self) -> FeedReader:

@@ -20,14 +20,26 @@ DEPTH_LEVEL_COUNT_MAX: Final = int(lib.TP_DEPTH_LEVEL_COUNT_MAX)
 EXPONENT_MIN: Final = -18
 
 
-class Side(IntEnum):
+class _Named(IntEnum):
+    """An int that prints as its name; a format of numbers (`d`, `x`, ...) shows the number."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        if spec and spec[-1] in "bcdoxXneEfFgG%":
+            return int.__format__(self, spec)
+        return format(self.name, spec)
+
+
+class Side(_Named):
     """A side of the book."""
 
     BID = int(lib.TP_SIDE_BID)
     ASK = int(lib.TP_SIDE_ASK)
 
 
-class BookState(IntEnum):
+class BookState(_Named):
     """Whether a book may be traded on: LIVE only."""
 
     SYNCING = int(lib.TP_BOOK_SYNCING)
@@ -36,7 +48,7 @@ class BookState(IntEnum):
     CROSSED = int(lib.TP_BOOK_CROSSED)
 
 
-class EventType(IntEnum):
+class EventType(_Named):
     """What an event of the ring says."""
 
     LEVEL = int(lib.TP_EVENT_LEVEL)
@@ -45,7 +57,7 @@ class EventType(IntEnum):
     CLEAR = int(lib.TP_EVENT_CLEAR)
 
 
-class SyncReason(IntEnum):
+class SyncReason(_Named):
     """Why a book is not LIVE."""
 
     NONE = int(lib.TP_SYNC_REASON_NONE)

@@ -80,7 +80,8 @@ class Reader:
         """
         self.instance = instance
         self.directory = directory
-        self._reader = ffi.new("struct tp_reader *")
+        # The destructor is the net for a reader that nobody closed; after a close it does nothing.
+        self._reader = ffi.gc(ffi.new("struct tp_reader *"), lib.tp_reader_deinit)
         self._error = ffi.new("struct tp_segment_error *")
         check_name(instance)
         status = lib.tp_reader_init(
@@ -96,6 +97,7 @@ class Reader:
             lib.tp_reader_deinit(self._reader)
         raise_status(status, self._error, self._path())
         self._reader.stale_after_ns = stale_after_ns
+        self._snapshot_words = snapshot_words or lib.TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX
         self._is_open = True
         self.event = _words(self._reader, "event").cast("B").cast("q")
         self.snapshot = _words(self._reader, "snapshot").cast("B").cast("q")
@@ -110,6 +112,10 @@ class Reader:
         """Wait as `look` does, but take nothing: EVENT where a look would find something."""
         self.read_snapshot: Callable[[int], int] = partial(lib.tp_reader_snapshot, self._reader)
         """Read a slot's snapshot into `snapshot`; return its version, 0 for none yet."""
+
+    def view(self, slot: int) -> SnapshotView:
+        """Make a view of one slot's snapshot, in memory of its own."""
+        return SnapshotView(self._opened(), slot, self._snapshot_words)
 
     def _opened(self) -> Any:
         if not self._is_open:
@@ -292,6 +298,21 @@ class Reader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class SnapshotView:
+    """Hold the latest snapshot of one slot that was read; made by `Reader.view`."""
+
+    def __init__(self, reader: Any, slot: int, word_count: int) -> None:
+        count = SNAPSHOT_HEAD_WORDS + word_count
+        new = ffi.new("struct tp_reader_view *", {"slot": slot, "words": count})
+        new.reader = reader
+        view = ffi.gc(new, lambda _: reader)  # whoever holds the view holds its reader
+        start, size = ffi.offsetof("struct tp_reader_view", "words"), 8 * count
+        self.words = memoryview(ffi.buffer(view, start + size))[start:].cast("q")
+        """As `Reader.snapshot`."""
+        self.read: Callable[[], int] = partial(lib.tp_reader_view_read, view)
+        """Read it anew into `words`; return its version, 0 for none yet or a closed reader."""
 
 
 def _words(reader: Any, field: str) -> memoryview:

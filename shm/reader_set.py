@@ -41,8 +41,9 @@ class ReaderSet:
                 f"{len(readers)} readers, stamp word {stamp_word}: expected 1 to {COUNT_MAX} "
                 "readers and a word from 1 to 7"
             )
-        self.readers = tuple(readers)
-        self._set = ffi.new("struct tp_reader_set *")
+        self.readers = kept = tuple(readers)
+        # Whoever holds the set, as `poll` and `look` do, holds its readers.
+        self._set = ffi.gc(ffi.new("struct tp_reader_set *"), lambda _: kept)
         lib.tp_reader_set_init(self._set, order, stamp_word)
         for reader in readers:
             lib.tp_reader_set_add(self._set, reader.pointer)

@@ -438,9 +438,8 @@ uint32_t tp_reader_batch(struct tp_reader *reader)
     return count;
 }
 
-uint64_t tp_reader_snapshot(struct tp_reader *reader, uint32_t slot)
+static inline uint64_t snapshot_read(struct tp_reader *reader, uint32_t slot, uint64_t *head)
 {
-    uint64_t *head = reader->snapshot;
     head[TP_READER_SNAPSHOT_RING_INDEX] = 0;
     if (!tp_lease_enter(&reader->lease)) {
         head[TP_READER_SNAPSHOT_ENDED] = 1;
@@ -454,4 +453,14 @@ uint64_t tp_reader_snapshot(struct tp_reader *reader, uint32_t slot)
     head[TP_READER_SNAPSHOT_ENDED] = writer_ended(reader);
     tp_lease_leave(&reader->lease);
     return head[TP_READER_SNAPSHOT_VERSION];
+}
+
+uint64_t tp_reader_snapshot(struct tp_reader *reader, uint32_t slot)
+{
+    return snapshot_read(reader, slot, reader->snapshot);
+}
+
+uint64_t tp_reader_view_read(struct tp_reader_view *view)
+{
+    return snapshot_read(view->reader, view->slot, view->words);
 }

@@ -133,6 +133,17 @@ void tp_reader_store_cursor(struct tp_reader *reader);
 /* Reads the slot's snapshot into snapshot[] and returns its version, 0: none. */
 uint64_t tp_reader_snapshot(struct tp_reader *reader, uint32_t slot);
 
+/* One slot's snapshot in memory of its own, which no read of another slot touches. */
+struct tp_reader_view {
+    struct tp_reader *reader; /* borrowed */
+    uint32_t slot;
+    uint32_t reserved;
+    uint64_t words[]; /* as snapshot[]: TP_READER_SNAPSHOT_HEAD_WORDS and the payload */
+};
+
+/* Reads it into words[] and returns its version, 0: none. */
+uint64_t tp_reader_view_read(struct tp_reader_view *view);
+
 /* ---- for shm/reader_registration.c and shm/reader_set.c: the caller holds the lease, or has the
  * reader alone ---- */
 

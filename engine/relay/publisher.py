@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-    from tickpath.engine.reader import FeedReader
+    from tickpath.engine.reader import Book, FeedReader
 
 CAP_DEFAULT = 1000  # entries kept of each stream, about
 PENDING_EVENTS_MAX = 1 << 16  # 4 MiB
@@ -158,7 +158,6 @@ class Publisher:
         self._head = ffi.new("struct tp_relay_head *", {"format": FORMAT, "epoch": self.epoch})
         self._room = ffi.new("uint8_t[]", lib.TP_RELAY_BOOK_SIZE_MAX)
         self._room_view = ffi.buffer(self._room)
-        self._record = self.reader.shm.pointer.snapshot + SNAPSHOT_HEAD_WORDS
         self._feed = write_feed(FeedRecord(self.epoch, instruments))
         self._needs_feed = True
         for link in self._links:
@@ -363,7 +362,7 @@ class Publisher:
             if state != book.published_state:  # the source is silent or gone
                 # Told of before the look that says so: come again.
                 self._dirty[instrument] = not self.reader.is_down
-            books[instrument] = self._write_book(instrument, version, state, reason)
+            books[instrument] = self._write_book(book, instrument, state, reason)
             covered[instrument] = book.ring_index
             missed = version - self._versions[instrument] - 1
             if self._versions[instrument] and missed > 0:
@@ -371,14 +370,15 @@ class Publisher:
             self._versions[instrument] = version
         return books, covered
 
-    def _write_book(self, instrument: int, version: int, state: int, reason: int) -> bytes:
-        """Return the entry of the snapshot that was read last."""
+    def _write_book(self, book: Book, instrument: int, state: int, reason: int) -> bytes:
+        """Return the entry of a book that was just read."""
         head = self._head
+        record = ffi.from_buffer("uint64_t[]", book.words[SNAPSHOT_HEAD_WORDS:])
         head.flags = FLAG_GAP * bool(self._gap[instrument])
-        head.instrument, head.version = instrument, version
+        head.instrument, head.version = instrument, book.version
         head.sequence = self._sequences[instrument]
         head.sent_ns = time.time_ns()
-        size = lib.tp_relay_entry_write(self._room, head, self._record, state, reason)
+        size = lib.tp_relay_entry_write(self._room, head, record, state, reason)
         self._gap[instrument] = False
         self._sequences[instrument] += 1
         return bytes(self._room_view[:size])

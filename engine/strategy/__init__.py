@@ -35,7 +35,8 @@ class Strategy:
     def on_book(self, instrument: Instrument, book: Book) -> None:
         """Act on the latest book after a message; trade where `book.is_live` only.
 
-        Called once per TOP event. `book` is a view that the next one overwrites: `copy` keeps it.
+        Called once per TOP event. `book` is a view that the instrument's next one overwrites, no
+        other's: `reader.book` of another instrument may be held beside it. `copy` keeps it.
         """
 
     def on_event(self, event: Event) -> None:

@@ -193,7 +193,7 @@ class Rig:
     def far_events(self) -> list[tuple[int, int, tuple[int, int, int, int]]]:
         """Take all events at the far end: instrument, type, values."""
         assert self.far is not None
-        found = []
+        found: list[tuple[int, int, tuple[int, int, int, int]]] = []
         self.far.set_wait(0)
         while (result := self.far.next()) > 0:
             if result == 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import pickle
 import random
 import signal
 import subprocess
@@ -93,6 +95,62 @@ def test_book_is_read_whole_and_copied(feed: RehearsalFeed, tmp_path: Path) -> N
         reader.book(0)
         assert book.bid == (200, 10)
         assert kept.bid == (100, 10)
+
+
+def test_books_of_several_instruments_are_held_side_by_side(
+    feed: RehearsalFeed, tmp_path: Path
+) -> None:
+    with calm_reader(tmp_path) as reader:
+        for i in (0, 1):
+            feed.publish_book([(100 + i, 10)], [(200 + i, 20)], i)
+        first, second = (reader.book(one.index) for one in INSTRUMENTS)
+        assert (first.instrument, first.bid) == (0, (100, 10))
+        assert (second.instrument, second.bid) == (1, (101, 10))
+        feed.publish_book([(150, 10)], [(200, 20)])
+        assert reader.book("BTCUSDT") is first
+        assert (first.bid, second.bid) == ((150, 10), (101, 10))
+
+
+def through_pickle(one: Any) -> Any:
+    return pickle.loads(pickle.dumps(one))  # noqa: S301  # our own bytes
+
+
+@pytest.mark.parametrize("keep", [copy.copy, copy.deepcopy, through_pickle])
+def test_books_and_events_are_kept_as_they_are_by_copies_and_pickles(
+    feed: RehearsalFeed, tmp_path: Path, keep: Callable[[Any], Any]
+) -> None:
+    with calm_reader(tmp_path) as reader:
+        feed.publish_top((100, 10), (101, 20), 1)
+        assert reader.next() == Result.EVENT
+        shown = repr(reader.book(1)), repr(reader.event)
+        book, event = keep(reader.book(1)), keep(reader.event)
+        again = keep(book)
+        feed.publish_top((200, 10), (201, 20), 1)
+        reader.next()
+        reader.book(1)
+    assert (repr(book), repr(event)) == shown
+    assert (book.instrument, book.bid, book.is_live) == (1, (100, 10), True)
+    assert (again.asks, event.bid_price, event.index) == ([(101, 20)], 100, 0)
+
+
+def test_books_and_events_print_names_and_values(feed: RehearsalFeed, tmp_path: Path) -> None:
+    with calm_reader(tmp_path) as reader:
+        feed.publish_top((100, 10), (101, 20), 1)
+        reader.next()
+        book, event = reader.book(1), reader.event
+        assert repr(book) == "Book(instrument=1, LIVE, bid=(100, 10), ask=(101, 20))"
+        assert repr(event) == "Event(index=0, instrument=1, TOP, (100, 10, 101, 20))"
+        assert f"{event.type} {book.state} {book.reason:>6}" == "TOP LIVE   NONE"
+        assert (event.type, f"{event.type:02d}", event.type > 1) == (2, "02", True)
+        assert repr(reader.book(0)) == (
+            "Book(instrument=0, SYNCING (starting), bid=(0, 0), ask=(0, 0))"
+        )
+        feed.publish_state(BookState.STALE, SyncReason.GAP)
+        reader.next()
+        assert (str(event.type), str(event.state), str(event.reason)) == ("STATE", "STALE", "GAP")
+        feed.publish_event(77, (1, 2, 3, 4))  # of a newer writer: nothing to stumble over
+        reader.next()
+        assert event.type == 77
 
 
 def test_book_never_published_is_syncing_and_empty(feed: RehearsalFeed, tmp_path: Path) -> None:

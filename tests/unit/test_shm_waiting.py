@@ -321,6 +321,44 @@ def test_async_for_is_cancelled_at_once(feed: RehearsalFeed, tmp_path: Path, loo
     assert not [one for one in threading.enumerate() if one.name == "tp-news"]
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_async_iterator_goes_on_after_a_time_out(
+    feed: RehearsalFeed, tmp_path: Path, loop: str
+) -> None:
+    async def consume() -> list[int]:
+        got: list[int] = []
+        with open_reader("unit", directory=tmp_path, stale_after_ns=MINUTE_NS) as reader:
+            events = aiter(reader)
+            for i in range(20):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(anext(events), 0.002)
+                feed.publish_event(EventType.TOP, (i, 1, 2, 3))
+                told = await asyncio.wait_for(anext(events), 5)
+                assert isinstance(told, Event)
+                got.append(told.bid_price)
+            reader.stop()
+            with pytest.raises(StopAsyncIteration):
+                await anext(events)
+        return got
+
+    assert run_in(loop, consume()) == list(range(20))
+    assert not [one for one in threading.enumerate() if one.name == "tp-news"]
+
+
+def test_async_iterator_serves_one_task_at_a_time(feed: RehearsalFeed, tmp_path: Path) -> None:
+    async def consume() -> None:
+        with open_reader("unit", directory=tmp_path, stale_after_ns=MINUTE_NS) as reader:
+            events = aiter(reader)
+            first = asyncio.ensure_future(anext(events))
+            await asyncio.sleep(0.01)
+            with pytest.raises(RuntimeError, match="another task"):
+                await anext(events)
+            feed.publish_event(EventType.TOP, (3, 1, 2, 3))
+            assert isinstance(await first, Event)
+
+    run_in("asyncio", consume())
+
+
 def test_async_for_tells_of_laps_ends_and_the_next_writer(tmp_path: Path) -> None:
     feed = make_feed(tmp_path)
 

@@ -105,6 +105,35 @@ START = [
 ]
 
 
+class Pair(Strategy):
+    """Compare each book with the other instrument's, as one that trades pairs does."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+        self.plan: list[Callable[[], None]] = []
+
+    def on_idle(self) -> None:
+        self.plan.pop(0)()
+
+    def on_book(self, instrument: Instrument, book: Any) -> None:
+        other = self.reader.book(1 - instrument.index)
+        self.seen.append((instrument.index, book.instrument, book.bid, other.bid))
+
+
+def test_runtime_leaves_the_book_in_hand_alone_when_another_is_read(tmp_path: Path) -> None:
+    strategy = Pair()
+    stage = Stage(tmp_path, strategy)
+
+    def publish() -> None:
+        stage.feed.publish_top((100, 1), (101, 1), 0)
+        stage.feed.publish_top((200, 1), (201, 1), 1)
+
+    strategy.plan = [publish, stage.runtime.stop]
+    stage.runtime.run()
+    stage.close()
+    assert strategy.seen == [(0, 0, (100, 1), (200, 1)), (1, 1, (200, 1), (100, 1))]
+
+
 def test_runtime_tells_books_and_events_in_order(stage: Stage, recorder: Recorder) -> None:
     def publish() -> None:
         stage.feed.publish_event(EventType.LEVEL, (99, 5, 0, 1))
