@@ -2,6 +2,7 @@
 
 A test says `@pytest.mark.needs("root", "netns")`. Where the host lacks one it is skipped with the
 reason, which `-ra` lists and counts; with TICKPATH_SKIP_FAILS=1 (as in .ci/run) it fails instead.
+At the end of `make test` the outcomes of the groups before pytest are printed (TICKPATH_GROUPS).
 """
 
 from __future__ import annotations
@@ -114,3 +115,10 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid}: skipped where nothing may be: {report.longrepr}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    groups = os.environ.get("TICKPATH_GROUPS")
+    if groups:
+        terminalreporter.section("make test, before pytest")
+        terminalreporter.write(groups)

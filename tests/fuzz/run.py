@@ -125,7 +125,9 @@ def judge(fuzzer: Fuzzer, program: Path, status: int, report: str) -> Outcome:
 def main() -> int:
     """Run all fuzzers, or those named; return 1 if any failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=int, default=10, help="for each fuzzer (default 10)")
+    duration = parser.add_mutually_exclusive_group()
+    duration.add_argument("--seconds", type=int, default=10, help="for each fuzzer (default 10)")
+    duration.add_argument("--shared", type=int, help="seconds that all of them share out evenly")
     parser.add_argument("--folder", type=Path, default=HERE, help="of fuzzers and their corpus/")
     parser.add_argument("--workshop", type=Path, default=WORKSHOP, help="gets programs and crashes")
     parser.add_argument("names", nargs="*", help="only these, as in fuzz_NAME.c")
@@ -135,16 +137,19 @@ def main() -> int:
     if unknown:
         parser.error(f"no such fuzzer: {', '.join(sorted(unknown))}")
     chosen = [fuzzer for fuzzer in fuzzers if not options.names or fuzzer.name in options.names]
+    seconds: int = options.seconds
+    if options.shared is not None:
+        seconds = max(1, options.shared // len(chosen))
     workshop: Path = options.workshop
     workshop.mkdir(parents=True, exist_ok=True)
     corpus = options.folder / "corpus"
-    one = partial(run, seconds=options.seconds, corpus=corpus, workshop=workshop)
+    one = partial(run, seconds=seconds, corpus=corpus, workshop=workshop)
     failed = 0
     with ThreadPoolExecutor(PARALLEL) as pool:
         for outcome in pool.map(one, chosen):
             failed += not outcome.passed
             print(f"fuzz {outcome.text}", flush=True)
-    print(f"fuzz: {len(chosen) - failed} of {len(chosen)} passed, {options.seconds} s each")
+    print(f"fuzz: {len(chosen) - failed} of {len(chosen)} passed, {seconds} s each")
     return 1 if failed else 0
 
 

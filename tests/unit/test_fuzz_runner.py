@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 RUNNER = Path(__file__).resolve().parents[1] / "fuzz" / "run.py"
-pytestmark = pytest.mark.needs("clang")
+pytestmark = [pytest.mark.needs("clang"), pytest.mark.slow]
 
 ENTRY = """#include <stddef.h>
 #include <stdint.h>
@@ -20,12 +20,14 @@ SOUND = ENTRY + "{ return size > 2 && data[0] == data[1] ? 0 : 0; }\n"
 CRASH = ENTRY + "{ if (size > 1 && data[0] == 'x') __builtin_trap(); return 0; }\n"
 
 
-def run_fuzzer(folder: Path, text: str, seed: bytes | None = None) -> tuple[int, str]:
+def run_fuzzer(
+    folder: Path, text: str, seed: bytes | None = None, duration: str = "--seconds=1"
+) -> tuple[int, str]:
     (folder / "fuzz_planted.c").write_text(text)
     if seed is not None:
         (folder / "corpus" / "planted").mkdir(parents=True)
         (folder / "corpus" / "planted" / "seed").write_bytes(seed)
-    command = [sys.executable, str(RUNNER), "--seconds=1", f"--folder={folder}"]
+    command = [sys.executable, str(RUNNER), duration, f"--folder={folder}"]
     done = subprocess.run(
         [*command, f"--workshop={folder / 'workshop'}"], capture_output=True, text=True, check=False
     )
@@ -56,3 +58,10 @@ def test_fuzz_runner_source_that_does_not_build_fails(tmp_path: Path) -> None:
     status, said = run_fuzzer(tmp_path, "/* sources: absent.c */\n" + SOUND)
     assert status == 1
     assert "does not build" in said
+
+
+def test_fuzz_runner_shares_the_seconds_out_among_the_fuzzers(tmp_path: Path) -> None:
+    (tmp_path / "fuzz_other.c").write_text("/* sources: */\n" + SOUND)
+    status, said = run_fuzzer(tmp_path, "/* sources: */\n" + SOUND, duration="--shared=3")
+    assert status == 0, said
+    assert "2 of 2 passed, 1 s each" in said
