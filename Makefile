@@ -1,6 +1,6 @@
 # Thin: each target is one line of work. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup build dev test lint c-test sanitize fuzz py-test \
+.PHONY: help setup build dev check check-style check-tests test lint style c-test sanitize fuzz py-test \
   test-vm vm-image demo zipapp wheelhouse provision format clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -28,6 +28,16 @@ build: setup ## rebuild what changed and install it into .venv
 dev: ## build what changed, without LTO, into .venv; `make setup` brings the release build back
 	@./setup.sh dev
 
+check: dev ## check what fits in two minutes: style, types, C tests, the unit tests that are not slow
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-style check-tests
+
+check-style: style
+
+check-tests:
+	@ninja -C build/dev --quiet meson-test-prereq
+	$(C_TEST) -C build/dev
+	@pytest --quiet -m "not slow and not vm" tests/unit
+
 demo: ## set up what running needs, then run the main job for 20 seconds (as root: AF_XDP)
 	@./setup.sh run
 	@tickpath demo
@@ -35,11 +45,13 @@ demo: ## set up what running needs, then run the main job for 20 seconds (as roo
 test: setup ## check everything (FUZZ_SECONDS=10 a fuzzer); whatever fails, all of it runs
 	@tests/run_groups.sh lint c-test sanitize fuzz py-test
 
-lint: setup ## check style and types
+style:
 	ruff check --quiet .
 	ruff format --check --quiet .
 	mypy --no-error-summary
 	clang-format-14 --dry-run -Werror $(C_FILES)
+
+lint: setup style ## check style and types
 	cd ansible && yamllint --strict . && ansible-lint --offline --profile production -q
 
 c-test: setup ## run the C tests

@@ -23,6 +23,8 @@ from tests.unit.test_ansible_roles import ANSIBLE, run
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 AREA_ROLES = ("boot_parameters", "cpu_isolation", "irq_affinity", "nic", "hugepages", "limits")
 ASKED = {"profile": "cloud", "isolated": "2-3", "nic": "none"}
 # What Documentation/admin-guide/sysctl/vm.rst and the kernel's own defaults give.

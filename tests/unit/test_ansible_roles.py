@@ -14,6 +14,8 @@ import pytest
 import yaml
 from tickpath.rt.bundle import write_bundle
 
+pytestmark = pytest.mark.slow
+
 ANSIBLE = Path(__file__).resolve().parents[2] / "ansible"
 BIN = Path(sys.executable).parent
 ROLES = (

@@ -16,6 +16,8 @@ from tickpath.shm.segment import DIRECTORY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 ROW_KEYS = ["bench", "contender", "case", "unit", "n", "min", "p50", "p99", "p999", "max"]
 EXPECTED = {
     "decode": {("tickpath", case) for case in ("1+1", "10+10", "20+20")},

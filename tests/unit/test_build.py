@@ -68,6 +68,7 @@ def test_packages_each_has_a_reason(name: str) -> None:
     assert not bare, f"say in a comment what needs it: {bare}"
 
 
+@pytest.mark.slow
 def test_setup_a_second_time_is_silent_and_leaves_the_environment_alone() -> None:
     stamp = ROOT / ".venv" / "tickpath-setup"
     if not stamp.is_file():

@@ -80,6 +80,7 @@ def ring(tmp_path: Path) -> Iterator[Ring]:
     ),
     every=st.integers(1, 4),
 )
+@pytest.mark.slow
 def test_messages_that_are_drained_in_time_come_whole_and_in_order(
     tmp_path_factory: Any, messages: list[tuple[int, int, bytes]], every: int
 ) -> None:

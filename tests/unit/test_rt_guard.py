@@ -172,6 +172,7 @@ def test_guard_ordinary_thread_that_hangs_is_left_alone(beating: Callable[..., B
 
 
 @pytest.mark.needs("root", "two_cpus")
+@pytest.mark.slow
 def test_guard_what_it_ran_as_an_ordinary_thread_is_not_held_against_it(
     beating: Callable[..., Beating],
 ) -> None:
@@ -246,6 +247,7 @@ def guarding(one: Beating, *options: str, **environment: str) -> Iterator[subpro
 
 
 @pytest.mark.needs("root", "two_cpus")
+@pytest.mark.slow
 def test_guard_command_demotes_feeds_the_manager_and_ends_with_its_ward(
     beating: Callable[..., Beating], tmp_path: Path
 ) -> None:

@@ -8,12 +8,15 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 LATER_S = 0.5
 
 
+@pytest.mark.slow
 def test_systemctl_dies_with_a_killed_apply(tmp_path: Path) -> None:
     """One that went on would change units while a revert puts them back."""
     begun, done = tmp_path / "begun", tmp_path / "done"

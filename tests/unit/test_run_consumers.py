@@ -61,6 +61,7 @@ def wait_counter(instance: str, name: str, least: int) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_run_wakes_waits_for_and_evicts_its_consumers(instance: str) -> None:
     for ending in ("", ".ctl"):
         path = DIRECTORY / f"tickpath.{instance}{ending}"

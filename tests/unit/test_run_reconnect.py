@@ -149,6 +149,7 @@ def test_run_json_is_json_only_and_leaves_no_segment_of_a_killed_reader(
 
 
 @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.slow
 def test_reader_exchange_killed_for_seconds_is_open_again(
     is_tls: bool, tmp_path: Path, start: Callable[..., Child]
 ) -> None:

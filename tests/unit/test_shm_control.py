@@ -172,6 +172,7 @@ def consumer_process(directory: Path, name: str) -> Iterator[subprocess.Popen[st
             child.kill()
 
 
+@pytest.mark.slow
 def test_slot_of_a_killed_consumer_is_shown_dead_and_freed(
     feed: RehearsalFeed, tmp_path: Path
 ) -> None:
@@ -340,6 +341,7 @@ def lossless_reader(feed: RehearsalFeed, directory: Path) -> Iterator[FeedReader
         yield reader
 
 
+@pytest.mark.slow
 def test_lossless_reader_gets_every_event_of_a_fast_writer(tmp_path: Path) -> None:
     count = 30_000
     with (
@@ -481,6 +483,7 @@ def test_scribbled_slots_never_hurt_the_writer(data: bytes, start: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=TOTAL_SIZE + 9))
+@pytest.mark.slow
 def test_consumers_of_any_bytes_are_shown_or_not_but_never_raise(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

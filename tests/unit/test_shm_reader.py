@@ -390,6 +390,7 @@ def follow(reader: Any, seconds: float) -> tuple[int, set[int]]:
     return count, results
 
 
+@pytest.mark.slow
 def test_writer_killed_in_mid_publish_and_restarted_is_followed(tmp_path: Path) -> None:
     chooser = random.Random(5)  # a test wants the same numbers each time
     with contextlib.ExitStack() as stack:

@@ -183,6 +183,7 @@ print("ended")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_blocked_reader_is_interrupted_by_a_signal(
     feed: RehearsalFeed, tmp_path: Path, number: int
 ) -> None:

@@ -355,6 +355,7 @@ def test_fault_half_frame_then_silence() -> None:
     run(main)
 
 
+@pytest.mark.slow
 def test_fault_drip_slows_and_loses_nothing() -> None:
     async def main() -> None:
         async with subscribed() as (sim, client):
@@ -380,6 +381,7 @@ def test_fault_ping_flood_is_answered() -> None:
     run(main)
 
 
+@pytest.mark.slow
 def test_schedule_faults_happen_by_themselves() -> None:
     async def main() -> None:
         faults = [parse_scheduled_fault("refuse:BTCUSDT@0s"), parse_scheduled_fault("close@1s")]
@@ -423,6 +425,7 @@ def test_certificates_are_what_was_asked(
     run(main)
 
 
+@pytest.mark.slow
 def test_command_serves_says_so_and_stops_on_sigterm(tmp_path: Path) -> None:
     words = ["--listen", "127.0.0.1:0", "--make-ca", str(tmp_path), "--json", "--rate", "1000"]
     with subprocess.Popen(

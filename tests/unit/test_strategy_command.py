@@ -156,6 +156,7 @@ def test_command_strategy_that_exits_is_summed_up(feed: RehearsalFeed, tmp_path:
     assert f"strategy Bad on {INSTANCE}" in done.stdout
 
 
+@pytest.mark.slow
 def test_command_strategy_that_falls_behind_ends_in_time(
     feed: RehearsalFeed, tmp_path: Path
 ) -> None:

@@ -352,6 +352,7 @@ def test_runtime_yields_as_told(tmp_path: Path) -> None:
         stage.close()
 
 
+@pytest.mark.slow
 def test_prepared_process_is_ordinary_again_afterwards() -> None:
     if os.geteuid() != 0:
         pytest.skip("missing capability: SCHED_FIFO needs root")

@@ -251,6 +251,7 @@ def test_top_many_books_scroll_with_the_selection(open_top: Callable[..., Termin
         assert "quit" in top.screen.display[-1]
 
 
+@pytest.mark.slow
 def test_top_writer_that_dies_is_told_and_another_size_is_drawn(
     feed: RehearsalFeed, open_top: Callable[..., Terminal]
 ) -> None:

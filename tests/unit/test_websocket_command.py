@@ -168,6 +168,7 @@ def test_ws_keep_open_stays_after_stdin_ended(
     assert capfd.readouterr().out == "late\n"
 
 
+@pytest.mark.slow
 def test_ws_server_that_talks_on_after_stdin_ended_is_closed(
     stdin: int, capfd: pytest.CaptureFixture[str]
 ) -> None:

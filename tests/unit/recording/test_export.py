@@ -170,6 +170,7 @@ def test_export_of_an_absent_file_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_export_that_outgrows_its_disk_keeps_what_was_there(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ndjson", session(3000)[0])
     out = tmp_path / "out"

@@ -127,6 +127,7 @@ def block_ends(whole: bytes) -> list[int]:
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
+@pytest.mark.slow
 def test_recording_flipped_anywhere_is_read_up_to_the_flip(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -222,6 +222,7 @@ def test_replay_command_prints_the_oracles_books(tmp_path: Path) -> None:
     assert {one["venue"] for one in printed} == {"mexc"}
 
 
+@pytest.mark.slow
 def test_replay_twice_and_paced_gives_the_same_bytes(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ndjson", session()[0])
     for what in ("books", "events"):
@@ -377,6 +378,7 @@ ROWS = (
         max_size=10,
     )
 )  # fmt: skip
+@pytest.mark.slow
 def test_replay_of_random_records_is_played_or_refused(
     rows: list[tuple[int, int, int, int, bytes]],
 ) -> None:
@@ -505,6 +507,7 @@ def test_replay_over_a_restart_of_the_reader_turns_its_books_stale(tmp_path: Pat
     assert told.count("STALE") == 1
 
 
+@pytest.mark.slow
 def test_replay_of_what_came_before_the_recording_began_is_not_printed(tmp_path: Path) -> None:
     meta = Meta(instruments=ROWS, instance_id="one", begin_ns=110)
     path = record_file(tmp_path / "a.tpr", meta, live_rows(Venue(), 100, 40))
@@ -548,6 +551,7 @@ def test_replay_of_a_message_that_moves_no_book_says_so(
     assert said in done.stdout
 
 
+@pytest.mark.slow
 def test_replay_instance_serves_consumers_and_measures_no_hops(tmp_path: Path) -> None:
     from tickpath.engine.reader import open_reader  # noqa: PLC0415 - only here
     from tickpath.shm.control_segment import consumers  # noqa: PLC0415 - only here

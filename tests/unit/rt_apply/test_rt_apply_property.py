@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tickpath.rt.setting import (
@@ -143,6 +144,7 @@ def run_apply(root: Path, wanted: list[Setting], partial: bool, rt: bool) -> Non
     EARLIER,
     st.lists(st.tuples(SETTING_LISTS, st.booleans(), st.booleans()), min_size=1, max_size=3),
 )
+@pytest.mark.slow
 def test_apply_then_revert_is_the_identity(
     earlier: dict[str, tuple[bytes, int]], rounds: list[tuple[list[Setting], bool, bool]]
 ) -> None:
@@ -170,6 +172,7 @@ def test_apply_twice_writes_once(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SETTING_LISTS, st.data())
+@pytest.mark.slow
 def test_revert_leaves_just_what_somebody_changed(
     wanted: list[Setting], data: st.DataObject
 ) -> None:

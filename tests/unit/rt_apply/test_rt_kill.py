@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 STEPS_MIN = 90  # of a whole apply: a smaller count means that the hook is not reached
 LATER_STEPS_MIN = 20
 PAIRS = 60

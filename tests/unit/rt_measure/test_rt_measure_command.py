@@ -17,6 +17,8 @@ from tickpath.rt import bundle
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 RT = [sys.executable, "-P", "-m", "tickpath.rt"]
 CPU = str(max(os.sched_getaffinity(0)))
 

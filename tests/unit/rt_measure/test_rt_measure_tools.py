@@ -117,6 +117,7 @@ def test_parse_any_text_is_a_histogram_or_a_value_error(tool: str, text: str) ->
 
 
 @given(st.sampled_from(TOOLS[:2]), st.dictionaries(st.text(max_size=4), JSON), JSON)
+@pytest.mark.slow
 def test_parse_any_json_is_a_histogram_or_a_value_error(
     tool: str, thread: dict[str, object], histogram: object
 ) -> None:
