@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.config.check import load_config
 from tickpath.engine.config.host import check_host
+from tickpath.engine.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.reader_watch import HANG_AFTER_S, ReaderWatch
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.rt import guard, process
@@ -88,6 +88,7 @@ class Supervisor:
     def __init__(self, config: Config, path: Path, *, as_json: bool) -> None:
         self._config, self._path, self._as_json = config, path, as_json
         self._stop = StopFlag()
+        self._reader: subprocess.Popen[str] | None = None
         self._failures = 0
         self._killed_because = ""  # set while a reader that we killed ends
         self._is_ready = False
@@ -96,11 +97,10 @@ class Supervisor:
 
     def run(self) -> int:
         """Return the exit status: 0 after a signal, else what the reader could not start with."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
         self._leave_hot_cpu()
         try:
-            return self._keep_running()
+            with EndSignals(self._stop.set, self._what_it_waits_for):
+                return self._keep_running()
         finally:
             self._notifier.close()
             # A reader that was killed left its segment, and maybe none came to replace it.
@@ -110,13 +110,18 @@ class Supervisor:
     def _keep_running(self) -> int:
         while not self._stop.is_set():
             started = time.monotonic()
-            reader = self._start()
-            self._watch(reader)
-            if self._stop.is_set():
-                self._notifier.stopping()
-                status = stop(reader, STOP_TIMEOUT_S)
-                self._tell("stopped", status=status)
-                return 0
+            self._reader = reader = self._start()
+            try:
+                self._watch(reader)
+                if self._stop.is_set():
+                    self._notifier.stopping()
+                    status = stop(reader, STOP_TIMEOUT_S)
+                    self._tell("stopped", status=status)
+                    return 0
+            except EndedBySignal:
+                reader.kill()  # what it leaves is removed as after any death
+                reader.wait()
+                raise
             status = reader.wait()
             lived = time.monotonic() - started
             if status in STARTUP_TRIES_STATUSES and self._failures == 0 and lived < STABLE_AFTER_S:
@@ -124,8 +129,8 @@ class Supervisor:
             self._restart(status, lived)
         return 0
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._stop.set()
+    def _what_it_waits_for(self, _frame: FrameType | None) -> str:
+        return f"the reader, at most {STOP_TIMEOUT_S:g} s" if self._reader else "its own end"
 
     def _tell(self, event: str, **values: object) -> None:
         if self._as_json:

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from tickpath import __version__
+from tickpath.engine.end_signals import EndedBySignal
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 
 if TYPE_CHECKING:
@@ -213,6 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         status, message = EXIT_SYSTEM, str(error)
     except RemoteError as error:
         status, message = EXIT_REMOTE, str(error)
+    except EndedBySignal as ended:
+        ended.die_of_it()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `tickpath … | head`: the reader has seen enough

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from rich.console import Console
 from rich.live import Live
 from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.cli import EXIT_SYSTEM
+from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.live_view import LiveView
 from tickpath.engine.sandbox import EXCHANGE_ADDRESS, VethPair
 from tickpath.engine.sim.certificates import make_ca
@@ -155,20 +155,16 @@ def run(args: argparse.Namespace) -> int:
     which is restarted; 128 + its number after a signal; else 1.
     """
     check(args)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, _interrupt)
-    with ExitStack() as stack:
+
+    def interrupt() -> None:
+        raise Interrupted(signals.number)
+
+    # A second signal cuts summary and tidying short: the janitor tidies then.
+    signals = EndSignals(interrupt, "its processes to end")
+    with signals, ExitStack() as stack:
         demo = Demo(args, stack)
         demo.start()
         return demo.show()
-
-
-def _interrupt(number: int, _frame: object) -> None:
-    """End the demo; further signals must not cut its summary and its tidying short."""
-    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(one, signal.SIG_IGN)
-    raise Interrupted(number)
 
 
 def place_processes(cpus: tuple[int, ...]) -> Placed:

@@ -24,6 +24,7 @@ from tickpath._core import ffi, lib
 from tickpath.engine.config.check import load_config
 from tickpath.engine.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.consumers import Consumers
+from tickpath.engine.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.feed_handler.hot_path import HotPath, Note
 from tickpath.engine.feed_segment import make_layout, write_instruments
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
@@ -48,7 +49,6 @@ from tickpath.shm.segment import SegmentWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
     from tickpath.engine.config.schema import Config, VenueConfig
 
@@ -330,8 +330,8 @@ class ReaderProcess:
             if getattr(self, part, None) is not None:
                 getattr(self, part).close()
 
-    def stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:
-        """Let `run` end soon; a signal handler."""
+    def stop(self) -> None:
+        """Let `run` end soon; from a signal handler too."""
         self._stop.set()
 
     def _prepare_process(self) -> None:
@@ -425,12 +425,14 @@ def exit_status(failure: LocalError | SystemSetupError | RemoteError) -> int:
 def main(path: str, tell: Callable[[str], None] = log) -> int:
     """Run a reader from a configuration file; the supervisor calls this in a process of its own."""
     reader = ReaderProcess(load_config(path), tell)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # before what `close` must undo
-        signal.signal(number, reader.stop)
-    try:
-        return reader.run() if reader.open() else 0
-    finally:
-        reader.close()
+    for number in (signal.SIGINT, signal.SIGHUP):  # of a terminal: the supervisor's, who tells us
+        signal.signal(number, signal.SIG_IGN)
+    waits_for = "the venue's answer and the hot thread"
+    with EndSignals(reader.stop, waits_for, (signal.SIGTERM,)):  # before what `close` must undo
+        try:
+            return reader.run() if reader.open() else 0
+        finally:
+            reader.close()
 
 
 if __name__ == "__main__":
@@ -440,3 +442,5 @@ if __name__ == "__main__":
     except (LocalError, SystemSetupError, RemoteError) as failure:
         log_to(str(failure))
         sys.exit(exit_status(failure))
+    except EndedBySignal as ended:
+        ended.die_of_it()

@@ -10,6 +10,8 @@ import os
 import select
 import time
 
+from tickpath.shm.ownership import own
+
 # A handler runs only after the system call of a wait that began just behind its signal.
 LOOK_EVERY_S = 0.25
 
@@ -17,11 +19,17 @@ LOOK_EVERY_S = 0.25
 class StopFlag:
     """Say once that the process is to end; no lock is involved."""
 
-    __slots__ = ("_bell", "_is_set")
+    __slots__ = ("__weakref__", "_bell", "_is_set")
 
     def __init__(self) -> None:
         """Make its event descriptor; it is closed with the last reference."""
         self._is_set = False
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        own(self)
+
+    def disown(self) -> None:
+        """Take a bell of this child's own: the parent's is not its to ring."""
+        os.close(self._bell)
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def __del__(self) -> None:

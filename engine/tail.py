@@ -10,6 +10,7 @@ import json
 import signal
 from typing import TYPE_CHECKING, Any
 
+from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.reader import RESTARTED, open_reader
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.proto.records import BookState, EventType, SyncReason, format_fixed
@@ -57,12 +58,11 @@ def run(args: argparse.Namespace) -> int:
     if args.count < 0:
         raise LocalError(f"--count {args.count}: expected 1 or more, 0 for no end")
     stop = StopFlag()
-    previous = signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
-    try:
-        with open_reader(args.instance, name="tail") as reader:
-            _Tail(reader, args).run(stop)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with (
+        EndSignals(stop.set, "whoever reads its output", (signal.SIGTERM,)),
+        open_reader(args.instance, name="tail") as reader,
+    ):
+        _Tail(reader, args).run(stop)
     return 0
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pyroute2 import IPRoute, NetlinkError
 from tickpath.netstack.port_record import PortRecords, format_ports, parse_ports
 from tickpath.shm.errors import LocalError, SystemSetupError
+from tickpath.shm.ownership import own
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -315,6 +316,7 @@ class PortReservation:
         self._ports = set(range(low, high + 1))
         self._setting: int | None = None
         self._records: PortRecords | None = None
+        own(self)
 
     def open(self) -> Self:
         """Reserve. Raises SystemSetupError without privilege or when a socket uses the range."""
@@ -374,6 +376,15 @@ class PortReservation:
             os.close(self._setting)
             self._setting = None
             self._records = None
+
+    def disown(self) -> None:
+        """Leave the ports to the parent; closed for this child."""
+        setting, self._setting = self._setting, None
+        records, self._records = self._records, None
+        if setting is not None:
+            os.close(setting)
+        if records is not None:
+            records.close()  # a lock is given up with its last descriptor, which the parent has
 
     def _read(self) -> str:
         assert self._setting is not None  # noqa: S101 - our own order of calls, not input

@@ -22,6 +22,7 @@ from tickpath.netstack.transport import (
     resolve,
 )
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
+from tickpath.shm.ownership import own
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,6 +158,7 @@ class Session:
         self.ready_ns = time.monotonic_ns() - started  # link or socket layer is open
         self._handle = ffi.NULL
         self._next_path_check = 0.0
+        own(self)
         try:
             self._open(websocket=websocket, headers=headers)
         except BaseException:
@@ -343,6 +345,12 @@ class Session:
         self._handle = ffi.NULL
         self._transport.release(self._stream)
         self._transport.close()
+
+    def disown(self) -> None:
+        """Leave the connection to the parent, which nothing is sent for; closed for this child."""
+        if self._handle != ffi.NULL:
+            ffi.release(self._handle)  # frees this child's memory and descriptor, sends nothing
+            self._handle = ffi.NULL
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import ffi, lib
+from tickpath.shm.ownership import own
 from tickpath.shm.segment import DIRECTORY, SegmentWriter, raise_status
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class ControlSegment:
         self.gate = ffi.new("struct tp_ring_gate *")
         ring = lib.tp_segment_ring_writer(segment.pointer)
         lib.tp_ring_gate_init(self.gate, ring, self.pointer, lossless_deadline_ns)
+        own(self)
         self._waker = ffi.new("struct tp_waker *")
         lib.tp_waker_init(self._waker, segment.pointer, self.pointer, poll_ns)
 
@@ -132,6 +134,11 @@ class ControlSegment:
             "evictions": int(gate.evictions),
             "impossible_cursors": int(gate.impossible_cursors),
         }
+
+    def disown(self) -> None:
+        """Leave the file to the parent; consumers are not this child's to wake."""
+        if self.pointer is not None:
+            lib.tp_control_disown(self.pointer)
 
     def close(self) -> None:
         """Remove the file and unmap; the waker must have returned, the hot thread ended."""

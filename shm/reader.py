@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
 from tickpath.shm.errors import LocalError
+from tickpath.shm.ownership import own
 from tickpath.shm.segment import (
     DIRECTORY,
     Segment,
@@ -99,6 +100,7 @@ class Reader:
         self._reader.stale_after_ns = stale_after_ns
         self._snapshot_words = snapshot_words or lib.TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX
         self._is_open = True
+        own(self)
         self.event = _words(self._reader, "event").cast("B").cast("q")
         self.snapshot = _words(self._reader, "snapshot").cast("B").cast("q")
         self.batch_bytes = _words(self._reader, "batch").cast("B")
@@ -160,6 +162,11 @@ class Reader:
         if lossless and status != lib.TP_SEGMENT_OK:
             raise_status(status, ffi.addressof(reader, "registration_error"), self._path("ctl"))
         return bool(status == lib.TP_SEGMENT_OK)
+
+    def disown(self) -> None:
+        """Leave the slot to the parent; this child may read on, and register for itself."""
+        if self._is_open:
+            lib.tp_reader_disown(self._reader)
 
     def unregister(self) -> None:
         """Give the slot back."""

@@ -18,6 +18,7 @@ import posix_ipc
 from tickpath._core import ffi, lib
 from tickpath.shm.errors import LocalError, SystemSetupError
 from tickpath.shm.histogram import WORD_COUNT, Percentiles, percentiles
+from tickpath.shm.ownership import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -284,7 +285,7 @@ class _Mapped:
 class SegmentWriter(_Mapped):
     """Own a segment: fill `table`, call `ready`, give `pointer` to the hot path, close.
 
-    A child that was forked without exec shares the lock; start children by spawn.
+    A child that was forked without exec owns nothing of it (shm/ownership).
     """
 
     def __init__(
@@ -336,6 +337,12 @@ class SegmentWriter(_Mapped):
         status = lib.tp_segment_create(out, config, error)
         raise_status(status, error, os.fspath(directory / f"{_PREFIX}{instance}"))
         super().__init__(out[0], instance, directory)
+        own(self)
+
+    def disown(self) -> None:
+        """Leave file and lock to the parent; the memory is this child's own from here."""
+        if self.pointer is not None:
+            lib.tp_segment_disown(self.pointer)
 
     def ready(self) -> None:
         """Checksum, put in place of the segment of this name, and tell its readers."""

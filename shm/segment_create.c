@@ -157,7 +157,7 @@ static int lock_open(const struct tp_segment *segment, const char *name)
 }
 
 /* flock belongs to the open file: the kernel frees it when the last descriptor closes, however the
- * process ends. A child forked without exec shares it and would keep it. */
+ * process ends. A child forked without exec shares it and would keep it: shm/bystander.h. */
 static enum tp_segment_status lock_take(struct tp_segment *segment, struct tp_segment_error *error)
 {
     char name[TP_SEGMENT_FILE_NAME_SIZE], text[16];

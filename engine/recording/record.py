@@ -5,7 +5,6 @@ Called by: engine/cli.py. Calls: recorder.py.
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from argparse import RawDescriptionHelpFormatter
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.recording.recorder import Recorder, RecordOptions, Totals
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.shm.errors import LocalError, SystemSetupError
@@ -150,8 +150,11 @@ def run(args: argparse.Namespace) -> int:
     """Record until SIGINT, SIGTERM or --duration."""
     options = _options(args)
     stop = StopFlag()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    with EndSignals(stop.set, f"the disk of {args.out}"):
+        return _record(args, options, stop)
+
+
+def _record(args: argparse.Namespace, options: RecordOptions, stop: StopFlag) -> int:
     recorder = Recorder(instance=args.instance, directory=args.out, options=options)
     teller = _Teller(as_json=args.json)
     _open(recorder, args.wait, stop)

@@ -5,7 +5,6 @@ Called by: engine/cli.py. Calls: format.py or ndjson.py for records, replayer.py
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from argparse import RawDescriptionHelpFormatter
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from tickpath._core import lib
 from tickpath.engine.config.check import check_name
+from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.recording.format import (
     RAW,
     RecordingFault,
@@ -364,8 +364,11 @@ def run(args: argparse.Namespace) -> int:
     if args.instance is not None:
         check_name("--instance", args.instance)
     stop = StopFlag()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    with EndSignals(stop.set, "whoever reads its output, or a record under way"):
+        return _replay(args, speed, stop)
+
+
+def _replay(args: argparse.Namespace, speed: float | None, stop: StopFlag) -> int:
     args.to_ns = END_OF_TIME if args.to_ns is None else args.to_ns
     playback = Playback(_maker(args), Pace(speed), stop)
     playback.to_ns = args.to_ns

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
 from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.reader import open_reader
 from tickpath.engine.relay.follower import STALE_AFTER_MS_DEFAULT, Follower, Target
 from tickpath.engine.relay.nodes import RedisOptions, read_url
@@ -89,12 +89,10 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     options = _options(args)
     stop = StopFlag()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda _number, _frame: stop.set())
     tell = _teller(as_json=args.json)
-    if args.source:
-        return _follow(args, options, stop, tell)
-    return _publish(args, options, stop, tell)
+    work = _follow if args.source else _publish
+    with EndSignals(stop.set, "Redis"):
+        return work(args, options, stop, tell)
 
 
 def _check(args: argparse.Namespace) -> None:

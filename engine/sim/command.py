@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import ssl
 import sys
 import textwrap
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import uvloop
+from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.sim.faults import (
     NEEDS_ARGUMENT,
@@ -269,8 +269,6 @@ async def serve(simulator: MexcSimulator, args: argparse.Namespace, output: Outp
     tls = make_tls(args, address)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
 
     def tell(order: Order) -> None:
         name = order.fault.value + (f":{order.argument}" if order.argument else "")
@@ -284,15 +282,20 @@ async def serve(simulator: MexcSimulator, args: argparse.Namespace, output: Outp
     names = args.instruments if args.instruments.isdigit() else len(args.instruments.split(","))
     text = f"listening {url} ({names} instruments, {args.rate:g} messages/s"
     output.line("listening", text + (f", CA {ca})" if ca else ")"), url=url, ca=ca)
-    try:
-        while not stop.is_set():
-            try:
-                await asyncio.wait_for(stop.wait(), STATUS_INTERVAL_S)
-            except TimeoutError:
-                if args.json:
-                    output.line("status", "", **msgspec.structs.asdict(simulator.counters))
-    finally:
-        await simulator.close()
+
+    def ask() -> None:  # a handler runs where the loop sleeps: it must be woken
+        loop.call_soon_threadsafe(stop.set)
+
+    with EndSignals(ask, "its connections to close"):
+        try:
+            while not stop.is_set():
+                try:
+                    await asyncio.wait_for(stop.wait(), STATUS_INTERVAL_S)
+                except TimeoutError:
+                    if args.json:
+                        output.line("status", "", **msgspec.structs.asdict(simulator.counters))
+        finally:
+            await simulator.close()
     output.line("end", "stopped", **msgspec.structs.asdict(simulator.counters))
 
 

@@ -8,7 +8,6 @@ import importlib.util
 import math
 import os
 import re
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -16,18 +15,25 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from tickpath.engine.config.check import check_name
+from tickpath.engine.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.reader import open_reader
 from tickpath.engine.strategy import Strategy
 from tickpath.engine.strategy.guarded import guarded
-from tickpath.engine.strategy.runtime import Placement, Runtime, prepared, warn_to_stderr
+from tickpath.engine.strategy.runtime import (
+    EXIT_STRATEGY_FAILED,
+    Placement,
+    Runtime,
+    prepared,
+    warn_to_stderr,
+)
 from tickpath.engine.strategy.stats import StrategyStats, create_stats, summarise
 from tickpath.shm.errors import LocalError, SystemSetupError
 
 if TYPE_CHECKING:
     from types import FrameType, ModuleType, TracebackType
 
-EXIT_STRATEGY_FAILED = 4  # beside the command line's own: the user's code raised
 WAIT_S_DEFAULT = 10.0
+RUNTIME_FILE = Runtime.run.__code__.co_filename
 PACKAGE = Path(__file__).resolve().parents[2]
 _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -177,31 +183,50 @@ def run(args: argparse.Namespace) -> int:
         if reader.unregistered_because:
             warn_to_stderr(f"not registered as a consumer: {reader.unregistered_because}")
         runtime = Runtime(strategy, reader, stats, placement)
-
-        def stop(_signal: int, _frame: FrameType | None) -> None:
-            runtime.stop()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-            signal.signal(number, stop)
-        with guarded(stats, name, placement):
-            status = _run_prepared(runtime, placement, args)
+        ended, status = None, 0
+        try:
+            with (
+                EndSignals(runtime.stop, where_it_is) as signals,
+                guarded(stats, name, placement) as guarding,
+            ):
+                runtime.look_after = guarding.look if guarding else None
+                status = _run_prepared(runtime, placement, args, signals)
+        except EndedBySignal as error:
+            ended = error
+        if runtime.is_forked:  # a child's: the figures are the parent's to print
+            return status
         summary = summarise(stats)
     print(msgspec.json.encode(summary).decode() if args.json else format_summary(summary))
+    if ended is not None:
+        raise ended
     return status
 
 
-def _run_prepared(runtime: Runtime, placement: Placement, args: argparse.Namespace) -> int:
+def where_it_is(frame: FrameType | None) -> str:
+    """Say which method of the strategy the loop waits for, and where in it that is."""
+    own: list[FrameType] = []
+    while frame is not None and frame.f_code.co_filename != RUNTIME_FILE:
+        own.append(frame)
+        frame = frame.f_back
+    if frame is None or not own:
+        return "its loop"
+    innermost = own[0]
+    place = f"{innermost.f_code.co_filename} line {innermost.f_lineno}"
+    return f"{own[-1].f_code.co_qualname} ({place})"
+
+
+def _run_prepared(
+    runtime: Runtime, placement: Placement, args: argparse.Namespace, signals: EndSignals
+) -> int:
     raised: BaseException | None = None
     try:
         with prepared(placement, warn_to_stderr):
             # The loop looks at the time when it is idle: a strategy that falls behind never is.
-            signal.setitimer(signal.ITIMER_REAL, args.seconds or 0.0)
+            signals.ask_after(args.seconds or 0.0)
             try:
                 runtime.run(args.seconds)
             except (Exception, SystemExit) as error:
                 raised = error
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0.0)
     except ValueError as error:
         raise LocalError(str(error)) from error
     except PermissionError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from tickpath.engine.strategy import Strategy
 from tickpath.engine.strategy.stats import COUNTERS
 from tickpath.proto.records import EventType
 from tickpath.rt import limits, process
+from tickpath.shm.ownership import own
 from tickpath.shm.reader import Result
 
 if TYPE_CHECKING:
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
 
     from tickpath.shm.segment import SegmentWriter
 
+EXIT_STRATEGY_FAILED = 4  # beside the command line's own: the user's code raised
 HOUSEKEEPING_EVENTS = 512  # at least so often between looks at the time, however busy
 # With a blocking wait of 25 ms behind it, shorter than what a guard waits between two looks.
 STATS_INTERVAL_NS = 20_000_000
 COLLECT_INTERVAL_NS = 1_000_000_000
+LOOK_INTERVAL_NS = 1_000_000_000
 COLLECT_BUSY_NS = 10_000_000_000  # of one that blocks, on a feed that never pauses
 HEAP_RESERVE_BYTES = 16 << 20
 # Of the share of time that the kernel would take, a little more is given, so that it never does.
@@ -78,8 +82,8 @@ def prepared(placement: Placement, warn: Callable[[str], None]) -> Iterator[None
     Raises ValueError or PermissionError where what was asked for is not to be had; memory that
     cannot be locked is only warned of.
     """
-    if placement.cpu is not None:
-        process.pin(placement.cpu)
+    pinned = _Pinned(placement.cpu)
+    own(pinned)
     process.prefault_stack()
     try:
         process.lock_memory(HEAP_RESERVE_BYTES)
@@ -100,6 +104,19 @@ def prepared(placement: Placement, warn: Callable[[str], None]) -> Iterator[None
             process.unlock_memory()
 
 
+class _Pinned:
+    """Hold this process to one CPU, and not the children that it forks."""
+
+    def __init__(self, cpu: int | None) -> None:
+        self._before = os.sched_getaffinity(0)
+        if cpu is not None:
+            process.pin(cpu)
+
+    def disown(self) -> None:
+        """Run a forked child where this process could run before: a spinning parent starves it."""
+        os.sched_setaffinity(0, self._before)
+
+
 class Runtime:
     """Run one strategy on one feed until `stop`, an exception, or the time is over."""
 
@@ -114,6 +131,11 @@ class Runtime:
         self.strategy, self.reader, self.stats = strategy, reader, stats
         self.counts = Counts()
         self.is_stopping = False
+        self.is_forked = False
+        """This is a forked child's copy: it ends at its next turn, and tells nobody anything."""
+        self.look_after: Callable[[], None] | None = None
+        """Called once a second between events."""
+        self._next_look_ns = 0
         self._placement = placement or Placement()
         self._next_stats_ns = self._next_yield_ns = 0
         self._next_collect_ns = time.monotonic_ns()
@@ -132,12 +154,18 @@ class Runtime:
         """End the loop at its next turn; for signal handlers and the strategy itself."""
         self.is_stopping = True
 
+    def disown(self) -> None:
+        """End the loop in a forked child: there is one strategy, and the parent runs it."""
+        self.is_stopping = self.is_forked = True
+        self.look_after = None
+
     def run(self, seconds: float | None = None) -> None:
         """Tell the strategy what happens; returns after `seconds`, or when stopped.
 
         What the strategy raises passes through, after the statistics were brought up to date.
         """
         strategy = self.strategy
+        own(self)
         strategy.reader, strategy.instruments = self.reader, self.reader.instruments
         end_ns = time.monotonic_ns() + int(seconds * NS_PER_S) if seconds is not None else 0
         try:
@@ -146,6 +174,12 @@ class Runtime:
             self.reader.shm.join()
             self._tell_states()
             self._loop(end_ns)
+            if self.is_forked:
+                warn_to_stderr(
+                    f"a child that the strategy forked (process {os.getpid()}) came back into its "
+                    "loop: it ends, the strategy goes on; end a child by os._exit"
+                )
+                raise SystemExit(EXIT_STRATEGY_FAILED)
             strategy.on_stop()
         finally:
             self._write_stats(time.monotonic_ns())
@@ -237,6 +271,9 @@ class Runtime:
         if (is_idle or self._placement.block) and now >= self._next_collect_ns + late_ns:
             self._next_collect_ns = now + COLLECT_INTERVAL_NS
             gc.collect(0)
+        if self.look_after is not None and now >= self._next_look_ns:
+            self._next_look_ns = now + LOOK_INTERVAL_NS
+            self.look_after()
         if self._yield_every_ns and now >= self._next_yield_ns:
             time.sleep(self._yield_for_ns / NS_PER_S)
             self.counts.yields += 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
 import termios
 import time
@@ -17,6 +16,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.engine.top.keys import read_keys
 from tickpath.engine.top.samples import Watch
@@ -81,9 +81,7 @@ class _Top:
 
     def run(self, stack: ExitStack) -> None:
         """Take the terminal, and give it back when the stack unwinds."""
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            before = signal.signal(number, lambda _number, _frame: self._stop.set())
-            stack.callback(signal.signal, number, before)
+        stack.enter_context(EndSignals(self._stop.set, "the terminal"))
         descriptor = sys.stdin.fileno()
         mode = termios.tcgetattr(descriptor)
         stack.callback(termios.tcsetattr, descriptor, termios.TCSADRAIN, mode)

@@ -54,6 +54,9 @@ struct tp_af_xdp;
 struct tp_af_xdp *tp_af_xdp_open(const struct tp_af_xdp_config *config,
                                  char text[TP_AF_XDP_TEXT_SIZE]);
 void tp_af_xdp_close(struct tp_af_xdp *af_xdp);
+/* In a forked child, in place of close: frees what is the child's, and leaves the program on the
+ * interface and the sockets in its map to the parent. */
+void tp_af_xdp_disown(struct tp_af_xdp *af_xdp);
 
 struct tp_link *tp_af_xdp_link(struct tp_af_xdp *af_xdp);
 enum tp_af_xdp_mode tp_af_xdp_mode(const struct tp_af_xdp *af_xdp);

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tickpath._core import ffi, lib
 from tickpath.shm.errors import LocalError, SystemSetupError
+from tickpath.shm.ownership import own
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -81,7 +82,7 @@ class AfXdpLink:
     was refused). The program leaves the interface when the process ends, however it ends.
     """
 
-    __slots__ = ("_handle", "interface", "mode", "refused")
+    __slots__ = ("__weakref__", "_handle", "interface", "mode", "refused")
 
     def __init__(self, handle: Any, interface: str, refused: str) -> None:
         """Take over a handle from tp_af_xdp_open: use AfXdpLink.open."""
@@ -89,6 +90,7 @@ class AfXdpLink:
         self.interface = interface
         self.refused = refused
         self.mode: str = ffi.string(lib.tp_af_xdp_mode_name(lib.tp_af_xdp_mode(handle))).decode()
+        own(self)
 
     @classmethod
     def open(  # noqa: PLR0913 - keyword-only settings, each with a plain meaning
@@ -180,6 +182,12 @@ class AfXdpLink:
         """Detach the program and free the memory; a second call does nothing."""
         if self._handle is not None:
             lib.tp_af_xdp_close(self._handle)
+            self._handle = None
+
+    def disown(self) -> None:
+        """Leave program, socket and memory to the parent; closed for this child."""
+        if self._handle is not None:
+            lib.tp_af_xdp_disown(self._handle)
             self._handle = None
 
     def _open_handle(self) -> Any:

@@ -408,6 +408,14 @@ void tp_af_xdp_close(struct tp_af_xdp *af_xdp)
     free(af_xdp);
 }
 
+void tp_af_xdp_disown(struct tp_af_xdp *af_xdp)
+{
+    if (af_xdp == NULL)
+        return;
+    steer_program_forget(af_xdp->program);
+    tp_af_xdp_close(af_xdp);
+}
+
 const char *tp_af_xdp_mode_name(enum tp_af_xdp_mode mode)
 {
     return mode < TP_AF_XDP_MODE_COUNT ? mode_names[mode] : "unknown";

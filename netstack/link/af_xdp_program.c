@@ -96,6 +96,13 @@ void steer_program_detach(struct steer_program *program)
     program->link_descriptor = -1;
 }
 
+void steer_program_forget(struct steer_program *program)
+{
+    if (program->link_descriptor >= 0)
+        close(program->link_descriptor); /* the parent's descriptor still holds the link */
+    program->link_descriptor = -1;
+}
+
 void steer_program_free(struct steer_program *program)
 {
     if (program == NULL)

@@ -85,6 +85,8 @@ int steer_program_load(const struct tp_af_xdp_config *config, struct steer_progr
 int steer_program_attach(struct steer_program *program, uint32_t interface_index, uint32_t flags);
 int steer_program_insert(struct steer_program *program, uint32_t queue, int socket);
 void steer_program_detach(struct steer_program *program);
+/* In a forked child: it stays attached. */
+void steer_program_forget(struct steer_program *program);
 void steer_program_free(struct steer_program *program);
 
 /* Generated from xdp_steer.bpf.c by embed.py. */

@@ -325,6 +325,19 @@ def test_af_xdp_killed_holder_leaves_no_program(veth_pair: VethPair) -> None:
     assert "prog/xdp" not in veth_pair.a.run("ip", "link", "show", "va")
 
 
+def test_af_xdp_forked_child_leaves_the_program(veth_pair: VethPair, link: AfXdpLink) -> None:
+    """Detaching is an order to the kernel, not the end of a descriptor."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            link.close()
+        finally:
+            os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert "prog/xdp" in veth_pair.a.run("ip", "link", "show", "va")
+    link.check()
+
+
 def test_af_xdp_second_open_waits_for_the_first_to_close(veth_pair: VethPair) -> None:
     first = open_link(veth_pair.a)
     timer = threading.Timer(0.15, first.close)

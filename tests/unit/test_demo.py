@@ -137,20 +137,6 @@ def test_summary_after_ctrl_c_ends_by_130_whatever_else(
     assert json.loads(capsys.readouterr().out)["status"] == 130
 
 
-def test_interrupt_is_taken_once_and_told_by_number() -> None:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    kept = [signal.getsignal(number) for number in numbers]
-    try:
-        with pytest.raises(KeyboardInterrupt) as raised:
-            demo._interrupt(signal.SIGTERM, None)
-        assert isinstance(raised.value, demo.Interrupted)
-        assert raised.value.number == signal.SIGTERM
-        assert {signal.getsignal(number) for number in numbers} == {signal.SIG_IGN}
-    finally:
-        for number, handler in zip(numbers, kept, strict=True):
-            signal.signal(number, handler)
-
-
 def test_json_says_nothing_but_its_object(made: Demo, capsys: pytest.CaptureFixture[str]) -> None:
     made._note("path: kernel sockets over loopback, because: asked for")
     assert capsys.readouterr() == ("", "")

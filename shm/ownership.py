@@ -1,0 +1,46 @@
+"""What a process owns, and a child that it forks does not.
+
+A fork copies every Python object, also those whose other half lies outside of this process: a
+segment's file and lock, a place among a feed's consumers, a socket to the service manager, a signal
+handler. The child's copy would end the parent's thing when the child ends. So whatever owns such a
+half says `own(self)` once it has it; in each forked child, before `fork` returns there, `disown`
+makes the copy a bystander, whose methods and `close` touch nothing outside of the child.
+
+Called by: each owner in shm, netstack and engine. A program that is executed (subprocess, spawn)
+inherits nothing: all descriptors are closed on exec. What a child may do: docs/operations.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from typing import Protocol
+
+
+class Owned(Protocol):
+    """What has a half outside of the process."""
+
+    def disown(self) -> None:
+        """Become a bystander, in a forked child; also after close, and half made."""
+
+
+_owned: dict[int, weakref.ref[Owned]] = {}  # by identity: an owner need not be hashable
+
+
+def own(thing: Owned) -> None:
+    """Have `thing.disown()` called in each child that this process forks from now on."""
+    key = id(thing)
+    _owned[key] = weakref.ref(thing, lambda _: _owned.pop(key, None))
+
+
+def _disown_all() -> None:
+    things = [one() for one in _owned.values()]
+    _owned.clear()
+    with contextlib.ExitStack() as stack:  # each of them, whatever another one raises
+        for thing in things:
+            if thing is not None:
+                stack.callback(thing.disown)
+
+
+os.register_at_fork(after_in_child=_disown_all)  # at import: once a process, never undone
