@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ from tickpath.engine.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.consumers import Consumers
 from tickpath.engine.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.feed_handler.hot_path import HotPath, Note
+from tickpath.engine.feed_handler.plan import make_plan
+from tickpath.engine.feed_handler.subscriptions import Subscriptions
 from tickpath.engine.feed_segment import make_layout, write_instruments
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.reader_watch import HOT_THREAD_NAME
@@ -41,8 +44,6 @@ from tickpath.netstack.transport import (
     resolve,
 )
 from tickpath.proto.instrument import pack_row
-from tickpath.proto.venue import Meaning
-from tickpath.proto.venues.mexc import requests
 from tickpath.rt import limits, process
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 from tickpath.shm.segment import SegmentWriter
@@ -58,7 +59,6 @@ NS_PER_S, NS_PER_MS, NS_PER_US = 1_000_000_000, 1_000_000, 1_000
 PAUSE_S = 0.1
 COUNTERS_EVERY_S = 0.2
 PATH_EVERY_S = 0.5
-PING_INTERVAL_S = 15.0
 IDLE_SPIN_NS, IDLE_SLEEP_NS = 20_000, 50_000
 YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
@@ -106,6 +106,11 @@ class ReaderProcess:
         Raises the three errors of shm/errors.py with a remedy.
         """
         self.instruments = fetch_instruments(self.venue, log=self._log)
+        try:
+            self.plan = make_plan(self.venue, [row.symbol for row in self.instruments])
+        except ValueError as error:
+            raise LocalError(f"venue[0].symbols: {error}") from error
+        self.subscriptions = Subscriptions(self.plan)
         steps = (
             self._open_segment,  # before the link: it tells of another reader of this instance
             self._open_transport,
@@ -124,7 +129,8 @@ class ReaderProcess:
 
     def _open_transport(self) -> None:
         network, venue = self.config.network, self.venue
-        address = resolve(venue.host, venue.resolve, venue.port)
+        first = next(one.endpoint for one in self.plan.connections if one is not None)
+        address = resolve(first.host, venue.resolve, first.port)
         placement = Placement(
             interface=network.interface,
             mode=network.mode,
@@ -169,21 +175,20 @@ class ReaderProcess:
         )
 
     def _open_tap(self) -> None:
-        record, venue = self.config.record, self.venue
+        record = self.config.record
         if not record.tap:
             return
-        per_connection = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
         rows = [
             Subscription(
-                venue=venue.name,
+                venue=row.venue,
                 symbol=row.symbol,
                 price_exponent=row.price_exponent,
                 quantity_exponent=row.quantity_exponent,
-                channel=requests.depth_channel(row.symbol, venue.speed),
+                channel=channel.name,
                 tick_size=row.tick_size,
-                connection=index // per_connection,
+                connection=channel.connection,
             )
-            for index, row in enumerate(self.instruments)
+            for row, channel in zip(self.instruments, self.plan.book_channels(), strict=True)
         ]
         self.tap = TapWriter(
             self.config.instance,
@@ -194,15 +199,7 @@ class ReaderProcess:
         )
 
     def _open_feed(self) -> None:
-        venue, pointer = self.venue, self.segment.pointer
-        per_connection = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
-        count = -(-len(self.instruments) // per_connection)
-        if count > lib.TP_LOOP_CONNECTION_MAX:
-            limit = lib.TP_LOOP_CONNECTION_MAX * per_connection
-            raise LocalError(
-                f"venue.symbols: {len(self.instruments)} symbols, expected at most {limit}: "
-                "run a second instance for the rest"
-            )
+        pointer, count = self.segment.pointer, len(self.plan.connections)
         config = ffi.new("struct tp_feed_config *")
         config.instrument_count, config.connection_count = len(self.instruments), count
         config.silent_after_ns = self.config.health.silent_after_ms * NS_PER_MS
@@ -220,15 +217,15 @@ class ReaderProcess:
         self.feed = lib.tp_feed_init(ffi.from_buffer(memory), config)
         self._kept += [memory, config]
         self._tell_pages(size, books_are_huge=are_huge)
-        self.channels: dict[str, int] = {}
-        for index, row in enumerate(self.instruments):
-            channel = requests.depth_channel(row.symbol, venue.speed)
+        for row, channel in zip(self.instruments, self.plan.book_channels(), strict=True):
             record = ffi.from_buffer("struct tp_instrument_record *", pack_row(row))
             if not lib.tp_feed_instrument_add(
-                self.feed, index, record, channel.encode(), index // per_connection
+                self.feed, row.index, record, channel.name.encode(), channel.connection
             ):
-                raise LocalError(f"venue.symbols: {row.symbol} stands there twice: name it once")
-            self.channels[channel] = index
+                raise LocalError(
+                    f"venue[0].symbols[{row.index}] {row.symbol!r}: the feed refused its channel "
+                    f"{channel.name} or its scale: leave it out"
+                )
 
     def _tell_pages(self, books_bytes: int, *, books_are_huge: bool) -> None:
         """Say where huge pages were wanted and not to be had; nothing where all are."""
@@ -258,20 +255,30 @@ class ReaderProcess:
         self.connections = Connections(
             loop, self.transport, tls, Reconnect(**msgspec.structs.asdict(reconnect)), self._log
         )
-        channels = list(self.channels)
-        size = requests.SUBSCRIPTIONS_PER_CONNECTION_MAX
-        scheme = "wss" if venue.tls else "ws"
-        for start in range(0, len(channels), size):
-            number = self.connections.add(
+        for number, planned in enumerate(self.plan.connections):
+            if planned is None:
+                raise AssertionError("a first plan leaves no connection out")
+            to = planned.endpoint
+            self.connections.add(
                 Endpoint(
-                    target=Target(scheme, venue.host, venue.port, venue.path),
-                    server_name=venue.server_name or venue.host,
+                    target=Target("wss" if venue.tls else "ws", to.host, to.port, to.path),
+                    server_name=venue.server_name or to.host,
                     addresses=venue.resolve,
+                    headers=to.headers,
                     silent_drop_ns=silent_ns + silent_ns // 4,  # the books go STALE first
+                    prepare=partial(self._speak, number),
                 )
             )
-            subscribe = requests.subscribe_request(channels[start : start + size])
-            self.hot.speak(number, [subscribe], requests.ping_request(), PING_INTERVAL_S)
+
+    def _speak(self, number: int) -> None:
+        """Set what a connection will say: some venues want the time in it."""
+        time_s, own = int(time.time()), self.plan.venue
+        self.hot.speak(
+            number,
+            self.plan.open_messages(number, request=1, time_s=time_s),
+            own.ping(request=0, time_s=time_s),
+            own.ping_interval_s,
+        )
 
     def run(self) -> int:
         """Run until `stop` is called or the link fails. Returns the exit status."""
@@ -369,26 +376,25 @@ class ReaderProcess:
                 return
             if note.kind == lib.TP_NOTE_OPENED:
                 self.connections.opened(note.connection)
+                self.subscriptions.opened(note.connection)
             elif note.kind == lib.TP_NOTE_ENDED:
                 self.connections.ended(note.connection)
             else:
                 self._take_text(note)
 
     def _take_text(self, note: Note) -> None:
-        for said in requests.parse_notes(note.text):
-            if said.meaning is Meaning.BROKEN:
-                self._log(f"connection {note.connection}: {said.reason}")
-            elif said.meaning is Meaning.REFUSAL:
-                self._log(f"connection {note.connection}: refused {said.channels}: {said.reason}")
-                for channel in said.channels:
-                    self._refuse(channel)
+        answer = self.subscriptions.take(note.connection, note.text)
+        for line in answer.lines:
+            self._log(f"connection {note.connection}: {line}")
+        for instrument in answer.refused:
+            self._refuse(instrument)
 
-    def _refuse(self, channel: str) -> None:
-        index = self.channels.get(channel)
+    def _refuse(self, instrument: int) -> None:
         end = time.monotonic() + 1.0
-        while index is not None and not self.hot.refuse(index):
+        while not self.hot.refuse(instrument):
             if time.monotonic() > end:
-                self._log(f"refusal of {channel} was not taken by the hot thread within a second")
+                symbol = self.instruments[instrument].symbol
+                self._log(f"refusal of {symbol} was not taken by the hot thread within a second")
                 return
             time.sleep(0.001)
 

@@ -3,7 +3,7 @@
 `SnapshotSchedule` decides what is fetched when, with injected time and no I/O; `RestClient` does
 one GET over a kernel socket; `SnapshotWorker` is the cold thread that joins both to a feed. Never
 on the path. Called by: engine/reader_process.py. Calls: engine/feed (the cold thread's
-functions), proto/venues/mexc/requests.py.
+functions), proto/venue.py (what is asked, how fast, and what an answer means).
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.netstack.transport import resolve
+from tickpath.proto.venue import HttpResponse
 from tickpath.proto.venues import find_symbol
-from tickpath.proto.venues.mexc import requests
 from tickpath.shm.errors import LocalError, RemoteError
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from tickpath.engine.config.schema import VenueConfig
     from tickpath.proto.instrument import Instrument
-    from tickpath.proto.venue import Base, InstrumentList
+    from tickpath.proto.venue import Base, InstrumentList, RestBudget, RestRefusal
 
 TIMEOUT_S = 5.0
 INSTRUMENTS_TIMEOUT_S = 20.0
@@ -42,18 +41,14 @@ POLL_S = 0.005
 LEFT_OUT_SHOWN = 8
 STOP_WITHIN_S = 0.05
 WANTED_AT_ONCE = 256
-TOO_MANY_REQUESTS, BANNED = 429, 418
-LONGEST_ORDER_S = 3 * 24 * 3600.0  # the venue's longest ban
-SECONDS_DIGITS_MAX = 9
 
 
 class RateLimitError(RemoteError):
-    """Say that the venue wants no requests for a while: 429, or 418 for a ban."""
+    """Say that the venue wants no requests for a while, or has banned us."""
 
-    def __init__(self, status: int, retry_after_s: float | None) -> None:
-        super().__init__(f"the venue limits requests: status {status}; waiting as it says")
-        self.status = status
-        self.retry_after_s = retry_after_s
+    def __init__(self, refusal: RestRefusal) -> None:
+        super().__init__(f"the venue limits requests: {refusal.reason}; waiting as it says")
+        self.refusal = refusal
 
 
 # ---- when ----------------------------------------------------------------------------------------
@@ -63,8 +58,8 @@ class RateLimitError(RemoteError):
 class Budget:
     """How many requests are made, and how a failure slows them. Seconds.
 
-    MEXC allows 500 in 10 s for each address; another program may share ours, and snapshots are
-    asked for in storms (every reconnection), so a fifth of that is the default.
+    Another program may share our address, and bases are asked for in storms (every reconnection):
+    what a venue's folder asks for leaves room for both.
     """
 
     per_second: float = 10.0
@@ -75,7 +70,20 @@ class Budget:
     """An instrument that was content for so long starts the next series anew."""
     limited_s: float = 10.0
     banned_s: float = 120.0
-    """Pauses after 429 and 418 that do not say how long."""
+    """Pauses after refusals that do not say how long."""
+    pause_max_s: float = 3 * 24 * 3600.0
+    """The venue's longest ban."""
+
+    @classmethod
+    def of_venue(cls, rest: RestBudget) -> Budget:
+        """Return what a venue bears, with our own patience."""
+        return cls(
+            per_second=rest.per_second,
+            burst=rest.burst,
+            limited_s=rest.limited_s,
+            banned_s=rest.banned_s,
+            pause_max_s=rest.banned_max_s,
+        )
 
 
 @dataclass(slots=True)
@@ -154,33 +162,18 @@ class SnapshotSchedule:
 
     def limited(self, error: RateLimitError, now: float) -> float:
         """Stop all requests for as long as the venue asks; return for how long."""
-        least = self.budget.banned_s if error.status == BANNED else self.budget.limited_s
-        pause = error.retry_after_s
+        refusal = error.refusal
+        least = self.budget.banned_s if refusal.is_ban else self.budget.limited_s
+        pause = refusal.retry_after_s
         if pause is None:
             pause = least * 2.0 ** min(self._limited, 10)
-        pause = min(pause, LONGEST_ORDER_S) * (1.0 + 0.1 * self.jitter())
+        pause = min(pause, self.budget.pause_max_s) * (1.0 + 0.1 * self.jitter())
         self._limited += 1
         self._paused_until = max(self._paused_until, now + pause)
         return pause
 
 
 # ---- how -----------------------------------------------------------------------------------------
-
-
-def parse_retry_after(text: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds of a Retry-After field, a number or a date (RFC 9110 section 10.2.3)."""
-    if text is None:
-        return None
-    text = text.strip()
-    if text.isascii() and text.isdigit() and len(text) <= SECONDS_DIGITS_MAX:
-        return float(text)
-    try:
-        when = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
 
 
 class RestClient:
@@ -229,8 +222,8 @@ class RestClient:
     def get(self, target: str, *, size_max: int, timeout_s: float = TIMEOUT_S) -> bytes:
         """Return the body of a 200 answer.
 
-        Raises RateLimitError for 429 and 418, RemoteError for all else that is no such answer
-        within timeout_s, slowly dripping ones included.
+        Raises RateLimitError where the venue says so, RemoteError for all else that is no such
+        answer within timeout_s, slowly dripping ones included.
         """
         for is_fresh in (self._connection is None, True):
             try:
@@ -269,10 +262,11 @@ class RestClient:
             late.cancel()
         if response.will_close:
             self.close()
-        if response.status in (TOO_MANY_REQUESTS, BANNED):
-            raise RateLimitError(
-                response.status, parse_retry_after(response.headers.get("Retry-After"))
-            )
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        answer = HttpResponse(response.status, headers, body)
+        refusal = self._venue.venue.rest_refusal(answer, datetime.now(UTC))
+        if refusal is not None:
+            raise RateLimitError(refusal)
         if response.status != http.client.OK:
             raise RemoteError(
                 f"GET {target} from {self._host}:{self._port}: status {response.status}, "
@@ -304,14 +298,14 @@ def fetch_instruments(
     client = client or RestClient(venue)
     try:
         data = client.get(
-            requests.EXCHANGE_INFO_PATH,
+            venue.venue.instruments_request(venue.settings).target,
             size_max=INSTRUMENTS_SIZE_MAX,
             timeout_s=INSTRUMENTS_TIMEOUT_S,
         )
     finally:
         client.close()
     try:
-        listed = requests.parse_instruments(data)
+        listed = venue.venue.parse_instruments(data)
     except ValueError as error:
         raise RemoteError(str(error)) from error
     if listed.left_out:
@@ -406,7 +400,7 @@ class SnapshotWorker:
         """Prepare; `instruments` in the order of the feed's, `log` takes one line."""
         self.books: Books = FeedBooks(feed)
         self.fetch: Callable[[str], bytes] = self._get
-        self.schedule = SnapshotSchedule(Budget(per_second=float(venue.snapshots_per_second)))
+        self.schedule = SnapshotSchedule(Budget.of_venue(venue.venue.rest_budget(venue.settings)))
         self._venue, self._instruments, self._log = venue, instruments, log
         self._client: RestClient | None = None
         self._stop = threading.Event()
@@ -445,8 +439,8 @@ class SnapshotWorker:
             return
         row = self._instruments[instrument]
         try:
-            data = self.fetch(requests.snapshot_path(row.symbol, self._venue.depth))
-            snapshot = requests.parse_snapshot(data, row.price_exponent, row.quantity_exponent)
+            request = self._venue.venue.base_request(row.symbol, self._venue.settings)
+            snapshot = self._venue.venue.parse_base(self.fetch(request.target), row)
         except RateLimitError as error:
             pause = self.schedule.limited(error, now)
             self._log(f"snapshot of {row.symbol}: {error}: no requests for {pause:.0f} s")

@@ -84,11 +84,9 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
-    """One REST request."""
+    """One REST request, a GET."""
 
     target: str
-    weight: int = 1
-    """How much of the venue's budget it uses up."""
 
 
 class HttpResponse(msgspec.Struct, frozen=True):

@@ -2,5 +2,5 @@
 
 schema.py: its sections and defaults; check.py: reading the file, and all that can be wrong in it;
 host.py: what it names on this machine. All raise LocalError naming the key, what it was, what was
-expected and the remedy, before anything is touched. examples/mexc.toml explains every key.
+expected and the remedy, before anything is touched. the examples/*.toml explain every key.
 """

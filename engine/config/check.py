@@ -14,9 +14,11 @@ from typing import Any
 
 import msgspec
 from tickpath.engine.config.schema import Config, VenueConfig
-from tickpath.proto.venues.mexc import requests
+from tickpath.engine.feed_handler.plan import make_plan
+from tickpath.proto.venues import DEFAULT_NAME, load_venue, resolve_symbol, venue_names
 from tickpath.shm.errors import LocalError
 
+EXAMPLE = f"examples/{DEFAULT_NAME}.toml"
 INSTANCE_LENGTH_MAX = 64
 PORT_COUNT_MAX = 4096  # netif.h: TP_NETIF_PORT_COUNT_MAX
 _INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -137,6 +139,8 @@ def _check_table(value: object, info: msgspec.inspect.StructType, path: str) -> 
         name = path.rpartition(".")[2] or "the file"
         raise wrong(path, value, f"a table: write [{name}] above its keys")
     fields = {one.encode_name: one for one in info.fields}
+    if info.cls is VenueConfig:
+        fields = _venue_fields(value, fields, path)
     for key in value:
         if key not in fields:
             close = difflib.get_close_matches(key, fields, n=1)
@@ -149,9 +153,41 @@ def _check_table(value: object, info: msgspec.inspect.StructType, path: str) -> 
             _check(value[key], one.type, _join(path, key))
         elif one.required:
             raise LocalError(
-                f"{_join(path, key)} is missing, expected {_expected(one.type)}: "
-                "examples/mexc.toml shows it"
+                f"{_join(path, key)} is missing, expected {_expected(one.type)}: {EXAMPLE} shows it"
             )
+
+
+_Fields = dict[str, msgspec.inspect.Field]
+
+
+def _venue_fields(table: dict[str, Any], common: _Fields, path: str) -> _Fields:
+    """Return the keys that a [[venue]] table may have: all venues' and its own."""
+    name = table.get("name", DEFAULT_NAME)
+    if name not in venue_names():
+        known = ", ".join(f'"{one}"' for one in venue_names())
+        raise wrong(f"{path}.name", name, f"one of {known}")
+    own = msgspec.inspect.type_info(load_venue(name).settings)
+    if not isinstance(own, msgspec.inspect.StructType):
+        raise AssertionError(f"the settings of {name} are no Struct")
+    fields = common | {one.encode_name: one for one in own.fields}
+    del fields["settings"]
+    return fields
+
+
+def _convert(raw: dict[str, Any]) -> Config:
+    """Make the records of a checked table; each venue's own keys go to its settings."""
+    tables, settings = [], []
+    for table in raw["venue"]:
+        kind = load_venue(table.get("name", DEFAULT_NAME)).settings
+        own = {one.encode_name for one in msgspec.structs.fields(kind)}
+        settings.append(msgspec.convert({k: v for k, v in table.items() if k in own}, kind))
+        tables.append({key: value for key, value in table.items() if key not in own})
+    config = msgspec.convert(raw | {"venue": tables}, Config)
+    venues = tuple(
+        msgspec.structs.replace(venue, settings=own)
+        for venue, own in zip(config.venues, settings, strict=True)
+    )
+    return msgspec.structs.replace(config, venues=venues)
 
 
 # ---- what a type cannot say ----------------------------------------------------------------------
@@ -170,18 +206,30 @@ def check_name(what: str, name: str) -> None:
 
 def _check_symbols(venue: VenueConfig, path: str) -> None:
     if not venue.symbols:
-        raise wrong(f"{path}.symbols", [], "at least one symbol", 'as in symbols = ["BTCUSDT"]')
+        example = f'as in symbols = ["{venue.venue.example_symbol}"]'
+        raise wrong(f"{path}.symbols", [], "at least one symbol", example)
     seen: dict[str, int] = {}
     for index, symbol in enumerate(venue.symbols):
         place = f"{path}.symbols[{index}]"
         try:
-            requests.depth_channel(symbol, venue.speed)
+            own = resolve_symbol(venue.venue, symbol)
         except ValueError as error:
             raise LocalError(f"{place} is {_describe(symbol)}: {error}") from error
-        if symbol in seen:
-            first = f"{path}.symbols[{seen[symbol]}]"
+        if own in seen:
+            first = f"{path}.symbols[{seen[own]}]"
             raise wrong(place, symbol, f"each symbol once, and it is {first} already", "remove it")
-        seen[symbol] = index
+        seen[own] = index
+    try:
+        make_plan(venue, list(seen))
+    except ValueError as error:
+        raise LocalError(f"{path}.symbols: {error}") from error
+
+
+def _check_settings(venue: VenueConfig, path: str) -> None:
+    try:
+        venue.settings.check()
+    except ValueError as error:
+        raise LocalError(f"{path}: {error}") from error
 
 
 def _check_names(venue: VenueConfig, path: str) -> None:
@@ -189,7 +237,9 @@ def _check_names(venue: VenueConfig, path: str) -> None:
         name = getattr(venue, key)
         if name is not None and not _HOST.fullmatch(name):
             raise wrong(f"{path}.{key}", name, "a host name or an IPv4 address", "no port, no URL")
-    if not venue.path.startswith("/") or any(not "!" <= c <= "~" for c in venue.path):
+    if venue.path is not None and (
+        not venue.path.startswith("/") or any(not "!" <= c <= "~" for c in venue.path)
+    ):
         raise wrong(f"{path}.path", venue.path, 'printable ASCII that begins with "/"')
     for key, address in venue.resolve.items():
         place = f'{path}.resolve."{key}"'
@@ -203,12 +253,12 @@ def _check_names(venue: VenueConfig, path: str) -> None:
 
 
 def _check_values(config: Config) -> None:
-    check_name("instance", config.instance)
     if len(config.venues) != 1:
         raise LocalError(
             f"venue stands {len(config.venues)} times, expected one [[venue]]: "
             "run one instance for each"
         )
+    _check_settings(config.venues[0], "venue[0]")
     _check_symbols(config.venues[0], "venue[0]")
     _check_names(config.venues[0], "venue[0]")
     low, high = config.network.port_range
@@ -242,7 +292,9 @@ def parse_config(text: str) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise LocalError(f"not TOML: {error}") from error
     _check(raw, msgspec.inspect.type_info(Config), "")
-    config = msgspec.convert(raw, Config)
+    if "instance" in raw:
+        check_name("instance", raw["instance"])
+    config = _convert(raw)
     _check_values(config)
     return config
 
@@ -255,7 +307,7 @@ def load_config(path: Path | str) -> Config:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise LocalError(
             f"configuration {path}: {reason}; expected a readable TOML file: "
-            "examples/mexc.toml is one to copy"
+            f"{EXAMPLE} is one to copy"
         ) from error
     try:
         return parse_config(text)

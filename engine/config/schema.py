@@ -5,11 +5,15 @@ Called by: check.py, and whoever reads a checked configuration.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
-from tickpath.proto.venues.mexc import requests
+from tickpath.proto.venue import Endpoint
+from tickpath.proto.venues import DEFAULT_NAME, load_venue
+
+if TYPE_CHECKING:
+    from tickpath.proto.venue import Venue
 
 RING_CAPACITY_MIN, RING_CAPACITY_MAX = 1 << 10, 1 << 24
 TAP_CAPACITY_MIN = 1 << 14  # a snapshot of 5,000 levels a side fits a quarter of it
@@ -65,13 +69,15 @@ class NetworkConfig(_Section, frozen=True):
 
 
 class VenueConfig(_Section, frozen=True):
-    """One venue and what is read from it."""
+    """One venue and what is read from it: the keys that all venues have, and its own."""
 
     symbols: tuple[str, ...]
-    name: Literal["mexc"] = "mexc"
-    host: str = requests.WEBSOCKET_HOST
-    port: Port = 443
-    path: str = requests.WEBSOCKET_PATH
+    """By the venue's own names or the canonical ones."""
+    name: str = DEFAULT_NAME
+    host: str | None = None
+    """None: the venue's own, as for port and path."""
+    port: Port | None = None
+    path: str | None = None
     rest_host: str | None = None
     """None: the venue's own for its own host, else the same as host."""
     rest_port: Port | None = None
@@ -85,22 +91,33 @@ class VenueConfig(_Section, frozen=True):
     """The name in the certificate, where it is not host."""
     resolve: dict[str, str] = {}
     """"host:port" to IPv4 address, before DNS is asked."""
-    speed: Literal["10ms", "100ms"] = "100ms"
-    depth: Annotated[int, Meta(ge=1, le=requests.SNAPSHOT_LEVELS_MAX)] = (
-        requests.SNAPSHOT_LEVELS_DEFAULT
-    )
-    """Levels a side of a REST snapshot."""
-    snapshots_per_second: Annotated[
-        int,
-        Meta(ge=1, le=45, extra=_remedy("MEXC bans an address that asks 500 times in 10 s")),
-    ] = 10
-    """How many REST snapshots are fetched in a second at most, after a burst of 10."""
+    settings: Any = None
+    """The venue's own keys, an object of its `settings`; None: all their defaults."""
+
+    def __post_init__(self) -> None:
+        """Take the venue's defaults; raises ValueError for a venue that is not known."""
+        if self.settings is None:
+            msgspec.structs.force_setattr(self, "settings", self.venue.settings())
+
+    @property
+    def venue(self) -> Venue:
+        """Return the venue itself."""
+        return load_venue(self.name)
+
+    def endpoint(self, own: Endpoint) -> Endpoint:
+        """Return where to go instead of the venue's own endpoint."""
+        host, path, port = self.host or own.host, self.path or own.path, self.port or own.port
+        return Endpoint(host, path, port, own.headers)
 
     @property
     def rest(self) -> tuple[str, int]:
         """Return host and port of the venue's REST service."""
-        own = requests.REST_HOST if self.host == requests.WEBSOCKET_HOST else self.host
-        return self.rest_host or own, self.rest_port or self.port
+        venue = self.venue
+        (channel, *_) = venue.channels(venue.example_symbol, self.settings)
+        own = venue.endpoint(channel, self.settings)
+        here = self.endpoint(own)
+        host = venue.rest_host if here.host == own.host else here.host
+        return self.rest_host or host, self.rest_port or here.port
 
 
 class ShmConfig(_Section, frozen=True):
@@ -174,11 +191,16 @@ class Config(_Section, frozen=True, rename={"venues": "venue"}):
     """The whole file."""
 
     venues: tuple[VenueConfig, ...]
-    instance: str = "mexc"
-    """The name of the segment that strategies open."""
+    instance: str = ""
+    """The name of the segment that strategies open; left out: the venue's."""
     reader: ReaderConfig = ReaderConfig()
     network: NetworkConfig = NetworkConfig()
     shm: ShmConfig = ShmConfig()
     record: RecordConfig = RecordConfig()
     health: HealthConfig = HealthConfig()
     reconnect: ReconnectConfig = ReconnectConfig()
+
+    def __post_init__(self) -> None:
+        """Name the instance after the venue."""
+        if not self.instance and self.venues:
+            msgspec.structs.force_setattr(self, "instance", self.venues[0].name)

@@ -19,7 +19,8 @@
 enum { TP_HOT_PATH_OPEN_MESSAGE_MAX = 32 };
 
 /* What a connection says by itself; its place in hot_path->connection[] is its number in the loop
- * and in the feed. Set by the cold thread before the loop runs. */
+ * and in the feed. Set by the cold thread while the loop has no session of it; the command that
+ * hands one over publishes it. */
 struct tp_hot_path_connection {
     struct tp_span
         open_message[TP_HOT_PATH_OPEN_MESSAGE_MAX]; /* text, sent as soon as it is open */

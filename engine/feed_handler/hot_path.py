@@ -37,26 +37,28 @@ class HotPath:
         self.loop.clock = ffi.addressof(segment.header, "clock")
         self.handle.loop, self.handle.feed, self.handle.segment = self.loop, feed, segment
         self._handover = ffi.addressof(self.loop, "handover")
-        self._kept: list[Any] = []
+        self._kept: dict[int, list[Any]] = {}
 
     def speak(
         self, number: int, open_messages: Sequence[bytes], ping: bytes, ping_interval_s: float
     ) -> None:
-        """Set what a connection says once it is open, and then now and then. Before `run`."""
+        """Set what a connection says once it is open, and then now and then.
+
+        Only while the hot thread has no session of it: the command that connects hands it over.
+        """
         connection = self.handle.connection[number]
         count, limit = len(open_messages), lib.TP_HOT_PATH_OPEN_MESSAGE_MAX
         if count > limit:
             raise LocalError(f"{count} messages on connecting: expected at most {limit}")
-        for i, message in enumerate(open_messages):
-            self._set(connection.open_message[i], message)
+        memory = [ffi.new("uint8_t[]", message) for message in (*open_messages, ping)]
+        spans = [*connection.open_message[0:count], connection.ping_message]
+        for span, bytes_of_it, message in zip(spans, memory, (*open_messages, ping), strict=True):
+            span.data, span.size = bytes_of_it, len(message)
+        if not ping:
+            connection.ping_message.data = ffi.NULL
         connection.open_message_count = count
-        self._set(connection.ping_message, ping)
+        self._kept[number] = memory
         connection.ping_interval_ns = int(ping_interval_s * NS_PER_S)
-
-    def _set(self, span: Any, message: bytes) -> None:
-        memory = ffi.new("uint8_t[]", message)
-        self._kept.append(memory)
-        span.data, span.size = memory, len(message)
 
     def run(self) -> int:
         """Run the loop in this thread until it is stopped: 0, or a link's negative errno."""

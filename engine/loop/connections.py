@@ -53,8 +53,12 @@ class Endpoint:
     target: Target
     server_name: str
     addresses: dict[str, str]
+    headers: tuple[tuple[str, str], ...] = ()
+    """Sent with the upgrade."""
     silent_drop_ns: int = 0
     """0: never."""
+    prepare: Callable[[], None] = lambda: None
+    """Called before each try: the hot thread has no session of the connection then."""
 
 
 @dataclass(slots=True)
@@ -179,6 +183,7 @@ class Connections:
             self.transport.release(stream)
             raise
         slot.session, slot.stream, slot.offered_at = session, stream, now
+        endpoint.prepare()
         if not self._offer(number, slot):
             self._take_back(number, slot, "the hot thread is behind with its commands")
 
@@ -194,7 +199,8 @@ class Connections:
 
     def _new_session(self, endpoint: Endpoint, stream: Stream) -> Any:
         config = ffi.new("struct tp_session_config *")
-        words = (endpoint.server_name, endpoint.target.authority, endpoint.target.path, "")
+        extra = "".join(f"{name}: {value}\r\n" for name, value in endpoint.headers)
+        words = (endpoint.server_name, endpoint.target.authority, endpoint.target.path, extra)
         texts = [ffi.new("char[]", word.encode()) for word in words]
         config.tls = self.tls_context if endpoint.target.tls else ffi.NULL
         config.websocket = endpoint.target.websocket

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from tickpath.proto.instrument import find_instrument
+from tickpath.proto.instrument import find_instrument, is_canonical, parse_symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,12 +24,14 @@ DEFAULT_NAME: Final = "mexc"
 """The venue of a configuration that names none, and of examples in help."""
 
 
+@cache
 def venue_names() -> tuple[str, ...]:
     """Return the known venues' names, without importing any."""
     folders = sorted(one.name for one in pkgutil.iter_modules(__path__) if one.ispkg)
     return tuple(name for name in folders if find_spec(f"{__name__}.{name}.venue") is not None)
 
 
+@cache
 def load_venue(name: str) -> Venue:
     """Import one venue; raises ValueError, which lists the known, for a name of none."""
     known = venue_names()
@@ -43,6 +46,22 @@ def load_venue(name: str) -> Venue:
 def venue_symbol(venue: str, name: Symbol) -> str | None:
     """Write a canonical name as a venue does; None for a venue that is not known here."""
     return load_venue(venue).venue_symbol(name) if venue in venue_names() else None
+
+
+def resolve_symbol(venue: Venue, text: str) -> str:
+    """Return the venue's own name of a symbol, without its list; raises ValueError for none.
+
+    A name that only the list can tell is found by `find_symbol` once that is there.
+    """
+    if not is_canonical(text):
+        venue.check_symbol(text)
+        return text
+    symbol = venue.venue_symbol(parse_symbol(text))
+    if symbol is None:
+        kind = parse_symbol(text).kind.value
+        raise ValueError(f"{venue.title} lists nothing of this kind ({kind})")
+    venue.check_symbol(symbol)
+    return symbol
 
 
 def find_symbol(instruments: Iterable[Instrument], text: str) -> Instrument:

@@ -41,8 +41,10 @@ def test_config_example_shows_every_key_with_its_default() -> None:
     for section in top + more:
         for field in msgspec.structs.fields(section):
             assert re.search(rf"^(# |\[+)?{field.encode_name}\b", text, re.MULTILINE), field.name
-    for field in msgspec.structs.fields(VenueConfig):
-        assert re.search(rf"^(# |\[venue\.)?{field.name}\b", text, re.MULTILINE), field.name
+    own = msgspec.structs.fields(config.venues[0].venue.settings)
+    for field in (*msgspec.structs.fields(VenueConfig), *own):
+        shown = re.search(rf"^(# |\[venue\.)?{field.name}\b", text, re.MULTILINE)
+        assert shown or field.name == "settings", field.name
 
 
 def test_config_example_commented_keys_are_valid_too() -> None:
@@ -102,7 +104,19 @@ def test_config_wrong_value_is_named(text: str, message: str) -> None:
         ("[[venue]]\nsymbols = [5]", "venue[0].symbols[0] is 5 (an integer), expected a string"),
         ("[venue]\nsymbols = ['A']", "venue is {'symbols': ['A']} (a table), expected an array"),
         (MINIMAL * 2, "venue stands 2 times, expected one [[venue]]"),
-        (MINIMAL + "name = 'binance'", "venue[0].name is 'binance' (a string), expected one of"),
+        (MINIMAL + "name = 'nope'", "venue[0].name is 'nope' (a string), expected one of"),
+        (MINIMAL + "name = 5", "venue[0].name is 5 (an integer), expected one of"),
+        (MINIMAL + "settings = 5", "venue[0].settings is 5 (an integer), expected no such key"),
+        (MINIMAL + "sped = '10ms'", "venue[0].sped is '10ms' (a string), expected no such key: did "
+         "you mean speed?"),
+        (MINIMAL + "hots = 'x'", "venue[0].hots is 'x' (a string), expected no such key: did you "
+         "mean host?"),
+        (MINIMAL + "snapshots_per_second = 46", "venue[0].snapshots_per_second is 46 (an integer), "
+         "expected an integer from 1 to 45: MEXC bans"),
+        ("[[venue]]\nsymbols = ['BTC/USDT:USDT']", "venue[0].symbols[0] is 'BTC/USDT:USDT' (a "
+         "string): MEXC spot lists nothing of this kind (linear)"),
+        ("[[venue]]\nsymbols = ['BTCUSDT', 'BTC/USDT']", "venue[0].symbols[1] is 'BTC/USDT' (a "
+         "string), expected each symbol once, and it is venue[0].symbols[0] already"),
         (MINIMAL + "host = 'https://x'", "venue[0].host is 'https://x' (a string), expected a"),
         (MINIMAL + "port = 0", "venue[0].port is 0 (an integer), expected an integer from 1 to"),
         (MINIMAL + "path = 'ws'", "venue[0].path is 'ws' (a string), expected printable ASCII"),
@@ -133,6 +147,24 @@ def test_config_integer_where_a_number_is_expected_is_taken() -> None:
 )
 def test_config_rest_follows_the_host(text: str, rest: tuple[str, int]) -> None:
     assert parse_config(MINIMAL + text).venues[0].rest == rest
+
+
+def test_config_more_symbols_than_connections_carry_is_refused() -> None:
+    symbols = [f"S{index}USDT" for index in range(64 * 30 + 1)]
+    assert parse_config(f"[[venue]]\nsymbols = {symbols[:-1]}\n")
+    message = (
+        "venue[0].symbols: 1921 symbols need 65 connections of 30 channels, expected at most 64: "
+        "run a second instance for the rest"
+    )
+    with pytest.raises(LocalError, match=re.escape(message)):
+        parse_config(f"[[venue]]\nsymbols = {symbols}\n")
+
+
+def test_config_own_keys_are_the_venues_settings() -> None:
+    config = parse_config(MINIMAL + "speed = '10ms'\ninsecure = true\n")
+    venue = config.venues[0]
+    assert (venue.settings.speed, venue.settings.depth, venue.insecure) == ("10ms", 1000, True)
+    assert config.instance == venue.name
 
 
 def test_config_unreadable_file_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -23,10 +22,11 @@ from tickpath.engine.snapshots import (
     SnapshotSchedule,
     SnapshotWorker,
     fetch_instruments,
-    parse_retry_after,
 )
 from tickpath.proto.instrument import Instrument
+from tickpath.proto.venue import RestRefusal
 from tickpath.proto.venues.mexc import requests
+from tickpath.proto.venues.mexc.settings import MexcSettings
 from tickpath.shm.errors import LocalError, RemoteError
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def test_schedule_limit_stops_everyone(
 ) -> None:
     one = schedule()
     one.want(1, 0.0)
-    assert one.limited(RateLimitError(status, retry_after), 0.0) == pause
+    limited = RateLimitError(RestRefusal("status", status == 418, retry_after))
+    assert one.limited(limited, 0.0) == pause
     assert one.take(pause - 0.01) is None
     assert one.wait_s(0.0) == pause
     assert one.take(pause) == 1
@@ -142,33 +143,17 @@ def test_schedule_limit_stops_everyone(
 
 def test_schedule_limits_in_a_row_double_until_an_answer() -> None:
     one = schedule()
-    limited = RateLimitError(429, None)
+    limited = RateLimitError(RestRefusal("status 429", False))
     assert [one.limited(limited, 0.0) for _ in range(3)] == [10.0, 20.0, 40.0]
     one.succeeded()
     assert one.limited(limited, 0.0) == 10.0
 
 
 def test_schedule_absurd_retry_after_is_bounded() -> None:
-    assert schedule().limited(RateLimitError(429, 1e9), 0.0) == 3 * 24 * 3600
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        (None, None),
-        ("5", 5.0),
-        (" 120 ", 120.0),
-        ("-1", None),
-        ("1.5", None),
-        ("soon", None),
-        ("9" * 30, None),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", 60.0),
-        ("Wed, 21 Oct 2015 07:00:00 GMT", 0.0),
-    ],
-)
-def test_retry_after_forms(text: str | None, seconds: float | None) -> None:
-    now = datetime(2015, 10, 21, 7, 27, 0, tzinfo=UTC)
-    assert parse_retry_after(text, now) == seconds
+    assert (
+        schedule().limited(RateLimitError(RestRefusal("status 429", False, 1e9)), 0.0)
+        == 3 * 24 * 3600
+    )
 
 
 # ---- the wire ------------------------------------------------------------------------------------
@@ -281,10 +266,8 @@ def test_rest_client_limit_says_how_long(status: int, after: str) -> None:
         pytest.raises(RateLimitError) as caught,
     ):
         RestClient(venue).get("/", size_max=10)
-    assert (caught.value.status, caught.value.retry_after_s) == (
-        status,
-        parse_retry_after(after),
-    )
+    seconds = {"3": 3.0}.get(after, 0.0)
+    assert caught.value.refusal == RestRefusal(f"status {status}", status == 418, seconds)
 
 
 def test_rest_client_too_long_body_is_refused() -> None:
@@ -446,7 +429,7 @@ GOOD = b'{"lastUpdateId":77,"bids":[["1.50","2"],["1.4","1"]],"asks":[]}'
 def worker(
     books: Books, fetch: Callable[[str], bytes], log: Callable[[str], None] = lambda _: None
 ) -> SnapshotWorker:
-    venue = VenueConfig(symbols=("BTCUSDT", "ETHUSDT"), depth=50)
+    venue = VenueConfig(symbols=("BTCUSDT", "ETHUSDT"), settings=MexcSettings(depth=50))
     one = SnapshotWorker(None, venue, ROWS, log)
     one.books, one.fetch, one.schedule = books, fetch, schedule(retry_first_s=1.0)
     return one
@@ -492,7 +475,7 @@ def test_worker_limited_asks_nobody_until_it_is_over() -> None:
     books = Books(0, 1)
 
     def limited(_: str) -> bytes:
-        raise RateLimitError(429, 30.0)
+        raise RateLimitError(RestRefusal("status 429", False, 30.0))
 
     one = worker(books, limited, lines.append)
     for now in (0.0, 10.0, 29.0):

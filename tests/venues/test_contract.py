@@ -121,6 +121,7 @@ def test_venue_limits_by_status(venue: Venue) -> None:
         ("Mon, 30 Nov 2026 11:00:00 GMT", 0.0),
         ("soon", None),
         ("-5", None),
+        ("1.5", None),
         ("1" * 10, None),
     ],
 )

@@ -1,0 +1,266 @@
+"""The subscription plan: instrument > channel > connection > endpoint.
+
+Computed once from a venue's limits and the symbols, before anything is opened; the configuration's
+check, the tap, the feed, the connections and a replay all ask it. `change` plans symbols that come
+and go while connections stand, and says what must be sent on which. Pure: no I/O, no clock.
+Called by: engine/config/check.py, engine/reader_process.py, engine/bench. Calls: proto/venue.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from tickpath._core import lib
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tickpath.engine.config.schema import VenueConfig
+    from tickpath.proto.venue import Endpoint, Venue
+
+CONNECTIONS_MAX: Final = int(lib.TP_LOOP_CONNECTION_MAX)
+OPEN_MESSAGES_MAX: Final = int(lib.TP_HOT_PATH_OPEN_MESSAGE_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One subscription, by the venue's name for it."""
+
+    name: str
+    instrument: int
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedConnection:
+    """Where a connection goes and what it subscribes to, in order."""
+
+    endpoint: Endpoint
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A text message, and how long after the first of its series it may be sent at the earliest."""
+
+    after_s: float
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionChange:
+    """What changes on one connection: unsubscribed first, so that there is room.
+
+    A new connection is opened, and says all this once it is open; a closed one has nothing left.
+    """
+
+    connection: int
+    unsubscribe: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    is_new: bool = False
+    is_closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which channel goes where. The number of an instrument or a connection never changes.
+
+    A place that was given up (None) is the next one's that needs one.
+    """
+
+    config: VenueConfig
+    symbols: tuple[str | None, ...] = ()
+    connections: tuple[PlannedConnection | None, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    """In order of instruments; an instrument's first is that of its book."""
+
+    @property
+    def venue(self) -> Venue:
+        """Return the venue."""
+        return self.config.venue
+
+    @property
+    def capacity(self) -> int:
+        """Return how many channels a connection carries: what it may subscribe to as it opens."""
+        limits = self.venue.limits
+        messages = min(OPEN_MESSAGES_MAX, max(1, int(limits.messages_per_second)))
+        return min(limits.channels_per_connection, messages * limits.channels_per_message)
+
+    def book_channel(self, instrument: int) -> Channel:
+        """Return the channel of an instrument's book."""
+        return next(one for one in self.channels if one.instrument == instrument)
+
+    def book_channels(self) -> list[Channel]:
+        """Return the channel of each instrument's book, in their order."""
+        first: dict[int, Channel] = {}
+        for channel in self.channels:
+            first.setdefault(channel.instrument, channel)
+        return [first[instrument] for instrument in sorted(first)]
+
+    def open_messages(self, connection: int, *, request: int, time_s: int) -> list[bytes]:
+        """Return what a connection says as soon as it is open."""
+        planned = self.connections[connection]
+        names = planned.channels if planned is not None else ()
+        return self.venue.subscribe(names, request=request, time_s=time_s)
+
+    def change(
+        self, *, add: Sequence[str] = (), remove: Iterable[str] = ()
+    ) -> tuple[Plan, tuple[ConnectionChange, ...]]:
+        """Plan that symbols come and go; what stays is not touched.
+
+        Raises ValueError for a symbol that is there already or was not, and where there is no room.
+        """
+        draft = _Draft(self)
+        for symbol in remove:
+            draft.remove(symbol)
+        for symbol in add:
+            draft.add(symbol)
+        return draft.finish()
+
+    def messages(
+        self, change: ConnectionChange, *, request: int, time_s: int
+    ) -> tuple[Outgoing, ...]:
+        """Return what to send on a connection for a change of it, at the venue's pace.
+
+        A closed connection is told nothing: it is closed.
+        """
+        if change.is_closed:
+            return ()
+        venue = self.venue
+        gone = venue.unsubscribe(change.unsubscribe, request=request, time_s=time_s)
+        come = venue.subscribe(change.subscribe, request=request + len(gone), time_s=time_s)
+        pause = 1.0 / venue.limits.messages_per_second
+        return tuple(Outgoing(index * pause, data) for index, data in enumerate([*gone, *come]))
+
+
+class _Draft:
+    """A plan while it is being changed."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._capacity = plan, plan.capacity
+        self._symbols: list[str | None] = list(plan.symbols)
+        self._places = {symbol: i for i, symbol in enumerate(plan.symbols) if symbol is not None}
+        self._free = [i for i, symbol in enumerate(plan.symbols) if symbol is None][::-1]
+        self._endpoints: list[Any] = [one and one.endpoint for one in plan.connections]
+        self._names: list[list[str]] = [
+            list(one.channels) if one is not None else [] for one in plan.connections
+        ]
+        self._channels = {one.name: one for one in plan.channels}
+        self._first_with_room: dict[Endpoint, int] = {}
+
+    def remove(self, symbol: str) -> None:
+        place = self._places.pop(symbol, None)
+        if place is None:
+            raise ValueError(f"symbol {symbol!r}: not subscribed to")
+        self._symbols[place] = None
+        self._free.append(place)
+        for channel in [one for one in self._channels.values() if one.instrument == place]:
+            del self._channels[channel.name]
+            self._names[channel.connection].remove(channel.name)
+        self._first_with_room.clear()
+
+    def add(self, symbol: str) -> None:
+        if symbol in self._places:
+            raise ValueError(f"symbol {symbol!r}: subscribed to already")
+        config = self._plan.config
+        venue, settings = config.venue, config.settings
+        place = self._free.pop() if self._free else len(self._symbols)
+        self._symbols[place : place + 1] = [symbol]
+        self._places[symbol] = place
+        groups: dict[Endpoint, list[str]] = {}
+        for name in venue.channels(symbol, settings):
+            if name in self._channels:
+                raise ValueError(f"symbol {symbol!r}: its channel {name} is another's already")
+            groups.setdefault(config.endpoint(venue.endpoint(name, settings)), []).append(name)
+        for endpoint, names in groups.items():
+            connection = self._room(endpoint, len(names))
+            self._names[connection] += names
+            self._channels |= {name: Channel(name, place, connection) for name in names}
+
+    def _room(self, endpoint: Endpoint, count: int) -> int:
+        """Return the first connection with room for so many; all of an instrument's go together."""
+        if count > self._capacity:
+            raise ValueError(
+                f"{count} channels for one instrument: expected at most {self._capacity}, "
+                "what a connection carries"
+            )
+        number = self._first_with_room.get(endpoint, 0)
+        while number < len(self._names):
+            fits = len(self._names[number]) + count <= self._capacity
+            if fits and (self._is_free(number) or self._endpoints[number] == endpoint):
+                break
+            number += 1
+        if number == len(self._names):
+            self._names.append([])
+            self._endpoints.append(None)
+        self._endpoints[number] = endpoint
+        self._first_with_room[endpoint] = number
+        return number
+
+    def _is_free(self, number: int) -> bool:
+        """Say whether a connection may go anywhere; one that is open now may not."""
+        before = self._plan.connections
+        return not self._names[number] and (number >= len(before) or before[number] is None)
+
+    def finish(self) -> tuple[Plan, tuple[ConnectionChange, ...]]:
+        before, symbols = self._plan, tuple(self._symbols)
+        used = sum(1 for names in self._names if names)
+        self._check_count(used, sum(1 for symbol in symbols if symbol is not None))
+        connections = tuple(
+            PlannedConnection(endpoint, tuple(names)) if names else None
+            for endpoint, names in zip(self._endpoints, self._names, strict=True)
+        )
+        ordered = sorted(self._channels.values(), key=lambda one: one.instrument)
+        plan = replace(before, symbols=symbols, connections=connections, channels=tuple(ordered))
+        self._check_messages(plan)
+        changes = (
+            _compare(number, before.connections[number : number + 1], now)
+            for number, now in enumerate(connections)
+        )
+        return plan, tuple(change for change in changes if change is not None)
+
+    def _check_count(self, used: int, symbols: int) -> None:
+        limit = min(CONNECTIONS_MAX, self._plan.venue.limits.connections or CONNECTIONS_MAX)
+        if used > limit:
+            raise ValueError(
+                f"{symbols} symbols need {used} connections of {self._capacity} channels, expected "
+                f"at most {limit}: run a second instance for the rest"
+            )
+
+    def _check_messages(self, plan: Plan) -> None:
+        """Hold the venue's own numbers to each other: what opens a connection is sent at once."""
+        for number in range(len(plan.connections)):
+            count = len(plan.open_messages(number, request=0, time_s=0))
+            if count > OPEN_MESSAGES_MAX:
+                raise ValueError(
+                    f"{count} messages to open a connection with, expected at most "
+                    f"{OPEN_MESSAGES_MAX}: the channels' names are too long for the limits of "
+                    f"{plan.venue.title}"
+                )
+
+
+def _compare(
+    number: int, before: tuple[PlannedConnection | None, ...], now: PlannedConnection | None
+) -> ConnectionChange | None:
+    old = before[0] if before else None
+    if old is None:
+        if now is None:
+            return None
+        return ConnectionChange(connection=number, subscribe=now.channels, is_new=True)
+    if now is None:
+        return ConnectionChange(connection=number, unsubscribe=old.channels, is_closed=True)
+    had, has = set(old.channels), set(now.channels)
+    gone = tuple(name for name in old.channels if name not in has)
+    come = tuple(name for name in now.channels if name not in had)
+    if not gone and not come:
+        return None
+    if old.endpoint != now.endpoint:
+        raise AssertionError("a connection in use goes elsewhere")
+    return ConnectionChange(connection=number, unsubscribe=gone, subscribe=come)
+
+
+def make_plan(config: VenueConfig, symbols: Sequence[str]) -> Plan:
+    """Plan a venue's symbols, by its own names, from nothing; raises ValueError."""
+    plan, _ = Plan(config).change(add=symbols)
+    return plan

@@ -1,0 +1,74 @@
+"""What the venue said to our subscriptions: which are acknowledged, which refused.
+
+`opened` begins anew for a connection, `take` reads one of its texts and says what follows. No I/O.
+Called by: engine/reader_process.py (the cold thread). Calls: the venue's `parse_notes`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tickpath.proto.venue import Meaning
+
+if TYPE_CHECKING:
+    from tickpath.engine.feed_handler.plan import Plan
+
+SHOWN_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What follows from a text: lines for the log, instruments whose book will not come."""
+
+    lines: tuple[str, ...] = ()
+    refused: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Subscriptions:
+    """What is asked for and not acknowledged yet, by connection."""
+
+    plan: Plan
+    _pending: dict[int, dict[str, None]] = field(default_factory=dict)  # in the order of asking
+    _books: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Know which channel is whose book."""
+        self._books = {one.name: one.instrument for one in self.plan.book_channels()}
+
+    def opened(self, connection: int) -> None:
+        """Wait for all of a connection's channels: it has just subscribed to them."""
+        planned = self.plan.connections[connection]
+        self._pending[connection] = dict.fromkeys(planned.channels if planned is not None else ())
+
+    def pending(self, connection: int) -> tuple[str, ...]:
+        """Return what is not acknowledged yet."""
+        return tuple(self._pending.get(connection, ()))
+
+    def take(self, connection: int, text: bytes) -> Answer:
+        """Read a text message of the venue."""
+        lines: list[str] = []
+        refused: list[int] = []
+        pending = self._pending.setdefault(connection, {})
+        for note in self.plan.venue.parse_notes(text):
+            match note.meaning:
+                case Meaning.ACKNOWLEDGEMENT:
+                    for name in note.channels:
+                        pending.pop(name, None)
+                case Meaning.REFUSAL:
+                    names = note.channels or tuple(pending)
+                    lines.append(f"refused {_names(names)}: {note.reason or 'no reason given'}")
+                    refused += [self._books[name] for name in names if name in self._books]
+                    for name in names:
+                        pending.pop(name, None)
+                case Meaning.BROKEN | Meaning.NOTICE:
+                    lines.append(note.reason)
+        return Answer(tuple(lines), tuple(refused))
+
+
+def _names(names: tuple[str, ...]) -> str:
+    if not names:
+        return "a request"
+    more = len(names) - SHOWN_MAX
+    return ", ".join(names[:SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")

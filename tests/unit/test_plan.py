@@ -1,0 +1,258 @@
+"""Which channel goes over which connection: within the venue's limits, nothing moved in vain."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tickpath.engine.config.schema import VenueConfig
+from tickpath.engine.feed_handler.plan import OPEN_MESSAGES_MAX, Plan, make_plan
+from tickpath.engine.feed_handler.subscriptions import Subscriptions
+from tickpath.proto.venue import Endpoint, Limits, Meaning, Note
+from tickpath.proto.venues import load_venue, venue_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tickpath.engine.feed_handler.plan import ConnectionChange
+
+HOST = "venue.test"
+
+
+class FakeVenue:
+    """Two channels an instrument; symbols that begin with F go to another endpoint."""
+
+    title = "a test's venue"
+    limits = Limits(channels_per_connection=6, channels_per_message=2, messages_per_second=4)
+
+    def channels(self, symbol: str, _: Any) -> tuple[str, ...]:
+        return (f"book.{symbol}", f"trades.{symbol}")
+
+    def endpoint(self, channel: str, _: Any) -> Endpoint:
+        return Endpoint(HOST, "/futures" if ".F" in channel else "/spot")
+
+    def _say(self, word: str, channels: Sequence[str], request: int) -> list[bytes]:
+        step = self.limits.channels_per_message
+        parts = [channels[i : i + step] for i in range(0, len(channels), step)]
+        return [
+            json.dumps({word: list(part), "id": request + i}).encode()
+            for i, part in enumerate(parts)
+        ]
+
+    def subscribe(self, channels: Sequence[str], *, request: int, time_s: int) -> list[bytes]:
+        return self._say("sub", channels, request)
+
+    def unsubscribe(self, channels: Sequence[str], *, request: int, time_s: int) -> list[bytes]:
+        return self._say("unsub", channels, request)
+
+    def parse_notes(self, data: bytes) -> tuple[Note, ...]:
+        said = json.loads(data)
+        return tuple(
+            Note(meaning=Meaning(word), channels=tuple(names), reason="Blocked!")
+            for word, names in said.items()
+        )
+
+
+@dataclass
+class FakeConfig:
+    venue: FakeVenue
+    settings: None = None
+
+    def endpoint(self, own: Endpoint) -> Endpoint:
+        return own
+
+
+def empty(limits: Limits = FakeVenue.limits) -> Plan:
+    venue = FakeVenue()
+    venue.limits = limits
+    config: Any = FakeConfig(venue)
+    return Plan(config)
+
+
+def apply(sockets: dict[int, set[str]], plan: Plan, changes: Iterable[ConnectionChange]) -> None:
+    """Be the venue's end of every connection: take what is sent, refuse what it would refuse."""
+    for change in changes:
+        number = change.connection
+        assert change.is_new == (number not in sockets)
+        held = sockets.setdefault(number, set())
+        sent = plan.messages(change, request=1, time_s=0)
+        pause = 1 / plan.venue.limits.messages_per_second
+        assert [one.after_s for one in sent] == [i * pause for i in range(len(sent))]
+        for one in sent:
+            said = json.loads(one.data)
+            for name in said.get("unsub", ()):
+                held.remove(name)
+            for name in said.get("sub", ()):
+                assert name not in held
+                held.add(name)
+            assert len(held) <= plan.venue.limits.channels_per_connection
+        if change.is_closed:
+            assert not sent
+            del sockets[number]
+
+
+def check(plan: Plan, sockets: dict[int, set[str]], symbols: set[str]) -> None:
+    planned = {i: one for i, one in enumerate(plan.connections) if one is not None}
+    assert {i: set(one.channels) for i, one in planned.items()} == sockets
+    wanted = {name for symbol in symbols for name in plan.venue.channels(symbol, None)}
+    assert {one.name for one in plan.channels} == wanted
+    assert {symbol for symbol in plan.symbols if symbol is not None} == symbols
+    for channel in plan.channels:
+        assert channel.name in planned[channel.connection].channels
+        symbol = plan.symbols[channel.instrument]
+        assert symbol is not None
+        assert channel.name in plan.venue.channels(symbol, None)
+        assert planned[channel.connection].endpoint == plan.venue.endpoint(channel.name, None)
+    for number in planned:
+        messages = plan.open_messages(number, request=1, time_s=0)
+        assert 0 < len(messages) <= min(OPEN_MESSAGES_MAX, plan.venue.limits.messages_per_second)
+
+
+SYMBOLS = [f"{kind}{index}" for index in range(12) for kind in "SF"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sets(st.sampled_from(SYMBOLS)), max_size=8),
+    st.integers(2, 9),
+    st.integers(1, 4),
+    st.integers(1, 3),
+)
+def test_plan_any_changes_keep_every_rule(
+    wishes: list[set[str]], connection: int, message: int, pace: int
+) -> None:
+    limits = Limits(
+        channels_per_connection=connection, channels_per_message=message, messages_per_second=pace
+    )
+    plan = empty(limits)
+    sockets: dict[int, set[str]] = {}
+    if plan.capacity < 2:
+        with pytest.raises(ValueError, match="2 channels for one instrument: expected at most 1"):
+            plan.change(add=["S0"])
+        return
+    for wished in wishes:
+        had = {symbol for symbol in plan.symbols if symbol is not None}
+        before = {one.name: one for one in plan.channels}
+        plan, changes = plan.change(add=sorted(wished - had), remove=sorted(had - wished))
+        apply(sockets, plan, changes)
+        check(plan, sockets, wished)
+        for one in plan.channels:
+            symbol = plan.symbols[one.instrument]
+            assert symbol not in had or before[one.name] == one, "what stays does not move"
+
+
+def test_plan_fills_a_connection_before_the_next() -> None:
+    plan, changes = empty().change(add=[f"S{i}" for i in range(7)])
+    assert [len(one.channels) for one in plan.connections if one is not None] == [6, 6, 2]
+    assert [one.connection for one in plan.book_channels()] == [0, 0, 0, 1, 1, 1, 2]
+    assert all(change.is_new for change in changes)
+    assert plan.book_channel(3).name == "book.S3"
+
+
+def test_plan_endpoints_do_not_mix_and_an_open_one_goes_nowhere_else() -> None:
+    plan, _ = empty().change(add=["S1", "F1"])
+    assert [one and one.endpoint.path for one in plan.connections] == ["/spot", "/futures"]
+    plan, changes = plan.change(add=["F2", "F3", "F4"], remove=["S1"])
+    assert [one and one.endpoint.path for one in plan.connections] == [None, "/futures", "/futures"]
+    assert [(one.connection, one.is_closed, one.is_new) for one in changes] == [
+        (0, True, False),
+        (1, False, False),
+        (2, False, True),
+    ]
+    plan, changes = plan.change(add=["F5", "F6", "F7"])
+    assert [one and one.endpoint.path for one in plan.connections] == ["/futures"] * 3
+
+
+def test_plan_same_symbol_out_and_in_sends_nothing() -> None:
+    plan, _ = empty().change(add=["S1", "S2"])
+    again, changes = plan.change(remove=["S1"], add=["S1"])
+    assert changes == ()
+    assert set(again.channels) == set(plan.channels)
+
+
+def test_plan_wrong_changes_are_refused() -> None:
+    plan, _ = empty().change(add=["S1"])
+    with pytest.raises(ValueError, match="'S1': subscribed to already"):
+        plan.change(add=["S1"])
+    with pytest.raises(ValueError, match="'S2': not subscribed to"):
+        plan.change(remove=["S2"])
+
+
+def test_plan_venue_with_few_connections_is_refused_with_numbers() -> None:
+    limits = Limits(
+        channels_per_connection=2, channels_per_message=2, messages_per_second=1, connections=2
+    )
+    empty(limits).change(add=["S1", "S2"])
+    with pytest.raises(ValueError, match=r"3 symbols need 3 connections of 2 channels, .* most 2"):
+        empty(limits).change(add=["S1", "S2", "S3"])
+
+
+@pytest.mark.parametrize("name", venue_names())
+def test_plan_of_every_venue_opens_each_connection_within_its_limits(name: str) -> None:
+    venue = load_venue(name)
+    config = VenueConfig(symbols=(), name=name)
+    plan = make_plan(config, [venue.example_symbol])
+    (connection,) = plan.connections
+    assert connection is not None
+    messages = plan.open_messages(0, request=1, time_s=1_795_000_000)
+    assert messages == venue.subscribe(connection.channels, request=1, time_s=1_795_000_000)
+    assert connection.endpoint == venue.endpoint(connection.channels[0], config.settings)
+    elsewhere = VenueConfig(symbols=(), name=name, host="h", port=1, path="/p")
+    (moved,) = make_plan(elsewhere, [venue.example_symbol]).connections
+    assert moved is not None
+    assert (moved.endpoint.host, moved.endpoint.port, moved.endpoint.path) == ("h", 1, "/p")
+
+
+# ---- what the venue says to it -------------------------------------------------------------------
+
+
+def subscribed(*symbols: str) -> Subscriptions:
+    plan, _ = empty().change(add=symbols)
+    one = Subscriptions(plan)
+    for number in range(len(plan.connections)):
+        one.opened(number)
+    return one
+
+
+def say(**notes: list[str]) -> bytes:
+    return json.dumps(notes).encode()
+
+
+def test_subscriptions_acknowledged_are_no_longer_pending() -> None:
+    one = subscribed("S1", "S2")
+    assert one.pending(0) == ("book.S1", "trades.S1", "book.S2", "trades.S2")
+    answer = one.take(0, say(acknowledgement=["trades.S1", "book.S2", "unasked"]))
+    assert (answer.lines, answer.refused) == ((), ())
+    assert one.pending(0) == ("book.S1", "trades.S2")
+
+
+def test_subscriptions_refused_channel_is_said_and_its_book_will_not_come() -> None:
+    one = subscribed("S1", "S2")
+    answer = one.take(0, say(acknowledgement=["book.S1"], refusal=["book.S2", "trades.S2"]))
+    assert answer.refused == (1,)
+    assert answer.lines == ("refused book.S2, trades.S2: Blocked!",)
+    assert one.pending(0) == ("trades.S1",)
+
+
+def test_subscriptions_refusal_without_a_list_is_all_that_is_not_acknowledged() -> None:
+    one = subscribed("S1", "S2", "S3", "S4")
+    one.take(0, say(acknowledgement=["book.S2"]))
+    answer = one.take(0, say(refusal=[]))
+    assert answer.refused == (0, 2)  # S4 is on the other connection
+    assert one.pending(0) == ()
+    assert one.take(0, say(refusal=[])).lines == ("refused a request: Blocked!",)
+    one.opened(0)
+    assert len(one.pending(0)) == 6
+
+
+def test_subscriptions_broken_text_and_notice_are_said() -> None:
+    one = subscribed("S1")
+    assert one.take(0, say(broken=[], notice=[], heartbeat=[], unknown=[])).lines == (
+        "Blocked!",
+        "Blocked!",
+    )
+    assert one.pending(0) == ("book.S1", "trades.S1")
