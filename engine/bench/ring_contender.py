@@ -32,19 +32,27 @@ if TYPE_CHECKING:
 
 SIZE = 64
 SILENT_NS = 500_000_000
-INSTANCE = "bench-ring-python"
 PIPE_NAME, ZMQ_NAME = "pipe", "zmq"
 IOX_SERVICE = "tickpath/bench"
-IOX_PREFIX = "tickpath_bench_iox2_"
 _STAMP = struct.Struct("=q56x")
+
+
+def instance(folder: Path) -> str:
+    """Name the segment after the folder, which no other run has."""
+    return f"bench-ring-python-{folder.name}"
+
+
+def iceoryx2_prefix(folder: Path) -> str:
+    """Return how the names of iceoryx2's shared memory begin, in this run only."""
+    return f"{folder.name}_iox2_"
 
 
 class _Payload(ctypes.Structure):
     _fields_ = (("word", ctypes.c_int64 * 8),)
 
 
-def _tickpath_writer(_: Path) -> Callable[[int], None]:
-    segment = SegmentWriter(INSTANCE, make_layout(instruments(1)))
+def _tickpath_writer(folder: Path) -> Callable[[int], None]:
+    segment = SegmentWriter(instance(folder), make_layout(instruments(1)))
     write_instruments(segment, instruments(1))
     segment.ready()
     ring, event = lib.tp_segment_ring_writer(segment.pointer), ffi.new("uint64_t[7]")
@@ -58,10 +66,10 @@ def _tickpath_writer(_: Path) -> Callable[[int], None]:
     return send
 
 
-def _tickpath_reader(_: Path) -> Callable[[], int | None]:
+def _tickpath_reader(folder: Path) -> Callable[[], int | None]:
     for _turn in range(10_000):
         try:
-            reader = Reader(INSTANCE)
+            reader = Reader(instance(folder))
             break
         except SegmentNotReadyError:
             time.sleep(0.001)
@@ -80,7 +88,7 @@ def _iceoryx2_service(folder: Path) -> Any:
     iceoryx2.set_log_level(iceoryx2.LogLevel.Error)
     config = iceoryx2.config.default()
     config.global_cfg.root_path = iceoryx2.Path.new(str(folder))  # its files go with ours
-    config.global_cfg.prefix = iceoryx2.FileName.new(IOX_PREFIX)
+    config.global_cfg.prefix = iceoryx2.FileName.new(iceoryx2_prefix(folder))
     node = iceoryx2.NodeBuilder.new().config(config).create(iceoryx2.ServiceType.Ipc)
     builder = node.service_builder(iceoryx2.ServiceName.new(IOX_SERVICE))
     return node, builder.publish_subscribe(_Payload).open_or_create()

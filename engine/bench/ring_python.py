@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,7 @@ from tickpath.engine.bench.measure import (
     row,
 )
 from tickpath.engine.bench.peers import TIMEOUT_S, cpus, module, pinned
-from tickpath.engine.bench.ring_contender import INSTANCE, IOX_PREFIX
+from tickpath.engine.bench.ring_contender import iceoryx2_prefix, instance
 from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.reader import Result
 from tickpath.shm.segment import DIRECTORY, SegmentError, remove_dead
@@ -119,8 +120,8 @@ def _process_turn(contender: str, count: int, folder: Path, *, fifo: bool) -> li
             process.kill()
             process.wait()
         with contextlib.suppress(SegmentError):
-            remove_dead(INSTANCE)
-        for left in DIRECTORY.glob(f"{IOX_PREFIX}*"):
+            remove_dead(instance(folder))
+        for left in DIRECTORY.glob(f"{iceoryx2_prefix(folder)}*"):
             left.unlink(missing_ok=True)
     if writer.returncode != 0 or reader.returncode != 0:
         raise SystemSetupError(f"ring-python: {contender} failed")
@@ -149,7 +150,7 @@ def measure(count: int, rounds: int) -> Report:
     gc.disable()
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="tickpath-bench-") as folder,
+            tempfile.TemporaryDirectory(prefix=f"tickpath-bench-{os.getpid()}-") as folder,
             lanes.segment() as (
                 segment,
                 reader,

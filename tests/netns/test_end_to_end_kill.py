@@ -232,12 +232,17 @@ def run_until_live(child: subprocess.Popen[str]) -> set[int]:
     raise AssertionError(f"the demo ended early: {said}")
 
 
+def is_of(name: str, pid: int) -> bool:
+    """Tell demo-12 and what belongs to it from demo-123, another run's."""
+    return re.match(rf"tickpath\.demo-{pid}\b", name) is not None
+
+
 def leftovers(pid: int, processes: set[int]) -> list[str]:
     """List what a demo has not cleaned up."""
     left = [f"process {one}" for one in processes if not is_gone(one)]
-    left += [str(path) for path in DIRECTORY.glob(f"tickpath.demo-{pid}*")]
+    left += [str(path) for path in DIRECTORY.glob("tickpath.demo-*") if is_of(path.name, pid)]
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
-    left += [line for line in links.splitlines() if f"tpe{pid}" in line or f"tpr{pid}" in line]
+    left += [line for line in links.splitlines() if re.search(rf"\btp[er]{pid}\b", line)]
     return left
 
 

@@ -131,7 +131,7 @@ class Rig:
     def __init__(
         self, options: RedisOptions, *, cap: int = 1000, stale_after_ms: int = 500
     ) -> None:
-        self.name = f"relay-{os.getpid()}-{next(_serial)}"
+        self.name = f"relay-{os.getpid():07d}-{next(_serial):03d}"
         self.options, self.cap = options, cap
         self.target = Target(name=f"{self.name}-far", stale_after_ms=stale_after_ms)
         self.said: list[tuple[str, dict[str, Any]]] = []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.relay.conftest import Server
 
-INSTANCE = f"relay-command-{os.getpid()}"
+INSTANCE = f"relay-command-{os.getpid():07d}"
 
 
 def start(*words: str, log: Path) -> subprocess.Popen[str]:

@@ -23,7 +23,7 @@ from tickpath.shm.segment import DIRECTORY, schema_hash
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INSTANCE = f"unit-clean-{os.getpid()}"
+INSTANCE = f"unit-clean-{os.getpid():07d}"
 DIE = """
 import os, sys
 from tickpath.shm.segment import SegmentLayout, SegmentWriter

@@ -16,7 +16,7 @@ from tickpath.shm.segment import SegmentLayout, SegmentWriter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INSTANCE = f"unit-watch-{os.getpid()}"
+INSTANCE = f"unit-watch-{os.getpid():07d}"
 LAYOUT = SegmentLayout(schema="event instrument 0 u32\n", ring_capacity=64)
 HANG_S, START_S = 0.2, 30.0
 BEAT_S = 0.01  # longer than TP_SEGMENT_HEARTBEAT_INTERVAL_NS: a beat so soon after another is none

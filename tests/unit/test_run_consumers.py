@@ -30,7 +30,7 @@ group = "{group}"
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[str]:
-    port, name = free_port(), f"consumers{os.getpid()}"
+    port, name = free_port(), f"consumers{os.getpid():07d}"
     group = grp.getgrgid(os.getgid()).gr_name
     text = CONFIG.format(instance=name, port=port, tls="false", ca="")
     path = tmp_path / "run.toml"

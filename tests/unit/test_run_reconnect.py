@@ -129,7 +129,7 @@ def test_check_json_is_one_object_naming_the_file(tmp_path: Path) -> None:
 def test_run_json_is_json_only_and_leaves_no_segment_of_a_killed_reader(
     tmp_path: Path, start: Callable[..., Child]
 ) -> None:
-    port, instance = free_port(), f"json{os.getpid()}"
+    port, instance = free_port(), f"json{os.getpid():07d}"
     path = tmp_path / "run.toml"
     text = CONFIG.format(instance=instance, port=port, tls="false", ca="")
     path.write_text(text, encoding="utf-8")
@@ -153,7 +153,7 @@ def test_run_json_is_json_only_and_leaves_no_segment_of_a_killed_reader(
 def test_reader_exchange_killed_for_seconds_is_open_again(
     is_tls: bool, tmp_path: Path, start: Callable[..., Child]
 ) -> None:
-    port, instance = free_port(), f"reconnect{os.getpid()}"
+    port, instance = free_port(), f"reconnect{os.getpid():07d}"
     sim = ["sim", "mexc", "--listen", f"127.0.0.1:{port}", "--instruments", "BTCUSDT"]
     sim += ["--make-ca", str(tmp_path / "ca")] if is_tls else ["--plain"]
     ca = f'ca_file = "{tmp_path}/ca/ca.pem"' if is_tls else ""

@@ -302,7 +302,7 @@ def test_instance_that_ends_as_another_kind_of_file_is_refused(tmp_path: Path, e
 
 
 def test_stat_shows_consumers_as_text_and_json(capsys: pytest.CaptureFixture[str]) -> None:
-    name = f"unit-ctl-{os.getpid()}"
+    name = f"unit-ctl-{os.getpid():07d}"
     with RehearsalFeed(name, INSTRUMENTS) as feed, open_reader(name, name="mine") as reader:
         feed.publish_top((1, 1), (2, 1))
         assert main(["stat", name, "--interval", "0"]) == 0

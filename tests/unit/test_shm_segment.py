@@ -298,7 +298,7 @@ def test_full_file_system_is_a_clear_error_and_leaves_nothing(tmp_path: Path) ->
 
 
 def test_remove_dead_spares_the_living_and_removes_the_dead() -> None:
-    name = f"unit-dead-{os.getpid()}"
+    name = f"unit-dead-{os.getpid():07d}"
     code = (
         "import os, sys; from tickpath.shm.segment import SegmentLayout, SegmentWriter\n"
         "w = SegmentWriter(sys.argv[1], SegmentLayout(schema='x')); w.ready(); os._exit(0)"
@@ -317,7 +317,7 @@ def test_remove_dead_spares_the_living_and_removes_the_dead() -> None:
 def test_remove_dead_spares_a_writer_that_came_while_it_took_the_lock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    name = f"unit-race-{os.getpid()}"
+    name = f"unit-race-{os.getpid():07d}"
     writers = [SegmentWriter(name, LAYOUT)]
     flock = fcntl.flock
 
@@ -338,7 +338,7 @@ def test_remove_dead_spares_a_writer_that_came_while_it_took_the_lock(
 @pytest.mark.needs("strace")
 def test_lock_file_of_somebody_else_is_opened_without_creating_it(tmp_path: Path) -> None:
     # With O_CREAT the kernel denies it even to root (fs.protected_regular, on by default).
-    name = f"unit-lock-{os.getpid()}"
+    name = f"unit-lock-{os.getpid():07d}"
     code = (
         "import os, sys\nfrom tickpath.shm.segment import SegmentLayout as Layout\n"
         "from tickpath.shm.segment import SegmentWriter, remove_dead\n"

@@ -15,7 +15,7 @@ from tickpath.proto.instrument import Instrument
 if TYPE_CHECKING:
     import pytest
 
-INSTANCE = f"unit-stat-{os.getpid()}"
+INSTANCE = f"unit-stat-{os.getpid():07d}"
 
 
 def test_stat_tells_of_an_instance_and_its_strategies(capsys: pytest.CaptureFixture[str]) -> None:

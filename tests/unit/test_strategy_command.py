@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = f"{ROOT}/examples/top_of_book.py:TopOfBook"
-INSTANCE = f"unit-{os.getpid()}"
+INSTANCE = f"unit-{os.getpid():07d}"
 INSTRUMENTS = (Instrument(0, "mexc", "BTCUSDT", -2, -6, 1),)
 
 

@@ -22,7 +22,7 @@ from tickpath.proto.records import EventType
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-INSTANCE = f"unit-tail-{os.getpid()}"
+INSTANCE = f"unit-tail-{os.getpid():07d}"
 INSTRUMENTS = [Instrument(0, "mexc", "BTCUSDT", -2, -6), Instrument(1, "mexc", "ETHUSDT", -1, -3)]
 WAIT_S = 15.0
 

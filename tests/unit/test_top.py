@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
 
-INSTANCE = f"unit-top-{os.getpid()}"
+# Of one width, whatever the process id: at 80 columns a name of more than 14 letters is shortened.
+INSTANCE = f"top-{os.getpid():07d}"
 INSTRUMENTS = [
     Instrument(i, "mexc", name, -2, -3)
     for i, name in enumerate(["BTCUSDT", "ETHUSDT", "SOLUSDT", "ADAUSDT"])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-INSTANCE = f"unit-recorder-{os.getpid()}"
+INSTANCE = f"unit-recorder-{os.getpid():07d}"
 WRITER = """
 import sys, time
 from tickpath._core import ffi, lib
