@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("proto", "shm", "rt", "netstack", "engine")
@@ -77,3 +80,23 @@ def test_setup_a_second_time_is_silent_and_leaves_the_environment_alone() -> Non
     done = subprocess.run([ROOT / "setup.sh"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert stamp.stat().st_mtime_ns == before
+
+
+PAGES = ("README.md", "docs/contributing.md", "docs/operations.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_name_make_targets_that_exist(page: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^ *)make ([a-z-]+)", (ROOT / page).read_text(), re.MULTILINE))
+    assert named
+    assert named <= targets, f"{page} names make targets that do not exist: {named - targets}"
+
+
+def test_pre_commit_hooks_call_what_setup_installs() -> None:
+    text = (ROOT / ".pre-commit-config.yaml").read_text()
+    hooks = [hook for repo in yaml.safe_load(text)["repos"] for hook in repo["hooks"]]
+    assert {hook["language"] for hook in hooks} == {"system"}  # downloads nothing
+    for hook in hooks:
+        program = hook["entry"].split()[0]
+        assert shutil.which(program if "/" not in program else ROOT / program), program
