@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import math
 import os
 import re
@@ -18,6 +17,7 @@ from tickpath.engine.config.check import check_name
 from tickpath.engine.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.reader import open_reader
 from tickpath.engine.strategy import Strategy
+from tickpath.engine.strategy.from_file import import_file
 from tickpath.engine.strategy.guarded import guarded
 from tickpath.engine.strategy.runtime import (
     EXIT_STRATEGY_FAILED,
@@ -53,8 +53,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "strategy",
         metavar="MODULE:CLASS",
-        help="a module (dotted, from the current directory or installed) or a .py file, and a "
-        "class in it that derives from tickpath.engine.strategy.Strategy",
+        help="a module (dotted, from the current directory or installed) or a .py file, which may "
+        "import what lies beside it, and a class in it that derives from "
+        "tickpath.engine.strategy.Strategy",
     )
     parser.add_argument("--instance", required=True, help="the reader's instance name")
     parser.add_argument("--name", help="of this strategy in statistics (default: the class)")
@@ -110,7 +111,7 @@ def load_strategy(text: str) -> type[Strategy]:
     except ModuleNotFoundError as error:
         raise LocalError(
             f"strategy {text!r}: it imports {error.name}, which is not there: install it for "
-            f"{sys.executable}, or run where it stands"
+            f"{sys.executable}, or put it into {_folder(module_name)}"
         ) from error
     except Exception as error:
         raise StrategyFailedError(text) from error
@@ -124,18 +125,18 @@ def load_strategy(text: str) -> type[Strategy]:
     return found
 
 
+def _folder(module_name: str) -> Path:
+    """Return where a module of the user's own is looked for, after all that is installed."""
+    here = Path.cwd()
+    return (here / module_name).resolve().parent if module_name.endswith(".py") else here
+
+
 def _import_module(name: str) -> ModuleType:
     if name.endswith(".py"):
         path = Path(name)
         if not path.is_file():
             raise LocalError(f"strategy file {name!r}: no such file in {Path.cwd()}")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None:
-            raise LocalError(f"strategy file {name!r}: Python cannot load it")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
-        spec.loader.exec_module(module)
-        return module
+        return import_file(path)
     here = os.fspath(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
