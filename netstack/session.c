@@ -52,6 +52,12 @@ struct tp_session *tp_session_new(const struct tp_session_config *config,
                  s->buffer.capacity, config->tls != NULL ? config->server_name : "");
         goto free_session;
     }
+    if (s->tls != NULL && config->handshake_worker != NULL &&
+        !tp_tls_delegate(s->tls, config->handshake_worker)) {
+        snprintf(error, error_size, "more than %d TLS handshakes at once",
+                 TP_TLS_HANDSHAKE_WORKER_MAX);
+        goto free_session;
+    }
     if (s->application->init(s, config, error, error_size))
         return s;
 free_session:
@@ -151,6 +157,11 @@ void tp_session_give_up(struct tp_session *s, const char *text)
 
 /* ---- climbing ---- */
 
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 static void compact(struct tp_buffer *buffer)
 {
     memmove(buffer->data, buffer->data + buffer->head, buffer->tail - buffer->head);
@@ -168,11 +179,14 @@ static void settle(struct tp_buffer *buffer)
         compact(buffer);
 }
 
-/* Promises the peer what the buffer can still hold. */
+/* Promises the peer what the buffer can still hold, or the worker that does the handshake. */
 static void update_window(struct tp_session *s)
 {
     const size_t unread = s->buffer.tail - s->buffer.head, kept = unread + 4 * RECORD_ROOM;
-    tp_stream_promise(&s->stream, s->buffer.capacity > kept ? s->buffer.capacity - kept : 0);
+    size_t room = s->buffer.capacity > kept ? s->buffer.capacity - kept : 0;
+    if (s->phase <= TP_SESSION_TLS_HANDSHAKE && s->tls != NULL)
+        room = smaller(room, tp_tls_input_room(s->tls));
+    tp_stream_promise(&s->stream, room);
 }
 
 static void take_plain(struct tp_session *s, struct tp_span in)
@@ -189,11 +203,13 @@ static void take_plain(struct tp_session *s, struct tp_span in)
 
 static void take_tls(struct tp_session *s, struct tp_span in)
 {
-    while (in.size > 0 && !s->input_ended) {
+    for (;;) { /* each turn takes bytes of in, or has made room, or leaves */
         const enum tp_status status = tp_tls_input(s->tls, &in, &s->buffer);
         flush_tls(s);
         switch (status) {
         case TP_OK:
+            if (in.size == 0)
+                return;
             break;
         case TP_NEED_MORE:
             return;
@@ -207,7 +223,7 @@ static void take_tls(struct tp_session *s, struct tp_span in)
             break;
         case TP_CLOSED:
             s->input_ended = s->input_clean = true;
-            break;
+            return;
         case TP_ERROR:
             tp_session_fail(s, TP_SESSION_ERROR_TLS, NULL);
             return;
@@ -235,10 +251,19 @@ static void advance(struct tp_session *s, uint64_t now_ns)
         s->application->upgrade(s, now_ns);
 }
 
+/* A worker has bytes of the handshake that say more than the end behind them: an alert perhaps.
+ * Whatever ends the stream waits for it, at most until the handshake's deadline. */
+static bool is_judging(const struct tp_session *s)
+{
+    return s->phase == TP_SESSION_TLS_HANDSHAKE && tp_tls_is_judging(s->tls);
+}
+
 /* Nothing more will come: too early, or all that a close was waiting for. What is unread stays for
  * tp_session_next and tp_session_read, which say how it ended. */
 static void judge_end(struct tp_session *s)
 {
+    if (is_judging(s))
+        return;
     if (s->phase < TP_SESSION_OPEN)
         tp_session_fail(s,
                         s->phase == TP_SESSION_CONNECTING ? TP_SESSION_ERROR_CONNECT
@@ -283,7 +308,7 @@ static void fail_by_stream(struct tp_session *s)
 /* The transport died: refused, reset, timed out. Behind an orderly end that is no news. */
 static void take_failure(struct tp_session *s)
 {
-    if (!s->input_ended)
+    if (!s->input_ended && !is_judging(s))
         fail_by_stream(s);
     s->input_ended = true;
 }
@@ -324,7 +349,11 @@ bool tp_session_receive(struct tp_session *s, uint64_t now_ns)
         return false;
     struct tp_span in;
     /* Two records beside it: one lies half opened behind the tail, one may begin at the end. */
-    const size_t size_max = taken ? space - 2 * RECORD_ROOM : TP_STREAM_SOCKET_BUFFER_SIZE;
+    size_t size_max = taken ? space - 2 * RECORD_ROOM : TP_STREAM_SOCKET_BUFFER_SIZE;
+    if (taken && s->phase == TP_SESSION_TLS_HANDSHAKE)
+        size_max = smaller(size_max, tp_tls_input_room(s->tls));
+    if (size_max == 0)
+        return false;
     const enum tp_status status = tp_stream_receive(&s->stream, size_max, &in);
     if (status == TP_OK && taken)
         take_bytes(s, in, now_ns);
@@ -343,7 +372,7 @@ enum tp_status tp_session_at_end(struct tp_session *s)
         return TP_ERROR;
     if (s->phase == TP_SESSION_CLOSED)
         return TP_CLOSED;
-    if (!s->input_ended)
+    if (!s->input_ended || s->phase < TP_SESSION_OPEN) /* before it is open judge_end judges */
         return TP_NEED_MORE;
     if (!s->application->ended_cleanly(s)) {
         tp_session_fail(s, TP_SESSION_ERROR_TRUNCATED, s->application->truncated);
@@ -366,13 +395,32 @@ void tp_session_connect(struct tp_session *s, uint64_t now_ns)
 /* Dead by a timer, within output, or by an ICMP error: no input will say so. */
 static bool ended_unseen(const struct tp_session *s)
 {
-    return s->phase != TP_SESSION_CLOSED && tp_stream_failure(&s->stream) != NULL;
+    return s->phase != TP_SESSION_CLOSED && tp_stream_failure(&s->stream) != NULL && !is_judging(s);
+}
+
+/* The worker that does the handshake has something for us, or nothing more to say at the end. */
+static bool handshake_has_news(const struct tp_session *s)
+{
+    return s->phase == TP_SESSION_TLS_HANDSHAKE &&
+           (tp_tls_has_news(s->tls) || (s->input_ended && !tp_tls_is_judging(s->tls)));
+}
+
+/* Takes it: bytes to send, the end of the handshake, and what came behind that. */
+static void take_news(struct tp_session *s, uint64_t now_ns)
+{
+    take_tls(s, (struct tp_span){NULL, 0});
+    advance(s, now_ns);
+    update_window(s);
+    if (s->input_ended && tp_stream_failure(&s->stream) == NULL)
+        judge_end(s);
 }
 
 void tp_session_tick(struct tp_session *s, uint64_t now_ns)
 {
     if (s->phase == TP_SESSION_CLOSING && s->deadline_ns == 0)
         s->deadline_ns = now_ns + CLOSE_TIMEOUT_NS;
+    if (handshake_has_news(s))
+        take_news(s, now_ns);
     if (ended_unseen(s))
         fail_by_stream(s);
     if (now_ns < s->deadline_ns || s->phase == TP_SESSION_CLOSED)
@@ -401,6 +449,8 @@ uint64_t tp_session_deadline(const struct tp_session *s)
 {
     if (ended_unseen(s))
         return 0; /* the next tick takes note of it */
+    if (handshake_has_news(s))
+        return 0;
     const uint64_t own_ns = s->phase == TP_SESSION_CLOSED ? UINT64_MAX : s->deadline_ns;
     const uint64_t stream_ns = tp_stream_deadline(&s->stream);
     return own_ns < stream_ns ? own_ns : stream_ns;

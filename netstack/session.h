@@ -15,6 +15,7 @@
 
 #include "netstack/netif.h"
 #include "netstack/stream/stream.h"
+#include "netstack/tls/handshake_worker.h"
 #include "netstack/tls/tls.h"
 #include "netstack/ws/ws.h"
 
@@ -42,6 +43,9 @@ enum tp_session_error {
 struct tp_session_config {
     struct tp_tls_context *tls; /* NULL: no TLS */
     const char *server_name;
+    /* Who does the TLS handshake: a thread of its own, so that the session's thread does not wait
+     * for public-key work. NULL: the session, within its calls. */
+    struct tp_tls_handshake_worker *handshake_worker;
     bool websocket;
     const char *host, *target, *extra_headers; /* of the upgrade request; copied */
     size_t message_size_max;                   /* largest WebSocket message */
@@ -102,7 +106,8 @@ void tp_session_tick(struct tp_session *session, uint64_t now_ns);
 /* Commits what is due to the link (netif) or the socket (netif NULL). Returns frames committed; for
  * a socket 1 when the kernel took all that was queued, 0 when it did not or there was nothing. */
 uint32_t tp_session_output(struct tp_session *session, struct tp_netif *netif, uint64_t now_ns);
-/* The latest time for the next tp_session_tick and tp_session_output. */
+/* The latest time for the next tp_session_tick and tp_session_output. With a handshake worker it
+ * may come to be 0 without any input: look at it a few thousand times a second meanwhile. */
 uint64_t tp_session_deadline(const struct tp_session *session);
 /* Nothing left to send or to wait for: may be freed. */
 bool tp_session_finished(const struct tp_session *session);

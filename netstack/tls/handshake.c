@@ -277,11 +277,6 @@ static enum tp_status fail_by_openssl(struct tp_tls_handshake *handshake)
     return TP_ERROR;
 }
 
-void tp_tls_handshake_end_of_input(struct tp_tls_handshake *handshake)
-{
-    (void)fail(handshake, TP_TLS_ERROR_TRUNCATED, "the server closed the connection within it");
-}
-
 /* ---- the secrets ---- */
 
 static int hex_digit(char c)

@@ -4,7 +4,8 @@
  * handshake is complete the secrets pass to record.c; with TP_TLS_RECORD_OPENSSL they do not, and
  * OpenSSL goes on as the oracle (tp_tls_oracle_*).
  *
- * Called by tls.c, one thread. The secrets live in memory only: the keylog callback writes no file.
+ * Called by handover.c, on the thread that runs handshakes, and by tls.c before and after it; one
+ * thread at a time. The secrets live in memory only: the keylog callback writes no file.
  * Source: RFC 8446, RFC 5246, RFC 6066 3 (SNI), RFC 7301 (ALPN), RFC 6125 (names). */
 #ifndef TP_NETSTACK_TLS_HANDSHAKE_H
 #define TP_NETSTACK_TLS_HANDSHAKE_H
@@ -49,8 +50,6 @@ void tp_tls_handshake_deinit(struct tp_tls_handshake *handshake);
 /* TP_OK: complete, secrets filled, *in stands at the first byte behind the last record.
  * TP_NEED_MORE, TP_ERROR: as in tp_tls_input. */
 enum tp_status tp_tls_handshake_input(struct tp_tls_handshake *handshake, struct tp_span *in);
-/* Fails the handshake because the transport ended. */
-void tp_tls_handshake_end_of_input(struct tp_tls_handshake *handshake);
 size_t tp_tls_handshake_output(struct tp_tls_handshake *handshake, uint8_t *out, size_t capacity);
 size_t tp_tls_handshake_output_size(const struct tp_tls_handshake *handshake);
 

@@ -1,8 +1,10 @@
-/* A TLS 1.3 / 1.2 client as bytes in, bytes out: OpenSSL shakes hands (handshake.c), then our own
- * record layer (record.c, key_schedule.c, aead.c) opens and seals records.
+/* A TLS 1.3 / 1.2 client as bytes in, bytes out: OpenSSL does the handshake (handshake.c), then our
+ * own record layer (record.c, key_schedule.c, aead.c) opens and seals records.
  *
- * Called by netstack/session.c, one thread. No I/O; nothing is allocated once connected, except
- * inside libcrypto for as long as it derives the keys of a KeyUpdate. */
+ * The handshake runs on the calling thread, or on that of a worker (tp_tls_delegate, handover.h):
+ * then the caller only moves bytes. Called by netstack/session.c, one thread. No I/O; nothing is
+ * allocated once connected, except inside libcrypto for as long as it derives the keys of a
+ * KeyUpdate. */
 #ifndef TP_NETSTACK_TLS_H
 #define TP_NETSTACK_TLS_H
 #include <stdbool.h>
@@ -36,8 +38,10 @@ struct tp_tls_context_config {
     enum tp_tls_record_layer record_layer;
 };
 
-struct tp_tls_context; /* shared by connections; not thread-safe */
+/* Shared by connections and by the threads that run their handshakes; must outlive both. */
+struct tp_tls_context;
 struct tp_tls;
+struct tp_tls_handshake_worker;
 
 /* NULL on failure, with the reason in error[0, error_size). */
 struct tp_tls_context *tp_tls_context_new(const struct tp_tls_context_config *config, char *error,
@@ -47,7 +51,11 @@ void tp_tls_context_free(struct tp_tls_context *context);
 /* server_name: a DNS name (sent as SNI and verified) or an IP address literal (verified against
  * the certificate's IP SANs, no SNI). Offers ALPN http/1.1. Allocates; NULL when that fails. */
 struct tp_tls *tp_tls_new(struct tp_tls_context *context, const char *server_name);
+/* With a worker that still works on it: leaves the memory to the worker. */
 void tp_tls_free(struct tp_tls *tls);
+/* Has the worker do the handshake. Before any input. False: it has too many; tls then does its own.
+ */
+bool tp_tls_delegate(struct tp_tls *tls, struct tp_tls_handshake_worker *worker);
 
 /* Takes bytes from *in (advancing it past what was taken), appends plaintext to out at out->tail;
  * tail moves only once the record's tag was verified. Call again while it returns TP_OK and
@@ -57,10 +65,19 @@ void tp_tls_free(struct tp_tls *tls);
  *   TP_FULL       out has less free space than the next record needs: drain or compact it first.
  *                 A capacity of 2^14 + 256 free always suffices.
  *   TP_CLOSED     close_notify received
- *   TP_ERROR      see tp_tls_error; an alert may be waiting in tp_tls_output */
+ *   TP_ERROR      see tp_tls_error; an alert may be waiting in tp_tls_output
+ * With a worker, an empty *in takes what it has ended (tp_tls_has_news), and TP_FULL during the
+ * handshake says that more came than tp_tls_input_room promised. */
 enum tp_status tp_tls_input(struct tp_tls *tls, struct tp_span *in, struct tp_buffer *out);
 /* The transport ended: TP_CLOSED after close_notify, else TP_ERROR with TP_TLS_ERROR_TRUNCATED. */
 enum tp_status tp_tls_end_of_input(struct tp_tls *tls);
+
+/* How many bytes the next input may bring: bounded while a worker does the handshake. */
+size_t tp_tls_input_room(const struct tp_tls *tls);
+/* The worker has bytes to send or has ended the handshake. */
+bool tp_tls_has_news(const struct tp_tls *tls);
+/* Bytes that came are not judged yet: how the handshake ends is open even if nothing more comes. */
+bool tp_tls_is_judging(const struct tp_tls *tls);
 
 /* Moves bytes that TLS itself must send (flights, alerts, KeyUpdate) to out; returns their count.
  * What is not drained by the next tp_tls_seal leaves in front of its records. The first call,

@@ -84,11 +84,12 @@ class TlsClient:
         plaintext = bytearray()
         held = ffi.from_buffer(data)
         span = ffi.new("struct tp_span *", (held, len(data)))
-        status = lib.TP_OK
-        while span.size > 0 and status in {lib.TP_OK, lib.TP_FULL}:
+        while True:
             status = lib.tp_tls_input(self._tls, span, self._buffer)
             plaintext += ffi.buffer(self._plaintext, self._buffer.tail)
             self._buffer.head = self._buffer.tail = 0
+            if status != lib.TP_FULL and (status != lib.TP_OK or span.size == 0):
+                break
         self.opened = bytes(plaintext)
         self._judge(status)
         return self.opened

@@ -15,6 +15,7 @@ import pytest
 from tickpath._core import ffi, lib
 from websockets.frames import Frame, Opcode
 
+from tests.unit.handshake_worker import new_worker
 from tests.unit.test_session import Pair, certificate, close_frame
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Chaos:
 
     def __init__(self, seed: int, certificate: Path) -> None:
         self.dice = random.Random(seed)
-        self.pair = Pair(certificate if self.dice.random() < 0.7 else None)
+        worker = new_worker() if seed % 2 else ffi.NULL
+        self.pair = Pair(certificate if self.dice.random() < 0.7 else None, worker=worker)
         self.pair.peer.setblocking(False)
         self.ended = False
         if self.dice.random() < 0.9:

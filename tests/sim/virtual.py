@@ -23,6 +23,8 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from tests.unit.handshake_worker import new_worker
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -83,6 +85,7 @@ class Plan:
     read_every_ns: int = 0  # a slow application: reads at these intervals only
     buffer_size: int = 1 << 18
     message_size_max: int = 1 << 20
+    handshake_delay_ns: int | None = None  # of a worker that does the handshake; None: no worker
 
 
 def tcp_new(local: int, buffer_size: int) -> tuple[Any, Any, Any]:
@@ -302,6 +305,9 @@ class Client:
         texts = [ffi.new("char[]", word) for word in (NAME.encode(), b"/ws", b"")]
         config.tls, config.server_name = context, texts[0]
         config.websocket = True
+        self.worker = ffi.NULL if plan.handshake_delay_ns is None else new_worker()
+        self.work_at_ns = NEVER if self.worker == ffi.NULL else now_ns
+        config.handshake_worker = self.worker
         config.host, config.target, config.extra_headers = texts
         config.message_size_max = plan.message_size_max
         config.receive_window = plan.buffer_size
@@ -368,6 +374,7 @@ class Client:
             self.read_at_ns = now_ns + self.plan.read_every_ns
             input_came = True
         self.speak(now_ns)
+        self.work(now_ns)
         due = now_ns >= lib.tp_session_deadline(self.session)
         if due:
             lib.tp_session_tick(self.session, now_ns)
@@ -376,8 +383,16 @@ class Client:
         station = self.station
         return station.kick(lib.tp_session_output(self.session, station.netif, now_ns))
 
+    def work(self, now_ns: int) -> None:
+        """Let the worker look once every handshake_delay_ns, as long as there is a handshake."""
+        if self.worker != ffi.NULL and now_ns >= self.work_at_ns:
+            lib.tp_tls_handshake_worker_step(self.worker)
+            self.work_at_ns = now_ns + (self.plan.handshake_delay_ns or 0)
+            if self.phase > lib.TP_SESSION_TLS_HANDSHAKE:
+                self.work_at_ns = NEVER
+
     def next_ns(self) -> int:
-        deadline = int(lib.tp_session_deadline(self.session))
+        deadline = min(int(lib.tp_session_deadline(self.session)), self.work_at_ns)
         if self.plan.read_every_ns and self.status == lib.TP_NEED_MORE:
             deadline = min(deadline, self.read_at_ns)
         return deadline
@@ -503,6 +518,7 @@ def random_plan(seed: int) -> Plan:
         read_every_ns=generator.choice((0, 0, 3_000_000)),
         buffer_size=1 << generator.randrange(16, 19),
         message_size_max=1 << generator.randrange(17, 21),
+        handshake_delay_ns=generator.choice((None, 100_000, 5_000_000)),
     )
 
 

@@ -17,6 +17,8 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from tests.unit.handshake_worker import new_worker
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -50,7 +52,16 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Pair:
     """A session and its server."""
 
-    def __init__(self, certificate: Path | None, *, websocket: bool = True) -> None:
+    def __init__(
+        self,
+        certificate: Path | None,
+        *,
+        websocket: bool = True,
+        worker: Any = ffi.NULL,
+        version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    ) -> None:
+        """With a worker: client_turn lets it work between input and tick, while it may."""
+        self.may_work = True
         near, self.peer = socket.socketpair()
         near.setblocking(False)
         self.peer.setblocking(False)
@@ -61,6 +72,7 @@ class Pair:
         self.context = self._context(certificate)
         texts = [ffi.new("char[]", word) for word in (NAME.encode(), b"/ws", b"")]
         config.tls, config.server_name, config.websocket = self.context, texts[0], websocket
+        config.handshake_worker = self.worker = worker
         config.host, config.target, config.extra_headers = texts
         config.message_size_max, config.receive_window = MESSAGE_SIZE_MAX, WINDOW
         config.handshake_timeout_ns = 10 * SECOND
@@ -75,6 +87,7 @@ class Pair:
         if certificate is not None:
             server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             server.load_cert_chain(certificate)
+            server.maximum_version = version
             self._from, self._to = ssl.MemoryBIO(), ssl.MemoryBIO()
             self.tls = server.wrap_bio(self._from, self._to, server_side=True)
         lib.tp_session_connect(self.session, self.now_ns)
@@ -95,6 +108,8 @@ class Pair:
     def client_turn(self) -> bool:
         """Take one burst and answer, as the loop of engine/loop does."""
         came = lib.tp_session_receive(self.session, self.now_ns)
+        if self.worker != ffi.NULL and self.may_work:
+            lib.tp_tls_handshake_worker_step(self.worker)
         lib.tp_session_tick(self.session, self.now_ns)
         lib.tp_session_output(self.session, ffi.NULL, self.now_ns)
         return bool(came)
@@ -163,16 +178,21 @@ class Pair:
         raise AssertionError(self.error_text())
 
 
-@pytest.fixture(params=["tls", "plain"])
+def new_pair(kind: str, certificate: Path) -> Pair:
+    worker = new_worker() if kind == "worker" else ffi.NULL
+    return Pair(None if kind == "plain" else certificate, worker=worker)
+
+
+@pytest.fixture(params=["tls", "worker", "plain"])
 def pair(request: pytest.FixtureRequest, certificate: Path) -> Iterator[Pair]:
-    made = Pair(certificate if request.param == "tls" else None)
+    made = new_pair(request.param, certificate)
     yield made
     made.peer.close()
 
 
-@pytest.fixture
-def tls_pair(certificate: Path) -> Iterator[Pair]:
-    made = Pair(certificate)
+@pytest.fixture(params=["tls", "worker"])
+def tls_pair(request: pytest.FixtureRequest, certificate: Path) -> Iterator[Pair]:
+    made = new_pair(request.param, certificate)
     yield made
     made.peer.close()
 

@@ -21,7 +21,10 @@ from hypothesis import strategies as st
 from tickpath.netstack.tls.tls import TlsClient
 from tickpath.shm.errors import LocalError, RemoteError
 
+from tests.unit.handshake_worker import DelegatingClient
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 IPSEC_MB = pytest.param("ipsec_mb", marks=pytest.mark.needs("ipsec_mb"))
@@ -41,6 +44,15 @@ NAME = "exchange.test"
 BIG = 1 << 20
 SECONDS_MAX = 20
 LAYER_NAMES = {"ipsec_mb": "libipsec-mb", "evp": "libcrypto", "openssl": "openssl"}
+
+
+@pytest.fixture(scope="module", autouse=True, params=["inline", "worker"])
+def handshakes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run every test with the handshake done by the client itself, and by a worker."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "worker":
+            patch.setattr(f"{__name__}.TlsClient", DelegatingClient)
+        yield
 
 
 def noise(seed: int, size: int) -> bytes:

@@ -16,12 +16,24 @@ import pytest
 from tickpath.netstack.tls.tls import TlsClient
 from tickpath.shm.errors import LocalError, RemoteError
 
+from tests.unit.handshake_worker import DelegatingClient
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 HANDSHAKE, ALERT = 22, 21
 UNEXPECTED_MESSAGE, ILLEGAL_PARAMETER, PROTOCOL_VERSION = 10, 47, 70
 SUPPORTED_VERSIONS = bytes([0, 43])
+
+
+@pytest.fixture(scope="module", autouse=True, params=["inline", "worker"])
+def handshakes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run every test with the handshake done by the client itself, and by a worker."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "worker":
+            patch.setattr(f"{__name__}.TlsClient", DelegatingClient)
+        yield
 
 
 def openssl(*arguments: str) -> None:
