@@ -1,6 +1,8 @@
 """The hot thread stays out of the kernel: one call to send, and a rare look at the device.
 
-Nor does it leave its way for readers that sleep: the waker, another thread, makes their calls.
+Nor does it leave its way for readers that sleep: the waker, another thread, makes their calls. The
+one thread that it wakes by itself is the cold one, where it noted something for it: a text of the
+venue, a connection that opened or ended; with one write for all notes of a tick.
 """
 
 from __future__ import annotations
@@ -104,8 +106,10 @@ def judge(run: Supervised) -> None:
     messages = after["feed.messages"] - before["feed.messages"]
     assert messages > RATE * LOOK_S / 4
     # recvfrom: the link asks about once in 10 ms of idling whether the device is still there.
-    assert set(calls) <= {"sendto", "recvfrom"}, calls
+    assert set(calls) <= {"sendto", "recvfrom", "write"}, calls
+    assert calls.get("write", 0) <= after["hot.text_messages"] - before["hot.text_messages"], calls
     assert calls.get("recvfrom", 0) < 300 * LOOK_S, calls
+    assert before["hot.connects"] == after["hot.connects"], "calm while it was watched"
     kicks = after["link.tx_kicks"] - before["link.tx_kicks"]
     assert 0 < calls["sendto"] <= kicks + 20, (calls, kicks)
     assert calls["sendto"] <= messages, "an acknowledgement a message at most"

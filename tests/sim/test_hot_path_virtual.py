@@ -25,7 +25,8 @@ from tests.sim.virtual import (
     certificate,
     contexts,
 )
-from tests.unit.feed.conftest import Rig
+from tests.unit.feed.conftest import DISCONNECTED, LIVE, NONE, REFUSED, STALE, Rig, Venue
+from tests.unit.test_message_ring import Ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -227,3 +228,115 @@ def test_hot_path_vanished_peer_is_retired(
             break
     assert world.retired
     assert lib.tp_session_error(world.session) != lib.TP_SESSION_ERROR_NONE
+
+
+# ---- what a connection says and what is recorded of it -------------------------------------------
+
+
+@pytest.fixture
+def tap(tmp_path: Path) -> Iterator[Ring]:
+    ring = Ring(tmp_path, slots=1024)
+    yield ring
+    ring.close()
+
+
+class TappedWorld(HotWorld):
+    """A quiet world that is recorded; its connection subscribes, then pings every second."""
+
+    def __init__(self, rig: Rig, certificate: Certificate, context: Any, tap: Ring) -> None:
+        super().__init__(
+            Plan(seed=1, closer="nobody", buffer_size=1 << 17), certificate, context, rig
+        )
+        self.rig, self.tap = rig, tap
+        self._tap = ffi.new("struct tp_tap *", {"segment": tap.writer.pointer})
+        self.hot.handle.tap = self._tap
+        self.hot.speak(0, [b"subscribe", b"to more"], b"ping", 1.0)
+
+    def recorded(self) -> list[tuple[int, bytes]]:
+        """Return kind and payload of what was recorded since; ticks are left out."""
+        self.tap.drain()
+        rows = [(tag & 0xFF, payload) for tag, _, payload in self.tap.taken()]
+        return [row for row in rows if row[0] != lib.TP_RECORD_TICK]
+
+    def say(self, data: bytes) -> None:
+        self.server.protocol.send_binary(data)
+        self.server._collect()
+
+    def go_live(self, venue: Venue) -> None:
+        self.run(lambda: self.phase == lib.TP_SESSION_OPEN, limit_ns=SECOND)
+        self.say(venue.step())
+        self.run(lambda: bool(self.rig.wanted()), limit_ns=SECOND)
+        assert self.rig.offer(venue.version, *venue.history[venue.version])
+        self.run(lambda: self.rig.state() == (LIVE, NONE), limit_ns=SECOND)
+
+
+@pytest.fixture
+def tapped(
+    rig: Rig, certificate: Certificate, contexts: Callable[[Plan], Any], tap: Ring
+) -> TappedWorld:
+    return TappedWorld(rig, certificate, contexts(Plan(seed=1)), tap)
+
+
+def test_hot_path_orderly_stop_publishes_stale_and_records_down(tapped: TappedWorld) -> None:
+    venue = Venue()
+    tapped.go_live(venue)
+    assert tapped.recorded()
+    tapped.rig.events()
+    tapped.hot.stop()
+    for _ in range(4):  # the next tick hears it; the server answers
+        tapped.turn()
+    assert tapped.rig.state() == (STALE, DISCONNECTED)
+    assert tapped.rig.record()["state"] == STALE
+    assert tapped.recorded() == [(lib.TP_RECORD_DOWN, b"")]
+    assert tapped.server.close_code == 1001
+    assert not lib.tp_hot_path_turn(tapped.hot.handle, tapped.now_ns)
+
+
+def test_hot_path_link_that_goes_publishes_stale_and_records_down(tapped: TappedWorld) -> None:
+    tapped.go_live(Venue())
+    tapped.recorded()
+    tapped.near.netif.link.error = -errno.ENETDOWN
+    for _ in range(4):
+        tapped.turn()
+    assert tapped.rig.state() == (STALE, DISCONNECTED)
+    assert tapped.recorded() == [(lib.TP_RECORD_DOWN, b"")]
+    assert tapped.hot.run() == -errno.ENETDOWN
+
+
+def test_hot_path_records_what_it_said_and_heard_in_order(tapped: TappedWorld) -> None:
+    tapped.run(lambda: len(tapped.server.received) == 2, limit_ns=SECOND)
+    assert tapped.server.received == [b"subscribe", b"to more"]
+    tapped.server.protocol.send_text(b'{"code":0}')
+    tapped.say(b"not a message of this venue")
+    tapped.run(lambda: tapped.loop.counters.messages == 2, limit_ns=SECOND)
+    assert tapped.recorded() == [
+        (lib.TP_RECORD_OUT, b"subscribe"),
+        (lib.TP_RECORD_OUT, b"to more"),
+        (lib.TP_RECORD_UP, b""),
+        (lib.TP_RECORD_IN, b'{"code":0}'),
+        (lib.TP_RECORD_IN, b"not a message of this venue"),
+    ]
+
+
+def test_hot_path_pings_while_it_is_open_and_not_after(tapped: TappedWorld) -> None:
+    end_ns = tapped.now_ns + 3 * SECOND + SECOND // 2
+    tapped.run(lambda: tapped.now_ns > end_ns, limit_ns=4 * SECOND)
+    assert tapped.server.received[2:] == [b"ping"] * 3
+    tapped.server.protocol.send_close(1000)
+    tapped.server._collect()
+    tapped.run(lambda: tapped.retired, limit_ns=3 * SECOND)
+    tapped.recorded()
+    end_ns = tapped.now_ns + 3 * SECOND
+    tapped.run(lambda: tapped.now_ns > end_ns, limit_ns=4 * SECOND)
+    assert tapped.recorded() == []
+    assert tapped.loop.counters.texts_unsent == 0
+
+
+def test_hot_path_refused_instrument_is_stale_and_recorded(tapped: TappedWorld) -> None:
+    tapped.go_live(Venue())
+    tapped.recorded()
+    assert tapped.hot.refuse(0)
+    for _ in range(3):
+        tapped.turn()
+    assert tapped.rig.state() == (STALE, REFUSED)
+    assert tapped.recorded() == [(lib.TP_RECORD_REFUSED, bytes(8))]

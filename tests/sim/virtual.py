@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 NAME = "exchange.test"
 ADDRESSES = ((10 << 24) + 1, (10 << 24) + 2)
 PORTS = (61000, 443)
+PORT_COUNT = 8  # from there on: connections that share one wire
 NEVER = 2**64 - 1
 SECOND = 1_000_000_000
 TURN_COUNT_MAX = 300_000
@@ -88,11 +89,11 @@ class Plan:
     handshake_delay_ns: int | None = None  # of a worker that does the handshake; None: no worker
 
 
-def tcp_new(local: int, buffer_size: int) -> tuple[Any, Any, Any]:
+def tcp_new(local: int, buffer_size: int, index: int = 0) -> tuple[Any, Any, Any]:
     config = ffi.new("struct tp_tcp_config *")
     lib.tp_tcp_config_init(config)
     config.local_address, config.remote_address = ADDRESSES[local], ADDRESSES[1 - local]
-    config.local_port, config.remote_port = PORTS[local], PORTS[1 - local]
+    config.local_port, config.remote_port = PORTS[local] + index, PORTS[1 - local] + index
     config.isn_secret = bytes([local] * 16)
     config.receive_buffer_size = config.send_buffer_size = buffer_size
     size = lib.tp_tcp_memory_size(config)
@@ -115,13 +116,20 @@ def start_ns(local: int) -> int:
 class Station:
     """One end of the wire: netif, one flow, one TCP connection."""
 
-    def __init__(self, link: Any, local: int, buffer_size: int) -> None:
+    def __init__(
+        self, link: Any, local: int, buffer_size: int, beside: Station | None = None
+    ) -> None:
+        """beside: the station before this one on the same end, whose netif is shared."""
         self.link = link
-        self.tcp, self.config, self._memory = tcp_new(local, buffer_size)
-        self.netif = ffi.new("struct tp_netif *")
-        self._flows = ffi.new("struct tp_netif_flow[]", 1)
-        lib.tp_netif_init(self.netif, link, bytes([2, 0, 0, 0, 0, local]), ADDRESSES[local])
-        lib.tp_netif_ports(self.netif, self._flows, PORTS[local], 1)
+        self.index: int = 0 if beside is None else beside.index + 1
+        self.tcp, self.config, self._memory = tcp_new(local, buffer_size, self.index)
+        if beside is None:
+            self.netif = ffi.new("struct tp_netif *")
+            self._flows = ffi.new("struct tp_netif_flow[]", PORT_COUNT)
+            lib.tp_netif_init(self.netif, link, bytes([2, 0, 0, 0, 0, local]), ADDRESSES[local])
+            lib.tp_netif_ports(self.netif, self._flows, PORTS[local], PORT_COUNT)
+        else:
+            self.netif, self._flows = beside.netif, beside._flows
         self.flow = ffi.NULL
         self._frames = ffi.new("struct tp_frame[]", BURST)
         self._segment = ffi.new("struct tp_tcp_segment *")
