@@ -86,6 +86,72 @@ bool tp_decimal_parse(const uint8_t *text, size_t size, int32_t exponent, int64_
     return tp_decimal_parse_loadable(copy, size, &scale, out);
 }
 
+/* The digits of the mantissa as one number without its trailing zeros, and the power of ten that it
+ * is to be multiplied by. False: not a decimal, or more digits than int64 holds. */
+static bool mantissa_parse(const uint8_t *text, size_t size, int64_t *value, int64_t *power)
+{
+    int64_t zeros = 0; /* seen, not yet part of the value */
+    size_t point = size;
+    *value = 0;
+    for (size_t at = 0; at < size; at++) {
+        if (text[at] == '.' && point == size && at > 0 && at + 1 < size) {
+            point = at;
+            continue;
+        }
+        if (!is_digit(text[at]))
+            return false;
+        zeros++;
+        if (text[at] == '0')
+            continue;
+        for (; zeros > 0; zeros--)
+            if (*value != 0 && __builtin_mul_overflow(*value, 10, value))
+                return false;
+        if (__builtin_add_overflow(*value, text[at] - '0', value))
+            return false;
+    }
+    *power = zeros - (int64_t)(point < size ? size - point - 1 : 0);
+    return size > 0;
+}
+
+/* The signed number behind an e. Saturates far beyond what any mantissa can use. */
+static bool power_parse(const uint8_t *text, size_t size, int64_t *power)
+{
+    enum { POWER_MAX = 1000000000 };
+    const bool is_signed = size > 0 && (text[0] == '+' || text[0] == '-');
+    *power = 0;
+    for (size_t at = is_signed; at < size; at++) {
+        if (!is_digit(text[at]))
+            return false;
+        if (*power < POWER_MAX)
+            *power = *power * 10 + text[at] - '0';
+    }
+    if (is_signed && text[0] == '-')
+        *power = -*power;
+    return size > is_signed;
+}
+
+bool tp_decimal_parse_scientific(const uint8_t *text, size_t size, int32_t exponent, int64_t *out)
+{
+    int64_t value, power, behind = 0;
+    size_t digits = 0;
+    while (digits < size && (text[digits] | 0x20) != 'e')
+        digits++;
+    if (!mantissa_parse(text, digits, &value, &power) ||
+        (digits < size && !power_parse(text + digits + 1, size - digits - 1, &behind)))
+        return false;
+    power += behind - exponent;
+    if (value == 0)
+        power = 0;
+    /* The value has no trailing zero: a negative power leaves a digit that does not fit. */
+    if (power < 0)
+        return false;
+    for (; power > 0; power--) /* overflows within 19 turns */
+        if (__builtin_mul_overflow(value, 10, &value))
+            return false;
+    *out = value;
+    return true;
+}
+
 bool tp_version_parse_any(const uint8_t *text, size_t size, uint64_t *out)
 {
     uint64_t value = 0;

@@ -36,6 +36,8 @@ static inline uint32_t tp_decimal_digits(int32_t exponent)
 /* "123.4500" at exponent -2 -> 12345; trailing zeros beyond the exponent are allowed, other digits
  * are not, nor signs, exponents, spaces or an empty string. */
 bool tp_decimal_parse(const uint8_t *text, size_t size, int32_t exponent, int64_t *out);
+/* The same, and a power of ten behind it, as JSON numbers may have: "1.5E-7", "2.2e3". */
+bool tp_decimal_parse_scientific(const uint8_t *text, size_t size, int32_t exponent, int64_t *out);
 struct tp_decimal_scale tp_decimal_scale(int32_t exponent);
 bool tp_decimal_parse_any(const uint8_t *text, size_t size, const struct tp_decimal_scale *scale,
                           int64_t *out);

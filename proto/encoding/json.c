@@ -1,0 +1,366 @@
+/* The scanner of json.h. Bounds: every loop ends at in->end. */
+#include "proto/encoding/json.h"
+
+#include "proto/encoding/decimal.h"
+
+enum { CONTROL_END = 0x20, WORD = 8 }; /* RFC 8259 7: control characters must be escaped */
+
+void tp_json_init(struct tp_json *in, const uint8_t *data, size_t size)
+{
+    *in = (struct tp_json){.at = data, .end = data + size, .status = TP_DECODE_OK};
+}
+
+bool tp_json_fail(struct tp_json *in, enum tp_decode_status status)
+{
+    if (in->status == TP_DECODE_OK)
+        in->status = status;
+    in->at = in->end; /* nothing is left to take: all that follows fails as well */
+    return false;
+}
+
+static bool malformed(struct tp_json *in)
+{
+    return tp_json_fail(in, TP_DECODE_MALFORMED);
+}
+
+static inline bool is_digit(uint8_t character)
+{
+    return character >= '0' && character <= '9';
+}
+
+/* The character at hand; 0, which JSON has nowhere outside strings, at the end. */
+static inline uint8_t here(const struct tp_json *in)
+{
+    return in->at < in->end ? *in->at : 0;
+}
+
+static inline uint8_t skip_space(struct tp_json *in)
+{
+    while (in->at < in->end &&
+           (*in->at == ' ' || *in->at == '\n' || *in->at == '\r' || *in->at == '\t'))
+        in->at++;
+    return here(in);
+}
+
+static inline bool take(struct tp_json *in, uint8_t character)
+{
+    if (skip_space(in) != character)
+        return malformed(in);
+    in->at++;
+    return true;
+}
+
+enum tp_json_kind tp_json_peek(struct tp_json *in)
+{
+    const uint8_t character = skip_space(in);
+    switch (character) {
+    case '{':
+        return TP_JSON_OBJECT;
+    case '[':
+        return TP_JSON_ARRAY;
+    case '"':
+        return TP_JSON_STRING;
+    case 't':
+        return TP_JSON_TRUE;
+    case 'f':
+        return TP_JSON_FALSE;
+    case 'n':
+        return TP_JSON_NULL;
+    default:
+        return character == '-' || is_digit(character) ? TP_JSON_NUMBER : TP_JSON_NONE;
+    }
+}
+
+static bool enter(struct tp_json *in, uint8_t opening)
+{
+    if (!take(in, opening))
+        return false;
+    in->is_first = true;
+    return true;
+}
+
+bool tp_json_object(struct tp_json *in)
+{
+    return enter(in, '{');
+}
+
+bool tp_json_array(struct tp_json *in)
+{
+    return enter(in, '[');
+}
+
+/* The comma before another value of the container, or its end. After a comma a value must follow:
+ * whoever takes it finds out. */
+static bool another(struct tp_json *in, uint8_t closing)
+{
+    const uint8_t character = skip_space(in);
+    if (character == closing) {
+        in->at++;
+        in->is_first = false; /* of the container around it, a value was taken */
+        return false;
+    }
+    if (in->is_first) {
+        in->is_first = false;
+        return character != 0 || malformed(in);
+    }
+    return take(in, ',');
+}
+
+bool tp_json_key(struct tp_json *in, struct tp_text *key)
+{
+    return another(in, '}') && tp_json_string(in, key) && take(in, ':');
+}
+
+bool tp_json_item(struct tp_json *in)
+{
+    return another(in, ']');
+}
+
+/* Skips to the next byte that is no plain character of a string: '"', '\' or a control character.
+ * A borrow can mark a byte above a marked one, never below: the lowest mark is exact. */
+static void skip_plain(struct tp_json *in)
+{
+    const uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
+    while (in->end - in->at >= WORD) {
+        const uint64_t word = tp_load_8(in->at);
+        const uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
+        const uint64_t found = (((word - ones * CONTROL_END) & ~word) | ((quote - ones) & ~quote) |
+                                ((backslash - ones) & ~backslash)) &
+                               highs;
+        if (found != 0) {
+            in->at += __builtin_ctzll(found) >> 3;
+            return;
+        }
+        in->at += WORD;
+    }
+    while (in->at < in->end && *in->at != '"' && *in->at != '\\' && *in->at >= CONTROL_END)
+        in->at++;
+}
+
+static bool is_hex(uint8_t character)
+{
+    const uint8_t lower = character | 0x20;
+    return is_digit(character) || (lower >= 'a' && lower <= 'f');
+}
+
+/* RFC 8259 7: behind a backslash one of eight characters, or u and four hexadecimal digits. */
+static bool skip_escape(struct tp_json *in)
+{
+    enum { HEX_DIGITS = 4, UNICODE_SIZE = 2 + HEX_DIGITS };
+    const size_t left = (size_t)(in->end - in->at);
+    if (left < 2)
+        return malformed(in);
+    if (in->at[1] != 'u') {
+        if (in->at[1] == 0 || strchr("\"\\/bfnrt", in->at[1]) == NULL)
+            return malformed(in);
+        in->at += 2;
+        return true;
+    }
+    if (left < UNICODE_SIZE)
+        return malformed(in);
+    for (int i = 2; i < UNICODE_SIZE; i++)
+        if (!is_hex(in->at[i]))
+            return malformed(in);
+    in->at += UNICODE_SIZE;
+    return true;
+}
+
+bool tp_json_string(struct tp_json *in, struct tp_text *out)
+{
+    if (!take(in, '"'))
+        return false;
+    const uint8_t *begin = in->at;
+    for (;;) { /* each turn moves on or returns */
+        skip_plain(in);
+        if (here(in) == '"')
+            break;
+        if (here(in) != '\\')
+            return malformed(in);
+        if (!skip_escape(in))
+            return false;
+    }
+    *out = (struct tp_text){begin, (size_t)(in->at - begin)};
+    in->at++;
+    return true;
+}
+
+static bool skip_digits(struct tp_json *in)
+{
+    const uint8_t *begin = in->at;
+    while (in->at < in->end && is_digit(*in->at))
+        in->at++;
+    return in->at > begin || malformed(in);
+}
+
+/* RFC 8259 6: [-] int [frac] [exp]; int has no leading zero. */
+bool tp_json_number(struct tp_json *in, struct tp_text *out)
+{
+    (void)skip_space(in);
+    const uint8_t *begin = in->at;
+    if (here(in) == '-')
+        in->at++;
+    const bool zero = here(in) == '0';
+    if (zero)
+        in->at++;
+    else if (!skip_digits(in))
+        return false;
+    if (here(in) == '.') {
+        in->at++;
+        if (!skip_digits(in))
+            return false;
+    }
+    if ((here(in) | 0x20) == 'e') {
+        in->at++;
+        if (here(in) == '+' || here(in) == '-')
+            in->at++;
+        if (!skip_digits(in))
+            return false;
+    }
+    if (is_digit(here(in)))
+        return malformed(in); /* 01 */
+    *out = (struct tp_text){begin, (size_t)(in->at - begin)};
+    return true;
+}
+
+bool tp_json_scalar(struct tp_json *in, struct tp_text *out)
+{
+    return skip_space(in) == '"' ? tp_json_string(in, out) : tp_json_number(in, out);
+}
+
+static bool take_literal(struct tp_json *in, const char *name)
+{
+    const size_t size = strlen(name);
+    if ((size_t)(in->end - in->at) < size || memcmp(in->at, name, size) != 0)
+        return malformed(in);
+    in->at += size;
+    return true;
+}
+
+bool tp_json_bool(struct tp_json *in, bool *out)
+{
+    *out = skip_space(in) == 't';
+    return take_literal(in, *out ? "true" : "false");
+}
+
+bool tp_json_unsigned(struct tp_json *in, uint64_t *out)
+{
+    struct tp_text text;
+    return tp_json_scalar(in, &text) &&
+           (tp_version_parse(text.at, text.size, out) || tp_json_fail(in, TP_DECODE_BAD_NUMBER));
+}
+
+/* end: of the message, up to which loads may reach. */
+static bool parse_decimal(struct tp_text text, const uint8_t *end,
+                          const struct tp_decimal_scale *scale, int64_t *out)
+{
+    if (text.size > 0 && end - text.at >= TP_DECIMAL_LOAD_SIZE &&
+        tp_decimal_parse_loadable(text.at, text.size, scale, out))
+        return true;
+    return tp_decimal_parse_scientific(text.at, text.size, -(int32_t)scale->digits, out);
+}
+
+bool tp_json_decimal(struct tp_json *in, int32_t exponent, int64_t *out)
+{
+    struct tp_text text;
+    const struct tp_decimal_scale scale = tp_decimal_scale(exponent);
+    return tp_json_scalar(in, &text) &&
+           (parse_decimal(text, in->end, &scale, out) || tp_json_fail(in, TP_DECODE_BAD_NUMBER));
+}
+
+/* One value that holds no others. */
+static bool skip_simple(struct tp_json *in)
+{
+    struct tp_text text;
+    switch (tp_json_peek(in)) {
+    case TP_JSON_STRING:
+        return tp_json_string(in, &text);
+    case TP_JSON_NUMBER:
+        return tp_json_number(in, &text);
+    case TP_JSON_TRUE:
+        return take_literal(in, "true");
+    case TP_JSON_FALSE:
+        return take_literal(in, "false");
+    case TP_JSON_NULL:
+        return take_literal(in, "null");
+    case TP_JSON_OBJECT:
+    case TP_JSON_ARRAY:
+    case TP_JSON_NONE:
+        break;
+    }
+    return malformed(in);
+}
+
+/* Enters a container or takes a simple value. objects: a bit a level, the innermost lowest. */
+static bool skip_or_enter(struct tp_json *in, uint64_t *objects, unsigned *depth)
+{
+    const enum tp_json_kind kind = tp_json_peek(in);
+    if (kind != TP_JSON_OBJECT && kind != TP_JSON_ARRAY)
+        return skip_simple(in);
+    if (*depth == TP_JSON_DEPTH_MAX)
+        return tp_json_fail(in, TP_DECODE_TOO_MANY);
+    ++*depth;
+    *objects = *objects << 1 | (kind == TP_JSON_OBJECT);
+    return kind == TP_JSON_OBJECT ? tp_json_object(in) : tp_json_array(in);
+}
+
+bool tp_json_skip(struct tp_json *in)
+{
+    uint64_t objects = 0;
+    unsigned depth = 0;
+    struct tp_text key;
+    if (!skip_or_enter(in, &objects, &depth))
+        return false;
+    while (depth > 0) { /* each turn takes a value or closes a container, or fails */
+        if ((objects & 1) != 0 ? tp_json_key(in, &key) : tp_json_item(in)) {
+            if (!skip_or_enter(in, &objects, &depth))
+                return false;
+            continue;
+        }
+        if (in->status != TP_DECODE_OK)
+            return false;
+        objects >>= 1;
+        depth--;
+    }
+    return true;
+}
+
+/* What a level has behind its quantity: order counts, times. */
+static bool leave_level(struct tp_json *in)
+{
+    while (tp_json_item(in))
+        if (!tp_json_skip(in))
+            return false;
+    return in->status == TP_DECODE_OK;
+}
+
+bool tp_json_levels(struct tp_json *in, const struct tp_scale *scale, struct tp_level *levels,
+                    uint32_t *count)
+{
+    const struct tp_decimal_scale scales[2] = {tp_decimal_scale(scale->price_exponent),
+                                               tp_decimal_scale(scale->quantity_exponent)};
+    if (!tp_json_array(in))
+        return false;
+    while (tp_json_item(in)) {
+        if (*count >= TP_DEPTH_LEVEL_COUNT_MAX)
+            return tp_json_fail(in, TP_DECODE_TOO_MANY);
+        struct tp_text price, quantity;
+        if (!tp_json_array(in) || !tp_json_item(in) || !tp_json_scalar(in, &price) ||
+            !tp_json_item(in) || !tp_json_scalar(in, &quantity))
+            return malformed(in);
+        if (!parse_decimal(price, in->end, &scales[0], &levels[*count].price) ||
+            !parse_decimal(quantity, in->end, &scales[1], &levels[*count].quantity))
+            return tp_json_fail(in, TP_DECODE_BAD_NUMBER);
+        if (!leave_level(in))
+            return false;
+        ++*count;
+    }
+    return in->status == TP_DECODE_OK;
+}
+
+enum tp_decode_status tp_json_finish(struct tp_json *in)
+{
+    (void)skip_space(in);
+    if (in->status == TP_DECODE_OK && in->at != in->end)
+        (void)malformed(in);
+    return in->status;
+}

@@ -1,0 +1,119 @@
+/* sources: proto/encoding/json.c proto/encoding/decimal.c */
+/* Any bytes as JSON.
+ *
+ * Invariants: skipping a value and walking through it with a stack of our own say the same; every
+ * text lies inside the message; bytes behind the message change nothing; levels that were read are
+ * not negative and no more than the bytes could hold. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/encoding/json.h"
+
+enum { SLACK = 64, LEVEL_SIZE_MIN = 6 }; /* [1,1], */
+
+static struct tp_level levels[2][TP_DEPTH_LEVEL_COUNT_MAX];
+
+static void require(int condition)
+{
+    if (!condition)
+        abort();
+}
+
+static void require_inside(const struct tp_json *in, const uint8_t *data, struct tp_text text)
+{
+    require(text.at >= data && text.at <= in->end && text.size <= (size_t)(in->end - text.at));
+}
+
+static void walk_simple(struct tp_json *in, const uint8_t *data)
+{
+    struct tp_text text;
+    bool truth;
+    switch (tp_json_peek(in)) {
+    case TP_JSON_STRING:
+    case TP_JSON_NUMBER:
+        if (tp_json_scalar(in, &text))
+            require_inside(in, data, text);
+        break;
+    case TP_JSON_TRUE:
+    case TP_JSON_FALSE:
+        (void)tp_json_bool(in, &truth);
+        break;
+    default:
+        (void)tp_json_skip(in); /* null, or a fault */
+    }
+}
+
+/* The same value as tp_json_skip takes, by the calls that decoders make. */
+static void walk(struct tp_json *in, const uint8_t *data)
+{
+    bool is_object[TP_JSON_DEPTH_MAX];
+    unsigned depth = 0;
+    struct tp_text key;
+    do {
+        const enum tp_json_kind kind = tp_json_peek(in);
+        if (kind == TP_JSON_OBJECT || kind == TP_JSON_ARRAY) {
+            if (depth == TP_JSON_DEPTH_MAX) {
+                (void)tp_json_fail(in, TP_DECODE_TOO_MANY);
+                return;
+            }
+            is_object[depth++] = kind == TP_JSON_OBJECT;
+            (void)(kind == TP_JSON_OBJECT ? tp_json_object(in) : tp_json_array(in));
+        } else {
+            walk_simple(in, data);
+        }
+        while (depth > 0 && in->status == TP_DECODE_OK) {
+            if (is_object[depth - 1] ? tp_json_key(in, &key) : tp_json_item(in)) {
+                if (is_object[depth - 1])
+                    require_inside(in, data, key);
+                break;
+            }
+            depth -= in->status == TP_DECODE_OK;
+        }
+    } while (depth > 0 && in->status == TP_DECODE_OK);
+}
+
+static enum tp_decode_status check_skip(const uint8_t *data, size_t size)
+{
+    struct tp_json skipped, walked;
+    tp_json_init(&skipped, data, size);
+    tp_json_init(&walked, data, size);
+    (void)tp_json_skip(&skipped);
+    walk(&walked, data);
+    require(skipped.at == walked.at);
+    const enum tp_decode_status status = tp_json_finish(&skipped);
+    require(status == tp_json_finish(&walked));
+    require(status <= TP_DECODE_TOO_MANY);
+    return status;
+}
+
+static enum tp_decode_status read_levels(const uint8_t *data, size_t size, int which,
+                                         uint32_t *count)
+{
+    const struct tp_scale scale = {-(int32_t)(size % 19), -(int32_t)(size / 19 % 19)};
+    struct tp_json in;
+    tp_json_init(&in, data, size);
+    *count = 0;
+    (void)tp_json_levels(&in, &scale, levels[which], count);
+    return tp_json_finish(&in);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint8_t *longer = malloc(size + SLACK);
+    require(longer != NULL);
+    memcpy(longer, data, size);
+    memset(longer + size, '"', SLACK);
+    require(check_skip(data, size) == check_skip(longer, size));
+    uint32_t count, again;
+    const enum tp_decode_status status = read_levels(data, size, 0, &count);
+    require(status == read_levels(longer, size, 1, &again) && count == again);
+    require((size_t)count * LEVEL_SIZE_MIN <= size + 1);
+    for (uint32_t i = 0; i < count; i++) {
+        require(levels[0][i].price >= 0 && levels[0][i].quantity >= 0);
+        require(levels[0][i].price == levels[1][i].price);
+        require(levels[0][i].quantity == levels[1][i].quantity);
+    }
+    free(longer);
+    return 0;
+}
