@@ -201,6 +201,7 @@ class ReaderProcess:
     def _open_feed(self) -> None:
         pointer, count = self.segment.pointer, len(self.plan.connections)
         config = ffi.new("struct tp_feed_config *")
+        config.venue = lib.tp_venue_find(self.plan.venue.name.encode())
         config.instrument_count, config.connection_count = len(self.instruments), count
         config.silent_after_ns = self.config.health.silent_after_ms * NS_PER_MS
         config.ring = lib.tp_segment_ring_writer(pointer)

@@ -28,7 +28,7 @@ from tickpath.engine.feed_handler.hot_path import HotPath
 from tickpath.engine.feed_segment import make_layout, write_instruments
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BOOK_DEPTH_MAX
-from tickpath.proto.venues.mexc.requests import SUBSCRIPTIONS_PER_CONNECTION_MAX
+from tickpath.proto.venues.mexc.requests import SUBSCRIPTIONS_PER_CONNECTION_MAX, VENUE
 from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.segment import SegmentWriter
 
@@ -90,6 +90,7 @@ class BurstReader:
         pointer, per_connection = self.segment.pointer, SUBSCRIPTIONS_PER_CONNECTION_MAX
         self._connection_count = -(-len(self.markets) // per_connection)
         config = ffi.new("struct tp_feed_config *")
+        config.venue = lib.tp_venue_find(VENUE.encode())
         config.instrument_count = len(self.markets)
         config.connection_count = self._connection_count
         config.silent_after_ns, config.settle_ns = NEVER_NS, 1

@@ -17,9 +17,9 @@ uint64_t tp_bench_decode(const struct tp_mexc_router *router,
     for (uint32_t i = 0; i < messages->count; i++) {
         const uint8_t *data = messages->data + messages->offset[i];
         const size_t size = messages->offset[i + 1] - messages->offset[i];
-        uint32_t body_offset;
-        if (tp_mexc_route(router, data, size, &body_offset) < 0 ||
-            tp_mexc_decode_depth(data + body_offset, size - body_offset, scale, out) !=
+        struct tp_route route;
+        if (!tp_mexc_route(router, data, size, &route) ||
+            tp_mexc_decode_depth(data + route.body_offset, route.body_size, scale, out) !=
                 TP_DECODE_OK)
             return 0;
     }

@@ -3,8 +3,14 @@
 #include <string.h>
 
 #include "engine/feed/publish.h"
+#include "netstack/ws/ws.h"
 
 enum { LINE = 64, PREFETCH_LINES_MAX = 12 };
+
+/* What few messages meet stays out of line, so that all that most of them meet is one function:
+ * each prologue costs a message as much as the sync rule does. */
+#define RARE __attribute__((noinline, cold))
+#define HOT_PART static inline __attribute__((always_inline))
 
 /* A crossed book that does not uncross within so many messages is not one that we understand. */
 enum { CROSSED_MESSAGES_MAX = 20 };
@@ -26,6 +32,8 @@ static struct tp_feed_config completed(const struct tp_feed_config *config)
     }
     if (full.settle_ns == 0)
         full.settle_ns = TP_FEED_SETTLE_NS_DEFAULT;
+    if (full.base_timeout_ns == 0)
+        full.base_timeout_ns = TP_FEED_BASE_TIMEOUT_NS_DEFAULT;
     if (full.snapshot_depth == 0)
         full.snapshot_depth = TP_BOOK_DEPTH_MAX;
     return full;
@@ -41,7 +49,9 @@ static struct tp_book_config book_config(const struct tp_feed_config *full, int6
 static bool in_range(const struct tp_feed_config *full)
 {
     const struct tp_book_config book = book_config(full, 1);
-    return full->instrument_count >= 1 && full->instrument_count <= TP_FEED_INSTRUMENT_COUNT_MAX &&
+    /* Nothing before the feed inflates messages. */
+    return full->venue != NULL && full->venue->facts.compression != TP_COMPRESSION_GZIP &&
+           full->instrument_count >= 1 && full->instrument_count <= TP_FEED_INSTRUMENT_COUNT_MAX &&
            full->connection_count >= 1 && full->connection_count <= TP_FEED_CONNECTION_COUNT_MAX &&
            full->snapshot_depth <= TP_BOOK_DEPTH_MAX &&
            full->buffer_pool_bytes <= TP_FEED_BUFFER_POOL_BYTES_MAX &&
@@ -67,7 +77,8 @@ static struct layout layout_of(const struct tp_feed_config *full)
     at.instruments = lines(sizeof(struct tp_feed));
     at.connections = at.instruments + count * sizeof(struct feed_instrument);
     at.router = at.connections + lines(full->connection_count * sizeof(struct feed_connection));
-    at.backlogs = at.router + lines(tp_mexc_router_memory_size(full->instrument_count));
+    at.backlogs =
+        at.router + lines(full->venue->router_size(full->instrument_count, full->connection_count));
     at.update = at.backlogs + lines(count * sizeof(struct tp_backlog));
     at.cells = at.update + lines(sizeof(struct tp_depth_update));
     at.requests = at.cells + TP_MAILBOX_CELL_COUNT * lines(sizeof(struct tp_mailbox_cell));
@@ -100,7 +111,8 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     feed->config = full;
     feed->instruments = (void *)(base + at.instruments);
     feed->connections = (void *)(base + at.connections);
-    feed->router = tp_mexc_router_init(base + at.router, full.instrument_count);
+    feed->router = base + at.router;
+    full.venue->router_init(feed->router, full.instrument_count, full.connection_count);
     feed->backlogs = (void *)(base + at.backlogs);
     feed->update = (void *)(base + at.update);
     feed->staging =
@@ -115,6 +127,15 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     return feed;
 }
 
+/* NULL: no book is made of such a channel, or none that we could vouch for. */
+static const struct tp_sync_rule *rule_of(const struct tp_venue *venue, const char *channel)
+{
+    const struct tp_channel *kind = venue->describe(channel);
+    if (kind == NULL || kind->rule == NULL || kind->rule->checksum == TP_CHECKSUM_TWENTY_FIVE)
+        return NULL;
+    return kind->rule;
+}
+
 bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
                             const struct tp_instrument_record *record, const char *channel,
                             uint32_t connection)
@@ -127,8 +148,11 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
         record->price_exponent < -18 || record->quantity_exponent > 0 ||
         record->quantity_exponent < -18)
         return false;
-    if (!tp_mexc_router_add(feed->router, channel, instrument))
+    const struct tp_sync_rule *rule = rule_of(feed->config.venue, channel);
+    if (rule == NULL || !feed->config.venue->router_add(feed->router, channel, instrument))
         return false;
+    of->rule = rule;
+    feed->counts_connections = feed->counts_connections || rule->counts_connection;
     const struct tp_book_config config = book_config(&feed->config, record->tick_size);
     of->book = tp_book_init(feed->books + instrument * feed->book_size, &config);
     of->connection = (uint16_t)connection;
@@ -143,27 +167,50 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
 }
 
 enum tp_decode_status feed_decode(struct tp_feed *feed, const struct feed_instrument *instrument,
-                                  struct tp_span body)
+                                  struct tp_span body, enum tp_meaning meaning)
 {
-    const struct tp_scale scale = {.price_exponent = instrument->price_exponent,
-                                   .quantity_exponent = instrument->quantity_exponent};
-    const enum tp_decode_status status =
-        tp_mexc_decode_depth(body.data, body.size, &scale, feed->update);
-    if (status == TP_DECODE_OK && feed->update->first_version > feed->update->last_version)
-        return TP_DECODE_MALFORMED;
-    return status;
+    const struct tp_body what = {.data = body.data,
+                                 .size = body.size,
+                                 .meaning = meaning,
+                                 .scale = {.price_exponent = instrument->price_exponent,
+                                           .quantity_exponent = instrument->quantity_exponent}};
+    const enum tp_decode_status status = feed->config.venue->decode_depth(&what, feed->update);
+    if (status != TP_DECODE_OK)
+        return status;
+    /* A whole book where the rule knows of none, or no book at all. */
+    if ((feed->update->flags & (TP_DEPTH_BASE | TP_DEPTH_TOP)) != 0 &&
+        (!instrument->rule->in_band_base || (feed->update->flags & TP_DEPTH_TOP) != 0))
+        return TP_DECODE_UNKNOWN;
+    return feed->update->first_version > feed->update->last_version ? TP_DECODE_MALFORMED
+                                                                    : TP_DECODE_OK;
 }
 
-enum feed_apply feed_apply(struct feed_instrument *instrument, const struct tp_depth_update *update)
+/* The levels are in the book: what else the rule demands. */
+static enum feed_apply complete(const struct feed_instrument *instrument,
+                                struct tp_depth_update *update)
 {
-    switch (tp_sync_judge((enum tp_sync_phase)instrument->phase, instrument->version,
-                          update->first_version, update->last_version)) {
+    if (instrument->rule->must_truncate && !feed_truncate(instrument, update))
+        return FEED_APPLY_OVERFLOW;
+    if (!feed_checksum_holds(instrument, update))
+        return FEED_APPLY_CHECKSUM;
+    if (tp_book_shallow(instrument->book, TP_BOOK_DEPTH_MAX))
+        return FEED_APPLY_OVERFLOW;
+    return FEED_APPLY_DONE;
+}
+
+HOT_PART enum feed_apply apply(struct feed_instrument *instrument, struct tp_depth_update *update)
+{
+    switch (tp_sync_judge(instrument->rule, (enum tp_sync_phase)instrument->phase,
+                          instrument->version, update)) {
     case TP_SYNC_DROP:
         return FEED_APPLY_OLD;
+    case TP_SYNC_UNCHANGED:
+        return FEED_APPLY_SAME;
     case TP_SYNC_BUFFER:
         assert(false); /* a buffering instrument's messages do not come here */
         return FEED_APPLY_GAP;
     case TP_SYNC_GAP:
+    case TP_SYNC_RESTART:
         return FEED_APPLY_GAP;
     case TP_SYNC_APPLY:
         break;
@@ -175,9 +222,12 @@ enum feed_apply feed_apply(struct feed_instrument *instrument, const struct tp_d
     instrument->phase = TP_SYNC_FOLLOWING;
     instrument->version = update->last_version;
     instrument->exchange_ns = update->exchange_ns;
-    if (tp_book_shallow(instrument->book, TP_BOOK_DEPTH_MAX))
-        return FEED_APPLY_OVERFLOW;
-    return FEED_APPLY_DONE;
+    return complete(instrument, update);
+}
+
+enum feed_apply feed_apply(struct feed_instrument *instrument, struct tp_depth_update *update)
+{
+    return apply(instrument, update);
 }
 
 /* The lines of the snapshot cell that the message will be published into. */
@@ -192,8 +242,8 @@ static void prefetch_snapshot(const struct tp_snapshot_writer *table, uint32_t s
 }
 
 /* Publishes an applied message; a book that stays crossed is given up. */
-static enum tp_feed_result finish(struct tp_feed *feed, uint32_t index, uint64_t received_ns,
-                                  uint64_t decoded_ns)
+HOT_PART enum tp_feed_result finish(struct tp_feed *feed, uint32_t index, uint64_t received_ns,
+                                    uint64_t decoded_ns)
 {
     struct feed_instrument *instrument = &feed->instruments[index];
     const enum tp_book_state state = feed_book_state(instrument);
@@ -211,33 +261,39 @@ static enum tp_feed_result finish(struct tp_feed *feed, uint32_t index, uint64_t
     return TP_FEED_APPLIED;
 }
 
-static enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct tp_span body,
-                                  uint64_t received_ns)
+/* The decoder does not read a message of our own channel: the venue changed its format, or sends
+ * another one than was asked for, and levels that we do not see are moving. */
+RARE static enum tp_feed_result give_up(struct tp_feed *feed, uint32_t index,
+                                        enum tp_decode_status status, uint64_t received_ns)
 {
-    struct feed_instrument *instrument = &feed->instruments[index];
-    const enum tp_decode_status status = feed_decode(feed, instrument, body);
-    if (status != TP_DECODE_OK) {
-        /* An unknown body on our own channel: the venue changed its format, and levels that we do
-         * not see are moving. */
-        if (status == TP_DECODE_UNKNOWN)
-            feed->counters.unknown_body++;
-        else
-            feed->counters.broken++;
-        feed_resync(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, received_ns);
-        return TP_FEED_BROKEN;
-    }
-    tp_book_prefetch_touch(instrument->book);
-    const uint64_t decoded_ns = tp_clock_now_ns(feed->config.clock);
-    switch (feed_apply(instrument, feed->update)) {
+    if (status == TP_DECODE_UNKNOWN)
+        feed->counters.unknown_body++;
+    else
+        feed->counters.broken++;
+    feed_resync(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, received_ns);
+    return TP_FEED_BROKEN;
+}
+
+/* A message that did not become part of the book. */
+RARE static enum tp_feed_result turn_away(struct tp_feed *feed, uint32_t index, enum feed_apply why,
+                                          uint64_t received_ns)
+{
+    switch (why) {
     case FEED_APPLY_DONE:
-        return finish(feed, index, received_ns, decoded_ns);
+        break;
     case FEED_APPLY_OLD:
-        feed->counters.duplicates += instrument->phase == TP_SYNC_FOLLOWING;
+        feed->counters.duplicates += feed->instruments[index].phase == TP_SYNC_FOLLOWING;
+        return TP_FEED_IGNORED;
+    case FEED_APPLY_SAME:
+        feed->counters.unchanged++;
         return TP_FEED_IGNORED;
     case FEED_APPLY_GAP:
         feed->counters.gaps++;
         feed_resync(feed, index, TP_SYNC_REASON_GAP, received_ns);
-        feed_keep(feed, index, body, received_ns);
+        return TP_FEED_BUFFERED;
+    case FEED_APPLY_CHECKSUM:
+        feed->counters.checksums++;
+        feed_resync(feed, index, TP_SYNC_REASON_GAP, received_ns);
         return TP_FEED_BUFFERED;
     case FEED_APPLY_OVERFLOW:
         feed->counters.overflows++;
@@ -251,37 +307,156 @@ static enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct t
     return TP_FEED_BROKEN;
 }
 
-enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection,
-                                    struct tp_span payload, uint64_t received_ns)
+HOT_PART enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct tp_span body,
+                                    enum tp_meaning meaning, uint64_t received_ns)
 {
-    assert(connection < feed->config.connection_count);
-    feed->counters.messages++;
-    feed->counters.bytes += payload.size;
-    feed->connections[connection].last_ns = received_ns;
-    if (payload.size > 0 && payload.data[0] == '{') {
-        feed->counters.control++;
-        return TP_FEED_UNKNOWN;
+    struct feed_instrument *instrument = &feed->instruments[index];
+    const enum tp_decode_status status = feed_decode(feed, instrument, body, meaning);
+    if (status != TP_DECODE_OK)
+        return give_up(feed, index, status, received_ns);
+    tp_book_prefetch_touch(instrument->book);
+    const uint64_t decoded_ns = tp_clock_now_ns(feed->config.clock);
+    if ((feed->update->flags & TP_DEPTH_BASE) != 0)
+        return feed_take_base(feed, index, received_ns, decoded_ns);
+    const enum feed_apply applied = apply(instrument, feed->update);
+    if (applied == FEED_APPLY_DONE)
+        return finish(feed, index, received_ns, decoded_ns);
+    const enum tp_feed_result result = turn_away(feed, index, applied, received_ns);
+    if (applied == FEED_APPLY_GAP && instrument->rule->base != TP_BASE_IN_BAND)
+        feed_keep(feed, index, body, received_ns);
+    return result;
+}
+
+/* A message of an instrument that has no base: it may be one, else it waits for one, unless that
+ * comes in-band: what is in front of it is in it. */
+RARE static enum tp_feed_result await_base(struct tp_feed *feed, uint32_t index,
+                                           struct tp_span body, enum tp_meaning meaning,
+                                           uint64_t received_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    if (instrument->rule->in_band_base) {
+        const enum tp_decode_status status = feed_decode(feed, instrument, body, meaning);
+        if (status != TP_DECODE_OK)
+            return give_up(feed, index, status, received_ns);
+        if ((feed->update->flags & TP_DEPTH_BASE) != 0)
+            return feed_take_base(feed, index, received_ns, tp_clock_now_ns(feed->config.clock));
+        if (instrument->rule->base == TP_BASE_IN_BAND) {
+            feed->counters.baseless++;
+            return TP_FEED_IGNORED;
+        }
     }
-    uint32_t body_offset;
-    const int64_t routed = tp_mexc_route(feed->router, payload.data, payload.size, &body_offset);
-    if (routed < 0 || feed->instruments[routed].connection != connection) {
+    feed_keep(feed, index, body, received_ns);
+    return TP_FEED_BUFFERED;
+}
+
+HOT_PART enum tp_feed_result take_depth(struct tp_feed *feed,
+                                        const struct tp_venue_message *message,
+                                        const struct tp_route *route, uint64_t received_ns)
+{
+    const uint32_t index = route->instrument;
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    if (instrument->connection != message->connection) {
         feed->counters.unknown_channel++;
         return TP_FEED_UNKNOWN;
     }
-    const uint32_t index = (uint32_t)routed;
-    const struct feed_instrument *instrument = &feed->instruments[index];
     if ((instrument->flags & FEED_ACTIVE) == 0) {
         feed->counters.inactive++;
         return TP_FEED_IGNORED;
     }
-    const struct tp_span body = {payload.data + body_offset, payload.size - body_offset};
-    if (instrument->phase == TP_SYNC_BUFFERING) {
-        feed_keep(feed, index, body, received_ns);
-        return TP_FEED_BUFFERED;
-    }
+    const struct tp_span body = {message->data + route->body_offset, route->body_size};
+    if (instrument->phase == TP_SYNC_BUFFERING)
+        return await_base(feed, index, body, route->meaning, received_ns);
     tp_book_prefetch(instrument->book);
     prefetch_snapshot(feed->config.snapshots, index);
-    return follow(feed, index, body, received_ns);
+    return follow(feed, index, body, route->meaning, received_ns);
+}
+
+/* Where the venue numbers all messages of a connection, a hole may have been any book's. */
+static void follow_connection(struct tp_feed *feed, uint32_t connection, uint64_t sequence,
+                              uint64_t received_ns)
+{
+    struct feed_connection *of = &feed->connections[connection];
+    const bool hole = of->is_counted && sequence != of->next_sequence;
+    of->is_counted = true;
+    of->next_sequence = sequence + 1;
+    if (!hole)
+        return;
+    feed->counters.gaps++;
+    for (uint32_t i = 0; i < feed->config.instrument_count; i++)
+        if (feed->instruments[i].connection == connection &&
+            (feed->instruments[i].flags & FEED_ACTIVE) != 0)
+            feed_resync(feed, i, TP_SYNC_REASON_GAP, received_ns);
+}
+
+/* One part of a message, whatever it means. */
+static enum tp_feed_result take(struct tp_feed *feed, const struct tp_venue_message *message,
+                                const struct tp_route *route, uint64_t received_ns)
+{
+    switch (route->meaning) {
+    case TP_MEANING_BASE:
+    case TP_MEANING_DELTA:
+        return take_depth(feed, message, route, received_ns);
+    case TP_MEANING_TOP:
+    case TP_MEANING_TRADES:
+    case TP_MEANING_STATUS:
+    case TP_MEANING_OWN:
+        feed->counters.unpublished++;
+        return TP_FEED_IGNORED;
+    case TP_MEANING_ACKNOWLEDGEMENT:
+    case TP_MEANING_REFUSAL:
+    case TP_MEANING_HEARTBEAT:
+    case TP_MEANING_NOTICE:
+        feed->counters.control++;
+        return TP_FEED_NOTE;
+    case TP_MEANING_BROKEN: /* of nobody knows which instrument: the cold side decides */
+        feed->counters.unreadable++;
+        return TP_FEED_NOTE;
+    case TP_MEANING_UNKNOWN:
+        break;
+    }
+    feed->counters.unknown_channel++;
+    return TP_FEED_UNKNOWN;
+}
+
+/* A message that is not one book's change and no more, or whose connection is counted. Ends: each
+ * part begins after the one before. */
+RARE static enum tp_feed_result take_parts(struct tp_feed *feed,
+                                           const struct tp_venue_message *message,
+                                           struct tp_route *route, uint64_t received_ns)
+{
+    if (!tp_meaning_is_for_cold_side(route->meaning)) {
+        feed->counters.messages++;
+        feed->counters.bytes += message->size;
+    }
+    if (feed->counts_connections)
+        follow_connection(feed, message->connection, route->sequence, received_ns);
+    enum tp_feed_result result = take(feed, message, route, received_ns);
+    while (route->next_offset != 0) {
+        const uint32_t from = route->next_offset;
+        feed->config.venue->route(feed->router, message, from, route);
+        assert(route->next_offset == 0 || route->next_offset > from);
+        const enum tp_feed_result part = take(feed, message, route, received_ns);
+        result = part > result ? part : result;
+    }
+    return result;
+}
+
+enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection, uint8_t opcode,
+                                    struct tp_span payload, uint64_t received_ns)
+{
+    assert(connection < feed->config.connection_count);
+    feed->connections[connection].last_ns = received_ns;
+    if (opcode > TP_WS_BINARY)
+        return TP_FEED_IGNORED; /* ping, pong, close: of the connection, not of the venue */
+    const struct tp_venue_message message = {
+        .data = payload.data, .size = payload.size, .connection = connection, .opcode = opcode};
+    struct tp_route route;
+    feed->config.venue->route(feed->router, &message, 0, &route);
+    if (route.meaning != TP_MEANING_DELTA || route.next_offset != 0 || feed->counts_connections)
+        return take_parts(feed, &message, &route, received_ns);
+    feed->counters.messages++;
+    feed->counters.bytes += payload.size;
+    return take_depth(feed, &message, &route, received_ns);
 }
 
 uint32_t tp_feed_instrument_count(const struct tp_feed *feed)

@@ -5,10 +5,12 @@
  * process asks tp_feed_snapshot_wanted and answers with tp_feed_snapshot_offer. One writer thread
  * (the hot path); the two snapshot calls are the only ones that another thread may make.
  *
- * Sync rule of MEXC spot (docs read 2026-06-17): absolute levels; buffer messages until the REST
- * snapshot (version v) is there; drop those with last_version <= v; the first used one must have
- * first_version <= v + 1; from then on first_version == previous last_version + 1, else the book is
- * SYNCING (reason GAP) and a fresh snapshot is wanted. After a reconnect the book is replaced. */
+ * What a message means, and by which rule messages keep a book whole, is the venue's to say
+ * (proto/venue.h, proto/sync_rule.h); no venue's name stands in this folder. Levels are absolute. A
+ * book that lost its place in the chain is SYNCING until a base gives it another: by REST or by a
+ * request on the socket, met by the messages kept meanwhile, or in-band, where nothing is kept.
+ * After a reconnect the book is replaced. Trades, tickers, status and own news are routed and
+ * counted; their events come with layout 2. */
 #ifndef TP_ENGINE_FEED_H
 #define TP_ENGINE_FEED_H
 #include <stdbool.h>
@@ -16,6 +18,7 @@
 
 #include "netstack/span.h"
 #include "proto/records.h"
+#include "proto/venue.h"
 #include "shm/broadcast_ring.h"
 #include "shm/clock.h"
 #include "shm/histogram.h"
@@ -25,6 +28,7 @@ struct tp_ring_gate;
 struct tp_tap;
 
 struct tp_feed_config {
+    const struct tp_venue *venue; /* of all instruments; its messages come inflated */
     uint32_t instrument_count;
     uint32_t connection_count;
     uint32_t buffered_bytes_max; /* raw messages kept per syncing instrument; default 1 MiB */
@@ -35,6 +39,7 @@ struct tp_feed_config {
     /* For all that follow 0 means the default. */
     uint64_t buffer_pool_bytes; /* kept messages of all instruments together */
     uint64_t settle_ns; /* an instrument that is quiet after connection_up asks so much later */
+    uint64_t base_timeout_ns; /* an in-band base that has not come so long after up is asked for */
     uint32_t snapshot_depth;  /* levels a side in the snapshot table, up to TP_BOOK_DEPTH_MAX */
     uint32_t window_ticks;    /* engine/book: ticks around the touch, a power of two */
     uint32_t overflow_levels; /* engine/book: levels a side behind them */
@@ -51,6 +56,8 @@ enum {
     TP_FEED_BUFFER_POOL_BYTES_DEFAULT = 64 << 20,
     TP_FEED_SETTLE_NS_DEFAULT = 500000000,
 };
+/* Five venues acknowledge channels that then stay silent. */
+static const uint64_t TP_FEED_BASE_TIMEOUT_NS_DEFAULT = 10000000000;
 static const uint64_t TP_FEED_BUFFER_POOL_BYTES_MAX = (uint64_t)1 << 36;
 
 struct tp_feed_counters {
@@ -61,6 +68,11 @@ struct tp_feed_counters {
         silences,      /* times that a connection fell silent */
         snapshots_refused, /* levels out of range */
         snapshots_unasked; /* answers to a request that was withdrawn */
+    uint64_t unpublished,  /* messages of a meaning that has no event yet: tops, trades, status */
+        baseless,          /* changes that came before the in-band base they build on */
+        unchanged,         /* messages that say that nothing changed */
+        unreadable,        /* messages that are nothing of the venue's and name no instrument */
+        checksums;         /* books that did not give their message's checksum */
 };
 
 struct tp_feed;
@@ -80,9 +92,12 @@ enum tp_feed_result {
     TP_FEED_IGNORED,  /* duplicate, or older than the snapshot */
     TP_FEED_UNKNOWN,  /* not one of our channels: counted */
     TP_FEED_BROKEN,   /* decoder refused it: the instrument went SYNCING (reason BROKEN_MESSAGE) */
+    TP_FEED_NOTE,     /* not for a book: hand it to the cold side, whatever its opcode */
 };
-/* payload: one binary WebSocket message, used during the call only. */
-enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection,
+/* payload: one WebSocket message of any opcode (RFC 6455 5.2), used during the call only; whatever
+ * it is, its connection is not silent. Of a
+ * message with several parts the result that asks for most: the last in the order above. */
+enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection, uint8_t opcode,
                                     struct tp_span payload, uint64_t received_ns);
 /* Call it before the first message too; what comes on a connection that is not up is ignored.
  * Every instrument of the connection goes SYNCING (STARTING) and wants a snapshot: as soon as its
@@ -91,8 +106,6 @@ enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection,
 void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
 /* Books of the connection go STALE (DISCONNECTED) at once. */
 void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
-/* Something else came (a pong, an acknowledgement): the connection is not silent. */
-void tp_feed_connection_alive(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
 /* The venue said no to this instrument: STALE (REFUSED). Hot-path thread. */
 void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns);
 /* Cold work of the hot path, called every few hundred microseconds: takes offered snapshots, marks

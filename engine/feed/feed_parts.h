@@ -1,7 +1,7 @@
 /* What the files of engine/feed share: the feed's own structures. No one else includes this.
  *
- * Reading order: feed.h, sync.h, feed.c (one message), feed_state.c (all that happens to a book
- * besides messages), publish.h, backlog.h, mailbox.h. */
+ * Reading order: feed.h, sync.h, feed.c (one message), depth.c (truncation, checksums),
+ * feed_state.c (all that happens to a book besides messages), publish.h, backlog.h, mailbox.h. */
 #ifndef TP_ENGINE_FEED_PARTS_H
 #define TP_ENGINE_FEED_PARTS_H
 #include "engine/book/book.h"
@@ -9,7 +9,7 @@
 #include "engine/feed/feed.h"
 #include "engine/feed/mailbox.h"
 #include "engine/feed/sync.h"
-#include "proto/venues/mexc/decode.h"
+#include "proto/venue.h"
 
 enum feed_flag {
     FEED_ADDED = 0x1,
@@ -31,15 +31,17 @@ struct feed_instrument {
     uint8_t phase;  /* enum tp_sync_phase */
     uint8_t flags;  /* enum feed_flag */
     int8_t price_exponent, quantity_exponent;
-    uint8_t unused[8];
+    const struct tp_sync_rule *rule;
 };
 static_assert(sizeof(struct feed_instrument) == 64, "one cache line");
 
 struct feed_connection {
     uint64_t last_ns; /* last sign of life */
     uint64_t
-        settle_ns; /* when instruments that have been quiet since `up` ask for snapshots; 0: did */
+        settle_ns; /* when instruments that have no base yet since `up` ask for one; 0: they did */
+    uint64_t next_sequence; /* where the venue numbers a connection's messages; see is_counted */
     bool up, silent;
+    bool is_counted; /* next_sequence is known: a message came since `up` */
 };
 
 /* The word-wise writers of shm read records as uint64_t: a union keeps that defined. */
@@ -53,7 +55,8 @@ struct tp_feed {
     struct tp_feed_counters counters;
     struct feed_instrument *instruments;
     struct feed_connection *connections;
-    struct tp_mexc_router *router;
+    void *router;                /* the venue's own */
+    bool counts_connections;     /* some rule has counts_connection */
     struct tp_backlog *backlogs; /* one an instrument */
     struct tp_backlog_pool pool;
     struct tp_buffer staging;       /* one buffered message while it is replayed */
@@ -74,12 +77,21 @@ enum feed_apply {
     FEED_APPLY_GAP,
     FEED_APPLY_BROKEN,   /* refused by the decoder or the book */
     FEED_APPLY_OVERFLOW, /* the book no longer reaches the depth it must */
+    FEED_APPLY_SAME,     /* nothing changed, and the venue said so */
+    FEED_APPLY_CHECKSUM, /* the book is not what the venue says it is */
 };
 enum tp_decode_status feed_decode(struct tp_feed *feed, const struct feed_instrument *instrument,
-                                  struct tp_span body);
-/* Judges and applies feed->update. */
-enum feed_apply feed_apply(struct feed_instrument *instrument,
-                           const struct tp_depth_update *update);
+                                  struct tp_span body, enum tp_meaning meaning);
+/* Judges and applies update, and appends what falls out of a book that must be truncated. */
+enum feed_apply feed_apply(struct feed_instrument *instrument, struct tp_depth_update *update);
+
+/* depth.c: what a rule demands of the book after a message. */
+/* Removes the levels beyond rule->depth and appends their removals to the update. False: no room
+ * for them in it. */
+bool feed_truncate(const struct feed_instrument *instrument, struct tp_depth_update *update);
+/* Whether the book gives update->checksum. */
+bool feed_checksum_holds(const struct feed_instrument *instrument,
+                         const struct tp_depth_update *update);
 
 /* feed_state.c */
 /* The state that the levels themselves give: LIVE or CROSSED. */
@@ -91,6 +103,9 @@ bool feed_enter(struct tp_feed *feed, uint32_t index, enum tp_book_state state,
 void feed_want(struct tp_feed *feed, uint32_t index);
 /* SYNCING with an empty backlog; published, and a snapshot wanted. */
 void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns);
+/* Replaces the book by the in-band base in feed->update; messages that were kept follow it. */
+enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_t received_ns,
+                                   uint64_t decoded_ns);
 /* The book was loaded: publishes it whole, LIVE or as its levels and its connection say. */
 void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, uint64_t now_ns);
 /* Keeps a message of a syncing instrument. */

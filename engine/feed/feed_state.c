@@ -103,12 +103,16 @@ void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t n
     assert(connection < feed->config.connection_count);
     feed->connections[connection] = (struct feed_connection){
         .last_ns = now_ns, .settle_ns = now_ns + feed->config.settle_ns, .up = true};
+    if (feed->config.venue->router_reset != NULL)
+        feed->config.venue->router_reset(feed->router, connection);
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
         struct feed_instrument *instrument = &feed->instruments[i];
         if ((instrument->flags & FEED_ADDED) == 0 || instrument->connection != connection)
             continue;
         instrument->flags = FEED_ADDED | FEED_ACTIVE;
-        instrument->version = 0; /* a venue may number anew */
+        instrument->version = 0;                       /* a venue may number anew */
+        if (instrument->rule->base == TP_BASE_IN_BAND) /* it comes by itself */
+            feed->connections[connection].settle_ns = now_ns + feed->config.base_timeout_ns;
         start_buffering(feed, i);
         tp_mailbox_cancel(&feed->mailbox, i);
         enter_and_publish(feed, i, TP_BOOK_SYNCING, TP_SYNC_REASON_STARTING, now_ns);
@@ -134,12 +138,6 @@ void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t
         if ((instrument->flags & FEED_ADDED) != 0 && instrument->connection == connection)
             retire(feed, i, TP_SYNC_REASON_DISCONNECTED, now_ns);
     }
-}
-
-void tp_feed_connection_alive(struct tp_feed *feed, uint32_t connection, uint64_t now_ns)
-{
-    assert(connection < feed->config.connection_count);
-    feed->connections[connection].last_ns = now_ns;
 }
 
 void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns)
@@ -171,7 +169,7 @@ static enum feed_apply replay(struct tp_feed *feed, uint32_t index, uint64_t *re
             break;
         enum feed_apply applied = FEED_APPLY_BROKEN;
         const enum tp_decode_status status =
-            feed_decode(feed, instrument, tp_buffer_unread(&feed->staging));
+            feed_decode(feed, instrument, tp_buffer_unread(&feed->staging), TP_MEANING_DELTA);
         if (status == TP_DECODE_OK)
             applied = feed_apply(instrument, feed->update);
         else if (status == TP_DECODE_UNKNOWN)
@@ -181,7 +179,7 @@ static enum feed_apply replay(struct tp_feed *feed, uint32_t index, uint64_t *re
         tp_backlog_drop_first(&feed->pool, backlog);
         if (applied == FEED_APPLY_DONE)
             *received_ns = kept_ns;
-        else if (applied != FEED_APPLY_OLD)
+        else if (applied != FEED_APPLY_OLD && applied != FEED_APPLY_SAME)
             return applied;
     }
     return FEED_APPLY_DONE;
@@ -218,50 +216,97 @@ static void tap_snapshot(struct tp_feed *feed, const struct tp_mailbox_cell *cel
                 (const struct tp_level *const[2]){cell->bids, cell->asks}, now_ns);
 }
 
-/* Replaces the book by the snapshot and what was kept since. */
-static void take_snapshot(struct tp_feed *feed, const struct tp_mailbox_cell *cell, uint64_t now_ns)
+/* The book stands at a base. Applies what was kept since, then publishes it, or wants a newer base.
+ * least: the number that it must reach. False: it did not. */
+static bool use_base(struct tp_feed *feed, uint32_t index, uint64_t least, uint64_t received_ns,
+                     uint64_t now_ns)
 {
-    const uint32_t index = cell->instrument;
     struct feed_instrument *instrument = &feed->instruments[index];
-    const uint64_t seen_version = instrument->version;
     const enum tp_sync_reason reason = (enum tp_sync_reason)instrument->reason;
-    const bool bids = tp_book_load(instrument->book, TP_SIDE_BID, cell->bids, cell->bid_count);
-    const bool asks = tp_book_load(instrument->book, TP_SIDE_ASK, cell->asks, cell->ask_count);
-    assert(bids && asks); /* the mailbox checked and sorted them */
-    instrument->version = cell->version;
     instrument->phase = TP_SYNC_FIRST;
-    instrument->exchange_ns = 0;
-    uint64_t received_ns = now_ns;
     enum feed_apply replayed = replay(feed, index, &received_ns);
     const bool first = instrument->phase == TP_SYNC_FIRST;
-    if (instrument->version < seen_version) {
-        instrument->version = seen_version;
+    if (instrument->version < least) {
+        instrument->version = least;
         if (replayed == FEED_APPLY_DONE)
             replayed = FEED_APPLY_GAP;
     }
     switch (replayed) {
     case FEED_APPLY_OLD:
+    case FEED_APPLY_SAME:
     case FEED_APPLY_DONE:
         feed_go_live(feed, index, received_ns, now_ns);
-        return;
+        return true;
     case FEED_APPLY_GAP:
         if (first) {
             feed->counters.snapshots_too_old++;
             want_newer(feed, index, reason, now_ns);
-            return;
+            return false;
         }
         feed->counters.gaps++;
         want_newer(feed, index, TP_SYNC_REASON_GAP, now_ns);
-        return;
+        return false;
+    case FEED_APPLY_CHECKSUM:
+        feed->counters.checksums++;
+        want_newer(feed, index, TP_SYNC_REASON_GAP, now_ns);
+        return false;
     case FEED_APPLY_BROKEN:
         feed->counters.broken++;
         want_newer(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, now_ns);
-        return;
+        return false;
     case FEED_APPLY_OVERFLOW:
         feed->counters.overflows++;
         want_newer(feed, index, TP_SYNC_REASON_OVERFLOW, now_ns);
-        return;
+        return false;
     }
+    return false;
+}
+
+/* Replaces the book by the snapshot and what was kept since. */
+static void take_snapshot(struct tp_feed *feed, const struct tp_mailbox_cell *cell, uint64_t now_ns)
+{
+    struct feed_instrument *instrument = &feed->instruments[cell->instrument];
+    const uint64_t seen_version = instrument->version;
+    const bool bids = tp_book_load(instrument->book, TP_SIDE_BID, cell->bids, cell->bid_count);
+    const bool asks = tp_book_load(instrument->book, TP_SIDE_ASK, cell->asks, cell->ask_count);
+    assert(bids && asks); /* the mailbox checked and sorted them */
+    instrument->version = cell->version;
+    instrument->exchange_ns = 0;
+    (void)use_base(feed, cell->instrument, seen_version, now_ns, now_ns);
+}
+
+/* An in-band base: most venues sort it and name each price once, which is loaded in one pass; of
+ * another the last level of a price counts. */
+static bool load_update(const struct feed_instrument *instrument,
+                        const struct tp_depth_update *update)
+{
+    struct tp_book *book = instrument->book;
+    tp_book_clear(book);
+    return (tp_book_load(book, TP_SIDE_BID, update->bids, update->bid_count) ||
+            tp_book_apply(book, TP_SIDE_BID, update->bids, update->bid_count)) &&
+           (tp_book_load(book, TP_SIDE_ASK, update->asks, update->ask_count) ||
+            tp_book_apply(book, TP_SIDE_ASK, update->asks, update->ask_count));
+}
+
+enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_t received_ns,
+                                   uint64_t decoded_ns)
+{
+    struct feed_instrument *instrument = &feed->instruments[index];
+    struct tp_depth_update *update = feed->update;
+    tp_mailbox_cancel(&feed->mailbox, index); /* whoever is asked for one may stop */
+    instrument->version = update->last_version;
+    instrument->exchange_ns = update->exchange_ns;
+    const bool loaded = load_update(instrument, update) &&
+                        (!instrument->rule->must_truncate || feed_truncate(instrument, update));
+    if (!loaded || !feed_checksum_holds(instrument, update)) {
+        feed->counters.broken += !loaded;
+        feed->counters.checksums += loaded;
+        feed_resync(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, received_ns);
+        return TP_FEED_BROKEN;
+    }
+    if (!use_base(feed, index, 0, received_ns, decoded_ns))
+        return TP_FEED_BUFFERED;
+    return TP_FEED_APPLIED;
 }
 
 /* At most one a tick: a snapshot of thousands of levels takes tens of microseconds. */

@@ -55,12 +55,10 @@ static void message(struct tp_hot_path *hot, const struct tp_loop_event *event)
     const uint64_t received_ns = event->now_ns;
     const struct tp_ws_message *said = &event->message;
     const uint8_t opcode = (uint8_t)said->opcode;
-    if (opcode == TP_WS_BINARY)
-        (void)tp_feed_message(hot->feed, number, said->payload, received_ns); /* counts refusals */
-    else
-        tp_feed_connection_alive(hot->feed, number, received_ns);
+    const enum tp_feed_result result =
+        tp_feed_message(hot->feed, number, opcode, said->payload, received_ns);
     tp_tap_message(hot->tap, tp_tap_tag(TP_RECORD_IN, opcode, number), said->payload, received_ns);
-    if (opcode == TP_WS_TEXT)
+    if (result == TP_FEED_NOTE)
         tp_loop_note_text(hot->loop, number, said->payload);
 }
 

@@ -6,7 +6,6 @@
 
 #include "engine/book/book.h"
 #include "engine/feed/checkpoint.h"
-#include "netstack/ws/ws.h"
 
 enum { KIND_MASK = 0xff, OPCODE_SHIFT = 8, CONNECTION_SHIFT = 16, WORD = 8 };
 /* Recordings of others have no TICK records: books that stay crossed are looked for so often. */
@@ -228,10 +227,8 @@ static void apply_message(struct tp_replayer *r, const struct record *record)
 {
     imply_up(r, record->connection);
     r->messages++;
-    if (record->opcode == TP_WS_BINARY)
-        (void)tp_feed_message(r->feed, record->connection, record->payload, record->t_ns);
-    else
-        tp_feed_connection_alive(r->feed, record->connection, record->t_ns);
+    (void)tp_feed_message(r->feed, record->connection, record->opcode, record->payload,
+                          record->t_ns); /* what is for the cold side has none here */
 }
 
 static bool apply_refused(struct tp_replayer *r, const struct record *record)

@@ -142,6 +142,7 @@ class Replayer:
         self._clock.tsc_base = lib.TP_CLOCK_VIRTUAL
         self._connections = 1 + max(row.connection for row in rows)
         config = ffi.new("struct tp_feed_config *")
+        config.venue = lib.tp_venue_find(rows[0].venue.encode())
         config.instrument_count, config.connection_count = len(rows), self._connections
         config.silent_after_ns = self.meta.silent_after_ns
         config.ring, config.snapshots, config.clock = self._ring, self._snapshots, self._clock
@@ -163,7 +164,7 @@ class Replayer:
             if not lib.tp_feed_instrument_add(self.feed, index, record, channel, row.connection):
                 raise LocalError(
                     f"instrument {row}: expected exponents from -18 to 0, a tick size of 1 or "
-                    "more and a channel of its own"
+                    "more and a depth channel of its own"
                 )
 
     def _open_replayer(self, room: int) -> None:

@@ -1,4 +1,4 @@
-/* sources: engine/book/book.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/sync.c engine/recording/tap.c shm/message_ring.c proto/encoding/decimal.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c */
+/* sources: engine/book/book.c engine/feed/depth.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/sync.c engine/recording/tap.c shm/message_ring.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c */
 /* Any order of messages, snapshots, connections and time, on a feed with tiny limits.
  *
  * Input: a program of one-byte operations; see step(). Invariants after each: the books' own, a
@@ -10,6 +10,8 @@
 
 #include "engine/book/book.h"
 #include "engine/feed/feed.h"
+
+extern const struct tp_venue tp_venue_mexc;
 
 enum {
     INSTRUMENTS = 2,
@@ -95,8 +97,8 @@ static void message(struct rig *rig, struct input *in, uint8_t operation)
     /* An exact copy, so that the sanitizer sees every byte read beyond it. */
     uint8_t *exact = malloc(size + length + 1);
     memcpy(exact, data, size + length);
-    (void)tp_feed_message(rig->feed, instrument, (struct tp_span){exact, size + length},
-                          rig->now_ns);
+    (void)tp_feed_message(rig->feed, instrument, 1 + (operation >> 5 & 1),
+                          (struct tp_span){exact, size + length}, rig->now_ns);
     free(exact);
     free(data);
 }
@@ -183,7 +185,8 @@ static void check(struct rig *rig)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct tp_feed_config limits = {.instrument_count = INSTRUMENTS,
+    static const struct tp_feed_config limits = {.venue = &tp_venue_mexc,
+                                                 .instrument_count = INSTRUMENTS,
                                                  .connection_count = INSTRUMENTS,
                                                  .buffered_bytes_max = 1024,
                                                  .buffer_pool_bytes = 4096,

@@ -1,4 +1,4 @@
-/* sources: proto/encoding/decimal.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c */
+/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c */
 /* Any bytes as a MEXC push message.
  *
  * Invariants: a routed offset is the channel's end; accepted counts are within the limits and no
@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "proto/venues/mexc/decode.h"
-#include "proto/venues/mexc/router.c" /* a fourth name would not fit into the first line */
 
 enum { LEVEL_SIZE_MIN = 8, ROUTES = 4, SLACK = 64 };
 
@@ -21,21 +20,27 @@ static void require(int condition)
         abort();
 }
 
+extern const struct tp_venue tp_venue_mexc;
+
 static void check_route(const uint8_t *data, size_t size)
 {
     static const char channel[] = "spot@public.aggre.depth.v3.api.pb@100ms@BTCUSDT";
-    void *memory = malloc(tp_mexc_router_memory_size(ROUTES));
-    require(memory != NULL);
-    struct tp_mexc_router *router = tp_mexc_router_init(memory, ROUTES);
-    require(tp_mexc_router_add(router, channel, 3));
-    uint32_t offset = 0;
-    const int64_t instrument = tp_mexc_route(router, data, size, &offset);
-    require(instrument == -1 || instrument == 3);
-    if (instrument == 3) {
-        require(offset == sizeof(channel) + 1 && offset <= size);
+    void *router = malloc(tp_venue_mexc.router_size(ROUTES, 1));
+    require(router != NULL);
+    tp_venue_mexc.router_init(router, ROUTES, 1);
+    require(tp_venue_mexc.router_add(router, channel, 3));
+    for (uint8_t opcode = 1; opcode <= 2; opcode++) {
+        const struct tp_venue_message message = {.data = data, .size = size, .opcode = opcode};
+        struct tp_route route;
+        tp_venue_mexc.route(router, &message, 0, &route);
+        require(route.meaning <= TP_MEANING_NOTICE && route.next_offset == 0);
+        if (route.meaning != TP_MEANING_DELTA)
+            continue;
+        require(route.instrument == 3 && route.body_offset == sizeof(channel) + 1);
+        require(route.body_offset + route.body_size == size);
         require(memcmp(data + 2, channel, sizeof(channel) - 1) == 0);
     }
-    free(memory);
+    free(router);
 }
 
 static void check_same_levels(const struct tp_level *a, const struct tp_level *b, uint32_t count)
@@ -75,6 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(exact.ask_count <= TP_DEPTH_LEVEL_COUNT_MAX);
         require(((size_t)exact.bid_count + exact.ask_count) * LEVEL_SIZE_MIN <= size);
         require(exact.first_version <= exact.last_version);
+        require((exact.flags & ~(uint32_t)(TP_DEPTH_BASE | TP_DEPTH_TOP)) == 0);
     }
     check_slack(data + 2, size - 2, &scale, status);
     return 0;

@@ -1,4 +1,4 @@
-/* sources: engine/book/book.c engine/feed/feed.c engine/feed/checkpoint.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/sync.c engine/recording/replayer.c engine/recording/tap.c proto/encoding/decimal.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c shm/message_ring.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c */
+/* sources: engine/book/book.c engine/feed/depth.c engine/feed/feed.c engine/feed/checkpoint.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/sync.c engine/recording/replayer.c engine/recording/tap.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/message_ring.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c */
 /* Any bytes as the records of a recording, on a feed with tiny limits.
  *
  * Input: one byte of options, then records. Invariants: the books' own; what is told of a book is
@@ -11,6 +11,8 @@
 #include "engine/recording/replayer.h"
 
 enum { INSTRUMENTS = 2, RING_CAPACITY = 1 << 14, ROOM = 10100, CALLS_MAX = 10000 };
+
+extern const struct tp_venue tp_venue_mexc;
 
 static const char *const CHANNELS[INSTRUMENTS] = {"spot@public.aggre.depth.v3.api.pb@10ms@AB",
                                                   "spot@public.aggre.depth.v3.api.pb@10ms@CD"};
@@ -40,7 +42,8 @@ static void *store_memory, *feed_memory;
 
 static void open_rig(struct rig *rig, uint8_t options)
 {
-    struct tp_feed_config config = {.instrument_count = INSTRUMENTS,
+    struct tp_feed_config config = {.venue = &tp_venue_mexc,
+                                    .instrument_count = INSTRUMENTS,
                                     .connection_count = INSTRUMENTS,
                                     .buffered_bytes_max = 1024,
                                     .buffer_pool_bytes = 4096,

@@ -58,12 +58,15 @@ def decode(
 ) -> tuple[int, Update | None]:
     """Route and decode a whole message that stands at the very end of its memory."""
     router, _memory = _router()
-    offset = ffi.new("uint32_t *")
+    route = ffi.new("struct tp_route *")
     data = ffi.new("uint8_t[]", message) if message else ffi.new("uint8_t[1]")
-    if lib.tp_mexc_route(router, data, len(message), offset) != 7:
+    if not lib.tp_mexc_route(router, data, len(message), route):
         return NOT_ROUTED, None
+    assert (route.instrument, route.meaning) == (7, lib.TP_MEANING_DELTA)
+    assert route.body_offset + route.body_size == len(message)
     scale = ffi.new("struct tp_scale *", {"price_exponent": price, "quantity_exponent": quantity})
-    status = lib.tp_mexc_decode_depth(data + offset[0], len(message) - offset[0], scale, out)
+    body = data + route.body_offset
+    status = lib.tp_mexc_decode_depth(body, route.body_size, scale, out)
     if status != OK:
         return int(status), None
     sides = [
@@ -458,19 +461,19 @@ def test_decode_length_like_a_body_tag_is_not_a_body() -> None:
 
 def test_route_only_whole_channels_match() -> None:
     router, _memory = _router()
-    offset = ffi.new("uint32_t *")
+    route = ffi.new("struct tp_route *")
     cases = {
-        CHANNEL: 7,
-        CHANNEL[:-1]: -1,
-        CHANNEL + "X": -1,
-        CHANNEL.replace("100ms", "10ms"): -1,
-        CHANNEL.replace("depth", "deals"): -1,
-        "": -1,
+        CHANNEL: True,
+        CHANNEL[:-1]: False,
+        CHANNEL + "X": False,
+        CHANNEL.replace("100ms", "10ms"): False,
+        CHANNEL.replace("depth", "deals"): False,
+        "": False,
     }
     for channel, expected in cases.items():
         data = b"\x0a" + bytes([len(channel)]) + channel.encode() + b"\x1a\x01B"
-        assert lib.tp_mexc_route(router, data, len(data), offset) == expected, channel
-    assert offset[0] == 2 + len(CHANNEL)
+        assert lib.tp_mexc_route(router, data, len(data), route) == expected, channel
+    assert (route.body_offset, route.body_size) == (2 + len(CHANNEL), 3)
 
 
 def test_route_thousand_channels_are_told_apart() -> None:
@@ -481,20 +484,22 @@ def test_route_thousand_channels_are_told_apart() -> None:
     channels = [f"{prefix}SYM{i:04}USDT".encode() for i in range(count)]
     for index, channel in enumerate(channels):
         assert lib.tp_mexc_router_add(router, channel, index)
-    assert not lib.tp_mexc_router_add(router, b"one more", 1)
-    offset = ffi.new("uint32_t *")
+    assert not lib.tp_mexc_router_add(router, f"{prefix}ONE".encode(), 1)
+    route = ffi.new("struct tp_route *")
     for index, channel in enumerate(channels):
         data = b"\x0a" + bytes([len(channel)]) + channel
-        assert lib.tp_mexc_route(router, data, len(data), offset) == index
-        assert lib.tp_mexc_route(router, data, len(data) - 1, offset) == -1
+        assert lib.tp_mexc_route(router, data, len(data), route)
+        assert route.instrument == index
+        assert not lib.tp_mexc_route(router, data, len(data) - 1, route)
 
 
 def test_router_add_long_empty_or_known_channel_is_refused() -> None:
     router, _memory = _router()
     assert not lib.tp_mexc_router_add(router, CHANNEL.encode(), 8)
     assert not lib.tp_mexc_router_add(router, b"", 8)
-    assert not lib.tp_mexc_router_add(router, b"x" * 97, 8)
-    assert lib.tp_mexc_router_add(router, b"x" * 96, 8)
+    assert not lib.tp_mexc_router_add(router, b"x" * 40, 8)
+    assert not lib.tp_mexc_router_add(router, CHANNEL.encode().ljust(97, b"X"), 8)
+    assert lib.tp_mexc_router_add(router, CHANNEL.encode().ljust(96, b"X"), 8)
 
 
 def test_stub_matches_schema(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 /* MEXC push messages to fixed point: one pass over the bytes, nothing allocated.
  *
  * Bottom first: the depth bodies (body_decode, level_decode), then the wrapper
- * (tp_mexc_decode_depth). Called by engine/feed and by tests; calls proto/encoding. Any thread.
+ * (tp_mexc_decode_depth). Called by venue.c; calls proto/encoding. Any thread.
  * Source: README.md here for MEXC's fields and for the ways in which this reader is deliberately
  * stricter or looser than Google's. */
 #include "proto/venues/mexc/decode.h"
@@ -269,6 +269,19 @@ static enum tp_decode_status wrapper_decode(const struct tp_mexc_levels *d, stru
     return TP_DECODE_OK;
 }
 
+static uint32_t body_flags(uint32_t tag)
+{
+    switch (tag) {
+    case BODY_LIMIT_DEPTHS:
+        return TP_DEPTH_BASE;
+    case BODY_BOOK_TICKER:
+    case BODY_AGGRE_BOOK_TICKER:
+        return TP_DEPTH_TOP;
+    default:
+        return 0;
+    }
+}
+
 enum tp_decode_status tp_mexc_decode_depth(const uint8_t *data, size_t size,
                                            const struct tp_scale *scale,
                                            struct tp_depth_update *out)
@@ -293,5 +306,6 @@ enum tp_decode_status tp_mexc_decode_depth(const uint8_t *data, size_t size,
     if (time_ms > UINT64_MAX / NANOSECONDS_PER_MS)
         return TP_DECODE_BAD_NUMBER; /* negative, or far beyond any clock */
     out->exchange_ns = time_ms * NANOSECONDS_PER_MS;
+    out->flags = body_flags(body.tag);
     return TP_DECODE_OK;
 }

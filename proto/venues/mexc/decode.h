@@ -1,7 +1,8 @@
 /* MEXC spot v3 push messages (protobuf) to fixed point, without allocation.
  *
  * Source: MEXC's published PushDataV3ApiWrapper schema, fields as of 2026-06-17 (see README.md
- * here). Called by engine/feed. Any thread; the router and the output belong to the caller. */
+ * here). Called by venue.c, which is what the engine sees. Any thread; the router and the output
+ * belong to the caller. */
 #ifndef TP_PROTO_MEXC_DECODE_H
 #define TP_PROTO_MEXC_DECODE_H
 #include <stdbool.h>
@@ -9,7 +10,7 @@
 #include <stdint.h>
 
 #include "proto/encoding/status.h"
-#include "proto/update.h"
+#include "proto/venue.h"
 
 /* Subscriptions by channel: the message's first field (0a <len> <channel>) is compared with the
  * whole key of one subscription; a small open-addressing table, its hash over the symbol bytes at
@@ -17,17 +18,22 @@
 struct tp_mexc_router;
 size_t tp_mexc_router_memory_size(uint32_t channel_count_max);
 struct tp_mexc_router *tp_mexc_router_init(void *memory, uint32_t channel_count_max);
-/* instrument: what tp_mexc_route returns. False: channel longer than 96 bytes, present already, or
- * full. */
+/* instrument: what tp_mexc_route finds. False: no channel of MEXC's, longer than 96 bytes, present
+ * already, or full. */
 bool tp_mexc_router_add(struct tp_mexc_router *router, const char *channel, uint32_t instrument);
-/* Returns the instrument and, in *body_offset, where the wrapper's other fields start; -1: unknown
+/* Fills all but next_offset and sequence; the body is the wrapper's other fields. False: unknown
  * channel or not a wrapper at all. */
-int64_t tp_mexc_route(const struct tp_mexc_router *router, const uint8_t *data, size_t size,
-                      uint32_t *body_offset);
+bool tp_mexc_route(const struct tp_mexc_router *router, const uint8_t *data, size_t size,
+                   struct tp_route *out);
+/* The channel's kind by its name; NULL: none of MEXC's. */
+const struct tp_channel *tp_mexc_describe(const char *channel);
+/* What a JSON text means: MEXC's answers to requests. */
+enum tp_meaning tp_mexc_text_meaning(const uint8_t *data, size_t size);
 
 /* Decodes a depth body: aggregated (tag 313), incremental (302), limited (303) or book ticker (315,
- * 305: one level a side). data starts at body_offset; unknown fields are skipped; the last body
- * wins, as in proto3's oneof. out is undefined unless TP_DECODE_OK. */
+ * 305: one level a side, TP_DEPTH_TOP). A limited depth is the whole book, TP_DEPTH_BASE. data
+ * starts at body_offset; unknown fields are skipped; the last body wins, as in proto3's oneof. out
+ * is undefined unless TP_DECODE_OK. */
 enum tp_decode_status tp_mexc_decode_depth(const uint8_t *data, size_t size,
                                            const struct tp_scale *scale,
                                            struct tp_depth_update *out);

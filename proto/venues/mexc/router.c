@@ -2,7 +2,7 @@
  *
  * MEXC's wrapper starts 0a <length> <channel>, and the channel is the string that we subscribed
  * with: one hash, one compare of the whole channel, never a search through the message.
- * Called by engine/feed. Any thread; the memory belongs to the caller. */
+ * Called by venue.c. Any thread; the memory belongs to the caller. */
 #include <assert.h>
 #include <string.h>
 
@@ -18,7 +18,8 @@ enum {
 /* A channel of up to 56 bytes, which those of the aggregated streams are, takes one cache line. */
 struct router_entry {
     uint32_t instrument;
-    uint32_t size; /* of the channel; 0: the entry is free */
+    uint16_t size;    /* of the channel; 0: the entry is free */
+    uint16_t meaning; /* enum tp_meaning: of the channel's messages */
     uint8_t channel[CHANNEL_SIZE_MAX];
     uint8_t padding[24];
 };
@@ -88,28 +89,33 @@ static struct router_entry *entry_find(const struct tp_mexc_router *router, cons
 bool tp_mexc_router_add(struct tp_mexc_router *router, const char *channel, uint32_t instrument)
 {
     const size_t size = strlen(channel);
-    if (size == 0 || size > CHANNEL_SIZE_MAX || router->count == router->count_max)
+    const struct tp_channel *kind = tp_mexc_describe(channel);
+    if (kind == NULL || size > CHANNEL_SIZE_MAX || router->count == router->count_max)
         return false;
     struct router_entry *entry = entry_find(router, (const uint8_t *)channel, size);
     if (entry->size != 0)
         return false;
     memcpy(entry->channel, channel, size);
-    entry->size = (uint32_t)size;
+    entry->size = (uint16_t)size;
+    entry->meaning = (uint16_t)kind->meaning;
     entry->instrument = instrument;
     router->count++;
     return true;
 }
 
-int64_t tp_mexc_route(const struct tp_mexc_router *router, const uint8_t *data, size_t size,
-                      uint32_t *body_offset)
+bool tp_mexc_route(const struct tp_mexc_router *router, const uint8_t *data, size_t size,
+                   struct tp_route *out)
 {
     /* A channel of ours has a one-byte length. */
     if (size < 2 || data[0] != CHANNEL_TAG || data[1] == 0 || data[1] > CHANNEL_SIZE_MAX ||
         data[1] > size - 2)
-        return -1;
+        return false;
     const struct router_entry *entry = entry_find(router, data + 2, data[1]);
     if (entry->size == 0)
-        return -1;
-    *body_offset = 2u + data[1];
-    return entry->instrument;
+        return false;
+    out->meaning = (enum tp_meaning)entry->meaning;
+    out->instrument = entry->instrument;
+    out->body_offset = 2u + data[1];
+    out->body_size = (uint32_t)size - out->body_offset;
+    return true;
 }

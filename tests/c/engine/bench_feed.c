@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "engine/feed/feed.h"
+#include "netstack/ws/ws.h"
 
 enum {
     MESSAGES = 1 << 16,
@@ -20,6 +21,8 @@ enum {
     LEVELS = 500,
     HUGE_PAGE = 2 << 20,
 };
+
+extern const struct tp_venue tp_venue_mexc;
 
 struct message {
     uint32_t size;
@@ -110,7 +113,8 @@ struct bench {
 
 static void open_feed(struct bench *bench, void *memory, size_t memory_size)
 {
-    const struct tp_feed_config config = {.instrument_count = bench->instruments,
+    const struct tp_feed_config config = {.venue = &tp_venue_mexc,
+                                          .instrument_count = bench->instruments,
                                           .connection_count = 1,
                                           .buffered_bytes_max = 1 << 16,
                                           .buffer_pool_bytes = 1 << 20,
@@ -164,8 +168,8 @@ static double run(struct bench *bench)
         const uint64_t before = tp_clock_now_ns(&bench->clock);
         for (uint32_t i = 0; i < MESSAGES; i++)
             (void)tp_feed_message(
-                bench->feed, 0, (struct tp_span){bench->messages[i].data, bench->messages[i].size},
-                before);
+                bench->feed, 0, TP_WS_BINARY,
+                (struct tp_span){bench->messages[i].data, bench->messages[i].size}, before);
         const double took = (double)(tp_clock_now_ns(&bench->clock) - before) / MESSAGES;
         assert(tp_feed_counters(bench->feed)->levels - applied_before == 2 * MESSAGES);
         best = took < best ? took : best;

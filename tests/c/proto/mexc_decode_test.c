@@ -155,33 +155,38 @@ static void test_version_limits_are_exact(void **state)
     assert_false(tp_version_parse(NULL, 0, &value));
 }
 
+/* A wrapper's first field. */
+static size_t put_channel(uint8_t *into, const char *channel)
+{
+    into[0] = 0x0a;
+    into[1] = (uint8_t)strlen(channel);
+    memcpy(into + 2, channel, into[1]);
+    return 2 + (size_t)into[1];
+}
+
 static void test_router_channel_is_compared_whole(void **state)
 {
     (void)state;
+    static const char *const names[] = {"spot@public.aggre.depth.v3.api.pb@10ms@A",
+                                        "spot@public.limit.depth.v3.api.pb@A@20",
+                                        "spot@public.aggre.deals.v3.api.pb@10ms@A"};
     void *memory = malloc(tp_mexc_router_memory_size(2));
     assert_non_null(memory);
     struct tp_mexc_router *router = tp_mexc_router_init(memory, 2);
-    assert_true(tp_mexc_router_add(router, "a@X", 5));
-    assert_true(tp_mexc_router_add(router, "b@X", 6));
-    assert_false(tp_mexc_router_add(router, "c@X", 7)); /* full */
-    uint32_t offset = 99;
-    assert_int_equal(tp_mexc_route(router,
-                                   (const uint8_t *)"\x0a\x03"
-                                                    "b@X",
-                                   5, &offset),
-                     6);
-    assert_int_equal(offset, 5);
-    assert_int_equal(tp_mexc_route(router,
-                                   (const uint8_t *)"\x0a\x03"
-                                                    "c@X",
-                                   5, &offset),
-                     -1);
-    assert_int_equal(tp_mexc_route(router,
-                                   (const uint8_t *)"\x0a\x03"
-                                                    "b@X",
-                                   4, &offset),
-                     -1);
-    assert_int_equal(tp_mexc_route(router, (const uint8_t *)"\x0a", 1, &offset), -1);
+    assert_true(tp_mexc_router_add(router, names[0], 5));
+    assert_true(tp_mexc_router_add(router, names[1], 6));
+    assert_false(tp_mexc_router_add(router, names[2], 7)); /* full */
+    uint8_t data[64];
+    struct tp_route route = {.instrument = 99};
+    const size_t size = put_channel(data, names[1]);
+    assert_true(tp_mexc_route(router, data, size, &route));
+    assert_int_equal(route.instrument, 6);
+    assert_int_equal(route.meaning, TP_MEANING_BASE);
+    assert_int_equal(route.body_offset, size);
+    assert_int_equal(route.body_size, 0);
+    assert_false(tp_mexc_route(router, data, size - 1, &route));
+    assert_false(tp_mexc_route(router, data, put_channel(data, names[2]), &route));
+    assert_false(tp_mexc_route(router, data, 1, &route));
     free(memory);
 }
 

@@ -28,6 +28,7 @@ SETTLE = 500 * MS
 PRICE_EXPONENT, QUANTITY_EXPONENT = -2, -8
 RECORD_WORDS = 87
 EVENT_LINE_WORDS = 8
+WS_TEXT, WS_BINARY, WS_PONG = 1, 2, 10  # RFC 6455 5.2
 
 Levels = dict[int, int]
 Update = list[tuple[int, int, int]]  # side, price, quantity
@@ -91,7 +92,7 @@ def message(first: int, last: int, update: Update, instrument: int = 0, body: in
 class Rig:
     """A feed, its shared memory, and a reader of it. Time is the test's."""
 
-    def __init__(self, directory: Path, instruments: int = 1, **config: int) -> None:
+    def __init__(self, directory: Path, instruments: int = 1, **config: Any) -> None:
         layout = SegmentLayout(
             schema="test words 0 u64",
             ring_capacity=1 << 14,
@@ -105,6 +106,7 @@ class Rig:
         self.config = ffi.new(
             "struct tp_feed_config *",
             {
+                "venue": config.pop("venue", lib.tp_venue_find(b"mexc")),
                 "instrument_count": instruments,
                 "connection_count": 2,
                 "silent_after_ns": 2 * SECOND,
@@ -143,11 +145,11 @@ class Rig:
     def down(self, connection: int = 0) -> None:
         lib.tp_feed_connection_down(self.feed, connection, self.now)
 
-    def message(self, data: bytes, connection: int = 0) -> int:
+    def message(self, data: bytes, connection: int = 0, opcode: int = WS_BINARY) -> int:
         # An exact copy on the heap, so that a sanitizer sees every byte read beyond it.
-        payload = ffi.new("uint8_t[]", data)
+        payload = ffi.new("uint8_t[]", data) if data else ffi.new("uint8_t[1]")
         span = ffi.new("struct tp_span *", {"data": payload, "size": len(data)})
-        return int(lib.tp_feed_message(self.feed, connection, span[0], self.now))
+        return int(lib.tp_feed_message(self.feed, connection, opcode, span[0], self.now))
 
     def tick(self, after_ns: int = 0) -> None:
         self.now += after_ns

@@ -31,6 +31,7 @@ from tests.unit.feed.conftest import (
     STATE,
     SYNCING,
     TOP,
+    WS_PONG,
     Levels,
     Rig,
     Venue,
@@ -242,7 +243,7 @@ def test_feed_any_sign_of_life_ends_the_silence_of_all(tmp_path: Path, sign: str
     rig.tick(3 * SECOND)
     assert rig.state() == (STALE, SILENT)
     if sign == "pong":
-        lib.tp_feed_connection_alive(rig.feed, 0, rig.now)
+        assert rig.message(b"", opcode=WS_PONG) == lib.TP_FEED_IGNORED
     else:
         rig.message(Venue(instrument=1).step())
     rig.tick()

@@ -22,6 +22,8 @@ from tests.unit.feed.conftest import (
     STATE,
     SYNCING,
     TOP,
+    WS_BINARY,
+    WS_TEXT,
     Rig,
     Venue,
     assert_book,
@@ -405,9 +407,26 @@ def test_feed_message_on_another_connection_is_not_taken(rig: Rig) -> None:
     assert rig.state() == (LIVE, NONE)
 
 
-def test_feed_control_text_is_counted_apart(rig: Rig) -> None:
-    assert rig.message(b'{"id":0,"code":0,"msg":"PONG"}') == lib.TP_FEED_UNKNOWN
+@pytest.mark.parametrize("opcode", [WS_TEXT, WS_BINARY])
+def test_feed_the_message_says_what_it_means_not_its_opcode(rig: Rig, opcode: int) -> None:
+    venue = Venue()
+    go_live(rig, venue)
+    pong = b'{"id":0,"code":0,"msg":"PONG"}'
+    assert rig.message(pong, opcode=opcode) == lib.TP_FEED_NOTE
     assert (rig.counters.control, rig.counters.unknown_channel) == (1, 0)
+    assert rig.message(venue.step(), opcode=opcode) == lib.TP_FEED_APPLIED
+    assert_book(rig, venue)
+
+
+def test_feed_ticker_and_whole_book_on_a_depth_channel_are_not_applied(rig: Rig) -> None:
+    venue = Venue()
+    ticker = field(1, b"499.99") + field(2, b"1") + field(3, b"500.01") + field(4, b"1")
+    for data in (message(1, 2, [], body=303), field(1, channel(0)) + field(315, ticker)):
+        go_live(rig, venue)
+        unknown = rig.counters.unknown_body
+        assert rig.message(data) == lib.TP_FEED_BROKEN
+        assert rig.counters.unknown_body == unknown + 1
+        assert rig.state() == (SYNCING, BROKEN)
 
 
 def test_feed_zero_quantity_text_removes_the_level(rig: Rig) -> None:

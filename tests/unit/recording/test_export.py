@@ -28,6 +28,7 @@ from tests.unit.feed.conftest import Venue, channel
 from tests.unit.recording.test_replay import TICKPATH, replay, rest_body, session, symbol, write
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "recording.md"
+CHANNEL = channel(0).decode()
 NUMBERS = ("bid", "bid_qty", "ask", "ask_qty", "price", "qty")
 
 
@@ -135,7 +136,7 @@ def test_export_of_a_recording_takes_the_events_as_they_were_published(tmp_path:
     meta = Meta(
         instruments=(
             Subscription(
-                venue="mexc", symbol="X", price_exponent=-2, quantity_exponent=0, channel="c"
+                venue="mexc", symbol="X", price_exponent=-2, quantity_exponent=0, channel=CHANNEL
             ),
         ),
         realtime_offset_ns=1_700_000_000_000_000_000,
@@ -200,7 +201,7 @@ def write_from_docs(path: Path, count: int = 50) -> list[dict[str, Any]]:
     messages = [(10 + i, venue.step(versions=1)) for i in range(count)]
     given_names = {
         "symbol": symbol(0),
-        "channel": channel(0).decode(),
+        "channel": CHANNEL,
         "records": [
             (10, 4, 0, f"{symbol(0)}\n{snapshot}".encode()),
             *((t_ns, 1, 2, data) for t_ns, data in messages),
@@ -233,7 +234,7 @@ def test_record_layouts_of_the_documentation_are_those_of_the_code(tmp_path: Pat
     levels = struct.pack("<qqqq", 100, 7, 101, 8)
     book = struct.pack("<IIQQQII", 0, 0, 55, 0, 0, 1, 1) + levels
     instrument = Subscription(
-        venue="mexc", symbol="X", price_exponent=-1, quantity_exponent=0, channel="c"
+        venue="mexc", symbol="X", price_exponent=-1, quantity_exponent=0, channel=CHANNEL
     )
     for kind in (3, 9):
         path = tmp_path / f"{kind}.tpr"

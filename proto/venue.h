@@ -1,0 +1,138 @@
+/* The venue seam: what the engine knows of a venue. One struct tp_venue each, functions and data,
+ * no I/O, nothing allocated, no clock.
+ *
+ *   route     a message as it came > of which instrument, what it means, where its body is
+ *   decode_*  a body > an update (proto/update.h)
+ *   describe  a channel > what its messages are and by which rule they keep a book
+ *   facts     what the venue says of connections, limits and heartbeats
+ *
+ * The decoder says what a message means, not the WebSocket opcode: venues send books as text and
+ * acknowledgements as binary. What only the cold side can use (acknowledgements, refusals, notices,
+ * heartbeats) goes there as bytes; Python reads them in the venue's folder (proto/venue.py is that
+ * side of the seam).
+ * Implemented by proto/venues/<venue>; called by engine/feed. tests/venues/test_decoders.py holds
+ * every venue to this page. Any thread; a router has one owner. */
+#ifndef TP_PROTO_VENUE_H
+#define TP_PROTO_VENUE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/encoding/status.h"
+#include "proto/sync_rule.h"
+#include "proto/update.h"
+
+enum tp_meaning {
+    TP_MEANING_UNKNOWN = 0, /* a sound message of a channel or kind that nobody asked for */
+    TP_MEANING_BROKEN,      /* not what this venue sends */
+    /* of an instrument: decode_depth reads the first three, the next two have their own */
+    TP_MEANING_BASE,  /* a whole book */
+    TP_MEANING_DELTA, /* changes; the decoder may still find that it is a base (TP_DEPTH_BASE) */
+    TP_MEANING_TOP,   /* best bid and ask as the venue's own ticker stream has them */
+    TP_MEANING_TRADES,
+    TP_MEANING_STATUS, /* it may be traded from now on, or no longer */
+    TP_MEANING_OWN,    /* news of own orders or the account */
+    /* of the connection: for the cold side */
+    TP_MEANING_ACKNOWLEDGEMENT, /* of channels by name, or of a request's id */
+    TP_MEANING_REFUSAL,         /* of channels, or of the whole request; also of some of it */
+    TP_MEANING_HEARTBEAT,       /* a ping or pong of theirs: proves the connection, never a book */
+    TP_MEANING_NOTICE,          /* whatever else the venue says: shutdown, maintenance, errors */
+};
+
+/* What no book is made of: handed to the cold side as bytes. */
+static inline bool tp_meaning_is_for_cold_side(enum tp_meaning meaning)
+{
+    return meaning >= TP_MEANING_ACKNOWLEDGEMENT;
+}
+
+/* A message as the connection gave it, inflated where the venue compresses (facts.compression). */
+struct tp_venue_message {
+    const uint8_t *data;
+    size_t size;
+    uint32_t connection; /* its number in the feed */
+    uint8_t opcode;      /* RFC 6455 5.2: 1 text, 2 binary. A hint, never the meaning */
+};
+
+struct tp_route {
+    enum tp_meaning meaning;
+    uint32_t instrument;             /* only where the meaning is of one */
+    uint32_t body_offset, body_size; /* what decode_* takes; inside the message */
+    /* Where the message's next part begins, for route to go on from; 0: this was the last. Always
+     * greater than the offset that this part began at. */
+    uint32_t next_offset;
+    uint64_t sequence; /* the message's number on its connection; only where a rule counts those */
+};
+
+/* A body: bytes that decode alone, without the message around them, so that they can be kept. */
+struct tp_body {
+    const uint8_t *data;
+    size_t size;
+    enum tp_meaning meaning;
+    struct tp_scale scale;
+};
+
+/* What a venue says of one kind of channel. */
+struct tp_channel {
+    enum tp_meaning meaning;         /* of its messages, before the decoder looks closer */
+    const struct tp_sync_rule *rule; /* NULL: no book is made of it */
+};
+
+enum tp_compression {
+    TP_COMPRESSION_NONE = 0,
+    TP_COMPRESSION_GZIP = 1,    /* each message is a gzip member of its own */
+    TP_COMPRESSION_DEFLATE = 2, /* permessage-deflate (RFC 7692), if offered */
+};
+
+enum tp_pinger {
+    TP_PINGER_NOBODY = 0, /* messages alone keep a connection */
+    TP_PINGER_CLIENT = 1, /* we must; by a message of the venue's own */
+    TP_PINGER_SERVER = 2, /* it does; by a message of its own, which must be answered */
+};
+
+/* What a venue says of connections and requests. 0: it names no such limit. */
+struct tp_venue_facts {
+    uint32_t channels_per_connection;
+    uint32_t messages_per_second; /* of ours, on one connection */
+    uint32_t connections;         /* at once, of one address of ours */
+    uint32_t connection_age_max_s;
+    uint32_t idle_without_channel_s; /* a connection without a subscription is closed after it */
+    uint32_t idle_without_data_s;
+    uint32_t base_levels_max; /* levels a side of a base that may be asked for */
+    uint8_t compression;      /* enum tp_compression: undone before route */
+    uint8_t pinger;           /* enum tp_pinger */
+    uint32_t ping_interval_s; /* how often it must, or does */
+};
+
+struct tp_venue {
+    const char *name; /* of its folder; as configuration and instrument rows have it */
+    struct tp_venue_facts facts;
+
+    /* The channel's kind; NULL: no channel of this venue. */
+    const struct tp_channel *(*describe)(const char *channel);
+
+    /* The venue's own state: subscriptions, and what it must remember of each connection. memory:
+     * router_size bytes, aligned to 8, the caller's. */
+    size_t (*router_size)(uint32_t channel_count_max, uint32_t connection_count);
+    void (*router_init)(void *router, uint32_t channel_count_max, uint32_t connection_count);
+    /* instrument: what route shall return. False: full, unknown, or there already. */
+    bool (*router_add)(void *router, const char *channel, uint32_t instrument);
+    /* A connection opened anew; NULL: nothing is remembered of connections. */
+    void (*router_reset)(void *router, uint32_t connection);
+
+    /* from: 0, or the next_offset of the part before. Sets meaning and next_offset always. */
+    void (*route)(void *router, const struct tp_venue_message *message, uint32_t from,
+                  struct tp_route *out);
+
+    /* out is undefined unless TP_DECODE_OK. NULL: this venue's are not decoded yet. */
+    enum tp_decode_status (*decode_depth)(const struct tp_body *body, struct tp_depth_update *out);
+    enum tp_decode_status (*decode_trades)(const struct tp_body *body, struct tp_trade_update *out);
+    enum tp_decode_status (*decode_status)(const struct tp_body *body,
+                                           struct tp_status_update *out);
+};
+
+/* The venues of this build: each folder below proto/venues/. */
+uint32_t tp_venue_count(void);
+const struct tp_venue *tp_venue_at(uint32_t index);
+/* NULL: no such venue. */
+const struct tp_venue *tp_venue_find(const char *name);
+#endif

@@ -1,0 +1,166 @@
+/* MEXC spot v3 as the engine sees it: the struct tp_venue of proto/venue.h.
+ *
+ * Pushes are protobuf and begin with 0x0a, the tag of their channel; answers to requests are JSON
+ * objects. Facts and their sources: README.md here. Called through proto/venue.h. Any thread. */
+#include "proto/venue.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "proto/encoding/json.h"
+#include "proto/venues/mexc/decode.h"
+
+enum { OPCODE_TEXT = 1 }; /* RFC 6455 5.2 */
+
+/* Docs read 2026-06-17: keep messages until the REST book of version v is there; drop those that
+ * end at v or before; the first that is used must reach back to v + 1 or before; from then on each
+ * first version is the last one before it, plus one. The documents' rule 6, read literally (first
+ * version > v: start again), would refuse the contiguous case v + 1. */
+static const struct tp_sync_rule aggregated_rule = {
+    .chain = TP_CHAIN_RANGE,
+    .base = TP_BASE_REST,
+    .meeting = TP_MEETING_COVERS,
+};
+/* Whole books of 5, 10 or 20 levels, the newest wins. */
+static const struct tp_sync_rule limited_rule = {
+    .chain = TP_CHAIN_NONE,
+    .base = TP_BASE_IN_BAND,
+    .in_band_base = true,
+    .depth = 20,
+};
+
+static const struct {
+    const char *prefix;
+    struct tp_channel channel;
+} channels[] = {
+    {"spot@public.aggre.depth.v3.api.pb@", {TP_MEANING_DELTA, &aggregated_rule}},
+    {"spot@public.limit.depth.v3.api.pb@", {TP_MEANING_BASE, &limited_rule}},
+    {"spot@public.aggre.deals.v3.api.pb@", {TP_MEANING_TRADES, NULL}},
+    {"spot@public.aggre.bookTicker.v3.api.pb@", {TP_MEANING_TOP, NULL}},
+    {"spot@public.bookTicker.batch.v3.api.pb@", {TP_MEANING_TOP, NULL}},
+    {"spot@private.", {TP_MEANING_OWN, NULL}},
+};
+
+const struct tp_channel *tp_mexc_describe(const char *channel)
+{
+    for (size_t i = 0; i < sizeof channels / sizeof *channels; i++)
+        if (strncmp(channel, channels[i].prefix, strlen(channels[i].prefix)) == 0)
+            return &channels[i].channel;
+    return NULL;
+}
+
+/* Whether the text, with no regard to case, stands anywhere in it: MEXC says refusals in words. */
+static bool text_has(struct tp_text text, const char *words)
+{
+    const size_t size = strlen(words);
+    for (size_t at = 0; at + size <= text.size; at++)
+        if (strncasecmp((const char *)text.at + at, words, size) == 0)
+            return true;
+    return false;
+}
+
+static enum tp_meaning reply_meaning(struct tp_text msg, struct tp_text code)
+{
+    static const char channel[] = "spot@";
+    if (text_has(msg, "Not Subscribed") || text_has(msg, "Not Unsubscribed") ||
+        !tp_text_is(code, "0"))
+        return TP_MEANING_REFUSAL;
+    if (tp_text_is(msg, "PONG"))
+        return TP_MEANING_HEARTBEAT;
+    /* Either the channels alone, or in words behind which they stand in brackets. */
+    if ((msg.size >= sizeof channel - 1 && memcmp(msg.at, channel, sizeof channel - 1) == 0) ||
+        text_has(msg, "Subscribed success"))
+        return TP_MEANING_ACKNOWLEDGEMENT;
+    return TP_MEANING_NOTICE;
+}
+
+enum tp_meaning tp_mexc_text_meaning(const uint8_t *data, size_t size)
+{
+    static const uint8_t zero[] = "0";
+    struct tp_text key, msg = {zero, 0}, code = {zero, 1};
+    struct tp_json in;
+    tp_json_init(&in, data, size);
+    (void)tp_json_object(&in);
+    while (tp_json_key(&in, &key)) {
+        if (tp_text_is(key, "msg") && tp_json_peek(&in) == TP_JSON_STRING)
+            (void)tp_json_string(&in, &msg);
+        else if (tp_text_is(key, "code") && tp_json_peek(&in) == TP_JSON_NUMBER)
+            (void)tp_json_number(&in, &code);
+        else
+            (void)tp_json_skip(&in);
+    }
+    return tp_json_finish(&in) == TP_DECODE_OK ? reply_meaning(msg, code) : TP_MEANING_BROKEN;
+}
+
+/* ---- struct tp_venue */
+
+static size_t router_size(uint32_t channel_count_max, uint32_t connection_count)
+{
+    (void)connection_count; /* nothing is remembered of connections */
+    return tp_mexc_router_memory_size(channel_count_max);
+}
+
+static void router_init(void *router, uint32_t channel_count_max, uint32_t connection_count)
+{
+    (void)connection_count;
+    (void)tp_mexc_router_init(router, channel_count_max);
+}
+
+static bool router_add(void *router, const char *channel, uint32_t instrument)
+{
+    return tp_mexc_router_add(router, channel, instrument);
+}
+
+/* Out of line: route must not save registers for what one message in a million needs. */
+__attribute__((noinline, cold)) static enum tp_meaning
+other_meaning(const struct tp_venue_message *message)
+{
+    if (message->size > 0 && message->data[0] == '{')
+        return tp_mexc_text_meaning(message->data, message->size);
+    /* Text of theirs is JSON; a push of an unknown channel is none of ours. */
+    return message->opcode == OPCODE_TEXT ? TP_MEANING_BROKEN : TP_MEANING_UNKNOWN;
+}
+
+static void route(void *router, const struct tp_venue_message *message, uint32_t from,
+                  struct tp_route *out)
+{
+    (void)from; /* a message has one part */
+    out->next_offset = 0;
+    if (!tp_mexc_route(router, message->data, message->size, out))
+        out->meaning = other_meaning(message);
+}
+
+static enum tp_decode_status decode_depth(const struct tp_body *body, struct tp_depth_update *out)
+{
+    const enum tp_decode_status status =
+        tp_mexc_decode_depth(body->data, body->size, &body->scale, out);
+    if (status != TP_DECODE_OK)
+        return status;
+    /* A ticker's body on a depth channel, or the other way: not what the channel promised. */
+    const bool is_top = (out->flags & TP_DEPTH_TOP) != 0;
+    return is_top == (body->meaning == TP_MEANING_TOP) ? TP_DECODE_OK : TP_DECODE_UNKNOWN;
+}
+
+extern const struct tp_venue tp_venue_mexc; /* the registry's table declares it by this name */
+
+const struct tp_venue tp_venue_mexc = {
+    .name = "mexc",
+    .facts =
+        {
+            .channels_per_connection = 30,
+            .messages_per_second = 100,
+            .connection_age_max_s = 24 * 3600,
+            .idle_without_channel_s = 30,
+            .idle_without_data_s = 60,
+            .base_levels_max = 5000,
+            .compression = TP_COMPRESSION_NONE,
+            .pinger = TP_PINGER_CLIENT,
+            .ping_interval_s = 30,
+        },
+    .describe = tp_mexc_describe,
+    .router_size = router_size,
+    .router_init = router_init,
+    .router_add = router_add,
+    .route = route,
+    .decode_depth = decode_depth,
+};
