@@ -214,6 +214,18 @@ void tp_control_close(struct tp_control *control)
         fstatat(control->directory, control->name, &found, AT_SYMLINK_NOFOLLOW) == 0 &&
         found.st_ino == control->inode && found.st_dev == control->device)
         unlinkat(control->directory, control->name, 0);
+    tp_control_release_hold(control);
+}
+
+void tp_control_hold(struct tp_control *control)
+{
+    atomic_fetch_add_explicit(&control->holders, 1, memory_order_relaxed);
+}
+
+void tp_control_release_hold(struct tp_control *control)
+{
+    if (atomic_fetch_sub_explicit(&control->holders, 1, memory_order_acq_rel) != 0)
+        return;
     if (control->is_guarded)
         tp_mapping_guard_remove(control->memory);
     if (control->memory != NULL)

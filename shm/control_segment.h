@@ -86,6 +86,7 @@ struct tp_control {
     uint64_t inode, device;
     int directory;
     bool is_guarded;
+    _Atomic uint32_t holders; /* as in struct tp_segment */
 };
 
 /* Writer: builds the control segment of its data segment, before tp_segment_ready. The data
@@ -101,6 +102,9 @@ enum tp_segment_status tp_control_open(struct tp_control **control,
                                        struct tp_segment_error *error);
 /* A writer's: the file is removed if it is still ours. NULL is fine. */
 void tp_control_close(struct tp_control *control);
+/* As tp_segment_hold and tp_segment_release. */
+void tp_control_hold(struct tp_control *control);
+void tp_control_release_hold(struct tp_control *control);
 
 struct tp_control_claim {
     const char *name; /* cut to TP_CONTROL_NAME_SIZE - 1 */

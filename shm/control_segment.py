@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.shm.ownership import own
-from tickpath.shm.segment import DIRECTORY, SegmentWriter, raise_status
+from tickpath.shm.segment import DIRECTORY, SegmentWriter, kept_by, raise_status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,17 +103,19 @@ class ControlSegment:
         poll_ns: int = lib.TP_WAKER_POLL_NS_DEFAULT,
     ) -> None:
         """Build it beside the data segment; raises SegmentError with the reason."""
-        self._segment = segment  # its memory is borrowed
+        data = segment.pointer
         out, error = ffi.new("struct tp_control **"), ffi.new("struct tp_segment_error *")
-        status = lib.tp_control_create(out, segment.pointer, lossless_deadline_ns, error)
+        status = lib.tp_control_create(out, data, lossless_deadline_ns, error)
         raise_status(status, error, f"{os.fspath(segment.path)}.ctl")
-        self.pointer = out[0]
-        self.gate = ffi.new("struct tp_ring_gate *")
-        ring = lib.tp_segment_ring_writer(segment.pointer)
-        lib.tp_ring_gate_init(self.gate, ring, self.pointer, lossless_deadline_ns)
+        lib.tp_control_hold(out[0])
+        self.pointer = pointer = ffi.gc(out[0], lib.tp_control_release_hold)
+        # Whoever is in a call with one of them keeps the memory that it uses.
+        self.gate = kept_by(ffi.new("struct tp_ring_gate *"), (data, pointer))
+        ring = lib.tp_segment_ring_writer(data)
+        lib.tp_ring_gate_init(self.gate, ring, pointer, lossless_deadline_ns)
+        self._waker = kept_by(ffi.new("struct tp_waker *"), (data, pointer))
+        lib.tp_waker_init(self._waker, data, pointer, poll_ns)
         own(self)
-        self._waker = ffi.new("struct tp_waker *")
-        lib.tp_waker_init(self._waker, segment.pointer, self.pointer, poll_ns)
 
     def run_waker(self) -> None:
         """Wake consumers that sleep, until `stop_waker`; for a thread of its own."""
@@ -141,9 +143,10 @@ class ControlSegment:
             lib.tp_control_disown(self.pointer)
 
     def close(self) -> None:
-        """Remove the file and unmap; the waker must have returned, the hot thread ended."""
+        """Remove the file, let the waker return, and unmap once nobody is in it."""
         pointer, self.pointer = self.pointer, None
         if pointer is not None:
+            lib.tp_waker_stop(self._waker)
             lib.tp_control_close(pointer)
 
 

@@ -131,8 +131,11 @@ class Reader:
 
     @property
     def segment(self) -> Segment:
-        """Borrow the segment that is read now: header, counters; a new object after `reopen`."""
-        return Segment.borrow(self._opened().segment, self.instance, self.directory)
+        """Borrow the segment that is read now: header, counters; another one after `reopen`."""
+        held = lib.tp_reader_hold_segment(self._opened())
+        if not held:
+            self._opened()  # it was closed meanwhile
+        return Segment.borrow(held, self.instance, self.directory)
 
     @property
     def lost(self) -> int:
@@ -208,7 +211,7 @@ class Reader:
     @property
     def is_broken(self) -> bool:
         """Say whether the segment's file was truncated: all reads as zeroes then."""
-        return bool(lib.tp_segment_is_broken(self._opened().segment))
+        return bool(lib.tp_segment_is_broken(self.segment.pointer))
 
     def interrupt(self) -> None:
         """End the wait that is under way, or the next one; from any thread or signal handler."""

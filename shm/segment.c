@@ -225,6 +225,7 @@ static void writer_leave(struct tp_segment *segment)
     tp_segment_file_name(name, segment->header.instance, ".lock");
     unlinkat(segment->directory, name, 0);
     close(segment->lock);
+    segment->lock = -1;
 }
 
 void tp_segment_close(struct tp_segment *segment)
@@ -233,6 +234,19 @@ void tp_segment_close(struct tp_segment *segment)
         return;
     if (segment->lock >= 0)
         writer_leave(segment);
+    tp_segment_release(segment);
+}
+
+void tp_segment_hold(struct tp_segment *segment)
+{
+    atomic_fetch_add_explicit(&segment->holders, 1, memory_order_relaxed);
+}
+
+void tp_segment_release(struct tp_segment *segment)
+{
+    /* Release and acquire: what the others did with the mapping comes before its end. */
+    if (atomic_fetch_sub_explicit(&segment->holders, 1, memory_order_acq_rel) != 0)
+        return;
     if (segment->is_guarded)
         tp_mapping_guard_remove(segment->base);
     if (segment->base != NULL)

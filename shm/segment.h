@@ -151,7 +151,8 @@ struct tp_segment {
     uint32_t mode, group;      /* of the file as it is */
     bool is_locked_in_memory;
     bool is_ready;
-    bool is_guarded; /* a reader's mapping: see shm/mapping_guard.h */
+    bool is_guarded;          /* a reader's mapping: see shm/mapping_guard.h */
+    _Atomic uint32_t holders; /* who needs the mapping beside the one who closes it */
 };
 
 /* FNV-1a, 64 bits, over the text. */
@@ -172,6 +173,10 @@ enum tp_segment_status tp_segment_open(struct tp_segment **segment, const char *
 bool tp_segment_is_broken(const struct tp_segment *segment);
 /* A writer's: state CLOSING, the file removed if it is still ours, the lock freed. NULL is fine. */
 void tp_segment_close(struct tp_segment *segment);
+/* Keeps the mapping over a close, until tp_segment_release: for what shows it, and for calls that
+ * another thread may overtake with a close. Any thread that holds it or may close it. */
+void tp_segment_hold(struct tp_segment *segment);
+void tp_segment_release(struct tp_segment *segment);
 
 /* True if the process of a header lives: same boot, same pid, same start time, or one of that pid
  * that /proc hides. */

@@ -173,20 +173,32 @@ def raise_status(status: int, error: Any, subject: str) -> None:
     raise SegmentError(message, reason)
 
 
+def kept_by(part: Any, owner: Any) -> Any:
+    """Return a pointer into memory of C that keeps its owner, another pointer, as long as it lives.
+
+    So what is shown, or given to a call that another thread overtakes with a close, stays.
+    """
+    return ffi.gc(part, lambda _: owner)
+
+
 class _Mapped:
-    """Share what a writer and a reader show: names, tables, counters, histograms."""
+    """Share what a writer and a reader show: names, tables, counters, histograms.
+
+    The memory goes with the last of: close, views of it, calls that are under way with `pointer`.
+    """
 
     _is_borrowed = False
 
-    def __init__(self, pointer: Any, instance: str, directory: Path) -> None:
-        self.pointer = pointer
+    def __init__(self, held_pointer: Any, instance: str, directory: Path) -> None:
+        self.pointer = ffi.gc(held_pointer, lib.tp_segment_release)
         self.instance = instance
         self.path = directory / f"{_PREFIX}{instance}"
         self._histograms: NDArray[np.uint64] | None = None
 
     def _section(self, section: Any) -> Any:
         size = section.count * section.entry_size
-        return ffi.buffer(self._open.base + section.offset, size)
+        pointer = self._open
+        return ffi.buffer(kept_by(pointer.base + section.offset, pointer), size)
 
     @property
     def _open(self) -> Any:
@@ -202,13 +214,15 @@ class _Mapped:
 
     @property
     def header(self) -> Any:
-        """Borrow the private copy of the C header; valid until close."""
-        return self._open.header
+        """Borrow the private copy of the C header."""
+        pointer = self._open
+        return kept_by(ffi.addressof(pointer, "header"), pointer)
 
     @property
     def live(self) -> Any:
         """Borrow the live lines: state, superseded_by, heartbeat_ns, loop_count, head."""
-        return self._open.live
+        pointer = self._open
+        return kept_by(pointer.live, pointer)
 
     @property
     def instance_id(self) -> int:
@@ -249,7 +263,7 @@ class _Mapped:
         return dict(zip(self._names(self.header.counter_names), values, strict=True))
 
     def histogram_words(self) -> dict[str, NDArray[np.uint64]]:
-        """Borrow the live words of all named histograms; valid until close."""
+        """Borrow the live words of all named histograms."""
         import numpy as np  # noqa: PLC0415 - readers of events and books do without it
 
         if self._histograms is None:
@@ -264,7 +278,10 @@ class _Mapped:
         return {name: percentiles(words) for name, words in self.histogram_words().items()}
 
     def close(self) -> None:
-        """Unmap; a writer also ends the segment and removes its file. Views are invalid then."""
+        """Unmap; a writer also ends the segment and removes its file. From any thread.
+
+        What was borrowed keeps the memory until it goes itself.
+        """
         pointer, self.pointer = self.pointer, None
         self._histograms = None
         if pointer is not None and not self._is_borrowed:
@@ -336,6 +353,7 @@ class SegmentWriter(_Mapped):
         out, error = ffi.new("struct tp_segment **"), ffi.new("struct tp_segment_error *")
         status = lib.tp_segment_create(out, config, error)
         raise_status(status, error, os.fspath(directory / f"{_PREFIX}{instance}"))
+        lib.tp_segment_hold(out[0])
         super().__init__(out[0], instance, directory)
         own(self)
 
@@ -343,6 +361,23 @@ class SegmentWriter(_Mapped):
         """Leave file and lock to the parent; the memory is this child's own from here."""
         if self.pointer is not None:
             lib.tp_segment_disown(self.pointer)
+
+    @property
+    def ring(self) -> Any:
+        """Borrow the C struct tp_ring_writer."""
+        pointer = self._open
+        return kept_by(lib.tp_segment_ring_writer(pointer), pointer)
+
+    @property
+    def snapshots(self) -> Any:
+        """Borrow the C struct tp_snapshot_writer."""
+        pointer = self._open
+        return kept_by(lib.tp_segment_snapshot_writer(pointer), pointer)
+
+    def histogram(self, index: int) -> Any:
+        """Borrow one C struct tp_histogram, by its place in the layout."""
+        pointer = self._open
+        return kept_by(lib.tp_segment_histogram(pointer, index), pointer)
 
     def ready(self) -> None:
         """Checksum, put in place of the segment of this name, and tell its readers."""
@@ -378,13 +413,14 @@ class Segment(_Mapped):
             out, os.fspath(directory).encode(), instance.encode(), expected, error
         )
         raise_status(status, error, os.fspath(directory / f"{_PREFIX}{instance}"))
+        lib.tp_segment_hold(out[0])
         super().__init__(out[0], instance, directory)
 
     @classmethod
-    def borrow(cls, pointer: Any, instance: str, directory: Path) -> Segment:
-        """Show a segment that a C reader holds; it dies with that reader, or at its reopen."""
+    def borrow(cls, held_pointer: Any, instance: str, directory: Path) -> Segment:
+        """Show a segment that a C reader opened; it outlives that reader, and its reopen."""
         segment = cls.__new__(cls)
-        _Mapped.__init__(segment, pointer, instance, directory)
+        _Mapped.__init__(segment, held_pointer, instance, directory)
         segment._is_borrowed = True
         return segment
 

@@ -181,6 +181,16 @@ static bool has_ring(const struct tp_reader *reader)
     return reader->segment->header.ring.count != 0;
 }
 
+struct tp_segment *tp_reader_hold_segment(struct tp_reader *reader)
+{
+    if (!tp_lease_enter(&reader->lease))
+        return NULL;
+    struct tp_segment *segment = reader->segment;
+    tp_segment_hold(segment);
+    tp_lease_leave(&reader->lease);
+    return segment;
+}
+
 /* A slot that names another owner now may be another's: nothing more is written there. So it ends
  * for a process that the writer cannot see (another pid namespace), or by somebody's scribbling. */
 static void slot_lose(struct tp_reader *reader)

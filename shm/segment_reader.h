@@ -108,6 +108,8 @@ enum tp_segment_status tp_reader_register(struct tp_reader *reader, const char *
 void tp_reader_unregister(struct tp_reader *reader);
 /* From another thread or a signal handler: ends the wait that is under way, or the next. */
 void tp_reader_interrupt(struct tp_reader *reader);
+/* The segment that is read now, held: tp_segment_release it. NULL: the reader is closed. */
+struct tp_segment *tp_reader_hold_segment(struct tp_reader *reader);
 
 /* Joins anew: moves to the head and counts nothing as lost; read the snapshots next. */
 void tp_reader_join(struct tp_reader *reader);

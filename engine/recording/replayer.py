@@ -130,8 +130,7 @@ class Replayer:
         layout = make_layout(table, ring_capacity=capacity, counters=REPLAY_COUNTERS)
         self.segment = SegmentWriter(instance, layout)
         write_instruments(self.segment, table)
-        self._ring = lib.tp_segment_ring_writer(self.segment.pointer)
-        self._snapshots = lib.tp_segment_snapshot_writer(self.segment.pointer)
+        self._ring, self._snapshots = self.segment.ring, self.segment.snapshots
         self.consumers = Consumers(self.segment)
         self.segment.ready()
         self.consumers.start()
@@ -148,6 +147,7 @@ class Replayer:
         config.ring, config.snapshots, config.clock = self._ring, self._snapshots, self._clock
         if self.consumers is not None:
             config.gate = self.consumers.gate
+            self._kept.append(self.consumers.gate)
         size = lib.tp_feed_memory_size(config)
         if size == 0:
             raise LocalError(f"{len(rows)} instruments: more than one feed can hold")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import ffi
-from tickpath.shm.segment import SegmentLayout, SegmentWriter
+from tickpath.shm.segment import SegmentLayout, SegmentWriter, kept_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,8 +88,9 @@ class TapWriter:
             target.checkpoint_every_ns = int(checkpoint_every_s * 1e9)
             target.channel = row.channel.encode()
         del table  # a view of memory that `close` unmaps
-        self.pointer = ffi.new("struct tp_tap *")
-        self.pointer.segment = self.segment.pointer
+        segment = self.segment.pointer
+        self.pointer = kept_by(ffi.new("struct tp_tap *"), segment)
+        self.pointer.segment = segment
         self.pointer.checkpoint_every_ns = int(checkpoint_every_s * 1e9)
 
     def ready(self) -> None:

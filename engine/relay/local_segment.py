@@ -19,7 +19,7 @@ from tickpath.engine.feed_segment import (
     write_instruments,
 )
 from tickpath.proto.records import BookState, EventType, SyncReason
-from tickpath.shm.segment import SegmentWriter
+from tickpath.shm.segment import SegmentWriter, kept_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +63,7 @@ class LocalSegment:
         self._writer = SegmentWriter(instance, layout)
         try:
             write_instruments(self._writer, instruments)
-            self._ring = lib.tp_segment_ring_writer(self._writer.pointer)
-            self._table = lib.tp_segment_snapshot_writer(self._writer.pointer)
+            self._ring, self._table = self._writer.ring, self._writer.snapshots
             self._record = ffi.new("uint64_t[]", BOOK_WORDS)
             self._event = ffi.new("uint64_t[7]")
             self._put = ffi.new("struct tp_relay_publication *")
@@ -94,7 +93,7 @@ class LocalSegment:
         """Return the C struct tp_relay_segment of this one."""
         pointer = self._writer.pointer
         ages = [lib.tp_segment_histogram(pointer, place) for place in range(len(HOPS))]
-        return ffi.new(
+        made = ffi.new(
             "struct tp_relay_segment *",
             {
                 "ring": self._ring,
@@ -105,6 +104,7 @@ class LocalSegment:
                 "received_to_published": ages[1],
             },
         )
+        return kept_by(made, pointer)
 
     def put(
         self,

@@ -503,7 +503,7 @@ class Publisher:
             self._broken(link, error)
             return False
         if self._stats is not None:
-            histogram = lib.tp_segment_histogram(self._stats.pointer, 0)
+            histogram = self._stats.histogram(0)
             lib.tp_histogram_record(histogram, time.monotonic_ns() - link.sent_ns)
         link.sent, link.awaited = [], 0
         if trouble is not None:

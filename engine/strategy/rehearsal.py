@@ -50,8 +50,7 @@ class RehearsalFeed:
         self.consumers = Consumers(self.segment, lossless_deadline_ns=lossless_deadline_ns)
         self.segment.ready()
         self.consumers.start()
-        self.ring = lib.tp_segment_ring_writer(self.segment.pointer)
-        self.snapshots = lib.tp_segment_snapshot_writer(self.segment.pointer)
+        self.ring, self.snapshots = self.segment.ring, self.segment.snapshots
         self._event = ffi.new("uint64_t[7]")
         self._record = ffi.new("uint64_t[]", BOOK_WORDS)
 

@@ -24,6 +24,7 @@ from tickpath.proto.records import EventType
 from tickpath.rt import limits, process
 from tickpath.shm.ownership import own
 from tickpath.shm.reader import Result
+from tickpath.shm.segment import kept_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,10 +146,11 @@ class Runtime:
             self._yield_every_ns = int(self._placement.yield_ms * NS_PER_MS)
             throttling = limits.read_throttling(limits.available_cpus())
             self._yield_for_ns = yield_ns(self._placement.yield_ms, throttling)
-        self._hops = ffi.new("struct tp_strategy_hops *")
-        self._hops.reader = reader.shm.pointer
-        self._hops.received_to_seen = lib.tp_segment_histogram(stats.pointer, 0)
-        self._hops.published_to_seen = lib.tp_segment_histogram(stats.pointer, 1)
+        seen, published, read = stats.histogram(0), stats.histogram(1), reader.shm.pointer
+        # The last argument's pointers stay as long as somebody records.
+        self._hops = kept_by(ffi.new("struct tp_strategy_hops *"), (seen, published, read))
+        self._hops.reader = read
+        self._hops.received_to_seen, self._hops.published_to_seen = seen, published
 
     def stop(self) -> None:
         """End the loop at its next turn; for signal handlers and the strategy itself."""

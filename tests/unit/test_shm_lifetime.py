@@ -146,6 +146,13 @@ def test_readers_closed_at_random_moments_crash_nothing(tmp_path: Path) -> None:
                 for i in range(3):
                     assert reader.book(i).instrument == i
 
+        def look_around(reader):
+            while True:
+                reader.now_ns()
+                reader.shm.is_broken
+                reader.shm.segment.counters()
+                reader.shm.segment.heartbeat_age_ns()
+
         def come_and_go(reader):
             while True:
                 reader.register("x")
@@ -170,8 +177,8 @@ def test_readers_closed_at_random_moments_crash_nothing(tmp_path: Path) -> None:
                 reader = reader_of("one")
                 reader.shm.set_wait(LONG_NS, spin_ns=0, sleep_ns=1)
                 users = chance.choice(
-                    [[wait_in, read_books], [take_batches, read_books],
-                     [wait_in, come_and_go], [take_batches, read_books, come_and_go]]
+                    [[wait_in, read_books], [take_batches, look_around],
+                     [wait_in, look_around, come_and_go], [take_batches, read_books, come_and_go]]
                 )
                 troubles = []
                 threads = [
@@ -187,6 +194,157 @@ def test_readers_closed_at_random_moments_crash_nothing(tmp_path: Path) -> None:
                     thread.join(10)
                     assert not thread.is_alive(), users
                 assert not troubles, troubles
+        """,
+        tmp_path,
+    )
+
+
+def test_what_was_borrowed_of_a_segment_outlives_its_close(tmp_path: Path) -> None:
+    run(
+        """
+        import gc
+        from tickpath.engine.strategy.stats import create_stats
+        from tickpath.shm.segment import Segment
+
+        feed = feed_of("one")
+        for reopens in (False, True):
+            reader = reader_of("one")
+            feed.publish_top((1, 1), (2, 1))
+            batch = reader.batch()
+            segment = reader.shm.segment
+            views = [segment, segment.header, segment.live, segment.table, reader.book(0)]
+            kept_words = bytes(reader.book(0).words)
+            if reopens:
+                feed.close()
+                feed = feed_of("one")
+                assert reader.shm.reopen()
+            else:
+                reader.close()
+            del reader
+            gc.collect()
+            assert segment.header.total_size > 0
+            assert int(views[2].head) == 1 and bytes(views[3])[16:18] == b"S0"
+            assert segment.counters() == {} and len(segment.schema) > 100
+            assert views[4].bid == (1, 1) and bytes(views[4].words) == kept_words
+            assert len(batch) == 1 and int(batch["index"][0]) == 0
+            feed.close()
+            feed = feed_of("one")
+        feed.close()
+
+        with create_stats("one", "x", directory=directory) as stats:
+            words = stats.histogram_words()["received_to_seen"]
+            raw = stats.histogram(0)
+        gc.collect()
+        assert int(words.sum()) >= 0 and raw != 0
+        try:
+            stats.heartbeat()
+        except ValueError as error:
+            assert str(error) == "segment one.strategy.x is closed", error
+        else:
+            raise AssertionError("a closed segment beats")
+        """,
+        tmp_path,
+    )
+
+
+def test_writers_closed_at_random_moments_crash_nothing(tmp_path: Path) -> None:
+    run(
+        """
+        def publish(feed):
+            while True:
+                feed.publish_top((1, 1), (2, 1), chance.randrange(3))
+
+        def beat(feed):
+            while True:
+                feed.heartbeat()
+                feed.consumers.counters()
+
+        def look(feed):
+            while True:
+                feed.segment.counters()
+                feed.segment.writer_lives()
+                feed.segment.now_ns()
+
+        def guarded(use, feed, troubles):
+            try:
+                use(feed)
+            except ValueError as error:
+                if str(error) != "segment one is closed":
+                    troubles.append(error)
+            except BaseException as error:
+                troubles.append(error)
+
+        sys.setswitchinterval(0.0001)
+        for turn in range(100):
+            feed = RehearsalFeed(
+                "one", instruments, directory=directory, ring_capacity=64,
+                lossless_deadline_ns=10**6 * (turn % 2),
+            )
+            troubles = []
+            threads = [
+                threading.Thread(target=guarded, args=(use, feed, troubles))
+                for use in (publish, beat, look)
+            ]
+            for thread in threads:
+                thread.start()
+            time.sleep(chance.random() * 0.01)
+            feed.close()
+            for thread in threads:
+                thread.join(10)
+                assert not thread.is_alive()
+            assert not troubles, troubles
+        """,
+        tmp_path,
+    )
+
+
+def test_waker_returns_when_its_control_segment_is_closed(tmp_path: Path) -> None:
+    run(
+        """
+        from tickpath.shm.control_segment import ControlSegment
+        from tickpath.shm.segment import SegmentLayout, SegmentWriter
+
+        for _ in range(50):
+            with SegmentWriter("one", SegmentLayout(schema="x", ring_capacity=64),
+                               directory=directory) as segment:
+                control = ControlSegment(segment)
+                segment.ready()
+                thread = threading.Thread(target=control.run_waker)
+                thread.start()
+                time.sleep(chance.random() * 0.005)
+                control.close()
+                thread.join(5)
+                assert not thread.is_alive()
+        """,
+        tmp_path,
+    )
+
+
+def test_feeds_end_with_one_of_their_readers(tmp_path: Path) -> None:
+    run(
+        """
+        with feed_of("one") as one, feed_of("two") as two:
+            for turn in range(40):
+                readers = [reader_of("two"), reader_of("one")]
+                feeds = Feeds(readers)
+                feeds.set_wait(block=turn % 2 == 0)
+                told = []
+                def follow():
+                    try:
+                        for _ in feeds:
+                            pass
+                    except ValueError as error:
+                        told.append(str(error))
+                thread = threading.Thread(target=follow)
+                thread.start()
+                time.sleep(chance.random() * 0.02)
+                if turn % 4 < 2:
+                    readers[1].close()
+                else:
+                    feeds.close()
+                thread.join(5)
+                assert len(told) == 1 and told[0].endswith("is closed: open a new one"), told
+                feeds.close()
         """,
         tmp_path,
     )
