@@ -289,6 +289,7 @@ static void retire(struct tp_loop *loop, struct tp_loop_connection *connection)
     connection->session = NULL;
 }
 
+/* What time alone does to a connection. Asked again until it has no event left. */
 static bool tick_connection(struct tp_loop *loop, struct tp_loop_connection *connection,
                             struct tp_loop_event *out)
 {
@@ -304,11 +305,9 @@ static bool tick_connection(struct tp_loop *loop, struct tp_loop_connection *con
         tp_session_tick(session, now_ns);
         mark_dirty(loop, connection->number);
     }
-    const enum tp_session_phase phase = tp_session_phase(session);
-    const bool has_ended =
-        phase == TP_SESSION_CLOSED || (connection->is_open && phase == TP_SESSION_CLOSING);
-    if (has_ended && ended(loop, connection, out))
-        return true; /* the caller hears of it before the cold thread gets the session back */
+    /* It may be open now, by a handshake that another thread did, or have ended. */
+    if (next_of(loop, connection, out))
+        return true;
     /* Beyond its time not even output that is still due may hold it: a peer may never take that. */
     const bool finished =
         (loop->dirty >> connection->number & 1) == 0 && tp_session_finished(session);
@@ -319,8 +318,8 @@ static bool tick_connection(struct tp_loop *loop, struct tp_loop_connection *con
 
 static bool next_timer(struct tp_loop *loop, struct tp_loop_event *out)
 {
-    while (loop->position < loop->connection_count)
-        if (tick_connection(loop, &loop->connection[loop->position++], out))
+    for (; loop->position < loop->connection_count; loop->position++)
+        if (tick_connection(loop, &loop->connection[loop->position], out))
             return true;
     loop->next_tick_ns = loop->now_ns + TICK_NS;
     if (loop->netif != NULL)
