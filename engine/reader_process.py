@@ -31,6 +31,7 @@ from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.feed_handler.subscriptions import Subscriptions
 from tickpath.engine.feed_segment import make_layout, write_instruments
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
+from tickpath.engine.loop.handshakes import Handshakes
 from tickpath.engine.reader_watch import HOT_THREAD_NAME
 from tickpath.engine.recording.tap import Subscription, TapWriter
 from tickpath.engine.snapshots import SnapshotWorker, fetch_instruments
@@ -253,8 +254,15 @@ class ReaderProcess:
             loop.yield_every_ns, loop.yield_for_ns = YIELD_EVERY_NS, YIELD_FOR_NS
         ca_file = Path(venue.ca_file) if venue.ca_file else None
         tls = new_tls_context(ca_file, insecure=venue.insecure) if venue.tls else ffi.NULL
+        self.handshakes = Handshakes()
+        loop.handshake_worker = self.handshakes.worker
         self.connections = Connections(
-            loop, self.transport, tls, Reconnect(**msgspec.structs.asdict(reconnect)), self._log
+            loop,
+            self.transport,
+            tls,
+            Reconnect(**msgspec.structs.asdict(reconnect)),
+            self._log,
+            handshake_worker=self.handshakes.worker,
         )
         for number, planned in enumerate(self.plan.connections):
             if planned is None:
@@ -293,6 +301,7 @@ class ReaderProcess:
             # Whatever ends the cold loop, the hot thread ends before its memory is unmapped.
             self.hot.stop()
             hot.join()
+            self.handshakes.stop()
         self._copy_counters(force=True)
         if gone is not None:
             raise LinkGoneError(str(gone))
@@ -306,6 +315,7 @@ class ReaderProcess:
     def _run_cold(self, hot: threading.Thread) -> SystemSetupError | None:
         """Serve the hot thread until told to stop or it ends; return why the path is gone."""
         self.consumers.start(self.config.reader.cpu)
+        self.handshakes.start(self.config.reader.cpu)
         snapshots = SnapshotWorker(self.feed, self.venue, self.instruments, self._log)
         snapshots.start()
         gone: SystemSetupError | None = None
@@ -334,7 +344,7 @@ class ReaderProcess:
 
     def close(self) -> None:
         """End sessions, detach the XDP program, remove the segment."""
-        for part in ("connections", "transport", "consumers", "tap", "segment"):
+        for part in ("connections", "handshakes", "transport", "consumers", "tap", "segment"):
             if getattr(self, part, None) is not None:
                 getattr(self, part).close()
 

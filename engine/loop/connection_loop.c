@@ -304,6 +304,11 @@ static bool tick_connection(struct tp_loop *loop, struct tp_loop_connection *con
     if (now_ns >= tp_session_deadline(session)) {
         tp_session_tick(session, now_ns);
         mark_dirty(loop, connection->number);
+        /* A handshake that a worker did ends here: plain bytes are open, and some may be there. */
+        if (!connection->is_open && next_before_open(loop, connection, out)) {
+            loop->current = connection;
+            return true;
+        }
     }
     /* It may be open now, by a handshake that another thread did, or have ended. */
     if (next_of(loop, connection, out))
@@ -382,6 +387,8 @@ static bool next_of_stage(struct tp_loop *loop, struct tp_loop_event *out)
             break;
         case TP_LOOP_STAGE_TICK:
             tp_handover_wake(&loop->handover);
+            if (loop->handshake_worker != NULL)
+                tp_tls_handshake_worker_wake(loop->handshake_worker);
             loop->stage = TP_LOOP_STAGE_TURN;
             return give(loop, 0, TP_LOOP_TICK, out);
         case TP_LOOP_STAGE_TURN:

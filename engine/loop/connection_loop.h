@@ -82,6 +82,7 @@ struct tp_loop {
     /* set by the cold thread before the first turn */
     struct tp_netif *netif; /* NULL: kernel sockets */
     const struct tp_clock *clock;
+    struct tp_tls_handshake_worker *handshake_worker; /* woken once a tick; NULL: none */
     uint32_t connection_count;
     uint64_t idle_spin_ns; /* nothing came for so long: sleep idle_sleep_ns at a time; UINT64_MAX:
                               spin */

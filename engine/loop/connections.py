@@ -81,6 +81,8 @@ class Connections:
     tls_context: Any
     reconnect: Reconnect
     log: Callable[[str], None]
+    handshake_worker: Any = ffi.NULL
+    """Runs the TLS handshakes; NULL: the hot thread does."""
     random: random.Random = field(default_factory=random.SystemRandom)
     slots: list[_Slot] = field(default_factory=list)
 
@@ -203,6 +205,7 @@ class Connections:
         words = (endpoint.server_name, endpoint.target.authority, endpoint.target.path, extra)
         texts = [ffi.new("char[]", word.encode()) for word in words]
         config.tls = self.tls_context if endpoint.target.tls else ffi.NULL
+        config.handshake_worker = self.handshake_worker
         config.websocket = endpoint.target.websocket
         config.server_name, config.host, config.target, config.extra_headers = texts
         config.message_size_max, config.receive_window = MESSAGE_SIZE_MAX, RECEIVE_WINDOW

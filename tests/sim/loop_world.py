@@ -87,14 +87,25 @@ class HttpServer:
 class LoopWorld:
     """Time moves by TURN_NS a turn; `heard` keeps all events but TICK and TURN."""
 
-    def __init__(self, *plans: Plan | None, certificate: Certificate, context: Any) -> None:
-        """plans: what each connection's server does; None: it speaks HTTP."""
+    def __init__(
+        self,
+        *plans: Plan | None,
+        certificate: Certificate,
+        context: Any,
+        worker: Any = ffi.NULL,
+    ) -> None:
+        """plans: what each connection's server does; None: it speaks HTTP.
+
+        worker: does the TLS handshakes, in a thread of the test's or by `serve`.
+        """
         self.now_ns = SECOND
+        self.worker, self.steps_worker = worker, worker != ffi.NULL
         self.pair = ffi.gc(
             lib.tp_memory_link_pair_create(1024, 2048), lib.tp_memory_link_pair_destroy
         )
         self.loop = ffi.gc(lib.tp_loop_new(), lib.tp_loop_free)
         self.handover = ffi.addressof(self.loop, "handover")
+        self.loop.handshake_worker = worker
         self.near: list[Station] = []
         self.servers: list[Any] = []
         self.sessions: list[Any] = []
@@ -143,7 +154,8 @@ class LoopWorld:
         lib.tp_stream_init_tcp(stream, near.tcp)
         config = ffi.new("struct tp_session_config *")
         texts = [ffi.new("char[]", word) for word in (NAME.encode(), b"/ws", b"")]
-        config.websocket = plan is not None
+        config.websocket = plan is not None and plan.websocket
+        config.handshake_worker = self.worker
         config.tls = self._context if plan is not None and plan.tls else ffi.NULL
         config.server_name = texts[0]
         config.host, config.target, config.extra_headers = texts
@@ -214,6 +226,8 @@ class LoopWorld:
     def serve(self) -> int:
         """Let the servers take and send; time moves. Returns how many frames came from the loop."""
         count = self.take_frames()
+        if self.steps_worker:
+            lib.tp_tls_handshake_worker_step(self.worker)
         for server in self.servers:
             server.output(self.now_ns)
         self.take_notes()

@@ -86,6 +86,7 @@ class Plan:
     read_every_ns: int = 0  # a slow application: reads at these intervals only
     buffer_size: int = 1 << 18
     message_size_max: int = 1 << 20
+    websocket: bool = True  # False: the session is of plain bytes
     handshake_delay_ns: int | None = None  # of a worker that does the handshake; None: no worker
 
 
