@@ -3,16 +3,19 @@
 tickpath strategy examples/top_of_book.py:TopOfBook --instance demo
 """
 
+from tickpath.engine.reader import Book
 from tickpath.engine.strategy import Strategy
+from tickpath.proto.instrument import Instrument
+from tickpath.proto.records import BookState, SyncReason
 
 
 class TopOfBook(Strategy):
     """Copy this file, rename the class, and put your decision into on_book."""
 
-    def on_start(self):
-        self.last = {}
+    def on_start(self) -> None:
+        self.last: dict[str, object] = {}
 
-    def on_book(self, instrument, book):
+    def on_book(self, instrument: Instrument, book: Book) -> None:
         touch = book.bid, book.ask
         if not book.is_live or touch == self.last.get(instrument.symbol):
             return  # never trade on a book that is not LIVE
@@ -20,5 +23,5 @@ class TopOfBook(Strategy):
         bid, ask = (instrument.price(price) for price, _ in touch)
         print(f"{instrument.symbol:<12} {bid:>14} {ask:>14}")
 
-    def on_state(self, instrument, state, reason):
+    def on_state(self, instrument: Instrument, state: BookState, reason: SyncReason) -> None:
         print(f"{instrument.symbol:<12} {state.name} ({reason.name.lower()})")

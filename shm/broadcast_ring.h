@@ -5,7 +5,7 @@
  * Orderings: see tp_ring_publish and tp_ring_read; proved by tests/unit/test_shm_model.py. */
 #ifndef TP_SHM_BROADCAST_RING_H
 #define TP_SHM_BROADCAST_RING_H
-#include <stdatomic.h>
+#include "shm/atomic.h"
 #include <stdint.h>
 
 enum { TP_RING_EVENT_WORDS = 7, TP_RING_SLOT_SIZE = 64 };

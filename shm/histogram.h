@@ -9,7 +9,7 @@
  * relaxed atomics of one writer: a reader may see a count ahead of its bucket by one. */
 #ifndef TP_SHM_HISTOGRAM_H
 #define TP_SHM_HISTOGRAM_H
-#include <stdatomic.h>
+#include "shm/atomic.h"
 #include <stdint.h>
 
 enum {

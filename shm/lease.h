@@ -19,7 +19,7 @@
  * tests/proofs/test_thread_sanitizer.py. */
 #ifndef TP_SHM_LEASE_H
 #define TP_SHM_LEASE_H
-#include <stdatomic.h>
+#include "shm/atomic.h"
 #include <stdbool.h>
 #include <stdint.h>
 #if !defined(__x86_64__)

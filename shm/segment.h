@@ -14,8 +14,8 @@
  * and close are cold; the inline functions are for the one writer thread. */
 #ifndef TP_SHM_SEGMENT_H
 #define TP_SHM_SEGMENT_H
+#include "shm/atomic.h"
 #include <assert.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -8,7 +8,7 @@
  * it. */
 #ifndef TP_SHM_SNAPSHOT_TABLE_H
 #define TP_SHM_SNAPSHOT_TABLE_H
-#include <stdatomic.h>
+#include "shm/atomic.h"
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -16,7 +16,7 @@ CLOCK_GETTIME = "-D_POSIX_C_SOURCE=200809L"  # -std=c11 alone hides it
 
 
 def compiler_arguments() -> list[str]:
-    """Return -D and -I options and the library's path, for an installed or an editable tickpath.
+    """Return options and the library's path, for an installed or an editable tickpath.
 
     Raises FileNotFoundError where the library is missing.
     """
@@ -29,7 +29,7 @@ def compiler_arguments() -> list[str]:
         includes, library = [root, root / "engine" / "strategy"], core / "shm" / LIBRARY
     if not library.is_file():
         raise FileNotFoundError(f"{library} is missing: install tickpath again (make setup)")
-    return [CLOCK_GETTIME, *(f"-I{path}" for path in includes), str(library)]
+    return [CLOCK_GETTIME, *(f"-isystem{path}" for path in includes), str(library)]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 /* Read a tickpath feed from C: events, books, and what became of the writer.
  *
  *     cc -std=c11 strategy.c $(python3 -P -m tickpath.engine.strategy.c_reader)
+ *     c++ -std=c++17 strategy.cc $(python3 -P -m tickpath.engine.strategy.c_reader)
  *
  * shm/segment_reader.h has the rules (joining, laps, registering, waiting), shm/reader_set.h polls
  * several feeds; this header gives its words the
@@ -10,6 +11,19 @@
 #define TICKPATH_READER_H
 #include <string.h>
 
+#ifdef __cplusplus
+/* All that the headers below include: outside of extern "C", where C++ has overloads in it. */
+#include <assert.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+#if defined(__x86_64__)
+#include <x86intrin.h>
+#endif
+extern "C" {
+#endif
 #include "proto/records.h"
 #include "shm/reader_set.h"
 #include "shm/segment_reader.h"
@@ -49,7 +63,7 @@ static inline struct tp_instrument_record tp_feed_instrument(struct tp_reader *r
         return record;
     const struct tp_segment_section *table = &reader->segment->header.table;
     assert(table->entry_size == sizeof record && instrument < table->count);
-    const char *rows = tp_segment_at(reader->segment, table);
+    const char *rows = (const char *)tp_segment_at(reader->segment, table);
     memcpy(&record, rows + (size_t)instrument * sizeof record, sizeof record);
     tp_lease_leave(&reader->lease);
     record.venue[sizeof record.venue - 1] = '\0';
@@ -88,4 +102,8 @@ static inline enum tp_book_state tp_feed_book(struct tp_reader *reader, uint32_t
     book->state = TP_BOOK_STALE;
     return TP_BOOK_STALE;
 }
+#ifdef __cplusplus
+}
+#endif
+#include "shm/atomic_end.h"
 #endif

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -60,11 +61,9 @@ def run(
     )
 
 
-@pytest.mark.parametrize("words", [(), ("block",)])
-def test_c_example_prints_books_at_start_and_as_they_change(
-    program: Path, feed: RehearsalFeed, tmp_path: Path, words: tuple[str, ...]
-) -> None:
-    feed.publish_top((100, 1), (101, 1), instrument=1)
+@contextlib.contextmanager
+def publishing(feed: RehearsalFeed) -> Iterator[None]:
+    """Publish a book and a heartbeat every few milliseconds."""
     done = threading.Event()
 
     def publish() -> None:
@@ -75,10 +74,19 @@ def test_c_example_prints_books_at_start_and_as_they_change(
     thread = threading.Thread(target=publish)
     thread.start()
     try:
-        told = run(program, tmp_path, 5, *words)
+        yield
     finally:
         done.set()
         thread.join()
+
+
+@pytest.mark.parametrize("words", [(), ("block",)])
+def test_c_example_prints_books_at_start_and_as_they_change(
+    program: Path, feed: RehearsalFeed, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    feed.publish_top((100, 1), (101, 1), instrument=1)
+    with publishing(feed):
+        told = run(program, tmp_path, 5, *words)
     assert told.returncode == 0
     assert told.stderr == ""  # it registered
     assert (feed.consumers.counters()["wakes"] > 0) == bool(words)
@@ -113,6 +121,35 @@ def test_c_reader_module_prints_the_compiler_arguments() -> None:
     assert Path(compiler_arguments()[-1]).is_file()
 
 
+CPLUSPLUS = """
+#include "tickpath-reader.h"
+#include <atomic>
+std::atomic<int> one{1};  // the names of C's atomics are not left behind as macros
+int reader_main(int argc, char **argv);
+int main(int argc, char **argv)
+{
+    return one.load(std::memory_order_relaxed) == 1 ? reader_main(argc, argv) : 2;
+}
+#define main reader_main
+#include "top_of_book.c"
+"""
+
+
+def test_header_serves_cplusplus_too(feed: RehearsalFeed, tmp_path: Path) -> None:
+    compiler = shutil.which("g++") or shutil.which("clang++-14") or shutil.which("c++")
+    if compiler is None:
+        pytest.skip("missing capability: a C++ compiler")
+    source, program = tmp_path / "strategy.cc", tmp_path / "strategy"
+    source.write_text(CPLUSPLUS)
+    options = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+    words = [compiler, *options, f"-I{ROOT / 'examples'}", str(source)]
+    subprocess.run([*words, *compiler_arguments(), "-o", str(program)], check=True)
+    with publishing(feed):
+        told = run(program, tmp_path, 5)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.splitlines()[-5:] == ["BTCUSDT 200 201"] * 5
+
+
 def test_publish_compiles_to_plain_stores(tmp_path: Path) -> None:
     """On x86-64 a store is a release already: a fence or a lock prefix would cost 20 cycles."""
     compiler = shutil.which("cc")
@@ -128,7 +165,7 @@ def test_publish_compiles_to_plain_stores(tmp_path: Path) -> None:
         "enum tp_ring_result take(struct tp_ring_reader *ring, uint64_t *event)\n"
         "{ return tp_ring_read(ring, event); }\n"
     )
-    includes = [argument for argument in compiler_arguments() if argument.startswith("-I")]
+    includes = [argument for argument in compiler_arguments() if argument.startswith("-isystem")]
     for optimisation in ("-O2", "-O3"):
         assembly = subprocess.run(
             [compiler, "-std=c11", optimisation, *includes, "-S", "-o", "-", str(source)],
