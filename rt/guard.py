@@ -8,9 +8,9 @@ counter has moved for `beats_to_restore` looks in a row, at most `restores_max` 
 again and again stays ordinary. A thread that sleeps starves nobody and is left alone, and looks are
 counted, not seconds: where the whole machine stood still, the guard stood still too.
 
-Called by: engine/app.py (in the supervisor), engine/strategy/command.py (as a process of its own:
-`python -P -m tickpath.rt.guard`). Calls: rt/limits, rt/notify. Source: sched(7), proc(5),
-sd_notify(3).
+Called by: engine/app.py (in the supervisor), engine/strategy/guarded.py (as a process of its own:
+`python -P -m tickpath.rt.guard`). Calls: rt/limits, rt/newcomers, rt/notify. Source: sched(7),
+proc(5), sd_notify(3).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tickpath.rt import limits
+from tickpath.rt.newcomers import EVERY_S, Newcomers
 from tickpath.rt.notify import Notifier, Watchdog
 
 if TYPE_CHECKING:
@@ -303,7 +304,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"tickpath: guard: {text}", file=sys.stderr, flush=True)
 
     os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
-    if args.avoid is not None and not leave_cpus({args.avoid}):
+    newcomers = None
+    if args.avoid is not None and leave_cpus({args.avoid}):
+        newcomers = Newcomers(args.tid, args.avoid, tell)
+    elif args.avoid is not None:
         tell(f"CPU {args.avoid} is the only one: a thread that hangs there starves the guard too")
     path, _, offset = args.beat.rpartition(":")
     with (
@@ -312,7 +316,11 @@ def main(argv: list[str] | None = None) -> int:
     ):
         guard = Guard(args.tid, beat, tell)
         watch = Watch(guard, notifier, Watchdog(notifier, args.watchdog), args.name)
+        due = 0.0
         while watch.turn() is not Verdict.GONE:
+            if newcomers is not None and time.monotonic() >= due:
+                due = time.monotonic() + EVERY_S
+                newcomers.look()
             time.sleep(guard.pause_s)
     return 0
 
