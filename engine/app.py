@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tickpath.engine.child_process import spawn, stop
-from tickpath.engine.config.check import load_config
+from tickpath.engine.config.check import EXAMPLE, load_config
 from tickpath.engine.config.host import check_host
 from tickpath.engine.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.reader_watch import HANG_AFTER_S, ReaderWatch
@@ -46,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "run",
         description="Read market data into shared memory as a configuration file says, "
         "until SIGTERM or Ctrl-C.",
-        epilog="example: tickpath run examples/mexc.toml",
+        epilog=f"example: tickpath run {EXAMPLE}",
     )
     parser.add_argument("config", type=Path, metavar="CONFIG.toml")
     parser.add_argument("--check", action="store_true", help="only check the file and this host")

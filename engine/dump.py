@@ -15,6 +15,7 @@ from tickpath.engine.cli import printable
 from tickpath.engine.feed_segment import BOOK_WORDS, SCHEMA, read_instruments
 from tickpath.engine.reader import Book, open_reader
 from tickpath.proto.records import format_fixed
+from tickpath.proto.venues import DEFAULT_NAME
 from tickpath.shm.control_segment import consumers
 from tickpath.shm.segment import Segment
 
@@ -36,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "dump",
         description="Show all that one segment holds: header, schema, counters, hops, books.",
-        epilog="example: tickpath dump mexc --json | python3 -m json.tool",
+        epilog=f"example: tickpath dump {DEFAULT_NAME} --json | python3 -m json.tool",
     )
     parser.add_argument("instance", help="segment name (tickpath stat lists them)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

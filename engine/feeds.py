@@ -1,6 +1,6 @@
 """Read several instances at once, by arrival or in turn.
 
-    with open_readers(["mexc", "other"]) as feeds:
+    with open_readers(["spot", "futures"]) as feeds:
         for feed, told in feeds:
             if isinstance(told, Event): ...
 

@@ -16,6 +16,7 @@ shm/reader.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import struct
 import sys
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
 from tickpath.engine.feed_segment import BOOK_WORDS, SCHEMA, read_instruments
-from tickpath.proto.instrument import Instrument
+from tickpath.proto.instrument import Instrument, is_canonical
 from tickpath.proto.records import (
     BOOK_DEPTH_MAX,
     BookState,
@@ -499,8 +500,8 @@ class FeedReader:
 
         One view an instrument: the next call for it overwrites it, one for another does not, and
         `copy` keeps it. After Restarted there are new views. instrument: its index in
-        `instruments`, or its symbol. SYNCING where it was never published. Raises LookupError for
-        an instrument that is not there.
+        `instruments`, or its symbol (the venue's or the canonical one). SYNCING where it was never
+        published. Raises LookupError for an instrument that is not there.
         """
         try:
             book = self._books[instrument]
@@ -545,6 +546,11 @@ class FeedReader:
                 f"book({symbol!r}): expected an instrument's index or symbol, "
                 "as in reader.instruments"
             )
+        if is_canonical(symbol):
+            from tickpath.proto.venues import find_symbol  # noqa: PLC0415 - few readers need it
+
+            with contextlib.suppress(ValueError):
+                return find_symbol(self.instruments, symbol).index
         known = ", ".join(one.symbol for one in self.instruments[:SYMBOLS_TOLD_MAX])
         more = " and more" * (len(self.instruments) > SYMBOLS_TOLD_MAX)
         raise LookupError(f"symbol {symbol!r}: the segment has {known}{more}")

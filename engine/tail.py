@@ -14,6 +14,7 @@ from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.reader import RESTARTED, open_reader
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.proto.records import BookState, EventType, SyncReason, format_fixed
+from tickpath.proto.venues import DEFAULT_NAME, find_symbol
 from tickpath.shm.errors import LocalError
 from tickpath.shm.reader import Result
 
@@ -40,11 +41,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Follow the events of an instance from now on, until Ctrl-C.",
         epilog="Prices and quantities are exact decimals; --json has them as text. What is "
         "bid_quantity here is bid_qty in recordings. "
-        "Example: tickpath tail mexc --symbol BTCUSDT --type top --json",
+        f"Example: tickpath tail {DEFAULT_NAME} --symbol BTCUSDT --type top --json",
     )
     parser.add_argument("instance", help="instance name (tickpath stat lists them)")
     parser.add_argument(
-        "--symbol", action="append", metavar="SYMBOL", help="only this one; may be given again"
+        "--symbol",
+        action="append",
+        metavar="SYMBOL",
+        help="only this one, as in BTCUSDT or BTC/USDT; may be given again",
     )
     parser.add_argument(
         "--type", action="append", choices=tuple(TYPES), help="only this type; may be given again"
@@ -70,17 +74,16 @@ class _Tail:
     """One follower: its filters, and how it prints."""
 
     def __init__(self, reader: FeedReader, args: argparse.Namespace) -> None:
-        self._reader, self._symbols = reader, args.symbol or []
+        self._reader = reader
         self._types = {TYPES[name] for name in args.type or TYPES}
         self._left = args.count
         self._format: Callable[[dict[str, Any]], str] = json.dumps if args.json else _as_text
         reader.set_wait(WAIT_NS, block=True)
-        known = {one.symbol for one in reader.instruments}
-        if unknown := sorted(set(self._symbols) - known):
-            raise LocalError(
-                f"--symbol {unknown[0]}: {args.instance} has {', '.join(sorted(known)[:8])}"
-                f"{' and more' if len(known) > 8 else ''}"
-            )
+        try:
+            asked = [find_symbol(reader.instruments, text) for text in args.symbol or []]
+        except ValueError as error:
+            raise LocalError(f"--symbol: {error}: see `tickpath dump {args.instance}`") from error
+        self._symbols = {one.symbol for one in asked}
 
     def run(self, stop: StopFlag) -> None:
         """Look until told to stop; output goes out whenever there is nothing to read."""

@@ -15,6 +15,7 @@ import msgspec
 from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.recording.recorder import Recorder, RecordOptions, Totals
 from tickpath.engine.stop_flag import StopFlag
+from tickpath.proto.venues import DEFAULT_NAME
 from tickpath.shm.errors import LocalError, SystemSetupError
 from tickpath.shm.segment import SegmentNotReadyError
 
@@ -34,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Record the raw messages and the events of a running instance into files.\n\n"
         "The instance's configuration must say tap = true under [record]. Nothing that happens\n"
         "here is felt by its reader: a full disk or a kill ends the recording, never the feed.",
-        epilog="example: tickpath record mexc --out /srv/recordings\n"
+        epilog=f"example: tickpath record {DEFAULT_NAME} --out /srv/recordings\n"
         "docs/recording.md specifies the files; tickpath replay and tickpath export read them.",
         formatter_class=RawDescriptionHelpFormatter,
     )

@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "Time is the recording's: the same file gives the same bytes, however fast it is read.",
         epilog="examples: tickpath replay recordings/ --print books\n"
         "          tickpath replay --ndjson messages.ndjson --print events\n"
-        "          tickpath replay mexc-20260101T000000Z-1-000001.tpr --instance mexc --speed 1\n"
+        "          tickpath replay live-20260101T000000Z-1-000001.tpr --instance again --speed 1\n"
         "docs/recording.md has the formats. A damaged file is read up to the fault: status 2.",
         formatter_class=RawDescriptionHelpFormatter,
     )
@@ -425,7 +425,7 @@ def _tell(args: argparse.Namespace, summary: Summary) -> None:
         print(f"tickpath: {_untold(summary)}", file=sys.stderr)
     if args.what == "trades":
         print(
-            "tickpath: no trades: this version decodes MEXC depth only; "
+            "tickpath: no trades: this version decodes depth only; "
             f"{summary.undecoded} messages of other channels were left undecoded",
             file=sys.stderr,
         )

@@ -53,7 +53,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _text(field: Any) -> str:
-    return bytes(ffi.buffer(field)).split(b"\0", 1)[0].decode("ascii", "replace")
+    return bytes(ffi.buffer(field)).split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
 def fill_record(record: Any, row: Subscription) -> None:

@@ -19,6 +19,7 @@ from tickpath.engine.relay.follower import STALE_AFTER_MS_DEFAULT, Follower, Tar
 from tickpath.engine.relay.nodes import RedisOptions, read_url
 from tickpath.engine.relay.publisher import CAP_DEFAULT, Publisher, create_stats
 from tickpath.engine.stop_flag import StopFlag
+from tickpath.proto.venues import DEFAULT_NAME
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import check_name
 
@@ -40,8 +41,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Publish the books and events of an instance to Redis 7, or, with --from, fill "
         "a local segment\nfrom there, which strategies read as if the reader ran on this machine. "
         "Until SIGTERM or Ctrl-C.",
-        epilog="examples:\n  tickpath relay mexc --to redis://10.0.0.5:6379/0\n"
-        "  tickpath relay mexc --from rediss://strategy@10.0.0.5:6380/0 --ca-file ca.pem\n"
+        epilog=f"examples:\n  tickpath relay {DEFAULT_NAME} --to redis://10.0.0.5:6379/0\n"
+        f"  tickpath relay {DEFAULT_NAME} --from rediss://bot@10.0.0.5:6380/0 --ca-file ca.pem\n"
         f"The password comes from --password-file or the environment ({PASSWORD_VARIABLE}). "
         "A cluster is\nrecognised. docs/relay.md has keys, encodings and guarantees.",
         formatter_class=RawDescriptionHelpFormatter,

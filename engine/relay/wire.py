@@ -97,8 +97,8 @@ def write_feed(record: FeedRecord) -> dict[bytes, bytes]:
     """Return the fields of the feed's hash; raises ValueError where a name does not fit."""
     rows = [
         _ROW.pack(
-            one.venue.encode("ascii"),
-            one.symbol.encode("ascii"),
+            one.venue.encode(),
+            one.symbol.encode(),
             one.price_exponent,
             one.quantity_exponent,
             one.tick_size,
@@ -200,6 +200,10 @@ def _read_name(field: bytes) -> str:
     name, _, padding = field.partition(b"\0")
     if not name or len(name) == len(field) or padding.strip(b"\0"):
         raise WireError(f"name {field!r}: expected 1 to {len(field) - 1} bytes, NUL-padded")
-    if not all(0x20 < one < 0x7F for one in name):
-        raise WireError(f"name {name!r}: expected printable ASCII without spaces")
-    return name.decode("ascii")
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if not text or not text.isprintable() or any(one.isspace() for one in text):
+        raise WireError(f"name {name!r}: expected printable UTF-8 without spaces")
+    return text

@@ -22,6 +22,7 @@ from tickpath.engine.top.keys import read_keys
 from tickpath.engine.top.samples import Watch
 from tickpath.engine.top.screens import render
 from tickpath.engine.top.view import INSTANCES, View
+from tickpath.proto.venues import DEFAULT_NAME
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import Segment
 
@@ -39,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "top",
         description="Watch instances, books, readers and latencies of this machine in a terminal "
         "(80 x 24 or larger; ? shows the keys). Scripts use `tickpath stat --json`.",
-        epilog="example: tickpath top mexc",
+        epilog=f"example: tickpath top {DEFAULT_NAME}",
     )
     parser.add_argument("instance", nargs="?", help="begin inside this instance")
     parser.add_argument(

@@ -195,6 +195,9 @@ def feed(**changes: bytes) -> dict[bytes, bytes]:
 
 def test_relay_feed_built_by_hand_is_read() -> None:
     assert read_feed(feed()) == FeedRecord(5, (Instrument(0, "mexc", "BTC", -2, -6, 1),))
+    foreign = FeedRecord(5, (Instrument(0, "mexc", "币安人生USDT", -2, -6, 1),))
+    assert read_feed(feed(instruments=row(symbol="币安人生USDT".encode()))) == foreign
+    assert write_feed(foreign)[b"instruments"] == row(symbol="币安人生USDT".encode())
 
 
 @pytest.mark.parametrize(
@@ -213,6 +216,9 @@ def test_relay_feed_built_by_hand_is_read() -> None:
         {"instruments": row(symbol=b"x" * 32)},
         {"instruments": row(symbol=b"a\0b")},
         {"instruments": row(symbol=b"a b")},
+        {"instruments": row(symbol=b"a\xff")},
+        {"instruments": row(symbol="a\N{IDEOGRAPHIC SPACE}b".encode())},
+        {"instruments": row(symbol="a\N{RIGHT-TO-LEFT OVERRIDE}b".encode())},
         {"instruments": row(venue=b"\x1b[2J")},
         {"instruments": row(price=1)},
         {"instruments": row(quantity=-19)},

@@ -108,6 +108,7 @@ def test_books_of_several_instruments_are_held_side_by_side(
         assert (second.instrument, second.bid) == (1, (101, 10))
         feed.publish_book([(150, 10)], [(200, 20)])
         assert reader.book("BTCUSDT") is first
+        assert reader.book("BTC/USDT") is first
         assert (first.bid, second.bid) == ((150, 10), (101, 10))
 
 

@@ -78,7 +78,7 @@ def test_tail_filters_by_symbol_and_type(feed: RehearsalFeed) -> None:
         feed.publish_event(EventType.LEVEL, (1, 1, 2, 1), 1)
         feed.publish_event(EventType.TOP, (5, 1, 6, 1), 1)
 
-    words = ["--symbol", "ETHUSDT", "--type", "top", "--count", "3", "--json"]
+    words = ["--symbol", "ETH/USDT", "--type", "top", "--count", "3", "--json"]
     told = [json.loads(line) for line in follow(feed, publish, *words)]
     events = [one for one in told if "index" in one]
     assert {(one["symbol"], one["event"], one["bid"]) for one in events} == {
@@ -124,6 +124,7 @@ def test_tail_ends_with_status_0_on_sigterm(feed: RehearsalFeed) -> None:
     ("words", "status", "remedy"),
     [
         (["--symbol", "NOPE"], 2, "BTCUSDT, ETHUSDT"),
+        (["--symbol", "BTC/USDC"], 2, "did you mean BTCUSDT"),
         (["--count", "-1"], 2, "expected 1 or more"),
     ],
 )

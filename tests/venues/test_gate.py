@@ -25,7 +25,6 @@ NAMES = (
 WORDS = {"gate": r"gate_?io|tp_gate_venue|venues?[/.]gate|[\"']gate[\"']"}
 ALLOWED: frozenset[str] = frozenset(
     {
-        "engine/app.py",
         "engine/bench/burst.py",
         "engine/bench/burst_reader.py",
         "engine/bench/burst_veth.py",
@@ -39,13 +38,8 @@ ALLOWED: frozenset[str] = frozenset(
         "engine/bench/wire.py",
         "engine/bench/wire_contender.py",
         "engine/demo.py",
-        "engine/dump.py",
-        "engine/feeds.py",
         "engine/recording/ndjson.py",
-        "engine/recording/record.py",
-        "engine/recording/replay.py",
         "engine/recording/replayer.py",
-        "engine/relay/command.py",
         "engine/sim/__init__.py",
         "engine/sim/command.py",
         "engine/sim/connection.py",
@@ -53,8 +47,6 @@ ALLOWED: frozenset[str] = frozenset(
         "engine/sim/market.py",
         "engine/sim/meson.build",
         "engine/sim/mexc.py",
-        "engine/tail.py",
-        "engine/top/command.py",
     }
 )
 
