@@ -1,6 +1,6 @@
 """`tickpath sim mexc`: the simulated exchange as a process of its own.
 
-Called by: cli.py. Calls: mexc.py, certificates.py.
+Called by: cli.py. Calls: exchange.py, certificates.py.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 import uvloop
 from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.sim.certificates import make_ca
+from tickpath.engine.sim.exchange import MexcSimulator, Options
 from tickpath.engine.sim.faults import (
     NEEDS_ARGUMENT,
     TAKES_NOTHING,
@@ -25,7 +26,6 @@ from tickpath.engine.sim.faults import (
     parse_scheduled_fault,
 )
 from tickpath.engine.sim.market import LEVELS_MAX, instrument_names
-from tickpath.engine.sim.mexc import MexcSimulator, Options
 from tickpath.proto.venues.mexc.requests import REST_HOST, SNAPSHOT_LEVELS_MAX, WEBSOCKET_HOST
 from tickpath.shm.errors import LocalError
 

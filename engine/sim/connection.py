@@ -3,7 +3,7 @@
 Both live on one port, as behind the venue's front end. The WebSocket state machine is the
 `websockets` package's own (sans-IO); pushes bypass it, framed here, since they are many. All bytes
 leave through `write`, in whole frames, so that a fault can hold back or trickle the stream.
-Called by: asyncio. Calls: mexc.py, by the `Service` protocol.
+Called by: asyncio. Calls: exchange.py, by the `Service` protocol.
 """
 
 from __future__ import annotations

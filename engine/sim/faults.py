@@ -1,6 +1,6 @@
 """What the simulated exchange does wrong on demand: names, texts, schedules.
 
-Called by: mexc.py (does them), command.py (`--fault gap@5s`).
+Called by: exchange.py (does them), command.py (`--fault gap@5s`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Order books that walk at random: never crossed unless asked, the same for the same seed.
 
 No I/O and no clock. Prices and quantities are integer mantissas of the instrument's exponents.
-Called by: mexc.py and tests.
+Called by: exchange.py and tests.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ import pytest
 from google.protobuf.message import DecodeError
 from tickpath.engine import cli
 from tickpath.engine.sim.certificates import make_ca
+from tickpath.engine.sim.exchange import MexcSimulator, Options
 from tickpath.engine.sim.faults import parse_fault, parse_scheduled_fault
-from tickpath.engine.sim.mexc import MexcSimulator, Options
 from tickpath.proto.venue import Meaning, Note
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
