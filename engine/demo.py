@@ -18,10 +18,11 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from rich.console import Console
 from rich.live import Live
 from tickpath.engine.child_process import spawn, stop
@@ -30,9 +31,11 @@ from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.live_view import LiveView
 from tickpath.engine.sandbox import EXCHANGE_ADDRESS, VethPair
 from tickpath.engine.sim.certificates import make_ca
+from tickpath.engine.sim.venues import dialect_names
 from tickpath.engine.strategy.stats import running
 from tickpath.netstack.link.af_xdp import missing_capabilities
 from tickpath.proto.records import BookState
+from tickpath.proto.venues import DEFAULT_NAME
 from tickpath.rt import limits
 from tickpath.shm.errors import LocalError, SystemSetupError
 from tickpath.shm.segment import DIRECTORY
@@ -48,6 +51,7 @@ READY_TIMEOUT_S = 60.0  # a second on a quiet machine; a busy one loads Python s
 REDRAW_S = 0.25
 SETTLE_S = 10.0  # a restart takes 2 s on a quiet machine
 HELD_UP_S = 1.0  # after a signal: a busy machine holds a writer up, its books look STALE
+SCENARIO = Path(__file__).with_name("demo.toml")  # examples/demo.toml of the project
 LINE_EVERY_S = 1.0  # where stdout is no terminal
 SECONDS_MAX, INSTRUMENTS_MAX, RATE_MAX = 86_400, 100, 20_000
 EXIT_DEMO_FAILED = 1
@@ -111,6 +115,28 @@ class Placed:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What is run: how many instruments of which venue, and how fast."""
+
+    instruments: int
+    rate: int
+    venue: dict[str, Any]
+    """Keys of a [[venue]] section, its name among them."""
+
+
+def read_scenario(path: Path = SCENARIO) -> Scenario:
+    """Read a scenario; raises LocalError where it is none."""
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Scenario)
+    except OSError as error:
+        raise LocalError(f"scenario {path}: {error.strerror}: expected a TOML file") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LocalError(
+            f"scenario {path}: {error}: expected instruments, rate and a [venue]"
+        ) from error
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `tickpath demo`."""
     parser = subparsers.add_parser(
@@ -122,10 +148,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--seconds", type=float, default=20.0, help=f"how long, up to {SECONDS_MAX} (default 20)"
     )
     parser.add_argument(
-        "--instruments", type=int, default=4, help=f"1 to {INSTRUMENTS_MAX} (default 4)"
+        "--instruments", type=int, help=f"1 to {INSTRUMENTS_MAX} (default: the scenario's)"
     )
     parser.add_argument(
-        "--rate", type=int, default=2000, help=f"messages a second, 1 to {RATE_MAX} (default 2000)"
+        "--rate",
+        type=int,
+        help=f"messages a second, 1 to {RATE_MAX} (default: the scenario's)",
+    )
+    parser.add_argument(
+        "--scenario",
+        type=Path,
+        default=SCENARIO,
+        metavar="TOML",
+        help="which venue, instruments and rate (default: examples/demo.toml of the project)",
     )
     parser.add_argument(
         "--backend",
@@ -136,16 +171,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--json", action="store_true", help="only the summary, as one JSON object")
 
 
-def check(args: argparse.Namespace) -> None:
-    """Refuse values that cannot be; raises LocalError before anything is started."""
+def check(args: argparse.Namespace) -> Scenario:
+    """Read the scenario and refuse values that cannot be; raises LocalError.
+
+    Before anything is started.
+    """
+    scenario = read_scenario(args.scenario)
+    given = {name: getattr(args, name) for name in ("instruments", "rate")}
+    scenario = replace(scenario, **{name: one for name, one in given.items() if one is not None})
+    rate, count, seconds = scenario.rate, scenario.instruments, args.seconds
     limits_of = (
-        ("instruments", 1 <= args.instruments <= INSTRUMENTS_MAX, f"1 to {INSTRUMENTS_MAX}"),
-        ("rate", 1 <= args.rate <= RATE_MAX, f"1 to {RATE_MAX} messages a second"),
-        ("seconds", 0 < args.seconds <= SECONDS_MAX, f"more than 0, up to {SECONDS_MAX}"),
+        ("instruments", count, 1 <= count <= INSTRUMENTS_MAX, f"1 to {INSTRUMENTS_MAX}"),
+        ("rate", rate, 1 <= rate <= RATE_MAX, f"1 to {RATE_MAX} messages a second"),
+        ("seconds", seconds, 0 < seconds <= SECONDS_MAX, f"more than 0, up to {SECONDS_MAX}"),
     )
-    for name, is_well, expected in limits_of:  # nan is below nothing
+    for name, value, is_well, expected in limits_of:  # nan is below nothing
         if not is_well:
-            raise LocalError(f"--{name} {getattr(args, name)}: expected {expected}")
+            raise LocalError(f"--{name} {value}: expected {expected}")
+    name = scenario.venue.get("name", DEFAULT_NAME)
+    if name not in dialect_names():
+        known = ", ".join(dialect_names())
+        raise LocalError(f"{args.scenario}: venue.name {name!r}: expected one of {known}")
+    return scenario
 
 
 def run(args: argparse.Namespace) -> int:
@@ -154,7 +201,7 @@ def run(args: argparse.Namespace) -> int:
     0 when every book is LIVE at its end, both strategies saw events and nothing died but a reader,
     which is restarted; 128 + its number after a signal; else 1.
     """
-    check(args)
+    scenario = check(args)
 
     def interrupt() -> None:
         raise Interrupted(signals.number)
@@ -162,7 +209,7 @@ def run(args: argparse.Namespace) -> int:
     # A second signal cuts summary and tidying short: the janitor tidies then.
     signals = EndSignals(interrupt, "its processes to end")
     with signals, ExitStack() as stack:
-        demo = Demo(args, stack)
+        demo = Demo(args, scenario, stack)
         demo.start()
         return demo.show()
 
@@ -189,8 +236,8 @@ def place_processes(cpus: tuple[int, ...]) -> Placed:
 class Demo:
     """All processes of one demo; the stack ends them."""
 
-    def __init__(self, args: argparse.Namespace, stack: ExitStack) -> None:
-        self._args, self._stack = args, stack
+    def __init__(self, args: argparse.Namespace, scenario: Scenario, stack: ExitStack) -> None:
+        self._args, self._scenario, self._stack = args, scenario, stack
         self._console = Console(quiet=args.json)
         self._instance = f"demo-{os.getpid()}"
         self._placed = place_processes(limits.order_cpus(limits.available_cpus()))
@@ -309,10 +356,12 @@ class Demo:
             time.sleep(0.02)
 
     def _start_simulator(self) -> None:
-        args, keys = self._args, self._directory
-        words = ["sim", "mexc", "--listen", f"{self._address}:{self._port}"]
+        scenario, keys = self._scenario, self._directory
+        venue = scenario.venue.get("name", DEFAULT_NAME)
+        words = ["sim", venue, "--listen", f"{self._address}:{self._port}"]
         words += ["--cert", str(keys / "server.pem"), "--key", str(keys / "server.key")]
-        words += ["--instruments", str(args.instruments), "--rate", str(args.rate), "--json"]
+        words += ["--instruments", str(scenario.instruments)]
+        words += ["--rate", str(scenario.rate), "--json"]
         self._spawn("exchange", "exchange", self._tickpath(*words, cpu=self._placed.others))
         log = self._directory / "exchange.log"
         self._wait("exchange", lambda: "listening" in log.read_text(encoding="utf-8"))
@@ -320,7 +369,17 @@ class Demo:
     def _symbols(self) -> list[str]:
         from tickpath.engine.sim.market import instrument_names  # noqa: PLC0415 # slow to load
 
-        return list(instrument_names(self._args.instruments))
+        return [str(name) for name in instrument_names(self._scenario.instruments)]
+
+    def _venue_keys(self) -> str:
+        """Write the scenario's [[venue]] for the exchange that runs here."""
+        keys = self._scenario.venue | {
+            "host": SERVER_NAME,
+            "port": self._port,
+            "symbols": self._symbols(),
+            "ca_file": str(self._directory / "ca.pem"),
+        }
+        return "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
 
     def _write_config(self, backend: str) -> Path:
         placed, directory = self._placed, self._directory
@@ -344,13 +403,7 @@ yield_to_others = {str(bool(fifo and throttled)).lower()}
 backend = "{backend}"
 
 [[venue]]
-name = "mexc"
-host = "{SERVER_NAME}"
-port = {self._port}
-symbols = {json.dumps(self._symbols())}
-ca_file = "{directory / "ca.pem"}"
-speed = "10ms"
-snapshots_per_second = 45
+{self._venue_keys()}
 
 [venue.resolve]
 "{SERVER_NAME}:{self._port}" = "{self._address}"

@@ -1,6 +1,6 @@
-"""`tickpath sim mexc`: the simulated exchange as a process of its own.
+"""`tickpath sim VENUE`: a simulated exchange as a process of its own.
 
-Called by: cli.py. Calls: exchange.py, certificates.py.
+Called by: cli.py. Calls: exchange.py, venues/, certificates.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 import uvloop
 from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.sim.certificates import make_ca
-from tickpath.engine.sim.exchange import MexcSimulator, Options
+from tickpath.engine.sim.exchange import Exchange, Options
 from tickpath.engine.sim.faults import (
     NEEDS_ARGUMENT,
     TAKES_NOTHING,
@@ -26,11 +26,14 @@ from tickpath.engine.sim.faults import (
     parse_scheduled_fault,
 )
 from tickpath.engine.sim.market import LEVELS_MAX, instrument_names
-from tickpath.proto.venues.mexc.requests import REST_HOST, SNAPSHOT_LEVELS_MAX, WEBSOCKET_HOST
+from tickpath.engine.sim.venues import dialect_names, load_dialect
+from tickpath.proto.venues import DEFAULT_NAME, name_symbol, resolve_symbol
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tickpath.proto.venue import Venue
 
 INSTRUMENTS_MAX: Final = 5000
 RATE_MAX: Final = 1_000_000.0
@@ -47,10 +50,10 @@ def _fault_form(fault: Fault) -> str:
     return f"{fault.value}:{argument}" if fault in NEEDS_ARGUMENT else f"{fault.value}[:{argument}]"
 
 
-_EXAMPLE = """\
+_EXAMPLE = f"""\
 examples:
-  tickpath sim mexc --listen 127.0.0.1:8443 --make-ca /tmp/ca --instruments 3 --rate 1000
-  tickpath sim mexc --make-ca /tmp/ca --instruments BTCUSDT,ETHUSDT --fault gap@5s \\
+  tickpath sim {DEFAULT_NAME} --listen 127.0.0.1:8443 --make-ca /tmp/ca --instruments 3 --rate 1000
+  tickpath sim {DEFAULT_NAME} --make-ca /tmp/ca --instruments BTCUSDT,ETHUSDT --fault gap@5s \\
       --fault refuse:ETHUSDT@0s --json
 while it runs:
   curl --cacert /tmp/ca/ca.pem -X POST 'https://127.0.0.1:8443/fault?kind=disconnect'
@@ -68,7 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("venue", choices=["mexc"], help="whose protocol it speaks")
+    parser.add_argument("venue", choices=dialect_names(), help="whose protocol it speaks")
     parser.add_argument(
         "--listen",
         default="127.0.0.1:8443",
@@ -96,7 +99,7 @@ def _add_market(parser: argparse.ArgumentParser) -> None:
         "--instruments",
         default="1",
         metavar="N|NAMES",
-        help=f"how many, 1 to {INSTRUMENTS_MAX}, or which, as in BTCUSDT,ETHUSDT "
+        help=f"how many, 1 to {INSTRUMENTS_MAX}, or which, as in BTCUSDT,ETH/USDT "
         "(default %(default)s)",
     )
     parser.add_argument(
@@ -114,7 +117,7 @@ def _add_market(parser: argparse.ArgumentParser) -> None:
         "--depth",
         type=int,
         default=200,
-        help=f"levels a side: {2 * LEVELS_MAX} to {SNAPSHOT_LEVELS_MAX} (default %(default)s)",
+        help=f"levels a side, from {2 * LEVELS_MAX} to what the venue gives (default %(default)s)",
     )
     parser.add_argument(
         "--seed", type=int, default=1, help="the same seed, the same walk (default %(default)s)"
@@ -130,9 +133,8 @@ def _add_market(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--idle",
         type=float,
-        default=30.0,
         metavar="S",
-        help="close a connection without subscription after so long (default %(default)s)",
+        help="close a connection without subscription after so long (default: as the venue does)",
     )
 
 
@@ -144,18 +146,24 @@ def parse_address(text: str) -> tuple[str, int]:
     return address.strip("[]"), int(port)
 
 
-def parse_instruments(text: str) -> list[str]:
-    """Read a count or a list of names; raises LocalError."""
+def parse_instruments(venue: Venue, text: str) -> list[str]:
+    """Read a count or a list of names to the venue's own names; raises LocalError."""
     if text.isdigit():
         if not 1 <= int(text) <= INSTRUMENTS_MAX:
             raise LocalError(f"--instruments {text}: expected 1 to {INSTRUMENTS_MAX}, or names")
-        return instrument_names(int(text))
-    names = text.split(",")
-    bad = [name for name in names if not (name.isascii() and name.isalnum() and name.isupper())]
-    if bad or len(set(names)) != len(names):
+        asked = [str(name) for name in instrument_names(int(text))]
+    else:
+        asked = text.split(",")
+    try:
+        names = [resolve_symbol(venue, one) for one in asked]
+        for name in names:
+            name_symbol(venue, name)
+    except ValueError as error:
+        raise LocalError(f"--instruments {text!r}: {error}") from error
+    if len(set(names)) != len(names):
         raise LocalError(
-            f"--instruments {text!r}: expected a number, or different upper-case names such as "
-            "BTCUSDT,ETHUSDT"
+            f"--instruments {text!r}: expected a number, or different names such as "
+            f"{venue.example_symbol}"
         )
     return names
 
@@ -176,16 +184,17 @@ def parse_levels(text: str | None) -> tuple[int, int] | None:
 
 def make_options(args: argparse.Namespace) -> Options:
     """Check the market's options; raises LocalError."""
-    if not args.idle > 0:
+    if args.idle is not None and not args.idle > 0:
         raise LocalError(f"--idle {args.idle:g}: expected more than 0 seconds")
     if not 0 <= args.rate <= RATE_MAX:
         raise LocalError(f"--rate {args.rate:g}: expected 0 to {RATE_MAX:g} messages a second")
-    if not 2 * LEVELS_MAX <= args.depth <= SNAPSHOT_LEVELS_MAX:
+    dialect = load_dialect(args.venue)
+    if not 2 * LEVELS_MAX <= args.depth <= dialect.levels_max:
         raise LocalError(
-            f"--depth {args.depth}: expected {2 * LEVELS_MAX} to {SNAPSHOT_LEVELS_MAX} levels"
+            f"--depth {args.depth}: expected {2 * LEVELS_MAX} to {dialect.levels_max} levels"
         )
     return Options(
-        instruments=parse_instruments(args.instruments),
+        instruments=parse_instruments(dialect.venue, args.instruments),
         rate=args.rate,
         levels=parse_levels(args.levels),
         depth=args.depth,
@@ -220,7 +229,7 @@ def make_tls(args: argparse.Namespace, address: str) -> ssl.SSLContext | None:
         return None
     certificate, key = args.cert, args.key
     if args.make_ca is not None:
-        names = ["localhost", WEBSOCKET_HOST, REST_HOST, *args.name]
+        names = ["localhost", *venue_hosts(args.venue), *args.name]
         try:
             made = make_ca(
                 args.make_ca,
@@ -249,6 +258,15 @@ def make_tls(args: argparse.Namespace, address: str) -> ssl.SSLContext | None:
     return context
 
 
+def venue_hosts(name: str) -> list[str]:
+    """Return the hosts that a venue's clients go to."""
+    venue = load_dialect(name).venue
+    settings = venue.settings()
+    channels = venue.channels(venue.example_symbol, settings)
+    hosts = {venue.endpoint(channel, settings).host: None for channel in channels}
+    return [*hosts, *({venue.rest_host} - hosts.keys())]
+
+
 class Output:
     """Lines for people, or JSON objects, on stdout."""
 
@@ -263,7 +281,7 @@ class Output:
             print(text, flush=True)
 
 
-async def serve(simulator: MexcSimulator, args: argparse.Namespace, output: Output) -> None:
+async def serve(simulator: Exchange, args: argparse.Namespace, output: Output) -> None:
     """Serve until SIGINT or SIGTERM."""
     address, port = parse_address(args.listen)
     tls = make_tls(args, address)
@@ -276,8 +294,9 @@ async def serve(simulator: MexcSimulator, args: argparse.Namespace, output: Outp
 
     simulator.on_fault = tell
     await simulator.serve(address, port, tls)
+    path = min(load_dialect(args.venue).websocket_paths)
     host = f"[{address}]" if ":" in address else address
-    url = f"{'ws' if args.plain else 'wss'}://{host}:{simulator.port}/ws"
+    url = f"{'ws' if args.plain else 'wss'}://{host}:{simulator.port}{path}"
     ca = str(args.make_ca.absolute() / "ca.pem") if args.make_ca else None
     names = args.instruments if args.instruments.isdigit() else len(args.instruments.split(","))
     text = f"listening {url} ({names} instruments, {args.rate:g} messages/s"
@@ -302,7 +321,7 @@ async def serve(simulator: MexcSimulator, args: argparse.Namespace, output: Outp
 def run(args: argparse.Namespace) -> int:
     """Run the simulator until it is told to stop; return 0."""
     check_certificates(args)
-    simulator = MexcSimulator(make_options(args))
+    simulator = Exchange(load_dialect(args.venue), make_options(args))
     uvloop.run(serve(simulator, args, Output(args.json)))
     return 0
 

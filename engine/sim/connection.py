@@ -10,42 +10,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
+from tickpath.engine.sim.dialect import Client, HttpRequest, HttpResponse, Message
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-WEBSOCKET_PATH: Final = "/ws"
 HEAD_SIZE_MAX: Final = 16 * 1024
 UNSENT_SIZE_MAX: Final = 64 * 1024 * 1024
 """A client that lets so much pile up is disconnected, as the venue would do."""
 DRIP_SIZE: Final = 7
 DRIP_PAUSE_S: Final = 0.01
-_REASONS: Final = {200: "OK", 400: "Bad Request", 404: "Not Found"}
-
-
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """A request's head; bodies are not read, since no request of the venue's needs one."""
-
-    method: str
-    target: str
-    headers: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
-    """What goes back; body is JSON."""
-
-    status: int
-    body: bytes
+_REASONS: Final = {
+    200: "OK",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    418: "I'm a teapot",
+    429: "Too Many Requests",
+}
 
 
 class Service(Protocol):
@@ -54,24 +40,31 @@ class Service(Protocol):
     def http(self, request: HttpRequest) -> HttpResponse:
         """Answer a request that is no upgrade."""
 
+    def is_websocket(self, path: str) -> bool:
+        """Say whether this path is upgraded."""
+
     def opened(self, connection: Connection) -> None:
         """Take note of a new WebSocket."""
 
-    def text(self, connection: Connection, message: bytes) -> None:
-        """Take one text message of the client."""
+    def greet(self, connection: Connection) -> None:
+        """Say what is said first, once the upgrade was answered."""
+
+    def received(self, connection: Connection, message: Message) -> None:
+        """Take one message of the client."""
 
     def closed(self, connection: Connection) -> None:
         """Forget a WebSocket; called once."""
 
 
-def frame_binary(payload: bytes) -> bytes:
-    """Frame an unmasked, final binary message (RFC 6455 section 5.2)."""
-    size = len(payload)
+def frame(message: Message) -> bytes:
+    """Frame an unmasked, final message (RFC 6455 section 5.2)."""
+    payload, size = message.data, len(message.data)
+    first = 0x81 if message.is_text else 0x82
     if size < 126:
-        return bytes((0x82, size)) + payload
+        return bytes((first, size)) + payload
     if size < 1 << 16:
-        return b"\x82\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x82\x7f" + size.to_bytes(8, "big") + payload
+        return bytes((first, 0x7E)) + size.to_bytes(2, "big") + payload
+    return bytes((first, 0x7F)) + size.to_bytes(8, "big") + payload
 
 
 def parse_head(head: bytes) -> HttpRequest | None:
@@ -86,10 +79,10 @@ def parse_head(head: bytes) -> HttpRequest | None:
 
 
 class Connection(asyncio.Protocol):
-    """One client. `channels`: what it subscribed to."""
+    """One TCP connection; `client`: the WebSocket that it may become."""
 
     def __init__(self, service: Service) -> None:
-        self.channels: set[str] = set()
+        self.client = Client()
         self._service = service
         self._received = b""
         self._websocket: ServerProtocol | None = None
@@ -136,7 +129,7 @@ class Connection(asyncio.Protocol):
         request = parse_head(head)
         if request is None:
             self._respond(HttpResponse(400, b'{"code":400,"msg":"no HTTP/1.1 request"}'), False)
-        elif request.target.partition("?")[0] == WEBSOCKET_PATH:
+        elif self._service.is_websocket(request.target.partition("?")[0]):
             self._upgrade(head)
         else:
             keep = request.headers.get("connection", "").lower() != "close"
@@ -168,8 +161,10 @@ class Connection(asyncio.Protocol):
             if isinstance(event, Request):
                 self._websocket.send_response(self._websocket.accept(event))
                 self._flush_websocket()
-            elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
-                self._service.text(self, bytes(event.data))
+                self._service.greet(self)
+            elif isinstance(event, Frame) and event.opcode in {Opcode.TEXT, Opcode.BINARY}:
+                is_text = event.opcode is Opcode.TEXT
+                self._service.received(self, Message(bytes(event.data), is_text))
         self._flush_websocket()
         if self._websocket.close_expected() and self._transport is not None:
             self._transport.close()
@@ -180,10 +175,11 @@ class Connection(asyncio.Protocol):
             if data:
                 self.write(data)
 
-    def send_text(self, message: bytes) -> None:
-        """Send a text message; nothing happens on a connection that is closing."""
+    def send(self, message: Message) -> None:
+        """Send a message; nothing happens on a connection that is closing."""
         if self._websocket is not None and self._websocket.state is State.OPEN:
-            self._websocket.send_text(message)
+            send = self._websocket.send_text if message.is_text else self._websocket.send_binary
+            send(message.data)
             self._flush_websocket()
 
     def ping(self, count: int) -> None:

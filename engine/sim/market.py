@@ -1,7 +1,7 @@
 """Order books that walk at random: never crossed unless asked, the same for the same seed.
 
 No I/O and no clock. Prices and quantities are integer mantissas of the instrument's exponents.
-Called by: exchange.py and tests.
+Called by: dialect.py, exchange.py and tests.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ LEVELS_MAX: Final = 20
 """Changes in one message, as the venue's own deltas have."""
 SPREAD_MAX: Final = 8
 _FIRST_VERSION: Final = 10_589_632_359
-# symbol: price of the start, price exponent, quantity exponent.
+# Base: price of the start, price exponent, quantity exponent. All are quoted in USDT.
 _KNOWN: Final = {
-    "BTCUSDT": ("93000.00", -2, -6),
-    "ETHUSDT": ("3300.00", -2, -5),
-    "SOLUSDT": ("190.00", -2, -3),
-    "XRPUSDT": ("2.3000", -4, -2),
-    "DOGEUSDT": ("0.33000", -5, -2),
+    "BTC": ("93000.00", -2, -6),
+    "ETH": ("3300.00", -2, -5),
+    "SOL": ("190.00", -2, -3),
+    "XRP": ("2.3000", -4, -2),
+    "DOGE": ("0.33000", -5, -2),
 }
+QUOTE: Final = "USDT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,10 @@ class Side:
 class Book:
     """One instrument's book and its walk. `depth`: levels a side that it hovers at."""
 
-    def __init__(self, instrument: Instrument, middle: int, depth: int, seed: str) -> None:
-        self.instrument = instrument
+    def __init__(
+        self, instrument: Instrument, name: Symbol, middle: int, *, depth: int, seed: str
+    ) -> None:
+        self.instrument, self.name = instrument, name
         self.depth = depth
         self.version = _FIRST_VERSION
         self._random = random.Random(seed)
@@ -149,17 +152,16 @@ class Book:
         return self._delta({(True, self._crossing): 1})
 
 
-def instrument_names(count: int) -> list[str]:
-    """Name so many instruments: well-known ones first, then SYM0001USDT and so on."""
-    names = list(_KNOWN)[:count]
-    return names + [f"SYM{index:04}USDT" for index in range(1, count - len(names) + 1)]
+def instrument_names(count: int) -> list[Symbol]:
+    """Name so many spot instruments: well-known ones first, then SYM0001/USDT and so on."""
+    bases = list(_KNOWN)[:count]
+    bases += [f"SYM{index:04}" for index in range(1, count - len(bases) + 1)]
+    return [Symbol(base, QUOTE) for base in bases]
 
 
-def make_book(symbol: str, depth: int, seed: int) -> Book:
+def make_book(symbol: str, name: Symbol, depth: int, seed: int) -> Book:
     """Make the book of one instrument; the same arguments give the same walk."""
-    start, price_exponent, quantity_exponent = _KNOWN.get(symbol, ("12.5000", -4, -2))
-    base = symbol.removesuffix("USDT") or symbol
-    name = Symbol(base, "USDT")
+    start, price_exponent, quantity_exponent = _KNOWN.get(name.base, ("12.5000", -4, -2))
     instrument = Instrument(0, "", symbol, price_exponent, quantity_exponent, name=name)
     middle = int(start.replace(".", ""))
-    return Book(instrument, middle, depth, f"{seed}:{symbol}")
+    return Book(instrument, name, middle, depth=depth, seed=f"{seed}:{symbol}")

@@ -12,16 +12,17 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from tickpath.proto.instrument import find_instrument, is_canonical, parse_symbol
+from tickpath.proto.instrument import Symbol, find_instrument, is_canonical, parse_symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tickpath.proto.instrument import Instrument, Symbol
+    from tickpath.proto.instrument import Instrument
     from tickpath.proto.venue import Venue
 
 DEFAULT_NAME: Final = "mexc"
 """The venue of a configuration that names none, and of examples in help."""
+QUOTES: Final = ("USDT", "USDC", "USD", "EUR", "BTC", "ETH")
 
 
 @cache
@@ -62,6 +63,21 @@ def resolve_symbol(venue: Venue, text: str) -> str:
         raise ValueError(f"{venue.title} lists nothing of this kind ({kind})")
     venue.check_symbol(symbol)
     return symbol
+
+
+def name_symbol(venue: Venue, text: str) -> Symbol:
+    """Return the canonical name that a venue's symbol most likely is, without its list.
+
+    For simulations: of quotes in the order of their use, the first that the venue would write so.
+    Raises ValueError where none is.
+    """
+    for quote in QUOTES:
+        for size in range(1, len(text)):
+            for settle in ("", quote, text[:size]):
+                name = Symbol(text[:size], quote, settle)
+                if venue.venue_symbol(name) == text:
+                    return name
+    raise ValueError(f"symbol {text!r}: expected one quoted in {', '.join(QUOTES)}")
 
 
 def find_symbol(instruments: Iterable[Instrument], text: str) -> Instrument:

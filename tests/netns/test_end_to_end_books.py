@@ -27,7 +27,8 @@ def test_books_after_flow_equal_the_exchanges(
     with VethPair.open() as pair:
         exchange = Exchange(pair, tmp_path, "--instruments", str(count), "--rate", "2000", *options)
         venue = "tls = false" if exchange.plain else ""
-        run = Supervised(pair, tmp_path, Settings(symbols=instrument_names(count), venue=venue))
+        symbols = [str(name) for name in instrument_names(count)]  # the venue has its own names
+        run = Supervised(pair, tmp_path, Settings(symbols=symbols, venue=venue))
         try:
             watcher = run.watch()
             for _ in range(2 if count >= 4 else 1):

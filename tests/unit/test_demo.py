@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WELL = {"seconds": 20.0, "instruments": 4, "rate": 2000, "backend": "auto", "json": True}
+WELL["scenario"] = demo.SCENARIO
 
 
 def arguments(**changes: object) -> argparse.Namespace:
@@ -41,6 +42,34 @@ def test_check_value_that_cannot_be_is_refused_by_name(change: dict[str, float])
 @pytest.mark.parametrize("change", [{"seconds": 0.1}, {"seconds": 86_400}, {"rate": 20_000}])
 def test_check_value_at_its_limit_passes(change: dict[str, float]) -> None:
     demo.check(arguments(**change))
+
+
+def test_check_scenario_gives_what_the_command_line_leaves_out(tmp_path: Path) -> None:
+    file = tmp_path / "one.toml"
+    file.write_text('instruments = 2\nrate = 5\n[venue]\nname = "mexc"\nspeed = "100ms"\n')
+    scenario = demo.check(arguments(scenario=file, instruments=None, rate=None))
+    assert (scenario.instruments, scenario.rate, scenario.venue["speed"]) == (2, 5, "100ms")
+    assert demo.check(arguments(scenario=file, instruments=7)).instruments == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file or directory: expected a TOML file"),
+        ("x =", "expected instruments, rate and a"),
+        ("instruments = 2\nrate = 5\n", "missing required field `venue`"),
+        ("instruments = 2\nrate = 5\n[venue]\nname = 'x'\n", "venue.name 'x': expected one of "),
+        ("instruments = 0\nrate = 5\n[venue]\n", "--instruments 0: expected 1 to 100"),
+    ],
+)
+def test_check_scenario_that_cannot_be_is_refused(
+    tmp_path: Path, text: str | None, message: str
+) -> None:
+    file = tmp_path / "one.toml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(LocalError, match=message):
+        demo.check(arguments(scenario=file, instruments=None, rate=None))
 
 
 def test_run_seconds_nan_starts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +118,7 @@ def test_place_processes_spinners_never_share(count: int) -> None:
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Demo]:
     with ExitStack() as stack:
-        made = Demo(arguments(), stack)
+        made = Demo(arguments(), demo.read_scenario(), stack)
         made._directory = tmp_path / "directory"
         made._directory.mkdir()
         yield made

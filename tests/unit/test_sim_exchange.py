@@ -16,8 +16,9 @@ import pytest
 from google.protobuf.message import DecodeError
 from tickpath.engine import cli
 from tickpath.engine.sim.certificates import make_ca
-from tickpath.engine.sim.exchange import MexcSimulator, Options
+from tickpath.engine.sim.exchange import Exchange, Options
 from tickpath.engine.sim.faults import parse_fault, parse_scheduled_fault
+from tickpath.engine.sim.venues import load_dialect
 from tickpath.proto.venue import Meaning, Note
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
@@ -44,7 +45,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 async def simulator(tls: ssl.SSLContext | None = None, **fields: Any) -> AsyncIterator[Any]:
     """Serve on a free port of the loopback."""
     options: dict[str, Any] = {"instruments": SYMBOLS, "rate": 500.0, "depth": 50} | fields
-    sim = MexcSimulator(Options(**options))
+    sim = Exchange(load_dialect("mexc"), Options(**options))
     await sim.serve("127.0.0.1", 0, tls)
     try:
         yield sim
@@ -52,7 +53,7 @@ async def simulator(tls: ssl.SSLContext | None = None, **fields: Any) -> AsyncIt
         await sim.close()
 
 
-async def rest(sim: MexcSimulator, target: str, method: str = "GET") -> Any:
+async def rest(sim: Exchange, target: str, method: str = "GET") -> Any:
     """Ask by plain HTTP, one request a connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
     writer.write(f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
@@ -62,7 +63,7 @@ async def rest(sim: MexcSimulator, target: str, method: str = "GET") -> Any:
     return json.loads(body)
 
 
-def open_websocket(sim: MexcSimulator) -> Any:
+def open_websocket(sim: Exchange) -> Any:
     """Connect as any client does."""
     return connect(f"ws://127.0.0.1:{sim.port}/ws", compression=None, proxy=None, max_queue=None)
 
@@ -234,7 +235,7 @@ def test_connection_without_subscription_is_closed() -> None:
 
 
 @asynccontextmanager
-async def subscribed() -> AsyncIterator[tuple[MexcSimulator, ClientConnection]]:
+async def subscribed() -> AsyncIterator[tuple[Exchange, ClientConnection]]:
     """Give a simulator and a client that gets pushes of two instruments."""
     async with simulator() as sim, open_websocket(sim) as client:
         channels = [requests.depth_channel(symbol) for symbol in SYMBOLS]
@@ -449,7 +450,9 @@ def test_command_serves_says_so_and_stops_on_sigterm(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--listen", "nowhere"], "expected ADDR:PORT"),
-        (["--plain", "--instruments", "btc"], "upper-case names"),
+        (["--plain", "--instruments", "btc"], "expected up to 31 upper-case"),
+        (["--plain", "--instruments", "BTCUSDT,BTC/USDT"], "different names such as BTCUSDT"),
+        (["--plain", "--instruments", "NOQUOTE"], "'NOQUOTE': expected one quoted in USDT"),
         (["--plain", "--levels", "0"], "within 1 to 20"),
         (["--plain", "--fault", "gap"], "gap@5s"),
         ([], "a certificate is missing"),

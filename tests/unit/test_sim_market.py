@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickpath.engine.sim.faults import Fault, Order, parse_fault, parse_scheduled_fault
-from tickpath.engine.sim.market import LEVELS_MAX, Side, instrument_names, make_book
+from tickpath.engine.sim.market import LEVELS_MAX, Book, Side, instrument_names
+from tickpath.engine.sim.market import make_book as make_named_book
+from tickpath.proto.instrument import Symbol
 from tickpath.shm.errors import LocalError
+
+
+def make_book(symbol: str, depth: int, seed: int) -> Book:
+    return make_named_book(symbol, Symbol(symbol.removesuffix("USDT"), "USDT"), depth, seed)
 
 
 @settings(max_examples=25, deadline=None)
@@ -62,9 +68,9 @@ def test_side_levels_come_best_first() -> None:
 
 
 def test_instrument_names_well_known_come_first() -> None:
-    names = instrument_names(7)
-    assert names[:2] == ["BTCUSDT", "ETHUSDT"]
-    assert names[-2:] == ["SYM0001USDT", "SYM0002USDT"]
+    names = [str(name) for name in instrument_names(7)]
+    assert names[:2] == ["BTC/USDT", "ETH/USDT"]
+    assert names[-2:] == ["SYM0001/USDT", "SYM0002/USDT"]
 
 
 def test_fault_texts_are_read() -> None:

@@ -37,12 +37,8 @@ ALLOWED: frozenset[str] = frozenset(
         "engine/bench/replay.py",
         "engine/bench/wire.py",
         "engine/bench/wire_contender.py",
-        "engine/demo.py",
         "engine/recording/ndjson.py",
         "engine/recording/replayer.py",
-        "engine/sim/__init__.py",
-        "engine/sim/command.py",
-        "engine/sim/exchange.py",
     }
 )
 

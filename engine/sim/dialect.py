@@ -1,0 +1,153 @@
+"""How a simulated venue speaks: bytes and time in, messages out. No sockets, no clock, no threads.
+
+A dialect is a file of venues/; its `DIALECT` is made with a `Floor`, which holds the books and who
+listens to which. Whoever carries the bytes calls it: exchange.py over sockets, or a test in virtual
+time. Times are Unix times in nanoseconds and come from the caller.
+Called by: exchange.py, tests. Calls: market.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import msgspec
+from tickpath.engine.sim.market import make_book
+from tickpath.proto.venues import name_symbol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tickpath.engine.sim.market import Book, Delta
+    from tickpath.proto.venue import Venue
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One WebSocket message."""
+
+    data: bytes
+    is_text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request's head; bodies are not read, since no request of market data needs one."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """What goes back; body is JSON."""
+
+    status: int
+    body: bytes
+
+
+def json_response(status: int, value: object) -> HttpResponse:
+    """Answer with JSON."""
+    return HttpResponse(status, msgspec.json.encode(value))
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """One WebSocket as a dialect sees it: what it subscribed to."""
+
+    channels: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Listing:
+    """One instrument: its book and who listens, by channel."""
+
+    book: Book
+    subscribers: dict[str, set[Client]] = field(default_factory=dict)
+
+
+class Counters(msgspec.Struct):
+    """What happened since the start."""
+
+    messages: int = 0
+    levels: int = 0
+    bytes: int = 0
+    connections: int = 0
+    subscriptions: int = 0
+    refused: int = 0
+    rest: int = 0
+    faults: int = 0
+
+
+class Floor:
+    """All instruments of a simulated venue, by the venue's own names, and their subscribers."""
+
+    def __init__(self, venue: Venue, symbols: Sequence[str], *, depth: int, seed: int) -> None:
+        """Make a book for each symbol; the same arguments give the same walks."""
+        self.counters = Counters()
+        self.listings = {
+            symbol: Listing(make_book(symbol, name_symbol(venue, symbol), depth, seed))
+            for symbol in symbols
+        }
+        self.active: list[str] = []
+        """Instruments that somebody listens to: only they move."""
+        self.refused: set[str] = set()
+        """Instruments whose subscriptions a fault refuses."""
+
+    def subscribe(self, client: Client, symbol: str, channel: str) -> None:
+        """Let a client listen to a channel of a listed instrument; twice is once."""
+        if channel in client.channels:
+            return
+        self.listings[symbol].subscribers.setdefault(channel, set()).add(client)
+        client.channels.add(channel)
+        self.counters.subscriptions += 1
+        if symbol not in self.active:
+            self.active.append(symbol)
+
+    def unsubscribe(self, client: Client, symbol: str, channel: str) -> None:
+        """End that; an instrument that nobody listens to stands still."""
+        client.channels.discard(channel)
+        self.counters.subscriptions -= 1
+        subscribers = self.listings[symbol].subscribers
+        subscribers[channel].discard(client)
+        if not subscribers[channel]:
+            del subscribers[channel]
+        if not subscribers:
+            self.active.remove(symbol)
+
+    def forget(self, client: Client) -> None:
+        """End all of a client's subscriptions."""
+        for symbol, listing in self.listings.items():
+            for channel in client.channels & listing.subscribers.keys():
+                self.unsubscribe(client, symbol, channel)
+
+
+class Dialect(Protocol):
+    """One venue's protocol, from its side of the wire."""
+
+    venue: ClassVar[Venue]
+    websocket_paths: ClassVar[frozenset[str]]
+    levels_max: ClassVar[int]
+    """Of a side, in the base that it gives."""
+
+    def __init__(self, floor: Floor) -> None:
+        """Speak for these books."""
+
+    def opened(self, client: Client, now_ns: int) -> list[Message]:
+        """Return what the venue says first."""
+
+    def received(self, client: Client, message: Message, now_ns: int) -> list[Message]:
+        """Take a client's message; return the answers to it, in order."""
+
+    def due(self, client: Client, now_ns: int) -> list[Message]:
+        """Return what the venue says by itself now: heartbeats, pings. Asked ten times a second."""
+
+    def pushes(self, symbol: str, delta: Delta, now_ns: int) -> list[tuple[str, Message]]:
+        """Write a change of a book for each channel that somebody listens to."""
+
+    def garbage(self, symbol: str, channel: str) -> Message:
+        """Write a message that begins as one of this channel's and cannot be read."""
+
+    def http(self, request: HttpRequest, now_ns: int) -> HttpResponse | None:
+        """Answer a REST request; None: no such path."""
