@@ -7,6 +7,7 @@ die at the next call. `tickpath get` and `tickpath ws` stand on it; the reader h
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -23,6 +24,7 @@ from tickpath.netstack.transport import (
 )
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 from tickpath.shm.ownership import own
+from tickpath.shm.segment import kept_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,6 +113,7 @@ class Message:
     close_code: int
 
 
+WAIT_SLICE_S, SLICE_MARGIN_S = 0.05, 0.001
 RECORD_LAYERS = {"auto": 0, "ipsec-mb": 1, "evp": 2, "openssl": 3}
 
 
@@ -131,8 +134,23 @@ def new_tls_context(cacert: Path | None, *, insecure: bool, record_layer: str = 
     return ffi.gc(context, lib.tp_tls_context_free)
 
 
+def _new_handle(pointer: Any, stream: Any) -> Any:
+    """Return a `struct tp_session *` that frees itself, and keeps its stream's memory until then.
+
+    A call that is under way, or a view, keeps it over `Session.finish`.
+    """
+
+    def free(one: Any, _stream: Any = stream) -> None:
+        lib.tp_session_free(one)
+
+    return ffi.gc(pointer, free)
+
+
 class Session:
-    """A connected session. Not thread-safe."""
+    """A connected session. For one thread, but `finish` may come from another one.
+
+    Who waits in it then, or uses it later, gets ValueError.
+    """
 
     def __init__(
         self, url: str, options: ConnectOptions, *, websocket: bool, headers: str = ""
@@ -156,7 +174,9 @@ class Session:
             Placement(interface=options.interface, faults=options.faults),
         )
         self.ready_ns = time.monotonic_ns() - started  # link or socket layer is open
-        self._handle = ffi.NULL
+        self._handle: Any = None
+        self._in_use = threading.RLock()  # held by a wait, which uses the link below as well
+        self._is_finished = False
         self._next_path_check = 0.0
         own(self)
         try:
@@ -184,7 +204,7 @@ class Session:
         if handle == ffi.NULL:
             lib.tp_stream_deinit(self._stream.handle)
             raise LocalError(ffi.string(error).decode(errors="replace"))
-        self._handle = ffi.gc(handle, lib.tp_session_free)
+        self._handle = _new_handle(handle, self._stream)
         if isinstance(self._transport, UserTransport):
             lib.tp_session_set_flow(handle, self._transport.bind(self._stream, handle))
         self._wait = ffi.new("struct tp_session_wait *")
@@ -195,8 +215,15 @@ class Session:
 
     @property
     def handle(self) -> Any:
-        """Borrow the C `struct tp_session *`; valid until finish."""
-        return self._handle
+        """Borrow the C `struct tp_session *`. Raises ValueError after finish."""
+        handle = self._handle
+        if handle is None:
+            raise self._finished()
+        return handle
+
+    def _finished(self) -> ValueError:
+        where = f"{self.target.host}:{self.target.port}"
+        return ValueError(f"session with {where} is finished: open a new one")
 
     @property
     def transport(self) -> KernelTransport | UserTransport:
@@ -225,24 +252,35 @@ class Session:
     @property
     def phase(self) -> int:
         """One of lib.TP_SESSION_*."""
-        return int(lib.tp_session_phase(self._handle))
+        return int(lib.tp_session_phase(self.handle))
 
     def wait(self, timeout_s: float, want_space: int = 0) -> None:
         """Move bytes until something can be read or sent, the phase changes, or the time is up.
 
         Raises SystemSetupError when the link is gone.
         """
-        self._wait.timeout_ns = int(timeout_s * NS_PER_S)
-        self._wait.spin_ns = self._options.spin_us * 1000
-        self._wait.want_space = want_space
         started = time.monotonic()
-        lib.tp_session_wait(self._handle, self._transport.netif, self._wait)
+        end = started + timeout_s
+        while True:  # in slices, between which another thread's `finish` gets its turn
+            slice_end = min(end, time.monotonic() + WAIT_SLICE_S)
+            with self._in_use:
+                if self._is_finished:
+                    raise self._finished()
+                self._wait_until(slice_end, want_space)
+            if slice_end == end or time.monotonic() < slice_end - SLICE_MARGIN_S:
+                break
         if isinstance(self._transport, UserTransport):
             self._transport.link.check()
             now = time.monotonic()
             if now - started >= timeout_s and now >= self._next_path_check:  # nothing came
                 self._next_path_check = now + PATH_EVERY_S
                 self._transport.check_path()
+
+    def _wait_until(self, end: float, want_space: int = 0) -> None:
+        self._wait.timeout_ns = max(0, int((end - time.monotonic()) * NS_PER_S))
+        self._wait.spin_ns = self._options.spin_us * 1000
+        self._wait.want_space = want_space
+        lib.tp_session_wait(self.handle, self._transport.netif, self._wait)
 
     def connect(self) -> Self:
         """Wait until the session is open. Raises RemoteError with the layer and the reason."""
@@ -255,7 +293,7 @@ class Session:
     def error(self) -> RemoteError:
         """Return what ended the session, as an exception to raise."""
         text = ffi.new("char[]", ERROR_TEXT_SIZE)
-        lib.tp_session_error_text(self._handle, text, ERROR_TEXT_SIZE)
+        lib.tp_session_error_text(self.handle, text, ERROR_TEXT_SIZE)
         where = f"{self.target.host}:{self.target.port} ({self.address})"
         return RemoteError(f"{where}: {ffi.string(text).decode(errors='replace')}")
 
@@ -264,9 +302,9 @@ class Session:
 
         The view dies at the next call. Raises RemoteError when the stream broke.
         """
-        status = lib.tp_session_read(self._handle, self._span)
+        status = lib.tp_session_read(self.handle, self._span)
         if status == lib.TP_OK:
-            return memoryview(ffi.buffer(self._span.data, self._span.size))
+            return self._view(self._span)
         return self._empty_or_end(status, memoryview(b""))
 
     def next(self) -> Message | None:
@@ -274,12 +312,16 @@ class Session:
 
         Pings and closes are already answered. Raises RemoteError when the peer broke a rule.
         """
-        status = lib.tp_session_next(self._handle, self._message)
+        status = lib.tp_session_next(self.handle, self._message)
         if status == lib.TP_OK:
             message = self._message
-            payload = memoryview(ffi.buffer(message.payload.data, message.payload.size))
+            payload = self._view(message.payload)
             return Message(int(message.opcode), payload, int(message.close_code))
         return self._empty_or_end(status, Message(-1, memoryview(b""), 0))
+
+    def _view(self, span: Any) -> memoryview:
+        """Return a view that keeps the session's memory, though not its contents."""
+        return memoryview(ffi.buffer(kept_by(span.data, self.handle), span.size))
 
     def _empty_or_end(self, status: int, empty: Unread) -> Unread | None:
         if status == lib.TP_ERROR:
@@ -289,13 +331,13 @@ class Session:
     def send(self, opcode: int, payload: bytes | memoryview) -> bool:
         """Queue one WebSocket message, waiting for room. False: not open any more."""
         return self._send_all(
-            payload, lambda span, taken: lib.tp_session_send(self._handle, opcode, span, taken)
+            payload, lambda span, taken: lib.tp_session_send(self.handle, opcode, span, taken)
         )
 
     def send_bytes(self, data: bytes) -> bool:
         """Queue raw bytes, waiting for room. False: the session is not open any more."""
         return self._send_all(
-            data, lambda span, taken: lib.tp_session_send_bytes(self._handle, span, taken)
+            data, lambda span, taken: lib.tp_session_send_bytes(self.handle, span, taken)
         )
 
     def _send_all(self, data: bytes | memoryview, send: Any) -> bool:
@@ -308,23 +350,23 @@ class Session:
 
     def close(self, code: int = 1000) -> None:
         """Start the orderly end; go on reading until it returns None."""
-        lib.tp_session_close(self._handle, code, time.monotonic_ns())
+        lib.tp_session_close(self.handle, code, time.monotonic_ns())
 
     @property
     def close_code(self) -> int:
         """What the peer's close frame said; 1006: there was none."""
-        return int(lib.tp_session_close_code(self._handle))
+        return int(lib.tp_session_close_code(self.handle))
 
     @property
     def close_reason(self) -> str:
         """The peer's close reason."""
-        span = lib.tp_session_close_reason(self._handle)
+        span = lib.tp_session_close_reason(self.handle)
         return bytes(ffi.buffer(span.data, span.size)).decode(errors="replace") if span.size else ""
 
     @property
     def times_ns(self) -> dict[str, int]:
         """Nanoseconds from the start to connected, tls_done, open, first_byte; 0: not reached."""
-        times = lib.tp_session_times(self._handle)
+        times = lib.tp_session_times(self.handle)
         names = ("connected", "tls_done", "open", "first_byte")
         return {
             name: max(0, getattr(times, name) - times.started) if getattr(times, name) else 0
@@ -332,25 +374,33 @@ class Session:
         }
 
     def finish(self, timeout_s: float = 2.0) -> None:
-        """Deliver what is still queued (FIN, close_notify), then free everything."""
-        if self._handle == ffi.NULL:
-            return
-        end = time.monotonic() + timeout_s
-        if self.phase != lib.TP_SESSION_CLOSED:
-            lib.tp_session_abort(self._handle)
-        with contextlib.suppress(SystemSetupError):  # without a link there is nothing to wait for
-            while not lib.tp_session_finished(self._handle) and time.monotonic() < end:
-                self.wait(0.05)
-        ffi.release(self._handle)
-        self._handle = ffi.NULL
-        self._transport.release(self._stream)
-        self._transport.close()
+        """Deliver what is still queued (FIN, close_notify), then free everything.
+
+        From any thread: who waits leaves first.
+        """
+        self._is_finished = True
+        with self._in_use:
+            if self._handle is None:
+                return
+            end = time.monotonic() + timeout_s
+            if self.phase != lib.TP_SESSION_CLOSED:
+                lib.tp_session_abort(self._handle)
+            with contextlib.suppress(
+                SystemSetupError
+            ):  # without a link nothing is to be waited for
+                while not lib.tp_session_finished(self._handle) and time.monotonic() < end:
+                    self._wait_until(time.monotonic() + WAIT_SLICE_S)
+                    if isinstance(self._transport, UserTransport):
+                        self._transport.link.check()
+            self._handle = None
+            self._transport.release(self._stream)
+            self._transport.close()
 
     def disown(self) -> None:
         """Leave the connection to the parent, which nothing is sent for; closed for this child."""
-        if self._handle != ffi.NULL:
-            ffi.release(self._handle)  # frees this child's memory and descriptor, sends nothing
-            self._handle = ffi.NULL
+        self._is_finished = True
+        self._in_use = threading.RLock()  # a thread of the parent's may have held it
+        self._handle = None  # frees this child's memory and descriptor, sends nothing
 
     def __enter__(self) -> Self:
         return self

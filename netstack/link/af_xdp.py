@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -82,11 +83,12 @@ class AfXdpLink:
     was refused). The program leaves the interface when the process ends, however it ends.
     """
 
-    __slots__ = ("__weakref__", "_handle", "interface", "mode", "refused")
+    __slots__ = ("__weakref__", "_handle", "_in_use", "interface", "mode", "refused")
 
     def __init__(self, handle: Any, interface: str, refused: str) -> None:
         """Take over a handle from tp_af_xdp_open: use AfXdpLink.open."""
         self._handle = handle
+        self._in_use = threading.Lock()  # by a cold call, which another thread's close waits for
         self.interface = interface
         self.refused = refused
         self.mode: str = ffi.string(lib.tp_af_xdp_mode_name(lib.tp_af_xdp_mode(handle))).decode()
@@ -162,7 +164,8 @@ class AfXdpLink:
     def statistics(self) -> AfXdpStatistics:
         """Return the counters of now."""
         raw = ffi.new("struct tp_af_xdp_statistics *")
-        error = lib.tp_af_xdp_statistics(self._open_handle(), raw)
+        with self._in_use:
+            error = lib.tp_af_xdp_statistics(self._open_handle(), raw)
         if error != 0:
             raise SystemSetupError(f"XDP_STATISTICS on {self.interface}: {os.strerror(-error)}")
         return AfXdpStatistics(
@@ -171,7 +174,8 @@ class AfXdpLink:
 
     def check(self) -> None:
         """Raise SystemSetupError when the interface went down or away under the link."""
-        code = int(self.link.error)
+        with self._in_use:
+            code = int(self.link.error)
         if code != 0:
             raise SystemSetupError(
                 f"AF_XDP on {self.interface} ended: {os.strerror(-code)}: "
@@ -179,13 +183,18 @@ class AfXdpLink:
             )
 
     def close(self) -> None:
-        """Detach the program and free the memory; a second call does nothing."""
-        if self._handle is not None:
-            lib.tp_af_xdp_close(self._handle)
-            self._handle = None
+        """Detach the program and free the memory; a second call does nothing.
+
+        Sessions and hot paths over the link must have ended.
+        """
+        with self._in_use:
+            handle, self._handle = self._handle, None
+            if handle is not None:
+                lib.tp_af_xdp_close(handle)
 
     def disown(self) -> None:
         """Leave program, socket and memory to the parent; closed for this child."""
+        self._in_use = threading.Lock()  # a thread of the parent's may have held it
         if self._handle is not None:
             lib.tp_af_xdp_disown(self._handle)
             self._handle = None

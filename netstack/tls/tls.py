@@ -34,8 +34,7 @@ class TlsClient:
         record_layer: str = "auto",
     ) -> None:
         """Prepare the ClientHello; raises LocalError for a bad CA file, name or record layer."""
-        self._tls: Any = ffi.NULL
-        self._context: Any = ffi.NULL
+        self._owned: Any = None
         if record_layer not in RECORD_LAYERS:
             raise LocalError(
                 f"record layer {record_layer!r}: expected one of {', '.join(RECORD_LAYERS)}"
@@ -44,16 +43,21 @@ class TlsClient:
         layer = getattr(lib, f"TP_TLS_RECORD_{record_layer.upper()}")
         config = ffi.new("struct tp_tls_context_config *", (ca_text, insecure, layer))
         error = ffi.new("char[]", ERROR_SIZE)
-        self._context = lib.tp_tls_context_new(config, error, ERROR_SIZE)
-        if self._context == ffi.NULL:
+        context = lib.tp_tls_context_new(config, error, ERROR_SIZE)
+        if context == ffi.NULL:
             raise LocalError(ffi.string(error).decode(errors="replace"))
-        self._tls = lib.tp_tls_new(self._context, server_name.encode())
-        if self._tls == ffi.NULL:
-            self.free()
+        owned_context = ffi.gc(context, lib.tp_tls_context_free)
+        tls = lib.tp_tls_new(owned_context, server_name.encode())
+        if tls == ffi.NULL:
             raise LocalError(
                 f"server name {server_name!r}: expected a DNS name of at most 255 bytes or an IP "
                 "address"
             )
+
+        def free(one: Any, _context: Any = owned_context) -> None:  # the context after it
+            lib.tp_tls_free(one)
+
+        self._owned = ffi.gc(tls, free)  # a call that is under way keeps it over `free`
         self._plaintext = ffi.new("uint8_t[]", RECORD_SIZE_MAX)
         self._buffer = ffi.new("struct tp_buffer *", (self._plaintext, RECORD_SIZE_MAX, 0, 0))
         self._sealed = ffi.new("uint8_t[]", OUTPUT_SIZE)
@@ -61,18 +65,23 @@ class TlsClient:
         self.opened = b""  # the plaintext of the latest input()
 
     def free(self) -> None:
-        """Wipe the keys and give the memory back; harmless when repeated."""
-        lib.tp_tls_free(self._tls)
-        lib.tp_tls_context_free(self._context)
-        self._tls = self._context = ffi.NULL
+        """Wipe the keys and give the memory back; harmless when repeated.
+
+        From any thread: a call that is under way ends first. Calls after it raise ValueError.
+        """
+        self._owned = None
+
+    @property
+    def _tls(self) -> Any:
+        owned = self._owned
+        if owned is None:
+            raise ValueError("TLS connection is freed: make a new one")
+        return owned
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.free()
-
-    def __del__(self) -> None:
         self.free()
 
     def input(self, data: bytes) -> bytes:
