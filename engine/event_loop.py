@@ -84,7 +84,8 @@ class EventStream:
         self._reader = reader
         self._news: NewsThread | None = None
         self._asked: asyncio.Future[int] | None = None
-        self._burst = 0
+        self._poll, self._event = reader.shm.poll, reader.event
+        self._left = 0  # of a burst, where nothing is due and nobody waits: events without a step
         self._is_ended = self._is_running = False
 
     def __aiter__(self) -> EventStream:
@@ -92,13 +93,22 @@ class EventStream:
 
     async def __anext__(self) -> Event | Trouble:
         """Return the next event or trouble; ends at `FeedReader.stop`."""
+        result = None
+        if self._left and not self._reader.is_stopped:
+            result = self._poll()
+            if result == _EVENT:
+                self._left -= 1
+                return self._event
+        return await self._step(result)
+
+    async def _step(self, result: int | None) -> Event | Trouble:
         if self._is_ended:
             raise StopAsyncIteration
         if self._is_running:
             raise RuntimeError("async for: another task waits for the same iterator's next event")
-        self._is_running = True
+        self._is_running, self._left = True, 0
         try:
-            return await self._next()
+            told = await self._next(result)
         except asyncio.CancelledError:
             raise
         except BaseException:
@@ -106,31 +116,35 @@ class EventStream:
             raise
         finally:
             self._is_running = False
+        self._left = BURST
+        return told
 
     async def aclose(self) -> None:
         """End the iteration and its thread; dropping the iterator does so too."""
         self._end()
 
-    async def _next(self) -> Event | Trouble:
-        reader, poll = self._reader, self._reader.shm.poll
+    async def _next(self, result: int | None) -> Event | Trouble:
+        """Go on from what a poll told; None: there was none, for a burst is over."""
+        reader = self._reader
         news = self._news or self._start()
-        while not reader.take_stop():
-            if self._burst == BURST:
-                self._burst = 0
-                await asyncio.sleep(0)  # let the loop's other tasks have a turn
-            result = _EMPTY if self._asked else poll()
+        if result is None:
+            await asyncio.sleep(0)  # let the loop's other tasks have a turn
+            result = _EMPTY
+        while result != _EMPTY or not reader.take_stop():
+            if result == _EMPTY and self._asked is None:
+                result = self._poll()
             if result == _EMPTY:
-                self._burst = 0
                 result = await self._answer(news)
                 if result == _EVENT:
-                    continue
-            self._burst += 1
+                    result = _EMPTY  # it is there, and not taken yet
+                continue
             if result == _EVENT:
-                return reader.event
-            if (result := reader.judge_writer(result)) == _MOVED:
+                return self._event
+            if (judged := reader.judge_writer(result)) == _MOVED:
                 await asyncio.sleep(GONE_WAIT_S)
-            elif (told := reader.trouble_of(result)) is not None:
+            elif (told := reader.trouble_of(judged)) is not None:
                 return told
+            result = _EMPTY
         raise StopAsyncIteration
 
     def _start(self) -> NewsThread:

@@ -368,7 +368,8 @@ class FeedReader:
         self._look = reader.look
         self.is_down = False
         """Whether the writer is silent, ended or gone: all books are STALE then."""
-        self._is_stopped = False
+        self.is_stopped = False
+        """Whether `stop` was called and no loop has ended by it yet."""
         self._retry_ns = 0
         self.trouble = ""  # why the newer segment cannot be read, where there is one
         self.set_wait()
@@ -419,14 +420,14 @@ class FeedReader:
 
         From any thread or signal handler. A loop after that one reads on where it ended.
         """
-        self._is_stopped = True
+        self.is_stopped = True
         self._reader.interrupt()
 
     def take_stop(self) -> bool:
         """Say whether to stop, once; for loops of one's own."""
-        if not self._is_stopped:
+        if not self.is_stopped:
             return False
-        self._is_stopped = False
+        self.is_stopped = False
         return True
 
     def join(self) -> None:
