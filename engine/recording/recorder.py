@@ -299,7 +299,9 @@ class Recorder:
         stream, drain = self._streams[RAW], self._drain
         drain.size, drain.count = stream.size, stream.count
         drain.first_ns, drain.last_ns = stream.first_ns, stream.last_ns
+        held = self._raw.segment  # so that the ring stays, though another thread closes the reader
         result = lib.tp_message_drain(lib.tp_tap_ring(self._raw.pointer), drain)
+        del held
         taken = drain.count - stream.count
         if stream.count == 0:
             stream.since = time.monotonic()
