@@ -162,6 +162,15 @@ def test_cli_extra_that_is_missing_while_it_runs_is_one_line(
     )
 
 
+def test_cli_bench_whose_contender_is_missing_starts_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Contenders are processes of their own: the lack would be a traceback of theirs."""
+    monkeypatch.setitem(sys.modules, "picows", None)
+    assert cli.main(["bench", "echo"]) == 3
+    assert capsys.readouterr().err.endswith("pip install 'tickpath[bench]'\n")
+
+
 def test_cli_extras_are_those_of_the_project() -> None:
     """Each optional package of pyproject.toml, by the name that is imported."""
     imported_as = {"order-book": "order_book", "pyzmq": "zmq"}
