@@ -280,7 +280,8 @@ install_development_build() {
             --prefix="$venv" -Dpython.install_env=venv
     fi
     printf 'dev\n' >"$source_stamp"
-    ninja -C "$dev_build" --quiet || fail "the development build failed"
+    local output
+    output=$(ninja -C "$dev_build" --quiet 2>&1) || fail "the development build failed:"$'\n'"$output"
     quietly meson install -C "$dev_build" --no-rebuild --quiet
     show_mypy_the_core "$dev_build"
 }

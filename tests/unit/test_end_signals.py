@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 INSTANCE = f"end-{os.getpid()}"
 INSTRUMENTS = (Instrument(0, "mexc", "BTCUSDT", -2, -6, 1),)
 ENDLESS = """

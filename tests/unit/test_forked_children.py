@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 INSTANCE = f"fork-{os.getpid()}"
 INSTRUMENTS = (Instrument(0, "mexc", "BTCUSDT", -2, -6, 1),)
 FORKS = """

@@ -22,6 +22,8 @@ from tickpath.proto.instrument import Instrument
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 INSTRUMENTS = (Instrument(0, "mexc", "BTCUSDT", -2, -6, 1),)
 PLANTED = ("msgspec", "json", "tickpath", "socket", "numpy", "argparse")
