@@ -1,6 +1,6 @@
 """How many messages a second does one core take through the whole path?
 
-MEXC depth messages of 1+1 levels, each in a WebSocket message, a TLS 1.3 AES-128-GCM record and a
+Depth messages of 1+1 levels, each in a WebSocket message, a TLS 1.3 AES-128-GCM record and a
 TCP segment of its own, instruments in turn, 30 a connection. From memory: real handshakes, then
 prepared frames through the real hot path into a real segment, as fast as it takes them. Over the
 veth, as root: the real reader process over AF_XDP against a sender that never waits.

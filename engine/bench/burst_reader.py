@@ -22,13 +22,13 @@ from tickpath.engine.bench.burst_exchange import (
     Connection,
     Exchange,
 )
-from tickpath.engine.bench.messages import PRICE_EXPONENT, QUANTITY_EXPONENT, Market, markets
+from tickpath.engine.bench.messages import Market, markets
 from tickpath.engine.bench.tls_server import client_context
+from tickpath.engine.bench.venues import bench_plan, bench_venue
 from tickpath.engine.feed_handler.hot_path import HotPath
 from tickpath.engine.feed_segment import make_layout, write_instruments
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BOOK_DEPTH_MAX
-from tickpath.proto.venues.mexc.requests import SUBSCRIPTIONS_PER_CONNECTION_MAX, VENUE
 from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.segment import SegmentWriter
 
@@ -78,8 +78,10 @@ class BurstReader:
         return lib.tp_feed_counters(self.feed)
 
     def _open_segment(self) -> None:
+        own = bench_venue()
+        scale = (own.price_exponent, own.quantity_exponent)
         rows = [
-            Instrument(index, "mexc", market.symbol, PRICE_EXPONENT, QUANTITY_EXPONENT, 1)
+            Instrument(index, own.venue.name, market.symbol, *scale)
             for index, market in enumerate(self.markets)
         ]
         layout = make_layout(rows, histograms=("received_to_decoded", "decoded_to_published"))
@@ -87,10 +89,12 @@ class BurstReader:
         write_instruments(self.segment, rows)
 
     def _open_feed(self) -> None:
-        pointer, per_connection = self.segment.pointer, SUBSCRIPTIONS_PER_CONNECTION_MAX
-        self._connection_count = -(-len(self.markets) // per_connection)
+        pointer, own = self.segment.pointer, bench_venue()
+        plan = bench_plan([market.symbol for market in self.markets])
+        self._planned = plan.book_channels()
+        self._connection_count = len(plan.connections)
         config = ffi.new("struct tp_feed_config *")
-        config.venue = lib.tp_venue_find(VENUE.encode())
+        config.venue = lib.tp_venue_find(own.venue.name.encode())
         config.instrument_count = len(self.markets)
         config.connection_count = self._connection_count
         config.silent_after_ns, config.settle_ns = NEVER_NS, 1
@@ -103,11 +107,10 @@ class BurstReader:
         self.feed = lib.tp_feed_init(start, config)
         self._kept += [memory, config]
         record = ffi.new("struct tp_instrument_record *")
-        record.price_exponent, record.quantity_exponent = PRICE_EXPONENT, QUANTITY_EXPONENT
+        record.price_exponent, record.quantity_exponent = own.price_exponent, own.quantity_exponent
         record.tick_size = 1
-        for index, market in enumerate(self.markets):
-            number = index // per_connection
-            channel = market.channel.encode()
+        for index, (market, planned) in enumerate(zip(self.markets, self._planned, strict=True)):
+            channel, number = planned.name.encode(), planned.connection
             if not lib.tp_feed_instrument_add(self.feed, index, record, channel, number):
                 raise SystemSetupError(f"the feed refused instrument {index}, {market.symbol}")
 
@@ -205,7 +208,7 @@ class BurstReader:
         )
 
     def _frame(self, index: int) -> bytes:
-        connection = self._connections[index // SUBSCRIPTIONS_PER_CONNECTION_MAX]
+        connection = self._connections[self._planned[index].connection]
         return connection.message(self.markets[index].message(1, 1))
 
     def send_all(self) -> None:

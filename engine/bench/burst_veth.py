@@ -14,21 +14,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from tickpath.engine.bench.messages import (
-    PRICE_EXPONENT,
-    QUANTITY_EXPONENT,
-    SPEED,
-    Market,
-    price_text,
-    quantity_text,
-    symbols,
-)
+from tickpath.engine.bench.messages import Market, symbols
 from tickpath.engine.bench.peers import PRIORITY, Bench, cpus, executable
+from tickpath.engine.bench.venues import bench_plan, bench_venue
 from tickpath.engine.child_process import stop
 from tickpath.engine.reader import FeedReader, open_reader
 from tickpath.engine.sandbox import EXCHANGE_ADDRESS
 from tickpath.proto.records import BOOK_DEPTH_MAX, BookState
-from tickpath.proto.venues.mexc.requests import SUBSCRIPTIONS_PER_CONNECTION_MAX, depth_channel
 from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.segment import remove_dead
 
@@ -38,32 +30,16 @@ if TYPE_CHECKING:
 PORT = 8443
 SEED = 1
 TIMEOUT_S = 60.0
-REST_PER_S = 45
 
 
 def _write_inputs(directory: Path, instruments: int, count: int) -> Market:
     """Write what peer_burst.c serves; return the market as it is after the last message."""
-    names = symbols(instruments)
-    listed = [
-        {
-            "symbol": name,
-            "status": "1",
-            "baseAsset": name[:5],
-            "baseAssetPrecision": -QUANTITY_EXPONENT,
-            "quoteAsset": "USDT",
-            "quotePrecision": -PRICE_EXPONENT,
-            "baseSizePrecision": "0.00000001",
-        }
-        for name in names
-    ]
-    (directory / "exchange_info.json").write_text(json.dumps({"symbols": listed}))
+    names, own = symbols(instruments), bench_venue()
+    (directory / "exchange_info.json").write_bytes(own.instrument_list(names))
     market = Market(names[0], SEED)
-    sides = {
-        name: [[price_text(price), quantity_text(quantity)] for price, quantity in levels.items()]
-        for name, levels in (("bids", market.bids), ("asks", market.asks))
-    }
-    (directory / "depth.json").write_text(json.dumps({"lastUpdateId": market.version, **sides}))
-    channels = [depth_channel(name, SPEED).encode() for name in names]
+    (directory / "depth.json").write_bytes(own.base(market))
+    planned = bench_plan(names).book_channels()
+    channels = [one.name.encode() for one in planned]
     symbol_bytes = [name.encode() for name in names]
     with (directory / "messages.bin").open("wb") as file:
         for _ in range(count // instruments):
@@ -73,8 +49,7 @@ def _write_inputs(directory: Path, instruments: int, count: int) -> Market:
                 data = message.replace(channels[0], channel).replace(
                     symbol_bytes[0], symbol_bytes[index]
                 )
-                connection = index // SUBSCRIPTIONS_PER_CONNECTION_MAX
-                file.write(struct.pack("<II", connection, len(data)) + data)
+                file.write(struct.pack("<II", planned[index].connection, len(data)) + data)
     return market
 
 
@@ -91,11 +66,11 @@ silent_after_ms = 3600000 # the sender answers no pings
 [network]
 backend = "af_xdp"
 [[venue]]
+name = "{bench_venue().venue.name}"
 host = "exchange.test"
 port = {PORT}
 symbols = {json.dumps(symbols(instruments))}
-speed = "{SPEED}"
-snapshots_per_second = {REST_PER_S}
+{bench_venue().settings_toml}
 ca_file = "{bench.path / "ca.pem"}"
 [venue.resolve]
 "exchange.test:{PORT}" = "{EXCHANGE_ADDRESS}"
@@ -141,7 +116,7 @@ def measure_veth(bench: Bench, instruments: int, count: int) -> tuple[float, int
     instance = f"bench-burst-{os.getpid()}-{instruments}"
     config = _write_config(bench, instance, instruments)
     files = [str(bench.path / name) for name in ("server.pem", "server.key")]
-    connections = -(-instruments // SUBSCRIPTIONS_PER_CONNECTION_MAX)
+    connections = len(bench_plan(symbols(instruments)).connections)
     arguments = [EXCHANGE_ADDRESS, str(PORT), *files, str(connections), str(bench.path)]
     server = bench.start_server(
         [executable("peer_burst"), *arguments], fifo=False, stdin=subprocess.PIPE

@@ -20,7 +20,7 @@ EXIT_SIGNAL = 128  # plus its number, as shells report it
 BENCHES = {
     "echo": "256 B WebSocket echo: ours, C spinning on recv, picows, websockets, raw frames",
     "wire": "exchange's send call to book in a strategy: ours, picows + protobuf",
-    "decode": "MEXC depth message to numbers: ours, protobuf (upb)",
+    "decode": "depth message to numbers: ours, what Python would use (protobuf: upb)",
     "record": "open a TLS record: ours, SSL_read (not of `tickpath record`: replay)",
     "replay": "recorded messages and events a second through the feed's code",
     "burst": "messages a second through the whole path with 1 to 1,000 instruments",

@@ -9,18 +9,23 @@ static uint64_t clock_now(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-uint64_t tp_bench_decode(const struct tp_mexc_router *router,
+uint64_t tp_bench_decode(const struct tp_venue *venue, void *router,
                          const struct tp_bench_messages *messages, const struct tp_scale *scale,
                          struct tp_depth_update *out)
 {
     const uint64_t start_ns = clock_now();
     for (uint32_t i = 0; i < messages->count; i++) {
-        const uint8_t *data = messages->data + messages->offset[i];
-        const size_t size = messages->offset[i + 1] - messages->offset[i];
+        const struct tp_venue_message message = {.data = messages->data + messages->offset[i],
+                                                 .size =
+                                                     messages->offset[i + 1] - messages->offset[i],
+                                                 .opcode = messages->opcode};
         struct tp_route route;
-        if (!tp_mexc_route(router, data, size, &route) ||
-            tp_mexc_decode_depth(data + route.body_offset, route.body_size, scale, out) !=
-                TP_DECODE_OK)
+        venue->route(router, &message, 0, &route);
+        const struct tp_body body = {.data = message.data + route.body_offset,
+                                     .size = route.body_size,
+                                     .meaning = route.meaning,
+                                     .scale = *scale};
+        if (route.meaning != TP_MEANING_DELTA || venue->decode_depth(&body, out) != TP_DECODE_OK)
             return 0;
     }
     return clock_now() - start_ns;

@@ -4,18 +4,19 @@
 #define TP_ENGINE_BENCH_DECODE_H
 #include <stdint.h>
 
-#include "proto/venues/mexc/decode.h"
+#include "proto/venue.h"
 
 /* Messages behind each other: i is data[offset[i], offset[i + 1]). */
 struct tp_bench_messages {
     const uint8_t *data;
     const uint64_t *offset; /* [count + 1] */
     uint32_t count;
+    uint8_t opcode; /* of the WebSocket, RFC 6455 5.2 */
 };
 
 /* Routes and decodes every message once into *out. Returns the nanoseconds of the whole batch, 0
  * when a message was refused. */
-uint64_t tp_bench_decode(const struct tp_mexc_router *router,
+uint64_t tp_bench_decode(const struct tp_venue *venue, void *router,
                          const struct tp_bench_messages *messages, const struct tp_scale *scale,
                          struct tp_depth_update *out);
 #endif

@@ -1,7 +1,6 @@
-"""MEXC depth messages for the benchmarks: random walks, made by Google's protobuf classes.
+"""A venue's depth messages for the benchmarks: books that walk at random, near the touch.
 
-Sizes as MEXC sends them: prices with 2 decimals, quantities with 8, both versions, symbol and
-sendTime, the channel in front. Called by decode.py, burst.py and wire.py.
+The bytes are the venue's (venues/). Called by decode.py, burst.py, replay.py and wire.py.
 """
 
 from __future__ import annotations
@@ -9,19 +8,16 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
-from tickpath.proto.venues.mexc.requests import depth_channel
+from tickpath.engine.bench.venues import bench_venue
+from tickpath.proto.instrument import Symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PRICE_EXPONENT, QUANTITY_EXPONENT = -2, -8
 PRICE_START = 6_712_345  # in ticks of 0.01
 BOOK_LEVELS = 200  # a side in the snapshot that a walk starts from
 NEAR = 20  # ticks from the touch within which levels change
 FIRST_VERSION = 36_913_565_460
-SEND_TIME_MS = 1_770_000_000_000
-SPEED = "10ms"
 
 Level = tuple[int, int]  # price in ticks, quantity mantissa
 
@@ -32,7 +28,8 @@ class Market:
     def __init__(self, symbol: str, seed: int) -> None:
         """Start around PRICE_START; equal seeds give equal walks."""
         self.symbol = symbol
-        self.channel = depth_channel(symbol, SPEED)
+        own = bench_venue()
+        self.channel = own.venue.channels(symbol, own.settings)[0]
         self.version = FIRST_VERSION
         self._random = random.Random(seed)  # noqa: S311 # prices, not secrets
         self.bids = {PRICE_START - 1 - i: self._quantity() for i in range(BOOK_LEVELS)}
@@ -65,31 +62,14 @@ class Market:
     def message(self, bid_count: int, ask_count: int) -> bytes:
         """Return the next message, serialized."""
         bids, asks = self.update(bid_count, ask_count)
-        wrapper = PushDataV3ApiWrapper(
-            channel=self.channel, symbol=self.symbol, sendTime=SEND_TIME_MS + self.version
-        )
-        depths = wrapper.publicAggreDepths
-        depths.eventType = self.channel.rpartition("@")[0]
-        depths.fromVersion = depths.toVersion = str(self.version)
-        for side, levels in ((depths.asks, asks), (depths.bids, bids)):
-            for price, quantity in levels:
-                side.add(price=price_text(price), quantity=quantity_text(quantity))
-        return bytes(wrapper.SerializeToString())
-
-
-def price_text(ticks: int) -> str:
-    """Write a price as MEXC does."""
-    return f"{ticks // 100}.{ticks % 100:02d}"
-
-
-def quantity_text(mantissa: int) -> str:
-    """Write a quantity as MEXC does: 8 decimals, zero for a level that is gone."""
-    return f"{mantissa // 10**8}.{mantissa % 10**8:08d}"
+        return bench_venue().message(self, bids, asks)
 
 
 def symbols(count: int) -> list[str]:
     """Name instruments."""
-    return [f"C{index:04d}USDT" for index in range(count)]
+    write = bench_venue().venue.venue_symbol
+    names = [write(Symbol(f"C{index:04d}", "USDT")) for index in range(count)]
+    return [name for name in names if name is not None]
 
 
 def markets(count: int) -> list[Market]:

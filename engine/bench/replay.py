@@ -1,6 +1,6 @@
 """How fast does a recording go through the feed's code?
 
-MEXC depth messages as engine/bench/messages.py makes them, raw records in zstd blocks of a real
+Depth messages as engine/bench/messages.py makes them, raw records in zstd blocks of a real
 recording file, instruments in turn. Timed: from the first byte of the file to the last event, flat
 out, into a ring and snapshots that nobody reads; reading ahead and decompressing take a second
 thread. Checked: every message applied, every book equal to the sender's.
@@ -24,20 +24,14 @@ from tickpath.engine.bench.measure import (
     progress_end,
     row,
 )
-from tickpath.engine.bench.messages import (
-    PRICE_EXPONENT,
-    QUANTITY_EXPONENT,
-    Market,
-    markets,
-    round_robin,
-)
+from tickpath.engine.bench.messages import Market, markets, round_robin
+from tickpath.engine.bench.venues import bench_plan, bench_venue
 from tickpath.engine.recording.format import RAW, FileWriter, Meta, pack_record
 from tickpath.engine.recording.recorder import BLOCK_SIZE
 from tickpath.engine.recording.replay import recorded_runs
 from tickpath.engine.recording.replayer import Replayer
 from tickpath.engine.recording.tap import Subscription
 from tickpath.proto.records import level_dtype
-from tickpath.proto.venues.mexc.requests import SUBSCRIPTIONS_PER_CONNECTION_MAX
 from tickpath.shm.errors import SystemSetupError
 
 if TYPE_CHECKING:
@@ -53,16 +47,18 @@ GOAL_PER_S = 5_000_000
 
 
 def _rows(all_markets: list[Market]) -> tuple[Subscription, ...]:
+    own = bench_venue()
+    planned = bench_plan([market.symbol for market in all_markets]).book_channels()
     return tuple(
         Subscription(
-            venue="mexc",
+            venue=own.venue.name,
             symbol=market.symbol,
-            price_exponent=PRICE_EXPONENT,
-            quantity_exponent=QUANTITY_EXPONENT,
-            channel=market.channel,
-            connection=index // SUBSCRIPTIONS_PER_CONNECTION_MAX,
+            price_exponent=own.price_exponent,
+            quantity_exponent=own.quantity_exponent,
+            channel=channel.name,
+            connection=channel.connection,
         )
-        for index, market in enumerate(all_markets)
+        for market, channel in zip(all_markets, planned, strict=True)
     )
 
 

@@ -1,7 +1,7 @@
 """How long from the exchange's send call until a strategy process holds the book?
 
 Far end: peer_exchange.c, exchange and strategy in one spinning process on the first CPU, so that
-one clock times both: TLS 1.3, MEXC depth messages of 1+1 levels, one in flight, over a veth pair.
+one clock times both: TLS 1.3, depth messages of 1+1 levels, one in flight, over a veth pair.
 Contenders in turn, alone on the second CPU: the real reader process over AF_XDP, spinning, and
 picows on uvloop with protobuf and the same book in Python, which sleeps in epoll and publishes to
 the same kind of segment. The far end checks that each book it times is the message's.
@@ -9,7 +9,6 @@ the same kind of segment. The far end checks that each book it times is the mess
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import subprocess
@@ -26,15 +25,9 @@ from tickpath.engine.bench.measure import (
     progress_end,
     row,
 )
-from tickpath.engine.bench.messages import (
-    PRICE_EXPONENT,
-    QUANTITY_EXPONENT,
-    SPEED,
-    Market,
-    price_text,
-    quantity_text,
-)
+from tickpath.engine.bench.messages import Market
 from tickpath.engine.bench.peers import PRIORITY, Bench, cpus, executable, module, pinned
+from tickpath.engine.bench.venues import bench_venue
 from tickpath.engine.child_process import stop
 from tickpath.engine.sandbox import EXCHANGE_ADDRESS
 from tickpath.shm.errors import SystemSetupError
@@ -54,24 +47,9 @@ CASE = "tls 1+1"
 def _write_inputs(bench: Bench, count: int) -> None:
     """Write what peer_exchange.c serves: instrument list, snapshot, messages."""
     market = Market(SYMBOL, SEED)
-    listed = {
-        "symbol": SYMBOL,
-        "status": "1",
-        "baseAsset": "BTC",
-        "baseAssetPrecision": -QUANTITY_EXPONENT,
-        "quoteAsset": "USDT",
-        "quotePrecision": -PRICE_EXPONENT,
-        "baseSizePrecision": "0.00000001",
-    }
-    (bench.path / "exchange_info.json").write_text(json.dumps({"symbols": [listed]}))
-    sides = {
-        name: [[price_text(price), quantity_text(quantity)] for price, quantity in levels]
-        for name, levels in (
-            ("bids", sorted(market.bids.items(), reverse=True)),
-            ("asks", sorted(market.asks.items())),
-        )
-    }
-    (bench.path / "depth.json").write_text(json.dumps({"lastUpdateId": market.version, **sides}))
+    own = bench_venue()
+    (bench.path / "exchange_info.json").write_bytes(own.instrument_list([SYMBOL]))
+    (bench.path / "depth.json").write_bytes(own.base(market))
     with (bench.path / "messages.bin").open("wb") as file:
         for _ in range(count):
             message = market.message(1, 1)
@@ -91,10 +69,11 @@ silent_after_ms = 3600000 # the far end answers no pings
 [network]
 backend = "af_xdp"
 [[venue]]
+name = "{bench_venue().venue.name}"
 host = "exchange.test"
 port = {PORT}
 symbols = ["{SYMBOL}"]
-speed = "{SPEED}"
+{bench_venue().settings_toml}
 ca_file = "{bench.path / "ca.pem"}"
 [venue.resolve]
 "exchange.test:{PORT}" = "{EXCHANGE_ADDRESS}"
@@ -105,7 +84,9 @@ ca_file = "{bench.path / "ca.pem"}"
 
 def _theirs(bench: Bench, instance: str) -> list[str]:
     arguments = [f"{EXCHANGE_ADDRESS}:{PORT}", str(bench.path / "ca.pem"), instance, SYMBOL]
-    return pinned(cpus()[1], module("wire_contender", *arguments))
+    return pinned(
+        cpus()[1], module(f"venues.{bench_venue().venue.name}.wire_contender", *arguments)
+    )
 
 
 def _turn(bench: Bench, contender: str, count: int) -> NDArray[np.uint64]:

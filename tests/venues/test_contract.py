@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tickpath._core import ffi, lib
 from tickpath.proto.instrument import parse_symbol
 from tickpath.proto.venue import HttpResponse, Limits, Meaning, pack_messages
 from tickpath.proto.venue import parse_retry_after as retry_after
@@ -97,6 +98,28 @@ def test_venue_reads_any_bytes_as_a_note(venue: Venue) -> None:
 def test_venue_instrument_list_is_a_list_or_an_error(data: bytes, name: str) -> None:
     with contextlib.suppress(ValueError):
         assert load_venue(name).parse_instruments(data).instruments == {}
+
+
+def test_venue_both_sides_of_the_seam_say_the_same(venue: Venue) -> None:
+    c = lib.tp_venue_find(venue.name.encode())
+    assert c != ffi.NULL, "no struct tp_venue of this name"
+    facts, limits = c.facts, venue.limits
+    assert facts.channels_per_connection == limits.channels_per_connection
+    assert facts.messages_per_second == int(limits.messages_per_second)
+    assert facts.connections == (limits.connections or 0)
+    assert facts.connection_age_max_s == (limits.connection_age_max_s or 0)
+    assert facts.idle_without_channel_s == (limits.idle_without_channel_s or 0)
+    assert facts.idle_without_data_s == (limits.idle_without_data_s or 0)
+    if facts.pinger == lib.TP_PINGER_CLIENT:
+        assert venue.ping_interval_s <= facts.ping_interval_s
+    for channel in venue.channels(venue.example_symbol, venue.settings()):
+        described = c.describe(ffi.new("char[]", channel.encode()))
+        assert described != ffi.NULL, f"the decoder knows no {channel}"
+
+
+def test_meanings_are_those_of_c() -> None:
+    names = [one for one in dir(lib) if one.startswith("TP_MEANING_")]
+    assert {one.removeprefix("TP_MEANING_") for one in names} == {one.name for one in Meaning}
 
 
 def test_venue_limits_by_status(venue: Venue) -> None:

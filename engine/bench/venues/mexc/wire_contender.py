@@ -21,7 +21,7 @@ from typing import Any
 import picows
 import uvloop
 from tickpath._core import ffi, lib
-from tickpath.engine.bench.messages import PRICE_EXPONENT, QUANTITY_EXPONENT, SPEED
+from tickpath.engine.bench.venues.mexc.bench import BENCH
 from tickpath.engine.feed_segment import make_layout, write_instruments
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BOOK_DEPTH_MAX, BookState, EventType
@@ -75,7 +75,9 @@ class Publisher:
     """One instrument's segment."""
 
     def __init__(self, instance: str, symbol: str) -> None:
-        rows = [Instrument(0, "mexc", symbol, PRICE_EXPONENT, QUANTITY_EXPONENT, 1)]
+        rows = [
+            Instrument(0, BENCH.venue.name, symbol, BENCH.price_exponent, BENCH.quantity_exponent)
+        ]
         self.segment = SegmentWriter(instance, make_layout(rows))
         write_instruments(self.segment, rows)
         self.segment.ready()
@@ -167,7 +169,7 @@ class Feed(picows.WSListener):
 
 async def follow(where: str, context: ssl.SSLContext, publisher: Publisher, symbol: str) -> None:
     """Subscribe, fetch the snapshot, then let the loop run until the far end leaves."""
-    feed = Feed(publisher, requests.depth_channel(symbol, SPEED))
+    feed = Feed(publisher, requests.depth_channel(symbol, BENCH.settings.speed))
     transport, _ = await picows.ws_connect(lambda: feed, f"wss://{where}/ws", ssl_context=context)
     transport.send(picows.WSMsgType.TEXT, requests.subscribe_request([feed.channel]))
 
