@@ -1,8 +1,9 @@
 """Recorded messages as lines of JSON, which anybody can write, to records of our own.
 
-A line: {"t_ns":…,"venue":"mexc","conn":…,"dir":"in|out|snapshot","text"|"base64":…}. The file is
+A line: {"t_ns":…,"venue":NAME,"conn":…,"dir":"in|out|snapshot","text"|"base64":…}. The file is
 read twice: once for the instruments and how many decimals their numbers have, which no line says,
-then for the records. Lines up to the first bad one count. docs/recording.md has the rules.
+then for the records; what its messages show is the venue's to say (proto/transcript.py). All lines
+are of one venue, the first's. Lines up to the first bad one count. docs/recording.md has the rules.
 Called by: replay.py. Calls: format.py.
 """
 
@@ -10,18 +11,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
-from google.protobuf.message import DecodeError
 from tickpath._core import lib
 from tickpath.engine.recording.format import Meta, pack_record
 from tickpath.engine.recording.tap import Subscription
 from tickpath.proto.records import EXPONENT_MIN
-from tickpath.proto.venues.mexc import requests
-from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
+from tickpath.proto.transcript import BaseMessage, load_transcript
+from tickpath.proto.venues import DEFAULT_NAME, load_venue
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
@@ -29,13 +28,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tickpath.proto.instrument import Instrument
+    from tickpath.proto.transcript import Transcript
 
 TEXT, BINARY = 1, 2  # RFC 6455 section 5.2
 T_NS_MAX: Final = (1 << 64) - 1
 BATCH_SIZE: Final = 1 << 18
 LINE_SIZE_MAX: Final = 16 << 20
-_DEPTH_CHANNEL = re.compile(r"spot@public\.(aggre\.|increase\.|limit\.)?depth\.v3\.api\.pb@")
-_SYMBOL_IN_TARGET = re.compile(r"[?&]symbol=([^&\s\"]+)")
 Connection = int | str
 
 
@@ -49,24 +47,13 @@ class _Line(msgspec.Struct):
     symbol: str | None = None
 
 
-class _Subscribe(msgspec.Struct):
-    params: list[str] = []
-
-
-class _Depth(msgspec.Struct, rename="camel"):
-    last_update_id: int | None = None
-    bids: list[list[str]] = []
-    asks: list[list[str]] = []
-    symbol: str | None = None
-    symbols: msgspec.Raw = msgspec.Raw(b"")  # an instrument list instead
-
-
 @dataclass(frozen=True, slots=True)
 class Message:
     """One checked line."""
 
     number: int
     t_ns: int
+    venue: str
     conn: Connection
     direction: str
     is_text: bool
@@ -75,8 +62,6 @@ class Message:
 
 
 _line_decoder = msgspec.json.Decoder(_Line)
-_depth_decoder = msgspec.json.Decoder(_Depth)
-_subscribe_decoder = msgspec.json.Decoder(_Subscribe)
 
 
 class LineFault(LocalError):  # noqa: N818 # a fault of the file, an error of the command
@@ -98,8 +83,6 @@ def _parse(number: int, data: bytes) -> Message:
         ) from error
     if not 0 <= line.t_ns <= T_NS_MAX:
         raise LineFault(number, f"t_ns {line.t_ns}: expected 0 to {T_NS_MAX}")
-    if line.venue.lower() != requests.VENUE:
-        raise LineFault(number, f'venue "{line.venue}": expected "mexc": leave other lines out')
     if (line.text is None) == (line.base64 is None):
         raise LineFault(number, 'expected either "text" or "base64": text frames as the former')
     if line.text is not None:
@@ -110,7 +93,8 @@ def _parse(number: int, data: bytes) -> Message:
         except (binascii.Error, ValueError) as error:
             raise LineFault(number, f"base64: {error}: encode with padding (RFC 4648)") from error
     is_text = line.text is not None
-    return Message(number, line.t_ns, line.conn, line.dir, is_text, payload, line.symbol)
+    venue = line.venue.lower()
+    return Message(number, line.t_ns, venue, line.conn, line.dir, is_text, payload, line.symbol)
 
 
 def read_lines(path: Path) -> Iterator[Message]:
@@ -172,17 +156,6 @@ def _digits(text: str) -> int:
     return min(len(text.partition(".")[2]), -EXPONENT_MIN)
 
 
-def channel_of(payload: bytes) -> str:
-    """Return the channel that a push message begins with, "" where it is none."""
-    if len(payload) < 2 or payload[0] != 0x0A or payload[1] > 0x7F:
-        return ""
-    return payload[2 : 2 + payload[1]].decode("ascii", "replace")
-
-
-def _symbol_of_channel(channel: str) -> str:
-    return next((word for word in reversed(channel.split("@")) if not word.isdigit()), "")
-
-
 def _whose(number: int) -> LineFault:
     return LineFault(
         number,
@@ -197,18 +170,21 @@ class Survey:
 
     lines: int = 0
     fault: LineFault | None = None
+    venue: str = ""
+    """Of all lines; "" before the first."""
     foreign_channels: dict[str, int] = field(default_factory=dict)
     """Messages of channels that are not depth, which are not decoded."""
     _found: dict[str, _Found] = field(default_factory=dict)  # by symbol
     _listed: dict[str, Instrument] = field(default_factory=dict)
     _asked: dict[Connection, str] = field(default_factory=dict)  # the symbol a REST line asked for
-    _nameless: list[tuple[Message, _Depth]] = field(default_factory=list)
+    _nameless: list[tuple[Message, BaseMessage]] = field(default_factory=list)
     _inferred: dict[int, str] = field(default_factory=dict)  # by line
 
     def read(self, path: Path) -> None:
         """Read the file up to its first bad line."""
         try:
             for message in read_lines(path):
+                self._check_venue(message)
                 self._look(message)
                 self.lines = message.number
         except LineFault as fault:
@@ -218,107 +194,102 @@ class Survey:
                 self.fault, self.lines = _whose(message.number), message.number - 1
                 return
 
-    def _infer(self, message: Message, body: _Depth) -> bool:
+    @property
+    def transcript(self) -> Transcript:
+        """Return what reads the venue's messages."""
+        return load_transcript(self.venue or DEFAULT_NAME)
+
+    def _check_venue(self, message: Message) -> None:
+        if not self.venue:
+            try:
+                load_transcript(message.venue)
+            except ValueError as error:
+                raise LineFault(message.number, f"{error}: leave other lines out") from error
+            self.venue = message.venue
+        if message.venue != self.venue:
+            raise LineFault(
+                message.number,
+                f'venue "{message.venue}": expected "{self.venue}", the first line\'s: leave other '
+                "lines out",
+            )
+
+    def _infer(self, message: Message, body: BaseMessage) -> bool:
         """Find the one instrument whose versions and prices fit a snapshot that nothing names.
 
         Where there is one only, it is that one.
         """
         prices = [one for row in (*body.bids[:1], *body.asks[:1]) for one in _number(row[0])]
-        version = body.last_update_id or 0
+        version = body.version
         fitting = [name for name, row in self._found.items() if row.channel]
         if len(fitting) > 1:
             fitting = [name for name in fitting if self._found[name].may_own(version, prices)]
         if len(fitting) != 1:
             return False
         self._inferred[message.number] = fitting[0]
-        self._found[fitting[0]].take_digits((one[0], one[1]) for one in (*body.bids, *body.asks))
+        self._found[fitting[0]].take_digits((*body.bids, *body.asks))
         return True
 
     def list_instruments(self, data: bytes) -> None:
-        """Take decimals from an exchangeInfo reply; raises ValueError where it is none."""
-        self._listed |= requests.parse_instruments(data).instruments
+        """Take decimals from an instrument list; raises ValueError where it is none."""
+        self._listed |= load_venue(self.venue or DEFAULT_NAME).parse_instruments(data).instruments
 
     def _look(self, message: Message) -> None:
         if message.direction == "snapshot":
             self._look_at_snapshot(message)
         elif message.direction == "out":
             self._look_at_request(message)
-        elif not message.is_text:
+        else:
             self._look_at_push(message)
 
     def _look_at_request(self, message: Message) -> None:
-        text = message.payload.decode("utf-8", "replace")
-        if asked := _SYMBOL_IN_TARGET.search(text):
-            self._asked[message.conn] = asked[1]
-        try:
-            names = _subscribe_decoder.decode(message.payload).params
-        except msgspec.DecodeError:
-            return
-        for name in names:
-            if _DEPTH_CHANNEL.match(name):
-                self._claim(name, message.conn)
+        request = self.transcript.request(message.payload.decode("utf-8", "replace"))
+        if request.symbol:
+            self._asked[message.conn] = request.symbol
+        for name in request.channels:
+            self._claim(name, message.conn)
 
     def _claim(self, channel: str, conn: Connection) -> _Found:
-        found = self._found.setdefault(_symbol_of_channel(channel), _Found())
+        found = self._found.setdefault(self.transcript.symbol_of(channel), _Found())
         if not found.channel:
             found.channel, found.conn = channel, conn
         return found
 
     def _look_at_push(self, message: Message) -> None:
-        channel = channel_of(message.payload)
-        if not _DEPTH_CHANNEL.match(channel):
+        transcript = self.transcript
+        channel = transcript.channel_of(message.payload, is_text=message.is_text)
+        if channel is None:
+            return
+        if not transcript.is_book(channel):
             self.foreign_channels[channel] = self.foreign_channels.get(channel, 0) + 1
             return
         found = self._claim(channel, message.conn)
-        wrapper = PushDataV3ApiWrapper()
-        try:
-            wrapper.ParseFromString(message.payload)
-        except DecodeError:
+        shown = transcript.look(message.payload)
+        if shown is None:
             return  # the feed meets it too, and says so by the book's state
-        name = wrapper.WhichOneof("body")
-        body: Any = getattr(wrapper, name) if name else None
-        levels = (*getattr(body, "bids", ()), *getattr(body, "asks", ()))
-        found.take_digits((level.price, level.quantity) for level in levels)
-        _widen(found.prices, [one for level in levels for one in _number(level.price)])
-        ends = (getattr(body, "fromVersion", ""), getattr(body, "toVersion", ""))
-        _widen(found.versions, [int(text) for text in ends if text.isdecimal()])
+        found.take_digits(shown.levels)
+        _widen(found.prices, [one for price, _ in shown.levels for one in _number(price)])
+        _widen(found.versions, shown.versions)
 
     def _look_at_snapshot(self, message: Message) -> None:
         try:
-            body = _depth_decoder.decode(message.payload)
-        except msgspec.DecodeError as error:
-            raise LineFault(
-                message.number, f"snapshot: {error}: give the body of {requests.DEPTH_PATH}"
-            ) from error
-        if body.last_update_id is None:
-            self._look_at_list(message, bytes(body.symbols))
+            body = self.transcript.base(message.payload)
+        except ValueError as error:
+            raise LineFault(message.number, str(error)) from error
+        if isinstance(body, dict):
+            self._listed |= body
             return
-        if any(len(row) < 2 for row in (*body.bids, *body.asks)):
-            raise LineFault(message.number, "snapshot with a level of less than two numbers")
         name = self.symbol_of(message, body.symbol)
         if not name:
             self._nameless.append((message, body))  # until all messages were seen
             return
-        found = self._found.setdefault(name, _Found())
-        found.take_digits((row[0], row[1]) for row in (*body.bids, *body.asks))
-
-    def _look_at_list(self, message: Message, symbols: bytes) -> None:
-        if not symbols:
-            raise LineFault(
-                message.number, f"snapshot without lastUpdateId: give {requests.DEPTH_PATH}'s body"
-            )
-        try:
-            self.list_instruments(message.payload)
-        except ValueError as error:
-            raise LineFault(message.number, str(error)) from error
+        self._found.setdefault(name, _Found()).take_digits((*body.bids, *body.asks))
 
     def symbol_of(self, message: Message, in_body: str | None = None) -> str:
         """Return whose book a snapshot is, "" where nothing near it says so."""
         if message.number in self._inferred:
             return self._inferred[message.number]
         conn = message.conn if isinstance(message.conn, str) else ""
-        asked = _SYMBOL_IN_TARGET.search(conn)
-        named = message.symbol or in_body or (asked[1] if asked else "")
+        named = message.symbol or in_body or self.transcript.request(conn).symbol
         return named or self._asked.get(message.conn, "") or (conn if conn in self._found else "")
 
     def subscriptions(self) -> tuple[Subscription, ...]:
@@ -333,11 +304,11 @@ class Survey:
                 quantity = max(quantity, -listed.quantity_exponent)
             rows.append(
                 Subscription(
-                    venue=requests.VENUE,
+                    venue=self.venue or DEFAULT_NAME,
                     symbol=symbol,
                     price_exponent=-price,
                     quantity_exponent=-quantity,
-                    channel=found.channel or f"spot@no.message@{symbol}",
+                    channel=found.channel or self.transcript.silent_channel(symbol),
                     connection=numbers.setdefault(found.conn, len(numbers)),
                 )
             )
@@ -362,16 +333,16 @@ class NdjsonRecording:
     def __init__(self, path: Path, instrument_list: bytes | None = None) -> None:
         """Read the file once; raises LocalError where it has no instrument.
 
-        instrument_list: an exchangeInfo reply, for the numbers' decimals.
+        instrument_list: the venue's, for the numbers' decimals.
         """
         self.path = path
         self._survey = Survey()
+        self._survey.read(path)
         if instrument_list is not None:
             try:
                 self._survey.list_instruments(instrument_list)
             except ValueError as error:
-                raise LocalError(f"--instruments: {error}: give an exchangeInfo reply") from error
-        self._survey.read(path)
+                raise LocalError(f"--instruments: {error}: give the venue's reply") from error
         if (fault := self._survey.fault) is not None and self._survey.lines == 0:
             raise LocalError(f"{path}: {fault}") from fault
         self.meta = Meta(instruments=self._survey.subscriptions(), instance_id="ndjson")
@@ -409,8 +380,8 @@ class NdjsonRecording:
     def _records(self, message: Message) -> Iterator[bytes]:
         t_ns, payload = message.t_ns, message.payload
         if message.direction == "snapshot":
-            body = _depth_decoder.decode(payload)
-            if body.last_update_id is not None:
+            body = self._survey.transcript.base(payload)
+            if isinstance(body, BaseMessage):
                 symbol = self._survey.symbol_of(message, body.symbol)
                 text = symbol.encode() + b"\n" + payload
                 yield pack_record(lib.TP_RECORD_SNAPSHOT_TEXT, 0, 0, t_ns, text)
@@ -420,7 +391,7 @@ class NdjsonRecording:
             number = self._number.get(message.conn, 0)
             yield pack_record(lib.TP_RECORD_OUT, opcode, number, t_ns, payload)
             return
-        if message.conn not in self._number and not message.is_text:
+        if message.conn not in self._number:
             yield from self._adopt(message)
         if message.conn in self._number:
             number = self._number[message.conn]
@@ -428,7 +399,8 @@ class NdjsonRecording:
 
     def _adopt(self, message: Message) -> Iterator[bytes]:
         """Let a connection that speaks on another's channel be the one after a reconnect."""
-        owner = self._owner.get(channel_of(message.payload))
+        read = self._survey.transcript.channel_of
+        owner = self._owner.get(read(message.payload, is_text=message.is_text) or "")
         if owner is None:
             return
         for conn in [conn for conn, number in self._number.items() if number == owner]:

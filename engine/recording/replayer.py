@@ -16,7 +16,7 @@ from tickpath.engine.recording.format import pack_record
 from tickpath.engine.recording.tap import fill_record
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import event_dtype
-from tickpath.proto.venues.mexc import requests
+from tickpath.proto.venues import load_venue
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import SegmentWriter
 
@@ -81,6 +81,17 @@ class Replayer:
         self.consumers: Consumers | None = None
         self._kept: list[Any] = []
         self._check()
+        self._instruments = [
+            Instrument(
+                index,
+                row.venue,
+                row.symbol,
+                row.price_exponent,
+                row.quantity_exponent,
+                row.tick_size,
+            )
+            for index, row in enumerate(meta.instruments)
+        ]
         count = len(meta.instruments)
         room = int(lib.tp_replayer_room(count))
         try:
@@ -98,9 +109,16 @@ class Replayer:
         rows = self.meta.instruments
         if not rows:
             raise LocalError("recording without instruments: nothing to replay")
+        try:
+            self._venue = load_venue(rows[0].venue)
+        except ValueError as error:
+            raise LocalError(f"recording: {rows[0].symbol!r}: {error}") from error
         for row in rows:
-            if row.venue != requests.VENUE:
-                raise LocalError(f"venue {row.venue!r} of {row.symbol!r}: expected 'mexc'")
+            if row.venue != self._venue.name:
+                raise LocalError(
+                    f"venue {row.venue!r} of {row.symbol!r}: expected {self._venue.name!r}, the "
+                    "first instrument's: a recording has one venue"
+                )
             if not 0 <= row.connection < CONNECTIONS_MAX:
                 raise LocalError(
                     f"connection {row.connection} of {row.symbol!r}: expected 0 to "
@@ -116,17 +134,7 @@ class Replayer:
             self._snapshots = ffi.addressof(store, "snapshots")
             self._kept.append(memory)
             return
-        table = [
-            Instrument(
-                index,
-                row.venue,
-                row.symbol,
-                row.price_exponent,
-                row.quantity_exponent,
-                row.tick_size,
-            )
-            for index, row in enumerate(rows)
-        ]
+        table = self._instruments
         layout = make_layout(table, ring_capacity=capacity, counters=REPLAY_COUNTERS)
         self.segment = SegmentWriter(instance, layout)
         write_instruments(self.segment, table)
@@ -250,7 +258,7 @@ class Replayer:
         """Give the feed a REST body. Raises BrokenRecordError where it is none."""
         row = self.meta.instruments[index]
         try:
-            snapshot = requests.parse_snapshot(body, row.price_exponent, row.quantity_exponent)
+            snapshot = self._venue.parse_base(body, self._instruments[index])
         except ValueError as error:
             raise BrokenRecordError(f"snapshot of {row.symbol}: {error}") from error
         bids, asks = ffi.from_buffer(snapshot.bids), ffi.from_buffer(snapshot.asks)
