@@ -90,9 +90,13 @@ def message(first: int, last: int, update: Update, instrument: int = 0, body: in
 
 
 class Rig:
-    """A feed, its shared memory, and a reader of it. Time is the test's."""
+    """A feed, its shared memory, and a reader of it. Time is the test's.
+
+    added: how many of the instruments are added already; all but for a test that adds its own.
+    """
 
     def __init__(self, directory: Path, instruments: int = 1, **config: Any) -> None:
+        added = config.pop("added", instruments)
         layout = SegmentLayout(
             schema="test words 0 u64",
             ring_capacity=1 << 14,
@@ -120,7 +124,7 @@ class Rig:
         self._memory = ffi.new("uint8_t[]", lib.tp_feed_memory_size(self.config))
         self.feed = lib.tp_feed_init(self._memory, self.config)
         self.now = SECOND
-        for i in range(instruments):
+        for i in range(added):
             assert self.add(i, channel(i))
 
     def add(self, instrument: int, name: bytes, connection: int = 0, **row: int) -> bool:
