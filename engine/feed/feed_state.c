@@ -1,19 +1,10 @@
-/* All that happens to a book besides messages: connections, silence, snapshots, resyncs. Hot path's
- * thread; the two ends of the mailbox that a cold thread uses are here too.
- *
- *   from \ on      up         down     refused  silence  its connection speaks  snapshot  gap,
- * broken, overflow SYNCING        SYNCING    STALE    STALE    -        -                      LIVE
- * SYNCING LIVE           SYNCING    STALE    STALE    STALE    -                      - SYNCING
- *   CROSSED        SYNCING    STALE    STALE    STALE    -                      -         SYNCING
- *   STALE silent   SYNCING    STALE    STALE    -        LIVE                   -         SYNCING
- *   STALE other    SYNCING    STALE    STALE    -        -                      -         -
- *
- * LIVE stands for LIVE or CROSSED, whichever the levels say; messages that apply decide the same. A
- * snapshot that comes while the connection is silent leads to STALE (SILENT) instead.
- */
+/* All that happens to a book besides messages: connections, silence, bases, resyncs. Which state
+ * follows which is the table of states.h. Hot path's thread; the two ends of the mailbox that a
+ * cold thread uses are here too. */
 #include <assert.h>
 
 #include "engine/feed/publish.h"
+#include "engine/feed/states.h"
 #include "engine/recording/tap.h"
 
 static const uint64_t CROSSED_NS_MAX = 1000000000;
@@ -58,6 +49,43 @@ static void enter_and_publish(struct tp_feed *feed, uint32_t index, enum tp_book
                                                  .decoded_ns = now_ns});
 }
 
+static enum tp_feed_place place_of(const struct feed_instrument *instrument)
+{
+    switch ((enum tp_book_state)instrument->state) {
+    case TP_BOOK_SYNCING:
+        return TP_PLACE_SYNCING;
+    case TP_BOOK_LIVE:
+        return TP_PLACE_LIVE;
+    case TP_BOOK_CROSSED:
+        return TP_PLACE_CROSSED;
+    case TP_BOOK_STALE:
+        break;
+    }
+    return instrument->reason == TP_SYNC_REASON_SILENT ? TP_PLACE_SILENT : TP_PLACE_RETIRED;
+}
+
+/* Goes where the table says, and publishes it. reason: the event's own. */
+static void move(struct tp_feed *feed, uint32_t index, enum tp_feed_event event,
+                 enum tp_sync_reason reason, uint64_t now_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    switch (tp_feed_next(place_of(instrument), event)) {
+    case TP_MOVE_STAY:
+        return;
+    case TP_MOVE_SYNCING:
+        enter_and_publish(feed, index, TP_BOOK_SYNCING, reason, now_ns);
+        return;
+    case TP_MOVE_STALE:
+        enter_and_publish(feed, index, TP_BOOK_STALE, reason, now_ns);
+        return;
+    case TP_MOVE_BY_LEVELS: {
+        const enum tp_book_state state = feed_book_state(instrument);
+        enter_and_publish(feed, index, state, feed_book_reason(state), now_ns);
+        return;
+    }
+    }
+}
+
 void feed_want(struct tp_feed *feed, uint32_t index)
 {
     feed->instruments[index].flags |= FEED_WANTED;
@@ -76,7 +104,7 @@ void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reaso
     feed->counters.resyncs++;
     start_buffering(feed, index);
     feed_want(feed, index);
-    enter_and_publish(feed, index, TP_BOOK_SYNCING, reason, now_ns);
+    move(feed, index, TP_FEED_EVENT_LOST, reason, now_ns);
 }
 
 void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns)
@@ -89,7 +117,7 @@ void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64
         feed->counters.overflows++;
         feed->counters.resyncs++;
         start_buffering(feed, index);
-        enter_and_publish(feed, index, TP_BOOK_SYNCING, TP_SYNC_REASON_OVERFLOW, received_ns);
+        move(feed, index, TP_FEED_EVENT_LOST, TP_SYNC_REASON_OVERFLOW, received_ns);
         if (!tp_backlog_append(&feed->pool, backlog, body, received_ns, bytes_max))
             return; /* larger than all of it, or no room at all: a gap that the next one shows */
     }
@@ -115,18 +143,18 @@ void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t n
             feed->connections[connection].settle_ns = now_ns + feed->config.base_timeout_ns;
         start_buffering(feed, i);
         tp_mailbox_cancel(&feed->mailbox, i);
-        enter_and_publish(feed, i, TP_BOOK_SYNCING, TP_SYNC_REASON_STARTING, now_ns);
+        move(feed, i, TP_FEED_EVENT_UP, TP_SYNC_REASON_STARTING, now_ns);
     }
 }
 
 /* No message counts until the next up. */
-static void retire(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason,
-                   uint64_t now_ns)
+static void retire(struct tp_feed *feed, uint32_t index, enum tp_feed_event event,
+                   enum tp_sync_reason reason, uint64_t now_ns)
 {
     feed->instruments[index].flags = FEED_ADDED;
     start_buffering(feed, index);
     tp_mailbox_cancel(&feed->mailbox, index);
-    enter_and_publish(feed, index, TP_BOOK_STALE, reason, now_ns);
+    move(feed, index, event, reason, now_ns);
 }
 
 void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t now_ns)
@@ -136,7 +164,7 @@ void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
         const struct feed_instrument *instrument = &feed->instruments[i];
         if ((instrument->flags & FEED_ADDED) != 0 && instrument->connection == connection)
-            retire(feed, i, TP_SYNC_REASON_DISCONNECTED, now_ns);
+            retire(feed, i, TP_FEED_EVENT_DOWN, TP_SYNC_REASON_DISCONNECTED, now_ns);
     }
 }
 
@@ -144,7 +172,7 @@ void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns)
 {
     assert(instrument < feed->config.instrument_count);
     if ((feed->instruments[instrument].flags & FEED_ADDED) != 0)
-        retire(feed, instrument, TP_SYNC_REASON_REFUSED, now_ns);
+        retire(feed, instrument, TP_FEED_EVENT_REFUSED, TP_SYNC_REASON_REFUSED, now_ns);
 }
 
 /* What is kept cannot be used up to here: a newer snapshot is needed for the rest. */
@@ -153,7 +181,7 @@ static void want_newer(struct tp_feed *feed, uint32_t index, enum tp_sync_reason
 {
     feed->instruments[index].phase = TP_SYNC_BUFFERING;
     feed_want(feed, index);
-    enter_and_publish(feed, index, TP_BOOK_SYNCING, reason, now_ns);
+    move(feed, index, TP_FEED_EVENT_LOST, reason, now_ns);
 }
 
 /* Applies the kept messages in order and takes them out as it goes; stops at the first that cannot
@@ -194,8 +222,11 @@ void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, ui
     /* A snapshot says nothing of a connection that fell silent meanwhile: its next sign of life
      * makes the book LIVE. */
     const bool silent = feed->connections[instrument->connection].silent;
-    const enum tp_book_state state = silent ? TP_BOOK_STALE : feed_book_state(instrument);
-    const enum tp_sync_reason reason = silent ? TP_SYNC_REASON_SILENT : feed_book_reason(state);
+    const enum tp_feed_move next =
+        tp_feed_next(place_of(instrument), silent ? TP_FEED_EVENT_BASE_UNSEEN : TP_FEED_EVENT_BASE);
+    const bool stale = next == TP_MOVE_STALE;
+    const enum tp_book_state state = stale ? TP_BOOK_STALE : feed_book_state(instrument);
+    const enum tp_sync_reason reason = stale ? TP_SYNC_REASON_SILENT : feed_book_reason(state);
     const bool changed = feed_enter(feed, index, state, reason, now_ns);
     feed_publish(feed, &(struct feed_change){.instrument = index,
                                              .state_changed = changed,
@@ -272,41 +303,10 @@ static void take_snapshot(struct tp_feed *feed, const struct tp_mailbox_cell *ce
     assert(bids && asks); /* the mailbox checked and sorted them */
     instrument->version = cell->version;
     instrument->exchange_ns = 0;
+    feed->update->bid_count = feed->update->ask_count = 0; /* takes what falls out */
+    if (instrument->rule->must_truncate)
+        (void)feed_truncate(instrument, feed->update); /* a cell has no more than an update takes */
     (void)use_base(feed, cell->instrument, seen_version, now_ns, now_ns);
-}
-
-/* An in-band base: most venues sort it and name each price once, which is loaded in one pass; of
- * another the last level of a price counts. */
-static bool load_update(const struct feed_instrument *instrument,
-                        const struct tp_depth_update *update)
-{
-    struct tp_book *book = instrument->book;
-    tp_book_clear(book);
-    return (tp_book_load(book, TP_SIDE_BID, update->bids, update->bid_count) ||
-            tp_book_apply(book, TP_SIDE_BID, update->bids, update->bid_count)) &&
-           (tp_book_load(book, TP_SIDE_ASK, update->asks, update->ask_count) ||
-            tp_book_apply(book, TP_SIDE_ASK, update->asks, update->ask_count));
-}
-
-enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_t received_ns,
-                                   uint64_t decoded_ns)
-{
-    struct feed_instrument *instrument = &feed->instruments[index];
-    struct tp_depth_update *update = feed->update;
-    tp_mailbox_cancel(&feed->mailbox, index); /* whoever is asked for one may stop */
-    instrument->version = update->last_version;
-    instrument->exchange_ns = update->exchange_ns;
-    const bool loaded = load_update(instrument, update) &&
-                        (!instrument->rule->must_truncate || feed_truncate(instrument, update));
-    if (!loaded || !feed_checksum_holds(instrument, update)) {
-        feed->counters.broken += !loaded;
-        feed->counters.checksums += loaded;
-        feed_resync(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, received_ns);
-        return TP_FEED_BROKEN;
-    }
-    if (!use_base(feed, index, 0, received_ns, decoded_ns))
-        return TP_FEED_BUFFERED;
-    return TP_FEED_APPLIED;
 }
 
 /* At most one a tick: a snapshot of thousands of levels takes tens of microseconds. */
@@ -327,11 +327,6 @@ static void take_offered(struct tp_feed *feed, uint64_t now_ns)
     tp_mailbox_release(&feed->mailbox);
 }
 
-static bool is_usable(const struct feed_instrument *instrument)
-{
-    return instrument->state == TP_BOOK_LIVE || instrument->state == TP_BOOK_CROSSED;
-}
-
 /* A silent connection that speaks again has lost nothing: the bytes below are a stream, and every
  * instrument's own chain is checked with its next message. */
 static void mark_silence(struct tp_feed *feed, uint32_t connection, bool silent, uint64_t now_ns)
@@ -343,14 +338,45 @@ static void mark_silence(struct tp_feed *feed, uint32_t connection, bool silent,
         const struct feed_instrument *instrument = &feed->instruments[i];
         if (instrument->connection != connection)
             continue;
-        if (silent && is_usable(instrument))
-            enter_and_publish(feed, i, TP_BOOK_STALE, TP_SYNC_REASON_SILENT, now_ns);
-        if (!silent && instrument->state == TP_BOOK_STALE &&
-            instrument->reason == TP_SYNC_REASON_SILENT) {
-            const enum tp_book_state state = feed_book_state(instrument);
-            enter_and_publish(feed, i, state, feed_book_reason(state), now_ns);
-        }
+        move(feed, i, silent ? TP_FEED_EVENT_SILENCE : TP_FEED_EVENT_SPEECH, TP_SYNC_REASON_SILENT,
+             now_ns);
     }
+}
+
+/* An in-band base: most venues sort it and name each price once, which is loaded in one pass; of
+ * another the last level of a price counts. */
+static bool load_update(const struct feed_instrument *instrument,
+                        const struct tp_depth_update *update)
+{
+    struct tp_book *book = instrument->book;
+    tp_book_clear(book);
+    return (tp_book_load(book, TP_SIDE_BID, update->bids, update->bid_count) ||
+            tp_book_apply(book, TP_SIDE_BID, update->bids, update->bid_count)) &&
+           (tp_book_load(book, TP_SIDE_ASK, update->asks, update->ask_count) ||
+            tp_book_apply(book, TP_SIDE_ASK, update->asks, update->ask_count));
+}
+
+enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_t received_ns,
+                                   uint64_t decoded_ns)
+{
+    struct feed_instrument *instrument = &feed->instruments[index];
+    struct tp_depth_update *update = feed->update;
+    tp_mailbox_cancel(&feed->mailbox, index);             /* whoever is asked for one may stop */
+    if (feed->connections[instrument->connection].silent) /* it speaks: this is a message of its */
+        mark_silence(feed, instrument->connection, false, received_ns);
+    instrument->version = update->last_version;
+    instrument->exchange_ns = update->exchange_ns;
+    const bool loaded = load_update(instrument, update) &&
+                        (!instrument->rule->must_truncate || feed_truncate(instrument, update));
+    if (!loaded || !feed_checksum_holds(instrument, update)) {
+        feed->counters.broken += !loaded;
+        feed->counters.checksums += loaded;
+        feed_resync(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, received_ns);
+        return TP_FEED_BROKEN;
+    }
+    if (!use_base(feed, index, 0, received_ns, decoded_ns))
+        return TP_FEED_BUFFERED;
+    return TP_FEED_APPLIED;
 }
 
 /* Instruments that have had no message since `up`: the subscription stands by now, so that a

@@ -1,4 +1,4 @@
-/* sources: engine/book/book.c engine/feed/depth.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/sync.c engine/recording/tap.c shm/message_ring.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c */
+/* sources: engine/book/book.c engine/feed/depth.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/states.c engine/feed/sync.c engine/recording/tap.c shm/message_ring.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c */
 /* Any order of messages, snapshots, connections and time, on a feed with tiny limits.
  *
  * Input: a program of one-byte operations; see step(). Invariants after each: the books' own, a

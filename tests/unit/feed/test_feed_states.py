@@ -38,6 +38,7 @@ from tests.unit.feed.conftest import (
     assert_book,
     go_live,
 )
+from tests.unit.feed.test_feed_venues import SampleVenue, base, delta
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -372,4 +373,68 @@ def test_feed_instrument_add_bad_record_is_refused(tmp_path: Path, row: dict[str
     assert not rig.add(1, b"other", **row)
     assert not rig.add(0, b"other"), "added before"
     assert not rig.add(0, b"other", connection=2)
+    rig.close()
+
+
+# ---- the table of engine/feed/states.c, cell by cell ---------------------------------------------
+
+PLACES = ("SYNCING", "LIVE", "CROSSED", "SILENT", "RETIRED")
+EVENTS = ("UP", "DOWN", "REFUSED", "SILENCE", "SPEECH", "BASE", "LOST")
+IN_BAND_RULE = {"chain": 1, "base": 1, "in_band_base": True}
+
+
+def reach(rig: Rig, place: str) -> None:
+    rig.up()
+    if place != "SYNCING":
+        assert rig.message(base(10)) == lib.TP_FEED_APPLIED
+    if place == "CROSSED":
+        rig.message(delta(11, {102: 1}))
+    elif place == "SILENT":
+        rig.tick(3 * SECOND)
+    elif place == "RETIRED":
+        rig.down()
+    state = {"SILENT": STALE, "RETIRED": STALE}.get(place, getattr(lib, f"TP_BOOK_{place}", None))
+    assert rig.state()[0] == state
+    rig.events()
+
+
+def cause(rig: Rig, event: str) -> None:
+    match event:
+        case "UP":
+            rig.up()
+        case "DOWN":
+            rig.down()
+        case "REFUSED":
+            lib.tp_feed_refused(rig.feed, 0, rig.now)
+        case "SILENCE":
+            rig.tick(3 * SECOND)
+        case "SPEECH":
+            rig.message(b"", opcode=WS_PONG)
+            rig.tick()
+        case "BASE":
+            rig.message(base(20))
+        case "LOST":
+            rig.message(delta(99, {100: 1}))
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("place", PLACES)
+def test_feed_goes_where_the_table_says(tmp_path: Path, place: str, event: str) -> None:
+    venue = SampleVenue(IN_BAND_RULE)
+    rig = Rig(tmp_path, venue=venue.c)
+    reach(rig, place)
+    before = rig.state()
+    cause(rig, event)
+    move = lib.tp_feed_next(
+        int(getattr(lib, f"TP_PLACE_{place}")), int(getattr(lib, f"TP_FEED_EVENT_{event}"))
+    )
+    expected = {
+        lib.TP_MOVE_STAY: before[0],
+        lib.TP_MOVE_SYNCING: SYNCING,
+        lib.TP_MOVE_STALE: STALE,
+        lib.TP_MOVE_BY_LEVELS: LIVE,  # none of these bases is crossed
+    }[move]
+    assert rig.state()[0] == expected
+    if move == lib.TP_MOVE_STAY:
+        assert rig.state() == before
     rig.close()

@@ -1,0 +1,41 @@
+/* What becomes of a book besides messages, as a table: its state and an event in, the next state
+ * out. Messages that apply lead to LIVE or CROSSED, whichever the levels say, from any state that
+ * they are taken in; all else goes by this page.
+ *
+ * Called by feed_state.c; tests/unit/feed/test_feed_states.py drives a feed through every cell. Hot
+ * path's thread. */
+#ifndef TP_ENGINE_STATES_H
+#define TP_ENGINE_STATES_H
+#include <stdint.h>
+
+/* enum tp_book_state, told apart by what STALE comes from. */
+enum tp_feed_place {
+    TP_PLACE_SYNCING,
+    TP_PLACE_LIVE,
+    TP_PLACE_CROSSED,
+    TP_PLACE_SILENT,  /* STALE: its connection says nothing; the book is whole */
+    TP_PLACE_RETIRED, /* STALE: disconnected or refused; its messages do not count */
+    TP_PLACE_COUNT,
+};
+
+enum tp_feed_event {
+    TP_FEED_EVENT_UP,          /* its connection opened */
+    TP_FEED_EVENT_DOWN,        /* and ended */
+    TP_FEED_EVENT_REFUSED,     /* the venue said no to it */
+    TP_FEED_EVENT_SILENCE,     /* its connection fell silent */
+    TP_FEED_EVENT_SPEECH,      /* and speaks again */
+    TP_FEED_EVENT_BASE,        /* a base was taken, and what was kept since */
+    TP_FEED_EVENT_BASE_UNSEEN, /* the same while its connection is silent */
+    TP_FEED_EVENT_LOST,        /* gap, broken message, overflow, crossed for too long */
+    TP_FEED_EVENT_COUNT,
+};
+
+enum tp_feed_move {
+    TP_MOVE_STAY,
+    TP_MOVE_SYNCING, /* with the event's own reason, like the next */
+    TP_MOVE_STALE,
+    TP_MOVE_BY_LEVELS, /* LIVE or CROSSED, whichever the levels say */
+};
+
+enum tp_feed_move tp_feed_next(enum tp_feed_place from, enum tp_feed_event on);
+#endif
