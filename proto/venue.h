@@ -123,7 +123,8 @@ struct tp_venue {
     void (*route)(void *router, const struct tp_venue_message *message, uint32_t from,
                   struct tp_route *out);
 
-    /* out is undefined unless TP_DECODE_OK. NULL: this venue's are not decoded yet. */
+    /* out is undefined unless TP_DECODE_OK; then first_version <= last_version and no number is
+     * negative. NULL: this venue's are not decoded yet. */
     enum tp_decode_status (*decode_depth)(const struct tp_body *body, struct tp_depth_update *out);
     enum tp_decode_status (*decode_trades)(const struct tp_body *body, struct tp_trade_update *out);
     enum tp_decode_status (*decode_status)(const struct tp_body *body,

@@ -181,8 +181,7 @@ enum tp_decode_status feed_decode(struct tp_feed *feed, const struct feed_instru
     if ((feed->update->flags & (TP_DEPTH_BASE | TP_DEPTH_TOP)) != 0 &&
         (!instrument->rule->in_band_base || (feed->update->flags & TP_DEPTH_TOP) != 0))
         return TP_DECODE_UNKNOWN;
-    return feed->update->first_version > feed->update->last_version ? TP_DECODE_MALFORMED
-                                                                    : TP_DECODE_OK;
+    return TP_DECODE_OK;
 }
 
 /* The levels are in the book: what else the rule demands. */
@@ -452,7 +451,7 @@ enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection, u
         .data = payload.data, .size = payload.size, .connection = connection, .opcode = opcode};
     struct tp_route route;
     feed->config.venue->route(feed->router, &message, 0, &route);
-    if (route.meaning != TP_MEANING_DELTA || route.next_offset != 0 || feed->counts_connections)
+    if (route.meaning != TP_MEANING_DELTA || (route.next_offset | feed->counts_connections) != 0)
         return take_parts(feed, &message, &route, received_ns);
     feed->counters.messages++;
     feed->counters.bytes += payload.size;

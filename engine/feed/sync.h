@@ -22,7 +22,7 @@ enum tp_sync_verdict {
     TP_SYNC_RESTART = 5,   /* the venue numbers anew: a base with the new numbers is needed */
 };
 
-/* Of a message that is no base. That its first_version <= last_version is the caller's to check. */
+/* Of a message that is no base; its first_version <= last_version is the decoder's promise. */
 enum tp_sync_verdict tp_sync_judge(const struct tp_sync_rule *rule, enum tp_sync_phase phase,
                                    uint64_t version, const struct tp_depth_update *update);
 #endif
