@@ -132,10 +132,8 @@ static struct tp_loop_connection *take_socket(struct tp_loop *loop)
 
 static void end_input(struct tp_loop *loop)
 {
-    if (loop->frame_count > 0) {
+    if (loop->has_input && loop->netif != NULL)
         tp_link_rx_release(loop->netif->link, loop->frame, loop->frame_count);
-        loop->frame_count = 0;
-    }
     for (uint32_t number = 0; loop->netif == NULL && number < loop->connection_count; number++) {
         struct tp_session *session = loop->connection[number].session;
         if (session != NULL && tp_stream_pending(tp_session_stream(session)))
@@ -304,13 +302,9 @@ static bool tick_connection(struct tp_loop *loop, struct tp_loop_connection *con
     if (now_ns >= tp_session_deadline(session)) {
         tp_session_tick(session, now_ns);
         mark_dirty(loop, connection->number);
-        /* A handshake that a worker did ends here: plain bytes are open, and some may be there. */
-        if (!connection->is_open && next_before_open(loop, connection, out)) {
-            loop->current = connection;
-            return true;
-        }
     }
-    /* It may be open now, by a handshake that another thread did, or have ended. */
+    /* It may have ended, or a handshake that a worker did: then it is open, and bytes may be there.
+     */
     if (next_of(loop, connection, out))
         return true;
     /* Beyond its time not even output that is still due may hold it: a peer may never take that. */

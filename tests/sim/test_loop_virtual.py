@@ -286,6 +286,50 @@ def test_loop_connection_may_be_offered_anew_after_its_end(make_world: MakeWorld
     assert world.count(DOWN) == 0
 
 
+def test_loop_message_keeps_a_connection_from_being_silent(make_world: MakeWorld) -> None:
+    world = make_world(quiet(1), quiet(2))
+    world.offer_all(silent_drop_ns=SECOND)
+    world.run(lambda: world.count(OPENED) == 2)
+    for i in range(6):
+        say(world, 0, b"%d" % i)
+        end_ns = world.now_ns + SECOND // 2
+        while world.now_ns < end_ns:
+            world.turn()
+    assert [event for event in world.heard if event.kind == DOWN] == [Event(DOWN, 1)]
+
+
+def test_loop_acknowledges_a_burst_in_its_own_turn(make_world: MakeWorld) -> None:
+    world = opened(make_world(quiet()))
+    kinds = set()
+    for _ in range(4):  # with a tick and without one
+        say(world, 0, b"x" * 4000)  # three segments: no delayed acknowledgement
+        begin_with_burst(world)
+        kinds.add(TICK in [event.kind for event in world.events()])
+        assert world.take_frames() > 0
+        world.serve()
+    assert kinds == {True, False}
+
+
+def test_loop_kicks_only_where_something_leaves(make_world: MakeWorld) -> None:
+    world = opened(make_world(quiet()))
+    for _ in range(20):  # what opening left to say
+        world.turn()
+    counters = world.near[0].link.counters
+    kicks, frames = counters.tx_kicks, counters.tx_frames
+    for _ in range(50):
+        world.turn()
+    assert (counters.tx_kicks, counters.tx_frames) == (kicks, frames)
+
+
+def test_loop_port_of_a_connection_that_ended_is_free_again(make_world: MakeWorld) -> None:
+    world = opened(make_world(quiet()))
+    near = world.near[0]
+    assert lib.tp_netif_bind(near.netif, near.config, near.tcp, ffi.NULL) == ffi.NULL
+    world.command(lib.TP_COMMAND_DROP, 0)
+    world.run(lambda: (lib.TP_NOTE_ENDED, 0) in world.notes)
+    assert lib.tp_netif_bind(near.netif, near.config, near.tcp, ffi.NULL) != ffi.NULL
+
+
 def test_loop_stop_takes_every_open_connection_down_and_says_goodbye(
     make_world: MakeWorld,
 ) -> None:
@@ -314,9 +358,11 @@ def test_loop_stop_leaves_what_was_commanded_behind_it(make_world: MakeWorld) ->
 def test_loop_whose_link_is_gone_takes_all_down_and_stops(make_world: MakeWorld) -> None:
     world = opened(make_world(quiet(1), quiet(2)))
     world.near[0].link.error = -errno.ENETDOWN
+    kicks = world.near[0].link.counters.tx_kicks
     for _ in range(3):
         world.turn()
     assert world.count(DOWN) == 2
+    assert world.near[0].link.counters.tx_kicks == kicks  # a link that is gone is let alone
     assert not world.begin()
     assert world.loop.error == -errno.ENETDOWN
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from tickpath._core import ffi, lib
 from tickpath.engine.loop import connections as module
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect, _Slot
 from tickpath.netstack.session import Target
+from tickpath.netstack.transport import KernelTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def connections(*slots: _Slot) -> Connections:
@@ -93,3 +98,121 @@ def test_delay_s_doubles_with_jitter_up_to_its_limit(
 ) -> None:
     assert Reconnect().delay_s(failures, 0.0) == pytest.approx(least)
     assert Reconnect().delay_s(failures, 1.0) == pytest.approx(most)
+
+
+class Beside:
+    """A loop on kernel sockets and its connections; both threads' work is done by the test."""
+
+    def __init__(self, scheme: str, port: int) -> None:
+        self.said: list[str] = []
+        self.loop = ffi.gc(lib.tp_loop_new(), lib.tp_loop_free)
+        self.handover = ffi.addressof(self.loop, "handover")
+        self.connections = Connections(
+            self.loop, KernelTransport(), ffi.NULL, Reconnect(), self.said.append
+        )
+        target = Target(scheme, "peer.test", port, "/")
+        self.connections.add(
+            Endpoint(target=target, server_name="", addresses={f"peer.test:{port}": "127.0.0.1"})
+        )
+        self._event = ffi.new("struct tp_loop_event *")
+
+    def turn(self) -> list[int]:
+        """Take a turn of the loop; returns the kinds of its events but TICK and TURN."""
+        kinds = []
+        assert lib.tp_loop_begin(self.loop, time.monotonic_ns())
+        while lib.tp_loop_next(self.loop, self._event):
+            kinds.append(int(self._event.kind))
+        return [kind for kind in kinds if kind not in (lib.TP_LOOP_TICK, lib.TP_LOOP_TURN)]
+
+    def take_note(self) -> int | None:
+        note = lib.tp_handover_note(self.handover)
+        if note == ffi.NULL:
+            return None
+        kind = int(note.kind)
+        lib.tp_handover_note_release(self.handover)
+        if kind == lib.TP_NOTE_OPENED:
+            self.connections.opened(0)
+        elif kind == lib.TP_NOTE_ENDED:
+            self.connections.ended(0)
+        return kind
+
+    def until_note(self) -> int:
+        """Take turns until there is a note; a quarter of a millisecond each, so that all tick."""
+        for _ in range(20_000):
+            self.turn()
+            if (kind := self.take_note()) is not None:
+                return kind
+            time.sleep(0.00025)
+        raise AssertionError(f"no note: {self.said}")
+
+    def close(self) -> None:
+        lib.tp_loop_stop(self.loop)
+        time.sleep(0.001)
+        self.turn()
+        self.connections.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        yield server
+
+
+@pytest.fixture
+def beside(listener: socket.socket) -> Iterator[Beside]:
+    made = Beside("http", listener.getsockname()[1])
+    yield made
+    made.close()
+
+
+def test_connection_of_plain_http_opens_ends_and_is_tried_again(
+    beside: Beside, listener: socket.socket
+) -> None:
+    beside.connections.step()
+    assert beside.until_note() == lib.TP_NOTE_OPENED
+    peer, _ = listener.accept()
+    assert beside.said[-1].startswith("connection 0: open to peer.test:")
+    peer.sendall(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+    peer.close()
+    assert beside.until_note() == lib.TP_NOTE_ENDED
+    assert beside.said[-1].endswith("; trying again now")
+    assert beside.connections.wait_s(1.0) == 0
+    beside.connections.step()
+    assert beside.until_note() == lib.TP_NOTE_OPENED
+    assert len(beside.said) == 3
+
+
+def test_connection_that_is_dropped_ends_and_is_tried_again(
+    beside: Beside, listener: socket.socket
+) -> None:
+    beside.connections.step()
+    assert beside.until_note() == lib.TP_NOTE_OPENED
+    assert beside.connections.drop(0)
+    assert beside.until_note() == lib.TP_NOTE_ENDED
+    beside.connections.step()
+    assert beside.until_note() == lib.TP_NOTE_OPENED
+
+
+def test_connection_that_nobody_answers_says_why(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    listener.close()
+    beside = Beside("ws", port)
+    beside.connections.step()
+    assert beside.until_note() == lib.TP_NOTE_ENDED
+    assert "connect: Connection refused" in beside.said[-1]
+    beside.close()
+
+
+def test_connection_whose_offer_finds_no_room_is_tried_again_later(beside: Beside) -> None:
+    command = ffi.new("struct tp_command *", {"kind": lib.TP_COMMAND_CALLER})
+    while lib.tp_handover_command(beside.handover, command):
+        pass
+    beside.connections.step()
+    assert "the hot thread is behind with its commands" in beside.said[-1]
+    assert not beside.connections.drop(0)
+    for _ in range(100):
+        beside.turn()
+        time.sleep(0.00025)
+    beside.connections.step()
+    assert beside.until_note() == lib.TP_NOTE_OPENED
