@@ -34,7 +34,13 @@ from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.loop.handshakes import Handshakes
 from tickpath.engine.reader_watch import HOT_THREAD_NAME
 from tickpath.engine.recording.tap import Subscription, TapWriter
-from tickpath.engine.snapshots import SnapshotWorker, fetch_instruments
+from tickpath.engine.snapshots import (
+    Budget,
+    RateLimitError,
+    SnapshotSchedule,
+    SnapshotWorker,
+    fetch_instruments,
+)
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.netstack.session import Target, new_tls_context
 from tickpath.netstack.transport import (
@@ -53,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tickpath.engine.config.schema import Config, VenueConfig
+    from tickpath.proto.instrument import Instrument
 
 NS_PER_S, NS_PER_MS, NS_PER_US = 1_000_000_000, 1_000_000, 1_000
 # Of the cold loop, which shares a housekeeping CPU. What the hot thread has for it ends the pause;
@@ -106,7 +113,10 @@ class ReaderProcess:
 
         Raises the three errors of shm/errors.py with a remedy.
         """
-        self.instruments = fetch_instruments(self.venue, log=self._log)
+        instruments = self._fetch_instruments()
+        if instruments is None:
+            return False
+        self.instruments = instruments
         try:
             self.plan = make_plan(self.venue, [row.symbol for row in self.instruments])
         except ValueError as error:
@@ -127,6 +137,23 @@ class ReaderProcess:
             self.tap.ready()
         self.segment.ready()
         return True
+
+    def _fetch_instruments(self) -> list[Instrument] | None:
+        """Fetch the list, and wait as long as the venue says where it wants no requests now.
+
+        None: stopped meanwhile. To end and be restarted would be to ask on, and lengthen a ban.
+        """
+        schedule = SnapshotSchedule(
+            Budget.of_venue(self.venue.venue.rest_budget(self.venue.settings))
+        )
+        while True:
+            try:
+                return fetch_instruments(self.venue, log=self._log)
+            except RateLimitError as error:
+                pause = schedule.limited(error, time.monotonic())
+                self._log(f"instrument list: {error}: asking again in {pause:.0f} s")
+            if self._stop.wait(pause):
+                return None
 
     def _open_transport(self) -> None:
         network, venue = self.config.network, self.venue

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tickpath.engine.config.schema import VenueConfig
+from tickpath.engine import reader_process
+from tickpath.engine.config.schema import Config, VenueConfig
 from tickpath.engine.snapshots import (
     Budget,
     RateLimitError,
@@ -385,6 +386,32 @@ def test_fetch_instruments_no_json_is_the_remotes_fault() -> None:
         pytest.raises(RemoteError, match="expected exchangeInfo JSON"),
     ):
         fetch_instruments(venue)
+
+
+def test_reader_waits_as_long_as_a_limiting_venue_says_then_asks_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To end and be restarted would be to ask on, against what the log promises."""
+    lines: list[str] = []
+    asked: list[float] = []
+
+    def fetch(_: VenueConfig, log: Callable[[str], None]) -> list[Instrument]:
+        asked.append(time.monotonic())
+        if len(asked) == 1:
+            raise RateLimitError(RestRefusal("status 429", False, 0.2))
+        return ROWS
+
+    monkeypatch.setattr(reader_process, "fetch_instruments", fetch)
+    config = Config(venues=(VenueConfig(symbols=("BTCUSDT",)),))
+    reader = reader_process.ReaderProcess(config, lines.append)
+    assert reader._fetch_instruments() == ROWS
+    assert asked[1] - asked[0] >= 0.2
+    assert "status 429; waiting as it says: asking again in 0 s" in lines[0]
+
+    asked.clear()
+    reader.stop()
+    assert reader._fetch_instruments() is None
+    assert len(asked) == 1
 
 
 # ---- the worker ----------------------------------------------------------------------------------
