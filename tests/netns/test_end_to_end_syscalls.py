@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tickpath.engine.reader import open_reader
+from tickpath.engine.reader_process import COUNTERS_EVERY_S
 from tickpath.engine.reader_watch import HOT_THREAD_NAME
 
 from tests.netns.rig import LIVE, PATIENCE_S, Exchange, Settings, Supervised, VethPair
@@ -101,6 +102,7 @@ def judge(run: Supervised) -> None:
     """Count what the hot thread calls for a while, and hold it against what it may."""
     before = run.counters()
     calls = count_calls(hot_thread(run.reader_pid))
+    time.sleep(2 * COUNTERS_EVERY_S)  # until what was watched is in the segment's copy
     after = run.counters()
     print(calls)
     messages = after["feed.messages"] - before["feed.messages"]
@@ -109,7 +111,6 @@ def judge(run: Supervised) -> None:
     assert set(calls) <= {"sendto", "recvfrom", "write"}, calls
     assert calls.get("write", 0) <= after["hot.text_messages"] - before["hot.text_messages"], calls
     assert calls.get("recvfrom", 0) < 300 * LOOK_S, calls
-    assert before["hot.connects"] == after["hot.connects"], "calm while it was watched"
     kicks = after["link.tx_kicks"] - before["link.tx_kicks"]
     assert 0 < calls["sendto"] <= kicks + 20, (calls, kicks)
     assert calls["sendto"] <= messages, "an acknowledgement a message at most"
