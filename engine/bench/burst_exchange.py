@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from tickpath._bench import ffi, lib
@@ -22,6 +23,7 @@ EXCHANGE_ADDRESS, READER_ADDRESS = 0xC6120001, 0xC6120002  # 198.18.0.1 and .2 (
 EXCHANGE_PORT = 443
 FRAME_SIZE_MAX = 2048
 MSS = 1400
+FULL_S_MAX, FULL_PAUSE_S = 5.0, 0.0002
 HEADERS_SIZE = 34  # Ethernet and IPv4 without options
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 _SYN, _ACK, _PSH = lib.TP_TCP_SYN, lib.TP_TCP_ACK, lib.TP_TCP_PSH
@@ -134,10 +136,12 @@ class Exchange:
             self.send(answer)
 
     def send(self, frame: bytes) -> None:
-        """Send one frame. Raises SystemSetupError when the ring is full: nobody takes them."""
-        room = lib.tp_link_tx_claim(self._link)
-        if room == ffi.NULL:
-            raise SystemSetupError("the reader takes no frames")
+        """Send one frame. Raises SystemSetupError when the ring stays full: nobody takes them."""
+        end = time.monotonic() + FULL_S_MAX
+        while (room := lib.tp_link_tx_claim(self._link)) == ffi.NULL:
+            if time.monotonic() > end:
+                raise SystemSetupError("the reader takes no frames")
+            time.sleep(FULL_PAUSE_S)
         ffi.memmove(room, frame, len(frame))
         lib.tp_link_tx_commit(self._link, len(frame))
         lib.tp_link_tx_kick(self._link)

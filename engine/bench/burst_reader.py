@@ -57,6 +57,8 @@ def _aligned(size: int, alignment: int = 64) -> tuple[Any, Any]:
 class BurstReader:
     """One reader in memory with so many instruments, LIVE once constructed."""
 
+    connection_count_min = 1
+
     def __init__(self, instruments: int, context: ssl.SSLContext, cpu: int) -> None:
         """Connect, subscribe and take the snapshots. Raises SystemSetupError when that fails."""
         self.markets: list[Market] = markets(instruments)
@@ -66,11 +68,17 @@ class BurstReader:
         self._open_feed()
         self._open_links()
         self._open_connections(context)
-        self._thread = threading.Thread(target=self._run, name="hot", daemon=True)
-        self._thread.start()
-        self._wait(lambda: all(one.upgraded for one in self._connections), "open")
+        self._start()
+        self._wait(self._is_open, "open")
         self.send_all()
         self._wait(self._all_live, "LIVE")
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="hot", daemon=True)
+        self._thread.start()
+
+    def _is_open(self) -> bool:
+        return all(one.upgraded for one in self._connections)
 
     @property
     def counters(self) -> Any:
@@ -92,7 +100,7 @@ class BurstReader:
         pointer, own = self.segment.pointer, bench_venue()
         plan = bench_plan([market.symbol for market in self.markets])
         self._planned = plan.book_channels()
-        self._connection_count = len(plan.connections)
+        self._connection_count = max(len(plan.connections), self.connection_count_min)
         config = ffi.new("struct tp_feed_config *")
         config.venue = lib.tp_venue_find(own.venue.name.encode())
         config.instrument_count = len(self.markets)
@@ -129,6 +137,7 @@ class BurstReader:
 
     def _open_connections(self, context: ssl.SSLContext) -> None:
         self._context = client_context()
+        self._handshake_worker = ffi.NULL
         self.hot = HotPath(self.feed, self.segment.pointer)
         loop = self.hot.loop
         loop.netif = self._netif
@@ -156,6 +165,7 @@ class BurstReader:
         strings = [ffi.new("char[]", text) for text in (b"exchange.test", b"/ws", b"")]
         session = ffi.new("struct tp_session_config *")
         session.tls, session.server_name, session.websocket = self._context, strings[0], True
+        session.handshake_worker = self._handshake_worker
         session.host, session.target, session.extra_headers = strings
         session.message_size_max, session.receive_window = 1 << 20, config.receive_buffer_size
         session.handshake_timeout_ns = int(TIMEOUT_S * 1e9)
@@ -184,7 +194,10 @@ class BurstReader:
                 raise SystemSetupError(
                     f"the reader in memory is not {what} after {TIMEOUT_S} s: {self._trouble()}"
                 )
-            time.sleep(0.0001)
+            self._pause(0.0001)
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def _give_snapshots(self) -> None:
         wanted = ffi.new("uint32_t[16]")
@@ -199,7 +212,7 @@ class BurstReader:
             snapshot.bids, snapshot.bid_count = bids, len(bids)
             snapshot.asks, snapshot.ask_count = asks, len(asks)
             while not lib.tp_feed_snapshot_offer(self.feed, snapshot):
-                time.sleep(0.0001)
+                self._pause(0.0001)
 
     def _all_live(self) -> bool:
         return all(
@@ -215,7 +228,7 @@ class BurstReader:
         """Send one message of every instrument: it proves the subscription."""
         for index in range(len(self.markets)):
             self._exchange.send(self._frame(index))
-            time.sleep(0.00002)
+            self._pause(0.00002)
 
     def play(self, count: int) -> NDArray[np.float64]:
         """Play so many messages; return nanoseconds a message, one figure a burst.

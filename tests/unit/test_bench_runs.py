@@ -27,6 +27,11 @@ EXPECTED = {
     },
     "replay": {("tickpath", case) for case in ("1x1+1", "100x1+1", "100x10+10")},
     "burst": {("tickpath", f"memory {count}") for count in (1, 10, 100, 1000)},
+    "handshake": {
+        (contender, case)
+        for contender in ("tickpath", "hot thread")
+        for case in ("quiet", "63 handshakes")
+    },
     "wire": {(contender, "tls 1+1") for contender in ("tickpath", "picows")},
     "echo": {
         (contender, case)
@@ -72,7 +77,7 @@ def measure(name: str) -> Callable[[int, int], Report]:
     return function
 
 
-@pytest.mark.parametrize("name", ["decode", "record", "replay"])
+@pytest.mark.parametrize("name", ["decode", "handshake", "record", "replay"])
 def test_bench_in_memory_reports_whole_rows(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     check(measure(name)(4, 2), capsys)
 
