@@ -404,6 +404,10 @@ void tp_tls_close(struct tp_tls *tls)
         tp_tls_record_close(&tls->record);
     if (is_oracle(tls))
         (void)SSL_shutdown(tls->handover.handshake.ssl);
+    if (is_away(tls)) { /* what the worker still writes is for nobody: the stream ends here */
+        (void)fail(tls, TP_TLS_ERROR_NONE, "");
+        tls->handshake_drained = true;
+    }
 }
 
 /* ---- reports ---- */

@@ -178,6 +178,23 @@ def test_session_worker_that_never_works_is_a_timeout(certificate: Path) -> None
     assert pair.error_text() == "timeout: no TLS handshake within 10000 ms"
 
 
+def test_session_closed_in_the_handshake_sends_nothing_more(pair: Pair) -> None:
+    pair.client_turn()
+    pair.server_turn()
+    pair.client_turn()  # the server's flight is there, a worker has not looked
+    lib.tp_session_close(pair.session, 1000, pair.now_ns)
+    pair.client_turn()
+    sent = b""
+    while piece := pair.peer.recv(1 << 16):  # up to our end
+        sent += piece
+    pair.may_work = True
+    for _ in range(3):
+        pair.client_turn()
+    assert not lib.tp_session_finished(pair.session)  # nor has it failed: the peer's end is due
+    assert pair.error_text() == "no error: "
+    assert (sent == b"") == (pair.worker != ffi.NULL)  # inline its flight had left before
+
+
 def test_session_freed_in_the_handshake_is_forgotten_by_the_worker(certificate: Path) -> None:
     worker = new_worker()
     for turns in range(6):
