@@ -101,9 +101,14 @@ static void start_buffering(struct tp_feed *feed, uint32_t index)
 
 void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns)
 {
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    /* Whoever fetches a base already must not be sent off anew by each broken message. */
+    const bool asked =
+        instrument->phase == TP_SYNC_BUFFERING && (instrument->flags & FEED_WANTED) != 0;
     feed->counters.resyncs++;
     start_buffering(feed, index);
-    feed_want(feed, index);
+    if (!asked)
+        feed_want(feed, index);
     move(feed, index, TP_FEED_EVENT_LOST, reason, now_ns);
 }
 

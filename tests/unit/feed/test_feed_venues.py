@@ -116,7 +116,7 @@ class SampleVenue:
             setattr(out, f"{name}_count", len(rows))
             for at, (price, quantity) in enumerate(rows):
                 levels[at].price, levels[at].quantity = price, quantity
-        return int(lib.TP_DECODE_OK)
+        return int(lib.TP_DECODE_MALFORMED if part.get("bad") else lib.TP_DECODE_OK)
 
 
 def delta(
@@ -233,6 +233,20 @@ def test_in_band_base_out_of_range_is_refused_whole(make: Any) -> None:
     assert rig.message(base(10, {0: 1}, {101: 1})) == lib.TP_FEED_BROKEN
     assert rig.state() == (SYNCING, BROKEN)
     assert rig.wanted() == [0]
+
+
+def test_in_band_broken_messages_ask_for_one_base_not_for_one_each(make: Any) -> None:
+    rig, _ = make(**IN_BAND_RULE)
+    rig.up()
+    rig.message(base(10))
+    for last in (11, 12, 13):
+        assert rig.message(delta(last, bad=1)) == lib.TP_FEED_BROKEN
+        assert rig.wanted() == ([0] if last == 11 else [])
+        assert rig.state() == (SYNCING, BROKEN)
+    lib.tp_feed_snapshot_failed(rig.feed, 0)  # the asker gave up: asked for again
+    assert rig.wanted() == [0]
+    assert rig.message(base(20)) == APPLIED
+    assert rig.state() == (LIVE, NONE)
 
 
 def test_in_band_base_where_the_rule_knows_none_is_not_applied(make: Any) -> None:
