@@ -89,8 +89,8 @@ bool tp_json_array(struct tp_json *in)
     return enter(in, '[');
 }
 
-/* The comma before another value of the container, or its end. After a comma a value must follow:
- * whoever takes it finds out. */
+/* The comma before another value of the container, or its end. That there is a value, and not the
+ * message's end, is found out by whoever takes it. */
 static bool another(struct tp_json *in, uint8_t closing)
 {
     const uint8_t character = skip_space(in);
@@ -99,11 +99,9 @@ static bool another(struct tp_json *in, uint8_t closing)
         in->is_first = false; /* of the container around it, a value was taken */
         return false;
     }
-    if (in->is_first) {
-        in->is_first = false;
-        return character != 0 || malformed(in);
-    }
-    return take(in, ',');
+    const bool is_first = in->is_first;
+    in->is_first = false;
+    return is_first || take(in, ',');
 }
 
 bool tp_json_key(struct tp_json *in, struct tp_text *key)

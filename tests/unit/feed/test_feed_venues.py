@@ -205,6 +205,15 @@ def test_in_band_gap_waits_for_a_base_and_keeps_nothing(make: Any) -> None:
     assert rig.levels() == ({90: 1}, {91: 1})
 
 
+def test_in_band_base_that_comes_by_itself_is_asked_of_nobody(make: Any) -> None:
+    rig, _ = make(**IN_BAND_RULE)
+    rig.up()
+    rig.message(base(10))
+    rig.message(delta(12, {100: 1}))
+    rig.message(base(20))  # before anybody looked who wants one
+    assert rig.wanted() == []
+
+
 @pytest.mark.parametrize("number", [25, 3])
 def test_in_band_base_replaces_a_live_book_whatever_its_number(make: Any, number: int) -> None:
     rig, _ = make(**IN_BAND_RULE)
