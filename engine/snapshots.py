@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.netstack.transport import resolve
-from tickpath.proto.venue import HttpResponse
+from tickpath.proto.venue import HttpRequest, HttpResponse, InstrumentList
 from tickpath.proto.venues import find_symbol
 from tickpath.shm.errors import LocalError, RemoteError
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tickpath.engine.config.schema import VenueConfig
     from tickpath.proto.instrument import Instrument
-    from tickpath.proto.venue import Base, InstrumentList, RestBudget, RestRefusal
+    from tickpath.proto.venue import Base, RestBudget, RestRefusal
 
 TIMEOUT_S = 5.0
 INSTRUMENTS_TIMEOUT_S = 20.0
@@ -39,6 +39,7 @@ SNAPSHOT_SIZE_MAX = 8 << 20
 INSTRUMENTS_SIZE_MAX = 64 << 20
 POLL_S = 0.005
 LEFT_OUT_SHOWN = 8
+PAGES_MAX = 100
 STOP_WITHIN_S = 0.05
 WANTED_AT_ONCE = 256
 
@@ -220,6 +221,10 @@ class RestClient:
             connection.close()
 
     def get(self, target: str, *, size_max: int, timeout_s: float = TIMEOUT_S) -> bytes:
+        """GET a target: see `ask`."""
+        return self.ask(HttpRequest(target), size_max=size_max, timeout_s=timeout_s)
+
+    def ask(self, request: HttpRequest, *, size_max: int, timeout_s: float = TIMEOUT_S) -> bytes:
         """Return the body of a 200 answer.
 
         Raises RateLimitError where the venue says so, RemoteError for all else that is no such
@@ -229,33 +234,42 @@ class RestClient:
             try:
                 if self._connection is None:
                     self._connection = self._connect(timeout_s)
-                return self._exchange(self._connection, target, size_max, timeout_s)
+                return self._exchange(self._connection, request, size_max, timeout_s)
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
                 self.close()
                 if is_fresh:
-                    raise self._failure(target, error) from error
-                # The venue closed an idle connection: nothing was answered, a GET is safe again.
+                    raise self._failure(request, error) from error
+                # The venue closed an idle connection: nothing was answered, asking again is safe.
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                raise self._failure(target, error) from error
+                raise self._failure(request, error) from error
             except RemoteError:
                 self.close()
                 raise
         raise AssertionError("the second round returns or raises")
 
-    def _failure(self, target: str, error: Exception) -> RemoteError:
+    def _failure(self, request: HttpRequest, error: Exception) -> RemoteError:
         reason = str(error) or type(error).__name__
-        return RemoteError(f"GET {target} from {self._host}:{self._port}: {reason}")
+        return RemoteError(
+            f"{_method(request)} {request.target} from {self._host}:{self._port}: {reason}"
+        )
 
     def _exchange(
-        self, connection: http.client.HTTPConnection, target: str, size_max: int, timeout_s: float
+        self,
+        connection: http.client.HTTPConnection,
+        request: HttpRequest,
+        size_max: int,
+        timeout_s: float,
     ) -> bytes:
+        method, target = _method(request), request.target
         # The socket's own timeout starts anew with every byte: this one ends a dripping answer.
         late = threading.Timer(timeout_s, _cut, (connection.sock,))
         late.daemon = True
         late.start()
         try:
-            connection.request("GET", target, headers={"Accept": "application/json"})
+            fields = {"Accept": "application/json"}
+            fields |= {"Content-Type": "application/json"} if request.body else {}
+            connection.request(method, target, body=request.body or None, headers=fields)
             response = connection.getresponse()
             body = response.read(size_max + 1)
         finally:
@@ -269,14 +283,18 @@ class RestClient:
             raise RateLimitError(refusal)
         if response.status != http.client.OK:
             raise RemoteError(
-                f"GET {target} from {self._host}:{self._port}: status {response.status}, "
+                f"{method} {target} from {self._host}:{self._port}: status {response.status}, "
                 f"expected 200: {body[:120]!r}"
             )
         if len(body) > size_max:
             raise RemoteError(
-                f"GET {target} from {self._host}:{self._port}: more than {size_max} bytes"
+                f"{method} {target} from {self._host}:{self._port}: more than {size_max} bytes"
             )
         return body
+
+
+def _method(request: HttpRequest) -> str:
+    return "POST" if request.body else "GET"
 
 
 def _cut(sock: socket.socket) -> None:
@@ -297,23 +315,33 @@ def fetch_instruments(
     """
     client = client or RestClient(venue)
     try:
-        data = client.get(
-            venue.venue.instruments_request(venue.settings).target,
-            size_max=INSTRUMENTS_SIZE_MAX,
-            timeout_s=INSTRUMENTS_TIMEOUT_S,
-        )
+        listed = _fetch_list(venue, client)
     finally:
         client.close()
-    try:
-        listed = venue.venue.parse_instruments(data)
-    except ValueError as error:
-        raise RemoteError(str(error)) from error
     if listed.left_out:
         log(f"instrument list: {describe_left_out(listed.left_out)}")
     return [
         msgspec.structs.replace(_asked(listed, symbol, index), index=index)
         for index, symbol in enumerate(venue.symbols)
     ]
+
+
+def _fetch_list(venue: VenueConfig, client: RestClient) -> InstrumentList:
+    """Fetch all pages of the list."""
+    whole = InstrumentList({}, {})
+    request: HttpRequest | None = venue.venue.instruments_request(venue.settings)
+    for _ in range(PAGES_MAX):
+        if request is None:
+            return whole
+        data = client.ask(request, size_max=INSTRUMENTS_SIZE_MAX, timeout_s=INSTRUMENTS_TIMEOUT_S)
+        try:
+            page = venue.venue.parse_instruments(data)
+        except ValueError as error:
+            raise RemoteError(str(error)) from error
+        whole.instruments.update(page.instruments)
+        whole.left_out.update(page.left_out)
+        request = page.more
+    raise RemoteError(f"instrument list: more than {PAGES_MAX} pages: the venue's folder is wrong")
 
 
 def _asked(listed: InstrumentList, symbol: str, index: int) -> Instrument:
@@ -387,7 +415,7 @@ class FeedBooks:
 class SnapshotWorker:
     """The cold thread: one request at a time, so that no answer is older than its question.
 
-    `books`, `fetch` (REST target to body) and `schedule` may be replaced before `start`.
+    `books`, `fetch` (REST request to body) and `schedule` may be replaced before `start`.
     """
 
     def __init__(
@@ -399,7 +427,7 @@ class SnapshotWorker:
     ) -> None:
         """Prepare; `instruments` in the order of the feed's, `log` takes one line."""
         self.books: Books = FeedBooks(feed)
-        self.fetch: Callable[[str], bytes] = self._get
+        self.fetch: Callable[[HttpRequest], bytes] = self._get
         self.schedule = SnapshotSchedule(Budget.of_venue(venue.venue.rest_budget(venue.settings)))
         self._venue, self._instruments, self._log = venue, instruments, log
         self._client: RestClient | None = None
@@ -416,10 +444,10 @@ class SnapshotWorker:
         if self._thread.is_alive():
             self._thread.join()
 
-    def _get(self, target: str) -> bytes:
+    def _get(self, request: HttpRequest) -> bytes:
         if self._client is None:
             self._client = RestClient(self._venue)
-        return self._client.get(target, size_max=SNAPSHOT_SIZE_MAX)
+        return self._client.ask(request, size_max=SNAPSHOT_SIZE_MAX)
 
     def _run(self) -> None:
         try:
@@ -440,7 +468,7 @@ class SnapshotWorker:
         row = self._instruments[instrument]
         try:
             request = self._venue.venue.base_request(row.symbol, self._venue.settings)
-            snapshot = self._venue.venue.parse_base(self.fetch(request.target), row)
+            snapshot = self._venue.venue.parse_base(self.fetch(request), row)
         except RateLimitError as error:
             pause = self.schedule.limited(error, now)
             self._log(f"snapshot of {row.symbol}: {error}: no requests for {pause:.0f} s")

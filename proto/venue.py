@@ -40,7 +40,7 @@ class Meaning(Enum):
     HEARTBEAT = "heartbeat"
     """A ping or a pong of theirs: proves the connection, never a book."""
     NOTICE = "notice"
-    """The venue will end the connection, or maintain itself: `reason` says what."""
+    """Whatever else the venue says: shutdown, maintenance, errors; `reason` has its words."""
     STATUS = "status"
     """An instrument may be traded from now on, or no longer."""
     OWN = "own"
@@ -84,9 +84,10 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
-    """One REST request, a GET."""
+    """One REST request that only reads: a GET, or a POST where it has a body of JSON."""
 
     target: str
+    body: bytes = b""
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
@@ -148,6 +149,8 @@ class InstrumentList(msgspec.Struct, frozen=True):
 
     instruments: dict[str, Instrument]
     left_out: dict[str, str]
+    more: HttpRequest | None = None
+    """What asks for the rest, where the venue gives its list in pages."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -201,6 +204,10 @@ class Venue(Protocol):
 
     def unsubscribe(self, channels: Sequence[str], *, request: int, time_s: int) -> list[bytes]:
         """Return the text messages that end subscriptions."""
+
+    def greeting(self, *, request: int, time_s: int) -> list[bytes]:  # noqa: ARG002 - most say none
+        """Return the texts that a connection says before it subscribes; none on most venues."""
+        return []
 
     def ping(self, *, request: int, time_s: int) -> bytes:
         """Return the text that keeps a connection; b"" where a WebSocket ping does."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 RING_CAPACITY_MIN, RING_CAPACITY_MAX = 1 << 10, 1 << 24
 TAP_CAPACITY_MIN = 1 << 14  # a snapshot of 5,000 levels a side fits a quarter of it
 MS_MAX = 3_600_000
+REST_PORT = 443  # of HTTPS, whatever the port of the venue's WebSocket
 LOSSLESS_DEADLINE_US_MAX = 50_000  # half of what readers take for a silent writer
 
 
@@ -81,7 +82,7 @@ class VenueConfig(_Section, frozen=True):
     rest_host: str | None = None
     """None: the venue's own for its own host, else the same as host."""
     rest_port: Port | None = None
-    """None: the same as port."""
+    """None: the same as port; where that is left out too, 443."""
     tls: bool = True
     ca_file: str | None = None
     """Certificates (PEM) to trust instead of the system's."""
@@ -117,7 +118,7 @@ class VenueConfig(_Section, frozen=True):
         own = venue.endpoint(channel, self.settings)
         here = self.endpoint(own)
         host = venue.rest_host if here.host == own.host else here.host
-        return self.rest_host or host, self.rest_port or here.port
+        return self.rest_host or host, self.rest_port or self.port or REST_PORT
 
 
 class ShmConfig(_Section, frozen=True):

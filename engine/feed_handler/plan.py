@@ -102,7 +102,8 @@ class Plan:
         """Return what a connection says as soon as it is open."""
         planned = self.connections[connection]
         names = planned.channels if planned is not None else ()
-        return self.venue.subscribe(names, request=request, time_s=time_s)
+        said = self.venue.greeting(request=request, time_s=time_s)
+        return said + self.venue.subscribe(names, request=request + len(said), time_s=time_s)
 
     def change(
         self, *, add: Sequence[str] = (), remove: Iterable[str] = ()

@@ -63,7 +63,7 @@ class Subscriptions:
                     for name in names:
                         pending.pop(name, None)
                 case Meaning.BROKEN | Meaning.NOTICE:
-                    lines.append(note.reason)
+                    lines += [note.reason] if note.reason else []
         return Answer(tuple(lines), tuple(refused))
 
 

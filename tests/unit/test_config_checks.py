@@ -20,6 +20,8 @@ from tickpath.engine.config.schema import (
     ShmConfig,
     VenueConfig,
 )
+from tickpath.proto.venue import Endpoint
+from tickpath.proto.venues import load_venue
 from tickpath.shm.errors import LocalError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,6 +145,8 @@ def test_config_integer_where_a_number_is_expected_is_taken() -> None:
         ("", ("api.mexc.com", 443)),
         ("host = '10.0.0.1'\nport = 8443", ("10.0.0.1", 8443)),
         ("host = 'a'\nrest_host = 'b'\nrest_port = 80", ("b", 80)),
+        ("host = 'a'", ("a", 443)),
+        ("port = 8443", ("api.mexc.com", 8443)),
     ],
 )
 def test_config_rest_follows_the_host(text: str, rest: tuple[str, int]) -> None:
@@ -165,6 +169,14 @@ def test_config_own_keys_are_the_venues_settings() -> None:
     venue = config.venues[0]
     assert (venue.settings.speed, venue.settings.depth, venue.insecure) == ("10ms", 1000, True)
     assert config.instance == venue.name
+
+
+def test_config_rest_port_is_not_the_port_of_a_venues_own_websocket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = type(load_venue("mexc"))
+    monkeypatch.setattr(own, "endpoint", lambda *_: Endpoint("ws.venue.test", "/ws", 8443))
+    assert parse_config(MINIMAL).venues[0].rest == (own.rest_host, 443)
 
 
 def test_config_unreadable_file_is_named(tmp_path: Path) -> None:

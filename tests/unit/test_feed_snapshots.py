@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,8 @@ from tickpath.engine.snapshots import (
     fetch_instruments,
 )
 from tickpath.proto.instrument import Instrument
-from tickpath.proto.venue import RestRefusal
+from tickpath.proto.venue import HttpRequest, InstrumentList, RestRefusal
+from tickpath.proto.venues import load_venue
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.settings import MexcSettings
 from tickpath.shm.errors import LocalError, RemoteError
@@ -171,6 +173,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers = answers
         self.targets: list[str] = []
+        self.bodies: list[bytes] = []
         self.hosts: list[str] = []
         self.connections = 0
         self.close_after_answer = False
@@ -196,6 +199,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         # Without a word in the header: as an idle connection that the venue closes.
         self.close_connection = self.server.close_after_answer
+
+    def do_POST(self) -> None:
+        assert self.headers["Content-Type"] == "application/json"
+        self.server.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
         pass
@@ -359,6 +367,25 @@ def test_fetch_instruments_unlisted_symbol_is_our_fault() -> None:
         fetch_instruments(_with_symbols(venue, ("XRPUSDT", "BCTUSDT")))
 
 
+def test_fetch_instruments_in_pages_by_post_is_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = load_venue("mexc").parse_instruments
+    rows = json.loads(INSTRUMENTS)["symbols"]
+    pages = [json.dumps({"symbols": [row]}).encode() for row in rows]
+    left = list(pages)
+
+    class Paged(type(load_venue("mexc"))):  # type: ignore[misc] # the class of an object
+        def parse_instruments(self, data: bytes) -> InstrumentList:
+            more = HttpRequest("/more", b'{"page":1}') if left else None
+            return msgspec.structs.replace(real(data), more=more)
+
+    monkeypatch.setattr(VenueConfig, "venue", Paged())
+    with serving(lambda _: (200, {}, left.pop(0))) as (server, venue):
+        found = fetch_instruments(_with_symbols(venue, ("XRPUSDT", "BTCUSDT")))
+    assert [row.symbol for row in found] == ["XRPUSDT", "BTCUSDT"]
+    assert server.targets == ["/api/v3/exchangeInfo", "/more", "/more"]
+    assert server.bodies == [b'{"page":1}'] * 2
+
+
 def test_fetch_instruments_canonical_name_is_the_same_instrument() -> None:
     with serving(lambda _: (200, {}, INSTRUMENTS)) as (_, venue):
         rows = fetch_instruments(_with_symbols(venue, ("XRP/USDT", "BTCUSDT")))
@@ -454,7 +481,7 @@ GOOD = b'{"lastUpdateId":77,"bids":[["1.50","2"],["1.4","1"]],"asks":[]}'
 
 
 def worker(
-    books: Books, fetch: Callable[[str], bytes], log: Callable[[str], None] = lambda _: None
+    books: Books, fetch: Callable[[HttpRequest], bytes], log: Callable[[str], None] = lambda _: None
 ) -> SnapshotWorker:
     venue = VenueConfig(symbols=("BTCUSDT", "ETHUSDT"), settings=MexcSettings(depth=50))
     one = SnapshotWorker(None, venue, ROWS, log)
@@ -465,8 +492,8 @@ def worker(
 def test_worker_fetches_parses_and_offers() -> None:
     books, targets = Books(1, 0), []
 
-    def fetch(target: str) -> bytes:
-        targets.append(target)
+    def fetch(request: HttpRequest) -> bytes:
+        targets.append(request.target)
         return GOOD
 
     one = worker(books, fetch)
@@ -501,7 +528,7 @@ def test_worker_limited_asks_nobody_until_it_is_over() -> None:
     lines: list[str] = []
     books = Books(0, 1)
 
-    def limited(_: str) -> bytes:
+    def limited(_: HttpRequest) -> bytes:
         raise RateLimitError(RestRefusal("status 429", False, 30.0))
 
     one = worker(books, limited, lines.append)

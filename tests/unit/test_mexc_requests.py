@@ -93,8 +93,8 @@ def test_reply_error_code_is_a_refusal() -> None:
     assert said == (Note(meaning=Meaning.REFUSAL, code=700, reason="no"),)
 
 
-def test_reply_other_text_is_unknown_and_broken_text_is_broken() -> None:
-    assert requests.parse_notes(b'{"msg":"hello"}')[0].meaning is Meaning.UNKNOWN
+def test_reply_other_text_is_a_notice_and_broken_text_is_broken() -> None:
+    assert _said("hello") == (Note(meaning=Meaning.NOTICE, reason="hello"),)
     for broken in (b"[]", b"{", b"\xff", b'{"code":"x"}'):
         (said,) = requests.parse_notes(broken)
         assert said.meaning is Meaning.BROKEN

@@ -43,6 +43,9 @@ class FakeVenue:
             for i, part in enumerate(parts)
         ]
 
+    def greeting(self, *, request: int, time_s: int) -> list[bytes]:
+        return []
+
     def subscribe(self, channels: Sequence[str], *, request: int, time_s: int) -> list[bytes]:
         return self._say("sub", channels, request)
 
@@ -143,6 +146,15 @@ def test_plan_any_changes_keep_every_rule(
         for one in plan.channels:
             symbol = plan.symbols[one.instrument]
             assert symbol not in had or before[one.name] == one, "what stays does not move"
+
+
+def test_plan_connection_greets_before_it_subscribes(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, _ = empty().change(add=["S1"])
+    hello = json.dumps({"hello": 5}).encode()
+    monkeypatch.setattr(FakeVenue, "greeting", lambda *_, **__: [hello])
+    greeted, subscribed_to = plan.open_messages(0, request=5, time_s=0)
+    assert greeted == hello
+    assert json.loads(subscribed_to)["id"] == 6
 
 
 def test_plan_fills_a_connection_before_the_next() -> None:

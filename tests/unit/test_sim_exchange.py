@@ -220,7 +220,7 @@ def test_replies_use_the_words_of_the_venue() -> None:
             for wrong in ("spot@nonsense", requests.depth_channel("NOPEUSDT")):
                 reply = await ask(client, requests.unsubscribe_request([wrong]))
                 assert reply.meaning is Meaning.REFUSAL
-            assert (await ask(client, b"not json")).meaning is Meaning.UNKNOWN
+            assert (await ask(client, b"not json")).meaning is Meaning.NOTICE
 
     run(main)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +22,7 @@ from tickpath.proto.venues import DEFAULT_NAME, load_venue, venue_names
 if TYPE_CHECKING:
     from tickpath.proto.venue import Venue
 
+ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 TIME_S = 1_795_000_000
 
@@ -91,7 +94,22 @@ def test_venue_reads_any_bytes_as_a_note(venue: Venue) -> None:
     for data in (b"", b"\xff", b"{", b"[]", b"0", b'"x"', b'{"a":' * 50):
         notes = venue.parse_notes(data)
         assert notes
-        assert notes[0].meaning in {Meaning.BROKEN, Meaning.UNKNOWN}, data
+        assert notes[0].meaning in {Meaning.BROKEN, Meaning.UNKNOWN, Meaning.NOTICE}, data
+
+
+def test_venue_reads_its_samples_as_the_decoder_routes_them(venue: Venue) -> None:
+    """Of a text that accepts some and refuses some, C says the graver, Python both."""
+    path = ROOT / "proto" / "venues" / venue.name / "samples.ndjson"
+    cold = {Meaning.ACKNOWLEDGEMENT, Meaning.REFUSAL, Meaning.HEARTBEAT, Meaning.NOTICE}
+    seen = set()
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        sample = json.loads(line)
+        meaning = Meaning[sample["meaning"]]
+        if meaning in cold:
+            said = [note.meaning for note in venue.parse_notes(sample["text"].encode())]
+            assert meaning in said, f"{path}:{number}: {said}"
+            seen.add(meaning)
+    assert {Meaning.ACKNOWLEDGEMENT, Meaning.REFUSAL} <= seen
 
 
 @given(data=st.binary(max_size=64), name=st.sampled_from(venue_names()))

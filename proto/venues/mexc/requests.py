@@ -160,7 +160,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
     names = _channels(accepted["channels"] if accepted else reply.msg)
     if names and all(name.startswith("spot@") for name in names):
         return (Note(meaning=Meaning.ACKNOWLEDGEMENT, channels=names),)
-    return (Note(meaning=Meaning.UNKNOWN, reason=reply.msg),)
+    return (Note(meaning=Meaning.NOTICE, reason=reply.msg),)
 
 
 def _note(meaning: Meaning, channels: str, reason: str = "") -> Note:
