@@ -1,10 +1,10 @@
 """`tickpath clean`: remove what dead writers left in shared memory and /run, and nothing else.
 
-A writer is gone where the kernel freed its lock and no process of its pid and start time lives (or
-the machine was started anew). All that belongs to a name goes together: the segment, one half
-built (.new), its control segment (.ctl), its lock. A record of reserved ports goes where its owner
-is dead and its network namespace gone. Called by: engine/cli.py. Calls: shm/segment,
-netstack/port_record.
+A writer is gone where the kernel freed its locks, the one of its name and the one on its segment:
+they end with the process, and are seen from every container. All that belongs to a name goes
+together: the segment, one half built (.new), its control segment (.ctl), its lock. A record of
+reserved ports goes where its owner is dead and its network namespace gone. Called by:
+engine/cli.py. Calls: shm/segment, netstack/port_record.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PREFIX = "tickpath."
 # Longest first. A .raw is a segment with a lock of its own, so it is a name by itself.
 ENDINGS = (".ctl.new", ".lock", ".new", ".ctl")
-_HEADER = struct.Struct("<QQHHIQQQQQII16s")  # struct tp_segment_header up to boot_id
+_HEADER = struct.Struct("<QQHHIQQQQQII")  # struct tp_segment_header up to its words
 MAGIC = 0x485441504B434954  # "TICKPATH"
 BYTE_ORDER = 0x0102030405060708
 
@@ -49,9 +49,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the options of `tickpath clean`."""
     parser = subparsers.add_parser(
         "clean",
-        description="Remove segments whose writer is certainly gone: its lock is free, and no "
-        "process of its pid and start time lives; and records of reserved ports whose owner and "
-        "network namespace are gone.",
+        description="Remove segments whose writer is certainly gone: it holds neither the lock of "
+        "its name nor that of its segment; and records of reserved ports whose owner and network "
+        "namespace are gone.",
         epilog="example: tickpath clean --dry-run",
     )
     parser.add_argument("instance", nargs="?", help="only this name and what belongs to it")
@@ -149,14 +149,22 @@ def writer_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(_HEADER.size)
+            is_held = bool(lib.tp_segment_file_is_held(file.fileno()))
     except FileNotFoundError:
         return ""
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+    if is_held:
+        return "its writer has it open" + _by_name(data)
     if not data.strip(b"\0"):
         return ""  # never filled: whoever made it would hold the lock
-    magic, order, *_, start_time, pid, _, boot_id = _HEADER.unpack(data.ljust(_HEADER.size, b"\0"))
+    magic, order, *_ = _HEADER.unpack(data.ljust(_HEADER.size, b"\0"))
     if len(data) < _HEADER.size or magic != MAGIC or order != BYTE_ORDER:
         return "not a segment of ours: remove it by hand"
-    is_alive = lib.tp_segment_process_lives(boot_id, pid, start_time)
-    return f"its writer lives (pid {pid})" if is_alive else ""
+    return ""
+
+
+def _by_name(data: bytes) -> str:
+    """Name the writer, for people: the pid is that of its own PID namespace."""
+    pid = _HEADER.unpack(data)[-2] if len(data) == _HEADER.size else 0
+    return f" (pid {pid})" if pid else ""

@@ -394,9 +394,7 @@ class ReaderProcess:
 
     def _run_hot(self) -> None:
         reader = self.config.reader
-        # Seen by `top -H` and `ps -L`; Python names no thread to the kernel before 3.14.
-        thread = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
-        thread.write_text(HOT_THREAD_NAME, encoding="ascii")
+        process.name_thread(HOT_THREAD_NAME)
         try:
             if reader.cpu is not None:
                 process.pin(reader.cpu)

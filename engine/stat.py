@@ -47,7 +47,8 @@ class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     instance: str
     state: str  # running, silent, dead, or why it cannot be read
-    writer_pid: int = 0
+    writer_pid: int = 0  # as its own PID namespace counts
+    is_pid_foreign: bool = False  # here that pid means another process, or none
     heartbeat_age_ms: float = 0
     size_bytes: int = 0
     is_locked_in_memory: bool = False
@@ -117,6 +118,7 @@ def sample(name: str) -> SegmentStatus:
 def _read(segment: Segment) -> SegmentStatus:
     age_ms = segment.heartbeat_age_ns() / NS_PER_MS
     state = "running" if age_ms < SILENT_AFTER_MS else "silent"
+    is_in_sight = segment.writer_is_in_sight()
     header, live = segment.header, segment.live
     counters = segment.counters()
     return SegmentStatus(
@@ -126,7 +128,8 @@ def _read(segment: Segment) -> SegmentStatus:
         heartbeat_age_ms=round(age_ms, 3),
         size_bytes=int(header.total_size),
         is_locked_in_memory=segment.is_locked_in_memory,
-        huge_page_bytes=huge_page_bytes(int(header.writer_pid)),
+        is_pid_foreign=not is_in_sight,
+        huge_page_bytes=huge_page_bytes(int(header.writer_pid)) if is_in_sight else 0,
         events=int(live.head),
         loop_rate=float(live.loop_count),  # a count until it is rated
         counters=counters,
@@ -193,7 +196,8 @@ def _format_consumer(one: Consumer) -> str:
         "dead": not one.is_alive,
     }
     words += [name for name, is_so in flags.items() if is_so]
-    return f"  reader {one.name} (pid {one.pid}): {', '.join(words)}"
+    pid = f"{one.pid} of another PID namespace" if one.is_pid_foreign else f"{one.pid}"
+    return f"  reader {one.name} (pid {pid}): {', '.join(words)}"
 
 
 def format_status(status: SegmentStatus) -> str:
@@ -201,7 +205,9 @@ def format_status(status: SegmentStatus) -> str:
     if not status.size_bytes:
         return f"{status.instance}: {status.state}"
     lines = [
-        f"{status.instance}: {status.state}, writer pid {status.writer_pid}, heartbeat "
+        f"{status.instance}: {status.state}, writer pid {status.writer_pid}"
+        + (" (hidden, or of another PID namespace)" if status.is_pid_foreign else "")
+        + ", heartbeat "
         f"{status.heartbeat_age_ms:.1f} ms ago, {status.size_bytes / 2**20:.1f} MiB"
         + ("" if status.is_locked_in_memory else " (not locked in memory)")
         + (f", {status.huge_page_bytes >> 20} MiB in huge pages" if status.huge_page_bytes else ""),

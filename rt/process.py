@@ -3,7 +3,7 @@
 Each function changes the calling thread or process only, never the host. Called by: engine
 (strategy runtime, reader) once, before the loop starts. Calls: limits. Order: pin, prefault_stack,
 lock_memory, set_fifo last, so that setting up does not starve others. Source: sched(7),
-mlockall(2), mallopt(3), mmap(2), Documentation/admin-guide/mm/hugetlbpage.rst.
+mlockall(2), mallopt(3), mmap(2), prctl(2), Documentation/admin-guide/mm/hugetlbpage.rst.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tickpath.rt import limits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PR_SET_NAME = 15  # linux/prctl.h
 # sys/mman.h and malloc.h of glibc and musl on Linux
 MCL_CURRENT = 1
 MCL_FUTURE = 2
@@ -37,6 +38,14 @@ HUGE_PAGE_BYTES = 2 << 20
 STACK_RESERVE_BYTES = 512 << 10
 STACK_MARGIN_BYTES = 64 << 10  # left between the reserve and RLIMIT_STACK
 PAGE_BYTES = mmap.PAGESIZE
+
+
+def name_thread(name: str) -> None:
+    """Name the calling thread for `top -H` and `ps -L`: Python does not, before 3.14.
+
+    By prctl: /proc may be that of another PID namespace, or absent.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode("ascii"), 0, 0, 0)
 
 
 def pin(cpu: int) -> None:

@@ -1,5 +1,7 @@
 /* See bystander.h. Cold, in a forked child. */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -21,9 +23,16 @@ void tp_segment_disown(struct tp_segment *segment)
         return;
     if (segment->base != NULL)
         private_map(segment->base, segment->size, segment->file);
-    /* The lock belongs to the open file, which the parent has too: it stays taken. */
+    /* Both locks belong to open files that the parent has too: they stay taken, and are freed with
+     * the parent, only if no copy of ours is left. What shows whether the parent lives is an open
+     * file of our own. */
     close(segment->lock);
     segment->lock = -1;
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", segment->file);
+    const int own = open(path, O_RDONLY | O_CLOEXEC);
+    close(segment->file);
+    segment->file = own;
 }
 
 void tp_control_disown(struct tp_control *control)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -38,12 +39,26 @@ static enum tp_segment_status memory_map(struct tp_control *control, int file,
     return TP_SEGMENT_OK;
 }
 
+/* The pid is for people; what tells owners apart is the rest. Where the kernel has no bytes yet,
+ * the clock: no two owners that are judged by the word live at the same time in the same slot. */
+static uint64_t owner_new(void)
+{
+    struct timespec now;
+    uint32_t nonce;
+    if (getrandom(&nonce, sizeof nonce, GRND_NONBLOCK) != (ssize_t)sizeof nonce) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        nonce = (uint32_t)now.tv_nsec ^ (uint32_t)now.tv_sec << 20;
+    }
+    return (uint64_t)getpid() << 32 | nonce | 1;
+}
+
 static struct tp_control *control_new(const struct tp_segment *segment)
 {
     struct tp_control *control = calloc(1, sizeof *control);
     if (control != NULL) {
-        control->directory = -1;
+        control->directory = control->file = -1;
         control->clock = segment->header.clock;
+        control->owner = owner_new();
     }
     return control;
 }
@@ -94,7 +109,7 @@ static enum tp_segment_status file_build(struct tp_control *control,
             status = tp_segment_fail(error, TP_SEGMENT_SYSTEM, "rename of the control segment",
                                      (uint64_t)errno, 0);
     }
-    close(file);
+    control->file = file;
     if (status != TP_SEGMENT_OK) {
         unlinkat(control->directory, new_name, 0);
         control->name[0] = '\0';
@@ -191,12 +206,14 @@ enum tp_segment_status tp_control_open(struct tp_control **out, const struct tp_
         return tp_segment_fail(error, errno == ENOENT ? TP_SEGMENT_ABSENT : TP_SEGMENT_SYSTEM,
                                "open of the control segment", (uint64_t)errno, 0);
     struct tp_control *control = control_new(segment);
-    enum tp_segment_status status =
-        control == NULL ? tp_segment_fail(error, TP_SEGMENT_SYSTEM, "calloc", ENOMEM, 0)
-                        : file_check(control, file, segment, error);
+    if (control == NULL) {
+        close(file);
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "calloc", ENOMEM, 0);
+    }
+    control->file = file;
+    enum tp_segment_status status = file_check(control, file, segment, error);
     if (status == TP_SEGMENT_OK)
         status = memory_map(control, file, error);
-    close(file);
     if (status != TP_SEGMENT_OK) {
         tp_control_close(control);
         return status;
@@ -230,6 +247,8 @@ void tp_control_release_hold(struct tp_control *control)
         tp_mapping_guard_remove(control->memory);
     if (control->memory != NULL)
         munmap(control->memory, sizeof *control->memory);
+    if (control->file >= 0)
+        close(control->file); /* a consumer's lock goes with it */
     if (control->directory >= 0)
         close(control->directory);
     free(control);
@@ -237,23 +256,51 @@ void tp_control_release_hold(struct tp_control *control)
 
 /* ---- slots ---- */
 
-static uint64_t owner_word(uint32_t pid, uint64_t start_time)
+static struct flock slot_range(uint32_t number, short type)
 {
-    return (uint64_t)pid << 32 | (uint32_t)start_time;
+    return (struct flock){
+        .l_type = type,
+        .l_whence = SEEK_SET,
+        .l_start = (off_t)(offsetof(struct tp_control_memory, slot) +
+                           number * sizeof(struct tp_control_slot)),
+        .l_len = sizeof(struct tp_control_slot),
+    };
 }
 
-uint64_t tp_control_own_owner(void)
+bool tp_control_slot_is_held(int file, uint32_t number)
 {
-    const uint32_t pid = (uint32_t)getpid();
-    return owner_word(pid, tp_segment_process_start(pid));
+    struct flock range = slot_range(number, F_WRLCK);
+    /* Where it cannot be told nobody may be called dead. */
+    return fcntl(file, F_OFD_GETLK, &range) != 0 || range.l_type != F_UNLCK;
 }
 
-bool tp_control_owner_lives(uint64_t owner)
+/* Our own locks do not conflict with each other, hence the mask; another's do. */
+static int slot_lock(struct tp_control *control, uint32_t number)
 {
-    const uint32_t pid = (uint32_t)(owner >> 32);
-    const uint64_t start_time = tp_segment_process_start(pid);
-    return start_time != 0 ? owner_word(pid, start_time) == owner
-                           : tp_segment_process_is_hidden(pid);
+    const uint64_t bit = UINT64_C(1) << number;
+    struct flock range = slot_range(number, F_WRLCK);
+    if ((atomic_fetch_or_explicit(&control->locked, bit, memory_order_acquire) & bit) != 0)
+        return EAGAIN;
+    if (fcntl(control->file, F_OFD_SETLK, &range) == 0)
+        return 0;
+    const int reason = errno;
+    atomic_fetch_and_explicit(&control->locked, ~bit, memory_order_relaxed);
+    return reason == EACCES ? EAGAIN : reason;
+}
+
+static void slot_unlock(struct tp_control *control, uint32_t number)
+{
+    struct flock range = slot_range(number, F_UNLCK);
+    if (control->file >= 0)
+        (void)fcntl(control->file, F_OFD_SETLK, &range);
+    /* Release: pairs with the acquire in slot_lock, whose lock must not go before ours did. */
+    atomic_fetch_and_explicit(&control->locked, ~(UINT64_C(1) << number), memory_order_release);
+}
+
+static bool slot_is_held(const struct tp_control *control, uint32_t number)
+{
+    return (atomic_load_explicit(&control->locked, memory_order_relaxed) >> number & 1) != 0 ||
+           tp_control_slot_is_held(control->file, number);
 }
 
 static void registrations_move(struct tp_control *control)
@@ -276,6 +323,8 @@ static void slot_fill(struct tp_control *control, struct tp_control_slot *slot,
     atomic_store_explicit(&slot->cursor, claim->cursor, memory_order_relaxed);
     atomic_store_explicit(&slot->last_seen_ns, tp_clock_now_ns(&control->clock),
                           memory_order_relaxed);
+    struct stat space;
+    slot->pid_namespace = stat("/proc/self/ns/pid", &space) == 0 ? (uint64_t)space.st_ino : 0;
     memset(slot->name, 0, sizeof slot->name);
     if (claim->name != NULL)
         memcpy(slot->name, claim->name, strnlen(claim->name, sizeof slot->name - 1));
@@ -286,29 +335,38 @@ static void slot_fill(struct tp_control *control, struct tp_control_slot *slot,
     registrations_move(control);
 }
 
-struct tp_control_slot *tp_control_claim(struct tp_control *control,
-                                         const struct tp_control_claim *claim)
+enum tp_segment_status tp_control_claim(struct tp_control *control,
+                                        const struct tp_control_claim *claim,
+                                        struct tp_control_slot **out,
+                                        struct tp_segment_error *error)
 {
-    const uint64_t own = tp_control_own_owner();
-    for (int may_reclaim = 0; may_reclaim < 2; may_reclaim++) /* free ones first: no /proc */
+    *out = NULL;
+    for (int may_reclaim = 0; may_reclaim < 2; may_reclaim++) /* those that nobody names first */
         for (uint32_t i = 0; i < TP_CONTROL_SLOT_COUNT; i++) {
             struct tp_control_slot *slot = &control->memory->slot[i];
-            uint64_t owner = atomic_load_explicit(&slot->owner, memory_order_relaxed);
-            if (owner != 0 && (may_reclaim == 0 || tp_control_owner_lives(owner)))
+            if (may_reclaim == 0 && atomic_load_explicit(&slot->owner, memory_order_relaxed) != 0)
                 continue;
-            /* Acquire: the fields that are reset come after. A loser goes to the next slot. */
-            if (!atomic_compare_exchange_strong_explicit(
-                    &slot->owner, &owner, own, memory_order_acquire, memory_order_relaxed))
+            const int reason = slot_lock(control, i);
+            if (reason == EAGAIN)
                 continue;
+            if (reason != 0)
+                return tp_segment_fail(error, TP_SEGMENT_SYSTEM,
+                                       "lock of a consumer's slot (F_OFD_SETLK)", (uint64_t)reason,
+                                       0);
+            /* Whoever is named there is dead: it would hold the lock. Acquire: the fields that are
+             * reset come after. */
+            (void)atomic_exchange_explicit(&slot->owner, control->owner, memory_order_acquire);
             slot_fill(control, slot, claim);
-            return slot;
+            *out = slot;
+            return TP_SEGMENT_OK;
         }
-    return NULL;
+    return tp_segment_fail(error, TP_SEGMENT_FULL, "slots", TP_CONTROL_SLOT_COUNT,
+                           TP_CONTROL_SLOT_COUNT);
 }
 
 void tp_control_release(struct tp_control *control, struct tp_control_slot *slot)
 {
-    uint64_t own = tp_control_own_owner();
+    uint64_t own = control->owner;
     if (slot == NULL)
         return;
     if (atomic_load_explicit(&slot->owner, memory_order_relaxed) == own)
@@ -317,6 +375,7 @@ void tp_control_release(struct tp_control *control, struct tp_control_slot *slot
     if (atomic_compare_exchange_strong_explicit(&slot->owner, &own, 0, memory_order_release,
                                                 memory_order_relaxed))
         registrations_move(control);
+    slot_unlock(control, (uint32_t)(slot - control->memory->slot));
 }
 
 uint32_t tp_control_reap(struct tp_control *control)
@@ -325,8 +384,9 @@ uint32_t tp_control_reap(struct tp_control *control)
     for (uint32_t i = 0; i < TP_CONTROL_SLOT_COUNT; i++) {
         struct tp_control_slot *slot = &control->memory->slot[i];
         uint64_t owner = atomic_load_explicit(&slot->owner, memory_order_relaxed);
-        if (owner == 0 || tp_control_owner_lives(owner))
+        if (owner == 0 || slot_is_held(control, i))
             continue;
+        /* One that is claimed over meanwhile has another word by now, and stays. */
         if (atomic_compare_exchange_strong_explicit(&slot->owner, &owner, 0, memory_order_release,
                                                     memory_order_relaxed))
             count++;

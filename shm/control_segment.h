@@ -10,9 +10,11 @@
  * writer's process believes no value of it, uses none as an index or a length, and a truncated file
  * reads as zeroes (shm/mapping_guard.h).
  *
- * A slot belongs to the process in `owner`: pid and start time in one word, so that one
- * compare-and-swap claims it, and a slot of a dead process is claimed over in the same way. pids
- * are those of the judge's pid namespace: containers that share a segment must share it.
+ * A slot belongs to whoever holds a lock on its bytes of the file (an open file description's,
+ * fcntl(2), F_OFD_SETLK): the kernel frees it however its process ends, and shows it to every judge
+ * whatever namespaces lie between, where a pid means another process or none, and /proc may hide
+ * it. `owner` says the same to the hot thread, which makes no system call: a word that no other
+ * owner has. Its upper half is a pid, for people, in the namespace that `pid_namespace` names.
  *
  * Called by: shm/segment_reader.c (consumers), shm/ring_gate.c and shm/waker.c (the writer's
  * process), shm/control_segment.py. Layout: docs/shared-memory.md. */
@@ -24,7 +26,7 @@
 #define TP_CONTROL_MAGIC UINT64_C(0x4C5254434B434954)
 
 enum {
-    TP_CONTROL_LAYOUT_VERSION = 1,
+    TP_CONTROL_LAYOUT_VERSION = 2,
     TP_CONTROL_SLOT_COUNT = 64,
     TP_CONTROL_NAME_SIZE = 32,
     /* The waker looks at the doorbell at least ten times as often. */
@@ -46,7 +48,7 @@ struct tp_control_header {
     uint64_t lossless_deadline_ns; /* 0: the writer waits for nobody */
     uint8_t reserved[TP_SEGMENT_LINE_SIZE - 48];
 };
-static_assert(sizeof(struct tp_control_header) == TP_SEGMENT_LINE_SIZE, "layout 1");
+static_assert(sizeof(struct tp_control_header) == TP_SEGMENT_LINE_SIZE, "layout 2");
 
 struct tp_control_line {
     _Atomic uint32_t doorbell;      /* futex: a consumer that goes to sleep adds 1 and wakes */
@@ -54,10 +56,10 @@ struct tp_control_line {
     _Atomic uint64_t waker_beat_ns; /* of the segment's clock; 0: no waker yet */
     uint8_t reserved[TP_SEGMENT_LINE_SIZE - 16];
 };
-static_assert(sizeof(struct tp_control_line) == TP_SEGMENT_LINE_SIZE, "layout 1");
+static_assert(sizeof(struct tp_control_line) == TP_SEGMENT_LINE_SIZE, "layout 2");
 
 struct tp_control_slot {
-    _Atomic uint64_t owner; /* pid << 32 | low 32 bits of its start time; 0: free */
+    _Atomic uint64_t owner; /* pid << 32 | a random odd number; 0: free */
     _Atomic uint32_t flags;
     _Atomic uint32_t is_gated; /* the writer's answer to LOSSLESS: it waits from now on */
     _Atomic uint64_t cursor;   /* index of the event to read next, stored every so many events */
@@ -67,10 +69,11 @@ struct tp_control_slot {
     _Atomic uint32_t wants_wake;               /* futex: 1 while it sleeps or is about to */
     _Atomic uint32_t is_evicted;               /* the writer no longer waits for it */
     char name[TP_CONTROL_NAME_SIZE];           /* NUL-padded; for people */
-    uint8_t reserved[TP_SEGMENT_LINE_SIZE - 96];
+    uint64_t pid_namespace;                    /* inode of /proc/self/ns/pid; 0: not known */
+    uint8_t reserved[TP_SEGMENT_LINE_SIZE - 104];
 };
-static_assert(sizeof(struct tp_control_slot) == TP_SEGMENT_LINE_SIZE, "layout 1");
-static_assert(offsetof(struct tp_control_slot, wants_wake) == 56, "layout 1");
+static_assert(sizeof(struct tp_control_slot) == TP_SEGMENT_LINE_SIZE, "layout 2");
+static_assert(offsetof(struct tp_control_slot, wants_wake) == 56, "layout 2");
 
 struct tp_control_memory {
     struct tp_control_header header;
@@ -84,7 +87,9 @@ struct tp_control {
     struct tp_clock clock;           /* of the data segment */
     char name[160];                  /* the writer's: to remove the file; else empty */
     uint64_t inode, device;
-    int directory;
+    int directory, file;
+    uint64_t owner;          /* our word in each slot that we claim */
+    _Atomic uint64_t locked; /* a bit for each slot whose lock is ours */
     bool is_guarded;
     _Atomic uint32_t holders; /* as in struct tp_segment */
 };
@@ -112,17 +117,18 @@ struct tp_control_claim {
     bool is_lossless;
 };
 
-/* Claims a free slot, or one of a process that died. NULL: all are taken by live processes. */
-struct tp_control_slot *tp_control_claim(struct tp_control *control,
-                                         const struct tp_control_claim *claim);
-/* Gives it back, if it is still this process's. NULL is fine. */
+/* Claims a free slot, or one of a process that died. TP_SEGMENT_FULL: all are held; SYSTEM: the
+ * file system of the segment has no such locks, so that nobody could see that we live. */
+enum tp_segment_status tp_control_claim(struct tp_control *control,
+                                        const struct tp_control_claim *claim,
+                                        struct tp_control_slot **slot,
+                                        struct tp_segment_error *error);
+/* Gives it back, if it is still ours. NULL is fine. */
 void tp_control_release(struct tp_control *control, struct tp_control_slot *slot);
-/* Frees the slots of processes that died; returns how many. Cold: reads /proc. */
+/* Frees the slots of processes that died; returns how many. Cold: a system call for each owner. */
 uint32_t tp_control_reap(struct tp_control *control);
-/* The owner word of this process; cold. */
-uint64_t tp_control_own_owner(void);
-/* The process of that word is there; one that /proc hides counts as there. Cold. */
-bool tp_control_owner_lives(uint64_t owner);
+/* Somebody else than this open file holds the slot's lock: its owner lives. Cold. */
+bool tp_control_slot_is_held(int file, uint32_t number);
 
 /* True while the waker shows itself: a sleeper without one would only be woken by its timeout. */
 static inline bool tp_control_waker_lives(const struct tp_control *control)

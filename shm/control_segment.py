@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 from tickpath._core import ffi, lib
@@ -18,8 +19,6 @@ from tickpath.shm.ownership import own
 from tickpath.shm.segment import DIRECTORY, SegmentWriter, kept_by, raise_status
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tickpath.shm.segment import Segment
 
 LINE_SIZE = 128
@@ -28,7 +27,7 @@ TOTAL_SIZE = (2 + SLOT_COUNT) * LINE_SIZE
 MAGIC = 0x4C5254434B434954  # "TICKCTRL"
 ACTIVE, LOSSLESS = 1, 2
 _HEADER = struct.Struct("<QQIIQQQ")
-_SLOT = struct.Struct("<QIIQQQQQII32s")
+_SLOT = struct.Struct("<QIIQQQQQII32sQ")
 _NS_PER_MS = 1e6
 
 
@@ -36,7 +35,7 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     """Tell of one registered consumer; `lag` in events, as of its last cursor."""
 
     name: str
-    pid: int
+    pid: int  # as its own PID namespace counts
     lag: int
     laps: int
     lost: int
@@ -45,6 +44,7 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     is_evicted: bool = False
     is_asleep: bool = False
     is_alive: bool = True
+    is_pid_foreign: bool = False  # the pid is of another PID namespace: here it means another one
 
 
 def consumers(
@@ -53,26 +53,39 @@ def consumers(
     """Return who is registered with a segment; none where its control segment cannot be read."""
     path = directory / f"tickpath.{segment.instance}.ctl"
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            return _consumers(segment, file)
     except OSError:
         return ()
+
+
+def _consumers(segment: Segment | SegmentWriter, file: BinaryIO) -> tuple[Consumer, ...]:
+    data = file.read(TOTAL_SIZE)
     if len(data) < TOTAL_SIZE:
         return ()
     magic, _, _, count, _, instance_id, _ = _HEADER.unpack_from(data)
     if magic != MAGIC or count != SLOT_COUNT or instance_id != segment.instance_id:
         return ()
     head, now = int(segment.live.head), segment.now_ns()
-    slots = _SLOT.iter_unpack(
-        b"".join(
-            data[start : start + _SLOT.size]
-            for start in range(2 * LINE_SIZE, TOTAL_SIZE, LINE_SIZE)
-        )
-    )
-    return tuple(_consumer(slot, head, now) for slot in slots if slot[0])
+    found = []
+    for number in range(SLOT_COUNT):
+        slot = _SLOT.unpack_from(data, (2 + number) * LINE_SIZE)
+        if slot[0]:
+            is_alive = bool(lib.tp_control_slot_is_held(file.fileno(), number))
+            found.append(_consumer(slot, head, now, is_alive=is_alive))
+    return tuple(found)
 
 
-def _consumer(slot: tuple[Any, ...], head: int, now: int) -> Consumer:
-    owner, flags, _, cursor, laps, lost, seen, _, wants_wake, is_evicted, name = slot
+def _pid_namespace() -> int:
+    """Return the inode of our PID namespace; 0 where /proc does not show it."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return 0
+
+
+def _consumer(slot: tuple[Any, ...], head: int, now: int, *, is_alive: bool) -> Consumer:
+    owner, flags, _, cursor, laps, lost, seen, _, wants_wake, is_evicted, name, namespace = slot
     return Consumer(
         name=_printable(name.split(b"\0", 1)[0]),
         pid=owner >> 32,
@@ -83,7 +96,8 @@ def _consumer(slot: tuple[Any, ...], head: int, now: int) -> Consumer:
         is_lossless=bool(flags & LOSSLESS),
         is_evicted=bool(is_evicted),
         is_asleep=bool(wants_wake),
-        is_alive=bool(lib.tp_control_owner_lives(owner)),
+        is_alive=is_alive,
+        is_pid_foreign=namespace != _pid_namespace(),
     )
 
 

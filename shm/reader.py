@@ -202,6 +202,11 @@ class Reader:
 
     def evicted(self) -> EvictedError:
         """Describe what EVICTED told."""
+        if self.unregistered_because:  # it held nobody: its writer does not see it any more
+            return EvictedError(
+                f"reader of segment {self.instance}: no longer lossless, {self.lost} events are "
+                f"lost: {self.unregistered_because}; join, read the books and register again"
+            )
         return EvictedError(
             f"reader of segment {self.instance}: evicted, {self.lost} events are lost: it held the "
             "feed for longer than shm.lossless_deadline_us; join and read the books, then read "

@@ -39,13 +39,13 @@ static enum tp_segment_status slot_take(struct tp_reader *reader, bool is_lossle
     if (is_lossless && reader->control->header.lossless_deadline_ns == 0)
         return tp_segment_fail(error, TP_SEGMENT_REFUSED, "lossless reading", 0, 0);
     tp_reader_to_head(reader);
-    reader->slot = tp_control_claim(
-        reader->control, &(struct tp_control_claim){reader->name, reader->ring.next, is_lossless});
-    if (reader->slot == NULL)
-        return tp_segment_fail(error, TP_SEGMENT_FULL, "slots", TP_CONTROL_SLOT_COUNT,
-                               TP_CONTROL_SLOT_COUNT);
+    const struct tp_control_claim claim = {reader->name, reader->ring.next, is_lossless};
+    const enum tp_segment_status status =
+        tp_control_claim(reader->control, &claim, &reader->slot, error);
+    if (status != TP_SEGMENT_OK)
+        return status;
     reader->cursor_mask = cursor_mask(reader);
-    reader->owner = tp_control_own_owner();
+    reader->owner = reader->control->owner;
     atomic_store_explicit(&reader->wakeable, reader->slot, memory_order_relaxed);
     if (is_lossless && !gate_await(reader))
         return tp_segment_fail(error, TP_SEGMENT_REFUSED, "lossless reading: no answer in 3 s", 0,

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,8 +155,10 @@ void tp_segment_boot_id(uint8_t boot_id[16])
  * one; state 'Z' and 'X' mean that the process has ended. */
 uint64_t tp_segment_process_start(uint32_t pid)
 {
-    char path[32], text[TP_PROC_STAT_SIZE_MAX];
-    snprintf(path, sizeof path, "/proc/%u/stat", pid);
+    char path[32] = "/proc/self/stat", text[TP_PROC_STAT_SIZE_MAX];
+    /* Ourselves by that name: a /proc of another PID namespace has another number for us. */
+    if (pid != (uint32_t)getpid())
+        snprintf(path, sizeof path, "/proc/%u/stat", pid);
     if (proc_read(path, text, sizeof text) == 0)
         return 0;
     const char *c = strrchr(text, ')');
@@ -173,30 +174,30 @@ uint64_t tp_segment_process_start(uint32_t pid)
     return strtoull(c, NULL, 10);
 }
 
-/* A service under ProtectProc=, or a host that mounts /proc with hidepid=, hides other users'
- * processes there (proc(5)); kill(2) tells them from those that are none: EPERM, not ESRCH. */
-bool tp_segment_process_is_hidden(uint32_t pid)
+struct flock tp_segment_owner_range(short type)
 {
-    char path[32];
-    snprintf(path, sizeof path, "/proc/%u/stat", pid);
-    if (pid == 0 || pid > INT32_MAX || access(path, F_OK) == 0)
-        return false;
-    return kill((pid_t)pid, 0) == 0 || errno == EPERM;
+    return (struct flock){
+        .l_type = type, .l_whence = SEEK_SET, .l_len = sizeof(struct tp_segment_header)};
 }
 
-bool tp_segment_process_lives(const uint8_t boot_id[16], uint32_t pid, uint64_t start_time)
+/* fcntl(2): a lock of an open file description ends with its last descriptor, however the process
+ * ends; asking for it takes nothing, and needs no more than a descriptor of the file. */
+bool tp_segment_file_is_held(int file)
 {
-    uint8_t this_boot[16];
-    tp_segment_boot_id(this_boot);
-    if (memcmp(this_boot, boot_id, sizeof this_boot) != 0 || start_time == 0)
-        return false;
-    return tp_segment_process_start(pid) == start_time || tp_segment_process_is_hidden(pid);
+    struct flock range = tp_segment_owner_range(F_WRLCK);
+    return fcntl(file, F_OFD_GETLK, &range) == 0 && range.l_type != F_UNLCK;
 }
 
 bool tp_segment_writer_lives(const struct tp_segment *segment)
 {
+    return segment->lock >= 0 || tp_segment_file_is_held(segment->file);
+}
+
+bool tp_segment_writer_is_in_sight(const struct tp_segment *segment)
+{
     const struct tp_segment_header *header = &segment->header;
-    return tp_segment_process_lives(header->boot_id, header->writer_pid, header->writer_start_time);
+    return header->writer_start_time != 0 &&
+           tp_segment_process_start(header->writer_pid) == header->writer_start_time;
 }
 
 bool tp_segment_is_broken(const struct tp_segment *segment)

@@ -178,11 +178,14 @@ void tp_segment_close(struct tp_segment *segment);
 void tp_segment_hold(struct tp_segment *segment);
 void tp_segment_release(struct tp_segment *segment);
 
-/* True if the process of a header lives: same boot, same pid, same start time, or one of that pid
- * that /proc hides. */
-bool tp_segment_process_lives(const uint8_t boot_id[16], uint32_t pid, uint64_t start_time);
-/* The same of the process that wrote the segment. */
+/* The process that wrote the file still has it open. Each writer holds a lock on its header (an
+ * open file description's, F_OFD_SETLK), which says so in every namespace; a pid does not. */
+bool tp_segment_file_is_held(int file);
+/* The same of the writer of a segment; true of our own. */
 bool tp_segment_writer_lives(const struct tp_segment *segment);
+/* Its pid means that process here too: /proc shows one that started then. Else it is in another PID
+ * namespace, hidden or gone. */
+bool tp_segment_writer_is_in_sight(const struct tp_segment *segment);
 
 static inline const void *tp_segment_at(const struct tp_segment *segment,
                                         const struct tp_segment_section *section)

@@ -254,8 +254,12 @@ class _Mapped:
         return abs(self.now_ns() - int(self.live.heartbeat_ns))
 
     def writer_lives(self) -> bool:
-        """Say whether the very process that wrote the segment still exists."""
+        """Say whether the very process that wrote the segment still has it open: by its lock."""
         return bool(lib.tp_segment_writer_lives(self._open))
+
+    def writer_is_in_sight(self) -> bool:
+        """Say whether the writer's pid means it here: no other PID namespace, not hidden."""
+        return bool(lib.tp_segment_writer_is_in_sight(self._open))
 
     def counters(self) -> dict[str, int]:
         """Read all named counters."""

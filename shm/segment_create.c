@@ -230,6 +230,10 @@ static enum tp_segment_status file_build(struct tp_segment *segment,
     if (segment->file < 0)
         return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "open of the new file", (uint64_t)errno,
                                0);
+    struct flock whole = tp_segment_owner_range(F_WRLCK);
+    if (fcntl(segment->file, F_OFD_SETLK, &whole) != 0)
+        return tp_segment_fail(error, TP_SEGMENT_SYSTEM, "lock of the new file (F_OFD_SETLK)",
+                               (uint64_t)errno, 0);
     enum tp_segment_status status = file_give(segment, config, error);
     if (status == TP_SEGMENT_OK)
         status = file_allocate(segment, error);

@@ -62,8 +62,7 @@ static enum tp_segment_status words_check(const struct tp_segment *segment, uint
     return tp_segment_fail(error, TP_SEGMENT_BAD_LAYOUT, "words of a snapshot", found, wanted);
 }
 
-/* One that nobody will ever write again is refused. A heart that beats is proof of life where the
- * pid is not: in another pid namespace the writer has another. */
+/* One that nobody will ever write again is refused. */
 static enum tp_segment_status segment_open(struct tp_segment **segment,
                                            const struct tp_reader *reader,
                                            struct tp_segment_error *error)
@@ -192,7 +191,7 @@ struct tp_segment *tp_reader_hold_segment(struct tp_reader *reader)
 }
 
 /* A slot that names another owner now may be another's: nothing more is written there. So it ends
- * for a process that the writer cannot see (another pid namespace), or by somebody's scribbling. */
+ * by somebody's scribbling. */
 static void slot_lose(struct tp_reader *reader)
 {
     atomic_store_explicit(&reader->wakeable, NULL, memory_order_relaxed);

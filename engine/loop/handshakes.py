@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
 from typing import Any
 
 from tickpath._core import ffi, lib
+from tickpath.rt.process import name_thread
 from tickpath.shm.errors import SystemSetupError
 
 THREAD_NAME = "handshakes"
@@ -39,9 +39,7 @@ class Handshakes:
         self._thread.start()
 
     def _run(self, hot_cpu: int | None) -> None:
-        # Seen by `top -H` and `ps -L`; Python names no thread to the kernel before 3.14.
-        comm = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
-        comm.write_text(THREAD_NAME, encoding="ascii")
+        name_thread(THREAD_NAME)
         others = os.sched_getaffinity(0) - {hot_cpu}
         if hot_cpu is not None and others:
             os.sched_setaffinity(0, others)

@@ -164,7 +164,11 @@ class Recorder:
                 "[record] in its configuration and start it again"
             ) from error
         assert self._feed is not None  # noqa: S101 # opened by the caller; mypy cannot see it
-        if raw.segment.header.writer_pid != self._feed.segment.header.writer_pid:
+        raw_by, feed_by = (one.segment.header for one in (raw, self._feed))
+        if (raw_by.writer_pid, raw_by.writer_start_time) != (
+            feed_by.writer_pid,
+            feed_by.writer_start_time,
+        ):
             raw.close()
             raise SegmentNotReadyError(
                 f"instance {self.instance}: its segments are of two readers: it is restarting",

@@ -122,7 +122,9 @@ def test_claims_of_many_threads_never_share_a_slot(feed: RehearsalFeed, tmp_path
         claim = ffi.new("struct tp_control_claim *")
 
         def take(_: int) -> int:
-            return int(ffi.cast("uintptr_t", lib.tp_control_claim(out[0], claim)))
+            slot, why = ffi.new("struct tp_control_slot **"), ffi.new("struct tp_segment_error *")
+            lib.tp_control_claim(out[0], claim, slot, why)
+            return int(ffi.cast("uintptr_t", slot[0]))
 
         for _ in range(20):
             with ThreadPoolExecutor(8) as pool:
@@ -199,7 +201,7 @@ def test_slot_of_a_dead_process_is_claimed_over_where_all_are_taken(
     with contextlib.ExitStack() as stack, path.open("r+b") as file:
         for _ in range(SLOT_COUNT - 1):
             stack.enter_context(Reader("unit", directory=tmp_path)).register("many")
-        # The pid lives again, in us, but did not start then.
+        # The pid lives again, in us; whoever wrote it does not hold the slot.
         file.seek(TOTAL_SIZE - LINE_SIZE)
         file.write((os.getpid() << 32 | 1).to_bytes(8, "little"))
         file.flush()

@@ -43,7 +43,8 @@ with SegmentWriter("unit", layout, directory=directory) as writer:
     )
     said["registered"] = consumer.stdout.readline().strip()
     said["writer lives"] = consumer.stdout.readline().strip()
-    said["kept"] = consumer.stdout.readline().strip() == f"its writer lives (pid {os.getpid()})"
+    kept = f"its writer has it open (pid {os.getpid()})"
+    said["kept"] = consumer.stdout.readline().strip() == kept
     said["hidden"] = not os.access(f"/proc/{consumer.pid}/stat", os.F_OK)
     said["alive"] = [one.is_alive for one in consumers(writer, directory=directory)]
     said["reaped"] = lib.tp_control_reap(control.pointer)

@@ -93,10 +93,19 @@ static void publish_gated(struct fixture *fixture, uint64_t count)
 }
 
 /* As tp_reader_register, which would wait for a gate that nobody ticks in this one thread. */
+static struct tp_control_slot *claim_slot(struct fixture *fixture,
+                                          const struct tp_control_claim *claim)
+{
+    struct tp_segment_error error;
+    struct tp_control_slot *slot;
+    (void)tp_control_claim(fixture->control, claim, &slot, &error);
+    return slot;
+}
+
 static struct tp_control_slot *lossless_claim(struct fixture *fixture, uint64_t cursor)
 {
     const struct tp_control_claim claim = {"unit", cursor, true};
-    struct tp_control_slot *slot = tp_control_claim(fixture->control, &claim);
+    struct tp_control_slot *slot = claim_slot(fixture, &claim);
     assert_non_null(slot);
     fixture->gate.next_look_ns = 0;
     tp_ring_gate_tick(&fixture->gate, tp_clock_now_ns(&fixture->gate.clock));
@@ -115,14 +124,17 @@ static void claims_fill_the_table_and_releases_free_it(void **state)
     const struct tp_control_claim claim = {"a name that is longer than the field for it is", 0,
                                            false};
     for (int i = 0; i < TP_CONTROL_SLOT_COUNT; i++)
-        assert_ptr_equal(slot[i] = tp_control_claim(fixture->control, &claim),
-                         &fixture->control->memory->slot[i]);
+        assert_ptr_equal(slot[i] = claim_slot(fixture, &claim), &fixture->control->memory->slot[i]);
     assert_int_equal(strlen(slot[0]->name), TP_CONTROL_NAME_SIZE - 1);
-    assert_null(tp_control_claim(fixture->control, &claim));
+    assert_null(claim_slot(fixture, &claim));
     tp_control_release(fixture->control, slot[7]);
-    assert_ptr_equal(tp_control_claim(fixture->control, &claim), slot[7]);
-    slot[9]->owner = 1; /* pid 0: never a process */
+    assert_ptr_equal(claim_slot(fixture, &claim), slot[7]);
+    slot[8]->owner = 1; /* whatever stands there: who holds the lock lives */
+    assert_int_equal(tp_control_reap(fixture->control), 0);
+    tp_control_release(fixture->control, slot[7]);
+    slot[7]->owner = 1; /* nobody does */
     assert_int_equal(tp_control_reap(fixture->control), 1);
+    assert_int_equal(slot[7]->owner, 0);
     slot[9]->owner = 3; /* not ours: release must leave it */
     tp_control_release(fixture->control, slot[9]);
     assert_int_equal(slot[9]->owner, 3);
