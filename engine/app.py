@@ -24,6 +24,7 @@ from tickpath.engine.reader_watch import HANG_AFTER_S, ReaderWatch
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.rt import guard, process
 from tickpath.rt.notify import Notifier, Watchdog, watchdog_s
+from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import SegmentError, remove_dead
 
@@ -85,8 +86,9 @@ def _checked(path: Path) -> Config:
 class Supervisor:
     """One reader process and its restarts."""
 
-    def __init__(self, config: Config, path: Path, *, as_json: bool) -> None:
+    def __init__(self, config: Config, path: Path, *, as_json: bool, clock: Clock = SYSTEM) -> None:
         self._config, self._path, self._as_json = config, path, as_json
+        self._clock = clock
         self._stop = StopFlag()
         self._reader: subprocess.Popen[str] | None = None
         self._failures = 0
@@ -109,7 +111,7 @@ class Supervisor:
 
     def _keep_running(self) -> int:
         while not self._stop.is_set():
-            started = time.monotonic()
+            started = self._clock.now_s()
             self._reader = reader = self._start()
             try:
                 self._watch(reader)
@@ -123,7 +125,7 @@ class Supervisor:
                 reader.wait()
                 raise
             status = reader.wait()
-            lived = time.monotonic() - started
+            lived = self._clock.now_s() - started
             if status in STARTUP_TRIES_STATUSES and self._failures == 0 and lived < STABLE_AFTER_S:
                 return status
             self._restart(status, lived)
@@ -133,13 +135,13 @@ class Supervisor:
         return f"the reader, at most {STOP_TIMEOUT_S:g} s" if self._reader else "its own end"
 
     def _tell(self, event: str, **values: object) -> None:
+        unix_s = self._clock.unix_ns() / NS_PER_S
         if self._as_json:
-            print(json.dumps({"t": time.time(), "event": event, **values}), flush=True)
+            print(json.dumps({"t": unix_s, "event": event, **values}), flush=True)
         else:
             words = (f"{name.replace('_', ' ')} {value}" for name, value in values.items())
-            print(
-                f"{time.strftime('%H:%M:%S')} reader {event}: {', '.join(words)}", file=sys.stderr
-            )
+            at = time.strftime("%H:%M:%S", time.localtime(unix_s))
+            print(f"{at} reader {event}: {', '.join(words)}", file=sys.stderr)
 
     def _start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-P", "-m", "tickpath.engine.reader_process", str(self._path)]
@@ -162,10 +164,10 @@ class Supervisor:
             has_priority=self._config.reader.priority > 0,
             tell=lambda text: self._tell("guard", says=text),
         )
-        next_age = time.monotonic() + HANG_AFTER_S
+        next_age = self._clock.now_s() + HANG_AFTER_S
         try:
             while not self._stop.wait(guard.POLL_S) and reader.poll() is None:
-                now = time.monotonic()
+                now = self._clock.now_s()
                 watch.look()
                 self._notify(watch, reader.pid, now)
                 if now < next_age:

@@ -16,6 +16,8 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,7 @@ from tickpath.engine.recording.tap import Subscription, TapWriter
 from tickpath.engine.snapshots import (
     Budget,
     RateLimitError,
+    RestClient,
     SnapshotSchedule,
     SnapshotWorker,
     fetch_instruments,
@@ -44,7 +47,6 @@ from tickpath.engine.snapshots import (
 from tickpath.engine.stop_flag import StopFlag
 from tickpath.netstack.session import Target, new_tls_context
 from tickpath.netstack.transport import (
-    KernelTransport,
     Placement,
     UserTransport,
     open_transport,
@@ -52,16 +54,19 @@ from tickpath.netstack.transport import (
 )
 from tickpath.proto.instrument import pack_row
 from tickpath.rt import limits, process
+from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
-from tickpath.shm.segment import SegmentWriter
+from tickpath.shm.segment import DIRECTORY, SegmentWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tickpath.engine.config.schema import Config, VenueConfig
+    from tickpath.engine.snapshots import Rest
+    from tickpath.netstack.transport import Transport
     from tickpath.proto.instrument import Instrument
 
-NS_PER_S, NS_PER_MS, NS_PER_US = 1_000_000_000, 1_000_000, 1_000
+NS_PER_MS, NS_PER_US = 1_000_000, 1_000
 # Of the cold loop, which shares a housekeeping CPU. What the hot thread has for it ends the pause;
 # a signal mostly does, and is heard after it where it came between two looks.
 PAUSE_S = 0.1
@@ -83,7 +88,7 @@ def log(message: str) -> None:
 
 def log_json(message: str) -> None:
     """Write what happened as one JSON object, a line of stdout, in one write: threads share it."""
-    told = {"t": time.time(), "event": "log", "pid": os.getpid(), "text": message}
+    told = {"t": SYSTEM.unix_ns() / NS_PER_S, "event": "log", "pid": os.getpid(), "text": message}
     sys.stdout.write(json.dumps(told) + "\n")
     sys.stdout.flush()
 
@@ -96,17 +101,36 @@ class LinkGoneError(SystemSetupError):
     """Say that the interface went down or away under a reader that ran."""
 
 
-class ReaderProcess:
-    """Everything that one reader process owns, made in `open`, ended in `close`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What a reader process reaches beyond itself; tests/sim has one in virtual time."""
 
-    def __init__(self, config: Config, tell: Callable[[str], None] = log) -> None:
+    clock: Clock = SYSTEM
+    open_transport: Callable[[str, str, Placement], Transport] = open_transport
+    open_rest: Callable[[VenueConfig], Rest] = RestClient
+    directory: Path = DIRECTORY
+    """Of the shared memory."""
+
+
+class ReaderProcess:
+    """Everything that one reader process owns, made in `open`, ended in `close`.
+
+    `run` is the process; who owns time instead calls `step` after each turn of the hot path.
+    """
+
+    def __init__(
+        self, config: Config, tell: Callable[[str], None] = log, outside: Outside | None = None
+    ) -> None:
         self.config, self._log = config, tell
+        self._outside = outside or Outside()
+        self._clock = self._outside.clock
         self.venue: VenueConfig = config.venues[0]
         self._stop = StopFlag()
         self.tap: TapWriter | None = None
         self._hot_result = 0
         self._kept: list[Any] = []
         self._next_counters = self._next_path = 0.0
+        self._refusals: deque[int] = deque()
 
     def open(self) -> bool:
         """Build all parts in order; False where `stop` came meanwhile.
@@ -148,9 +172,10 @@ class ReaderProcess:
         )
         while True:
             try:
-                return fetch_instruments(self.venue, log=self._log)
+                rest = self._outside.open_rest(self.venue)
+                return fetch_instruments(self.venue, rest, self._log)
             except RateLimitError as error:
-                pause = schedule.limited(error, time.monotonic())
+                pause = schedule.limited(error, self._clock.now_s())
                 self._log(f"instrument list: {error}: asking again in {pause:.0f} s")
             if self._stop.wait(pause):
                 return None
@@ -166,9 +191,7 @@ class ReaderProcess:
             ports=network.port_range,
             huge_pages=self.config.reader.huge_pages,
         )
-        self.transport: KernelTransport | UserTransport = open_transport(
-            address, network.backend, placement
-        )
+        self.transport = self._outside.open_transport(address, network.backend, placement)
         self._log(f"path: {self.transport.description}")
 
     def _open_segment(self) -> None:
@@ -194,7 +217,9 @@ class ReaderProcess:
             group=None if shm.group is None else grp.getgrnam(shm.group).gr_gid,
             mode=int(shm.mode, 8),
         )
-        self.segment = SegmentWriter(self.config.instance, layout)
+        self.segment = SegmentWriter(
+            self.config.instance, layout, directory=self._outside.directory
+        )
         write_instruments(self.segment, rows)
         self.consumers = Consumers(
             self.segment,
@@ -272,6 +297,7 @@ class ReaderProcess:
         self.hot = HotPath(self.feed, self.segment.pointer)
         handle, loop = self.hot.handle, self.hot.loop
         loop.netif, handle.gate = self.transport.netif, self.consumers.gate
+        self.snapshots = SnapshotWorker(self.feed, venue, self.instruments, self._log, self._clock)
         handle.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         reader, reconnect = self.config.reader, self.config.reconnect
         silent_ns = self.config.health.silent_after_ms * NS_PER_MS
@@ -290,6 +316,7 @@ class ReaderProcess:
             Reconnect(**msgspec.structs.asdict(reconnect)),
             self._log,
             handshake_worker=self.handshakes.worker,
+            clock=self._clock,
         )
         for number, planned in enumerate(self.plan.connections):
             if planned is None:
@@ -308,7 +335,7 @@ class ReaderProcess:
 
     def _speak(self, number: int) -> None:
         """Set what a connection will say: some venues want the time in it."""
-        time_s, own = int(time.time()), self.plan.venue
+        time_s, own = self._clock.unix_ns() // NS_PER_S, self.plan.venue
         self.hot.speak(
             number,
             self.plan.open_messages(number, request=1, time_s=time_s),
@@ -343,23 +370,28 @@ class ReaderProcess:
         """Serve the hot thread until told to stop or it ends; return why the path is gone."""
         self.consumers.start(self.config.reader.cpu)
         self.handshakes.start(self.config.reader.cpu)
-        snapshots = SnapshotWorker(self.feed, self.venue, self.instruments, self._log)
-        snapshots.start()
+        self.snapshots.start()
         gone: SystemSetupError | None = None
         try:
             while not self._stop.is_set() and hot.is_alive() and gone is None:
                 self.hot.await_note(self.connections.wait_s(PAUSE_S))
-                self._take_notes()
-                self.connections.step()
-                self._copy_counters()
+                self.step()
                 gone = self._check_path()
         finally:
-            snapshots.stop()
+            self.snapshots.stop()
         return gone
+
+    def step(self) -> None:
+        """Answer the hot thread and do what has become due on the cold side; never waits."""
+        self._take_notes()
+        self._pass_refusals()
+        if not self._refusals:  # they are of sessions before: what connects anew comes after them
+            self.connections.step()
+        self._copy_counters()
 
     def _check_path(self) -> SystemSetupError | None:
         """Look after the interface: the hot thread, when it sleeps, would not notice for long."""
-        now = time.monotonic()
+        now = self._clock.now_s()
         if now < self._next_path or not isinstance(self.transport, UserTransport):
             return None
         self._next_path = now + PATH_EVERY_S
@@ -422,20 +454,15 @@ class ReaderProcess:
         answer = self.subscriptions.take(note.connection, note.text)
         for line in answer.lines:
             self._log(f"connection {note.connection}: {line}")
-        for instrument in answer.refused:
-            self._refuse(instrument)
+        self._refusals += answer.refused
 
-    def _refuse(self, instrument: int) -> None:
-        end = time.monotonic() + 1.0
-        while not self.hot.refuse(instrument):
-            if time.monotonic() > end:
-                symbol = self.instruments[instrument].symbol
-                self._log(f"refusal of {symbol} was not taken by the hot thread within a second")
-                return
-            time.sleep(0.001)
+    def _pass_refusals(self) -> None:
+        """Give the hot thread what its queue has room for; the rest has its turn."""
+        while self._refusals and self.hot.refuse(self._refusals[0]):
+            self._refusals.popleft()
 
     def _copy_counters(self, *, force: bool = False) -> None:
-        now = time.monotonic()
+        now = self._clock.now_s()
         if now < self._next_counters and not force:
             return
         self._next_counters = now + COUNTERS_EVERY_S

@@ -1,9 +1,10 @@
 """Fetch REST snapshots for books that wait for one, and the instrument list, within the limits.
 
-`SnapshotSchedule` decides what is fetched when, with injected time and no I/O; `RestClient` does
-one GET over a kernel socket; `SnapshotWorker` is the cold thread that joins both to a feed. Never
-on the path. Called by: engine/reader_process.py. Calls: engine/feed (the cold thread's
-functions), proto/venue.py (what is asked, how fast, and what an answer means).
+`SnapshotSchedule` decides what is fetched when, with injected time and no I/O; `read_answer` judges
+what came; `RestClient` does one GET over a kernel socket; `SnapshotWorker` joins them to a feed, in
+a thread of its own or step by step. Never on the path. Called by: engine/reader_process.py. Calls:
+engine/feed (the cold thread's functions), proto/venue.py (what is asked, how fast, and what an
+answer means).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import random
 import socket
 import ssl
 import threading
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +24,7 @@ from tickpath._core import ffi, lib
 from tickpath.netstack.transport import resolve
 from tickpath.proto.venue import HttpRequest, HttpResponse, InstrumentList
 from tickpath.proto.venues import find_symbol
+from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError
 
 if TYPE_CHECKING:
@@ -177,11 +178,37 @@ class SnapshotSchedule:
 # ---- how -----------------------------------------------------------------------------------------
 
 
+class Rest(Protocol):
+    """Whoever can ask a venue: `RestClient`, or a test's stand-in."""
+
+    def ask(self, request: HttpRequest, *, size_max: int, timeout_s: float = TIMEOUT_S) -> bytes:
+        """Return the body of a 200 answer; raises RateLimitError or RemoteError."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+def read_answer(
+    venue: VenueConfig, request: HttpRequest, answer: HttpResponse, *, size_max: int, now: datetime
+) -> bytes:
+    """Return an answer's body; raises RateLimitError or RemoteError where it is none to be used."""
+    refusal = venue.venue.rest_refusal(answer, now)
+    if refusal is not None:
+        raise RateLimitError(refusal)
+    host, port = venue.rest
+    whose = f"{_method(request)} {request.target} from {host}:{port}"
+    if answer.status != http.client.OK:
+        raise RemoteError(f"{whose}: status {answer.status}, expected 200: {answer.body[:120]!r}")
+    if len(answer.body) > size_max:
+        raise RemoteError(f"{whose}: more than {size_max} bytes")
+    return answer.body
+
+
 class RestClient:
     """GET from one host over a kernel socket that is kept open; not for several threads at once."""
 
-    def __init__(self, venue: VenueConfig) -> None:
-        self._venue = venue
+    def __init__(self, venue: VenueConfig, clock: Clock = SYSTEM) -> None:
+        self._venue, self._clock = venue, clock
         self._host, self._port = venue.rest
         self._context = self._tls_context() if venue.tls else None
         self._connection: http.client.HTTPConnection | None = None
@@ -278,19 +305,8 @@ class RestClient:
             self.close()
         headers = {name.lower(): value for name, value in response.headers.items()}
         answer = HttpResponse(response.status, headers, body)
-        refusal = self._venue.venue.rest_refusal(answer, datetime.now(UTC))
-        if refusal is not None:
-            raise RateLimitError(refusal)
-        if response.status != http.client.OK:
-            raise RemoteError(
-                f"{method} {target} from {self._host}:{self._port}: status {response.status}, "
-                f"expected 200: {body[:120]!r}"
-            )
-        if len(body) > size_max:
-            raise RemoteError(
-                f"{method} {target} from {self._host}:{self._port}: more than {size_max} bytes"
-            )
-        return body
+        now = datetime.fromtimestamp(self._clock.unix_ns() / NS_PER_S, UTC)
+        return read_answer(self._venue, request, answer, size_max=size_max, now=now)
 
 
 def _method(request: HttpRequest) -> str:
@@ -305,7 +321,7 @@ def _cut(sock: socket.socket) -> None:
 
 def fetch_instruments(
     venue: VenueConfig,
-    client: RestClient | None = None,
+    client: Rest | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> list[Instrument]:
     """Fetch the venue's list and return the configured symbols' rows, in the configured order.
@@ -326,7 +342,7 @@ def fetch_instruments(
     ]
 
 
-def _fetch_list(venue: VenueConfig, client: RestClient) -> InstrumentList:
+def _fetch_list(venue: VenueConfig, client: Rest) -> InstrumentList:
     """Fetch all pages of the list."""
     whole = InstrumentList({}, {})
     request: HttpRequest | None = venue.venue.instruments_request(venue.settings)
@@ -412,6 +428,14 @@ class FeedBooks:
         lib.tp_feed_snapshot_await(self._feed, int(seconds * 1e9))
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One base to be fetched; the next one is asked for when this is settled."""
+
+    instrument: int
+    request: HttpRequest
+
+
 class SnapshotWorker:
     """The cold thread: one request at a time, so that no answer is older than its question.
 
@@ -424,8 +448,10 @@ class SnapshotWorker:
         venue: VenueConfig,
         instruments: Sequence[Instrument],
         log: Callable[[str], None],
+        clock: Clock = SYSTEM,
     ) -> None:
         """Prepare; `instruments` in the order of the feed's, `log` takes one line."""
+        self._clock = clock
         self.books: Books = FeedBooks(feed)
         self.fetch: Callable[[HttpRequest], bytes] = self._get
         self.schedule = SnapshotSchedule(Budget.of_venue(venue.venue.rest_budget(venue.settings)))
@@ -446,31 +472,44 @@ class SnapshotWorker:
 
     def _get(self, request: HttpRequest) -> bytes:
         if self._client is None:
-            self._client = RestClient(self._venue)
+            self._client = RestClient(self._venue, self._clock)
         return self._client.ask(request, size_max=SNAPSHOT_SIZE_MAX)
 
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                self.step(time.monotonic())
-                self.books.wait(min(STOP_WITHIN_S, self.schedule.wait_s(time.monotonic())))
+                self.step()
+                self.books.wait(min(STOP_WITHIN_S, self.schedule.wait_s(self._clock.now_s())))
         finally:
             if self._client is not None:
                 self._client.close()
 
-    def step(self, now: float) -> None:
+    def step(self) -> None:
         """Note who waits, and fetch at most one snapshot."""
+        question = self.ask()
+        if question is not None:
+            self.settle(question, lambda: self.fetch(question.request))
+
+    def ask(self) -> Question | None:
+        """Note who waits, and return what is to be fetched now, if anything."""
+        now = self._clock.now_s()
         for waiting in self.books.wanted():
             self.schedule.want(waiting, now)
         instrument = self.schedule.take(now)
         if instrument is None:
-            return
+            return None
+        symbol = self._instruments[instrument].symbol
+        return Question(instrument, self._venue.venue.base_request(symbol, self._venue.settings))
+
+    def settle(self, question: Question, fetch: Callable[[], bytes]) -> None:
+        """Hand over what `fetch` returns for a question of `ask`, or act on what it raises."""
+        instrument = question.instrument
         row = self._instruments[instrument]
         try:
-            request = self._venue.venue.base_request(row.symbol, self._venue.settings)
-            snapshot = self._venue.venue.parse_base(self.fetch(request), row)
+            snapshot = self._venue.venue.parse_base(fetch(), row)
         except RateLimitError as error:
-            pause = self.schedule.limited(error, now)
+            # From now: the answer may have taken seconds, and the venue counts from it.
+            pause = self.schedule.limited(error, self._clock.now_s())
             self._log(f"snapshot of {row.symbol}: {error}: no requests for {pause:.0f} s")
             self.books.failed(instrument)
             return

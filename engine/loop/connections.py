@@ -8,21 +8,20 @@ which passes the notes on.
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
 from tickpath.netstack.session import ERROR_TEXT_SIZE, Target
 from tickpath.netstack.transport import RECEIVE_WINDOW, resolve
+from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tickpath.netstack.transport import KernelTransport, Stream, UserTransport
+    from tickpath.netstack.transport import Stream, Transport
 
-NS_PER_S = 1_000_000_000
 MESSAGE_SIZE_MAX = 1 << 20
 
 
@@ -77,13 +76,14 @@ class Connections:
     """All connections of one loop. `step` is called when `wait_s` is over, or sooner."""
 
     loop: Any
-    transport: KernelTransport | UserTransport
+    transport: Transport
     tls_context: Any
     reconnect: Reconnect
     log: Callable[[str], None]
     handshake_worker: Any = ffi.NULL
     """Runs the TLS handshakes; NULL: the hot thread does."""
     random: random.Random = field(default_factory=random.SystemRandom)
+    clock: Clock = SYSTEM
     slots: list[_Slot] = field(default_factory=list)
 
     def add(self, endpoint: Endpoint) -> int:
@@ -114,7 +114,7 @@ class Connections:
 
     def step(self) -> None:
         """Try again what is due."""
-        now = time.monotonic()
+        now = self.clock.now_s()
         for number, slot in enumerate(self.slots):
             if slot.session is None and now >= slot.retry_at:
                 self._try(number, slot, now)
@@ -123,7 +123,7 @@ class Connections:
 
     def wait_s(self, max_s: float) -> float:
         """Return how long until a try is due, at most `max_s`."""
-        now = time.monotonic()
+        now = self.clock.now_s()
         due = (slot.retry_at for slot in self.slots if slot.session is None)
         return max(0.0, min(max_s, min(due, default=max_s + now) - now))
 
@@ -161,7 +161,7 @@ class Connections:
         if slot.stream is not None:
             self.transport.release(slot.stream)
             slot.stream = None
-        self._fail(number, slot, reason, time.monotonic())
+        self._fail(number, slot, reason, self.clock.now_s())
 
     def _fail(self, number: int, slot: _Slot, reason: str, now: float) -> None:
         slot.failures += 1

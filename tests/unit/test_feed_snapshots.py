@@ -30,6 +30,7 @@ from tickpath.proto.venue import HttpRequest, InstrumentList, RestRefusal
 from tickpath.proto.venues import load_venue
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.settings import MexcSettings
+from tickpath.shm.clock import Clock
 from tickpath.shm.errors import LocalError, RemoteError
 
 if TYPE_CHECKING:
@@ -422,7 +423,7 @@ def test_reader_waits_as_long_as_a_limiting_venue_says_then_asks_again(
     lines: list[str] = []
     asked: list[float] = []
 
-    def fetch(_: VenueConfig, log: Callable[[str], None]) -> list[Instrument]:
+    def fetch(_: VenueConfig, *_rest: object) -> list[Instrument]:
         asked.append(time.monotonic())
         if len(asked) == 1:
             raise RateLimitError(RestRefusal("status 429", False, 0.2))
@@ -480,11 +481,19 @@ ROWS = [
 GOOD = b'{"lastUpdateId":77,"bids":[["1.50","2"],["1.4","1"]],"asks":[]}'
 
 
+now_ns = [0]
+
+
+def step(one: SnapshotWorker, now_s: float) -> None:
+    now_ns[0] = int(now_s * 1e9)
+    one.step()
+
+
 def worker(
     books: Books, fetch: Callable[[HttpRequest], bytes], log: Callable[[str], None] = lambda _: None
 ) -> SnapshotWorker:
     venue = VenueConfig(symbols=("BTCUSDT", "ETHUSDT"), settings=MexcSettings(depth=50))
-    one = SnapshotWorker(None, venue, ROWS, log)
+    one = SnapshotWorker(None, venue, ROWS, log, Clock(lambda: now_ns[0]))
     one.books, one.fetch, one.schedule = books, fetch, schedule(retry_first_s=1.0)
     return one
 
@@ -498,7 +507,7 @@ def test_worker_fetches_parses_and_offers() -> None:
 
     one = worker(books, fetch)
     for now in (0.0, 1.0, 2.0):
-        one.step(now)
+        step(one, now)
     assert targets == [
         "/api/v3/depth?symbol=BTCUSDT&limit=50",
         "/api/v3/depth?symbol=ETHUSDT&limit=50",
@@ -515,12 +524,12 @@ def test_worker_bad_answer_fails_and_backs_off(bad: bytes) -> None:
     books = Books(0)
     answers = [GOOD, bad]
     one = worker(books, lambda _: answers.pop(), lines.append)
-    one.step(0.0)
+    step(one, 0.0)
     assert books.failures == [0]
     assert lines[0].startswith("snapshot of BTCUSDT: ")
-    one.step(0.0)
+    step(one, 0.0)
     assert books.offered == []
-    one.step(0.5)
+    step(one, 0.5)
     assert books.offered == [(0, 77, 150, 0)]
 
 
@@ -533,17 +542,33 @@ def test_worker_limited_asks_nobody_until_it_is_over() -> None:
 
     one = worker(books, limited, lines.append)
     for now in (0.0, 10.0, 29.0):
-        one.step(now)
+        step(one, now)
     assert books.failures == [0]
     assert "no requests for 30 s" in lines[0]
-    one.step(30.0)
+    step(one, 30.0)
     assert books.failures == [0, 1]
+
+
+def test_worker_limited_late_pauses_from_the_answer_on() -> None:
+    """Retry-After counts from the answer, which may have taken as long as the pause itself."""
+    books = Books(0)
+
+    def limited(_: HttpRequest) -> bytes:
+        now_ns[0] += 4_000_000_000
+        raise RateLimitError(RestRefusal("status 429", False, 5.0))
+
+    one = worker(books, limited)
+    for now in (0.0, 4.0, 8.9):
+        step(one, now)
+    assert books.failures == [0]
+    step(one, 9.1)
+    assert books.failures == [0, 0]
 
 
 def test_worker_full_mailbox_is_tried_again() -> None:
     books = Books(0)
     books.full = 3
-    worker(books, lambda _: GOOD).step(0.0)
+    step(worker(books, lambda _: GOOD), 0.0)
     assert books.offered == [(0, 77, 150, 0)]
 
 
