@@ -3,14 +3,16 @@
 Both live on one port, as behind the venue's front end. The WebSocket state machine is the
 `websockets` package's own (sans-IO); pushes bypass it, framed here, since they are many. All bytes
 leave through `write`, in whole frames, so that a fault can hold back or trickle the stream.
-Called by: asyncio. Calls: exchange.py, by the `Service` protocol.
+Called by: asyncio, or a test that carries bytes and time itself. Calls: exchange.py, by the
+`Service` protocol.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final, Protocol, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from tickpath.engine.sim.dialect import Client, HttpRequest, HttpResponse, Message
 from websockets.exceptions import InvalidState
@@ -18,6 +20,9 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HEAD_SIZE_MAX: Final = 16 * 1024
 UNSENT_SIZE_MAX: Final = 64 * 1024 * 1024
@@ -31,6 +36,7 @@ _REASONS: Final = {
     404: "Not Found",
     418: "I'm a teapot",
     429: "Too Many Requests",
+    503: "Service Unavailable",
 }
 
 
@@ -54,6 +60,9 @@ class Service(Protocol):
 
     def closed(self, connection: Connection) -> None:
         """Forget a WebSocket; called once."""
+
+    def later(self, delay_s: float, act: Callable[[], object]) -> None:
+        """Do something after so long."""
 
 
 def frame(message: Message) -> bytes:
@@ -136,10 +145,16 @@ class Connection(asyncio.Protocol):
             self._respond(self._service.http(request), keep)
 
     def _respond(self, response: HttpResponse, keep: bool) -> None:
+        if response.delay_s > 0:
+            self._service.later(
+                response.delay_s, lambda: self._respond(replace(response, delay_s=0.0), keep)
+            )
+            return
+        fields = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
         head = (
             f"HTTP/1.1 {response.status} {_REASONS[response.status]}\r\n"
             "Content-Type: application/json;charset=utf-8\r\n"
-            f"Content-Length: {len(response.body)}\r\n"
+            f"Content-Length: {len(response.body)}\r\n{fields}"
             f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n"
         )
         self.write(head.encode() + response.body)
@@ -233,19 +248,22 @@ class Connection(asyncio.Protocol):
     def write_half(self, frame: bytes) -> None:
         """Send the first half of a frame, then never anything again."""
         self.write(frame[: len(frame) // 2])
+        self.silence()
+
+    def silence(self) -> None:
+        """Send nothing any more; what comes is still taken."""
         self._silent = True
 
     def drip(self, seconds: float) -> None:
         """For so long, let a few bytes out at a time; then all that waited."""
         if self._held is None:
-            loop = asyncio.get_running_loop()
             self._held = deque()
-            self._drip_on(loop, loop.time() + seconds)
+            self._drip_on(int(seconds / DRIP_PAUSE_S))
 
-    def _drip_on(self, loop: asyncio.AbstractEventLoop, end: float) -> None:
+    def _drip_on(self, pauses: int) -> None:
         if self._held is None or self._transport is None:
             return
-        if loop.time() >= end:
+        if pauses <= 0:
             rest, self._held = b"".join(self._held), None
             self.write(rest)
             return
@@ -254,4 +272,4 @@ class Connection(asyncio.Protocol):
             self._transport.write(data[:DRIP_SIZE])
             if len(data) > DRIP_SIZE:
                 self._held.appendleft(data[DRIP_SIZE:])
-        loop.call_later(DRIP_PAUSE_S, self._drip_on, loop, end)
+        self._service.later(DRIP_PAUSE_S, lambda: self._drip_on(pauses - 1))

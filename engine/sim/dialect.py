@@ -41,10 +41,12 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What goes back; body is JSON."""
+    """What goes back, after `delay_s`; body is JSON."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay_s: float = 0.0
 
 
 def json_response(status: int, value: object) -> HttpResponse:

@@ -3,23 +3,26 @@
 An instrument's book moves only while somebody subscribes to it; every subscriber gets every version
 from then on. Beside the venue's own REST, on the same port: `POST /fault?kind=gap:BTCUSDT` (GET
 does too), `GET /truth?symbol=BTCUSDT`, `GET /status`. What is said, and how, is the dialect's.
-Called by: command.py, tests. Calls: dialect.py, market.py, connection.py. One event loop.
+Time and timers are arguments: `serve` stands on asyncio's and sockets, tests/sim on its own.
+Called by: command.py, tests. Calls: dialect.py, market.py, connection.py. One thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 from tickpath.engine.sim.connection import Connection, frame
 from tickpath.engine.sim.dialect import Floor, HttpResponse, Message, json_response
-from tickpath.engine.sim.faults import Fault, Order, parse_fault
+from tickpath.engine.sim.faults import NEEDS_ARGUMENT, Fault, Order, parse_fault
 from tickpath.engine.sim.market import LEVELS_MAX, Delta
+from tickpath.engine.sim.rest_faults import REST_FAULTS, RestFaults
 from tickpath.proto.records import format_fixed
+from tickpath.shm.clock import SYSTEM, Clock
 from tickpath.shm.errors import LocalError, SystemSetupError
 
 if TYPE_CHECKING:
@@ -39,6 +42,9 @@ LEVELS_MEAN: Final = 2.0
 PING_FLOOD_COUNT: Final = 1000
 DRIP_S: Final = 3.0
 GOING_AWAY: Final = 1001
+HARMS_INSTRUMENT: Final = frozenset(
+    {Fault.GAP, Fault.GARBAGE, Fault.CROSSED, Fault.DUPLICATE, Fault.RENUMBER}
+)
 IDLE_S: Final = 30.0
 """A WebSocket without a subscription is closed after so long, where the venue names no time."""
 
@@ -58,11 +64,28 @@ class Options:
     """None: the venue's own."""
 
 
-class Exchange:
-    """One venue, simulated. Use `serve`; `port` is known from then on; `close` ends it."""
+def later_by_asyncio(delay_s: float, act: Callable[[], object]) -> None:
+    """Do something after so long, in the running event loop."""
+    asyncio.get_running_loop().call_later(delay_s, act)
 
-    def __init__(self, dialect: type[Dialect], options: Options) -> None:
+
+class Exchange:
+    """One venue, simulated. Use `serve`; `port` is known from then on; `close` ends it.
+
+    Who carries bytes and time himself uses `start` instead, gives both arguments, and makes a
+    `Connection` for each client.
+    """
+
+    def __init__(
+        self,
+        dialect: type[Dialect],
+        options: Options,
+        clock: Clock = SYSTEM,
+        later: Callable[[float, Callable[[], object]], None] = later_by_asyncio,
+    ) -> None:
         self.port = 0
+        self.later = later
+        self._clock = clock
         self.on_fault: Callable[[Order], None] = lambda _: None
         self._options = options
         self._venue = dialect.venue
@@ -74,10 +97,12 @@ class Exchange:
         self._websockets: dict[Client, Connection] = {}
         self._last_frames: dict[str, bytes] = {}
         self._skip: set[str] = set()
-        self._paused = False
+        self._muted: set[str] = set()
+        self._rest_faults = RestFaults()
+        self._paused = self._is_over = False
+        self._due, self._last_s = 0.0, clock.now_s()
         self._next = 0
         self._server: asyncio.Server | None = None
-        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def counters(self) -> Counters:
@@ -88,9 +113,8 @@ class Exchange:
 
     async def serve(self, address: str, port: int, tls: ssl.SSLContext | None) -> None:
         """Listen and begin to push; raises SystemSetupError where the port cannot be had."""
-        loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(
+            self._server = await asyncio.get_running_loop().create_server(
                 lambda: Connection(self), address, port, ssl=tls, backlog=1024
             )
         except OSError as error:
@@ -99,14 +123,19 @@ class Exchange:
                 "choose an address of this machine and a free port, or port 0 for any"
             ) from error
         self.port = self._server.sockets[0].getsockname()[1]
-        self._tasks = [loop.create_task(self._push_forever()), loop.create_task(self._talk())]
-        self._tasks += [loop.create_task(self._later(order)) for order in self._options.faults]
+        self.start()
+
+    def start(self) -> None:
+        """Begin to push, and count the time of scheduled faults from now."""
+        self._last_s = self._clock.now_s()
+        for order in self._options.faults:
+            self.later(order.at_s, partial(self.do, order))
+        self.later(TICK_S, self._push_on)
+        self.later(IDLE_TICK_S, self._talk_on)
 
     async def close(self) -> None:
         """Say goodbye to every client and stop."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._is_over = True
         for connection in list(self._websockets.values()):
             connection.close(GOING_AWAY, "the simulator ends")
         if self._server is not None:
@@ -117,43 +146,48 @@ class Exchange:
 
     # Pushes.
 
-    async def _push_forever(self) -> None:
-        # The loop's own clock stands still within a turn and counts milliseconds only.
-        due, last = 0.0, time.monotonic()
-        rate = self._options.rate
-        while True:
-            # An exchange that sleeps leaves the CPU to others.
-            is_pushing = rate > 0 and self._floor.active and not self._paused
-            due_s = (1 - due) / rate if is_pushing else IDLE_TICK_S
-            await asyncio.sleep(max(TICK_S, min(due_s, IDLE_TICK_S)))
-            now = time.monotonic()
-            due += min(now - last, STALL_MAX_S) * self._options.rate
-            last = now
-            if self._paused or not self._floor.active:
-                due = 0.0
-                continue
-            count = int(due)
-            due -= count
-            self.push(count)
+    def _push_on(self) -> None:
+        """Push what is due, and come again when something will be."""
+        if self._is_over:
+            return
+        self._push_due()
+        rate, due_s = self._options.rate, IDLE_TICK_S
+        # An exchange that sleeps leaves the CPU to others.
+        if rate > 0 and self._floor.active and not self._paused:
+            due_s = (1 - self._due) / rate
+        self.later(max(TICK_S, min(due_s, IDLE_TICK_S)), self._push_on)
 
-    async def _talk(self) -> None:
-        """Send what the venue says by itself."""
-        while True:
-            await asyncio.sleep(IDLE_TICK_S)
-            for client, connection in list(self._websockets.items()):
-                for message in self._dialect.due(client, time.time_ns()):
-                    connection.send(message)
+    def _push_due(self) -> None:
+        # An event loop's own clock stands still within a turn and counts milliseconds only.
+        now_s = self._clock.now_s()
+        self._due += min(now_s - self._last_s, STALL_MAX_S) * self._options.rate
+        self._last_s = now_s
+        if self._paused or not self._floor.active:
+            self._due = 0.0
+            return
+        count = int(self._due)
+        self._due -= count
+        self.push(count)
+
+    def _talk_on(self) -> None:
+        """Send what the venue says by itself, again and again."""
+        if self._is_over:
+            return
+        for client, connection in list(self._websockets.items()):
+            for message in self._dialect.due(client, self._clock.unix_ns()):
+                connection.send(message)
+        self.later(IDLE_TICK_S, self._talk_on)
 
     def push(self, count: int) -> None:
         """Send so many messages, over the subscribed instruments in turn."""
-        now_ns = time.time_ns()
+        now_ns = self._clock.unix_ns()
         touched: set[Connection] = set()
         active = self._floor.active
         for _ in range(count):
             self._next = (self._next + 1) % len(active)
             symbol = active[self._next]
             delta = self._floor.listings[symbol].book.step(self._level_count())
-            if symbol in self._skip:
+            if symbol in self._skip or symbol in self._muted:
                 self._skip.discard(symbol)
                 continue
             self._send(symbol, delta, now_ns, touched)
@@ -192,11 +226,11 @@ class Exchange:
         self._websockets[connection.client] = connection
         self.counters.connections += 1
         idle_s = self._options.idle_s or self._venue.limits.idle_without_channel_s or IDLE_S
-        asyncio.get_running_loop().call_later(idle_s, self._end_idle, connection)
+        self.later(idle_s, partial(self._end_idle, connection))
 
     def greet(self, connection: Connection) -> None:
         """Say what the venue says first."""
-        for message in self._dialect.opened(connection.client, time.time_ns()):
+        for message in self._dialect.opened(connection.client, self._clock.unix_ns()):
             connection.send(message)
 
     def _end_idle(self, connection: Connection) -> None:
@@ -211,7 +245,7 @@ class Exchange:
 
     def received(self, connection: Connection, message: Message) -> None:
         """Answer a client's message."""
-        for answer in self._dialect.received(connection.client, message, time.time_ns()):
+        for answer in self._dialect.received(connection.client, message, self._clock.unix_ns()):
             connection.send(answer)
 
     # REST and control.
@@ -228,9 +262,12 @@ class Exchange:
         }
         if path in routes:
             return routes[path](query)
-        answer = self._dialect.http(request, time.time_ns())
+        now_ns = self._clock.unix_ns()
+        answer = self._dialect.http(request, now_ns)
+        if answer is not None:
+            return self._rest_faults.spoil(request.target, answer, now_ns)
         known = f"the venue's own, {', '.join(routes)}"
-        return answer or json_response(404, {"code": 404, "msg": f"no {path}; known: {known}"})
+        return json_response(404, {"code": 404, "msg": f"no {path}; known: {known}"})
 
     def _truth(self, query: dict[str, str]) -> HttpResponse:
         listing = self._floor.listings.get(query.get("symbol", ""))
@@ -263,29 +300,26 @@ class Exchange:
 
     # Faults.
 
-    async def _later(self, order: Order) -> None:
-        await asyncio.sleep(order.at_s)
-        self.do(order)
-
     def do(self, order: Order) -> int:
         """Let a fault happen; return how many connections or instruments it hit."""
         self.counters.faults += 1
         self.on_fault(order)
         argument = order.argument
-        if order.fault in {Fault.GAP, Fault.GARBAGE, Fault.CROSSED, Fault.DUPLICATE}:
+        if order.fault in REST_FAULTS:
+            self._rest_faults.do(order, self._clock.unix_ns())
+            return 1
+        if order.fault in HARMS_INSTRUMENT:
             symbols = self._symbols(argument)
             for symbol in symbols:
                 self._harm_instrument(order.fault, symbol)
             return len(symbols)
-        if order.fault in {Fault.REFUSE, Fault.ACCEPT}:
+        if order.fault in NEEDS_ARGUMENT:
             if argument not in self._floor.listings:
                 raise LocalError(f"{argument!r}: expected an instrument of this simulator")
-            change = (
-                self._floor.refused.add
-                if order.fault is Fault.REFUSE
-                else self._floor.refused.discard
-            )
-            change(argument)
+            is_mute = order.fault in {Fault.MUTE, Fault.UNMUTE}
+            marked = self._muted if is_mute else self._floor.refused
+            begins = order.fault in {Fault.MUTE, Fault.REFUSE}
+            (marked.add if begins else marked.discard)(argument)
             return 1
         if order.fault in {Fault.PAUSE, Fault.RESUME}:
             self._paused = order.fault is Fault.PAUSE
@@ -304,8 +338,10 @@ class Exchange:
         listing, touched = self._floor.listings[symbol], set[Connection]()
         if fault is Fault.GAP:
             self._skip.add(symbol)
+        elif fault is Fault.RENUMBER:
+            listing.book.renumber()
         elif fault is Fault.CROSSED:
-            self._send(symbol, listing.book.cross(), time.time_ns(), touched)
+            self._send(symbol, listing.book.cross(), self._clock.unix_ns(), touched)
         for channel, subscribers in listing.subscribers.items():
             data = b""
             if fault is Fault.DUPLICATE:
@@ -321,6 +357,8 @@ class Exchange:
     def _harm_connection(self, fault: Fault, argument: str, connection: Connection) -> None:
         if fault is Fault.DISCONNECT:
             connection.abort()
+        elif fault is Fault.SILENT:
+            connection.silence()
         elif fault is Fault.HALF_FRAME:
             connection.write_half(frame(Message(bytes(200), is_text=False)))
         elif fault is Fault.DRIP:

@@ -29,11 +29,25 @@ class Fault(Enum):
     CLOSE = "close"  # [:CODE] a WebSocket close
     PAUSE = "pause"  # no pushes; all else is answered
     RESUME = "resume"  # ends pause
+    SILENT = "silent"  # nothing is sent any more over the WebSockets that are open
+    MUTE = "mute"  # :SYMBOL its changes are not sent, all others are
+    UNMUTE = "unmute"  # :SYMBOL ends mute
+    RENUMBER = "renumber"  # [:SYMBOL] its versions begin anew at 1
+    REST_LATE = "rest-late"  # [:SECONDS] the next answer comes so much later
+    REST_LIMIT = "rest-limit"  # [:SECONDS] 429 with Retry-After for so long
+    REST_ERROR = "rest-error"  # the next answer is a 503
+    REST_MALFORMED = "rest-malformed"  # the next answer ends in its middle
+    REST_OLD = "rest-old"  # the next answer is the first one that was given to this request
 
 
-NEEDS_ARGUMENT: Final = frozenset({Fault.REFUSE, Fault.ACCEPT})
-TAKES_NUMBER: Final = frozenset({Fault.DRIP, Fault.PING_FLOOD, Fault.CLOSE})
-TAKES_NOTHING: Final = frozenset({Fault.DISCONNECT, Fault.HALF_FRAME, Fault.PAUSE, Fault.RESUME})
+NEEDS_ARGUMENT: Final = frozenset({Fault.REFUSE, Fault.ACCEPT, Fault.MUTE, Fault.UNMUTE})
+TAKES_NUMBER: Final = frozenset(
+    {Fault.DRIP, Fault.PING_FLOOD, Fault.CLOSE, Fault.REST_LATE, Fault.REST_LIMIT}
+)
+TAKES_NOTHING: Final = frozenset(
+    {Fault.DISCONNECT, Fault.HALF_FRAME, Fault.PAUSE, Fault.RESUME, Fault.SILENT}
+    | {Fault.REST_ERROR, Fault.REST_MALFORMED, Fault.REST_OLD}
+)
 _SCHEDULED = re.compile(r"(?P<fault>[^@]+)@(?P<seconds>\d+(?:\.\d+)?)s?")
 
 

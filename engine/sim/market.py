@@ -145,6 +145,10 @@ class Book:
             [(price, quantity) for (is_bid, price), quantity in changes.items() if not is_bid],
         )
 
+    def renumber(self) -> None:
+        """Let the versions begin anew, as a venue does whose matching engine was restarted."""
+        self.version = 0
+
     def cross(self) -> Delta:
         """Put a bid at the best ask; the next step takes it away."""
         self._crossing = self.asks.best()

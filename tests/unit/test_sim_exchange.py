@@ -16,12 +16,14 @@ import pytest
 from google.protobuf.message import DecodeError
 from tickpath.engine import cli
 from tickpath.engine.sim.certificates import make_ca
+from tickpath.engine.sim.dialect import HttpRequest, HttpResponse
 from tickpath.engine.sim.exchange import Exchange, Options
 from tickpath.engine.sim.faults import parse_fault, parse_scheduled_fault
 from tickpath.engine.sim.venues import load_dialect
 from tickpath.proto.venue import Meaning, Note
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
+from tickpath.shm.clock import Clock
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
@@ -472,3 +474,62 @@ def test_command_wrong_options_are_refused_in_one_line(
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+# ---- what REST does wrong ------------------------------------------------------------------------
+
+
+class Timeless:
+    """An exchange without sockets: requests go in, answers come out, time is the test's."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        clock = Clock(lambda: self.now_ns, lambda: self.now_ns)
+        self.exchange = Exchange(load_dialect("mexc"), Options(instruments=SYMBOLS), clock)
+
+    def fault(self, text: str) -> None:
+        assert self.exchange.do(parse_fault(text)) == 1
+
+    def base(self) -> HttpResponse:
+        target = f"{requests.DEPTH_PATH}?symbol=BTCUSDT&limit=10"
+        return self.exchange.http(HttpRequest("GET", target, {}))
+
+    def version(self) -> int:
+        return int(json.loads(self.base().body)["lastUpdateId"])
+
+
+def test_fault_rest_error_and_malformed_spoil_one_answer_each() -> None:
+    sim = Timeless()
+    whole = sim.base()
+    sim.fault("rest-error")
+    sim.fault("rest-malformed")
+    assert sim.base().status == 503
+    with pytest.raises(json.JSONDecodeError):
+        sim.version()
+    assert sim.base() == whole
+
+
+def test_fault_rest_late_holds_one_answer_back() -> None:
+    sim = Timeless()
+    sim.fault("rest-late:7")
+    assert [sim.base().delay_s, sim.base().delay_s] == [7.0, 0.0]
+
+
+def test_fault_rest_limit_says_how_long_it_lasts() -> None:
+    sim = Timeless()
+    sim.fault("rest-limit:5")
+    sim.now_ns = 1_500_000_000
+    limited = sim.base()
+    assert (limited.status, limited.headers) == (429, {"Retry-After": "4"})
+    sim.now_ns = 5_000_000_000
+    assert sim.base().status == 200
+
+
+def test_fault_rest_old_gives_the_first_base_again() -> None:
+    sim = Timeless()
+    first = sim.version()
+    sim.exchange._floor.listings["BTCUSDT"].book.step(3)
+    second = sim.version()
+    assert second > first
+    sim.fault("rest-old")
+    assert [sim.version(), sim.version()] == [first, second]
