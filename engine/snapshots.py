@@ -413,10 +413,9 @@ class FeedBooks:
     def offer(self, instrument: int, snapshot: Base) -> bool:
         """Copy a snapshot into the feed's mailbox; False: full."""
         row = self._snapshot
-        bids, asks = ffi.from_buffer(snapshot.bids), ffi.from_buffer(snapshot.asks)
         row.instrument, row.version = instrument, snapshot.version
-        row.bids, row.bid_count = ffi.cast("struct tp_level *", bids), len(snapshot.bids)
-        row.asks, row.ask_count = ffi.cast("struct tp_level *", asks), len(snapshot.asks)
+        row.bids, row.bid_count = snapshot.bids, len(snapshot.bids)
+        row.asks, row.ask_count = snapshot.asks, len(snapshot.asks)
         return bool(lib.tp_feed_snapshot_offer(self._feed, row))
 
     def failed(self, instrument: int) -> None:

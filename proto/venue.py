@@ -19,7 +19,6 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    import numpy as np
     from tickpath.proto.instrument import Instrument, Symbol
 
 SECONDS_DIGITS_MAX: Final = 9
@@ -136,12 +135,12 @@ class RestRefusal(msgspec.Struct, frozen=True):
 
 
 class Base(msgspec.Struct, frozen=True):
-    """A whole book; levels as numpy arrays of records.level_dtype, owned by it."""
+    """A whole book; each side an array of `struct tp_level` (cffi), owned by it, in any order."""
 
     version: int
     """Its place in the chain of deltas."""
-    bids: np.ndarray[Any, np.dtype[Any]]
-    asks: np.ndarray[Any, np.dtype[Any]]
+    bids: Any
+    asks: Any
 
 
 class InstrumentList(msgspec.Struct, frozen=True):

@@ -261,11 +261,10 @@ class Replayer:
             snapshot = self._venue.parse_base(body, self._instruments[index])
         except ValueError as error:
             raise BrokenRecordError(f"snapshot of {row.symbol}: {error}") from error
-        bids, asks = ffi.from_buffer(snapshot.bids), ffi.from_buffer(snapshot.asks)
         given = ffi.new("struct tp_feed_snapshot *")
         given.instrument, given.version = index, snapshot.version
-        given.bids, given.bid_count = ffi.cast("struct tp_level *", bids), len(snapshot.bids)
-        given.asks, given.ask_count = ffi.cast("struct tp_level *", asks), len(snapshot.asks)
+        given.bids, given.bid_count = snapshot.bids, len(snapshot.bids)
+        given.asks, given.ask_count = snapshot.asks, len(snapshot.asks)
         lib.tp_replayer_snapshot(self.c, given, t_ns)
         self.hand_on()
 

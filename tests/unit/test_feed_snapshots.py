@@ -462,7 +462,7 @@ class Books:
         if self.full:
             self.full -= 1
             return False
-        best = int(snapshot.bids["price"][0]) if len(snapshot.bids) else 0
+        best = int(snapshot.bids[0].price) if len(snapshot.bids) else 0
         self.offered.append((instrument, snapshot.version, best, len(snapshot.asks)))
         return True
 

@@ -175,8 +175,8 @@ def test_snapshot_levels_are_exact() -> None:
     text = b'{"lastUpdateId":1377043284,"bids":[["30225.77","0.084"],["0.01","0"]],"asks":[]}'
     snapshot = requests.parse_snapshot(text, -2, -6)
     assert snapshot.version == 1377043284
-    assert snapshot.bids.tolist() == [(3022577, 84000), (1, 0)]
-    assert snapshot.asks.tolist() == []
+    assert [(one.price, one.quantity) for one in snapshot.bids] == [(3022577, 84000), (1, 0)]
+    assert list(snapshot.asks) == []
 
 
 @pytest.mark.parametrize(

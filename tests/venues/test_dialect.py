@@ -140,7 +140,8 @@ def test_dialect_base_is_the_book(bench: Bench) -> None:
             base = bench.venue.parse_base(bench.ask(request.target), row)
             assert base.version == book.version
             for side, levels in ((book.bids, base.bids), (book.asks, base.asks)):
-                assert levels.tolist() == side.levels(len(side.prices))
+                got = [(one.price, one.quantity) for one in levels]
+                assert got == side.levels(len(side.prices))
             book.step(4)
 
 

@@ -14,18 +14,11 @@ from urllib.parse import urlencode
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.proto.instrument import Instrument, Status, Symbol
-from tickpath.proto.records import (
-    DEPTH_LEVEL_COUNT_MAX,
-    EXPONENT_MIN,
-    level_dtype,
-    parse_fixed,
-)
+from tickpath.proto.records import DEPTH_LEVEL_COUNT_MAX, EXPONENT_MIN, parse_fixed
 from tickpath.proto.venue import Base, InstrumentList, Meaning, Note
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    import numpy as np
 
 VENUE: Final = "mexc"
 WEBSOCKET_HOST: Final = "wbs-api.mexc.com"
@@ -280,25 +273,20 @@ class _SnapshotJson(msgspec.Struct, rename="camel"):
 _snapshot_decoder = msgspec.json.Decoder(_SnapshotJson)
 
 
-def _levels(
-    rows: Sequence[Sequence[str]], price_exponent: int, quantity_exponent: int
-) -> np.ndarray[Any, np.dtype[Any]]:
+def _levels(rows: Sequence[Sequence[str]], price_exponent: int, quantity_exponent: int) -> Any:
     if len(rows) > DEPTH_LEVEL_COUNT_MAX:
         raise ValueError(
             f"snapshot of {len(rows)} levels: expected at most {DEPTH_LEVEL_COUNT_MAX}; "
             "ask for fewer"
         )
-    import numpy as np  # noqa: PLC0415 - who asks for a venue's limits does without it
-
-    levels = np.zeros(len(rows), dtype=level_dtype())
-    target = ffi.cast("struct tp_level *", ffi.from_buffer(levels, require_writable=True))
+    levels = ffi.new("struct tp_level[]", len(rows))
     out = ffi.new("int64_t *")
     parse = lib.tp_decimal_parse
     for index, row in enumerate(rows):
         if len(row) < 2:
             raise ValueError(f"snapshot level {row!r}: expected price and quantity; ask again")
         price, quantity = row[0].encode(), row[1].encode()
-        level = target[index]
+        level = levels[index]
         if not parse(price, len(price), price_exponent, out):
             parse_fixed(row[0], price_exponent)  # says what is wrong
         level.price = out[0]
