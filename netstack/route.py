@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pyroute2 import IPRoute, NetlinkError
 from tickpath.netstack.port_record import PortRecords, format_ports, parse_ports
 from tickpath.shm.errors import LocalError, SystemSetupError
 from tickpath.shm.ownership import own
@@ -92,6 +91,18 @@ class PathState:
     next_hop_mac: bytes
 
 
+def _open_netlink() -> Any:
+    from pyroute2 import IPRoute  # noqa: PLC0415 - 13 MiB, which kernel sockets do without
+
+    return IPRoute()
+
+
+def _netlink_error() -> Any:
+    from pyroute2 import NetlinkError  # noqa: PLC0415 - loaded by then: it raised this
+
+    return NetlinkError
+
+
 def _mac(text: str | None) -> bytes:
     return bytes.fromhex(text.replace(":", "")) if text else b""
 
@@ -121,7 +132,7 @@ def _offloads(name: str) -> frozenset[str]:
 def _describe(netlink: Any, index: int) -> Interface:
     try:
         message = netlink.link("get", index=index)[0]
-    except NetlinkError as error:
+    except _netlink_error() as error:
         raise SystemSetupError(
             f"interface {index} is gone: {os.strerror(error.code)}: "
             "was it deleted or moved to another network namespace?"
@@ -150,7 +161,7 @@ def interface(name: str) -> Interface:
         names = ", ".join(other for _, other in socket.if_nameindex())
         message = f"interface {name!r} does not exist here, expected one of: {names}"
         raise SystemSetupError(message) from error
-    with IPRoute() as netlink:
+    with _open_netlink() as netlink:
         return _describe(netlink, index)
 
 
@@ -194,7 +205,7 @@ def _resolve(netlink: Any, name: str, index: int, address: str) -> bytes:
 def _ask(netlink: Any, address: str) -> Any:
     try:
         return netlink.route("get", dst=address)[0]
-    except NetlinkError as error:
+    except _netlink_error() as error:
         raise SystemSetupError(
             f"no route to {address}: {os.strerror(error.code)}: add one (ip route add ...)"
         ) from error
@@ -210,7 +221,7 @@ def lookup(address: str) -> Route:
         ipaddress.IPv4Address(address)
     except ValueError as error:
         raise LocalError(f"address is {address!r}, expected IPv4 like 192.0.2.1") from error
-    with IPRoute() as netlink:
+    with _open_netlink() as netlink:
         message = _ask(netlink, address)
         index = message.get_attr("RTA_OIF")
         source = message.get_attr("RTA_PREFSRC")
@@ -248,14 +259,14 @@ class PathWatch:
     def __init__(self, path: Route) -> None:
         """Open the netlink socket in the calling thread's network namespace."""
         self._path = path
-        self._netlink = IPRoute()
+        self._netlink = _open_netlink()
 
     def poll(self) -> PathState:
         """Return the state of now. Raises SystemSetupError when the interface is gone."""
         path = self._path
         try:
             flags = self._netlink.link("get", index=path.index)[0]["flags"]
-        except NetlinkError as error:
+        except _netlink_error() as error:
             raise SystemSetupError(
                 f"interface {path.interface} is gone: {os.strerror(error.code)}: "
                 "bring it back and restart"
