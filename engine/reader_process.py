@@ -413,6 +413,7 @@ class ReaderProcess:
 
     def _prepare_process(self) -> None:
         reader = self.config.reader
+        process.trim_heap()
         gc.freeze()
         if reader.lock_memory:
             try:
@@ -493,6 +494,7 @@ def exit_status(failure: LocalError | SystemSetupError | RemoteError) -> int:
 
 def main(path: str, tell: Callable[[str], None] = log) -> int:
     """Run a reader from a configuration file; the supervisor calls this in a process of its own."""
+    process.keep_small()
     reader = ReaderProcess(load_config(path), tell)
     for number in (signal.SIGINT, signal.SIGHUP):  # of a terminal: the supervisor's, who tells us
         signal.signal(number, signal.SIG_IGN)

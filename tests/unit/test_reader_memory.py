@@ -1,0 +1,67 @@
+"""What the feed handler's process keeps in memory: no library that it does without, small stacks.
+
+Each look in a child: pytest itself has everything loaded.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HEAVY = ("numpy", "pyroute2", "asyncio", "sqlite3", "multiprocessing", "unittest", "rich")
+
+
+def in_child(program: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_feed_handler_loads_no_library_that_kernel_sockets_and_bases_do_without() -> None:
+    said = in_child(
+        "import sys\n"
+        "from tickpath._core import ffi, lib\n"
+        "from tickpath.engine import reader_process\n"
+        "from tickpath.netstack.transport import open_transport\n"
+        "from tickpath.proto.instrument import Instrument\n"
+        "from tickpath.proto.venues import DEFAULT_NAME, load_venue\n"
+        "open_transport('127.0.0.1', 'kernel').close()\n"
+        "venue = load_venue(DEFAULT_NAME)\n"
+        'body = b\'{"lastUpdateId": 7, "bids": [["1.5", "2"]], "asks": []}\'\n'
+        "base = venue.parse_base(body, Instrument(0, venue.name, 'BTCUSDT', -2, -2))\n"
+        "row = ffi.new('struct tp_feed_snapshot *')\n"
+        "row.bids, row.bid_count = base.bids, len(base.bids)\n"
+        "assert (row.bids[0].price, row.bids[0].quantity, len(base.asks)) == (150, 200, 0)\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    assert said == "[]"
+
+
+def test_threads_of_a_small_process_have_small_stacks_and_one_heap() -> None:
+    said = in_child(
+        "import ctypes, threading\n"
+        "from tickpath.rt import process\n"
+        "process.keep_small()\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.malloc.restype = ctypes.c_void_p\n"
+        "stays, begun = threading.Event(), threading.Barrier(5)\n"
+        "def allocate():\n"
+        "    libc.malloc(ctypes.c_size_t(1000))\n"
+        "    begun.wait()\n"
+        "    stays.wait()\n"
+        "threads = [threading.Thread(target=allocate) for _ in range(4)]\n"
+        "[one.start() for one in threads]\n"
+        "begun.wait()\n"
+        "sizes = []\n"
+        "for line in open('/proc/self/maps'):\n"
+        "    low, _, high = line.split()[0].partition('-')\n"
+        "    sizes.append((int(high, 16) - int(low, 16), line.split()[1]))\n"
+        "stays.set()\n"
+        # An arena of a thread's own reserves 64 MiB; a stack is a mapping behind its guard page.
+        "print(sum(size > 32 << 20 and kind == '---p' for size, kind in sizes),\n"
+        "      sum(size == 512 << 10 and kind == 'rw-p' for size, kind in sizes),\n"
+        "      sum(size == 8 << 20 and kind == 'rw-p' for size, kind in sizes))"
+    )
+    assert said == "0 4 0"
