@@ -27,8 +27,9 @@ static struct tp_feed_config completed(const struct tp_feed_config *config)
         full.buffered_bytes_max = TP_FEED_BUFFERED_BYTES_DEFAULT;
     if (full.buffer_pool_bytes == 0) {
         const uint64_t all = (uint64_t)full.instrument_count * full.buffered_bytes_max;
-        full.buffer_pool_bytes =
-            all < TP_FEED_BUFFER_POOL_BYTES_DEFAULT ? all : TP_FEED_BUFFER_POOL_BYTES_DEFAULT;
+        const uint64_t shares = (uint64_t)full.instrument_count * TP_FEED_POOL_BYTES_EACH;
+        const uint64_t pool = shares > TP_FEED_POOL_BYTES_LEAST ? shares : TP_FEED_POOL_BYTES_LEAST;
+        full.buffer_pool_bytes = all < pool ? all : pool;
     }
     if (full.settle_ns == 0)
         full.settle_ns = TP_FEED_SETTLE_NS_DEFAULT;

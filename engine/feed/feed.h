@@ -37,7 +37,7 @@ struct tp_feed_config {
     struct tp_snapshot_writer *snapshots;
     const struct tp_clock *clock;
     /* For all that follow 0 means the default. */
-    uint64_t buffer_pool_bytes; /* kept messages of all instruments together */
+    uint64_t buffer_pool_bytes; /* kept messages of all instruments; TP_FEED_POOL_BYTES_* */
     uint64_t settle_ns; /* an instrument that is quiet after connection_up asks so much later */
     uint64_t base_timeout_ns; /* an in-band base that has not come so long after up is asked for */
     uint32_t snapshot_depth;  /* levels a side in the snapshot table, up to TP_BOOK_DEPTH_MAX */
@@ -53,7 +53,11 @@ enum {
     TP_FEED_INSTRUMENT_COUNT_MAX = 1 << 16,
     TP_FEED_CONNECTION_COUNT_MAX = 1 << 10,
     TP_FEED_BUFFERED_BYTES_DEFAULT = 1 << 20,
-    TP_FEED_BUFFER_POOL_BYTES_DEFAULT = 64 << 20,
+    /* Of the pool that all share, the larger of two: for each book what 100 messages of 200 bytes a
+     * second bring in 3 s, in which a connection's 30 bases are fetched at 10 a second; and, where
+     * books are few, what eight of them may keep at most. Never more than all may. */
+    TP_FEED_POOL_BYTES_EACH = 64 << 10,
+    TP_FEED_POOL_BYTES_LEAST = 8 << 20,
     TP_FEED_SETTLE_NS_DEFAULT = 500000000,
 };
 /* Five venues acknowledge channels that then stay silent. */
