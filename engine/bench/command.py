@@ -29,6 +29,7 @@ BENCHES = {
     "ring-python": "an event into Python: ours, iceoryx2, os.pipe, pyzmq",
     "snapshot": "a book read while it is written a million times a second",
     "book": "update, best bid and ask, publish: ours, order_book, sortedcontainers",
+    "memory": "what a feed handler keeps resident, and each further connection",
     "join": "a late joiner's way to exact books of 1,000 instruments",
     "relay": "book updates a second through a local Redis, and their age at the far end",
 }
@@ -56,7 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=int,
         default=0,
         help="samples a contender (default: its own); of book each sample is 4096 updates, of "
-        "relay one update, of echo and wire one message: begin small",
+        "relay one update, of echo and wire one message: begin small; of memory seconds",
     )
     parser.add_argument("--rounds", type=int, default=5, help="turns that each contender takes")
 

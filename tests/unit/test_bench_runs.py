@@ -46,6 +46,7 @@ EXPECTED = {
     "book": {(name, "update") for name in ("tickpath", "order_book", "sortedcontainers")},
     "relay": {("tickpath", case) for case in ("1,000 a second", "100,000 a second", "flat out")}
     | {("redis-py, one by one", "1,000 a second")},
+    "memory": {("tickpath", case) for case in ("kernel 1", "kernel 3")},
     "join": {("tickpath", case) for case in ("C", "Python", "open")},
 }
 
@@ -62,7 +63,7 @@ def check(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
     assert found >= EXPECTED[report.bench]
     for one in rows:
         assert list(one) == ROW_KEYS
-        assert one["unit"] == "ns"
+        assert one["unit"] == ("KiB" if report.bench == "memory" else "ns")
         assert one["n"] > 0
         assert 0 <= one["min"] <= one["p50"] <= one["p99"] <= one["p999"] <= one["max"]
     assert ratios
@@ -87,6 +88,14 @@ def test_bench_burst_from_memory_applies_every_message(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)  # the veth part has a test of its own
     check(measure("burst")(2000, 2), capsys)
+
+
+def test_bench_memory_without_root_measures_kernel_sockets(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    check(measure("memory")(1, 1), capsys)
+    assert left_by_us() == []
 
 
 @pytest.mark.parametrize("name", ["book", "join"])
