@@ -350,8 +350,8 @@ static bool next_goodbye(struct tp_loop *loop, struct tp_loop_event *out)
 
 static void end_turn(struct tp_loop *loop)
 {
-    if (loop->error == 0 && (loop->dirty != 0 || loop->needs_kick))
-        send_due(loop);
+    if (loop->dirty != 0 || loop->needs_kick)
+        send_due(loop); /* a link that is gone takes no frame and makes no call */
     loop->stage = TP_LOOP_STAGE_OVER;
     loop->is_stopped = loop->is_stopping;
     if (loop->is_stopped)
