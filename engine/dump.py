@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath.engine.cli import printable
-from tickpath.engine.feed_segment import BOOK_WORDS, SCHEMA, read_instruments
+from tickpath.engine.feed_segment import SCHEMA, read_instruments
 from tickpath.engine.reader import Book, open_reader
-from tickpath.proto.records import format_fixed
+from tickpath.proto.records import BOOK_WORDS, format_fixed
 from tickpath.proto.venues import DEFAULT_NAME
 from tickpath.shm.control_segment import consumers
 from tickpath.shm.segment import Segment
@@ -130,7 +130,7 @@ def _live(segment: Segment) -> dict[str, Any]:
 def _book(row: Instrument, book: Book) -> dict[str, Any]:
     def side(levels: list[tuple[int, int]]) -> list[tuple[str, str]]:
         return [
-            (format_fixed(price, row.price_exponent), format_fixed(size, row.quantity_exponent))
+            (format_fixed(price, book.price_exponent), format_fixed(size, book.quantity_exponent))
             for price, size in levels
         ]
 
@@ -141,10 +141,15 @@ def _book(row: Instrument, book: Book) -> dict[str, Any]:
         "version": book.version,
         "ring_index": book.ring_index,
         "book_sequence": book.book_sequence,
+        "connection": book.connection,
+        "generation": book.generation,
         "exchange_ns": book.exchange_ns,
         "received_ns": book.received_ns,
+        "taken_ns": book.taken_ns,
         "decoded_ns": book.decoded_ns,
         "published_ns": book.published_ns,
+        "message_ns": book.message_ns,
+        "verified_ns": book.verified_ns,
         "bids": side(book.bids),
         "asks": side(book.asks),
     }

@@ -161,8 +161,8 @@ def _top(row: Instrument, book: Book) -> Top:
             return None, None
         price, quantity = pair
         return (
-            format_fixed(price, row.price_exponent),
-            format_fixed(quantity, row.quantity_exponent),
+            format_fixed(price, book.price_exponent),
+            format_fixed(quantity, book.quantity_exponent),
         )
 
     bid, bid_quantity = level(book.bid, book.bid_count)
@@ -304,7 +304,7 @@ class LiveView:
         for index, top in enumerate(tops[:rows_max]):
             prices = (top.bid_quantity, top.bid, top.ask, top.ask_quantity)
             table.add_row(
-                top.symbol,
+                Text(top.symbol),  # not a str: that would be read as markup
                 Text(top.state.name, style=STATE_COLOURS[top.state]),
                 *(text or NOTHING for text in prices),
                 f"{rates.books[index]:,.0f}" if index < len(rates.books) else NOTHING,

@@ -11,7 +11,7 @@
 Order in which to join, at start and after Lapped or Restarted: the reader stands at the head of the
 ring already, so read the books now and go on; events of an instrument with an index below its
 book's ring_index are contained in that book. Called by: strategies, engine/strategy. Calls:
-shm/reader.
+engine/views.py, shm/reader.
 """
 
 from __future__ import annotations
@@ -23,22 +23,16 @@ import sys
 import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tickpath.engine.feed_segment import BOOK_WORDS, SCHEMA, read_instruments
+from tickpath.engine.feed_segment import SCHEMA, Rows
+from tickpath.engine.views import BIDS, IDENTITY, SEQUENCE, Book, Event
 from tickpath.proto.instrument import Instrument, is_canonical
-from tickpath.proto.records import (
-    BOOK_DEPTH_MAX,
-    BookState,
-    EventType,
-    SyncReason,
-    event_dtype,
-)
+from tickpath.proto.records import BOOK_WORDS, BookState, EventType, SyncReason, event_dtype
 from tickpath.shm.reader import (
     DEFAULT_STALE_AFTER_NS,
     EVENT_WORDS,
-    SNAPSHOT_HEAD_WORDS,
     EvictedError,
     Reader,
     Result,
@@ -46,7 +40,7 @@ from tickpath.shm.reader import (
 from tickpath.shm.segment import DIRECTORY, SegmentError, SegmentNotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
     from types import TracebackType
 
     import numpy as np
@@ -75,14 +69,10 @@ BLOCK_SPIN_NS = 20_000
 BLOCK_SLEEP_NS = 50_000
 GONE_WAIT_S = 0.001
 SYMBOLS_TOLD_MAX = 8
-_LOW_32, _LOW_16 = 0xFFFF_FFFF, 0xFFFF
 _EMPTY, _EVENT, _LAPPED = int(Result.EMPTY), int(Result.EVENT), int(Result.LAPPED)
 _SILENT, _ALIVE, _MOVED = int(Result.SILENT), int(Result.ALIVE), int(Result.MOVED)
 _EVICTED = int(Result.EVICTED)
-_EVENT_STRUCT = struct.Struct("<QIHHQQ4q")
-# Members by value: a fifth of the cost of a look by the enum's own call.
-_TYPES: tuple[Any, ...] = (0, *EventType)
-_STATES, _REASONS = tuple(BookState), tuple(SyncReason)
+_EVENT_STRUCT = struct.Struct("<QHBBbbHQQ4q")
 
 
 class Lapped(msgspec.Struct, frozen=True):
@@ -110,252 +100,31 @@ Trouble = Lapped | WriterSilent | WriterAlive | Restarted
 
 @cache
 def batch_dtype() -> np.dtype[Any]:
-    """Return the columns of a batch: index, those of every event, and of LEVEL and TOP over them.
+    """Return the columns of a batch: index, those of every event, and those of each type over them.
 
-    Columns of another type than the row's own `type` say nothing.
+    Columns of another type than the row's own `type` say nothing. Prices and quantities are of the
+    row's own price_exponent and quantity_exponent.
     """
     import numpy as np  # noqa: PLC0415 - only who asks for batches of numpy needs it
 
-    columns: list[tuple[str, Any, int]] = [("index", np.dtype("u8"), 0)]
+    columns: dict[str, tuple[Any, int]] = {"index": (np.dtype("u8"), 0)}
 
     def add(record: np.dtype[Any], start: int) -> None:
         for name, (kind, offset, *_) in (record.fields or {}).items():
             if kind.fields:
                 add(kind, start + offset)
-            else:
-                columns.append((name, kind, start + offset))
+            elif name != "reserved":  # a name that several types have stands in one place
+                columns[name] = (kind, start + offset)
 
     add(event_dtype(), 8)
-    names, formats, offsets = zip(*columns, strict=True)
     return np.dtype(
-        {"names": names, "formats": formats, "offsets": offsets, "itemsize": 8 * EVENT_WORDS}
+        {
+            "names": list(columns),
+            "formats": [kind for kind, _ in columns.values()],
+            "offsets": [offset for _, offset in columns.values()],
+            "itemsize": 8 * EVENT_WORDS,
+        }
     )
-
-
-class _View:
-    """Show words of 64 bits that a reader overwrites; copies and pickles stay as they are."""
-
-    __slots__ = ("_words",)
-
-    def __init__(self, words: memoryview) -> None:
-        self._words = words
-
-    def copy(self) -> Self:
-        """Return one that stays as it is now."""
-        return type(self)(memoryview(self._words.tobytes()).cast("q"))
-
-    def __copy__(self) -> Self:
-        return self.copy()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self.copy()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle, (type(self), self._words.tobytes())
-
-
-def _unpickle(kind: type[_View], words: bytes) -> _View:
-    return kind(memoryview(words).cast("q"))
-
-
-def _state(value: int) -> BookState:
-    return _STATES[value] if 0 <= value < len(_STATES) else BookState(value)
-
-
-def _reason(value: int) -> SyncReason:
-    return _REASONS[value] if 0 <= value < len(_REASONS) else SyncReason(value)
-
-
-class Event(_View):
-    """View the event that was read last; valid until the next one is, `copy` keeps it.
-
-    Numbers are mantissas of the instrument's exponents, times nanoseconds.
-    """
-
-    __slots__ = ()
-
-    @property
-    def index(self) -> int:
-        """Return its place in the ring, from 0 at the writer's start."""
-        return self._words[0]
-
-    @property
-    def instrument(self) -> int:
-        """Return the index of its instrument."""
-        return self._words[1] & _LOW_32
-
-    @property
-    def type(self) -> EventType:
-        """Return its EventType; a bare int for one that a newer writer added."""
-        value = self._words[1] >> 32 & _LOW_16
-        return _TYPES[value] if value < len(_TYPES) else cast("EventType", value)
-
-    @property
-    def is_ask(self) -> bool:
-        """Say of a LEVEL on which side it is."""
-        return bool(self._words[1] >> 48 & 1)
-
-    @property
-    def received_ns(self) -> int:
-        """Return when its frame left the NIC queue, of the segment's clock."""
-        return self._words[2]
-
-    @property
-    def published_ns(self) -> int:
-        """Return when it was published, of the segment's clock."""
-        return self._words[3]
-
-    @property
-    def value(self) -> tuple[int, int, int, int]:
-        """Return the four payload words whose meaning depends on the type."""
-        words = self._words
-        return words[4], words[5], words[6], words[7]
-
-    price = property(lambda self: self._words[4], doc="LEVEL: the level's price.")
-    quantity = property(lambda self: self._words[5], doc="LEVEL: its quantity, 0 for removed.")
-    exchange_ns = property(lambda self: self._words[6], doc="LEVEL: when the venue stamped it.")
-    book_sequence = property(lambda self: self._words[7], doc="LEVEL: the venue's version.")
-    bid_price = property(lambda self: self._words[4], doc="TOP: the best bid.")
-    bid_quantity = property(lambda self: self._words[5], doc="TOP: 0 for no bid.")
-    ask_price = property(lambda self: self._words[6], doc="TOP: the best ask.")
-    ask_quantity = property(lambda self: self._words[7], doc="TOP: 0 for no ask.")
-    state = property(lambda self: _state(self._words[4]), doc="STATE: the new state.")
-    reason = property(lambda self: _reason(self._words[5]), doc="STATE: why it is not LIVE.")
-
-    def __repr__(self) -> str:
-        """Show index, instrument, type and payload."""
-        return f"Event(index={self.index}, instrument={self.instrument}, {self.type}, {self.value})"
-
-
-# Words of a snapshot: four of the reader, then struct tp_book_record.
-_VERSION, _RING_INDEX, _SILENT_NS, _ENDED = 0, 1, 2, 3
-_SEQUENCE, _IDENTITY, _COUNTS, _BIDS = (SNAPSHOT_HEAD_WORDS + i for i in (0, 5, 6, 7))
-_ASKS = _BIDS + 2 * BOOK_DEPTH_MAX
-
-
-class Book(_View):
-    """View one instrument's book as it was read last, until the next `FeedReader.book` of it.
-
-    Reading another instrument leaves it alone; `copy` keeps it for good.
-
-    Its state already takes the writer's health into account: where the writer fell silent, ended
-    or was replaced, it is STALE whatever the record says, and `why` tells. Trade on `is_live` only.
-    """
-
-    __slots__ = ("_read",)
-
-    def __init__(self, words: memoryview, read: Callable[[], int] | None = None) -> None:
-        """Show these words; `read`, which reads them anew, is the reader's."""
-        self._words = words
-        self._read = read
-
-    @property
-    def words(self) -> memoryview:
-        """Borrow the words: SNAPSHOT_HEAD_WORDS of the reader, then struct tp_book_record."""
-        return self._words
-
-    @property
-    def version(self) -> int:
-        """Return how many times it was published; 0: never yet."""
-        return self._words[_VERSION]
-
-    @property
-    def ring_index(self) -> int:
-        """Return the index of the first ring event that it does not contain."""
-        return self._words[_RING_INDEX]
-
-    @property
-    def writer_silent_ns(self) -> int:
-        """Return the heartbeat's age where it is too old, else 0."""
-        return self._words[_SILENT_NS]
-
-    @property
-    def instrument(self) -> int:
-        """Return the index of its instrument."""
-        return self._words[_IDENTITY] & _LOW_32
-
-    @property
-    def published_state(self) -> BookState:
-        """Return the state that the writer gave it, whatever became of the writer since."""
-        return _state(self._words[_IDENTITY] >> 32 & _LOW_16)
-
-    @property
-    def is_live(self) -> bool:
-        """Say whether it may be traded on."""
-        words = self._words
-        return (
-            words[_IDENTITY] >> 32 & _LOW_16 == 1 and words[_SILENT_NS] == 0 and words[_ENDED] == 0
-        )
-
-    @property
-    def state(self) -> BookState:
-        """Return the state to act on."""
-        if self._words[_SILENT_NS] or self._words[_ENDED]:
-            return BookState.STALE
-        return self.published_state
-
-    @property
-    def reason(self) -> SyncReason:
-        """Return why it is not LIVE."""
-        if self._words[_ENDED]:
-            return SyncReason.DISCONNECTED
-        if self._words[_SILENT_NS]:
-            return SyncReason.SILENT
-        return _reason(self._words[_IDENTITY] >> 48 & _LOW_16)
-
-    @property
-    def why(self) -> str:
-        """Say in words why it is not LIVE; empty where it is."""
-        if self._words[_ENDED]:
-            return "its writer ended or was replaced"
-        if self._words[_SILENT_NS]:
-            return f"its writer is silent for {self._words[_SILENT_NS] / 1e6:.0f} ms"
-        return "" if self.is_live else self.reason.name.lower().replace("_", " ")
-
-    book_sequence = property(lambda self: self._words[_SEQUENCE], doc="The venue's version.")
-    exchange_ns = property(lambda self: self._words[_SEQUENCE + 1], doc="The venue's stamp.")
-    received_ns = property(lambda self: self._words[_SEQUENCE + 2], doc="Frame received.")
-    decoded_ns = property(lambda self: self._words[_SEQUENCE + 3], doc="Message decoded.")
-    published_ns = property(lambda self: self._words[_SEQUENCE + 4], doc="Published.")
-
-    @property
-    def bid_count(self) -> int:
-        """Return how many bids are present."""
-        return min(self._words[_COUNTS] & _LOW_32, BOOK_DEPTH_MAX)
-
-    @property
-    def ask_count(self) -> int:
-        """Return how many asks are present."""
-        return min(self._words[_COUNTS] >> 32 & _LOW_32, BOOK_DEPTH_MAX)
-
-    @property
-    def bid(self) -> tuple[int, int]:
-        """Return the best bid as (price, quantity); (0, 0) where there is none."""
-        words = self._words
-        return (words[_BIDS], words[_BIDS + 1]) if words[_COUNTS] & _LOW_32 else (0, 0)
-
-    @property
-    def ask(self) -> tuple[int, int]:
-        """Return the best ask as (price, quantity); (0, 0) where there is none."""
-        words = self._words
-        return (words[_ASKS], words[_ASKS + 1]) if words[_COUNTS] >> 32 & _LOW_32 else (0, 0)
-
-    @property
-    def bids(self) -> list[tuple[int, int]]:
-        """Return all bids as (price, quantity), best first."""
-        words = self._words[_BIDS : _BIDS + 2 * self.bid_count].tolist()
-        return list(zip(words[::2], words[1::2], strict=True))
-
-    @property
-    def asks(self) -> list[tuple[int, int]]:
-        """Return all asks as (price, quantity), best first."""
-        words = self._words[_ASKS : _ASKS + 2 * self.ask_count].tolist()
-        return list(zip(words[::2], words[1::2], strict=True))
-
-    def __repr__(self) -> str:
-        """Show instrument, state, best bid and ask."""
-        state = self.state if self.is_live else f"{self.state} ({self.why})"
-        return f"Book(instrument={self.instrument}, {state}, bid={self.bid}, ask={self.ask})"
 
 
 class FeedReader:
@@ -373,7 +142,7 @@ class FeedReader:
         self._retry_ns = 0
         self.trouble = ""  # why the newer segment cannot be read, where there is one
         self.set_wait()
-        self.instruments = read_instruments(reader.segment)
+        self._read_rows()
         self.event = Event(reader.event)
         self.event_words = reader.event
 
@@ -492,9 +261,43 @@ class FeedReader:
             return False
         self.trouble = ""
         self.is_down = False
-        self.instruments = read_instruments(self._reader.segment)
+        self._read_rows()
         self._books = {}  # an index may be another instrument's now; views that are held stay
         return True
+
+    def _read_rows(self) -> None:
+        """Read the rows of a segment that was just opened."""
+        self._rows, self._row_changes = Rows(), -1
+        self._follow_rows()
+
+    def _follow_rows(self) -> None:
+        changes = self._reader.row_changes()
+        if changes in (0, self._row_changes):  # 0: closed; what was read last stays
+            return
+        self._row_changes = changes  # looked at before the rows: a later change is found again
+        self._rows.read(self._reader.segment)
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """Return the instruments as they are now; one is added or changed with an INSTRUMENT event.
+
+        A row that cannot be read has no venue; `row_troubles` says why.
+        """
+        self._follow_rows()
+        return self._rows.instruments
+
+    def generation(self, instrument: int) -> int:
+        """Return how often an instrument's row was written; a book's own says what it was made of.
+
+        Raises IndexError.
+        """
+        self._follow_rows()
+        return self._rows.generations[instrument]
+
+    @property
+    def row_troubles(self) -> dict[int, str]:
+        """Say why rows could not be read, by their index."""
+        return self._rows.troubles
 
     def book(self, instrument: int | str) -> Book:
         """Read an instrument's latest consistent book into its view, which is returned.
@@ -514,17 +317,17 @@ class FeedReader:
 
     def _make_book(self, instrument: Any) -> Book:
         """Make the view of an instrument that was not asked for before."""
-        segment = self._reader.segment  # raises where the reader is closed
+        _ = self._reader.pointer  # raises where the reader is closed
         try:
             index = operator.index(instrument)
         except TypeError:
             index = self._index_of(instrument)
-        count = int(segment.header.snapshot_index.count)
+        count = len(self.instruments)  # also those that were added since they were read
         if not 0 <= index < count:
             raise IndexError(f"instrument {instrument}: the segment has 0 to {count - 1}")
         if index not in self._books:
             view = self._reader.view(index)
-            view.words[_IDENTITY] = index | SyncReason.STARTING << 48
+            view.words[IDENTITY] = index | SyncReason.STARTING << 48
             self._books[index] = Book(view.words, view.read)
         self._books[instrument] = book = self._books[index]
         return book
@@ -534,9 +337,9 @@ class FeedReader:
         _ = self._reader.pointer  # raises where the reader is closed
         index = self._index_of(instrument) if isinstance(instrument, str) else int(instrument)
         words = book.words
-        for i in range(_SEQUENCE, _BIDS):
+        for i in range(SEQUENCE, BIDS):
             words[i] = 0
-        words[_IDENTITY] = index | SyncReason.STARTING << 48
+        words[IDENTITY] = index | SyncReason.STARTING << 48
 
     def _index_of(self, symbol: object) -> int:
         for one in self.instruments:
@@ -602,7 +405,8 @@ class FeedReader:
     def tuples(self) -> list[tuple[int, ...]]:
         """Take up to 256 events as `batch` does, as tuples that stay.
 
-        (index, instrument, type, flags, received_ns, published_ns, four words of `value`).
+        (index, instrument, type, flags, price_exponent, quantity_exponent, connection, received_ns,
+        published_ns, four words of `value`).
         """
         count = self._reader.take_batch()
         return list(_EVENT_STRUCT.iter_unpack(self._reader.batch_bytes[: 64 * count]))

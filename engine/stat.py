@@ -158,6 +158,7 @@ def _books(instance: str) -> list[BookStatus]:
 
 
 def _book(instrument: Instrument, book: Book) -> BookStatus:
+    instrument = instrument.in_scale(book.price_exponent, book.quantity_exponent)
     return BookStatus(
         symbol=instrument.symbol,
         state=book.state.name,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.reader import RESTARTED, open_reader
 from tickpath.engine.stop_flag import StopFlag
-from tickpath.proto.records import BookState, EventType, SyncReason, format_fixed
+from tickpath.proto.instrument import ROW_STATUSES
+from tickpath.proto.records import BookState, EventType, RowChange, SyncReason, format_fixed
 from tickpath.proto.venues import DEFAULT_NAME, find_symbol
 from tickpath.shm.errors import LocalError
 from tickpath.shm.reader import Result
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 WAIT_NS = 20_000_000
 TYPES = {kind.name.lower(): int(kind) for kind in EventType}
+STATUSES = {place: status.value for place, status in enumerate(ROW_STATUSES) if status}
+_WORD = (1 << 64) - 1
 TROUBLES = {
     int(Result.SILENT): "writer silent",
     int(Result.ALIVE): "writer alive",
@@ -91,7 +94,10 @@ class _Tail:
         while not stop.is_set():
             result = self._reader.next()
             if result == Result.EVENT:
-                unsent |= self._show(self._reader.event)
+                try:
+                    unsent |= self._show(self._reader.event)
+                except ValueError:  # numbers that cannot be; the others are shown
+                    self._print({"event": f"broken event {self._reader.event.index}"})
                 if self._left < 0:
                     break
             elif result == Result.LAPPED:
@@ -106,7 +112,7 @@ class _Tail:
     def _show(self, event: Event) -> bool:
         instruments = self._reader.instruments
         if event.instrument >= len(instruments) or event.type not in self._types:
-            return False
+            return False  # also a type that a newer minor version added
         instrument = instruments[event.instrument]
         if self._symbols and instrument.symbol not in self._symbols:
             return False
@@ -129,17 +135,30 @@ def describe(event: Event, instrument: Instrument) -> dict[str, Any]:
         "received_ns": event.received_ns,
         "published_ns": event.published_ns,
     }
-    price, quantity = instrument.price_exponent, instrument.quantity_exponent
+    price, quantity = event.price_exponent, event.quantity_exponent
     first, second, third, fourth = event.value
     if event.type == EventType.LEVEL:
         told["side"] = "ask" if event.is_ask else "bid"
         told |= {"price": format_fixed(first, price), "quantity": format_fixed(second, quantity)}
         told |= {"exchange_ns": third, "book_sequence": fourth}
-    elif event.type == EventType.TOP:
+    elif event.type == EventType.TRADE:
+        told |= {"taker": event.taker, "price": format_fixed(first, price)}
+        told |= {"quantity": format_fixed(second, quantity)}
+        told |= {"exchange_ns": third, "trade_id": fourth & _WORD}
+    elif event.type in (EventType.TOP, EventType.BEST):
         told |= {"bid": format_fixed(first, price), "bid_quantity": format_fixed(second, quantity)}
         told |= {"ask": format_fixed(third, price), "ask_quantity": format_fixed(fourth, quantity)}
     elif event.type == EventType.STATE:
         told |= {"state": BookState(first).name, "reason": SyncReason(second).name}
+    elif event.type == EventType.MESSAGE:
+        told |= {"taken_ns": first, "decoded_ns": second}
+        told |= {"exchange_ns": third, "book_sequence": fourth}
+    elif event.type == EventType.INSTRUMENT:
+        told |= {"change": RowChange(second).name.lower(), "generation": first}
+    elif event.type == EventType.STATUS:
+        told |= {"status": STATUSES.get(first, "unknown"), "exchange_ns": third}
+    elif event.type == EventType.VERIFIED:
+        told |= {"is_equal": event.is_equal, "verified_ns": first, "book_sequence": fourth}
     return told
 
 
@@ -149,6 +168,11 @@ def _as_text(told: dict[str, Any]) -> str:
     rest = {
         "level": "{side} {price} x {quantity}",
         "top": "{bid_quantity} x {bid} | {ask} x {ask_quantity}",
+        "best": "{bid_quantity} x {bid} | {ask} x {ask_quantity}",
+        "trade": "{taker} {price} x {quantity}",
         "state": "{state} {reason}",
+        "instrument": "{change}",
+        "status": "{status}",
+        "verified": "equal: {is_equal}",
     }.get(told["event"], "")
     return f"{told['index']:>10} {told['symbol']:<14} {told['event']:<6} {rest.format(**told)}"

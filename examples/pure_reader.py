@@ -1,11 +1,12 @@
-"""Follow a segment with the standard library alone: seventy lines, from docs/shared-memory.md.
+"""Follow a segment with the standard library alone: eighty lines, from docs/shared-memory.md.
 
     python pure_reader.py /dev/shm/tickpath.mexc
 
-Prints a line of JSON per message: symbol, state, best bid and ask after it; STALE when the writer
-fell silent. Not for trading: x86-64 only, some microseconds an event. It shows that the layout
-needs no library of ours. A file that is cut right between the look at its size and the read after
-it still ends this program by SIGBUS: the page says what a program does that must not end so.
+Prints a line of JSON per message: symbol, state, best bid and ask after it as mantissas, and the
+decimal exponents of price and quantity; STALE when the writer fell silent. Not for trading: x86-64
+only, some microseconds an event. It shows that the layout needs no library of ours. A file that is
+cut right between the look at its size and the read after it still ends this program by SIGBUS: the
+page says what a program does that must not end so.
 """
 
 import json
@@ -16,10 +17,10 @@ import time
 import zlib
 from struct import unpack_from
 
-FIELDS, SILENT_NS = ("symbol", "state", "bid", "ask"), 100_000_000
-KNOWN = b"TICKPATH", 0x0102030405060708, 1, 0xF54CF6E23ACC2469, 87
+FIELDS, SILENT_NS = ("symbol", "state", "bid", "ask", "scale"), 100_000_000
+KNOWN = b"TICKPATH", 0x0102030405060708, 2, 0x2DAFA98293F958B7, 94
 NAMES = "schema table counter_names histogram_names live counters histograms index cells ring"
-SIZES, STATES = (1, 64, 48, 48, 384, 8, 8256, 8, 768, 64), ("SYNCING", "LIVE", "STALE", "CROSSED")
+SIZES, STATES = (1, 256, 48, 48, 384, 8, 8256, 8, 768, 64), ("SYNCING", "LIVE", "STALE", "CROSSED")
 
 
 def expect(what, found, wanted):
@@ -36,65 +37,77 @@ class Segment:
         end = min(static, self.total)
         for i, (name, size) in enumerate(zip(NAMES.split(), SIZES, strict=True)):
             at, count, found = self.at[name] = self.read("=QII", 216 + 16 * i)
-            is_inside = 376 <= at <= at + count * size <= (self.total if i > 3 else end)
+            is_inside = 376 <= at <= at + count * size <= (end if i in (0, 2, 3) else self.total)
             expect(f"{name}, {count} at {at}: entry size, inside", (found, is_inside), (size, True))
-        self.live, (at, rows, _) = self.at["live"][0], self.at["table"]
+        self.live, rows = self.at["live"][0], self.at["table"][1]
         found = *(self.at[n][1] for n in ("live", "index", "cells")), self.at["ring"][1].bit_count()
         expect("live lines, index, cells, bits of the ring's count", found, (1, rows, 4 * rows, 1))
         expect("state, CRC-32", self.read("=II", self.live), (1, zlib.crc32(self.map[:end])))
-        names = [self.read("=32s", at + 64 * k + 16)[0] for k in range(rows)]
-        self.symbols = [name.rstrip(b"\0").decode("latin-1") for name in names]
 
     def read(self, form, at):  # most truncations are told here, and do not end in a SIGBUS
         expect("bytes in the file", min(os.fstat(self.file).st_size, self.total), self.total)
         return unpack_from(form, self.map, at)
 
+    def symbols(self):
+        """Return the instruments as they are now; bounded tries, should a row never hold still."""
+        (at, rows, _), names = self.at["table"], []
+        for k in range(min(rows, self.read("=16xI", self.live)[0])):
+            for _ in range(1000):
+                before, name = self.read("=Q16x72s", at + 256 * k)
+                if before % 2 == 0 < before == self.read("=Q", at + 256 * k)[0]:
+                    break
+            names.append(name.partition(b"\0")[0].decode("utf-8", "replace"))
+        return names
+
     def take(self, index):
         """Return event `index`, None if it has not come, [] if it is gone: lapped."""
         slot, whole = self.at["ring"][0] + index % self.at["ring"][1] * 64, 2 * index + 2
-        before, *event = self.read("=QIHHQQ4q", slot)
+        before, *event = self.read("=QHBBbbHQQ4q", slot)
         is_whole = before == whole == self.read("=Q", slot)[0]
         return event if is_whole else None if before < whole else []
 
     def snapshot(self, k):
-        """Return (ring index, state, bids, asks) of instrument k; version 0 is an empty cell."""
+        """Return ring index, state, bids, asks, scale of instrument k; version 0: an empty cell."""
         for _ in range(1000):
             version = self.read("=Q", self.at["index"][0] + 8 * k)[0]
             cell = self.at["cells"][0] + (4 * k + version % 4) * 768
-            before, index, *book = self.read("=QQ5QIHHII80q", cell)
+            before, index, *book = self.read("=QQ64x2x2xHHHHbb34x80q", cell)
             if before == 2 * version == self.read("=Q", cell)[0]:
-                levels = list(zip(book[10::2], book[11::2], strict=True))
-                state = STATES[book[6] if book[6] < 4 else 2]
-                return index, state, levels[:20][: book[8]], levels[20:][: book[9]]
+                (state, _, *counts, price, quantity), mantissas = book[:6], book[6:]
+                levels = list(zip(mantissas[::2], mantissas[1::2], strict=True))
+                sides = levels[:20][: counts[0]], levels[20:][: counts[1]]
+                return index, STATES[state if state < 4 else 2], *sides, (price, quantity)
         raise ValueError(f"snapshot {k}: version {version}, its cell {before}, expected twice it")
 
 
 def line(symbol, book):
-    return symbol, book[1], *(tuple(side[0]) if side else (0, 0) for side in book[2:])
+    return symbol, book[1], *(tuple(side[0]) if side else (0, 0) for side in book[2:4]), book[4]
 
 
 def follow(segment):
-    """Yield (symbol, state, best bid, best ask), (price, quantity) mantissas, until it ended."""
+    """Yield (symbol, state, best bid, best ask, scale) with (price, quantity), until it ended."""
     position = is_alive = beat = None  # not alive before the heartbeat moves
     while (live := segment.read("=I4xQ112xQ120xQ", segment.live))[:2] == (1, 0):
         if live[2] != beat:
             is_alive, beat, since = None if beat is None else True, live[2], time.monotonic_ns()
         elif is_alive is not False and time.monotonic_ns() - since > SILENT_NS:
             position, is_alive = None, False
-            yield from (line(symbol, (0, "STALE", [], [])) for symbol in segment.symbols)
+            yield from (line(symbol, (0, "STALE", [], [], (0, 0))) for symbol in segment.symbols())
         if is_alive and position is None:  # join: first the position, then the snapshots
-            position, books = live[3], [segment.snapshot(k) for k, _ in enumerate(segment.symbols)]
-            yield from map(line, segment.symbols, books)
+            position, symbols = live[3], segment.symbols()
+            yield from map(line, symbols, books := [*map(segment.snapshot, range(len(symbols)))])
         if (event := segment.take(position) if is_alive else None) is None:
             time.sleep(0.0001)
         elif not event:
             position = None
         else:
-            (k, kind), value, position = event[:2], event[5:], position + 1
-            if kind > 1 and k < len(books) and position > books[k][0]:  # not in the snapshot
-                top = *books[k][:2], [value[:2]], [value[2:]]
+            (k, kind, _, *scale, _), value, position = event[:6], event[8:], position + 1
+            if kind == 8:  # a row was added or changed: rows and books anew
+                position = None
+            elif 1 < kind < 5 and k < len(books) and position > books[k][0]:  # not in the snapshot
+                top = *books[k][:2], [value[:2]], [value[2:]], tuple(scale)
                 books[k] = top if kind == 2 else segment.snapshot(k)  # STATE, CLEAR: all anew
-                yield line(segment.symbols[k], books[k])
+                yield line(symbols[k], books[k])
 
 
 if __name__ == "__main__":

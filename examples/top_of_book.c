@@ -18,7 +18,7 @@ static void print_book(uint32_t instrument)
     if (tp_feed_book(&reader, instrument, &book, NULL) != TP_BOOK_LIVE)
         return; /* never trade on a book that is not LIVE */
     if (book.bid_count > 0 && book.ask_count > 0)
-        printf("%s %" PRId64 " %" PRId64 "\n", tp_feed_instrument(&reader, instrument).symbol,
+        printf("%s %" PRId64 " %" PRId64 "\n", tp_feed_instrument(&reader, instrument, NULL).symbol,
                book.bids[0].price, book.asks[0].price);
 }
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import difflib
 import re
 import struct
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -101,8 +102,7 @@ def parse_symbol(text: str) -> Symbol:
 class Instrument(msgspec.Struct, frozen=True):
     """One instrument of one venue and the scale of its numbers.
 
-    Prices and quantities are integers: value = mantissa * 10**exponent, exponents at most 0. What
-    shared memory does not hold yet (`pack_row`) has its default in what is read back from it.
+    Prices and quantities are integers: value = mantissa * 10**exponent, exponents at most 0.
     """
 
     index: int
@@ -130,6 +130,24 @@ class Instrument(msgspec.Struct, frozen=True):
         """Return what it is settled in; spot where the canonical name is not known."""
         return Kind.SPOT if self.name is None else self.name.kind
 
+    def in_scale(self, price_exponent: int, quantity_exponent: int) -> Instrument:
+        """Return the same with mantissas of these exponents, which a book or an event names.
+
+        A step or minimum finer than that scale becomes 1 of it.
+        """
+        if (price_exponent, quantity_exponent) == (self.price_exponent, self.quantity_exponent):
+            return self
+        price = Decimal(1).scaleb(self.price_exponent - price_exponent)
+        quantity = Decimal(1).scaleb(self.quantity_exponent - quantity_exponent)
+        return msgspec.structs.replace(
+            self,
+            price_exponent=price_exponent,
+            quantity_exponent=quantity_exponent,
+            tick_size=max(1, int(self.tick_size * price)),
+            lot_size=max(1, int(self.lot_size * quantity)),
+            quantity_min=int(self.quantity_min * quantity),
+        )
+
     def price(self, mantissa: int) -> float:
         """Return a price as a float, for display; compare and add mantissas instead."""
         return mantissa / float(10**-self.price_exponent)
@@ -141,34 +159,155 @@ class Instrument(msgspec.Struct, frozen=True):
 
 # ---- the row that C and shared memory know it by -------------------------------------------------
 
-_ROW = struct.Struct("<16s32siiq")
+# venue, symbol, base, quote, settle; kind, status, four exponents, connection; five mantissas;
+# listed_ns, expiry_ns; strike, right: struct tp_instrument_record of records.h
+_ROW = struct.Struct("<16s72s32s16s16sBBbbbbHqqqqqQQ16s8s8x")
 ROW_SIZE: Final = _ROW.size
-_VENUE_SIZE, _SYMBOL_SIZE = 15, 31  # the fields' sizes less NUL
+EXPONENT_MIN: Final = -18
+_TEXT_SIZES_MAX: Final = {
+    "venue": 15,
+    "symbol": SYMBOL_SIZE_MAX,
+    "base": 31,
+    "quote": 15,
+    "settle": 15,
+    "strike": 15,
+    "right": 7,
+}
+_KINDS: Final = tuple(Kind)
+# By the number that a row has; 0: the venue does not say.
+ROW_STATUSES: Final = (None, Status.TRADING, Status.CANCEL_ONLY, Status.HALTED, Status.DELISTED)
+_EXPIRY_CENTURY: Final = "20"
+_NS_PER_S: Final = 10**9
 
 
 def pack_row(instrument: Instrument) -> bytes:
-    """Return one struct tp_instrument_record; raises ValueError where a name does not fit."""
-    venue, symbol = instrument.venue.encode(), instrument.symbol.encode()
-    if len(venue) > _VENUE_SIZE or len(symbol) > _SYMBOL_SIZE:
-        raise ValueError(
-            f"symbol {instrument.symbol!r} of {instrument.venue!r}: expected a symbol of up to "
-            f"{_SYMBOL_SIZE} bytes and a venue of up to {_VENUE_SIZE}; leave this instrument out"
+    """Return one struct tp_instrument_record; raises ValueError where something does not fit."""
+    name = instrument.name or Symbol("", "")
+    texts = {
+        "venue": instrument.venue,
+        "symbol": instrument.symbol,
+        "base": name.base,
+        "quote": name.quote,
+        "settle": name.settle,
+        "strike": name.strike,
+        "right": name.right,
+    }
+    try:
+        fields = {field: _encoded(field, text) for field, text in texts.items()}
+        multiplier, multiplier_exponent = _mantissa("multiplier", instrument.multiplier)
+        notional, notional_exponent = _mantissa("notional_min", instrument.notional_min)
+        return _ROW.pack(
+            *(fields[field] for field in ("venue", "symbol", "base", "quote", "settle")),
+            _KINDS.index(instrument.kind),
+            ROW_STATUSES.index(instrument.status),
+            instrument.price_exponent,
+            instrument.quantity_exponent,
+            multiplier_exponent,
+            notional_exponent,
+            0,
+            instrument.tick_size,
+            instrument.lot_size,
+            instrument.quantity_min,
+            notional,
+            multiplier,
+            0,
+            _expiry_ns(name.expiry),
+            fields["strike"],
+            fields["right"],
         )
-    exponents = instrument.price_exponent, instrument.quantity_exponent
-    return _ROW.pack(venue, symbol, *exponents, instrument.tick_size)
+    except (ValueError, struct.error) as error:
+        raise ValueError(
+            f"symbol {instrument.symbol!r} of {instrument.venue!r}: {error}; leave this instrument "
+            "out"
+        ) from error
 
 
-def unpack_rows(data: bytes) -> tuple[Instrument, ...]:
-    """Read rows back; raises struct.error where the size is no multiple of a row's."""
-    rows: list[Any] = list(_ROW.iter_unpack(data))
-    return tuple(
-        Instrument(index, _text(venue), _text(symbol), price, quantity, tick)
-        for index, (venue, symbol, price, quantity, tick) in enumerate(rows)
+def unpack_row(index: int, data: bytes) -> Instrument:
+    """Read a row back, which may be foreign; raises ValueError that names what cannot be."""
+    if len(data) < ROW_SIZE:
+        raise ValueError(f"row {index} of {len(data)} bytes: expected {ROW_SIZE}")
+    venue, symbol, base, quote, settle, *numbers, strike, right = _ROW.unpack(data[:ROW_SIZE])
+    kind, status, price, quantity, multiplier_exponent, notional_exponent = numbers[:6]
+    tick, lot, quantity_min, notional, multiplier, _listed_ns, expiry_ns = numbers[7:]
+    if not (EXPONENT_MIN <= price <= 0 and EXPONENT_MIN <= quantity <= 0):
+        raise ValueError(
+            f"row {index}: exponents {price} and {quantity}, expected {EXPONENT_MIN} to 0"
+        )
+    if tick < 1 or min(lot, quantity_min, notional, multiplier) < 0:
+        raise ValueError(
+            f"row {index}: tick {tick}, lot {lot}, minima {quantity_min} and {notional}, "
+            f"multiplier {multiplier}: expected a tick of 1 or more, and none below 0"
+        )
+    if kind >= len(_KINDS) or status >= len(ROW_STATUSES):
+        raise ValueError(f"row {index}: kind {kind} or status {status}: unknown")
+    names = _text(index, "venue", venue), _text(index, "symbol", symbol)
+    parts = {
+        "base": _text(index, "base", base),
+        "quote": _text(index, "quote", quote),
+        "settle": _text(index, "settle", settle),
+        "expiry": _expiry(index, expiry_ns),
+        "strike": _text(index, "strike", strike),
+        "right": _text(index, "right", right),
+    }
+    if not all(names):
+        raise ValueError(f"row {index}: no venue or no symbol")
+    return Instrument(
+        index,
+        *names,
+        price,
+        quantity,
+        tick,
+        name=Symbol(**parts) if parts["base"] and parts["quote"] else None,
+        lot_size=lot,
+        quantity_min=quantity_min,
+        notional_min=Decimal(notional).scaleb(notional_exponent),
+        multiplier=Decimal(multiplier).scaleb(multiplier_exponent),
+        status=ROW_STATUSES[status] or Status.TRADING,
     )
 
 
-def _text(field: bytes) -> str:
-    return field.split(b"\0", 1)[0].decode("utf-8", "replace")
+def _encoded(field: str, text: str) -> bytes:
+    data, size_max = text.encode(), _TEXT_SIZES_MAX[field]
+    if len(data) > size_max:
+        raise ValueError(f"{field} of {len(data)} bytes, expected a {field} of up to {size_max}")
+    if not text.isprintable() or (not text and field in ("venue", "symbol")):
+        raise ValueError(f"{field} {text!r}, expected printable text")
+    return data
+
+
+def _text(index: int, field: str, data: bytes) -> str:
+    text, _, padding = data.partition(b"\0")
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError:
+        decoded = "\0"
+    if len(text) == len(data) or padding.strip(b"\0") or not decoded.isprintable():
+        raise ValueError(f"row {index}: {field} {data!r:.60}: expected printable UTF-8, NUL-padded")
+    return decoded
+
+
+def _mantissa(field: str, value: Decimal) -> tuple[int, int]:
+    """Return the exact mantissa and exponent of a number."""
+    sign, digits, exponent = value.normalize().as_tuple()
+    if not isinstance(exponent, int) or sign or len(digits) > 18:
+        raise ValueError(f"{field} {value}, expected 0 or more with up to 18 digits")
+    return int("".join(map(str, digits))), exponent
+
+
+def _expiry_ns(expiry: str) -> int:
+    if not expiry:
+        return 0
+    day = datetime.strptime(f"{_EXPIRY_CENTURY}{expiry}", "%Y%m%d").replace(tzinfo=UTC)
+    return int(day.timestamp()) * _NS_PER_S
+
+
+def _expiry(index: int, expiry_ns: int) -> str:
+    if expiry_ns == 0:
+        return ""
+    day = datetime.fromtimestamp(expiry_ns // _NS_PER_S, UTC)  # 2554 at most
+    if day.strftime("%Y")[:2] != _EXPIRY_CENTURY:
+        raise ValueError(f"row {index}: expiry {day:%Y-%m-%d}: expected one of this century")
+    return day.strftime("%y%m%d")
 
 
 # ---- by either name ------------------------------------------------------------------------------

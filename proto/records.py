@@ -5,6 +5,7 @@ Sizes, offsets and constants are taken from the compiled header, so they cannot 
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -55,6 +56,20 @@ class EventType(_Named):
     TOP = int(lib.TP_EVENT_TOP)
     STATE = int(lib.TP_EVENT_STATE)
     CLEAR = int(lib.TP_EVENT_CLEAR)
+    TRADE = int(lib.TP_EVENT_TRADE)
+    BEST = int(lib.TP_EVENT_BEST)
+    MESSAGE = int(lib.TP_EVENT_MESSAGE)
+    INSTRUMENT = int(lib.TP_EVENT_INSTRUMENT)
+    STATUS = int(lib.TP_EVENT_STATUS)
+    VERIFIED = int(lib.TP_EVENT_VERIFIED)
+
+
+class RowChange(IntEnum):
+    """What happened to the row of an INSTRUMENT event."""
+
+    ADDED = int(lib.TP_ROW_ADDED)
+    CHANGED = int(lib.TP_ROW_CHANGED)
+    SCALED = int(lib.TP_ROW_SCALED)
 
 
 class SyncReason(_Named):
@@ -69,10 +84,33 @@ class SyncReason(_Named):
     REFUSED = int(lib.TP_SYNC_REASON_REFUSED)
     BROKEN_MESSAGE = int(lib.TP_SYNC_REASON_BROKEN_MESSAGE)
     OVERFLOW = int(lib.TP_SYNC_REASON_OVERFLOW)
+    UNCONFIRMED = int(lib.TP_SYNC_REASON_UNCONFIRMED)
+    RESET = int(lib.TP_SYNC_REASON_RESET)
+    SHALLOW = int(lib.TP_SYNC_REASON_SHALLOW)
+    SCALE = int(lib.TP_SYNC_REASON_SCALE)
+    HALTED = int(lib.TP_SYNC_REASON_HALTED)
+    UNVERIFIED = int(lib.TP_SYNC_REASON_UNVERIFIED)
 
+
+# The same records for struct: an event, and a book up to its levels (BIDS_WORD words).
+EVENT_STRUCT: Final = struct.Struct("<HBBbbHQQ4q")
+BOOK_HEAD_STRUCT: Final = struct.Struct("<8Q6HbbHQ24x")
+BOOK_WORDS: Final = ffi.sizeof("struct tp_book_record") // 8
+BIDS_WORD: Final = ffi.offsetof("struct tp_book_record", "bids") // 8
+ASKS_WORD: Final = ffi.offsetof("struct tp_book_record", "asks") // 8
 
 EVENT_ASK: Final = int(lib.TP_EVENT_ASK)
 """The flag of a LEVEL event that changes the ask side."""
+EVENT_SELL: Final = int(lib.TP_EVENT_SELL)
+"""The flag of a TRADE whose taker sold."""
+EVENT_SIDELESS: Final = int(lib.TP_EVENT_SIDELESS)
+"""The flag of a TRADE whose venue does not say who took."""
+EVENT_HASHED: Final = int(lib.TP_EVENT_HASHED)
+"""The flag of a TRADE whose trade_id is the hash of an id that is no number."""
+EVENT_MORE: Final = int(lib.TP_EVENT_MORE)
+"""The flag of an event whose MESSAGE follows."""
+EVENT_HOP_ZERO: Final = int(lib.TP_EVENT_HOP_ZERO)
+"""The flag of a received_ns that the driver or the XDP program stamped."""
 
 
 def _field_dtype(kind: Any) -> Any:
@@ -110,7 +148,7 @@ def level_dtype() -> np.dtype[Any]:
 
 @cache
 def event_dtype() -> np.dtype[Any]:
-    """Return the layout of struct tp_event: 56 bytes; u is a union of value, level and top."""
+    """Return the layout of struct tp_event: 56 bytes; u is a union, as records.h has it."""
     return _layout(ffi.typeof("struct tp_event"))
 
 

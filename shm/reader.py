@@ -112,6 +112,8 @@ class Reader:
         """Wait as `set_wait` says, with the GIL released; return a Result."""
         self.await_news: Callable[[], int] = partial(lib.tp_reader_await, self._reader)
         """Wait as `look` does, but take nothing: EVENT where a look would find something."""
+        self.row_changes: Callable[[], int] = partial(lib.tp_reader_row_changes, self._reader)
+        """Return how often a row of the table was written: news where it differs; 0: closed."""
         self.read_snapshot: Callable[[int], int] = partial(lib.tp_reader_snapshot, self._reader)
         """Read a slot's snapshot into `snapshot`; return its version, 0 for none yet."""
 

@@ -1,12 +1,12 @@
 /* The self-describing data segment: a file in /dev/shm that one writer builds and any number of
  * readers map read-only. Its contents are the caller's: shm knows sizes and names, no payload.
  *
- *   page 0..   static part: header, schema text, table rows, counter and histogram names (CRC-32)
- *   live part: control line, heartbeat line, head line (128 bytes each), counters, histograms,
- *              snapshot index and cells, ring slots
+ *   page 0..   static part: header, schema text, counter and histogram names (CRC-32)
+ *   live part: control line, heartbeat line, head line (128 bytes each), table rows, counters,
+ *              histograms, snapshot index and cells, ring slots
  *
  * Writer: tp_segment_create (locks tickpath.<instance>.lock, builds tickpath.<instance>.new),
- * fill tp_segment_table, tp_segment_ready (checksums, renames into place, marks the segment that
+ * write rows of the table, tp_segment_ready (checksums, renames into place, marks the segment that
  * stood there as superseded), then the hot path, tp_segment_close. Reader: tp_segment_open,
  * tp_segment_close; shm/segment_reader.h stands above it.
  *
@@ -30,7 +30,7 @@
 #define TP_SEGMENT_BYTE_ORDER UINT64_C(0x0102030405060708)
 
 enum {
-    TP_SEGMENT_LAYOUT_MAJOR = 1, /* readers refuse another one */
+    TP_SEGMENT_LAYOUT_MAJOR = 2, /* readers refuse another one */
     TP_SEGMENT_LAYOUT_MINOR = 0, /* grows with compatible additions */
     TP_SEGMENT_LINE_SIZE = 128,  /* two cache lines: the prefetcher pulls pairs */
     TP_SEGMENT_INSTANCE_LENGTH_MAX = 95,
@@ -40,7 +40,8 @@ enum {
     TP_SEGMENT_SNAPSHOT_SLOT_COUNT_MAX = 1 << 16,
     TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX = 4096,
     TP_SEGMENT_TABLE_ROW_COUNT_MAX = 1 << 16,
-    TP_SEGMENT_TABLE_ROW_SIZE_MAX = 4096,
+    TP_SEGMENT_TABLE_ROW_SIZE_MAX = 4096, /* without its sequence word */
+    TP_SEGMENT_TABLE_ROW_ALIGNMENT = 64,
     TP_SEGMENT_COUNTER_COUNT_MAX = 1024,
     TP_SEGMENT_HISTOGRAM_COUNT_MAX = 64,
     TP_SEGMENT_HEARTBEAT_INTERVAL_NS = 1000 * 1000,
@@ -78,23 +79,28 @@ struct tp_segment_header {
     struct tp_segment_section schema, table, counter_names, histogram_names;
     struct tp_segment_section live, counters, histograms, snapshot_index, snapshot_cells, ring;
 };
-static_assert(sizeof(struct tp_segment_header) == 376, "layout 1.0");
+static_assert(sizeof(struct tp_segment_header) == 376, "layout 2.0");
 
 /* Three lines that different threads read and write. */
 struct tp_segment_live {
     _Atomic uint32_t state;         /* enum tp_segment_state; stored last, with release */
     uint32_t crc32;                 /* of the static part, as zlib.crc32 */
     _Atomic uint64_t superseded_by; /* instance id of the next segment of this name; 0: none */
-    uint8_t reserved_control[TP_SEGMENT_LINE_SIZE - 16];
+    _Atomic uint32_t row_count;     /* rows of the table that were written: the first so many */
+    uint32_t reserved_count;
+    _Atomic uint64_t row_changes; /* writes to rows so far: readers look here for news */
+    uint8_t reserved_control[TP_SEGMENT_LINE_SIZE - 32];
     _Atomic uint64_t heartbeat_ns; /* of the segment's clock */
     _Atomic uint64_t loop_count;
     uint8_t reserved_heartbeat[TP_SEGMENT_LINE_SIZE - 16];
     _Atomic uint64_t head; /* events published so far */
     uint8_t reserved_head[TP_SEGMENT_LINE_SIZE - 8];
 };
-static_assert(sizeof(struct tp_segment_live) == 3 * TP_SEGMENT_LINE_SIZE, "layout 1.0");
-static_assert(offsetof(struct tp_segment_live, heartbeat_ns) == 128, "layout 1.0");
-static_assert(offsetof(struct tp_segment_live, head) == 256, "layout 1.0");
+static_assert(sizeof(struct tp_segment_live) == 3 * TP_SEGMENT_LINE_SIZE, "layout 2.0");
+static_assert(offsetof(struct tp_segment_live, row_count) == 16, "layout 2.0");
+static_assert(offsetof(struct tp_segment_live, row_changes) == 24, "layout 2.0");
+static_assert(offsetof(struct tp_segment_live, heartbeat_ns) == 128, "layout 2.0");
+static_assert(offsetof(struct tp_segment_live, head) == 256, "layout 2.0");
 
 enum tp_segment_status {
     TP_SEGMENT_OK = 0,
@@ -203,11 +209,30 @@ static inline struct tp_snapshot_writer *tp_segment_snapshot_writer(struct tp_se
     return &segment->snapshots;
 }
 
-/* Rows of header.table.entry_size bytes; to be filled before tp_segment_ready. */
-static inline void *tp_segment_table(struct tp_segment *segment)
+/* A row of the table: its generation and words that may change while readers read
+ * (shm/segment_rows.c has the protocol). */
+struct tp_segment_row {
+    _Atomic uint64_t sequence; /* 2g - 1 while generation g is written, 2g once it is whole */
+    _Atomic uint64_t word[];
+};
+
+/* 64-bit words of a row, without its sequence; 0: no table. */
+static inline uint32_t tp_segment_row_word_count(const struct tp_segment *segment)
 {
-    return segment->base + segment->header.table.offset;
+    const uint32_t size = segment->header.table.entry_size;
+    return segment->header.table.count == 0 ? 0 : size / (uint32_t)sizeof(uint64_t) - 1;
 }
+
+/* One writer thread, the ring's or another. row: an existing one, or the next (below the table's
+ * count). Copies tp_segment_row_word_count words. Returns the row's new generation. */
+uint64_t tp_segment_row_write(struct tp_segment *segment, uint32_t row, const uint64_t *words);
+/* Copies a consistent row into words and returns its generation, from 1. 0: there is no such row,
+ * or it is being written all the time (bounded tries): what one had before still holds. */
+uint64_t tp_segment_row_read(const struct tp_segment *segment, uint32_t row, uint64_t *words);
+/* Rows that can be read; never more than the table has, whatever the segment claims. */
+uint32_t tp_segment_row_count(const struct tp_segment *segment);
+/* Look at it before the rows: what changes after is found at the next look. */
+uint64_t tp_segment_row_changes(const struct tp_segment *segment);
 
 static inline _Atomic uint64_t *tp_segment_counter(const struct tp_segment *segment, uint32_t index)
 {

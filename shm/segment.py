@@ -74,7 +74,7 @@ class SegmentLayout(msgspec.Struct, frozen=True, kw_only=True):
     ring_capacity: int = 0
     snapshot_slots: int = 0
     snapshot_words: int = 0
-    table_rows: int = 0
+    table_rows: int = 0  # how many there may be
     table_row_size: int = 0
     counters: tuple[str, ...] = ()
     histograms: tuple[str, ...] = ()
@@ -101,7 +101,7 @@ def _message(status: int, error: Any, subject: str) -> str:
         lib.TP_SEGMENT_WRONG_BYTE_ORDER: f"byte order {found:#x}, expected {expected:#x}: "
         "it was written on a machine of the other byte order",
         lib.TP_SEGMENT_WRONG_VERSION: f"layout version {found}, expected {expected}: "
-        "use the same tickpath version for writer and readers",
+        + _other_version(found, expected),
         lib.TP_SEGMENT_WRONG_SCHEMA: f"schema {found:#018x}, expected {expected:#018x}: "
         + _other_schema(subject),
         lib.TP_SEGMENT_TRUNCATED: f"the file has {found} bytes, its header needs {expected}: "
@@ -134,6 +134,12 @@ def _what_there_is(subject: str) -> str:
         return f"{remedy}; no other is there"
     more = " and more" if len(there) > _NAMES_TOLD_MAX else ""
     return f"{remedy}, or take one that is there: {', '.join(there[:_NAMES_TOLD_MAX])}{more}"
+
+
+def _other_version(found: int, expected: int) -> str:
+    if found < expected:
+        return "it is of an older tickpath: restart its writer with this one"
+    return "it is of a newer tickpath: install that one here and start this program again"
 
 
 def _other_schema(subject: str) -> str:
@@ -236,9 +242,27 @@ class _Mapped:
         return raw.split(b"\0", 1)[0].decode()
 
     @property
-    def table(self) -> memoryview:
-        """Borrow the table's bytes, rows of header.table.entry_size; read-only for readers."""
-        return memoryview(self._section(self.header.table))
+    def row_count(self) -> int:
+        """Return how many rows of the table were written."""
+        return int(lib.tp_segment_row_count(self._open))
+
+    @property
+    def row_changes(self) -> int:
+        """Return how often a row was written: look here before the rows, and again for news."""
+        return int(lib.tp_segment_row_changes(self._open))
+
+    def row(self, index: int) -> tuple[int, bytes]:
+        """Copy a row: its generation, from 1, and its bytes, whole; rows may change meanwhile.
+
+        (0, b"") where there is no such row, or where its writer was killed while it wrote it.
+        """
+        words = ffi.new("uint64_t[]", int(lib.tp_segment_row_word_count(self._open)))
+        generation = int(lib.tp_segment_row_read(self._open, index, words))
+        return generation, bytes(ffi.buffer(words)) if generation else b""
+
+    def rows(self) -> list[tuple[int, bytes]]:
+        """Copy all rows as `row` does."""
+        return [self.row(index) for index in range(self.row_count)]
 
     @property
     def is_locked_in_memory(self) -> bool:
@@ -304,7 +328,7 @@ class _Mapped:
 
 
 class SegmentWriter(_Mapped):
-    """Own a segment: fill `table`, call `ready`, give `pointer` to the hot path, close.
+    """Own a segment: write rows, call `ready`, give `pointer` to the hot path, close.
 
     A child that was forked without exec owns nothing of it (shm/ownership).
     """
@@ -387,6 +411,21 @@ class SegmentWriter(_Mapped):
         """Checksum, put in place of the segment of this name, and tell its readers."""
         error = ffi.new("struct tp_segment_error *")
         raise_status(lib.tp_segment_ready(self._open, error), error, os.fspath(self.path))
+
+    def write_row(self, index: int, data: bytes) -> int:
+        """Add or change a row of the table, before `ready` or while readers read.
+
+        One thread. index: an existing row, or the next one. Returns its generation, from 1. Raises
+        IndexError beyond the table's size or leaving a row out, ValueError where it does not fit.
+        """
+        count, capacity = self.row_count, int(self.header.table.count)
+        if not 0 <= index <= count or index >= capacity:
+            raise IndexError(f"row {index}: expected up to {count}, of {capacity} at most")
+        words = ffi.new("uint64_t[]", int(lib.tp_segment_row_word_count(self._open)))
+        if len(data) > ffi.sizeof(words):
+            raise ValueError(f"a row of {len(data)} bytes: expected at most {ffi.sizeof(words)}")
+        ffi.buffer(words)[: len(data)] = data
+        return int(lib.tp_segment_row_write(self._open, index, words))
 
     def store_counter(self, index: int, value: int) -> None:
         """Set one counter, by its place in the layout."""

@@ -49,6 +49,8 @@ static enum tp_segment_status config_check(const struct tp_segment_config *confi
         {"schema size", strlen(config->schema), TP_SEGMENT_SCHEMA_SIZE_MAX - 1},
         {"ring_capacity (a power of two)", config->ring_capacity & (config->ring_capacity - 1), 0},
         {"table_row_size (a multiple of 8)", config->table_row_size % 8, 0},
+        {"table_row_count without a size",
+         config->table_row_size == 0 ? config->table_row_count : 0, 0},
         {"snapshot_slot_count without words",
          config->snapshot_word_count == 0 ? config->snapshot_slot_count : 0, 0},
     };
@@ -82,14 +84,19 @@ static void layout_set(struct tp_segment_header *header, const struct tp_segment
     uint64_t end = sizeof *header;
     const uint32_t cell_size =
         (16 + config->snapshot_word_count * 8 + 63) / 64 * 64; /* sequence, ring_index, words */
+    const uint32_t row_size =
+        config->table_row_size == 0
+            ? 0
+            : (8 + config->table_row_size + TP_SEGMENT_TABLE_ROW_ALIGNMENT - 1) /
+                  TP_SEGMENT_TABLE_ROW_ALIGNMENT * TP_SEGMENT_TABLE_ROW_ALIGNMENT;
     header->schema = section_append(&end, 8, (uint32_t)strlen(config->schema) + 1, 1);
-    header->table = section_append(&end, 64, config->table_row_count, config->table_row_size);
     header->counter_names = section_append(&end, 8, config->counter_count, TP_SEGMENT_NAME_SIZE);
     header->histogram_names =
         section_append(&end, 8, config->histogram_count, TP_SEGMENT_NAME_SIZE);
     header->static_size = end;
     header->live =
         section_append(&end, TP_SEGMENT_PAGE_SIZE, 1, (uint32_t)sizeof(struct tp_segment_live));
+    header->table = section_append(&end, TP_SEGMENT_LINE_SIZE, config->table_row_count, row_size);
     header->counters = section_append(&end, TP_SEGMENT_LINE_SIZE, config->counter_count, 8);
     header->histograms = section_append(&end, TP_SEGMENT_LINE_SIZE, config->histogram_count,
                                         (uint32_t)sizeof(struct tp_histogram));
@@ -309,7 +316,7 @@ enum tp_segment_status tp_segment_create(struct tp_segment **out,
 }
 
 /* Maps the segment that stands under our name now; NULL where there is none, or it is none that we
- * could mark. */
+ * could mark. An older layout has its live lines and the mark in the same places. */
 static struct tp_segment_live *predecessor_map(const struct tp_segment *segment, const char *name)
 {
     struct tp_segment_live *live = NULL;
@@ -320,7 +327,7 @@ static struct tp_segment_live *predecessor_map(const struct tp_segment *segment,
     if (file < 0)
         return NULL;
     if (pread(file, &old, sizeof old, 0) == (ssize_t)sizeof old && fstat(file, &size) == 0 &&
-        old.magic == TP_SEGMENT_MAGIC && old.layout_major == TP_SEGMENT_LAYOUT_MAJOR &&
+        old.magic == TP_SEGMENT_MAGIC && old.layout_major <= TP_SEGMENT_LAYOUT_MAJOR &&
         old.total_size == (uint64_t)size.st_size &&
         tp_segment_layout_check(&old, &error) == TP_SEGMENT_OK) {
         void *page = mmap(NULL, sizeof *live, PROT_READ | PROT_WRITE, MAP_SHARED, file,

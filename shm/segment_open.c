@@ -19,10 +19,7 @@
 enum {
     TP_SEGMENT_CELL_ALIGNMENT = 64,
     TP_SEGMENT_LIVE_ALIGNMENT = 4096,
-    /* The largest table, and 1 MiB for the rest: its checksum takes a second or two, not minutes.
-     */
-    TP_SEGMENT_STATIC_SIZE_MAX =
-        TP_SEGMENT_TABLE_ROW_COUNT_MAX * TP_SEGMENT_TABLE_ROW_SIZE_MAX + (1 << 20),
+    TP_SEGMENT_STATIC_SIZE_MAX = 1 << 20, /* schema and names: its checksum takes milliseconds */
 };
 
 #define TP_FIELDS(name)                                                                            \
@@ -68,7 +65,8 @@ static enum tp_segment_status sizes_check(const struct tp_segment_header *header
                                           struct tp_segment_error *error)
 {
     const uint64_t ring = header->ring.count, cell = header->snapshot_cells.entry_size;
-    const uint64_t words = header->snapshot_word_count;
+    const uint64_t words = header->snapshot_word_count, row = header->table.entry_size;
+    const uint64_t row_max = TP_SEGMENT_TABLE_ROW_SIZE_MAX + TP_SEGMENT_TABLE_ROW_ALIGNMENT;
     const uint64_t cell_min = sizeof(struct tp_snapshot_cell) + 8u * words;
     const uint64_t cells = (uint64_t)header->snapshot_index.count * TP_SNAPSHOT_VERSIONS;
     const struct size_rule rules[] = {
@@ -76,6 +74,10 @@ static enum tp_segment_status sizes_check(const struct tp_segment_header *header
         {"schema, count", header->schema.count != 0, 0, 1},
         {"ring, count (a power of two)", (ring & (ring - 1)) == 0, ring,
          TP_SEGMENT_RING_CAPACITY_MAX},
+        {"table, entry size",
+         row % TP_SEGMENT_TABLE_ROW_ALIGNMENT == 0 && row <= row_max &&
+             (row != 0 || header->table.count == 0),
+         row, row_max},
         {"words of a snapshot", words <= TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX, words,
          TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX},
         {"snapshot cells, entry size", cell % TP_SEGMENT_CELL_ALIGNMENT == 0 && cell >= cell_min,
@@ -120,7 +122,8 @@ enum tp_segment_status tp_segment_layout_check(const struct tp_segment_header *h
     const uint64_t fixed = header->static_size, total = header->total_size;
     const struct section_rule rules[] = {
         {TP_FIELDS("schema"), &header->schema, TP_SEGMENT_SCHEMA_SIZE_MAX, 1, 1, fixed},
-        {TP_FIELDS("table"), &header->table, TP_SEGMENT_TABLE_ROW_COUNT_MAX, 0, 8, fixed},
+        {TP_FIELDS("table"), &header->table, TP_SEGMENT_TABLE_ROW_COUNT_MAX, 0,
+         TP_SEGMENT_TABLE_ROW_ALIGNMENT, total},
         {TP_FIELDS("counter names"), &header->counter_names, TP_SEGMENT_COUNTER_COUNT_MAX,
          TP_SEGMENT_NAME_SIZE, 8, fixed},
         {TP_FIELDS("histogram names"), &header->histogram_names, TP_SEGMENT_HISTOGRAM_COUNT_MAX,

@@ -473,3 +473,32 @@ uint64_t tp_reader_view_read(struct tp_reader_view *view)
 {
     return snapshot_read(view->reader, view->slot, view->words);
 }
+
+uint32_t tp_reader_row_count(struct tp_reader *reader)
+{
+    if (!tp_lease_enter(&reader->lease))
+        return 0;
+    const uint32_t count = tp_segment_row_count(reader->segment);
+    tp_lease_leave(&reader->lease);
+    return count;
+}
+
+uint64_t tp_reader_row_changes(struct tp_reader *reader)
+{
+    if (!tp_lease_enter(&reader->lease))
+        return 0;
+    const uint64_t changes = tp_segment_row_changes(reader->segment);
+    tp_lease_leave(&reader->lease);
+    return changes;
+}
+
+uint64_t tp_reader_row(struct tp_reader *reader, uint32_t row, uint64_t *words, uint32_t word_count)
+{
+    if (!tp_lease_enter(&reader->lease))
+        return 0;
+    const uint64_t generation = tp_segment_row_word_count(reader->segment) == word_count
+                                    ? tp_segment_row_read(reader->segment, row, words)
+                                    : 0;
+    tp_lease_leave(&reader->lease);
+    return generation;
+}

@@ -132,6 +132,12 @@ uint32_t tp_reader_batch(struct tp_reader *reader);
 /* Tells the control segment where this reader stands; tp_reader_poll does it every
  * TP_READER_CURSOR_EVERY events and tp_reader_check when it is idle. */
 void tp_reader_store_cursor(struct tp_reader *reader);
+/* Of the segment's table, as tp_segment_row_count, _row_changes and _row_read; 0 where the reader
+ * is closed. words: word_count of them, which must be the table's own number; 0 otherwise. */
+uint32_t tp_reader_row_count(struct tp_reader *reader);
+uint64_t tp_reader_row_changes(struct tp_reader *reader);
+uint64_t tp_reader_row(struct tp_reader *reader, uint32_t row, uint64_t *words,
+                       uint32_t word_count);
 /* Reads the slot's snapshot into snapshot[] and returns its version, 0: none. */
 uint64_t tp_reader_snapshot(struct tp_reader *reader, uint32_t slot);
 

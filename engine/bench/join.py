@@ -20,7 +20,7 @@ from tickpath.engine.bench.measure import (
     progress_end,
     row,
 )
-from tickpath.engine.feed_segment import BOOK_WORDS
+from tickpath.proto.records import BOOK_WORDS
 from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.reader import Reader
 

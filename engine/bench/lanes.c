@@ -256,9 +256,9 @@ static void top_publish(const struct tp_book *book, struct tp_segment *segment,
         struct tp_event event;
         uint64_t words[TP_RING_EVENT_WORDS];
     } top = {.event = {.type = TP_EVENT_TOP, .published_ns = published_ns}};
-    top.event.u.top.bid_price = bid.price;
+    top.event.u.top.bid = bid.price;
     top.event.u.top.bid_quantity = bid.quantity;
-    top.event.u.top.ask_price = ask.price;
+    top.event.u.top.ask = ask.price;
     top.event.u.top.ask_quantity = ask.quantity;
     (void)tp_ring_publish(tp_segment_ring_writer(segment), top.words);
 }

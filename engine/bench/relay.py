@@ -39,11 +39,10 @@ from tickpath.engine.bench.measure import (
     row,
 )
 from tickpath.engine.child_process import spawn, stop
-from tickpath.engine.feed_segment import BOOK_WORDS
 from tickpath.engine.reader import open_reader
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.proto.instrument import Instrument
-from tickpath.proto.records import BookState, EventType
+from tickpath.proto.records import ASKS_WORD, BIDS_WORD, BOOK_WORDS, BookState, EventType
 from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.reader import Result
 from tickpath.shm.segment import SegmentError
@@ -81,7 +80,10 @@ while len(ages) < count and pubsub.get_message(timeout=5):
             ages.append(now - int(fields[b"t"]))
 print(json.dumps(ages), flush=True)
 """
-_LEVEL_WORD, _TOP_WORD = int(EventType.LEVEL) << 32, int(EventType.TOP) << 32
+_SCALE_WORD = 0xFE << 32 | 0xFA << 40  # exponents -2 and -6
+_LEVEL_WORD, _TOP_WORD = (
+    int(kind) << 16 | _SCALE_WORD for kind in (EventType.LEVEL, EventType.TOP)
+)
 
 
 def spins() -> bool:
@@ -189,12 +191,14 @@ class _Source:
         self._feed = path.feed
         self._record = ffi.new("uint64_t[]", BOOK_WORDS)
         self._level, self._top = ffi.new("uint64_t[7]"), ffi.new("uint64_t[7]")
-        self._record[6] = LEVELS | LEVELS << 32
+        self._record[9] = LEVELS | LEVELS << 16 | _SCALE_WORD
+        self._record[10] = 1  # the row's generation
         for place in range(LEVELS):
-            self._record[7 + 2 * place], self._record[8 + 2 * place] = 1000 - place, 5
-            self._record[47 + 2 * place], self._record[48 + 2 * place] = 1001 + place, 5
+            bid, ask = BIDS_WORD + 2 * place, ASKS_WORD + 2 * place
+            self._record[bid], self._record[bid + 1] = 1000 - place, 5
+            self._record[ask], self._record[ask + 1] = 1001 + place, 5
         self._top[3], self._top[5] = 1000, 1001
-        self._used = 47 + 2 * LEVELS
+        self._used = ASKS_WORD + 2 * LEVELS
         self._count = 0
 
     def publish(self) -> None:
@@ -202,13 +206,15 @@ class _Source:
         self._count += 1
         instrument, quantity = self._count % INSTRUMENTS, self._count
         record, level, top, ring = self._record, self._level, self._top, self._feed.ring
-        record[0], record[8] = self._count, quantity
-        record[5] = instrument | int(BookState.LIVE) << 32
+        record[0], record[BIDS_WORD + 1] = self._count, quantity
+        record[8] = instrument | int(BookState.LIVE) << 32
         level[0], top[0] = instrument | _LEVEL_WORD, instrument | _TOP_WORD
         level[3], level[4], level[6] = 1000, quantity, self._count
         top[4] = top[6] = quantity
         now = time.monotonic_ns()
-        record[2] = record[3] = record[4] = level[1] = level[2] = top[1] = top[2] = level[5] = now
+        record[2] = record[3] = record[4] = record[5] = level[1] = level[2] = top[1] = top[
+            2
+        ] = level[5] = now
         lib.tp_snapshot_publish(self._feed.snapshots, instrument, ring.next + 2, record, self._used)
         lib.tp_ring_publish(ring, level)
         lib.tp_ring_publish(ring, top)
@@ -252,7 +258,7 @@ class _Turn:
         self._reader.set_wait(min(wait_ns, BURST_NS), block=not spins())
         if self._reader.next() == Result.EVENT:
             now, words = time.monotonic_ns(), self._reader.event_words
-            if words[1] >> 32 & 0xFFFF == EventType.LEVEL:
+            if words[1] >> 16 & 0xFF == EventType.LEVEL:
                 self._ages.append(np.array([now - words[6]], dtype=np.uint64))
                 self.received += 1
 
@@ -262,7 +268,7 @@ class _Turn:
             self.lost += self._reader.lost if self._reader.lost else 0
             return False
         now = time.monotonic_ns()
-        stamps = rows[(rows[:, 1] >> 32) & 0xFFFF == EventType.LEVEL, 6]
+        stamps = rows[(rows[:, 1] >> 16) & 0xFF == EventType.LEVEL, 6]
         self._ages.append(now - stamps)
         self.received += len(stamps)
         return True

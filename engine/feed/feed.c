@@ -157,8 +157,9 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
     const struct tp_book_config config = book_config(&feed->config, record->tick_size);
     of->book = tp_book_init(feed->books + instrument * feed->book_size, &config);
     of->connection = (uint16_t)connection;
-    of->price_exponent = (int8_t)record->price_exponent;
-    of->quantity_exponent = (int8_t)record->quantity_exponent;
+    of->price_exponent = record->price_exponent;
+    of->quantity_exponent = record->quantity_exponent;
+    of->generation = 1;
     of->state = TP_BOOK_SYNCING;
     of->reason = TP_SYNC_REASON_STARTING;
     of->phase = TP_SYNC_BUFFERING;

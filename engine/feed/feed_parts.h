@@ -31,6 +31,7 @@ struct feed_instrument {
     uint8_t phase;  /* enum tp_sync_phase */
     uint8_t flags;  /* enum feed_flag */
     int8_t price_exponent, quantity_exponent;
+    uint32_t generation; /* of its row in the segment */
     const struct tp_sync_rule *rule;
 };
 static_assert(sizeof(struct feed_instrument) == 64, "one cache line");

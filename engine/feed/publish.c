@@ -7,8 +7,8 @@
 
 /* Places in struct tp_book_record, in words. */
 enum {
-    HEAD_WORDS = offsetof(struct tp_book_record, bids) / sizeof(uint64_t),
-    BID_WORD = HEAD_WORDS,
+    HEAD_WORDS = offsetof(struct tp_book_record, reserved_words) / sizeof(uint64_t),
+    BID_WORD = offsetof(struct tp_book_record, bids) / sizeof(uint64_t),
     ASK_WORD = offsetof(struct tp_book_record, asks) / sizeof(uint64_t),
 };
 
@@ -42,8 +42,8 @@ static void publish_state(struct tp_ring_writer *ring, union ring_event *out,
 {
     out->event.type = TP_EVENT_STATE;
     memset(&out->event.u, 0, sizeof out->event.u);
-    out->event.u.value[0] = instrument->state;
-    out->event.u.value[1] = instrument->reason;
+    out->event.u.state.state = instrument->state;
+    out->event.u.state.reason = instrument->reason;
     (void)tp_ring_publish(ring, out->words);
 }
 
@@ -60,9 +60,9 @@ static void publish_top(struct tp_ring_writer *ring, union ring_event *out,
     const struct tp_level bid = tp_book_best(book, TP_SIDE_BID);
     const struct tp_level ask = tp_book_best(book, TP_SIDE_ASK);
     out->event.type = TP_EVENT_TOP;
-    out->event.u.top.bid_price = bid.price;
+    out->event.u.top.bid = bid.price;
     out->event.u.top.bid_quantity = bid.quantity;
-    out->event.u.top.ask_price = ask.price;
+    out->event.u.top.ask = ask.price;
     out->event.u.top.ask_quantity = ask.quantity;
     (void)tp_ring_publish(ring, out->words);
 }
@@ -70,8 +70,8 @@ static void publish_top(struct tp_ring_writer *ring, union ring_event *out,
 void feed_record_share(const struct tp_book *book, uint32_t depth, union feed_record *head,
                        _Atomic uint64_t *word)
 {
-    head->record.bid_count = tp_book_top_share(book, TP_SIDE_BID, word + BID_WORD, depth);
-    head->record.ask_count = tp_book_top_share(book, TP_SIDE_ASK, word + ASK_WORD, depth);
+    head->record.bid_count = (uint16_t)tp_book_top_share(book, TP_SIDE_BID, word + BID_WORD, depth);
+    head->record.ask_count = (uint16_t)tp_book_top_share(book, TP_SIDE_ASK, word + ASK_WORD, depth);
     for (int i = 0; i < HEAD_WORDS; i++)
         atomic_store_explicit(&word[i], head->words[i], memory_order_relaxed);
 }
@@ -85,12 +85,18 @@ static void publish_record(struct tp_feed *feed, const struct feed_change *chang
         tp_snapshot_begin(feed->config.snapshots, change->instrument, ring_index);
     head->book_sequence = instrument->version;
     head->exchange_ns = instrument->exchange_ns;
-    head->received_ns = change->received_ns;
+    /* No link stamps frames yet: hop zero is when they left the NIC queue. */
+    head->received_ns = head->taken_ns = change->received_ns;
     head->decoded_ns = change->decoded_ns;
     head->published_ns = published_ns;
-    head->instrument = change->instrument;
+    head->message_ns = instrument->received_ns;
+    head->instrument = (uint16_t)change->instrument;
+    head->connection = instrument->connection;
     head->state = instrument->state;
     head->reason = instrument->reason;
+    head->price_exponent = instrument->price_exponent;
+    head->quantity_exponent = instrument->quantity_exponent;
+    head->generation = instrument->generation;
     feed_record_share(instrument->book, feed->config.snapshot_depth, &feed->out, word);
     tp_snapshot_end(feed->config.snapshots, change->instrument);
 }
@@ -112,7 +118,10 @@ void feed_publish(struct tp_feed *feed, const struct feed_change *change)
         tp_histogram_record(feed->config.decoded_to_published, published_ns - change->decoded_ns);
     }
     publish_record(feed, change, ring->next + event_count, published_ns);
-    union ring_event out = {.event = {.instrument = change->instrument,
+    union ring_event out = {.event = {.instrument = (uint16_t)change->instrument,
+                                      .price_exponent = instrument->price_exponent,
+                                      .quantity_exponent = instrument->quantity_exponent,
+                                      .connection = instrument->connection,
                                       .received_ns = change->received_ns,
                                       .published_ns = published_ns}};
     const bool live = instrument->state == TP_BOOK_LIVE;

@@ -28,6 +28,7 @@ from tickpath.engine.recording.format import (
     recording_paths,
 )
 from tickpath.engine.recording.ndjson import NdjsonRecording
+from tickpath.engine.recording.old_events import from_layout_1
 from tickpath.engine.recording.replay import continues, recorded_runs
 from tickpath.engine.recording.replayer import Replayer, replay_event_dtype
 from tickpath.proto.records import EVENT_ASK, BookState, EventType, SyncReason, format_fixed
@@ -70,7 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 class Columns:
-    """Turn rows of numpy into a record batch; the scale of each number is its instrument's."""
+    """Turn rows of numpy into a record batch; a book's scale is its instrument's."""
 
     def __init__(self, meta: Meta, *, as_text: bool) -> None:
         """as_text: numbers as plain decimals, for csv; names without dictionaries."""
@@ -78,10 +79,8 @@ class Columns:
         self._as_text, self._offset = as_text, meta.realtime_offset_ns
         self._venues = [row.venue for row in rows]
         self._symbols = [row.symbol for row in rows]
-        self._scale = {
-            "price": np.array([row.price_exponent for row in rows]),
-            "quantity": np.array([row.quantity_exponent for row in rows]),
-        }
+        self.price_exponents = np.array([row.price_exponent for row in rows])
+        self.quantity_exponents = np.array([row.quantity_exponent for row in rows])
         self.number = pa.string() if as_text else DECIMAL
         self.name = pa.string() if as_text else NAME
 
@@ -103,10 +102,9 @@ class Columns:
         return pa.array(moved.astype(np.int64), type=pa.int64()).cast(TIME)
 
     def numbers(
-        self, kind: str, mantissas: NDArray[Any], instruments: NDArray[Any], absent: NDArray[Any]
+        self, mantissas: NDArray[Any], exponents: NDArray[Any], absent: NDArray[Any]
     ) -> pa.Array:
         """Return exact numbers, null where absent."""
-        exponents = self._scale[kind][instruments]
         if self._as_text:
             rows = zip(mantissas.tolist(), exponents.tolist(), absent.tolist(), strict=True)
             told = [None if null else format_fixed(value, scale) for value, scale, null in rows]
@@ -146,7 +144,9 @@ def _where(condition: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
 def event_batch(columns: Columns, events: NDArray[Any]) -> pa.RecordBatch:
     """Return a row an event."""
     kind, instruments, value = events["type"], events["instrument"], events["u"]["value"]
-    is_level, is_top = kind == EventType.LEVEL, kind == EventType.TOP
+    is_level, is_trade = kind == EventType.LEVEL, kind == EventType.TRADE
+    is_top, has_price = (kind == EventType.TOP) | (kind == EventType.BEST), is_level | is_trade
+    prices, quantities = events["price_exponent"], events["quantity_exponent"]
     is_state = kind == EventType.STATE
     side = _where(is_level, (events["flags"] & EVENT_ASK) != 0)
     no_bid, no_ask = ~is_top | (value[:, 1] == 0), ~is_top | (value[:, 3] == 0)
@@ -158,14 +158,14 @@ def event_batch(columns: Columns, events: NDArray[Any]) -> pa.RecordBatch:
         *columns.identity(instruments),
         columns.names(kind.astype(np.int32), _TYPE_WORDS),
         columns.names(side, ["bid", "ask"]),
-        columns.numbers("price", value[:, 0], instruments, ~is_level),
-        columns.numbers("quantity", value[:, 1], instruments, ~is_level),
-        pa.array(value[:, 2].astype(np.uint64), mask=~is_level),
+        columns.numbers(value[:, 0], prices, ~has_price),
+        columns.numbers(value[:, 1], quantities, ~has_price),
+        pa.array(value[:, 2].astype(np.uint64), mask=~has_price),
         pa.array(value[:, 3].astype(np.uint64), mask=~is_level),
-        columns.numbers("price", value[:, 0], instruments, no_bid),
-        columns.numbers("quantity", value[:, 1], instruments, no_bid),
-        columns.numbers("price", value[:, 2], instruments, no_ask),
-        columns.numbers("quantity", value[:, 3], instruments, no_ask),
+        columns.numbers(value[:, 0], prices, no_bid),
+        columns.numbers(value[:, 1], quantities, no_bid),
+        columns.numbers(value[:, 2], prices, no_ask),
+        columns.numbers(value[:, 3], quantities, no_ask),
         columns.names(_where(is_state, value[:, 0]), _STATE_WORDS),
         columns.names(_where(is_state, value[:, 1]), _REASON_WORDS),
     ]
@@ -188,16 +188,18 @@ def event_schema(columns: Columns) -> pa.Schema:
 def book_batch(columns: Columns, tops: NDArray[Any]) -> pa.RecordBatch:
     """Return a row a changed book."""
     instruments = tops["instrument"]
+    prices = columns.price_exponents[instruments]
+    quantities = columns.quantity_exponents[instruments]
     no_bid, no_ask = tops["bid_qty"] == 0, tops["ask_qty"] == 0
     arrays = [
         pa.array(tops["t_ns"]),
         columns.time(tops["t_ns"]),
         *columns.identity(instruments),
         columns.names(tops["state"].astype(np.int32), _STATE_WORDS),
-        columns.numbers("price", tops["bid"], instruments, no_bid),
-        columns.numbers("quantity", tops["bid_qty"], instruments, no_bid),
-        columns.numbers("price", tops["ask"], instruments, no_ask),
-        columns.numbers("quantity", tops["ask_qty"], instruments, no_ask),
+        columns.numbers(tops["bid"], prices, no_bid),
+        columns.numbers(tops["bid_qty"], quantities, no_bid),
+        columns.numbers(tops["ask"], prices, no_ask),
+        columns.numbers(tops["ask_qty"], quantities, no_ask),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=book_schema(columns))
 
@@ -289,10 +291,20 @@ def _recorded_events(file: RecordingFile) -> Iterator[NDArray[Any]]:
                 raise RecordingFault(file.path, block.offset, str(error)) from error
             if len(payload) % EVENT_SIZE:
                 raise RecordingFault(file.path, block.offset, "a piece of an event")
+            if file.version == 1:
+                yield _converted(file, payload, block.offset)
+                continue
             events = np.frombuffer(payload, dtype=replay_event_dtype())
             if (events["instrument"] >= len(file.meta.instruments)).any():
                 raise RecordingFault(file.path, block.offset, "an event of no instrument")
             yield events
+
+
+def _converted(file: RecordingFile, payload: bytes, offset: int) -> NDArray[Any]:
+    try:
+        return from_layout_1(payload, file.meta)
+    except ValueError as error:
+        raise RecordingFault(file.path, offset, str(error)) from error
 
 
 @dataclass(slots=True)
@@ -305,7 +317,7 @@ class Export:
 
     def export_recording(self, path: Path) -> None:
         """Export files of `tickpath record`; raises LocalError at a fault, after all before it."""
-        has_events = self._export_recorded_events(path)
+        has_events, fault = self._export_recorded_events(path)
         replayer: Replayer | None = None
         for meta, batches in recorded_runs(path):
             if replayer is None or not continues(replayer.meta, meta):
@@ -314,6 +326,8 @@ class Export:
                 replayer = self._replayer(meta, with_events=not has_events)
             for batch in batches:
                 replayer.play(batch)
+        if fault is not None:  # of events alone: the replay did not meet it
+            raise fault
 
     def export_lines(self, path: Path) -> None:
         """Export a file of JSON lines."""
@@ -322,8 +336,8 @@ class Export:
         for batch in recording.batches():
             replayer.play(batch)
 
-    def _export_recorded_events(self, path: Path) -> bool:
-        found = False
+    def _export_recorded_events(self, path: Path) -> tuple[bool, RecordingFault | None]:
+        found, fault = False, None
         for one in recording_paths(path):
             try:
                 with RecordingFile(one) as file:
@@ -331,9 +345,9 @@ class Export:
                     for events in _recorded_events(file):
                         found = True
                         self.events.write(event_batch(columns, events))
-            except RecordingFault:
-                continue  # the replay meets it too, and tells
-        return found
+            except RecordingFault as error:
+                fault = fault or error
+        return found, fault
 
     def _replayer(self, meta: Meta, *, with_events: bool) -> Replayer:
         columns = Columns(meta, as_text=self.as_text)

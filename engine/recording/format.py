@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 MAGIC: Final = b"TICKPREC"
 BLOCK_MAGIC: Final = b"BLK1"
 END_MAGIC: Final = b"TICKPEND"
-VERSION: Final = 1
+VERSION: Final = 2
+VERSIONS_READ: Final = (1, 2)  # 1: blocks of events are of shared memory's layout 1
 SUFFIX: Final = ".tpr"
 RAW, EVENTS, INDEX = 1, 2, 3
 STORED, ZSTD = 0, 1
@@ -225,9 +226,9 @@ def _read_head(path: Path, data: bytes) -> tuple[Meta, int]:
             f"recording {path}: starts with {data[: len(MAGIC)]!r}, expected {MAGIC!r}: give a "
             "file of `tickpath record`, or --ndjson for text"
         )
-    if version != VERSION:
+    if version not in VERSIONS_READ:
         raise LocalError(
-            f"recording {path}: version {version}, expected {VERSION}: use the tickpath that "
+            f"recording {path}: version {version}, expected 1 to {VERSION}: use the tickpath that "
             "wrote it"
         )
     end = HEADER.size + size
@@ -252,7 +253,7 @@ class RecordingFile:
             self._size = path.stat().st_size
             head = self._file.read(HEADER.size)
             if len(head) == HEADER.size and head.startswith(MAGIC):
-                size = HEADER.unpack(head)[2]
+                _, self.version, size = HEADER.unpack(head)
                 head += self._file.read(min(size, META_SIZE_MAX) + CRC.size)
         except OSError as error:
             raise LocalError(

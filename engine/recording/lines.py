@@ -75,24 +75,27 @@ class EventLines:
             events["instrument"].tolist(),
             events["type"].tolist(),
             events["flags"].tolist(),
+            events["price_exponent"].tolist(),
+            events["quantity_exponent"].tolist(),
             events["received_ns"].tolist(),
             events["u"]["value"].tolist(),
         )
         self._out.write(
             "".join(
-                f'{{"t_ns":{t_ns},"index":{index},{self._told(instrument, kind, flags, values)}}}\n'
-                for index, instrument, kind, flags, t_ns, values in zip(*columns, strict=True)
+                f'{{"t_ns":{t_ns},"index":{index},{self._told(what, scale, values)}}}\n'
+                for index, *what, price, quantity, t_ns, values in zip(*columns, strict=True)
+                for scale in ((price, quantity),)
                 if first <= t_ns <= last
             )
         )
 
-    def _told(self, instrument: int, kind: int, flags: int, value: list[int]) -> str:
+    def _told(self, what: list[int], scale: tuple[int, int], value: list[int]) -> str:
+        (instrument, kind, flags), (price, quantity) = what, scale
         row = self._rows[instrument]
         head = (
             f'"venue":{_quoted(row.venue)},"symbol":{_quoted(row.symbol)},'
             f'"type":"{EventType(kind).name}"'
         )
-        price, quantity = row.price_exponent, row.quantity_exponent
         match kind:
             case EventType.LEVEL:
                 side = "ask" if flags & EVENT_ASK else "bid"

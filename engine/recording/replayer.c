@@ -118,21 +118,27 @@ static void keep_top(struct tp_replayer *r, uint32_t instrument)
     r->tops[r->top_count++] = top;
 }
 
+/* The instrument of an event: the low 16 bits of its first word, little-endian. */
+static uint32_t instrument_at(const struct tp_replayer *r, uint64_t index)
+{
+    static_assert(offsetof(struct tp_event, instrument) == 0, "in the first word");
+    const uint64_t word = atomic_load_explicit(&slot_at(r, index)->word[0], memory_order_relaxed);
+    return (uint16_t)word;
+}
+
 /* One line an instrument that this record touched, however many events it gave. */
 static void keep_tops(struct tp_replayer *r, uint64_t from)
 {
     const uint64_t end = r->ring->next;
     for (uint64_t index = from; index != end; index++) {
-        const uint32_t instrument = (uint32_t)atomic_load_explicit(
-            &slot_at(r, index)->word[0], memory_order_relaxed); /* low half: little-endian */
+        const uint32_t instrument = instrument_at(r, index);
         assert(instrument < r->instrument_count);
         if (r->marked[instrument] == 0)
             keep_top(r, instrument);
         r->marked[instrument] = 1;
     }
     for (uint64_t index = from; index != end; index++)
-        r->marked[(uint32_t)atomic_load_explicit(&slot_at(r, index)->word[0],
-                                                 memory_order_relaxed)] = 0;
+        r->marked[instrument_at(r, index)] = 0;
 }
 
 static void keep_results(struct tp_replayer *r, uint64_t from)

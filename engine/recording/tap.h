@@ -48,7 +48,7 @@ struct tp_tap_row {
     uint32_t connection;
     char channel[108];
 };
-static_assert(sizeof(struct tp_tap_row) == 192, "raw segment's schema");
+static_assert(sizeof(struct tp_tap_row) == 376, "raw segment's schema");
 
 struct tp_tap {
     /* set before the hot path runs */

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SUFFIX = ".raw"
 RING_CAPACITY_DEFAULT = 1 << 18  # 16 MiB of slots: 60 ms of a million messages a second
 SCHEMA = """\
-raw 1
+raw 2
 message size 0 u32
 message kind 4 u8
 message opcode 5 u8
@@ -28,14 +28,14 @@ message connection 6 u16
 message t_ns 8 u64
 message payload 16 bytes
 row venue 0 char[16]
-row symbol 16 char[32]
-row price_exponent 48 i32
-row quantity_exponent 52 i32
-row tick_size 56 i64
-row silent_after_ns 64 u64
-row checkpoint_every_ns 72 u64
-row connection 80 u32
-row channel 84 char[108]
+row symbol 16 char[72]
+row price_exponent 154 i8
+row quantity_exponent 155 i8
+row tick_size 160 i64
+row silent_after_ns 248 u64
+row checkpoint_every_ns 256 u64
+row connection 264 u32
+row channel 268 char[108]
 """
 
 
@@ -81,13 +81,13 @@ class TapWriter:
             schema=SCHEMA, ring_capacity=ring_capacity, table_rows=len(rows), table_row_size=size
         )
         self.segment = SegmentWriter(instance + SUFFIX, layout)
-        table = ffi.from_buffer("struct tp_tap_row[]", self.segment.table, require_writable=True)
-        for target, row in zip(table, rows, strict=True):
+        for index, row in enumerate(rows):
+            target = ffi.new("struct tp_tap_row *")
             fill_record(target.instrument, row)
             target.silent_after_ns, target.connection = silent_after_ns, row.connection
             target.checkpoint_every_ns = int(checkpoint_every_s * 1e9)
             target.channel = row.channel.encode()
-        del table  # a view of memory that `close` unmaps
+            self.segment.write_row(index, bytes(ffi.buffer(target)))
         segment = self.segment.pointer
         self.pointer = kept_by(ffi.new("struct tp_tap *"), segment)
         self.pointer.segment = segment
@@ -113,7 +113,9 @@ class TapTable(msgspec.Struct, frozen=True):
 
 def read_table(segment: Segment) -> TapTable:
     """Read the raw segment's table back."""
-    rows = ffi.from_buffer("struct tp_tap_row[]", bytes(segment.table))
+    size = ffi.sizeof("struct tp_tap_row")  # a row of the segment ends on a line
+    data = b"".join(row[:size] for _, row in segment.rows())
+    rows = ffi.from_buffer("struct tp_tap_row[]", data)
     found = tuple(
         Subscription(
             venue=_text(row.instrument.venue),

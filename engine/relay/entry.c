@@ -67,15 +67,28 @@ static enum tp_relay_fault check_side(const struct tp_level *levels, uint32_t co
     return TP_RELAY_SOUND;
 }
 
+static bool is_scale(int8_t price_exponent, int8_t quantity_exponent)
+{
+    return price_exponent <= 0 && price_exponent >= -18 && quantity_exponent <= 0 &&
+           quantity_exponent >= -18;
+}
+
 static enum tp_relay_fault check_book(const struct tp_book_record *book, uint32_t instrument)
 {
     if (book->instrument != instrument)
         return TP_RELAY_OTHER_ONE;
-    if (book->state > TP_BOOK_CROSSED || book->reason > TP_SYNC_REASON_OVERFLOW)
+    if (book->state > TP_BOOK_CROSSED || book->reason > TP_SYNC_REASON_MAX)
         return TP_RELAY_UNKNOWN_STATE;
-    if (book->exchange_ns > STAMP_MAX || book->received_ns > STAMP_MAX ||
-        book->decoded_ns > STAMP_MAX || book->published_ns > STAMP_MAX)
-        return TP_RELAY_STAMP_TOO_FAR;
+    if ((book->flags & ~TP_EVENT_HOP_ZERO) != 0)
+        return TP_RELAY_UNKNOWN_FLAGS;
+    if (!is_scale(book->price_exponent, book->quantity_exponent))
+        return TP_RELAY_WRONG_SCALE;
+    const uint64_t stamps[] = {book->exchange_ns, book->received_ns,  book->taken_ns,
+                               book->decoded_ns,  book->published_ns, book->message_ns,
+                               book->verified_ns};
+    for (size_t i = 0; i < sizeof stamps / sizeof stamps[0]; i++)
+        if (stamps[i] > STAMP_MAX)
+            return TP_RELAY_STAMP_TOO_FAR;
     enum tp_relay_fault fault = check_side(book->bids, book->bid_count, -1);
     if (fault == TP_RELAY_SOUND)
         fault = check_side(book->asks, book->ask_count, 1);
@@ -104,31 +117,73 @@ static enum tp_relay_fault read_book(struct tp_relay_entry *entry, const uint8_t
     return check_book(book, entry->head.instrument);
 }
 
+/* Flags that an event of a type may have besides HOP_ZERO; -1: no type that we know. */
+static int flags_of(uint8_t type)
+{
+    switch (type) {
+    case TP_EVENT_LEVEL:
+        return TP_EVENT_ASK | TP_EVENT_MORE;
+    case TP_EVENT_TRADE:
+        return TP_EVENT_SELL | TP_EVENT_SIDELESS | TP_EVENT_HASHED | TP_EVENT_MORE;
+    case TP_EVENT_BEST:
+        return TP_EVENT_MORE;
+    case TP_EVENT_TOP:
+    case TP_EVENT_STATE:
+    case TP_EVENT_CLEAR:
+    case TP_EVENT_MESSAGE:
+    case TP_EVENT_INSTRUMENT:
+    case TP_EVENT_STATUS:
+    case TP_EVENT_VERIFIED:
+        return 0;
+    default:
+        return -1;
+    }
+}
+
+static enum tp_relay_fault check_values(const struct tp_event *event)
+{
+    switch (event->type) {
+    case TP_EVENT_LEVEL:
+        return event->u.level.quantity < 0 ? TP_RELAY_EMPTY_LEVEL : TP_RELAY_SOUND;
+    case TP_EVENT_TRADE:
+        return event->u.trade.quantity < 0 ? TP_RELAY_EMPTY_LEVEL : TP_RELAY_SOUND;
+    case TP_EVENT_TOP:
+    case TP_EVENT_BEST:
+        return event->u.top.bid_quantity < 0 || event->u.top.ask_quantity < 0 ? TP_RELAY_EMPTY_LEVEL
+                                                                              : TP_RELAY_SOUND;
+    case TP_EVENT_STATE:
+        return event->u.state.state < 0 || event->u.state.state > TP_BOOK_CROSSED ||
+                       event->u.state.reason < 0 || event->u.state.reason > TP_SYNC_REASON_MAX
+                   ? TP_RELAY_UNKNOWN_STATE
+                   : TP_RELAY_SOUND;
+    case TP_EVENT_STATUS:
+        return event->u.status.status > TP_INSTRUMENT_DELISTED ? TP_RELAY_UNKNOWN_STATE
+                                                               : TP_RELAY_SOUND;
+    case TP_EVENT_MESSAGE:
+        return event->u.message.taken_ns > STAMP_MAX || event->u.message.decoded_ns > STAMP_MAX
+                   ? TP_RELAY_STAMP_TOO_FAR
+                   : TP_RELAY_SOUND;
+    case TP_EVENT_VERIFIED:
+        return event->u.verified.verified_ns > STAMP_MAX ? TP_RELAY_STAMP_TOO_FAR : TP_RELAY_SOUND;
+    default:
+        return TP_RELAY_SOUND;
+    }
+}
+
 static enum tp_relay_fault check_event(const struct tp_event *event, uint32_t instrument)
 {
     if (event->instrument != instrument)
         return TP_RELAY_OTHER_ONE;
     if (event->received_ns > STAMP_MAX || event->published_ns > STAMP_MAX)
         return TP_RELAY_STAMP_TOO_FAR;
-    const uint16_t known = event->type == TP_EVENT_LEVEL ? TP_EVENT_ASK : 0;
-    if ((event->flags & ~known) != 0)
-        return TP_RELAY_UNKNOWN_FLAGS;
-    switch (event->type) {
-    case TP_EVENT_LEVEL:
-        return event->u.level.quantity < 0 ? TP_RELAY_EMPTY_LEVEL : TP_RELAY_SOUND;
-    case TP_EVENT_TOP:
-        return event->u.top.bid_quantity < 0 || event->u.top.ask_quantity < 0 ? TP_RELAY_EMPTY_LEVEL
-                                                                              : TP_RELAY_SOUND;
-    case TP_EVENT_STATE:
-        return event->u.value[0] < 0 || event->u.value[0] > TP_BOOK_CROSSED ||
-                       event->u.value[1] < 0 || event->u.value[1] > TP_SYNC_REASON_OVERFLOW
-                   ? TP_RELAY_UNKNOWN_STATE
-                   : TP_RELAY_SOUND;
-    case TP_EVENT_CLEAR:
-        return TP_RELAY_SOUND;
-    default:
+    const int known = flags_of(event->type);
+    if (known < 0)
         return TP_RELAY_UNKNOWN_EVENT;
-    }
+    if ((event->flags & ~(known | TP_EVENT_HOP_ZERO)) != 0)
+        return TP_RELAY_UNKNOWN_FLAGS;
+    if (!is_scale(event->price_exponent, event->quantity_exponent))
+        return TP_RELAY_WRONG_SCALE;
+    return check_values(event);
 }
 
 static enum tp_relay_fault read_events(struct tp_relay_entry *entry, const uint8_t *data,
@@ -148,8 +203,8 @@ static enum tp_relay_fault read_events(struct tp_relay_entry *entry, const uint8
             return fault;
         if (event.type == TP_EVENT_STATE) {
             entry->tells_state = true;
-            entry->state = (uint16_t)event.u.value[0];
-            entry->reason = (uint16_t)event.u.value[1];
+            entry->state = (uint16_t)event.u.state.state;
+            entry->reason = (uint16_t)event.u.state.reason;
         }
     }
     return TP_RELAY_SOUND;
@@ -175,6 +230,8 @@ enum tp_relay_fault tp_relay_entry_read(struct tp_relay_entry *entry, const uint
 static uint64_t own_time(const struct tp_relay_segment *segment, const struct tp_relay_entry *entry,
                          uint64_t stamp, uint64_t now_ns)
 {
+    if (stamp == 0) /* not known */
+        return 0;
     /* Both were checked: below 2^62 in size. */
     const int64_t realtime = (int64_t)stamp + entry->head.realtime_offset_ns;
     if (realtime <= segment->realtime_offset_ns)
@@ -183,21 +240,25 @@ static uint64_t own_time(const struct tp_relay_segment *segment, const struct tp
     return own < now_ns ? own : now_ns;
 }
 
-static void publish_made(const struct tp_relay_segment *segment, uint32_t instrument, uint16_t type,
-                         const int64_t value[4], uint64_t now_ns)
+static void publish_made(const struct tp_relay_segment *segment, const struct tp_book_record *book,
+                         uint8_t type, const int64_t value[4], uint64_t now_ns)
 {
-    union relay_event out = {
-        .event = {
-            .instrument = instrument, .type = type, .received_ns = now_ns, .published_ns = now_ns}};
+    union relay_event out = {.event = {.instrument = book->instrument,
+                                       .type = type,
+                                       .price_exponent = book->price_exponent,
+                                       .quantity_exponent = book->quantity_exponent,
+                                       .connection = book->connection,
+                                       .received_ns = now_ns,
+                                       .published_ns = now_ns}};
     memcpy(out.event.u.value, value, sizeof out.event.u.value);
     (void)tp_ring_publish(segment->ring, out.words);
 }
 
-static void publish_state(const struct tp_relay_segment *segment, uint32_t instrument,
+static void publish_state(const struct tp_relay_segment *segment, const struct tp_book_record *book,
                           const struct tp_relay_publication *how, uint64_t now_ns)
 {
     const int64_t value[4] = {how->state, how->reason, 0, 0};
-    publish_made(segment, instrument, TP_EVENT_STATE, value, now_ns);
+    publish_made(segment, book, TP_EVENT_STATE, value, now_ns);
 }
 
 static void publish_top(const struct tp_relay_segment *segment, const struct tp_book_record *book,
@@ -212,7 +273,26 @@ static void publish_top(const struct tp_relay_segment *segment, const struct tp_
         value[2] = book->asks[0].price;
         value[3] = book->asks[0].quantity;
     }
-    publish_made(segment, book->instrument, TP_EVENT_TOP, value, now_ns);
+    publish_made(segment, book, TP_EVENT_TOP, value, now_ns);
+}
+
+/* The stamps among an event's values, and what it tells of a book that is worse than it says. */
+static void values_to_ours(const struct tp_relay_segment *segment,
+                           const struct tp_relay_entry *entry,
+                           const struct tp_relay_publication *how, struct tp_event *event,
+                           uint64_t now_ns)
+{
+    if (event->type == TP_EVENT_MESSAGE) {
+        event->u.message.taken_ns = own_time(segment, entry, event->u.message.taken_ns, now_ns);
+        event->u.message.decoded_ns = own_time(segment, entry, event->u.message.decoded_ns, now_ns);
+    }
+    if (event->type == TP_EVENT_VERIFIED)
+        event->u.verified.verified_ns =
+            own_time(segment, entry, event->u.verified.verified_ns, now_ns);
+    if (event->type == TP_EVENT_STATE && how->state != entry->record.state) {
+        event->u.state.state = how->state;
+        event->u.state.reason = how->reason;
+    }
 }
 
 static void publish_events(const struct tp_relay_segment *segment,
@@ -224,10 +304,7 @@ static void publish_events(const struct tp_relay_segment *segment,
         memcpy(&out.event, entry->events + i * sizeof out.event, sizeof out.event);
         out.event.received_ns = own_time(segment, entry, out.event.received_ns, now_ns);
         out.event.published_ns = now_ns;
-        if (out.event.type == TP_EVENT_STATE && how->state != entry->record.state) {
-            out.event.u.value[0] = how->state;
-            out.event.u.value[1] = how->reason;
-        }
+        values_to_ours(segment, entry, how, &out.event, now_ns);
         (void)tp_ring_publish(segment->ring, out.words);
     }
 }
@@ -238,8 +315,12 @@ static void publish_record(const struct tp_relay_segment *segment,
                            uint64_t now_ns)
 {
     union relay_record out = {.record = entry->record};
-    out.record.received_ns = own_time(segment, entry, out.record.received_ns, now_ns);
-    out.record.decoded_ns = own_time(segment, entry, out.record.decoded_ns, now_ns);
+    uint64_t *const stamps[] = {&out.record.received_ns, &out.record.taken_ns,
+                                &out.record.decoded_ns, &out.record.message_ns,
+                                &out.record.verified_ns};
+    for (size_t i = 0; i < sizeof stamps / sizeof stamps[0]; i++)
+        *stamps[i] = own_time(segment, entry, *stamps[i], now_ns);
+    out.record.generation = 1; /* our rows are written once: other rows are another segment */
     out.record.published_ns = now_ns;
     out.record.state = how->state;
     out.record.reason = how->reason;
@@ -265,7 +346,6 @@ void tp_relay_entry_publish(const struct tp_relay_segment *segment,
 {
     const struct tp_relay_publication how = *publication;
     const uint64_t now_ns = tp_clock_now_ns(segment->clock);
-    const uint32_t instrument = entry->head.instrument;
     const bool is_live = how.state == TP_BOOK_LIVE, clears = how.with_events && how.is_gap;
     const bool tells = how.with_events && entry->tells_state;
     const bool is_own = how.state == entry->record.state;
@@ -280,15 +360,15 @@ void tp_relay_entry_publish(const struct tp_relay_segment *segment,
         (how.with_events ? entry->event_count : 0) + (uint64_t)first + clears + last + top;
     publish_record(segment, entry, &how, segment->ring->next + count, now_ns);
     if (first)
-        publish_state(segment, instrument, &how, now_ns);
+        publish_state(segment, &entry->record, &how, now_ns);
     if (clears) {
         const int64_t nothing[4] = {0};
-        publish_made(segment, instrument, TP_EVENT_CLEAR, nothing, now_ns);
+        publish_made(segment, &entry->record, TP_EVENT_CLEAR, nothing, now_ns);
     }
     if (how.with_events)
         publish_events(segment, entry, &how, now_ns);
     if (last)
-        publish_state(segment, instrument, &how, now_ns);
+        publish_state(segment, &entry->record, &how, now_ns);
     if (top)
         publish_top(segment, &entry->record, now_ns);
     publication->told_state = how.state;

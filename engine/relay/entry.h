@@ -1,6 +1,6 @@
 /* One entry of a relayed stream: a book and the events that led to it, as bytes and as published.
  *
- *   book bytes:   head (48), book head (56), bids and asks (16 a level); events bytes: 56 an event
+ *   book bytes:   head (48), book head (112), bids and asks (16 a level); events bytes: 56 an event
  *
  * Little-endian, the records of proto/records.h with the unused levels left out. What arrives is
  * foreign: tp_relay_entry_read checks all that a reader of the segment relies on, then
@@ -18,10 +18,10 @@
 #include "shm/snapshot_table.h"
 
 enum {
-    TP_RELAY_FORMAT = 1,
+    TP_RELAY_FORMAT = 2,
     TP_RELAY_FLAG_GAP = 1, /* events are missing before this entry: its book replaces */
     TP_RELAY_EVENT_COUNT_MAX = 1 << 16,
-    TP_RELAY_BOOK_HEAD_SIZE = 56,
+    TP_RELAY_BOOK_HEAD_SIZE = 112,
 };
 
 struct tp_relay_head {
@@ -33,7 +33,8 @@ struct tp_relay_head {
     int64_t realtime_offset_ns; /* CLOCK_REALTIME - the clock of the stamps */
     int64_t sent_ns;            /* CLOCK_REALTIME */
 };
-static_assert(sizeof(struct tp_relay_head) == 48, "format 1");
+static_assert(sizeof(struct tp_relay_head) == 48, "format 2");
+static_assert(offsetof(struct tp_book_record, bids) == TP_RELAY_BOOK_HEAD_SIZE, "format 2");
 
 enum { TP_RELAY_BOOK_SIZE_MAX = sizeof(struct tp_relay_head) + sizeof(struct tp_book_record) };
 
@@ -51,6 +52,7 @@ enum tp_relay_fault {
     TP_RELAY_CROSSED_LIVE,    /* LIVE with bid >= ask */
     TP_RELAY_TOO_MANY_EVENTS, /* or not whole ones */
     TP_RELAY_UNKNOWN_EVENT,   /* type */
+    TP_RELAY_WRONG_SCALE,     /* an exponent that cannot be */
 };
 
 struct tp_relay_entry {

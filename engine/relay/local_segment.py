@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any
 from tickpath._core import ffi, lib
 from tickpath.engine.consumers import Consumers
 from tickpath.engine.feed_segment import (
-    BOOK_WORDS,
     RING_CAPACITY_DEFAULT,
     make_layout,
     write_instruments,
 )
-from tickpath.proto.records import BookState, EventType, SyncReason
+from tickpath.proto.records import (
+    BIDS_WORD,
+    BOOK_HEAD_STRUCT,
+    BOOK_WORDS,
+    EVENT_STRUCT,
+    BookState,
+    EventType,
+    SyncReason,
+)
 from tickpath.shm.segment import SegmentWriter, kept_by
 
 if TYPE_CHECKING:
@@ -36,8 +43,6 @@ COUNTERS = (
     "relay.reconnects",
 )
 HOPS = ("sent_to_published", "received_to_published")
-ASKS_WORD = 47  # struct tp_book_record: asks at byte 376
-_STATE_WORD = 5
 
 Told = tuple[int, int]
 """A book's state and reason."""
@@ -58,7 +63,11 @@ class LocalSegment:
         """
         self.instruments = tuple(instruments)
         layout = make_layout(
-            instruments, ring_capacity=ring_capacity, counters=COUNTERS, histograms=HOPS
+            instruments,
+            spare_rows=0,  # other instruments are another epoch
+            ring_capacity=ring_capacity,
+            counters=COUNTERS,
+            histograms=HOPS,
         )
         self._writer = SegmentWriter(instance, layout)
         try:
@@ -130,12 +139,14 @@ class LocalSegment:
             return
         self._told[instrument] = int(state), int(reason)
         now, record, event = self._writer.now_ns(), self._record, self._event
-        record[4] = now
-        record[_STATE_WORD] = instrument | int(state) << 32 | int(reason) << 48
-        lib.tp_snapshot_publish(self._table, instrument, self._ring.next + 1, record, ASKS_WORD)
-        event[0] = instrument | int(EventType.STATE) << 32
-        event[1] = event[2] = now
-        event[3], event[4] = int(state), int(reason)
+        scale = self.instruments[instrument]
+        exponents = scale.price_exponent, scale.quantity_exponent
+        head = (0, 0, 0, 0, 0, now, 0, 0, instrument, 0, state, reason, 0, 0, *exponents, 0, 1)
+        ffi.buffer(record)[: BOOK_HEAD_STRUCT.size] = BOOK_HEAD_STRUCT.pack(*head)
+        lib.tp_snapshot_publish(self._table, instrument, self._ring.next + 1, record, BIDS_WORD)
+        ffi.buffer(event)[:] = EVENT_STRUCT.pack(
+            instrument, EventType.STATE, 0, *exponents, 0, now, now, state, reason, 0, 0
+        )
         lib.tp_ring_publish(self._ring, event)
 
     def told(self, instrument: int) -> Told:

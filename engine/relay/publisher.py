@@ -141,7 +141,7 @@ class Publisher:
 
     def _begin_epoch(self) -> None:
         """Start anew: at first, and when the source came back with a new segment."""
-        instruments = self.reader.instruments
+        self._instruments = instruments = self.reader.instruments
         count = len(instruments)
         self.epoch = secrets.randbits(63) | 1
         self._pending: list[NDArray[np.uint64]] = []
@@ -190,10 +190,10 @@ class Publisher:
 
     def _take(self, rows: NDArray[np.uint64]) -> None:
         self._drained = int(rows[-1, 0]) + 1
-        owners = rows[:, 1] & 0xFFFF_FFFF
+        owners = rows[:, 1] & 0xFFFF
         if int(owners.max()) >= len(self._dirty):  # a source that is out of its mind
             rows = rows[owners < len(self._dirty)]
-            owners = rows[:, 1] & 0xFFFF_FFFF
+            owners = rows[:, 1] & 0xFFFF
         self._pending.append(rows)
         self._pending_count += len(rows)
         self._dirty[owners] = True
@@ -201,7 +201,7 @@ class Publisher:
             oldest = self._pending.pop(0)
             self._pending_count -= len(oldest)
             self.counters["dropped"] += len(oldest)
-            self._gap[oldest[:, 1] & 0xFFFF_FFFF] = True
+            self._gap[oldest[:, 1] & 0xFFFF] = True
 
     def _lapped(self) -> None:
         self.counters["lost"] += self.reader.lost
@@ -330,6 +330,10 @@ class Publisher:
     def _flush(self) -> bool:
         """Send a pipeline to every idle link that has something; return whether one was sent."""
         now = time.monotonic()
+        if self.reader.instruments is not self._instruments:
+            self._drop_pending()
+            self._begin_epoch()
+            self._tell("instruments changed", instruments=len(self._instruments))
         idle = np.array([link.is_idle and now >= link.retry_at for link in self._links])
         if not idle.any():
             return False
@@ -392,7 +396,7 @@ class Publisher:
         if not self._pending:
             return {}
         rows = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
-        owners = (rows[:, 1] & 0xFFFF_FFFF).astype(np.int64)
+        owners = (rows[:, 1] & 0xFFFF).astype(np.int64)
         is_covered = rows[:, 0] < covered[owners]
         if is_covered.all():
             self._pending, self._pending_count = [], 0

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tickpath._core import lib
-from tickpath.engine.feed_segment import SCHEMA
-from tickpath.proto.instrument import Instrument
+from tickpath.engine.feed_segment import SCHEMA, unreadable
+from tickpath.proto.instrument import ROW_SIZE, Instrument, pack_row, unpack_row
 from tickpath.proto.records import BOOK_DEPTH_MAX
 from tickpath.shm.errors import RemoteError
 from tickpath.shm.segment import schema_hash
@@ -32,8 +32,6 @@ KIND_CHANGED, KIND_HEARTBEAT = 1, 2
 
 # format, kind, count, link, reserved, epoch, sequence, sent_ns
 _WAKE = struct.Struct("<HHIIIQQq")
-_ROW = struct.Struct("<16s32siiq")  # struct tp_instrument_record
-_EXPONENT_MIN = -18
 
 
 class WireError(RemoteError):
@@ -96,13 +94,7 @@ def write_wake(wake: Wake) -> bytes:
 def write_feed(record: FeedRecord) -> dict[bytes, bytes]:
     """Return the fields of the feed's hash; raises ValueError where a name does not fit."""
     rows = [
-        _ROW.pack(
-            one.venue.encode(),
-            one.symbol.encode(),
-            one.price_exponent,
-            one.quantity_exponent,
-            one.tick_size,
-        )
+        pack_row(one) if one.venue else bytes(ROW_SIZE)  # one that the source cannot read
         for one in record.instruments
     ]
     return {
@@ -134,6 +126,7 @@ FAULTS: Final = {
     int(lib.TP_RELAY_CROSSED_LIVE): "LIVE with the best bid at or above the best ask",
     int(lib.TP_RELAY_TOO_MANY_EVENTS): "too many events, or part of one",
     int(lib.TP_RELAY_UNKNOWN_EVENT): "an event of unknown type",
+    int(lib.TP_RELAY_WRONG_SCALE): "an exponent that cannot be",
 }
 
 
@@ -173,37 +166,22 @@ def read_feed(fields: Mapping[bytes, bytes]) -> FeedRecord:
     if not (epoch.isdigit() and len(epoch) <= 20 and 0 < int(epoch) < 1 << 64):
         raise WireError(f"epoch {epoch!r:.40}: expected a number above 0 of 64 bits")
     rows = fields.get(b"instruments", b"")
-    if not rows or len(rows) % _ROW.size or len(rows) > INSTRUMENT_COUNT_MAX * _ROW.size:
-        raise WireError(f"instruments of {len(rows)} bytes, expected rows of {_ROW.size}")
+    if not rows or len(rows) % ROW_SIZE or len(rows) > INSTRUMENT_COUNT_MAX * ROW_SIZE:
+        raise WireError(f"instruments of {len(rows)} bytes, expected rows of {ROW_SIZE}")
     return FeedRecord(int(epoch), _read_rows(rows))
 
 
 def _read_rows(rows: bytes) -> tuple[Instrument, ...]:
     instruments = []
-    for index, row in enumerate(_ROW.iter_unpack(rows)):
-        venue, symbol, price_exponent, quantity_exponent, tick_size = row
-        names = _read_name(venue), _read_name(symbol)
-        if not all(_EXPONENT_MIN <= one <= 0 for one in (price_exponent, quantity_exponent)):
-            raise WireError(
-                f"instrument {index}: exponents {price_exponent} and {quantity_exponent}, "
-                f"expected {_EXPONENT_MIN} to 0"
-            )
-        if tick_size < 1:
-            raise WireError(f"instrument {index}: tick size {tick_size}, expected 1 or more")
-        instruments.append(Instrument(index, *names, price_exponent, quantity_exponent, tick_size))
+    for index in range(len(rows) // ROW_SIZE):
+        row = rows[index * ROW_SIZE : (index + 1) * ROW_SIZE]
+        try:
+            one = unpack_row(index, row) if any(row) else unreadable(index)
+        except ValueError as error:
+            raise WireError(f"instrument {error}") from error
+        if any(letter.isspace() for letter in one.venue + one.symbol):
+            raise WireError(f"instrument row {index}: {one.symbol!r}: expected no spaces")
+        instruments.append(one)
     if len({(one.venue, one.symbol) for one in instruments}) != len(instruments):
         raise WireError("an instrument stands twice in the feed's table")
     return tuple(instruments)
-
-
-def _read_name(field: bytes) -> str:
-    name, _, padding = field.partition(b"\0")
-    if not name or len(name) == len(field) or padding.strip(b"\0"):
-        raise WireError(f"name {field!r}: expected 1 to {len(field) - 1} bytes, NUL-padded")
-    try:
-        text = name.decode()
-    except UnicodeDecodeError:
-        text = ""
-    if not text or not text.isprintable() or any(one.isspace() for one in text):
-        raise WireError(f"name {name!r}: expected printable UTF-8 without spaces")
-    return text

@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING
 from tickpath._core import ffi, lib
 from tickpath.engine.consumers import Consumers
 from tickpath.engine.feed_segment import (
-    BOOK_WORDS,
     RING_CAPACITY_DEFAULT,
     make_layout,
+    write_instrument,
     write_instruments,
 )
-from tickpath.proto.records import BOOK_DEPTH_MAX, BookState, EventType
+from tickpath.proto.records import (
+    BOOK_DEPTH_MAX,
+    BOOK_HEAD_STRUCT,
+    BOOK_WORDS,
+    EVENT_STRUCT,
+    BookState,
+    EventType,
+    RowChange,
+    SyncReason,
+)
 from tickpath.shm.segment import DIRECTORY, SegmentWriter
 
 if TYPE_CHECKING:
@@ -26,7 +35,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tickpath.proto.instrument import Instrument
-    from tickpath.proto.records import SyncReason
 
 _SIDE_SIZE = BOOK_DEPTH_MAX * 16
 
@@ -47,6 +55,8 @@ class RehearsalFeed:
         layout = make_layout(instruments, ring_capacity=ring_capacity)
         self.segment = SegmentWriter(instance, layout, directory=directory)
         write_instruments(self.segment, instruments)
+        self.scales = [(one.price_exponent, one.quantity_exponent) for one in instruments]
+        self.generations = [1] * len(instruments)
         self.consumers = Consumers(self.segment, lossless_deadline_ns=lossless_deadline_ns)
         self.segment.ready()
         self.consumers.start()
@@ -68,8 +78,9 @@ class RehearsalFeed:
         """
         lib.tp_ring_gate_pass(self.consumers.gate, 1)
         now = self.segment.now_ns()
-        head = struct.pack("<IHHQQ", instrument, kind, flags, now - age_ns, now)
-        ffi.buffer(self._event)[:] = head + struct.pack("<4q", *value)
+        scale = self.scales[instrument]
+        head = instrument, kind, flags, *scale, 0, now - age_ns, now
+        ffi.buffer(self._event)[:] = EVENT_STRUCT.pack(*head, *value)
         return int(lib.tp_ring_publish(self.ring, self._event))
 
     def publish_book(
@@ -82,12 +93,21 @@ class RehearsalFeed:
     ) -> None:
         """Publish a LIVE book that already contains the next `events_to_come` events."""
         now = self.segment.now_ns()
-        record = struct.pack("<5Q", 7, 1, now - 500, now - 100, now)
-        record += struct.pack("<IHHII", instrument, BookState.LIVE, 0, len(bids), len(asks))
+        record = self._head(instrument, (BookState.LIVE, 0), (len(bids), len(asks)), now)
         for side in (bids, asks):
             words = [word for level in side for word in level]
             record += struct.pack(f"<{len(words)}q", *words).ljust(_SIDE_SIZE, b"\0")
         self._publish_record(instrument, record, events_to_come)
+
+    def _head(
+        self, instrument: int, state: tuple[int, int], counts: tuple[int, int], now: int
+    ) -> bytes:
+        stamps = 1, now - 500, now - 500, now - 100, now, now - 500, 0
+        generation = self.generations[instrument]
+        scale = self.scales[instrument]
+        return BOOK_HEAD_STRUCT.pack(
+            7, *stamps, instrument, 0, *state, *counts, *scale, 0, generation
+        )
 
     def _publish_record(self, instrument: int, record: bytes, events_to_come: int) -> None:
         ffi.buffer(self._record)[:] = record.ljust(BOOK_WORDS * 8, b"\0")
@@ -102,9 +122,35 @@ class RehearsalFeed:
     def publish_state(self, state: BookState, reason: SyncReason, instrument: int = 0) -> int:
         """Publish an empty book in this state, and its STATE event; return the event's index."""
         now = self.segment.now_ns()
-        record = struct.pack("<5QIHH", 7, 1, now, now, now, instrument, state, reason)
+        record = self._head(instrument, (state, reason), (0, 0), now)
         self._publish_record(instrument, record, 1)
         return self.publish_event(EventType.STATE, (state, reason, 0, 0), instrument)
+
+    def change_instrument(self, instrument: Instrument) -> int:
+        """Add an instrument or change its row, and publish that; return the event's index.
+
+        Where the scale moves, all that is published from here on is of the new one: the book, empty
+        and SYNCING, comes before the event.
+        """
+        index = instrument.index
+        scale = instrument.price_exponent, instrument.quantity_exponent
+        change = RowChange.ADDED if index == len(self.scales) else RowChange.CHANGED
+        generation = write_instrument(self.segment, instrument)
+        if change == RowChange.ADDED:
+            self.scales.append(scale)
+            self.generations.append(generation)
+        elif scale != self.scales[index]:
+            change = RowChange.SCALED
+        self.scales[index], self.generations[index] = scale, generation
+        if change == RowChange.SCALED:
+            now = self.segment.now_ns()
+            reason = int(SyncReason.SCALE)
+            record = self._head(index, (int(BookState.SYNCING), reason), (0, 0), now)
+            self._publish_record(index, record, 2)
+            told = self.publish_event(EventType.INSTRUMENT, (generation, change, 0, 0), index)
+            self.publish_event(EventType.STATE, (BookState.SYNCING, reason, 0, 0), index)
+            return told
+        return self.publish_event(EventType.INSTRUMENT, (generation, change, 0, 0), index)
 
     def heartbeat(self) -> None:
         """Say that the writer runs, and see who registered; at least every 50 ms."""

@@ -29,6 +29,8 @@ from tickpath.shm.segment import kept_by
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tickpath.engine.reader import Book
+    from tickpath.proto.instrument import Instrument
     from tickpath.shm.segment import SegmentWriter
 
 EXIT_STRATEGY_FAILED = 4  # beside the command line's own: the user's code raised
@@ -45,6 +47,7 @@ NS_PER_MS, NS_PER_S = 1_000_000, 1_000_000_000
 _EMPTY, _EVENT, _LAPPED = int(Result.EMPTY), int(Result.EVENT), int(Result.LAPPED)
 _SILENT, _ALIVE = int(Result.SILENT), int(Result.ALIVE)
 _TOP, _STATE = int(EventType.TOP), int(EventType.STATE)
+_INSTRUMENT = int(EventType.INSTRUMENT)
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +144,7 @@ class Runtime:
         self._next_stats_ns = self._next_yield_ns = 0
         self._next_collect_ns = time.monotonic_ns()
         self._yield_every_ns = self._yield_for_ns = 0
+        self._generations: list[int] = []  # of the strategy's instruments
         reader.set_wait(block=self._placement.block)
         if self._placement.yield_ms is not None:
             self._yield_every_ns = int(self._placement.yield_ms * NS_PER_MS)
@@ -168,7 +172,8 @@ class Runtime:
         """
         strategy = self.strategy
         own(self)
-        strategy.reader, strategy.instruments = self.reader, self.reader.instruments
+        strategy.reader = self.reader
+        self._follow_instruments()
         end_ns = time.monotonic_ns() + int(seconds * NS_PER_S) if seconds is not None else 0
         try:
             strategy.on_start()
@@ -215,26 +220,44 @@ class Runtime:
         kind = type(strategy)
         has_book, has_event = kind.on_book != Strategy.on_book, kind.on_event != Strategy.on_event
         on_book, on_event, book = strategy.on_book, strategy.on_event, reader.book
-        record, hops = self._hop_recorder(), self._hops
+        record, hops, generations = self._hop_recorder(), self._hops, self._generations
 
         def handle(word: int) -> None:
-            event_type = word >> 32 & 0xFFFF
+            event_type = word >> 16 & 0xFF
             if event_type == _TOP:
                 counts.tops += 1
                 if has_book:
-                    index = word & 0xFFFF_FFFF
+                    index = word & 0xFFFF
                     latest = book(index)
                     record(hops)
-                    on_book(strategy.instruments[index], latest)
+                    if index < len(generations) and latest.generation == generations[index]:
+                        on_book(strategy.instruments[index], latest)
+                    else:
+                        on_book(self._instrument_of(latest), latest)
                 else:
                     record(hops)
             elif event_type == _STATE:
-                instrument = strategy.instruments[word & 0xFFFF_FFFF]
+                instrument = strategy.instruments[word & 0xFFFF]
                 strategy.on_state(instrument, event.state, event.reason)
+            elif event_type == _INSTRUMENT:
+                self._follow_instruments()
             if has_event:
                 on_event(event)
 
         return handle
+
+    def _follow_instruments(self) -> None:
+        """Take the instruments as they are now, and how often each was written."""
+        self.strategy.instruments = self.reader.instruments
+        self._generations[:] = [
+            self.reader.generation(one.index) for one in self.reader.instruments
+        ]
+
+    def _instrument_of(self, book: Book) -> Instrument:
+        """Return the instrument in the book's own scale, whichever of the two is newer."""
+        self._follow_instruments()
+        instrument = self.strategy.instruments[book.instrument]
+        return instrument.in_scale(book.price_exponent, book.quantity_exponent)
 
     def _hop_recorder(self) -> Callable[[Any], None]:
         """Return what measures; nothing on a replay, whose stamps are of its recording's day."""
@@ -250,10 +273,11 @@ class Runtime:
         elif result == _LAPPED:
             counts.laps += 1
             counts.lost += self.reader.lost
+            self._follow_instruments()
             strategy.on_lapped(self.reader.lost)
         elif result == RESTARTED:
             counts.restarts += 1
-            strategy.instruments = self.reader.instruments
+            self._follow_instruments()
             strategy.on_restart()
             self._tell_states()
         elif result in (_SILENT, _ALIVE):
@@ -261,6 +285,7 @@ class Runtime:
             self._tell_states()
 
     def _tell_states(self) -> None:
+        self._follow_instruments()  # one may have been added before the ring was joined
         for instrument in self.strategy.instruments:
             book = self.reader.book(instrument.index)
             self.strategy.on_state(instrument, book.state, book.reason)

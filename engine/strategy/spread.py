@@ -23,7 +23,7 @@ class Spread(Strategy):
         if not book.is_live:
             return
         (bid, _), (ask, _) = book.bid, book.ask
-        self.widest[instrument.index] = max(self.widest[instrument.index], ask - bid)
+        self.widest[instrument.index] = max(self.widest.get(instrument.index, 0), ask - bid)
 
 
 class Imbalance(Strategy):

@@ -30,7 +30,7 @@ extern "C" {
 
 /* tp_segment_schema_hash of the schema that this header was built for: give it to tp_reader_init,
  * so that a feed of another layout is refused. */
-#define TP_FEED_SCHEMA_HASH UINT64_C(0xF54CF6E23ACC2469)
+#define TP_FEED_SCHEMA_HASH UINT64_C(0x2DAFA98293F958B7)
 
 /* Words of a book in a feed's snapshot: give it to tp_reader_require_words. */
 #define TP_FEED_BOOK_WORDS ((uint32_t)(sizeof(struct tp_book_record) / sizeof(uint64_t)))
@@ -43,31 +43,41 @@ static inline struct tp_event tp_feed_event(const struct tp_reader *reader)
     return event;
 }
 
-/* Rows of the instrument table; 0 where the segment has none, or the reader is closed. */
+/* Instruments of the segment; more may be added while it is read. 0 where the reader is closed. */
 static inline uint32_t tp_feed_instrument_count(struct tp_reader *reader)
 {
-    if (!tp_lease_enter(&reader->lease))
-        return 0;
-    const struct tp_segment_section table = reader->segment->header.table;
-    tp_lease_leave(&reader->lease);
-    return table.entry_size == sizeof(struct tp_instrument_record) ? table.count : 0;
+    return tp_reader_row_count(reader);
 }
 
-/* All zeroes where the reader is closed. */
-static inline struct tp_instrument_record tp_feed_instrument(struct tp_reader *reader,
-                                                             uint32_t instrument)
+/* How often an instrument was added or changed: read them anew where it is another number than
+ * before. An INSTRUMENT event says the same. */
+static inline uint64_t tp_feed_instrument_changes(struct tp_reader *reader)
 {
+    return tp_reader_row_changes(reader);
+}
+
+/* The instrument as it is now. *generation (may be NULL): how often its row was written, from 1;
+ * with 0 the record is all zeroes: no such row, a row that is not whole, or the reader is closed.
+ */
+static inline struct tp_instrument_record
+tp_feed_instrument(struct tp_reader *reader, uint32_t instrument, uint64_t *generation)
+{
+    uint64_t words[sizeof(struct tp_instrument_record) / sizeof(uint64_t)];
     struct tp_instrument_record record;
     memset(&record, 0, sizeof record);
-    if (!tp_lease_enter(&reader->lease))
-        return record;
-    const struct tp_segment_section *table = &reader->segment->header.table;
-    assert(table->entry_size == sizeof record && instrument < table->count);
-    const char *rows = (const char *)tp_segment_at(reader->segment, table);
-    memcpy(&record, rows + (size_t)instrument * sizeof record, sizeof record);
-    tp_lease_leave(&reader->lease);
+    const uint64_t found =
+        tp_reader_row(reader, instrument, words, (uint32_t)(sizeof words / sizeof words[0]));
+    if (found != 0)
+        memcpy(&record, words, sizeof record);
+    if (generation != NULL)
+        *generation = found;
     record.venue[sizeof record.venue - 1] = '\0';
     record.symbol[sizeof record.symbol - 1] = '\0';
+    record.base[sizeof record.base - 1] = '\0';
+    record.quote[sizeof record.quote - 1] = '\0';
+    record.settle[sizeof record.settle - 1] = '\0';
+    record.strike[sizeof record.strike - 1] = '\0';
+    record.right[sizeof record.right - 1] = '\0';
     return record;
 }
 
@@ -81,7 +91,7 @@ static inline enum tp_book_state tp_feed_book(struct tp_reader *reader, uint32_t
                       sizeof(uint64_t) * TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX,
                   "a book fits the reader's snapshot");
     memset(book, 0, sizeof *book);
-    book->instrument = instrument;
+    book->instrument = (uint16_t)instrument;
     book->reason = TP_SYNC_REASON_STARTING;
     const bool is_published = tp_reader_snapshot(reader, instrument) != 0 &&
                               reader->snapshots.word_count >= sizeof *book / sizeof(uint64_t);

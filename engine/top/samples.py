@@ -17,8 +17,7 @@ from tickpath.shm.segment import instances
 
 if TYPE_CHECKING:
     from tickpath.engine.live_view import Hop
-    from tickpath.engine.reader import BookState
-    from tickpath.proto.instrument import Instrument
+    from tickpath.engine.reader import Book, BookState
 
 
 Level = tuple[str, str, int]
@@ -146,8 +145,8 @@ def books_of(view: LiveView) -> tuple[BookRow, ...]:
                 symbol=row.symbol,
                 state=book.state,
                 why=book.why,
-                bids=_side(row, book.bids),
-                asks=_side(row, book.asks),
+                bids=_side(book, book.bids),
+                asks=_side(book, book.asks),
                 rate=rate,
                 age_ms=age_ms,
             )
@@ -155,11 +154,11 @@ def books_of(view: LiveView) -> tuple[BookRow, ...]:
     return tuple(rows)
 
 
-def _side(row: Instrument, levels: list[tuple[int, int]]) -> tuple[Level, ...]:
+def _side(book: Book, levels: list[tuple[int, int]]) -> tuple[Level, ...]:
     return tuple(
         (
-            format_fixed(price, row.price_exponent),
-            format_fixed(quantity, row.quantity_exponent),
+            format_fixed(price, book.price_exponent),
+            format_fixed(quantity, book.quantity_exponent),
             quantity,
         )
         for price, quantity in levels

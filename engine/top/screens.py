@@ -156,7 +156,7 @@ def _instances_table(rows: Sequence[SegmentStatus], name_width: int) -> Table:
         live = sum(book.state == BookState.LIVE.name for book in one.books)
         style = "green" if live == len(one.books) else "yellow"
         table.add_row(
-            _short(one.instance, name_width),
+            Text(_short(one.instance, name_width)),
             kind_of(one),
             Text(one.state, style=SEGMENT_COLOURS.get(one.state, "red")),
             str(one.writer_pid or NOTHING),
@@ -177,7 +177,7 @@ def _books_table(rows: Sequence[BookRow], bar_width: int) -> Table:
         sides = [sum(level[2] for level in side) for side in (one.bids, one.asks)]
         bars = [bar(side, max(sides), bar_width) for side in sides]
         table.add_row(
-            _short(one.symbol, 14),
+            Text(_short(one.symbol, 14)),  # not a str: that would be read as markup
             Text(one.state.name, style=STATE_COLOURS[one.state]),
             Text(bars[0].rjust(bar_width), style="green"),
             one.bids[0][0] if one.bids else NOTHING,
@@ -194,7 +194,7 @@ def _readers_table(rows: Sequence[Any]) -> Table:
     for one in rows:
         figures = (f"{one.lag:,}", f"{one.laps:,}", f"{one.lost:,}", f"{one.seen_ms:,.0f}")
         lag = Text(figures[0], style="green" if not one.laps else "yellow")
-        table.add_row(_short(one.name), str(one.pid), lag, *figures[1:], one.notes)
+        table.add_row(Text(_short(one.name)), str(one.pid), lag, *figures[1:], one.notes)
     return table
 
 
@@ -203,8 +203,8 @@ def _hops_table(rows: Sequence[Any]) -> Table:
     for one in rows:
         figures = (one.p50, one.p99, one.p999, float(one.maximum))
         table.add_row(
-            HOP_NAMES[one.name][0] if one.name in HOP_NAMES else _short(one.name),
-            _short(one.where, 14),
+            HOP_NAMES[one.name][0] if one.name in HOP_NAMES else Text(_short(one.name)),
+            Text(_short(one.where, 14)),
             f"{one.count:,}",
             *(microseconds(value) for value in figures),
         )
@@ -214,7 +214,7 @@ def _hops_table(rows: Sequence[Any]) -> Table:
 def _counters_table(rows: Sequence[tuple[str, int, float]]) -> Table:
     table = plain_table(("counter", "value", "a second"), left=1)
     for name, value, rate in rows:
-        table.add_row(_short(name, 40), f"{value:,}", f"{rate:,.0f}" if rate else NOTHING)
+        table.add_row(Text(_short(name, 40)), f"{value:,}", f"{rate:,.0f}" if rate else NOTHING)
     return table
 
 

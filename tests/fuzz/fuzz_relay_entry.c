@@ -69,6 +69,9 @@ static void publish(struct rig *rig, const struct tp_relay_entry *entry, uint8_t
     assert(tp_snapshot_read(&reader, INSTRUMENT, out.words, &ring_index) == 1);
     assert(ring_index == rig->ring.next && ring_index == atomic_load(&rig->head));
     assert(out.record.state == how.state && out.record.received_ns <= out.record.published_ns);
+    assert(out.record.price_exponent <= 0 && out.record.price_exponent >= -18);
+    assert(out.record.quantity_exponent <= 0 && out.record.quantity_exponent >= -18);
+    assert(out.record.message_ns <= out.record.published_ns && out.record.generation == 1);
     check_levels(&out.record);
 }
 

@@ -16,12 +16,18 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SNAPSHOT_STORES = 4 + 20  # odd mark, ring index, sequence, version; words
+ROW_STORES = 3 + 15  # odd mark, sequence, changes; words
 EVENT_STORES = 3 + 7  # odd mark, sequence, head; words
 BREAKAGES = {
     "an event marked whole before it is": (
         "broadcast_ring.h",
         "&slot->sequence, 2 * index + 1,",
         "&slot->sequence, 2 * index + 2,",
+    ),
+    "a row marked whole before it is": (
+        "segment_rows.c",
+        "&target->sequence, 2 * generation - 1,",
+        "&target->sequence, 2 * generation,",
     ),
     "a version told before its cell is whole": (
         "snapshot_table.c",
@@ -57,7 +63,7 @@ def run(program: Path, folder: Path, mode: str) -> subprocess.CompletedProcess[s
 def test_writer_killed_at_every_store_leaves_old_or_new_state(tmp_path: Path) -> None:
     done = run(build(ROOT, tmp_path), tmp_path / "shm", "publish")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{SNAPSHOT_STORES + EVENT_STORES} kills\n"
+    assert done.stdout == f"{ROW_STORES + SNAPSHOT_STORES + EVENT_STORES} kills\n"
 
 
 def test_writer_killed_at_every_call_of_building_hurts_nobody(tmp_path: Path) -> None:

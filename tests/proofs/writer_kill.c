@@ -1,7 +1,7 @@
 /* Kills a segment's writer after every store of the publish path, and at every system call of
  * building and handing over, and tells what a reader sees.
  *
- *     writer_kill DIRECTORY publish    snapshot, then event, store by store
+ *     writer_kill DIRECTORY publish    row, snapshot, then event, store by store
  *     writer_kill DIRECTORY build      create, ready: system call by system call
  *
  * A child becomes the writer; the parent runs it n steps under ptrace and kills it with SIGKILL.
@@ -23,6 +23,7 @@
 
 #include "shm/segment_reader.h"
 
+enum { ROW_WORDS = 15 }; /* of 64 bytes and a sequence word, on whole lines */
 enum { WORDS = 20, SLOTS = 2, CAPACITY = 4, BEFORE = 6, STEPS_MAX = 100000, STORES_MAX = 1000 };
 static const char *const instance = "killed";
 static const char *const schema = "kill test\n";
@@ -41,11 +42,14 @@ static uint64_t word_of(uint64_t change, uint64_t place)
 
 static void publish(struct tp_segment *segment, uint64_t change)
 {
-    uint64_t words[WORDS], event[TP_RING_EVENT_WORDS];
+    uint64_t words[WORDS], event[TP_RING_EVENT_WORDS], row[ROW_WORDS];
     for (uint64_t i = 0; i < WORDS; i++)
         words[i] = word_of(change, i);
     for (uint64_t i = 0; i < TP_RING_EVENT_WORDS; i++)
         event[i] = word_of(change, 100 + i);
+    for (uint64_t i = 0; i < ROW_WORDS; i++)
+        row[i] = word_of(change, 200 + i);
+    (void)tp_segment_row_write(segment, 0, row);
     tp_snapshot_publish(tp_segment_snapshot_writer(segment), 0,
                         tp_segment_ring_writer(segment)->next + 1, words, WORDS);
     (void)tp_ring_publish(tp_segment_ring_writer(segment), event);
@@ -155,6 +159,21 @@ static void snapshot_check(struct tp_reader *reader, long step, uint64_t oldest,
     *change = version;
 }
 
+/* The old row, the new one, or none where the writer died within it: then one keeps what one had.
+ */
+static void row_check(struct tp_reader *reader, long step)
+{
+    uint64_t words[ROW_WORDS];
+    const uint64_t generation = tp_reader_row(reader, 0, words, ROW_WORDS);
+    if (generation != 0 && generation != BEFORE && generation != BEFORE + 1)
+        fail("the row is neither the old nor the new one", step);
+    for (uint64_t i = 0; generation != 0 && i < ROW_WORDS; i++)
+        if (words[i] != word_of(generation, 200 + i))
+            fail("a torn row", step);
+    if (tp_reader_row_changes(reader) > BEFORE && generation != BEFORE + 1)
+        fail("a change was told before its row was whole", step);
+}
+
 /* From the last whole state on: each event that comes is the next one, whole. */
 static uint64_t events_check(struct tp_reader *reader, long step, uint64_t change)
 {
@@ -209,6 +228,7 @@ static bool publish_step(const char *directory, long step)
     const bool was_killed = child_step_and_kill(child, step, false);
     if (tp_segment_writer_lives(reader.segment))
         fail("a dead writer is said to live", step);
+    row_check(&reader, step);
     snapshot_check(&reader, step, BEFORE, BEFORE + 1, &change);
     change = events_check(&reader, step, change);
     if (change != BEFORE && change != BEFORE + 1)

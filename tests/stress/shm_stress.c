@@ -17,7 +17,7 @@
 #include "shm/broadcast_ring.h"
 #include "shm/snapshot_table.h"
 
-enum { CAPACITY = 64, READERS = 2, SNAPSHOT_WORDS = 87, CELL_SIZE = 768, STALL_ONE_IN = 4096 };
+enum { CAPACITY = 64, READERS = 2, SNAPSHOT_WORDS = 94, CELL_SIZE = 768, STALL_ONE_IN = 4096 };
 static const uint64_t EVENTS_DEFAULT = 10000000;
 
 struct stage {

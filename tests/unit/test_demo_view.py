@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_segment import BOOK_WORDS, make_layout, write_instruments
+from tickpath.engine.feed_segment import make_layout, write_instruments
 from tickpath.engine.live_view import (
     Counted,
     LiveView,
@@ -20,7 +20,7 @@ from tickpath.engine.live_view import (
 )
 from tickpath.engine.strategy.stats import COUNTERS, StrategyStats, create_stats
 from tickpath.proto.instrument import Instrument
-from tickpath.proto.records import BookState
+from tickpath.proto.records import BOOK_HEAD_STRUCT, BOOK_WORDS, BookState
 from tickpath.shm.histogram import HEADER_WORDS, Percentiles, percentiles
 from tickpath.shm.segment import SegmentWriter
 
@@ -44,6 +44,7 @@ class Writer:
         layout = make_layout(rows, ring_capacity=64, counters=COUNTED, histograms=HOPS)
         self.segment = SegmentWriter("unit", layout, directory=directory)
         write_instruments(self.segment, rows)
+        self.instruments = rows
         self.segment.ready()
         self.segment.heartbeat()
 
@@ -54,7 +55,10 @@ class Writer:
             lib.tp_histogram_record(histogram, value)
 
     def publish(self, instrument: int, bid: tuple[int, int], ask: tuple[int, int]) -> None:
-        record = struct.pack("<5QIHHII", 7, 1, 1, 1, 1, instrument, BookState.LIVE, 0, 1, 1)
+        stamps, row = (1, 1, 1, 1, 1, 1, 0), self.instruments[instrument]
+        scale = row.price_exponent, row.quantity_exponent
+        rest = (instrument, 0, BookState.LIVE, 0, 1, 1, *scale, 0, 1)
+        record = BOOK_HEAD_STRUCT.pack(7, *stamps, *rest)
         record += struct.pack("<2q", *bid).ljust(320, b"\0") + struct.pack("<2q", *ask)
         words = ffi.new("uint64_t[]", BOOK_WORDS)
         ffi.buffer(words)[:] = record.ljust(BOOK_WORDS * 8, b"\0")

@@ -5,8 +5,12 @@ The canonical forms are those of ccxt's manual, "Contract Naming Conventions".
 
 from __future__ import annotations
 
-import struct
+import contextlib
+from decimal import Decimal
+from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,12 +18,13 @@ from tickpath.proto.instrument import (
     ROW_SIZE,
     Instrument,
     Kind,
+    Status,
     Symbol,
     find_instrument,
     is_canonical,
     pack_row,
     parse_symbol,
-    unpack_rows,
+    unpack_row,
 )
 from tickpath.proto.records import instrument_dtype
 from tickpath.proto.venues import find_symbol
@@ -90,34 +95,127 @@ def test_symbol_printed_is_parsed_back(base: str, quote: str, settle: str, expir
 
 def test_row_is_the_c_structs() -> None:
     assert instrument_dtype().itemsize == ROW_SIZE
-    assert {name: field[1] for name, field in (instrument_dtype().fields or {}).items()} == {
-        "venue": 0,
-        "symbol": 16,
-        "price_exponent": 48,
-        "quantity_exponent": 52,
-        "tick_size": 56,
+    full = Instrument(
+        0,
+        "deribit",
+        "BTC_USDC-29MAR30-50000-C",
+        -1,
+        -3,
+        5,
+        name=Symbol("BTC", "USD", "USDC", "300329", "50000", "C"),
+        lot_size=2,
+        quantity_min=7,
+        notional_min=Decimal("10.5"),
+        multiplier=Decimal("0.01"),
+        status=Status.CANCEL_ONLY,
+    )
+    (row,) = np.frombuffer(pack_row(full), dtype=instrument_dtype())
+    found = dict(zip(row.dtype.names, row.tolist(), strict=True))
+    assert found.pop("expiry_ns") == 1_900_972_800 * 10**9  # date -u -d 2030-03-29 +%s
+    assert found == {
+        "venue": b"deribit",
+        "symbol": b"BTC_USDC-29MAR30-50000-C",
+        "base": b"BTC",
+        "quote": b"USD",
+        "settle": b"USDC",
+        "kind": 3,
+        "status": 2,
+        "price_exponent": -1,
+        "quantity_exponent": -3,
+        "multiplier_exponent": -2,
+        "notional_exponent": -1,
+        "connection": 0,
+        "tick_size": 5,
+        "lot_size": 2,
+        "quantity_min": 7,
+        "notional_min": 105,
+        "multiplier": 1,
+        "listed_ns": 0,
+        "strike": b"50000",
+        "right": b"C",
+        "reserved": 0,
     }
+    assert unpack_row(0, pack_row(full)) == full
 
 
 @given(
-    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=31),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=64),
     st.integers(-18, 0),
     st.integers(1, 2**63 - 1),
 )
 def test_row_read_back_is_the_instrument(symbol: str, exponent: int, tick: int) -> None:
     instrument = Instrument(0, "v", symbol, exponent, exponent, tick)
-    if len(symbol.encode()) <= 31:
-        assert unpack_rows(pack_row(instrument)) == (instrument,)
+    if symbol and symbol.isprintable() and len(symbol.encode()) <= 64:
+        assert unpack_row(0, pack_row(instrument)) == instrument
     else:
-        with pytest.raises(ValueError, match=r"up to 31 bytes .* leave this instrument out"):
+        with pytest.raises(
+            ValueError, match=r"up to 64|printable text.*; leave this instrument out"
+        ):
             pack_row(instrument)
 
 
-def test_row_of_any_bytes_is_read() -> None:
-    (row,) = unpack_rows(b"\xff" * ROW_SIZE)
-    assert row.symbol == "�" * 32
-    with pytest.raises(struct.error):
-        unpack_rows(b"\0" * (ROW_SIZE + 1))
+GOOD = pack_row(Instrument(0, "v", "S", -2, -6, 1))
+
+
+@pytest.mark.parametrize(
+    ("offset", "data", "named"),
+    [
+        (0, b"\xff" * 16, "venue"),  # no NUL, no UTF-8
+        (0, b"\0", "no venue"),
+        (16, b"\xc3(", "symbol"),  # broken UTF-8
+        (16, b"\x1b[2J", "symbol"),  # what a terminal would obey
+        (16, b"A\0B", "symbol"),  # something behind the NUL
+        (16, b"A" * 72, "symbol"),
+        (88, b"\n", "base"),
+        (152, b"\4", "kind 4"),
+        (153, b"\5", "status 5"),
+        (154, b"\1", "exponents 1 and"),
+        (154, b"\xed", "exponents -19 and"),
+        (155, b"\x7f", "and 127"),
+        (160, bytes(8), "tick 0"),
+        (168, b"\xff" * 8, "lot -1"),
+        (208, b"\xff" * 8, "expiry"),
+    ],
+)
+def test_row_that_cannot_be_is_refused_by_name(offset: int, data: bytes, named: str) -> None:
+    row = GOOD[:offset] + data + GOOD[offset + len(data) :]
+    with pytest.raises(ValueError, match=f"row 4.*{named}"):
+        unpack_row(4, row)
+
+
+@given(st.binary(min_size=ROW_SIZE, max_size=ROW_SIZE))
+def test_row_of_any_bytes_is_read_or_refused(data: bytes) -> None:
+    for row in (data, GOOD[:152] + data[152:]):
+        with contextlib.suppress(ValueError):
+            assert unpack_row(0, row).price_exponent in range(-18, 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"multiplier": Decimal("1." + "1" * 19)},
+        {"multiplier": Decimal("-1")},
+        {"notional_min": Decimal("NaN")},
+        {"tick_size": 1 << 63},
+        {"name": Symbol("B" * 32, "USDT")},
+        {"price_exponent": -200},
+    ],
+)
+def test_instrument_that_no_row_holds_is_refused(wrong: dict[str, Any]) -> None:
+    one = Instrument(0, "v", "S", -2, -6, 1)
+    with pytest.raises(ValueError, match="leave this instrument out"):
+        pack_row(msgspec.structs.replace(one, **wrong))
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"), [((-2, -6), (25, 100)), ((-4, -8), (2500, 10_000)), ((0, -3), (1, 1))]
+)
+def test_instrument_in_another_scale_has_the_same_steps_or_one(
+    scale: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    moved = Instrument(0, "v", "S", -2, -6, 25, lot_size=100).in_scale(*scale)
+    assert (moved.price_exponent, moved.quantity_exponent) == scale
+    assert (moved.tick_size, moved.lot_size) == expected
 
 
 # ---- by either name ------------------------------------------------------------------------------
@@ -126,7 +224,7 @@ NAMED = [
     Instrument(0, "mexc", "BTCUSDT", -2, -6, name=Symbol("BTC", "USDT")),
     Instrument(1, "mexc", "ETHUSDT", -2, -6, name=Symbol("ETH", "USDT")),
 ]
-BARE = list(unpack_rows(b"".join(map(pack_row, NAMED))))
+BARE = [unpack_row(i, pack_row(one)) for i, one in enumerate(NAMED)]
 
 
 @pytest.mark.parametrize("rows", [NAMED, BARE], ids=["named", "from shared memory"])

@@ -166,7 +166,7 @@ def test_instruments_no_list_is_refused() -> None:
 def test_instrument_row_has_the_header_layout() -> None:
     data = pack_row(_listed())
     row = np.frombuffer(data, instrument_dtype())
-    assert (len(data), row.nbytes) == (64, 64)
+    assert (len(data), row.nbytes) == (248, 248)
     assert (row["symbol"][0], row["venue"][0]) == (b"BTCUSDT", b"mexc")
     assert (row["price_exponent"][0], row["tick_size"][0]) == (-2, 1)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_segment import SCHEMA
+from tickpath.engine.feed_segment import SCHEMA, unreadable
 from tickpath.engine.relay.wire import (
     FAULTS,
     KIND_HEARTBEAT,
@@ -32,21 +32,25 @@ INSTRUMENTS = (Instrument(0, "mexc", "BTCUSDT", -2, -6, 1), Instrument(1, "mexc"
 
 def head(**changes: int) -> bytes:
     """Build the 48 bytes of docs/relay.md."""
-    values = {"format": 1, "flags": 0, "instrument": 7, "epoch": 5, "sequence": 3, "version": 9}
+    values = {"format": 2, "flags": 0, "instrument": 7, "epoch": 5, "sequence": 3, "version": 9}
     values |= {"offset": 10**18, "sent": 10**18} | changes
     return struct.pack("<HHIQQQqq", *values.values())
 
 
 def book(bids: list[tuple[int, int]], asks: list[tuple[int, int]], **changes: int) -> bytes:
-    values = {"sequence": 1, "exchange": 2, "received": 3, "decoded": 4, "published": 5}
-    values |= {"instrument": 7, "state": LIVE, "reason": 0}
-    values |= {"bid_count": len(bids), "ask_count": len(asks)} | changes
+    values = {"sequence": 1, "exchange": 2, "received": 3, "taken": 3, "decoded": 4}
+    values |= {"published": 5, "message": 3, "verified": 0}
+    values |= {"instrument": 7, "connection": 1, "state": LIVE, "reason": 0}
+    values |= {"bid_count": len(bids), "ask_count": len(asks), "price": -2, "quantity": -6}
+    values |= {"flags": 0, "generation": 1} | changes
     levels = b"".join(struct.pack("<qq", *level) for level in [*bids, *asks])
-    return struct.pack("<QQQQQIHHII", *values.values()) + levels
+    return struct.pack("<8Q6HbbHQ24x", *values.values()) + levels
 
 
-def event(kind: int, *values: int, instrument: int = 7, flags: int = 0, at: int = 5) -> bytes:
-    return struct.pack("<IHHQQ4q", instrument, kind, flags, at, at, *values)
+def event(kind: int, *values: int, instrument: int = 7, flags: int = 0, **changes: int) -> bytes:
+    at, price, quantity = (changes.get(name, 0) for name in ("at", "price", "quantity"))
+    head = instrument, kind, flags, price, quantity, 1, at or 5, at or 5
+    return struct.pack("<HBBbbHQQ4q", *head, *values)
 
 
 SOUND = book([(10, 1), (9, 2)], [(11, 3)])
@@ -77,18 +81,22 @@ BROKEN = [
     (head() + SOUND[:-1], b"", lib.TP_RELAY_TRUNCATED),
     (head() + SOUND + b"\0", b"", lib.TP_RELAY_TRUNCATED),
     (head()[:-1], b"", lib.TP_RELAY_TRUNCATED),
-    (head() + SOUND[:55], b"", lib.TP_RELAY_TRUNCATED),
-    (head(format=2) + SOUND, b"", lib.TP_RELAY_WRONG_FORMAT),
+    (head() + SOUND[:111], b"", lib.TP_RELAY_TRUNCATED),
+    (head(format=1) + SOUND, b"", lib.TP_RELAY_WRONG_FORMAT),
     (head(flags=2) + SOUND, b"", lib.TP_RELAY_UNKNOWN_FLAGS),
     (head(instrument=8) + SOUND, b"", lib.TP_RELAY_OTHER_ONE),
     (head(sent=-1) + SOUND, b"", lib.TP_RELAY_STAMP_TOO_FAR),
     (head(offset=-FAR) + SOUND, b"", lib.TP_RELAY_STAMP_TOO_FAR),
     (head() + book([], [], instrument=6), b"", lib.TP_RELAY_OTHER_ONE),
     (head() + book([], [], state=4), b"", lib.TP_RELAY_UNKNOWN_STATE),
-    (head() + book([], [], reason=9), b"", lib.TP_RELAY_UNKNOWN_STATE),
+    (head() + book([], [], reason=15), b"", lib.TP_RELAY_UNKNOWN_STATE),
+    (head() + book([], [], price=1), b"", lib.TP_RELAY_WRONG_SCALE),
+    (head() + book([], [], quantity=-19), b"", lib.TP_RELAY_WRONG_SCALE),
+    (head() + book([], [], flags=1), b"", lib.TP_RELAY_UNKNOWN_FLAGS),
+    (head() + book([], [], verified=FAR), b"", lib.TP_RELAY_STAMP_TOO_FAR),
     (head() + book([], [], received=FAR), b"", lib.TP_RELAY_STAMP_TOO_FAR),
     (head() + book([], [], bid_count=21), b"", lib.TP_RELAY_TOO_DEEP),
-    (head() + book([], [], ask_count=0xFFFFFFFF), b"", lib.TP_RELAY_TOO_DEEP),
+    (head() + book([], [], ask_count=0xFFFF), b"", lib.TP_RELAY_TOO_DEEP),
     (head() + book([(10, 0)], []), b"", lib.TP_RELAY_EMPTY_LEVEL),
     (head() + book([], [(10, -1)]), b"", lib.TP_RELAY_EMPTY_LEVEL),
     (head() + book([(9, 1), (9, 1)], []), b"", lib.TP_RELAY_DISORDER),
@@ -98,7 +106,15 @@ BROKEN = [
     (head() + SOUND, LEVEL * ((1 << 16) + 1), lib.TP_RELAY_TOO_MANY_EVENTS),
     (head() + SOUND, event(2, 1, 1, 2, 1, instrument=8), lib.TP_RELAY_OTHER_ONE),
     (head() + SOUND, event(0, 0, 0, 0, 0), lib.TP_RELAY_UNKNOWN_EVENT),
-    (head() + SOUND, event(5, 0, 0, 0, 0), lib.TP_RELAY_UNKNOWN_EVENT),
+    (head() + SOUND, event(11, 0, 0, 0, 0), lib.TP_RELAY_UNKNOWN_EVENT),
+    (head() + SOUND, event(5, 1, -1, 0, 0), lib.TP_RELAY_EMPTY_LEVEL),
+    (head() + SOUND, event(5, 1, 1, 0, 0, flags=1), lib.TP_RELAY_UNKNOWN_FLAGS),
+    (head() + SOUND, event(6, 1, -1, 0, 0), lib.TP_RELAY_EMPTY_LEVEL),
+    (head() + SOUND, event(7, FAR, 0, 0, 0), lib.TP_RELAY_STAMP_TOO_FAR),
+    (head() + SOUND, event(9, 5, 0, 0, 0), lib.TP_RELAY_UNKNOWN_STATE),
+    (head() + SOUND, event(10, FAR, 0, 0, 0), lib.TP_RELAY_STAMP_TOO_FAR),
+    (head() + SOUND, event(2, 1, 1, 2, 1, price=1), lib.TP_RELAY_WRONG_SCALE),
+    (head() + SOUND, event(2, 1, 1, 2, 1, quantity=-19), lib.TP_RELAY_WRONG_SCALE),
     (head() + SOUND, event(1, 1, 1, 0, 0, flags=2), lib.TP_RELAY_UNKNOWN_FLAGS),
     (head() + SOUND, event(2, 1, 1, 2, 1, flags=1), lib.TP_RELAY_UNKNOWN_FLAGS),
     (head() + SOUND, event(1, 1, -1, 0, 0), lib.TP_RELAY_EMPTY_LEVEL),
@@ -160,7 +176,7 @@ def test_relay_wake_up_and_feed_come_back_as_they_went() -> None:
 
 
 def test_relay_wake_up_layout_is_the_documented_one() -> None:
-    data = struct.pack("<HHIIIQQq2I", 1, 1, 2, 3, 0, 5, 6, 7, 0, 1)
+    data = struct.pack("<HHIIIQQq2I", 2, 1, 2, 3, 0, 5, 6, 7, 0, 1)
     assert read_wake(data, 2) == Wake(1, 3, 5, 6, 7, (0, 1))
 
 
@@ -171,10 +187,10 @@ def test_relay_wake_up_layout_is_the_documented_one() -> None:
         7,
         b"",
         b"\0" * 40,
-        struct.pack("<HHIIIQQq", 2, 1, 0, 0, 0, 1, 1, 1),
-        struct.pack("<HHIIIQQq", 1, 3, 0, 0, 0, 1, 1, 1),
-        struct.pack("<HHIIIQQq", 1, 1, 9, 0, 0, 1, 1, 1),
-        struct.pack("<HHIIIQQqI", 1, 1, 1, 0, 0, 1, 1, 1, 2),
+        struct.pack("<HHIIIQQq", 1, 1, 0, 0, 0, 1, 1, 1),
+        struct.pack("<HHIIIQQq", 2, 3, 0, 0, 0, 1, 1, 1),
+        struct.pack("<HHIIIQQq", 2, 1, 9, 0, 0, 1, 1, 1),
+        struct.pack("<HHIIIQQqI", 2, 1, 1, 0, 0, 1, 1, 1, 2),
     ],
 )
 def test_relay_wake_up_that_cannot_be_is_refused(data: object) -> None:
@@ -184,13 +200,34 @@ def test_relay_wake_up_that_cannot_be_is_refused(data: object) -> None:
 
 def row(**changes: Any) -> bytes:
     values = {"venue": b"mexc", "symbol": b"BTC", "price": -2, "quantity": -6, "tick": 1} | changes
-    return struct.pack("<16s32siiq", *values.values())
+    head = struct.pack("<16s72s64xBBbbbbH", *list(values.values())[:2], 0, 1, *scale(values))
+    return head + struct.pack("<5q48x", values["tick"], 1, 0, 0, 1)
+
+
+def scale(values: dict[str, Any]) -> tuple[int, ...]:
+    return values["price"], values["quantity"], 0, 0, 0
 
 
 def feed(**changes: bytes) -> dict[bytes, bytes]:
-    fields = {"format": b"1", "schema": f"{schema_hash(SCHEMA):016x}".encode(), "epoch": b"5"}
+    fields = {"format": b"2", "schema": f"{schema_hash(SCHEMA):016x}".encode(), "epoch": b"5"}
     fields["instruments"] = row()
     return {name.encode(): value for name, value in (fields | changes).items()}
+
+
+def test_relay_feed_with_a_row_that_its_source_cannot_read_has_all_others() -> None:
+    instruments = (*INSTRUMENTS, unreadable(2))
+    assert read_feed(write_feed(FeedRecord(5, instruments))).instruments == instruments
+
+
+def test_relay_events_of_every_type_are_read() -> None:
+    more = [event(5, 10, 1, 2, 77, flags=2 | 8 | 0x20), event(6, 10, 1, 11, 1, flags=0x10)]
+    more += [
+        event(7, 5, 5, 2, 1),
+        event(8, 2, 2, 0, 0),
+        event(9, 3, 0, 2, 0),
+        event(10, 5, 1, 0, 9),
+    ]
+    assert read(head() + SOUND, b"".join(more)).event_count == 6
 
 
 def test_relay_feed_built_by_hand_is_read() -> None:
@@ -203,7 +240,7 @@ def test_relay_feed_built_by_hand_is_read() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": b"2"},
+        {"format": b"1"},
         {"schema": b"0" * 16},
         {"epoch": b"0"},
         {"epoch": b"-1"},
@@ -213,7 +250,7 @@ def test_relay_feed_built_by_hand_is_read() -> None:
         {"instruments": row()[:-1]},
         {"instruments": row() + row()},
         {"instruments": row(symbol=b"")},
-        {"instruments": row(symbol=b"x" * 32)},
+        {"instruments": row(symbol=b"x" * 72)},
         {"instruments": row(symbol=b"a\0b")},
         {"instruments": row(symbol=b"a b")},
         {"instruments": row(symbol=b"a\xff")},

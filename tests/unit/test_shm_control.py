@@ -393,7 +393,7 @@ def test_lossless_reader_too_slow_is_evicted_told_and_reads_on(tmp_path: Path) -
         assert not reader.shm.is_lossless
         feed.publish_event(EventType.TOP, (9, 1, 10, 1))
         assert reader.next() == Result.EVENT
-        assert reader.event.bid_price == 9
+        assert reader.event.bid == 9
 
 
 def test_lossless_batches_tell_the_eviction_too(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_reader_takes_events_with_their_fields(feed: RehearsalFeed, tmp_path: Pa
         assert event.published_ns - event.received_ns == 500
         assert reader.next() == Result.EVENT
         assert event.type == EventType.TOP
-        assert (event.bid_price, event.ask_price, event.ask_quantity) == (10_049, -1, 0)
+        assert (event.bid, event.ask, event.ask_quantity) == (10_049, -1, 0)
         assert reader.shm.poll() == Result.EMPTY
 
 
@@ -131,7 +131,7 @@ def test_books_and_events_are_kept_as_they_are_by_copies_and_pickles(
         reader.book(1)
     assert (repr(book), repr(event)) == shown
     assert (book.instrument, book.bid, book.is_live) == (1, (100, 10), True)
-    assert (again.asks, event.bid_price, event.index) == ([(101, 20)], 100, 0)
+    assert (again.asks, event.bid, event.index) == ([(101, 20)], 100, 0)
 
 
 def test_books_and_events_print_names_and_values(feed: RehearsalFeed, tmp_path: Path) -> None:
@@ -170,8 +170,8 @@ def test_book_with_hostile_counts_stays_inside_the_record(
     feed: RehearsalFeed, tmp_path: Path
 ) -> None:
     with calm_reader(tmp_path) as reader:
-        record = ffi.new("uint64_t[87]", [(1 << 64) - 1] * 87)
-        lib.tp_snapshot_publish(feed.snapshots, 0, 0, record, 87)
+        record = ffi.new("uint64_t[94]", [(1 << 64) - 1] * 94)
+        lib.tp_snapshot_publish(feed.snapshots, 0, 0, record, 94)
         book = reader.book(0)
         assert len(book.bids) == len(book.asks) == 20
         assert not book.is_live
@@ -187,7 +187,7 @@ def test_reader_lapped_is_told_how_many_and_goes_on_at_the_head(
         assert reader.shm.poll() == Result.EMPTY
         feed.publish_event(EventType.TOP, (777, 1, 778, 1))
         assert reader.next() == Result.EVENT
-        assert (reader.event.index, reader.event.bid_price) == (100, 777)
+        assert (reader.event.index, reader.event.bid) == (100, 777)
         assert reader.shm.lost_total == 100
 
 
@@ -195,7 +195,7 @@ def test_reader_exactly_one_ring_behind_loses_nothing(feed: RehearsalFeed, tmp_p
     with calm_reader(tmp_path) as reader:
         for i in range(64):
             feed.publish_event(EventType.TOP, (i, 1, i + 1, 1))
-        got = [reader.event.bid_price for _ in range(64) if reader.next() == Result.EVENT]
+        got = [reader.event.bid for _ in range(64) if reader.next() == Result.EVENT]
         assert got == list(range(64))
 
 
@@ -203,9 +203,11 @@ def test_batch_hands_over_rows_and_then_the_loss(feed: RehearsalFeed, tmp_path: 
     dtype = np.dtype(
         [
             ("index", "u8"),
-            ("instrument", "u4"),
-            ("type", "u2"),
-            ("flags", "u2"),
+            ("instrument", "u2"),
+            ("type", "u1"),
+            ("flags", "u1"),
+            ("scale", "i1", 2),
+            ("connection", "u2"),
             ("received_ns", "u8"),
             ("published_ns", "u8"),
             ("value", "i8", 4),
@@ -263,7 +265,7 @@ def test_writer_closed_makes_books_stale_and_a_new_one_is_followed(tmp_path: Pat
         feed.publish_event(EventType.TOP, (110, 10, 111, 20))
         feed.close()
         assert reader.next() == Result.EVENT  # the last event is not lost
-        assert reader.event.bid_price == 110
+        assert reader.event.bid == 110
         assert reader.next() == Result.SILENT
         assert reader.next() == Result.EMPTY
         book = reader.book(0)
@@ -276,7 +278,7 @@ def test_writer_closed_makes_books_stale_and_a_new_one_is_followed(tmp_path: Pat
             assert not reader.is_down
             second.publish_event(EventType.TOP, (210, 1, 211, 1))
             assert reader.next() == Result.EVENT
-            assert (reader.event.index, reader.event.bid_price) == (0, 210)
+            assert (reader.event.index, reader.event.bid) == (0, 210)
 
 
 def wait_for(reader: Any, wanted: int) -> bool:

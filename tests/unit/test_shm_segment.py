@@ -38,13 +38,13 @@ LAYOUT = SegmentLayout(
     schema="event instrument 0 u32\nevent type 4 u16\n",
     ring_capacity=64,
     snapshot_slots=3,
-    snapshot_words=87,
+    snapshot_words=94,
     table_rows=3,
     table_row_size=64,
     counters=("messages", "gaps"),
     histograms=("decoded",),
 )
-# Offsets of layout 1.0 in the file, as shm/segment.h draws it.
+# Offsets of layout 2.0 in the file, as shm/segment.h draws it.
 MAGIC, BYTE_ORDER, MAJOR, HEADER_SIZE, STATIC_SIZE, TOTAL_SIZE = 0, 8, 16, 20, 24, 32
 CLOCK = 184
 SECTIONS = range(216, 376, 16)
@@ -53,7 +53,7 @@ SECTIONS = range(216, 376, 16)
 @pytest.fixture
 def writer(tmp_path: Path) -> Iterator[SegmentWriter]:
     with SegmentWriter("unit", LAYOUT, directory=tmp_path) as segment:
-        segment.table[:4] = b"MEXC"
+        segment.write_row(0, b"MEXC")
         segment.ready()
         yield segment
 
@@ -73,7 +73,7 @@ def refused(directory: Path, schema: str | None = None) -> str:
 def test_segment_opened_shows_what_the_writer_put_in(writer: SegmentWriter, tmp_path: Path) -> None:
     with Segment("unit", schema=LAYOUT.schema, directory=tmp_path) as segment:
         assert segment.schema == LAYOUT.schema
-        assert bytes(segment.table[:5]) == b"MEXC\0"
+        assert segment.rows() == [(1, b"MEXC" + bytes(52 + 64))]
         assert segment.counters() == {"messages": 0, "gaps": 0}
         assert segment.histograms() == {"decoded": Percentiles()}
         assert segment.instance_id == writer.instance_id != 0
@@ -90,11 +90,11 @@ def test_segment_reader_mapping_is_read_only(writer: SegmentWriter, tmp_path: Pa
     # A store through a reader's pointer must fault: try it where it may.
     code = (
         "import sys; from pathlib import Path; from tickpath.shm.segment import Segment; "
-        "s = Segment('unit', directory=Path(sys.argv[1])); s.table[0] = 1"
+        "s = Segment('unit', directory=Path(sys.argv[1])); s.live.crc32 = 1"
     )
     done = subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path)], check=False)
     assert done.returncode == -signal.SIGSEGV
-    assert bytes(writer.table[:4]) == b"MEXC"
+    assert writer.live.crc32 != 1
 
 
 def test_crc32_agrees_with_zlib() -> None:
@@ -135,7 +135,7 @@ def test_segment_in_state_init_is_refused_as_not_ready(
     [
         (MAGIC, b"ELEPHANT", "wrong magic"),
         (BYTE_ORDER, bytes(range(1, 9)), "wrong byte order"),
-        (MAJOR, struct.pack("<H", 2), "wrong layout version"),
+        (MAJOR, struct.pack("<H", 1), "wrong layout version"),
         (HEADER_SIZE, struct.pack("<I", 8), "impossible layout"),
         (TOTAL_SIZE, struct.pack("<Q", 1 << 40), "truncated"),
         (TOTAL_SIZE, struct.pack("<Q", 4096), "impossible layout"),
@@ -164,8 +164,31 @@ def test_segment_with_a_static_part_beyond_all_limits_is_not_checksummed(
 
 def test_segment_of_other_version_names_both_values(writer: SegmentWriter, tmp_path: Path) -> None:
     damage(writer.path, MAJOR, struct.pack("<H", 9))
-    with pytest.raises(SegmentError, match="layout version 9, expected 1"):
+    with pytest.raises(SegmentError, match="layout version 9, expected 2: it is of a newer"):
         Segment("unit", directory=tmp_path)
+
+
+def test_segment_of_an_older_layout_names_both_values_and_the_remedy(
+    writer: SegmentWriter, tmp_path: Path
+) -> None:
+    damage(writer.path, MAJOR, struct.pack("<H", 1))
+    with pytest.raises(
+        SegmentError, match=r"layout version 1, expected 2: .* restart its writer with this one"
+    ):
+        Segment("unit", directory=tmp_path)
+
+
+def test_segment_of_an_older_layout_is_told_that_it_was_replaced(tmp_path: Path) -> None:
+    # Its readers refuse the new one by its version; until then they must know that theirs ended.
+    with SegmentWriter("unit", LAYOUT, directory=tmp_path) as before:
+        before.ready()
+        old, live = before.path.read_bytes(), int(before.header.live.offset)
+    path = tmp_path / "tickpath.unit"
+    path.write_bytes(old[:MAJOR] + struct.pack("<H", 1) + old[MAJOR + 2 :])
+    with path.open("rb") as left, SegmentWriter("unit", LAYOUT, directory=tmp_path) as after:
+        after.ready()
+        left.seek(live + 8)
+        assert struct.unpack("<Q", left.read(8)) == (after.instance_id,)
 
 
 @pytest.mark.parametrize("section", SECTIONS)

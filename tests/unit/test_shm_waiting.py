@@ -78,7 +78,7 @@ def test_sleeping_reader_is_woken_by_the_waker(feed: RehearsalFeed, tmp_path: Pa
         for i in range(20):
             with soon(partial(feed.publish_event, EventType.TOP, (i, 1, 2, 3)), 0.005):
                 assert reader.next() == Result.EVENT
-            assert reader.event.bid_price == i
+            assert reader.event.bid == i
     # Not each time: on a busy machine the event may come first, or a sleep end by itself.
     assert feed.consumers.counters()["wakes"] >= 10
 
@@ -96,7 +96,7 @@ def test_reader_without_a_waker_sleeps_in_naps(feed: RehearsalFeed, tmp_path: Pa
     with sleeping_reader(tmp_path) as reader:
         with soon(lambda: feed.publish_event(EventType.TOP, (5, 1, 2, 3))):
             assert reader.next() == Result.EVENT
-        assert reader.event.bid_price == 5
+        assert reader.event.bid == 5
 
 
 def test_sleeping_reader_learns_in_time_that_its_writer_stopped(
@@ -130,7 +130,7 @@ def test_stop_ends_one_loop_and_the_next_one_reads_on(feed: RehearsalFeed, tmp_p
             feed.publish_top((size, 1), (9, 1))
             for told in reader:
                 assert isinstance(told, Event)
-                assert told.bid_price == size
+                assert told.bid == size
                 reader.stop()
         reader.stop()  # where none runs, the next one
         assert list(reader.batches()) == []
@@ -215,16 +215,16 @@ def test_batch_has_named_columns_and_is_overwritten_by_the_next(
         rows = reader.batch()
         assert rows.dtype == batch_dtype()
         assert rows["index"].tolist() == [0, 1]
-        assert rows["ask_price"].tolist() == [3, 7]
+        assert rows["ask"].tolist() == [3, 7]
         assert rows["quantity"].tolist() == [2, 6]
         assert rows["value"].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
         assert rows["flags"].tolist() == [0, 1]
         kept = rows.copy()
         assert np.shares_memory(rows, np.frombuffer(reader.shm.batch_bytes, np.uint8))
         feed.publish_event(EventType.TOP, (9, 9, 9, 9))
-        assert reader.batch()["bid_price"].tolist() == [9]
-        assert rows["bid_price"][0] == 9  # a view: what was lent is gone
-        assert kept["bid_price"][0] == 1
+        assert reader.batch()["bid"].tolist() == [9]
+        assert rows["bid"][0] == 9  # a view: what was lent is gone
+        assert kept["bid"][0] == 1
 
 
 def test_tuples_stay_as_they_were(feed: RehearsalFeed, tmp_path: Path) -> None:
@@ -233,10 +233,10 @@ def test_tuples_stay_as_they_were(feed: RehearsalFeed, tmp_path: Path) -> None:
         (first,) = reader.tuples()
         feed.publish_event(EventType.TOP, (5, 6, 7, 8))
         (second,) = reader.tuples()
-        assert first[:4] == (0, 0, EventType.TOP, 0)
-        assert first[6:] == (1, 2, 3, -4)
-        assert second[6:] == (5, 6, 7, 8)
-        assert second[5] - second[4] == 500
+        assert first[:7] == (0, 0, EventType.TOP, 0, -2, -6, 0)
+        assert first[9:] == (1, 2, 3, -4)
+        assert second[9:] == (5, 6, 7, 8)
+        assert second[8] - second[7] == 500
         assert reader.tuples() == []
 
 
@@ -289,7 +289,7 @@ def test_async_for_takes_every_event_and_lets_others_run(tmp_path: Path, loop: s
             task = asyncio.ensure_future(publish())
             async for told in reader:
                 assert isinstance(told, Event)
-                got.append(told.bid_price)
+                got.append(told.bid)
                 if len(got) == count:
                     reader.stop()
             await task
@@ -316,7 +316,7 @@ def test_async_for_is_cancelled_at_once(feed: RehearsalFeed, tmp_path: Path, loo
                 await task
             feed.publish_event(EventType.TOP, (3, 1, 2, 3))
             assert reader.next() == Result.EVENT  # the reader is its owner's again
-            assert reader.event.bid_price == 3
+            assert reader.event.bid == 3
 
     run_in(loop, consume())
     assert not [one for one in threading.enumerate() if one.name == "tp-news"]
@@ -336,7 +336,7 @@ def test_async_iterator_goes_on_after_a_time_out(
                 feed.publish_event(EventType.TOP, (i, 1, 2, 3))
                 told = await asyncio.wait_for(anext(events), 5)
                 assert isinstance(told, Event)
-                got.append(told.bid_price)
+                got.append(told.bid)
             reader.stop()
             with pytest.raises(StopAsyncIteration):
                 await anext(events)
@@ -374,7 +374,7 @@ def test_async_for_tells_of_laps_ends_and_the_next_writer(tmp_path: Path) -> Non
                     feed.publish_event(EventType.TOP, (77, 1, 2, 3))
                     feed.close()  # what it published last comes first
                 elif isinstance(one, Event):
-                    assert one.bid_price == 77
+                    assert one.bid == 77
                 elif isinstance(one, WriterSilent):
                     second.append(make_feed(tmp_path))
                 elif isinstance(one, Restarted):
@@ -437,7 +437,7 @@ def take(feeds: Feeds, count: int) -> list[tuple[int, int]]:
     got: list[tuple[int, int]] = []
     for reader, told in feeds:
         assert isinstance(told, Event)
-        got.append((feeds.readers.index(reader), told.bid_price))
+        got.append((feeds.readers.index(reader), told.bid))
         if len(got) == count:
             break
     return got
@@ -518,7 +518,7 @@ def test_feeds_that_sleep_are_woken_by_any_of_them_and_by_stop(
             reader, told = next(stream)
         assert reader is readers[turn % 3]
         assert isinstance(told, Event)
-        assert told.bid_price == turn
+        assert told.bid == turn
     # Not each time: a sleep of 25 ms may just have ended by itself on a busy machine.
     assert sum(feed.consumers.counters()["wakes"] for feed in feeds) >= 6
     with soon(merged.stop):

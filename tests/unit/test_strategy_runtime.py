@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tickpath.engine.feed_segment import write_instrument
 from tickpath.engine.reader import FeedReader, open_reader
 from tickpath.engine.strategy import Strategy
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
@@ -367,3 +368,48 @@ def test_prepared_process_is_ordinary_again_afterwards() -> None:
         assert gc.isenabled()
     finally:
         os.sched_setaffinity(0, cpus)
+
+
+def test_strategy_gets_instruments_that_are_added_and_books_in_their_own_scale(
+    stage: Stage, tmp_path: Path
+) -> None:
+    class Pricer(Strategy):
+        """Write down prices as a strategy computes them, from the instrument that it is given."""
+
+        def on_start(self) -> None:
+            self.prices: list[tuple[str, float, int]] = []
+
+        def on_book(self, instrument: Instrument, book: Any) -> None:
+            told = instrument.symbol, instrument.price(book.bid[0]), instrument.tick_size
+            self.prices.append(told)
+
+        def on_idle(self) -> None:
+            if plan:
+                plan.pop(0)()
+
+    def move_the_scale() -> None:
+        # All at once: the strategy meets events of the old scale when book and row are of the new.
+        feed.publish_top((10_000, 1), (10_001, 1))
+        feed.change_instrument(Instrument(0, "mexc", "BTCUSDT", -4, -6, 100))
+        feed.publish_top((1_010_000, 1), (1_010_100, 1))
+
+    def change_the_row_only() -> None:
+        feed.publish_top((1_020_000, 1), (1_020_100, 1))
+        write_instrument(feed.segment, Instrument(0, "mexc", "BTCUSDT", -2, -6))
+
+    def add_one() -> None:
+        feed.change_instrument(Instrument(2, "mexc", "SOLUSDT", -1, -3))
+        feed.publish_top((500, 1), (501, 1), 2)
+
+    feed, strategy = stage.feed, Pricer()
+    with open_reader("unit", directory=tmp_path, stale_after_ns=60 * 10**9) as reader:
+        runtime = Runtime(strategy, reader, stage.stats)
+        plan = [move_the_scale, change_the_row_only, add_one, runtime.stop]
+        runtime.run(10)
+    assert strategy.prices == [
+        ("BTCUSDT", 101.0, 100),  # the book is the latest, whatever event tells of it
+        ("BTCUSDT", 101.0, 100),
+        ("BTCUSDT", 102.0, 100),  # read before or after the row: of the book's scale
+        ("SOLUSDT", 50.0, 1),
+    ]
+    assert [one.symbol for one in strategy.instruments] == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]

@@ -23,7 +23,7 @@ from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import create_stats
 from tickpath.engine.top.keys import read_keys
 from tickpath.engine.top.screens import bar
-from tickpath.proto.instrument import Instrument
+from tickpath.proto.instrument import Instrument, pack_row
 
 if TYPE_CHECKING:
     import subprocess
@@ -288,11 +288,13 @@ def test_top_gives_the_terminal_back_on_a_signal(
 def test_top_names_of_others_cannot_drive_the_terminal(
     open_top: Callable[..., Terminal],
 ) -> None:
-    hostile = Instrument(0, "mexc", "\x1b[2J\x1b]0;x\x07[bold]", -2, -3)
-    with RehearsalFeed(INSTANCE, [hostile]) as feed:
+    sound = [Instrument(0, "mexc", "BTCUSDT", -2, -3), Instrument(1, "mexc", "[bold]", -2, -3)]
+    with RehearsalFeed(INSTANCE, sound) as feed:
+        name = pack_row(sound[0]).replace(b"BTCUSDT", b"\x1b[2J\x1b]0;x\x07"[:7])
+        feed.segment.write_row(0, name)
         top = open_top(INSTANCE)
-        top.wait(lambda: r"\x1b[2J" in top.text, feed)
-    assert b"\x1b]0;x" not in top.raw
+        top.wait(lambda: "?0" in top.text and "[bold]" in top.text, feed)
+    assert b"\x1b[2J\x1b]" not in top.raw
 
 
 def test_top_without_a_terminal_says_what_scripts_use(

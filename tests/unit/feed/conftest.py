@@ -26,7 +26,7 @@ MS = 1_000_000
 SECOND = 1000 * MS
 SETTLE = 500 * MS
 PRICE_EXPONENT, QUANTITY_EXPONENT = -2, -8
-RECORD_WORDS = 87
+RECORD_WORDS = 94  # sizeof(struct tp_book_record) / 8
 EVENT_LINE_WORDS = 8
 WS_TEXT, WS_BINARY, WS_PONG = 1, 2, 10  # RFC 6455 5.2
 
@@ -198,8 +198,8 @@ class Rig:
         out = []
         while self.reader.poll() == Result.EVENT:
             words = self.reader.event
-            kind = words[1] >> 32
-            out.append((kind & 0xFFFF, kind >> 16, list(words[4:8])))
+            kind = words[1] >> 16 & 0xFFFF
+            out.append((kind & 0xFF, kind >> 8, list(words[4:8])))
         return out
 
     def record(self, instrument: int = 0) -> dict[str, Any]:

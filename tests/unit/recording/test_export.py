@@ -8,6 +8,7 @@ import json
 import re
 import struct
 import subprocess
+import zlib
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -123,16 +124,19 @@ def test_export_numbers_are_exact_at_any_scale(
     expected = [Decimal(m).scaleb(scales[i]) for m, i in rows]
     for as_text in (False, True):
         columns = Columns(Meta(instruments=instruments), as_text=as_text)
-        found = columns.numbers("price", mantissas, which, absent).to_pylist()
+        found = columns.numbers(mantissas, columns.price_exponents[which], absent).to_pylist()
         assert [Decimal(one) for one in found] == expected
 
 
 def test_export_of_a_recording_takes_the_events_as_they_were_published(tmp_path: Path) -> None:
-    events = np.zeros(3, dtype=replay_event_dtype())
-    events["index"], events["type"] = [5, 6, 7], [2, 3, 99]  # 99: of a later version
+    events = np.zeros(4, dtype=replay_event_dtype())
+    events["index"], events["type"] = [5, 6, 7, 8], [2, 3, 99, 1]  # 99: of a later version
     events["received_ns"], events["published_ns"] = 10, 17
     events["u"]["value"][0] = [6712345, 3, 6712346, 4]
     events["u"]["value"][1] = [2, 3, 0, 0]
+    events["u"]["value"][3] = [1, 1, 0, 0]
+    events["price_exponent"] = -2
+    events["price_exponent"][2:] = -3  # its own, not the header's
     meta = Meta(
         instruments=(
             Subscription(
@@ -142,16 +146,55 @@ def test_export_of_a_recording_takes_the_events_as_they_were_published(tmp_path:
         realtime_offset_ns=1_700_000_000_000_000_000,
     )
     writer = FileWriter(tmp_path / "a.tpr", meta)
-    writer.append(EVENTS, events.tobytes(), 3, (10, 10))
+    writer.append(EVENTS, events.tobytes(), 4, (10, 10))
     writer.close()
     done = export(tmp_path / "a.tpr")
     assert done.returncode == 0, done.stderr
     rows = read_rows(tmp_path / "out" / "a.events.parquet")
-    assert [row["type"] for row in rows] == ["TOP", "STATE", None]
+    assert [row["type"] for row in rows] == ["TOP", "STATE", None, "LEVEL"]
+    assert rows[3]["price"] == Decimal("0.001")
     assert (rows[0]["bid"], rows[0]["ask"]) == (Decimal("67123.45"), Decimal("67123.46"))
     assert (rows[1]["state"], rows[1]["reason"]) == ("STALE", "DISCONNECTED")
     assert rows[0]["published_ns"] == 17
     assert rows[0]["time"] == 1_700_000_000_000_000_010
+
+
+def test_export_of_a_recording_of_version_1_has_the_same_events(tmp_path: Path) -> None:
+    # Built by hand as docs/recording.md of version 1 had it: u64 index, then the event of layout 1.
+    row = {
+        "venue": "mexc",
+        "symbol": "X",
+        "price_exponent": -2,
+        "quantity_exponent": -1,
+        "channel": CHANNEL,
+    }
+    text = json.dumps({"instruments": [row]}).encode()
+    head = struct.pack("<8sII", b"TICKPREC", 1, len(text)) + text
+    events = [
+        struct.pack("<QIHHQQ4q", 5, 0, 1, 1, 10, 17, 6712345, 30, 99, 12),  # LEVEL, ask side
+        struct.pack("<QIHHQQ4q", 6, 0, 2, 0, 11, 18, 6712345, 3, 6712346, 4),  # TOP
+        struct.pack("<QIHHQQ4q", 7, 0, 3, 0, 12, 19, 2, 3, 0, 0),  # STATE
+    ]
+
+    def block(payload: bytes, count: int, number: int = 0) -> bytes:
+        size = len(payload)
+        told = struct.pack("<4sBBHIIIQQQ", b"BLK1", 2, 0, 0, size, size, count, 10, 12, number)
+        return told + struct.pack("<I", zlib.crc32(told + payload)) + payload
+
+    whole = head + struct.pack("<I", zlib.crc32(head)) + block(b"".join(events), 3)
+    path = tmp_path / "a.tpr"
+    path.write_bytes(whole)
+    done = export(path)
+    assert done.returncode == 0, done.stderr
+    level, top, state = read_rows(tmp_path / "out" / "a.events.parquet")
+    assert (level["type"], level["side"], level["index"]) == ("LEVEL", "ask", 5)
+    assert (level["price"], level["quantity"]) == (Decimal("67123.45"), Decimal(3))
+    assert (level["exchange_ns"], level["sequence"]) == (99, 12)
+    assert (top["bid"], top["ask_qty"]) == (Decimal("67123.45"), Decimal("0.4"))
+    assert (state["state"], state["reason"], state["published_ns"]) == ("STALE", "DISCONNECTED", 19)
+    stranger = struct.pack("<QIHHQQ4q", 8, 1, 2, 0, 13, 20, 0, 0, 0, 0)  # of no instrument
+    path.write_bytes(whole + block(stranger, 1, 1))
+    assert "an event of no instrument" in export(path).stderr
 
 
 def test_export_of_a_cut_recording_writes_what_is_before_and_tells(tmp_path: Path) -> None:

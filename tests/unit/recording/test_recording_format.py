@@ -208,9 +208,9 @@ def test_index_that_is_damaged_hides_no_block(tmp_path: Path) -> None:
 
 def test_recording_of_another_version_names_both(tmp_path: Path) -> None:
     path = tmp_path / "a.tpr"
-    path.write_bytes(HEADER.pack(b"TICKPREC", 2, 0))
+    path.write_bytes(HEADER.pack(b"TICKPREC", 3, 0))
     _, fault = read(path)
-    assert "version 2, expected 1" in str(fault)
+    assert "version 3, expected 1 to 2" in str(fault)
 
 
 FULL_DISK = """

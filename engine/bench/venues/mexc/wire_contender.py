@@ -24,18 +24,24 @@ from tickpath._core import ffi, lib
 from tickpath.engine.bench.venues.mexc.bench import BENCH
 from tickpath.engine.feed_segment import make_layout, write_instruments
 from tickpath.proto.instrument import Instrument
-from tickpath.proto.records import BOOK_DEPTH_MAX, BookState, EventType
+from tickpath.proto.records import (
+    ASKS_WORD,
+    BIDS_WORD,
+    BOOK_DEPTH_MAX,
+    BOOK_HEAD_STRUCT,
+    BOOK_WORDS,
+    EVENT_STRUCT,
+    BookState,
+    EventType,
+)
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
 from tickpath.shm.segment import SegmentWriter
 
-EVENT = struct.Struct("<IHHQQqqqQ")
-TOP = struct.Struct("<IHHQQqqqq")
-BOOK_HEAD = struct.Struct("<QQQQQIHHII")
 LEVELS = struct.Struct(f"<{2 * BOOK_DEPTH_MAX}q")
 HEARTBEAT_S = 0.02
 ASK = 1
-BOOK_WORDS = 7 + 4 * BOOK_DEPTH_MAX
+SCALE = (BENCH.price_exponent, BENCH.quantity_exponent)
 
 
 def mantissa(text: str) -> int:
@@ -96,20 +102,21 @@ class Publisher:
         published_ns = time.monotonic_ns()
         bids, asks = sides[0].top(), sides[1].top()
         counts = (min(len(side.keys), BOOK_DEPTH_MAX) for side in sides)
-        head = (version, exchange_ns, received_ns, published_ns, published_ns)
-        BOOK_HEAD.pack_into(self._book, 0, *head, 0, BookState.LIVE, 0, *counts)
-        LEVELS.pack_into(self._book, BOOK_HEAD.size, *bids)
-        LEVELS.pack_into(self._book, BOOK_HEAD.size + LEVELS.size, *asks)
+        stamps = (received_ns, received_ns, published_ns, published_ns, received_ns, 0)
+        rest = (0, 0, BookState.LIVE, 0, *counts, *SCALE, 0, 1)
+        BOOK_HEAD_STRUCT.pack_into(self._book, 0, version, exchange_ns, *stamps, *rest)
+        LEVELS.pack_into(self._book, 8 * BIDS_WORD, *bids)
+        LEVELS.pack_into(self._book, 8 * ASKS_WORD, *asks)
         after = self._ring.next + len(changes) + 1
         lib.tp_snapshot_publish(self._table, 0, after, self._words, BOOK_WORDS)
         for flags, price, quantity in changes:
             level = (price, quantity, exchange_ns, version)
-            EVENT.pack_into(
-                self._event, 0, 0, EventType.LEVEL, flags, received_ns, published_ns, *level
-            )
+            head = (0, EventType.LEVEL, flags, *SCALE, 0, received_ns, published_ns)
+            EVENT_STRUCT.pack_into(self._event, 0, *head, *level)
             lib.tp_ring_publish(self._ring, self._event_words)
         best = (bids[0], bids[1], asks[0], asks[1])
-        TOP.pack_into(self._event, 0, 0, EventType.TOP, 0, received_ns, published_ns, *best)
+        head = (0, EventType.TOP, 0, *SCALE, 0, received_ns, published_ns)
+        EVENT_STRUCT.pack_into(self._event, 0, *head, *best)
         lib.tp_ring_publish(self._ring, self._event_words)
 
 
