@@ -45,6 +45,7 @@ from tickpath.engine.snapshots import (
     fetch_instruments,
 )
 from tickpath.engine.stop_flag import StopFlag
+from tickpath.netstack.link_watch import LinkWatch, leaves_by
 from tickpath.netstack.session import Target, new_tls_context
 from tickpath.netstack.transport import (
     Placement,
@@ -108,6 +109,8 @@ class Outside:
     clock: Clock = SYSTEM
     open_transport: Callable[[str, str, Placement], Transport] = open_transport
     open_rest: Callable[[VenueConfig], Rest] = RestClient
+    leaves_by: Callable[[str], str | None] = leaves_by
+    """The interface to an address, whose link is watched; None: none is."""
     directory: Path = DIRECTORY
     """Of the shared memory."""
 
@@ -131,6 +134,7 @@ class ReaderProcess:
         self._kept: list[Any] = []
         self._next_counters = self._next_path = 0.0
         self._refusals: deque[int] = deque()
+        self.link: LinkWatch | None = None
 
     def open(self) -> bool:
         """Build all parts in order; False where `stop` came meanwhile.
@@ -193,6 +197,10 @@ class ReaderProcess:
         )
         self.transport = self._outside.open_transport(address, network.backend, placement)
         self._log(f"path: {self.transport.description}")
+        self._address = address
+        interface = network.interface or self._outside.leaves_by(address)
+        if interface is not None:
+            self.link = LinkWatch(interface)
 
     def _open_segment(self) -> None:
         rows = self.instruments
@@ -295,6 +303,8 @@ class ReaderProcess:
     def _open_hot_path(self) -> None:
         venue = self.venue
         self.hot = HotPath(self.feed, self.segment.pointer)
+        if self.link is not None:
+            self.hot.watch(self.link.fileno())
         handle, loop = self.hot.handle, self.hot.loop
         loop.netif, handle.gate = self.transport.netif, self.consumers.gate
         self.snapshots = SnapshotWorker(self.feed, venue, self.instruments, self._log, self._clock)
@@ -385,25 +395,60 @@ class ReaderProcess:
         """Answer the hot thread and do what has become due on the cold side; never waits."""
         self._take_notes()
         self._pass_refusals()
+        self._look_at_link()
         if not self._refusals:  # they are of sessions before: what connects anew comes after them
             self.connections.step()
         self._copy_counters()
 
+    def _look_at_link(self) -> None:
+        """End all connections as soon as their link is lost: their books go STALE with them."""
+        if self.link is None:
+            return
+        trouble = self.link.look()
+        if trouble is None:
+            return
+        self._next_path = 0.0
+        if trouble:
+            self._log(f"{trouble}: all connections end, books are STALE until it is back")
+            self.connections.hold(trouble)
+        elif self.connections.is_held:
+            self._log("the link is back: connecting")
+            self.connections.resume()
+
     def _check_path(self) -> SystemSetupError | None:
         """Look after the interface: the hot thread, when it sleeps, would not notice for long."""
         now = self._clock.now_s()
-        if now < self._next_path or not isinstance(self.transport, UserTransport):
+        if now < self._next_path:
             return None
         self._next_path = now + PATH_EVERY_S
+        if not isinstance(self.transport, UserTransport):
+            self._follow_route()
+            return None
         try:
             self.transport.check_path()
         except SystemSetupError as error:
             return error
         return None
 
+    def _follow_route(self) -> None:
+        """Go on by another link where the kernel has a way by one, while ours is lost."""
+        if self.link is None or not self.connections.is_held or self.config.network.interface:
+            return
+        interface = self._outside.leaves_by(self._address)
+        if interface not in (None, self.link.interface):
+            self.link.interface = interface
+
     def close(self) -> None:
         """End sessions, detach the XDP program, remove the segment."""
-        for part in ("connections", "handshakes", "transport", "consumers", "tap", "segment"):
+        for part in (
+            "connections",
+            "handshakes",
+            "link",
+            "transport",
+            "consumers",
+            "tap",
+            "segment",
+        ):
             if getattr(self, part, None) is not None:
                 getattr(self, part).close()
 

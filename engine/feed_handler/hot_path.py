@@ -68,6 +68,10 @@ class HotPath:
         """Let `run` end in order; the cold thread."""
         lib.tp_loop_stop(self.loop)
 
+    def watch(self, descriptor: int) -> None:
+        """Let `await_note` end as well when this file can be read."""
+        self._handover.watched_fd = descriptor
+
     def await_note(self, max_s: float) -> None:
         """Sleep until there is a note, the loop ended, the time is over, or a signal came."""
         lib.tp_handover_await(self._handover, int(max_s * NS_PER_S))

@@ -69,6 +69,7 @@ class _Slot:
     retry_at: float = 0.0
     offered_at: float = 0.0
     open: bool = False
+    is_dropped: bool = False
 
 
 @dataclass(slots=True)
@@ -85,6 +86,7 @@ class Connections:
     random: random.Random = field(default_factory=random.SystemRandom)
     clock: Clock = SYSTEM
     slots: list[_Slot] = field(default_factory=list)
+    _held_because: str = ""
 
     def add(self, endpoint: Endpoint) -> int:
         """Register a connection and return its number. Before the loop runs."""
@@ -110,10 +112,15 @@ class Connections:
         failed = lib.tp_session_error(session) != lib.TP_SESSION_ERROR_NONE
         code = int(lib.tp_session_close_code(session))
         reason = ffi.string(text).decode(errors="replace") if failed else f"closed with code {code}"
+        if slot.is_dropped:
+            reason = self._held_because or "ended, since its link was lost"
         self._take_back(number, slot, reason)
 
     def step(self) -> None:
-        """Try again what is due."""
+        """Try again what is due; nothing while it is held."""
+        if self._held_because:
+            self._drop_all()
+            return
         now = self.clock.now_s()
         for number, slot in enumerate(self.slots):
             if slot.session is None and now >= slot.retry_at:
@@ -123,9 +130,35 @@ class Connections:
 
     def wait_s(self, max_s: float) -> float:
         """Return how long until a try is due, at most `max_s`."""
+        if self._held_because:
+            return max_s
         now = self.clock.now_s()
         due = (slot.retry_at for slot in self.slots if slot.session is None)
         return max(0.0, min(max_s, min(due, default=max_s + now) - now))
+
+    @property
+    def is_held(self) -> bool:
+        """Say whether no connection is tried until `resume`."""
+        return bool(self._held_because)
+
+    def hold(self, why: str) -> None:
+        """End all connections now and try none until `resume`: their link is lost.
+
+        At once, since a peer that is cut off never says so, and its books would stay LIVE.
+        """
+        self._held_because = why
+        self._drop_all()
+
+    def resume(self) -> None:
+        """Try them all again now."""
+        self._held_because = ""
+        for slot in self.slots:
+            slot.retry_at = 0.0
+
+    def _drop_all(self) -> None:
+        for number, slot in enumerate(self.slots):
+            if slot.session is not None and not slot.is_dropped:
+                slot.is_dropped = self.drop(number)  # the queue may be full: the next step
 
     def drop(self, number: int) -> bool:
         """End a connection; it is tried again as after a failure. False: the queue is full."""
@@ -157,7 +190,7 @@ class Connections:
 
     def _take_back(self, number: int, slot: _Slot, reason: str) -> None:
         lib.tp_session_free(slot.session)
-        slot.session, slot.open = None, False
+        slot.session, slot.open, slot.is_dropped = None, False, False
         if slot.stream is not None:
             self.transport.release(slot.stream)
             slot.stream = None
@@ -168,6 +201,8 @@ class Connections:
         delay = self.reconnect.delay_s(slot.failures, self.random.random())
         slot.retry_at = now + delay
         again = "now" if delay == 0 else f"in {delay:.2f} s"
+        if self._held_because:
+            again = "once the link is back"
         self.log(f"connection {number}: {self._name(slot)}: {reason}; trying again {again}")
 
     def _try(self, number: int, slot: _Slot, now: float) -> None:

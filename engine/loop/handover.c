@@ -49,6 +49,7 @@ static void release_oldest(struct tp_handover_positions *ring)
 
 int tp_handover_init(struct tp_handover *handover)
 {
+    handover->watched_fd = -1;
     handover->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return handover->wake_fd < 0 ? -errno : 0;
 }
@@ -73,9 +74,12 @@ void tp_handover_await(struct tp_handover *handover, uint64_t max_ns)
 {
     if (is_any(&handover->notes))
         return;
-    struct pollfd wake = {.fd = handover->wake_fd, .events = POLLIN};
+    struct pollfd wake[] = {
+        {.fd = handover->wake_fd, .events = POLLIN},
+        {.fd = handover->watched_fd, .events = POLLIN}, /* poll(2) passes over a negative one */
+    };
     const struct timespec limit = {(time_t)(max_ns / 1000000000u), (long)(max_ns % 1000000000u)};
-    if (ppoll(&wake, 1, &limit, NULL) <= 0)
+    if (ppoll(wake, 2, &limit, NULL) <= 0 || wake[0].revents == 0)
         return;
     /* Before the look that follows: a wake-up that comes after it is for a note that the look may
      * have missed, and must stand. */

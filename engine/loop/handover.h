@@ -68,6 +68,7 @@ struct tp_handover_positions {
 struct tp_handover {
     struct tp_handover_positions commands, notes;
     int wake_fd;     /* eventfd */
+    int watched_fd;  /* the cold thread's: ends its wait as well when readable; -1: none */
     bool wakes_next; /* hot thread: a note was committed since the last wake-up */
     struct tp_command command[TP_HANDOVER_COMMAND_COUNT];
     struct tp_note note[TP_HANDOVER_NOTE_COUNT];
@@ -81,7 +82,8 @@ void tp_handover_deinit(struct tp_handover *handover);
 /* Copies the command. False: the ring is full, the hot thread is behind; try again. The last slot
  * is kept for STOP, which therefore always finds room or is already there. */
 bool tp_handover_command(struct tp_handover *handover, const struct tp_command *command);
-/* Sleeps until a note is there, the hot thread left, max_ns are over, or a signal interrupts it. */
+/* Sleeps until a note is there, the hot thread left, watched_fd is readable, max_ns are over, or a
+ * signal interrupts it. */
 void tp_handover_await(struct tp_handover *handover, uint64_t max_ns);
 /* The oldest note, valid until it is released; NULL: none. */
 const struct tp_note *tp_handover_note(struct tp_handover *handover);
