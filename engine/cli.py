@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from tickpath import __version__
-from tickpath.engine.end_signals import EndedBySignal
+from tickpath.engine.supervisor.end_signals import EndedBySignal
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 
 if TYPE_CHECKING:
@@ -23,19 +23,22 @@ if TYPE_CHECKING:
 
 # name: (module, one line of help), in the order in which a newcomer needs them.
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "demo": ("tickpath.engine.demo", "run the whole path against a simulated exchange"),
+    "demo": ("tickpath.engine.commands.demo", "run the whole path against a simulated exchange"),
     "doctor": (
         "tickpath.engine.doctor.command",
         "say what this host can do, and what to do about a lack",
     ),
     "rt": ("tickpath.rt.command", "check, tune and measure this host for real-time work"),
-    "run": ("tickpath.engine.app", "read market data into shared memory, as a config file says"),
+    "run": (
+        "tickpath.engine.supervisor.command",
+        "read market data into shared memory, as a config file says",
+    ),
     "strategy": ("tickpath.engine.strategy.command", "run a strategy class in a pinned process"),
-    "stat": ("tickpath.engine.stat", "show the counters of a running reader"),
+    "stat": ("tickpath.engine.commands.stat", "show the counters of a running reader"),
     "top": ("tickpath.engine.top.command", "watch everything live in a terminal"),
-    "tail": ("tickpath.engine.tail", "follow the events of an instance"),
-    "dump": ("tickpath.engine.dump", "show all that one segment holds"),
-    "clean": ("tickpath.engine.clean", "remove what dead writers left in shared memory"),
+    "tail": ("tickpath.engine.commands.tail", "follow the events of an instance"),
+    "dump": ("tickpath.engine.commands.dump", "show all that one segment holds"),
+    "clean": ("tickpath.engine.commands.clean", "remove what dead writers left in shared memory"),
     "record": (
         "tickpath.engine.recording.record",
         "record an instance's raw messages and events",
@@ -43,8 +46,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "replay": ("tickpath.engine.recording.replay", "replay a recording through the feed's code"),
     "export": ("tickpath.engine.recording.export", "write a recording as parquet or csv"),
     "relay": ("tickpath.engine.relay.command", "books and events on other hosts, through Redis"),
-    "get": ("tickpath.engine.get", "fetch a URL over the user-space stack"),
-    "ws": ("tickpath.engine.websocket", "talk to a WebSocket over the user-space stack"),
+    "get": ("tickpath.engine.commands.get", "fetch a URL over the user-space stack"),
+    "ws": ("tickpath.engine.commands.ws", "talk to a WebSocket over the user-space stack"),
     "sim": ("tickpath.engine.sim.command", "simulate an exchange"),
     "bench": ("tickpath.engine.bench.command", "measure one thing against its contenders"),
 }

@@ -3,7 +3,7 @@
 tickpath strategy examples/top_of_book.py:TopOfBook --instance demo
 """
 
-from tickpath.engine.reader import Book
+from tickpath.engine.client.reader import Book
 from tickpath.engine.strategy import Strategy
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BookState, SyncReason

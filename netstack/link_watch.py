@@ -3,7 +3,8 @@
 The kernel says on a netlink socket that a link changed; that only rings. What it is now is asked
 anew, so that a message that was lost in between does no harm. The kernel says it at once, unless
 another link changed less than a second before: then up to a second later. Cold thread.
-Called by: engine/reader_process.py. Source: rtnetlink(7), netdevice(7); net/core/link_watch.c.
+Called by: engine/feed_handler/process.py. Source: rtnetlink(7), netdevice(7);
+net/core/link_watch.c.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ One file for each reservation, under /run (which a reboot empties) and named aft
 namespace; its owner holds flock on it for as long as it lives, so that a record whose lock can be
 taken is a dead owner's. One lock over all makes each change of the setting one step.
 Where a namespace is gone, its dead owners' records have nothing left to give back.
-Called by: netstack/route.py, engine/clean.py, engine/demo.py. Sources: flock(2), socket(7)
-SO_NETNS_COOKIE.
+Called by: netstack/route.py, engine/commands/clean.py, engine/commands/demo.py. Sources: flock(2),
+socket(7) SO_NETNS_COOKIE.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ counter has moved for `beats_to_restore` looks in a row, at most `restores_max` 
 again and again stays ordinary. A thread that sleeps starves nobody and is left alone, and looks are
 counted, not seconds: where the whole machine stood still, the guard stood still too.
 
-Called by: engine/app.py (in the supervisor), engine/strategy/guarded.py (as a process of its own:
+Called by: engine/supervisor/command.py (in the supervisor), engine/strategy/guarded.py (as a
+process of its own:
 `python -P -m tickpath.rt.guard`). Calls: rt/limits, rt/newcomers, rt/notify. Source: sched(7),
 proc(5), sd_notify(3).
 """

@@ -3,7 +3,7 @@
 `consumers` reads the control segment as bytes, without mapping it: nobody notices, and whatever
 consumers wrote there is shown as it stands. `ControlSegment` is the writer's: the control segment,
 the gate for lossless consumers, the waker. Layout: docs/shared-memory.md. Called by:
-engine/stat.py, engine/consumers.py.
+engine/commands/stat.py, engine/feed_handler/consumers.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Read a segment from Python: events, batches, snapshots, and what became of the writer.
 
 One C call with one pointer argument per look; fields are read from persistent memoryviews of
-64-bit words, so that nothing is allocated. `tickpath.engine.reader` gives the words their types.
+64-bit words, so that nothing is allocated. `tickpath.engine.client.reader` gives the words their
+types.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Poll over the rings of several writers from Python: see shm/reader_set.h for the two orders.
 
-Called by: engine/feeds.py.
+Called by: engine/client/feeds.py.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ enum tp_reader_result {
     TP_READER_ALIVE = 4,  /* told once: the heartbeat is back */
     TP_READER_MOVED =
         5, /* told until reopened: the writer ended, or a newer segment stands there */
-    /* 6 is engine/reader.py's RESTARTED */
+    /* 6 is engine/client/reader.py's RESTARTED */
     TP_READER_EVICTED = 7, /* as LAPPED, to a lossless reader that was too slow, or whose slot was
                               taken away: it is lossless no longer */
 };

@@ -7,7 +7,7 @@
  * (tests/unit/test_shm_wake_model.py). The control segment is its consumers': values there decide
  * whom to wake and nothing else.
  *
- * Called by: engine/consumers.py, in a thread of its own. */
+ * Called by: engine/feed_handler/consumers.py, in a thread of its own. */
 #ifndef TP_SHM_WAKER_H
 #define TP_SHM_WAKER_H
 #include "shm/control_segment.h"

@@ -1,7 +1,7 @@
 """The reader of `bench burst`: the real hot path, feed, books and segment, over a memory link.
 
-As engine/reader_process.py builds it, but for the link. The hot thread runs at SCHED_FIFO on its
-CPU where that is allowed, and sleeps while nothing is played.
+As engine/feed_handler/process.py builds it, but for the link. The hot thread runs at SCHED_FIFO on
+its CPU where that is allowed, and sleeps while nothing is played.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from tickpath.engine.bench.burst_exchange import (
 from tickpath.engine.bench.messages import Market, markets
 from tickpath.engine.bench.tls_server import client_context
 from tickpath.engine.bench.venues import bench_plan, bench_venue
+from tickpath.engine.client.feed_segment import make_layout, write_instruments
 from tickpath.engine.feed_handler.hot_path import HotPath
-from tickpath.engine.feed_segment import make_layout, write_instruments
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BOOK_DEPTH_MAX
 from tickpath.shm.errors import SystemSetupError

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from tickpath.engine.bench.messages import Market, symbols
 from tickpath.engine.bench.peers import PRIORITY, Bench, cpus, executable
 from tickpath.engine.bench.venues import bench_plan, bench_venue
-from tickpath.engine.child_process import stop
-from tickpath.engine.reader import FeedReader, open_reader
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS
+from tickpath.engine.client.reader import FeedReader, open_reader
+from tickpath.engine.supervisor.child_process import stop
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS
 from tickpath.proto.records import BOOK_DEPTH_MAX, BookState
 from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.segment import remove_dead
@@ -121,7 +121,7 @@ def measure_veth(bench: Bench, instruments: int, count: int) -> tuple[float, int
     server = bench.start_server(
         [executable("peer_burst"), *arguments], fifo=False, stdin=subprocess.PIPE
     )
-    command = [sys.executable, "-P", "-m", "tickpath.engine.reader_process", str(config)]
+    command = [sys.executable, "-P", "-m", "tickpath.engine.feed_handler.process", str(config)]
     errors = (bench.path / "errors.txt").open("w")
     child = bench.pair.spawn(bench.pair.reader, command, stderr=errors)
     try:

@@ -23,8 +23,8 @@ from tickpath.engine.bench.measure import (
     row,
 )
 from tickpath.engine.bench.peers import Bench, executable, module
-from tickpath.engine.child_process import stop
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, INTERFACE
+from tickpath.engine.supervisor.child_process import stop
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, INTERFACE
 
 if TYPE_CHECKING:
     import numpy as np

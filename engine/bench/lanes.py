@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tickpath._bench import ffi, lib
 from tickpath.engine.bench.peers import PRIORITY, cpus
-from tickpath.engine.feed_segment import make_layout, write_instruments
+from tickpath.engine.client.feed_segment import make_layout, write_instruments
 from tickpath.proto.instrument import Instrument
 from tickpath.rt.process import pin, set_fifo, set_ordinary
 from tickpath.shm.errors import SystemSetupError

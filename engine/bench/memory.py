@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from tickpath.engine.bench.measure import OURS, Report, at_most, progress, progress_end, row
-from tickpath.engine.child_process import spawn, stop
-from tickpath.engine.reader import open_reader
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, VethPair
+from tickpath.engine.client.reader import open_reader
 from tickpath.engine.sim.market import instrument_names
+from tickpath.engine.supervisor.child_process import spawn, stop
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, VethPair
 from tickpath.proto.records import BookState
 from tickpath.proto.venues import DEFAULT_NAME, load_venue
 from tickpath.shm.errors import SystemSetupError
@@ -140,7 +140,7 @@ def resident_kib(case: Case, wait_s: float) -> int:
         try:
             with _simulator(directory, books, pair) as url, errors.open("w") as log:
                 config, _ = _write_config(directory, instance, case, url)
-                command = [sys.executable, "-P", "-m", "tickpath.engine.reader_process"]
+                command = [sys.executable, "-P", "-m", "tickpath.engine.feed_handler.process"]
                 child = spawn(
                     [*command, str(config)], None if pair is None else pair.reader.fd, stderr=log
                 )

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tickpath.engine.child_process import stop
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, VethPair
 from tickpath.engine.sim.certificates import make_ca
+from tickpath.engine.supervisor.child_process import stop
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, VethPair
 from tickpath.shm.errors import SystemSetupError
 
 if TYPE_CHECKING:

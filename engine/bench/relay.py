@@ -38,9 +38,9 @@ from tickpath.engine.bench.measure import (
     progress_end,
     row,
 )
-from tickpath.engine.child_process import spawn, stop
-from tickpath.engine.reader import open_reader
+from tickpath.engine.client.reader import open_reader
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import ASKS_WORD, BIDS_WORD, BOOK_WORDS, BookState, EventType
 from tickpath.shm.errors import SystemSetupError
@@ -49,7 +49,7 @@ from tickpath.shm.segment import SegmentError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from tickpath.engine.reader import FeedReader
+    from tickpath.engine.client.reader import FeedReader
 
 INSTRUMENTS = 4
 RING = 1 << 16

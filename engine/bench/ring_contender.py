@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tickpath._core import ffi, lib
 from tickpath.engine.bench.lanes import instruments
-from tickpath.engine.feed_segment import make_layout, write_instruments
+from tickpath.engine.client.feed_segment import make_layout, write_instruments
 from tickpath.shm.reader import Reader, Result
 from tickpath.shm.segment import SegmentNotReadyError, SegmentWriter
 

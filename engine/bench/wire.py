@@ -28,8 +28,8 @@ from tickpath.engine.bench.measure import (
 from tickpath.engine.bench.messages import Market
 from tickpath.engine.bench.peers import PRIORITY, Bench, cpus, executable, module, pinned
 from tickpath.engine.bench.venues import bench_venue
-from tickpath.engine.child_process import stop
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS
+from tickpath.engine.supervisor.child_process import stop
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS
 from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.segment import remove_dead
 
@@ -79,7 +79,7 @@ ca_file = "{bench.path / "ca.pem"}"
 "exchange.test:{PORT}" = "{EXCHANGE_ADDRESS}"
 """
     )
-    return [sys.executable, "-P", "-m", "tickpath.engine.reader_process", str(config)]
+    return [sys.executable, "-P", "-m", "tickpath.engine.feed_handler.process", str(config)]
 
 
 def _theirs(bench: Bench, instance: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Read a configuration and check it by itself: unknown keys, types, ranges, contradictions.
 
-Called by: engine/app.py, engine/reader_process.py. Calls: schema.py.
+Called by: engine/supervisor/command.py, engine/feed_handler/process.py. Calls: schema.py.
 """
 
 from __future__ import annotations

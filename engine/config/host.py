@@ -1,6 +1,6 @@
 """Check what a configuration names on this machine: interface, CPU, ports, group, certificates.
 
-Called by: engine/app.py.
+Called by: engine/supervisor/command.py.
 """
 
 from __future__ import annotations

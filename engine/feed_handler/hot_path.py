@@ -1,7 +1,7 @@
 """The Python side of hot_path.c: what it borrows, what its connections say, its cold thread's talk.
 
-Called by: engine/reader_process.py and engine/bench (the cold thread). Calls: hot_path.c, the loop
-and its handover.
+Called by: engine/feed_handler/process.py and engine/bench (the cold thread). Calls: hot_path.c,
+the loop and its handover.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the venue said to our subscriptions: which are acknowledged, which refused.
 
 `opened` begins anew for a connection, `take` reads one of its texts and says what follows. No I/O.
-Called by: engine/reader_process.py (the cold thread). Calls: the venue's `parse_notes`.
+Called by: engine/feed_handler/process.py (the cold thread). Calls: the venue's `parse_notes`.
 """
 
 from __future__ import annotations

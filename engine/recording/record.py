@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.recording.recorder import Recorder, RecordOptions, Totals
-from tickpath.engine.stop_flag import StopFlag
+from tickpath.engine.supervisor.end_signals import EndSignals
+from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.proto.venues import DEFAULT_NAME
 from tickpath.shm.errors import LocalError, SystemSetupError
 from tickpath.shm.segment import SegmentNotReadyError

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_segment import SCHEMA as FEED_SCHEMA
+from tickpath.engine.client.feed_segment import SCHEMA as FEED_SCHEMA
 from tickpath.engine.recording.format import (
     EVENT_SIZE,
     EVENTS,

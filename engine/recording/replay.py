@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import msgspec
 from tickpath._core import lib
 from tickpath.engine.config.check import check_name
-from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.recording.format import (
     RAW,
     RecordingFault,
@@ -26,7 +25,8 @@ from tickpath.engine.recording.format import (
 from tickpath.engine.recording.lines import BookLines, EventLines
 from tickpath.engine.recording.ndjson import NdjsonRecording
 from tickpath.engine.recording.replayer import END_OF_TIME, Replayer
-from tickpath.engine.stop_flag import StopFlag
+from tickpath.engine.supervisor.end_signals import EndSignals
+from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:

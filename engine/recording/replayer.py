@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from tickpath._core import ffi, lib
-from tickpath.engine.consumers import Consumers
-from tickpath.engine.feed_segment import REPLAY_COUNTERS, make_layout, write_instruments
+from tickpath.engine.client.feed_segment import REPLAY_COUNTERS, make_layout, write_instruments
+from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.engine.recording.format import pack_record
 from tickpath.engine.recording.tap import fill_record
 from tickpath.proto.instrument import Instrument

@@ -1,7 +1,7 @@
 """The raw segment, `<instance>.raw`: what the hot thread did, for recorders.
 
-`TapWriter` makes it for engine/reader_process.py, which hands `pointer` to the hot path and the
-feed; `read_table` tells a recorder of which instruments the records speak. C side: tap.h.
+`TapWriter` makes it for engine/feed_handler/process.py, which hands `pointer` to the hot path and
+the feed; `read_table` tells a recorder of which instruments the records speak. C side: tap.h.
 """
 
 from __future__ import annotations

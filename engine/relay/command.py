@@ -13,12 +13,12 @@ from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tickpath.engine.end_signals import EndSignals
-from tickpath.engine.reader import open_reader
+from tickpath.engine.client.reader import open_reader
 from tickpath.engine.relay.follower import STALE_AFTER_MS_DEFAULT, Follower, Target
 from tickpath.engine.relay.nodes import RedisOptions, read_url
 from tickpath.engine.relay.publisher import CAP_DEFAULT, Publisher, create_stats
-from tickpath.engine.stop_flag import StopFlag
+from tickpath.engine.supervisor.end_signals import EndSignals
+from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.proto.venues import DEFAULT_NAME
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import check_name

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from redis.exceptions import RedisError, ResponseError
 from tickpath._core import ffi
-from tickpath.engine.feed_segment import RING_CAPACITY_DEFAULT
+from tickpath.engine.client.feed_segment import RING_CAPACITY_DEFAULT
 from tickpath.engine.relay.local_segment import LocalSegment, Told
 from tickpath.engine.relay.nodes import (
     NodeError,

@@ -11,12 +11,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
-from tickpath.engine.consumers import Consumers
-from tickpath.engine.feed_segment import (
+from tickpath.engine.client.feed_segment import (
     RING_CAPACITY_DEFAULT,
     make_layout,
     write_instruments,
 )
+from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.proto.records import (
     BIDS_WORD,
     BOOK_HEAD_STRUCT,

@@ -4,7 +4,7 @@ A pipeline goes out as soon as the one before it was answered, so that the batch
 Redis is slow: under load one pipeline carries many events of a book, and only its latest state
 (conflated, counted). Events that no longer fit are dropped and counted, and the entry after them
 says that there is a gap. It reads the ring like any other reader: where it is too slow it is
-lapped; the feed never waits. Called by: command. Calls: wire, nodes, engine/reader.
+lapped; the feed never waits. Called by: command. Calls: wire, nodes, engine/client/reader.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from redis.exceptions import RedisError, ResponseError
 from tickpath._core import ffi, lib
-from tickpath.engine.reader import RESTARTED
+from tickpath.engine.client.reader import RESTARTED
 from tickpath.engine.relay.nodes import (
     Address,
     NodeConnection,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-    from tickpath.engine.reader import Book, FeedReader
+    from tickpath.engine.client.reader import Book, FeedReader
 
 CAP_DEFAULT = 1000  # entries kept of each stream, about
 PENDING_EVENTS_MAX = 1 << 16  # 4 MiB

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tickpath._core import lib
-from tickpath.engine.feed_segment import SCHEMA, unreadable
+from tickpath.engine.client.feed_segment import SCHEMA, unreadable
 from tickpath.proto.instrument import ROW_SIZE, Instrument, pack_row, unpack_row
 from tickpath.proto.records import BOOK_DEPTH_MAX
 from tickpath.shm.errors import RemoteError

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import uvloop
-from tickpath.engine.end_signals import EndSignals
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.sim.exchange import Exchange, Options
 from tickpath.engine.sim.faults import (
@@ -27,6 +26,7 @@ from tickpath.engine.sim.faults import (
 )
 from tickpath.engine.sim.market import LEVELS_MAX, instrument_names
 from tickpath.engine.sim.venues import dialect_names, load_dialect
+from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.proto.venues import DEFAULT_NAME, name_symbol, resolve_symbol
 from tickpath.shm.errors import LocalError
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tickpath.engine.reader import Book, Event, FeedReader
+    from tickpath.engine.client.reader import Book, Event, FeedReader
     from tickpath.proto.instrument import Instrument
     from tickpath.proto.records import BookState, SyncReason
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from tickpath.engine.client.reader import open_reader
 from tickpath.engine.config.check import check_name
-from tickpath.engine.end_signals import EndedBySignal, EndSignals
-from tickpath.engine.reader import open_reader
 from tickpath.engine.strategy import Strategy
 from tickpath.engine.strategy.from_file import import_file
 from tickpath.engine.strategy.guarded import guarded
@@ -27,6 +26,7 @@ from tickpath.engine.strategy.runtime import (
     warn_to_stderr,
 )
 from tickpath.engine.strategy.stats import StrategyStats, create_stats, summarise
+from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
 from tickpath.shm.errors import LocalError, SystemSetupError
 
 if TYPE_CHECKING:

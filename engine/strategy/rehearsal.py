@@ -10,13 +10,13 @@ import struct
 from typing import TYPE_CHECKING
 
 from tickpath._core import ffi, lib
-from tickpath.engine.consumers import Consumers
-from tickpath.engine.feed_segment import (
+from tickpath.engine.client.feed_segment import (
     RING_CAPACITY_DEFAULT,
     make_layout,
     write_instrument,
     write_instruments,
 )
+from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.proto.records import (
     BOOK_DEPTH_MAX,
     BOOK_HEAD_STRUCT,

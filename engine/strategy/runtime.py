@@ -1,7 +1,7 @@
 """The loop that tells a strategy what happens, and the process around it.
 
 One thread: look at the ring (in C, without the GIL), hand on what came, once in a while do the
-housekeeping. Called by: engine/strategy/command.py, tests. Calls: engine/reader, rt/process,
+housekeeping. Called by: engine/strategy/command.py, tests. Calls: engine/client/reader, rt/process,
 engine/strategy/stats.
 """
 
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_segment import REPLAY_COUNTERS
-from tickpath.engine.reader import RESTARTED, FeedReader
+from tickpath.engine.client.feed_segment import REPLAY_COUNTERS
+from tickpath.engine.client.reader import RESTARTED, FeedReader
 from tickpath.engine.strategy import Strategy
 from tickpath.engine.strategy.stats import COUNTERS
 from tickpath.proto.records import EventType
@@ -29,7 +29,7 @@ from tickpath.shm.segment import kept_by
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tickpath.engine.reader import Book
+    from tickpath.engine.client.reader import Book
     from tickpath.proto.instrument import Instrument
     from tickpath.shm.segment import SegmentWriter
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tickpath.engine.strategy import Strategy
 
 if TYPE_CHECKING:
-    from tickpath.engine.reader import Book
+    from tickpath.engine.client.reader import Book
     from tickpath.proto.instrument import Instrument
 
 

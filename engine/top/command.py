@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from tickpath.engine.end_signals import EndSignals
-from tickpath.engine.stop_flag import StopFlag
+from tickpath.engine.supervisor.end_signals import EndSignals
+from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.engine.top.keys import read_keys
 from tickpath.engine.top.samples import Watch
 from tickpath.engine.top.screens import render

@@ -1,7 +1,7 @@
 """What `tickpath top` looks at: every segment of this machine, and the books of one instance.
 
-Reads shared memory only: nobody notices. Called by: engine/top/command.py. Calls: engine/stat,
-engine/live_view.
+Reads shared memory only: nobody notices. Called by: engine/top/command.py. Calls:
+engine/commands/stat, engine/commands/live_view.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import time
 from typing import TYPE_CHECKING
 
 import msgspec
-from tickpath.engine.live_view import LiveView
-from tickpath.engine.stat import SegmentStatus, rated, sample
+from tickpath.engine.commands.live_view import LiveView
+from tickpath.engine.commands.stat import SegmentStatus, rated, sample
 from tickpath.proto.records import format_fixed
 from tickpath.shm.segment import instances
 
 if TYPE_CHECKING:
-    from tickpath.engine.live_view import Hop
-    from tickpath.engine.reader import Book, BookState
+    from tickpath.engine.client.reader import Book, BookState
+    from tickpath.engine.commands.live_view import Hop
 
 
 Level = tuple[str, str, int]

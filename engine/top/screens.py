@@ -12,8 +12,8 @@ from rich.console import Group
 from rich.layout import Layout
 from rich.text import Text
 from tickpath.engine.cli import printable
-from tickpath.engine.live_view import HOP_NAMES, STATE_COLOURS, microseconds, plain_table
-from tickpath.engine.reader import BookState
+from tickpath.engine.client.reader import BookState
+from tickpath.engine.commands.live_view import HOP_NAMES, STATE_COLOURS, microseconds, plain_table
 from tickpath.engine.top.samples import BookRow, kind_of, readers_of
 from tickpath.engine.top.view import BOOK, INSTANCE, INSTANCES, PANES, View
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
     from rich.table import Table
-    from tickpath.engine.stat import SegmentStatus
+    from tickpath.engine.commands.stat import SegmentStatus
 
 NOTHING = "-"
 HEAD_LINES, FOOT_LINES, TABLE_HEAD_LINES = 2, 1, 1

@@ -14,8 +14,8 @@ from tickpath.engine.top.samples import BookRow, ReaderRow, Sample, kind_of, rea
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tickpath.engine.live_view import Hop
-    from tickpath.engine.stat import SegmentStatus
+    from tickpath.engine.commands.live_view import Hop
+    from tickpath.engine.commands.stat import SegmentStatus
 
 INSTANCES, INSTANCE, BOOK = "instances", "instance", "book"
 PANES = ("books", "readers", "hops", "counters")

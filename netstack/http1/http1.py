@@ -1,6 +1,7 @@
 """Write HTTP/1.1 requests and read responses, as bytes in and bytes out (RFC 9112).
 
-Called by engine/get.py and the tests; calls netstack/http1/*.c through tickpath._core. One thread.
+Called by engine/commands/get.py and the tests; calls netstack/http1/*.c through tickpath._core.
+One thread.
 """
 
 from __future__ import annotations

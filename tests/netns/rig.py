@@ -21,16 +21,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tickpath.engine.child_process import stop
-from tickpath.engine.reader import Event, FeedReader, open_reader
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, INTERFACE, VethPair
+from tickpath.engine.client.reader import Event, FeedReader, open_reader
+from tickpath.engine.supervisor.child_process import stop
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, INTERFACE, VethPair
 from tickpath.proto.records import BOOK_DEPTH_MAX, BookState, EventType, SyncReason
 from tickpath.shm.segment import DIRECTORY, Segment, SegmentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tickpath.engine.sandbox import Namespace
+    from tickpath.engine.supervisor.sandbox import Namespace
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 PORT = 8443

@@ -281,7 +281,7 @@ def command_line(pid: int) -> str:
 @pytest.mark.parametrize(
     ("victim", "said", "status"),
     [
-        ("reader_process", "reader restarted 1 time", 0),  # its supervisor starts it again
+        ("feed_handler.process", "reader restarted 1 time", 0),  # its supervisor starts it again
         ("sys.stdin.buffer", "all rates", 0),  # the janitor: the demo tidies up itself
         ("cli run", "tickpath: reader (process", 1),
         ("sim mexc", "tickpath: exchange (process", 1),

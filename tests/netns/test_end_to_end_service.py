@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.app import GUARD_PRIORITY
-from tickpath.engine.reader_watch import HOT_THREAD_NAME
+from tickpath.engine.supervisor.command import GUARD_PRIORITY
+from tickpath.engine.supervisor.feed_handler_watch import HOT_THREAD_NAME
 from tickpath.shm.segment import DIRECTORY
 
 from tests.netns.rig import (

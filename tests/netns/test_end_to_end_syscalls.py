@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.reader import open_reader
-from tickpath.engine.reader_process import COUNTERS_EVERY_S
-from tickpath.engine.reader_watch import HOT_THREAD_NAME
+from tickpath.engine.client.reader import open_reader
+from tickpath.engine.feed_handler.process import COUNTERS_EVERY_S
+from tickpath.engine.supervisor.feed_handler_watch import HOT_THREAD_NAME
 
 from tests.netns.rig import LIVE, PATIENCE_S, Exchange, Settings, Supervised, VethPair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tickpath.engine.reader import FeedReader
+    from tickpath.engine.client.reader import FeedReader
 
 pytestmark = pytest.mark.needs("root", "netns", "af_xdp", "strace", "two_cpus")
 

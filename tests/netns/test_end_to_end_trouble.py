@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pyroute2 import NetNS
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, INTERFACE, READER_ADDRESS
 from tickpath.engine.sim.certificates import Certificates, make_ca
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, INTERFACE, READER_ADDRESS
 from tickpath.proto.records import BookState, SyncReason
 
 from tests.netns.rig import (
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tickpath.engine.sandbox import Namespace
+    from tickpath.engine.supervisor.sandbox import Namespace
 
 pytestmark = pytest.mark.needs("root", "netns", "af_xdp")
 

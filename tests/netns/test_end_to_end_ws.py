@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS
 from tickpath.engine.sim.certificates import make_ca
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS
 
 from tests.netns.rig import PATIENCE_S, PORT, SERVER_NAME, TICKPATH, Program, VethPair, start
 

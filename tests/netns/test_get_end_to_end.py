@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, INTERFACE
 from tickpath.engine.sim.certificates import make_ca
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, INTERFACE
 
 from tests.netns.rig import PATIENCE_S, SERVER_NAME, TICKPATH, VethPair, entered, until
 

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis import Redis
-from tickpath.engine.child_process import spawn, stop
-from tickpath.engine.reader import BookState, Event, open_reader
+from tickpath.engine.client.reader import BookState, Event, open_reader
 from tickpath.engine.relay.follower import Follower, Target
 from tickpath.engine.relay.nodes import RedisOptions
 from tickpath.engine.relay.publisher import Publisher
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.proto.instrument import Instrument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tickpath.engine.reader import FeedReader
+    from tickpath.engine.client.reader import FeedReader
 
 WAIT_S = 20.0
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT")

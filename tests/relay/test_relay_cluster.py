@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.crc import key_slot
-from tickpath.engine.reader import BookState
+from tickpath.engine.client.reader import BookState
 from tickpath.engine.relay.nodes import SLOT_COUNT, NodeError, read_slots
 from tickpath.engine.relay.wire import Keys
 

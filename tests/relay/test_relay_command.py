@@ -10,10 +10,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.cli import main
-from tickpath.engine.reader import BookState, open_reader
+from tickpath.engine.client.reader import BookState, open_reader
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.shm.segment import DIRECTORY, Segment, SegmentError
 
 from tests.relay.conftest import INSTRUMENTS, until

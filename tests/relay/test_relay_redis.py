@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tickpath.engine.reader import BookState, SyncReason, open_reader
+from tickpath.engine.client.reader import BookState, SyncReason, open_reader
 from tickpath.engine.relay.nodes import NodeError, connect
 from tickpath.engine.relay.wire import (
     KIND_CHANGED,

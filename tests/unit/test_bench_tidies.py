@@ -10,7 +10,7 @@ import time
 from contextlib import redirect_stdout
 
 from tickpath.engine.bench.measure import Report, Row
-from tickpath.engine.child_process import spawn, stop
+from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.shm.segment import DIRECTORY
 
 WAIT_S = 30.0

@@ -13,7 +13,12 @@ ROOT = Path(__file__).resolve().parents[2]
 READS = frozenset({"monotonic", "monotonic_ns", "time", "time_ns", "perf_counter", "now", "utcnow"})
 WHOSE = frozenset({"time", "datetime"})
 TAKES_A_CLOCK = [
-    *("engine/app.py", "engine/reader_process.py", "engine/reader_watch.py", "engine/snapshots.py"),
+    *(
+        "engine/supervisor/command.py",
+        "engine/feed_handler/process.py",
+        "engine/supervisor/feed_handler_watch.py",
+        "engine/feed_handler/bases.py",
+    ),
     *(f"engine/sim/{name}.py" for name in ("connection", "dialect", "exchange", "market")),
     *sorted(
         str(path.relative_to(ROOT))

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine import demo
 from tickpath.engine.cli import main
-from tickpath.engine.demo import Death, Demo, path_told, place_processes
+from tickpath.engine.commands import demo
+from tickpath.engine.commands.demo import Death, Demo, path_told, place_processes
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import DIRECTORY
 

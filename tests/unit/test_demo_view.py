@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_segment import make_layout, write_instruments
-from tickpath.engine.live_view import (
+from tickpath.engine.client.feed_segment import make_layout, write_instruments
+from tickpath.engine.commands.live_view import (
     Counted,
     LiveView,
     Seen,

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.clean import left_names
 from tickpath.engine.cli import main
-from tickpath.engine.feed_segment import SCHEMA
+from tickpath.engine.client.feed_segment import SCHEMA
+from tickpath.engine.commands.clean import left_names
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import create_stats
 from tickpath.proto.instrument import Instrument

@@ -14,9 +14,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.end_signals import PATIENCE_S, SAME_REQUEST_S
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import running
+from tickpath.engine.supervisor.end_signals import PATIENCE_S, SAME_REQUEST_S
 from tickpath.proto.instrument import Instrument
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ SWALLOWS = """while True:
             except BaseException: print("swallowed", file=sys.stderr, flush=True)"""
 WAITING = """
 import sys, time
-from tickpath.engine.end_signals import EndSignals
+from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.engine import cli
 class Command:
     def add_parser(self, subparsers): subparsers.add_parser("wait")

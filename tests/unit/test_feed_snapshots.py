@@ -15,9 +15,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tickpath.engine import reader_process
 from tickpath.engine.config.schema import Config, VenueConfig
-from tickpath.engine.snapshots import (
+from tickpath.engine.feed_handler import process as reader_process
+from tickpath.engine.feed_handler.bases import (
     Budget,
     RateLimitError,
     RestClient,

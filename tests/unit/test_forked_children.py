@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tickpath._core import lib
-from tickpath.engine.end_signals import EndSignals
-from tickpath.engine.stop_flag import StopFlag
 from tickpath.engine.strategy.guarded import Guarding
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import create_stats, read_stats
+from tickpath.engine.supervisor.end_signals import EndSignals
+from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.netstack.route import PortReservation
 from tickpath.netstack.session import ConnectOptions, Session
 from tickpath.proto.instrument import Instrument

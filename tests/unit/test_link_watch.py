@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pyroute2 import NetNS
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, INTERFACE, READER_ADDRESS
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, INTERFACE, READER_ADDRESS
 from tickpath.netstack.link_watch import LinkWatch, leaves_by
 
 from tests.netns.rig import VethPair, entered
 
 if TYPE_CHECKING:
-    from tickpath.engine.sandbox import Namespace
+    from tickpath.engine.supervisor.sandbox import Namespace
 
 pytestmark = pytest.mark.needs("root", "netns")
 PATIENCE_MS = 20_000

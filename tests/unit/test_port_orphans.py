@@ -10,8 +10,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.cli import main
+from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.netstack import port_record
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ def test_feed_handler_loads_no_library_that_kernel_sockets_and_bases_do_without(
     said = in_child(
         "import sys\n"
         "from tickpath._core import ffi, lib\n"
-        "from tickpath.engine import reader_process\n"
+        "from tickpath.engine.feed_handler import process as reader_process\n"
         "from tickpath.netstack.transport import open_transport\n"
         "from tickpath.proto.instrument import Instrument\n"
         "from tickpath.proto.venues import DEFAULT_NAME, load_venue\n"

@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine import reader_watch
-from tickpath.engine.reader_watch import ReaderWatch
+from tickpath.engine.supervisor import feed_handler_watch as reader_watch
+from tickpath.engine.supervisor.feed_handler_watch import ReaderWatch
 from tickpath.shm.segment import SegmentLayout, SegmentWriter
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def test_reader_that_beat_and_stopped_hangs(segment: SegmentWriter, watch: Reade
 def test_supervisor_starts_without_numpy_and_netlink() -> None:
     """They are two thirds of what it would import, and seconds on a slow machine."""
     heavy = ("numpy", "pyroute2", "rich")
-    program = f"import sys, tickpath.engine.app; print([n for n in {heavy} if n in sys.modules])"
+    program = "import sys, tickpath.engine.supervisor.command; "
+    program += f"print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
     )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_segment import SCHEMA, unreadable
+from tickpath.engine.client.feed_segment import SCHEMA, unreadable
 from tickpath.engine.relay.wire import (
     FAULTS,
     KIND_HEARTBEAT,

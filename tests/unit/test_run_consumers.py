@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.reader import EvictedError, open_reader
+from tickpath.engine.client.reader import EvictedError, open_reader
 from tickpath.shm.reader import Result
 from tickpath.shm.segment import DIRECTORY, Segment
 

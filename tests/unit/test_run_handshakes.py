@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tickpath.engine.loop.handshakes import THREAD_NAME
-from tickpath.engine.reader_watch import HOT_THREAD_NAME
+from tickpath.engine.supervisor.feed_handler_watch import HOT_THREAD_NAME
 
 from tests.unit.test_run_reconnect import CONFIG, Child, count, free_port, start
 

@@ -12,9 +12,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine import stat
-from tickpath.engine.clean import writer_of
-from tickpath.engine.reader import EventType
+from tickpath.engine.client.reader import EventType
+from tickpath.engine.commands import stat
+from tickpath.engine.commands.clean import writer_of
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.proto.instrument import Instrument
 from tickpath.shm.control_segment import Consumer, consumers

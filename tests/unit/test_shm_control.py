@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickpath._core import ffi, lib
 from tickpath.engine.cli import main
-from tickpath.engine.reader import EventType, FeedReader, Lapped, open_reader
+from tickpath.engine.client.reader import EventType, FeedReader, Lapped, open_reader
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.proto.instrument import Instrument
 from tickpath.shm.control_segment import (
@@ -155,7 +155,7 @@ def test_full_table_leaves_a_reader_unregistered_and_it_says_so(
 CONSUMER = """
 import os, sys
 from pathlib import Path
-from tickpath.engine.reader import open_reader
+from tickpath.engine.client.reader import open_reader
 reader = open_reader("unit", name=sys.argv[2], directory=Path(sys.argv[1]))
 print(reader.unregistered_because or "registered", flush=True)
 sys.stdin.read()

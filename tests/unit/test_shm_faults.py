@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.reader import (
+from tickpath.engine.client.reader import (
     RESTARTED,
     BookState,
     EventType,
@@ -220,7 +220,7 @@ with RehearsalFeed("small", row, ring_capacity=1024) as small:
                 os.write(ballast.fileno(), bytes(4096))
         except OSError as error:
             print(error.strerror)
-    from tickpath.engine.reader import open_reader
+    from tickpath.engine.client.reader import open_reader
     with open_reader("small") as reader:
         for i in range(3000):
             small.publish_event(2, (i, 1, 2, 3))

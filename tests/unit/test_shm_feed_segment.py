@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tickpath.engine.feed_segment import (
+from tickpath.engine.client.feed_segment import (
     SCHEMA,
     make_layout,
     read_instruments,

@@ -13,7 +13,7 @@ import pytest
 CONSUMER = """
 import sys
 from pathlib import Path
-from tickpath.engine.clean import writer_of
+from tickpath.engine.commands.clean import writer_of
 from tickpath.shm.reader import Reader
 reader = Reader("unit", directory=Path(sys.argv[1]))
 print(reader.register("other") or reader.unregistered_because, flush=True)

@@ -7,7 +7,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.reader import BookState, open_reader
+from tickpath.engine.client.reader import BookState, open_reader
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.proto.instrument import Instrument, Status
 from tickpath.shm.errors import SystemSetupError

@@ -20,8 +20,8 @@ PRELUDE = """\
 import asyncio, random, sys, threading, time
 from pathlib import Path
 from tickpath.proto.instrument import Instrument
-from tickpath.engine.feeds import Feeds
-from tickpath.engine.reader import Event, WriterSilent, open_reader
+from tickpath.engine.client.feeds import Feeds
+from tickpath.engine.client.reader import Event, WriterSilent, open_reader
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 
 directory, seed = Path(sys.argv[1]), int(sys.argv[2])

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_segment import SCHEMA
-from tickpath.engine.reader import (
+from tickpath.engine.client.feed_segment import SCHEMA
+from tickpath.engine.client.reader import (
     RESTARTED,
     BookState,
     EventType,

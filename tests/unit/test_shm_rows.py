@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from tickpath.engine.reader import Event, FeedReader, open_reader
+from tickpath.engine.client.reader import Event, FeedReader, open_reader
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BookState, EventType, RowChange, SyncReason

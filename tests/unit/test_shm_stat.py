@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from tickpath.engine.cli import main
-from tickpath.engine.stat import SegmentStatus, format_status
+from tickpath.engine.commands.stat import SegmentStatus, format_status
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import create_stats
 from tickpath.proto.instrument import Instrument

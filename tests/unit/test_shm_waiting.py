@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import uvloop
-from tickpath.engine.feed_segment import SCHEMA
-from tickpath.engine.feeds import Feeds, Order, open_readers
-from tickpath.engine.reader import (
+from tickpath.engine.client.feed_segment import SCHEMA
+from tickpath.engine.client.feeds import Feeds, Order, open_readers
+from tickpath.engine.client.reader import (
     Event,
     EventType,
     FeedReader,
@@ -170,7 +170,7 @@ def test_blocked_reader_leaves_the_interpreter_to_others(
 BLOCKED = """
 import signal, sys
 from pathlib import Path
-from tickpath.engine.reader import open_reader
+from tickpath.engine.client.reader import open_reader
 with open_reader("unit", directory=Path(sys.argv[1]), stale_after_ns=60 * 10**9) as reader:
     signal.signal(signal.SIGTERM, lambda *_: reader.stop())
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
@@ -255,7 +255,7 @@ def test_batches_yield_what_comes_and_what_was_lost(feed: RehearsalFeed, tmp_pat
 def test_reading_events_and_tuples_needs_no_numpy(feed: RehearsalFeed, tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['numpy'] = None\n"  # an import of it raises
-        "from pathlib import Path; from tickpath.engine.reader import open_reader\n"
+        "from pathlib import Path; from tickpath.engine.client.reader import open_reader\n"
         "reader = open_reader('unit', directory=Path(sys.argv[1]))\n"
         "print(reader.tuples(), reader.book(0), reader.shm.segment.counters())\n"
     )

@@ -9,12 +9,12 @@ import sys
 import threading
 
 import pytest
-from tickpath.engine import stop_flag
-from tickpath.engine.stop_flag import StopFlag
+from tickpath.engine.supervisor import stop_flag
+from tickpath.engine.supervisor.stop_flag import StopFlag
 
 CODE = """
 import signal
-from tickpath.engine.stop_flag import StopFlag
+from tickpath.engine.supervisor.stop_flag import StopFlag
 seen = 0
 def stop(*_):
     global seen, flag
@@ -33,8 +33,8 @@ print("ended")
 
 WAITING = """
 import signal
-from tickpath.engine import stop_flag
-from tickpath.engine.stop_flag import StopFlag
+from tickpath.engine.supervisor import stop_flag
+from tickpath.engine.supervisor.stop_flag import StopFlag
 stop_flag.LOOK_EVERY_S = 3600  # the bell alone wakes it
 flag = StopFlag()
 signal.signal(signal.SIGALRM, lambda *_: flag.set())

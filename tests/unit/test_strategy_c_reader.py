@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.feed_segment import SCHEMA
+from tickpath.engine.client.feed_segment import SCHEMA
 from tickpath.engine.strategy.c_reader import compiler_arguments
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.proto.instrument import Instrument

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tickpath.engine.feed_segment import write_instrument
-from tickpath.engine.reader import FeedReader, open_reader
+from tickpath.engine.client.feed_segment import write_instrument
+from tickpath.engine.client.reader import FeedReader, open_reader
 from tickpath.engine.strategy import Strategy
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.runtime import Placement, Runtime, prepared, yield_ns

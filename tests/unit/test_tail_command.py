@@ -12,10 +12,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.cli import main
-from tickpath.engine.reader import BookState, SyncReason
+from tickpath.engine.client.reader import BookState, SyncReason
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import EventType
 

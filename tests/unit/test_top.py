@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyte
 import pytest
-from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.cli import main
-from tickpath.engine.reader import BookState, SyncReason, open_reader
+from tickpath.engine.client.reader import BookState, SyncReason, open_reader
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import create_stats
+from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.engine.top.keys import read_keys
 from tickpath.engine.top.screens import bar
 from tickpath.proto.instrument import Instrument, pack_row

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, INTERFACE, READER_ADDRESS
 from tickpath.engine.sim.certificates import make_ca
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, INTERFACE, READER_ADDRESS
 
 if TYPE_CHECKING:
     from tests.vm.machine import Machine

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tickpath.engine.sandbox import INTERFACE
+from tickpath.engine.supervisor.sandbox import INTERFACE
 
 from tests.vm import lab
 from tests.vm.phases import phase

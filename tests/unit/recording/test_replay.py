@@ -281,7 +281,7 @@ def test_replay_trades_says_that_there_are_none(tmp_path: Path) -> None:
 
 
 def test_replay_into_an_instance_can_be_watched(tmp_path: Path) -> None:
-    from tickpath.engine.reader import open_reader  # noqa: PLC0415 - only here
+    from tickpath.engine.client.reader import open_reader  # noqa: PLC0415 - only here
     from tickpath.shm.segment import DIRECTORY, SegmentError  # noqa: PLC0415 - only here
 
     lines, expected = session()
@@ -553,7 +553,7 @@ def test_replay_of_a_message_that_moves_no_book_says_so(
 
 @pytest.mark.slow
 def test_replay_instance_serves_consumers_and_measures_no_hops(tmp_path: Path) -> None:
-    from tickpath.engine.reader import open_reader  # noqa: PLC0415 - only here
+    from tickpath.engine.client.reader import open_reader  # noqa: PLC0415 - only here
     from tickpath.shm.control_segment import consumers  # noqa: PLC0415 - only here
     from tickpath.shm.segment import DIRECTORY, SegmentError  # noqa: PLC0415 - only here
 

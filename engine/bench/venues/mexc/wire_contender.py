@@ -22,7 +22,7 @@ import picows
 import uvloop
 from tickpath._core import ffi, lib
 from tickpath.engine.bench.venues.mexc.bench import BENCH
-from tickpath.engine.feed_segment import make_layout, write_instruments
+from tickpath.engine.client.feed_segment import make_layout, write_instruments
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import (
     ASKS_WORD,

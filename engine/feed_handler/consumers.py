@@ -1,7 +1,7 @@
 """What a feed's process does for those who read it: registration, lossless reading, wake-ups.
 
 The control segment is made before the data segment is ready, the waker runs on any CPU but the hot
-thread's. Called by: engine/reader_process.py, engine/strategy/rehearsal.py. Calls:
+thread's. Called by: engine/feed_handler/process.py, engine/strategy/rehearsal.py. Calls:
 shm/control_segment.
 """
 

@@ -1,6 +1,7 @@
 """One reader process as its supervisor sees it: its segment, its heartbeat, its hot thread's class.
 
-Called by: engine/app.py, every few milliseconds, never on the path. Calls: rt/guard, shm/segment.
+Called by: engine/supervisor/command.py, every few milliseconds, never on the path. Calls:
+rt/guard, shm/segment.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from tickpath.engine.connect_arguments import (
+from tickpath.engine.commands.connect_arguments import (
     add_connect_arguments,
     connect_options,
     ending_cleanly_on_sigterm,

@@ -5,7 +5,7 @@
             if isinstance(told, Event): ...
 
 A ring a producer, and the reader goes round: producers never wait for each other. Called by:
-strategies over several venues. Calls: engine/reader, shm/reader_set.
+strategies over several venues. Calls: engine/client/reader, shm/reader_set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from tickpath.engine.reader import (
+from tickpath.engine.client.reader import (
     BLOCK_SLEEP_NS,
     BLOCK_SPIN_NS,
     BLOCK_WAIT_NS,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from pyroute2 import IPRoute, NetNS
 from pyroute2.netlink.exceptions import NetlinkError
-from tickpath.engine.child_process import spawn, stop
+from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.shm.errors import SystemSetupError
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """What a feed's segment holds: the schema of its events and books, and its instrument table.
 
 The writer (tickpath run) makes the layout and fills the table; readers read it back. Offsets are
-those of proto/records.h. Called by: engine/app.py, engine/reader.py, tests.
+those of proto/records.h. Called by: engine/supervisor/command.py, engine/client/reader.py, tests.
 """
 
 from __future__ import annotations

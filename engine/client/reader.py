@@ -6,12 +6,13 @@
                 book = reader.book(event.instrument)
 
 `for` waits in C without the GIL and ends at `stop`; `async for` waits without a thread of yours;
-`batches` hands out up to 256 events at a time. engine/feeds.py reads several instances at once.
+`batches` hands out up to 256 events at a time. engine/client/feeds.py reads several instances at
+once.
 
 Order in which to join, at start and after Lapped or Restarted: the reader stands at the head of the
 ring already, so read the books now and go on; events of an instrument with an index below its
 book's ring_index are contained in that book. Called by: strategies, engine/strategy. Calls:
-engine/views.py, shm/reader.
+engine/client/views.py, shm/reader.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tickpath.engine.feed_segment import SCHEMA, Rows
-from tickpath.engine.views import BIDS, IDENTITY, SEQUENCE, Book, Event
+from tickpath.engine.client.feed_segment import SCHEMA, Rows
+from tickpath.engine.client.views import BIDS, IDENTITY, SEQUENCE, Book, Event
 from tickpath.proto.instrument import Instrument, is_canonical
 from tickpath.proto.records import BOOK_WORDS, BookState, EventType, SyncReason, event_dtype
 from tickpath.shm.reader import (
@@ -389,7 +390,7 @@ class FeedReader:
         same iterator goes on. One such loop at a time, and no `next` meanwhile; `book` is fine.
         Raises EvictedError, and ValueError once the reader is closed.
         """
-        from tickpath.engine.event_loop import EventStream  # noqa: PLC0415 # asyncio is slow to load
+        from tickpath.engine.client.event_loop import EventStream  # noqa: PLC0415 # asyncio is slow to load
 
         return EventStream(self)
 

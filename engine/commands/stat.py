@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tickpath.engine.reader import Book, open_reader
+from tickpath.engine.client.reader import Book, open_reader
 from tickpath.rt.process import huge_page_bytes
 from tickpath.shm.control_segment import Consumer, consumers
 from tickpath.shm.errors import LocalError

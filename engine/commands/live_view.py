@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
-from tickpath.engine.reader import RESTARTED, Book, FeedReader, open_reader
+from tickpath.engine.client.reader import RESTARTED, Book, FeedReader, open_reader
 from tickpath.engine.strategy.stats import StrategyStats, read_stats, running
 from tickpath.proto.records import BookState, format_fixed
 from tickpath.shm.histogram import percentiles

@@ -1,6 +1,7 @@
 """The reader process: one hot thread in C, and around it the cold work in Python.
 
-Started by `tickpath run` (engine/app.py) as `python -P -m tickpath.engine.reader_process CONFIG
+Started by `tickpath run` (engine/supervisor/command.py) as `python -P -m
+tickpath.engine.feed_handler.process CONFIG
 [--json]`. In order: instruments from the venue, the segment, the transport, the feed, the hot
 thread; then a loop that keeps connections alive, answers snapshot requests and copies counters,
 until SIGTERM.
@@ -24,19 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import ffi, lib
+from tickpath.engine.client.feed_segment import make_layout, write_instruments
 from tickpath.engine.config.check import load_config
-from tickpath.engine.consumers import COUNTERS as CONSUMER_COUNTERS
-from tickpath.engine.consumers import Consumers
-from tickpath.engine.end_signals import EndedBySignal, EndSignals
-from tickpath.engine.feed_handler.hot_path import HotPath, Note
-from tickpath.engine.feed_handler.plan import make_plan
-from tickpath.engine.feed_handler.subscriptions import Subscriptions
-from tickpath.engine.feed_segment import make_layout, write_instruments
-from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
-from tickpath.engine.loop.handshakes import Handshakes
-from tickpath.engine.reader_watch import HOT_THREAD_NAME
-from tickpath.engine.recording.tap import Subscription, TapWriter
-from tickpath.engine.snapshots import (
+from tickpath.engine.feed_handler.bases import (
     Budget,
     RateLimitError,
     RestClient,
@@ -44,7 +35,17 @@ from tickpath.engine.snapshots import (
     SnapshotWorker,
     fetch_instruments,
 )
-from tickpath.engine.stop_flag import StopFlag
+from tickpath.engine.feed_handler.consumers import COUNTERS as CONSUMER_COUNTERS
+from tickpath.engine.feed_handler.consumers import Consumers
+from tickpath.engine.feed_handler.hot_path import HotPath, Note
+from tickpath.engine.feed_handler.plan import make_plan
+from tickpath.engine.feed_handler.subscriptions import Subscriptions
+from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
+from tickpath.engine.loop.handshakes import Handshakes
+from tickpath.engine.recording.tap import Subscription, TapWriter
+from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
+from tickpath.engine.supervisor.feed_handler_watch import HOT_THREAD_NAME
+from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.netstack.link_watch import LinkWatch, leaves_by
 from tickpath.netstack.session import Target, new_tls_context
 from tickpath.netstack.transport import (
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tickpath.engine.config.schema import Config, VenueConfig
-    from tickpath.engine.snapshots import Rest
+    from tickpath.engine.feed_handler.bases import Rest
     from tickpath.netstack.transport import Transport
     from tickpath.proto.instrument import Instrument
 

@@ -3,7 +3,7 @@
 An event loop cannot wait for a futex, and the writer makes no system call to write an eventfd; so a
 thread of the reader's process does the waiting, without the GIL, and only while it is asked to.
 Works under any loop that has call_soon_threadsafe: asyncio's own, uvloop. Called by:
-engine/reader.py. Calls: shm/reader.
+engine/client/reader.py. Calls: shm/reader.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
-from tickpath.engine.reader import BLOCK_SLEEP_NS, GONE_WAIT_S
+from tickpath.engine.client.reader import BLOCK_SLEEP_NS, GONE_WAIT_S
 from tickpath.shm.reader import Result
 
 if TYPE_CHECKING:
-    from tickpath.engine.reader import Event, FeedReader, Trouble
+    from tickpath.engine.client.reader import Event, FeedReader, Trouble
     from tickpath.shm.reader import Reader
 
 AWAIT_NS = 100_000_000

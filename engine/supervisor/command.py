@@ -16,12 +16,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.config.check import EXAMPLE, load_config
 from tickpath.engine.config.host import check_host
-from tickpath.engine.end_signals import EndedBySignal, EndSignals
-from tickpath.engine.reader_watch import HANG_AFTER_S, ReaderWatch
-from tickpath.engine.stop_flag import StopFlag
+from tickpath.engine.supervisor.child_process import spawn, stop
+from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
+from tickpath.engine.supervisor.feed_handler_watch import HANG_AFTER_S, ReaderWatch
+from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.rt import guard, process
 from tickpath.rt.notify import Notifier, Watchdog, watchdog_s
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
@@ -144,7 +144,13 @@ class Supervisor:
             print(f"{at} reader {event}: {', '.join(words)}", file=sys.stderr)
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-P", "-m", "tickpath.engine.reader_process", str(self._path)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "tickpath.engine.feed_handler.process",
+            str(self._path),
+        ]
         command += ["--json"] if self._as_json else []
         reader = spawn(command, stdin=subprocess.DEVNULL)
         self._tell("started", pid=reader.pid, instance=self._config.instance)

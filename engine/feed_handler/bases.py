@@ -2,7 +2,8 @@
 
 `SnapshotSchedule` decides what is fetched when, with injected time and no I/O; `read_answer` judges
 what came; `RestClient` does one GET over a kernel socket; `SnapshotWorker` joins them to a feed, in
-a thread of its own or step by step. Never on the path. Called by: engine/reader_process.py. Calls:
+a thread of its own or step by step. Never on the path. Called by: engine/feed_handler/process.py.
+Calls:
 engine/feed (the cold thread's functions), proto/venue.py (what is asked, how fast, and what an
 answer means).
 """

@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.console import Console
 from rich.live import Live
-from tickpath.engine.child_process import spawn, stop
 from tickpath.engine.cli import EXIT_SYSTEM
-from tickpath.engine.end_signals import EndSignals
-from tickpath.engine.live_view import LiveView
-from tickpath.engine.sandbox import EXCHANGE_ADDRESS, VethPair
+from tickpath.engine.commands.live_view import LiveView
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.sim.venues import dialect_names
 from tickpath.engine.strategy.stats import running
+from tickpath.engine.supervisor.child_process import spawn, stop
+from tickpath.engine.supervisor.end_signals import EndSignals
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, VethPair
 from tickpath.netstack.link.af_xdp import missing_capabilities
 from tickpath.proto.records import BookState
 from tickpath.proto.venues import DEFAULT_NAME

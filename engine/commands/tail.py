@@ -1,7 +1,7 @@
 """`tickpath tail`: follow the events of an instance, as people read them or as NDJSON.
 
 A reader like any other: slow output means laps, which are told, never a slower feed. Prices and
-quantities are exact decimals. Called by: engine/cli.py. Calls: engine/reader.
+quantities are exact decimals. Called by: engine/cli.py. Calls: engine/client/reader.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import json
 import signal
 from typing import TYPE_CHECKING, Any
 
-from tickpath.engine.end_signals import EndSignals
-from tickpath.engine.reader import RESTARTED, open_reader
-from tickpath.engine.stop_flag import StopFlag
+from tickpath.engine.client.reader import RESTARTED, open_reader
+from tickpath.engine.supervisor.end_signals import EndSignals
+from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.proto.instrument import ROW_STATUSES
 from tickpath.proto.records import BookState, EventType, RowChange, SyncReason, format_fixed
 from tickpath.proto.venues import DEFAULT_NAME, find_symbol
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from tickpath.engine.reader import Event, FeedReader
+    from tickpath.engine.client.reader import Event, FeedReader
     from tickpath.proto.instrument import Instrument
 
 WAIT_NS = 20_000_000

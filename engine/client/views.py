@@ -1,7 +1,7 @@
 """What a strategy sees of an event and of a book: views of a reader's words, named and typed.
 
 A view is valid until its words are overwritten; a copy or a pickle of it stays. Offsets are those
-of proto/records.h. Called by: engine/reader.py, which hands them out.
+of proto/records.h. Called by: engine/client/reader.py, which hands them out.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 import msgspec
-from tickpath.engine.connect_arguments import (
+from tickpath.engine.commands.connect_arguments import (
     add_connect_arguments,
     connect_options,
     ending_cleanly_on_sigterm,

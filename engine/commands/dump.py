@@ -1,7 +1,7 @@
 """`tickpath dump`: everything that one segment holds, once.
 
 Header, sections, schema, counters, hops, and, of a feed, instruments and whole books. Called by:
-engine/cli.py. Calls: shm/segment, engine/reader.
+engine/cli.py. Calls: shm/segment, engine/client/reader.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath.engine.cli import printable
-from tickpath.engine.feed_segment import SCHEMA, read_instruments
-from tickpath.engine.reader import Book, open_reader
+from tickpath.engine.client.feed_segment import SCHEMA, read_instruments
+from tickpath.engine.client.reader import Book, open_reader
 from tickpath.proto.records import BOOK_WORDS, format_fixed
 from tickpath.proto.venues import DEFAULT_NAME
 from tickpath.shm.control_segment import consumers

@@ -1,0 +1,6 @@
+"""One file a subcommand that is no room of its own; engine/cli.py lists them all.
+
+stat.py, tail.py, dump.py and clean.py look at shared memory; get.py and ws.py use one session of
+the user-space stack (connect_arguments.py has their common options); demo.py runs the whole path,
+and live_view.py shows it.
+"""
