@@ -64,7 +64,10 @@ static bool ended(struct tp_loop *loop, struct tp_loop_connection *connection,
     connection->is_open = false;
     connection->is_ending = true;
     connection->end_by_ns = loop->now_ns + END_TIMEOUT_NS;
-    loop->counters.disconnects++;
+    if (was_open)
+        loop->counters.disconnects++;
+    else
+        loop->counters.connect_failures++;
     return was_open && give(loop, connection->number, TP_LOOP_DOWN, out);
 }
 

@@ -63,8 +63,9 @@ struct tp_loop_connection {
 struct tp_loop_counters {
     uint64_t loops, bursts, frames, messages, text_messages, inbox_full, connects, disconnects,
         yields, texts_unsent;
-    uint64_t long_turns;  /* took longer than a tick */
-    uint64_t turn_ns_max; /* the longest one; rests are not counted */
+    uint64_t connect_failures; /* sessions that ended before they were open: no disconnects */
+    uint64_t long_turns;       /* took longer than a tick */
+    uint64_t turn_ns_max;      /* the longest one; rests are not counted */
 };
 
 enum tp_loop_stage {

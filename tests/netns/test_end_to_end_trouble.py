@@ -139,7 +139,7 @@ def test_wrong_certificate_ends_by_its_alert_is_named_and_tried_again_patiently(
         assert set(said) == {alert}
         assert cause in run.program.text
         assert watcher.states() == [DOWN]
-        run.wait_counter("hot.disconnects", 4)
+        run.wait_counter("hot.connect_failures", 4)
         waits = delays(run.program)
         assert max(waits) <= 0.8
         assert len(set(waits[-4:])) > 1, f"no jitter in {waits}"

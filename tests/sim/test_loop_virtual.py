@@ -272,6 +272,8 @@ def test_loop_handshake_that_fails_is_no_down_but_an_ended_note(make_world: Make
     world.run(lambda: (lib.TP_NOTE_ENDED, 0) in world.notes, limit_ns=30 * SECOND)
     assert world.heard == []
     assert world.notes == [(lib.TP_NOTE_ENDED, 0)]
+    counters = world.loop.counters
+    assert (counters.connects, counters.disconnects, counters.connect_failures) == (0, 0, 1)
 
 
 def test_loop_connection_may_be_offered_anew_after_its_end(make_world: MakeWorld) -> None:
