@@ -9,9 +9,12 @@ from __future__ import annotations
 import random
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tickpath.proto.instrument import Instrument, Symbol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LEVELS_MAX: Final = 20
 """Changes in one message, as the venue's own deltas have."""
@@ -91,6 +94,8 @@ class Book:
         self._quantity_max = 10 ** (1 - instrument.quantity_exponent)
         self.bids, self.asks = Side(is_bid=True), Side(is_bid=False)
         self._crossing: int | None = None
+        self.witness: Callable[[Book], None] = lambda _: None
+        """Called after every change, for who keeps the history."""
         for offset in range(1, depth + 1):
             self.bids.put(middle - offset, self._quantity())
             self.asks.put(middle + offset, self._quantity())
@@ -138,6 +143,7 @@ class Book:
     def _delta(self, changes: dict[tuple[bool, int], int]) -> Delta:
         first = self.version + 1
         self.version += 1 + int(self._random.random() * len(changes))
+        self.witness(self)
         return Delta(
             first,
             self.version,

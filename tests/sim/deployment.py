@@ -1,0 +1,384 @@
+"""A whole deployment in one process and in virtual time: venue, wire, feed handler, shared memory.
+
+The venue is engine/sim's exchange with its dialect, the feed handler is `ReaderProcess` with its
+real hot path, connections, bases and plan; between them a memory link, our TCP and WebSocket, with
+TLS where asked for. REST is the dialect's answer after a delay. The truth that books are held to is
+the market's own, kept by the exchange at every version. One seed decides everything; nothing reads
+the host's clock, sleeps, or outlives the run.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import struct
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any
+
+from tickpath._core import ffi, lib
+from tickpath.engine.config.schema import (
+    Config,
+    HealthConfig,
+    ReaderConfig,
+    ReconnectConfig,
+    ShmConfig,
+    VenueConfig,
+)
+from tickpath.engine.feed_handler.bases import TIMEOUT_S, read_answer
+from tickpath.engine.feed_handler.process import Outside, ReaderProcess
+from tickpath.engine.sim.connection import Connection
+from tickpath.engine.sim.dialect import HttpRequest
+from tickpath.engine.sim.exchange import DRIP_S, Exchange, Options
+from tickpath.engine.sim.faults import parse_fault
+from tickpath.engine.sim.venues import load_dialect
+from tickpath.proto.venue import HttpResponse
+from tickpath.shm.clock import Clock
+from tickpath.shm.errors import RemoteError
+from tickpath.shm.reader import Reader
+
+from tests.sim.virtual import NEVER, SECOND
+from tests.sim.virtual_wire import FarEnd, VirtualTransport
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tickpath.engine.feed_handler.bases import Question
+    from tickpath.engine.sim.dialect import Dialect
+    from tickpath.engine.sim.market import Book
+    from tickpath.proto import venue
+
+START_NS = 1_000 * SECOND
+UNIX_NS = 1_800_000_000 * SECOND
+HOST, PORT = "exchange.test", 443
+IDLE_NS = 10_000_000  # a hot loop turns at least so often
+TICK_NS = 200_000  # engine/loop: so often it takes commands, and so often it turns after there are
+BUSY_NS = 1_000_000  # for so long
+COLD_NS = 1_000_000  # a cold thread looks so often at most
+TURN_NS = 20_000  # and not sooner: the frames of such a time come in one burst
+DEPTH_SHOWN = 20
+SILENT_S = 2.0
+DROP_S = 1.25 * SILENT_S
+RECONNECT_MAX_S = 2.0
+HANDSHAKE_S = 10.0
+BASE_RETRY_MAX_S = 10.0
+# The longest way back to LIVE by the rules: a silence is noticed, a handshake that was under way
+# ends, then comes the pause before the next one; a base that was limited or failed is asked for
+# again after its longest backoff, and may take its time-out.
+RECOVERY_S = DROP_S + HANDSHAKE_S + RECONNECT_MAX_S + BASE_RETRY_MAX_S + TIMEOUT_S + 2.0
+# A LIVE book may be so old: what a dripping connection holds back counts as life.
+LAG_MAX_S = SILENT_S + DRIP_S
+LIVE = 1
+STALE = 2
+STATES = ("SYNCING", "LIVE", "STALE", "CROSSED")
+
+
+class DeploymentError(AssertionError):
+    """Raised when a promise of the deployment does not hold; the text has seed and story."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a deployment is made of; the defaults are small and fast."""
+
+    seed: int
+    directory: Path
+    dialect: type[Dialect] = field(default_factory=lambda: load_dialect("mexc"))
+    symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
+    listed: tuple[str, ...] | None = None
+    """What the venue lists, where that is not the same."""
+    rate: float = 40.0
+    depth: int = 60
+    settings: Any = None
+    tls: ssl.SSLContext | None = None
+    ca_file: Path | None = None
+
+
+@dataclass(slots=True)
+class Seen:
+    """What shared memory says of one instrument."""
+
+    version: int
+    state: int
+    reason: int
+    bids: bytes
+    asks: bytes
+
+
+class VirtualRest:
+    """The venue's REST without a wire: for the instrument list, fetched before time runs."""
+
+    def __init__(
+        self,
+        ask: Callable[[venue.HttpRequest], tuple[HttpResponse, float]],
+        config: VenueConfig,
+    ) -> None:
+        self._ask, self._config = ask, config
+
+    def ask(
+        self,
+        request: venue.HttpRequest,
+        *,
+        size_max: int,
+        timeout_s: float = TIMEOUT_S,
+    ) -> bytes:
+        now = datetime.fromtimestamp(UNIX_NS / SECOND, UTC)
+        answer, _ = self._ask(request)
+        return read_answer(self._config, request, answer, size_max=size_max, now=now)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Deployment:
+    """One of each part. `run` lets time pass, `order` does a fault, `stop` ends it in order."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.now_ns = START_NS
+        self.random = random.Random(setup.seed)
+        self.story: list[str] = []
+        self._numbers = count()
+        self._due: list[tuple[int, int, Callable[[], object]]] = []
+        clock = Clock(lambda: self.now_ns, lambda: self.now_ns - START_NS + UNIX_NS)
+        listed = setup.listed or setup.symbols
+        options = Options(instruments=listed, rate=setup.rate, depth=setup.depth, seed=setup.seed)
+        self.exchange = Exchange(setup.dialect, options, clock, self.later)
+        self.truth: dict[str, dict[int, tuple[bytes, bytes]]] = {name: {} for name in listed}
+        self.places: dict[str, dict[int, int]] = {name: {} for name in listed}  # in `times`
+        self.times: dict[str, list[int]] = {name: [] for name in listed}  # of the versions
+        self.lag_max_s = LAG_MAX_S
+        self._listings = self.exchange._floor.listings
+        for name, listing in self._listings.items():
+            self._witness(name, listing.book)
+            listing.book.witness = partial(self._witness, name)
+        self.transport = VirtualTransport(self.random, self._accept, setup.tls)
+        config = self._config()
+        outside = Outside(
+            clock=clock,
+            open_transport=lambda *_: self.transport,
+            open_rest=lambda of: VirtualRest(self._http, of),
+            directory=setup.directory,
+        )
+        self.reader = ReaderProcess(config, self.tell, outside)
+        self._question: Question | None = None
+        self._cold_ns = self._busy_ns = 0
+        self._open()
+
+    # Making.
+
+    def _config(self) -> Config:
+        setup = self.setup
+        return Config(
+            venues=(
+                VenueConfig(
+                    symbols=setup.symbols,
+                    name=setup.dialect.venue.name,
+                    host=HOST,
+                    port=PORT,
+                    tls=setup.tls is not None,
+                    ca_file=None if setup.ca_file is None else str(setup.ca_file),
+                    resolve={f"{HOST}:{PORT}": "10.0.0.2"},
+                    settings=setup.settings,
+                ),
+            ),
+            instance=f"virtual-{setup.seed}",
+            reader=ReaderConfig(huge_pages=False, lock_memory=False),
+            shm=ShmConfig(ring_capacity=1 << 10),
+            health=HealthConfig(silent_after_ms=int(SILENT_S * 1000)),
+            reconnect=ReconnectConfig(max_s=RECONNECT_MAX_S),
+        )
+
+    def _open(self) -> None:
+        reader = self.reader
+        if not reader.open():
+            raise DeploymentError("the reader was stopped while it opened")
+        reader.connections.random = random.Random(self.random.getrandbits(63))
+        reader.snapshots.schedule.jitter = random.Random(self.random.getrandbits(63)).random
+        # The segment's clock is what its owner last stored (shm/clock.h), for its readers as well.
+        self._clock = reader.segment.header.clock
+        self._clock.mult, self._clock.tsc_base = 0, 2**64 - 1
+        self._clock.ns_base = self.now_ns
+        self.seen = [Seen(-1, 0, 0, b"", b"")] * len(self.setup.symbols)
+        self._symbols = [row.symbol for row in reader.instruments]
+        self._memory = Reader(reader.config.instance, directory=self.setup.directory)
+        self._records = [0] * len(self._symbols)
+        self._handle = reader.hot.handle
+        self._worker = reader.handshakes.worker if self.setup.tls is not None else None
+        self.exchange.start()
+
+    def _accept(self, end: FarEnd) -> None:
+        end.meet(Connection(self.exchange))
+
+    def _witness(self, name: str, book: Book) -> None:
+        sides = (packed(side.levels(DEPTH_SHOWN)) for side in (book.bids, book.asks))
+        bids, asks = sides
+        self.truth[name][book.version] = bids, asks
+        self.places[name][book.version] = len(self.times[name])
+        self.times[name].append(self.now_ns)
+
+    def tell(self, text: str) -> None:
+        """Take a line of the log or of the story."""
+        self.story.append(f"{(self.now_ns - START_NS) / SECOND:9.4f} {text}")
+
+    # Time.
+
+    def later(self, delay_s: float, act: Callable[[], object]) -> None:
+        """Do something after so long: the timers of all parts."""
+        at_ns = self.now_ns + int(delay_s * SECOND)
+        heapq.heappush(self._due, (at_ns, next(self._numbers), act))
+
+    def order(self, text: str) -> None:
+        """Let a fault of the exchange happen now."""
+        self.tell(f"fault {text}")
+        self.exchange.do(parse_fault(text))
+
+    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
+        """Let time pass, until something holds if told what; returns whether it does."""
+        end_ns = self.now_ns + int(seconds * SECOND)
+        while self.now_ns < end_ns:
+            soon_ns = self._turn()
+            if until is not None and until():
+                return True
+            self.now_ns = min(max(soon_ns, self.now_ns + TURN_NS), end_ns)
+        return until is None or until()
+
+    def _turn(self) -> int:
+        """Let all parts do what is due now; returns when the next turn is."""
+        now_ns = self._clock.ns_base = self.now_ns
+        due = self._due
+        while due and due[0][0] <= now_ns:
+            heapq.heappop(due)[2]()
+        self.transport.advance(now_ns)
+        if self._worker is not None:
+            lib.tp_tls_handshake_worker_step(self._worker)
+        lib.tp_hot_path_turn(self._handle, now_ns)
+        if now_ns >= self._cold_ns:
+            self._cold_ns = now_ns + COLD_NS
+            self.reader.step()
+            self._ask_for_base()
+        self._look()
+        soon_ns = now_ns + (TICK_NS if now_ns < self._busy_ns else IDLE_NS)
+        return min(soon_ns, self.transport.next_ns(), due[0][0] if due else NEVER)
+
+    # REST: the question takes half of its time to the venue, the answer the other half back.
+
+    def _http(self, request: venue.HttpRequest) -> tuple[HttpResponse, float]:
+        """Ask the exchange; returns the answer and how late it is."""
+        answer = self.exchange.http(HttpRequest("GET", request.target, {}))
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        return HttpResponse(answer.status, headers, answer.body), answer.delay_s
+
+    def _ask_for_base(self) -> None:
+        if self._question is not None:
+            return
+        self._question = question = self.reader.snapshots.ask()
+        if question is not None:
+            half_s = self.random.uniform(0.001, 0.05)
+            self.later(half_s, lambda: self._answer(question, half_s))
+
+    def _answer(self, question: Question, half_s: float) -> None:
+        answer, delay_s = self._http(question.request)
+        is_late = delay_s + 2 * half_s > TIMEOUT_S
+        after_s = TIMEOUT_S - half_s if is_late else delay_s + half_s
+        self.later(after_s, lambda: self._settle(question, None if is_late else answer))
+
+    def _settle(self, question: Question, answer: HttpResponse | None) -> None:
+        def fetch() -> bytes:
+            if answer is None:
+                raise RemoteError("timed out")
+            now = datetime.fromtimestamp((self.now_ns - START_NS + UNIX_NS) / SECOND, UTC)
+            return read_answer(
+                self.reader.venue, question.request, answer, size_max=1 << 23, now=now
+            )
+
+        self._question = None
+        self._cold_ns, self._busy_ns = 0, self.now_ns + BUSY_NS
+        self.reader.snapshots.settle(question, fetch)
+
+    # What shared memory says, against the truth.
+
+    def _look(self) -> None:
+        for slot in range(len(self._symbols)):
+            version = self._memory.read_snapshot(slot)
+            if version != self._records[slot]:
+                self._records[slot] = version
+                self._check(slot)
+            elif self.seen[slot].state == LIVE and self.lag_s(slot) > self.lag_max_s:
+                raise self.failure(f"{self._symbols[slot]} is LIVE and {self.lag_s(slot)} s old")
+
+    def _check(self, slot: int) -> None:
+        raw = bytes(self._memory.snapshot[4:].cast("B"))
+        record = ffi.cast("struct tp_book_record *", ffi.from_buffer(raw))
+        bids = bytes(ffi.buffer(record.bids, 16 * record.bid_count))
+        asks = bytes(ffi.buffer(record.asks, 16 * record.ask_count))
+        before, name = self.seen[slot], self._symbols[slot]
+        seen = Seen(record.book_sequence, record.state, record.reason, bids, asks)
+        self.seen[slot] = seen
+        if (before.state, before.reason) != (seen.state, seen.reason):
+            self.tell(f"{name} {STATES[seen.state]} reason {seen.reason} at {seen.version}")
+        if seen.state != LIVE:
+            return
+        true = self.truth[name].get(seen.version)
+        if true is None:
+            raise self.failure(f"{name} is LIVE at version {seen.version}, which never was")
+        if true != (bids, asks):
+            raise self.failure(
+                f"{name} is LIVE at version {seen.version} with {unpacked(bids)}, "
+                f"{unpacked(asks)}; "
+                f"the venue had {unpacked(true[0])}, {unpacked(true[1])}"
+            )
+
+    def is_live(self, slot: int) -> bool:
+        """Say whether a book is LIVE, and as new as the wire allows."""
+        return self.seen[slot].state == LIVE and self.lag_s(slot) < 0.2
+
+    def lag_s(self, slot: int) -> float:
+        """Return for how long the venue has had a newer book than shared memory."""
+        name = self._symbols[slot]
+        place = self.places[name].get(self.seen[slot].version, -1) + 1
+        times = self.times[name]
+        return 0.0 if place == len(times) else (self.now_ns - times[place]) / SECOND
+
+    def are_live(self) -> bool:
+        """Say whether all books are."""
+        return all(self.is_live(slot) for slot in range(len(self.seen)))
+
+    def failure(self, what: str) -> DeploymentError:
+        """Describe what does not hold, with the seed and the story."""
+        story = "\n".join(self.story[-60:])
+        return DeploymentError(f"seed {self.setup.seed}: {what}\n{story}")
+
+    @property
+    def counters(self) -> Any:
+        """Return the feed's."""
+        return lib.tp_feed_counters(self.reader.feed)[0]
+
+    # The end.
+
+    def stop(self) -> None:
+        """End in order: every book is STALE afterwards."""
+        self.reader.hot.stop()
+        self.run(0.1)
+        states = [STATES[seen.state] for seen in self.seen]
+        if states != ["STALE"] * len(states):
+            raise self.failure(f"after an orderly stop the books are {states}")
+
+    def close(self) -> None:
+        """Free everything."""
+        self._memory.close()
+        self.reader.close()
+
+
+def packed(levels: Sequence[tuple[int, int]]) -> bytes:
+    """Write levels as shared memory has them."""
+    return struct.pack(f"{2 * len(levels)}q", *chain.from_iterable(levels))
+
+
+def unpacked(levels: bytes) -> list[tuple[int, int]]:
+    """Read them, for a message."""
+    return list(struct.iter_unpack("qq", levels))
