@@ -4,7 +4,8 @@
  * tp_loop_stop. A cold thread of the same process prepares connections (DNS, neighbours, TLS
  * contexts, memory) and speaks to the loop by its handover.
  *
- * Called by: engine/feed_handler/process.py. Calls: engine/loop, engine/feed, engine/recording/tap. */
+ * Called by: engine/feed_handler/process.py. Calls: engine/loop, engine/feed, engine/recording/tap.
+ */
 #ifndef TP_ENGINE_HOT_PATH_H
 #define TP_ENGINE_HOT_PATH_H
 #include <stdbool.h>
