@@ -8,7 +8,7 @@
 #include "netstack/session_state.h"
 
 enum {
-    RECORD_ROOM = 16384 + 512, /* free buffer that TLS may ask for before it opens a record */
+    RECORD_ROOM = TP_SESSION_RECORD_ROOM,
     COMPACT_HEAD_MIN = 32768,  /* move a short rest down to the cache-hot start of the buffer ... */
     COMPACT_UNREAD_MAX = 4096, /* ... when it is this short */
 };
@@ -28,6 +28,35 @@ void tp_session_set_flow(struct tp_session *s, struct tp_netif_flow *flow)
     s->stream.flow = flow;
 }
 
+static void take_buffer(struct tp_session *s)
+{
+    struct tp_session_memory *memory = s->config.memory;
+    if (memory != NULL) {
+        s->config.message_size_max = memory->config.message_size_max;
+        s->config.receive_window = memory->config.receive_window;
+        s->buffer.capacity = memory->usual.size;
+        s->usual = tp_session_buffer_take(&memory->usual);
+    } else {
+        s->buffer.capacity =
+            tp_session_buffer_size(s->config.message_size_max, s->config.receive_window);
+        s->usual = malloc(s->buffer.capacity);
+    }
+    s->buffer.data = s->usual;
+}
+
+static void give_buffers(struct tp_session *s)
+{
+    struct tp_session_memory *memory = s->config.memory;
+    if (memory == NULL) {
+        free(s->usual);
+        return;
+    }
+    if (s->has_large)
+        tp_session_buffer_give(&memory->large, s->buffer.data);
+    if (s->usual != NULL)
+        tp_session_buffer_give(&memory->usual, s->usual);
+}
+
 struct tp_session *tp_session_new(const struct tp_session_config *config,
                                   struct tp_stream *take_stream, char *error, size_t error_size)
 {
@@ -42,8 +71,7 @@ struct tp_session *tp_session_new(const struct tp_session_config *config,
     s->application = config->websocket ? &tp_session_websocket : &tp_session_bytes;
     s->close_code = TP_SESSION_CLOSE_CODE_NONE;
     s->deadline_ns = UINT64_MAX;
-    s->buffer.capacity = config->message_size_max + config->receive_window + 4 * RECORD_ROOM;
-    s->buffer.data = malloc(s->buffer.capacity);
+    take_buffer(s);
     if (config->tls != NULL)
         s->tls = tp_tls_new(config->tls, config->server_name);
     if (s->buffer.data == NULL || (config->tls != NULL && s->tls == NULL)) {
@@ -62,7 +90,7 @@ struct tp_session *tp_session_new(const struct tp_session_config *config,
         return s;
 free_session:
     tp_tls_free(s->tls);
-    free(s->buffer.data);
+    give_buffers(s);
     free(s); /* the stream stays the caller's */
     return NULL;
 }
@@ -73,7 +101,7 @@ void tp_session_free(struct tp_session *session)
         return;
     tp_tls_free(session->tls);
     tp_stream_deinit(&session->stream);
-    free(session->buffer.data);
+    give_buffers(session);
     free(session);
 }
 
@@ -177,6 +205,45 @@ static void settle(struct tp_buffer *buffer)
         buffer->head = buffer->tail = 0;
     else if (buffer->head >= COMPACT_HEAD_MIN && unread <= COMPACT_UNREAD_MAX)
         compact(buffer);
+}
+
+static void move_to(struct tp_session *s, uint8_t *data, size_t capacity)
+{
+    const struct tp_span unread = tp_buffer_unread(&s->buffer);
+    memcpy(data, unread.data, unread.size);
+    s->buffer = (struct tp_buffer){data, capacity, 0, unread.size};
+    if (s->tls != NULL)
+        tp_tls_moved(s->tls, &s->buffer);
+}
+
+bool tp_session_borrow(struct tp_session *s)
+{
+    struct tp_session_memory *memory = s->config.memory;
+    uint8_t *large = tp_session_buffer_take(&memory->large);
+    if (large == NULL) {
+        atomic_fetch_add_explicit(&memory->refused, 1, memory_order_relaxed);
+        return false;
+    }
+    atomic_fetch_add_explicit(&memory->borrowed, 1, memory_order_relaxed);
+    move_to(s, large, memory->large.size);
+    s->has_large = true;
+    s->ws.config.message_size_here = memory->config.message_size_max;
+    return true;
+}
+
+/* What is promised stays true: of the window nothing is in flight that the usual buffer could not
+ * hold beside a message of the usual size, and more is not unread. */
+__attribute__((noinline, cold)) static void give_large_back(struct tp_session *s)
+{
+    struct tp_session_memory *memory = s->config.memory;
+    const size_t usual = memory->config.usual_message_size;
+    if (s->buffer.tail - s->buffer.head > usual || s->ws.awaited > usual)
+        return;
+    const uint8_t *large = s->buffer.data;
+    move_to(s, s->usual, memory->usual.size);
+    s->has_large = false;
+    s->ws.config.message_size_here = usual;
+    tp_session_buffer_give(&memory->large, large);
 }
 
 /* Promises the peer what the buffer can still hold, or the worker that does the handshake. */
@@ -367,6 +434,8 @@ bool tp_session_receive(struct tp_session *s, uint64_t now_ns)
 enum tp_status tp_session_at_end(struct tp_session *s)
 {
     settle(&s->buffer);
+    if (s->has_large)
+        give_large_back(s);
     update_window(s);
     if (s->error != TP_SESSION_ERROR_NONE)
         return TP_ERROR;
@@ -514,8 +583,8 @@ const char *tp_session_phase_name(enum tp_session_phase phase)
 
 void tp_session_error_text(const struct tp_session *s, char *out, size_t capacity)
 {
-    static const char *const layers[] = {"no error",  "connect", "tcp",       "tls",     "http",
-                                         "websocket", "timeout", "truncated", "overflow"};
+    static const char *const layers[] = {"no error",  "connect", "tcp",       "tls",      "http",
+                                         "websocket", "timeout", "truncated", "overflow", "memory"};
     if (s->error == TP_SESSION_ERROR_TLS)
         snprintf(out, capacity, "tls: %s: %s", tp_tls_error_name(tp_tls_error(s->tls)),
                  tp_tls_error_text(s->tls));

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "netstack/netif.h"
+#include "netstack/session_memory.h"
 #include "netstack/stream/stream.h"
 #include "netstack/tls/handshake_worker.h"
 #include "netstack/tls/tls.h"
@@ -38,6 +39,7 @@ enum tp_session_error {
     TP_SESSION_ERROR_TIMEOUT,   /* handshakes took longer than handshake_timeout_ns */
     TP_SESSION_ERROR_TRUNCATED, /* the stream ended without the protocol's own end */
     TP_SESSION_ERROR_OVERFLOW,  /* the peer sent more than the buffer that was promised holds */
+    TP_SESSION_ERROR_MEMORY,    /* no large buffer was free for a message */
 };
 
 struct tp_session_config {
@@ -48,8 +50,11 @@ struct tp_session_config {
     struct tp_tls_handshake_worker *handshake_worker;
     bool websocket;
     const char *host, *target, *extra_headers; /* of the upgrade request; copied */
-    size_t message_size_max;                   /* largest WebSocket message */
-    uint32_t receive_window;                   /* what TCP may have in flight to us */
+    /* Where its buffers are; borrowed until the session is freed. NULL: one of its own, by the two
+     * that follow; with a memory it says them. */
+    struct tp_session_memory *memory;
+    size_t message_size_max; /* largest WebSocket message */
+    uint32_t receive_window; /* what TCP may have in flight to us */
     uint64_t handshake_timeout_ns;
 };
 

@@ -38,6 +38,8 @@ struct tp_session {
     const struct tp_session_application *application;
     struct tp_ws ws;
     struct tp_buffer buffer;
+    uint8_t *usual; /* its own, also while the buffer is a large one */
+    bool has_large;
     enum tp_session_phase phase;
     enum tp_session_error error;
     const char *error_text;
@@ -70,6 +72,8 @@ void tp_session_fail(struct tp_session *session, enum tp_session_error error, co
 bool tp_session_room_for(const struct tp_session *session, size_t plain_size);
 /* Seals and queues plain; the caller made sure that it fits. */
 void tp_session_queue(struct tp_session *session, struct tp_span plain);
+/* Moves what is unread into a large buffer. False: none is free. */
+bool tp_session_borrow(struct tp_session *session);
 /* Nothing whole is left in the buffer: makes room, and says whether more can come. */
 enum tp_status tp_session_at_end(struct tp_session *session);
 #endif

@@ -10,7 +10,8 @@
 
 enum {
     FRAGMENT_COUNT_MAX =
-        131072, /* 8 MiB in 64-byte fragments is somebody's habit, more is a flood */
+        131072,           /* 8 MiB in 64-byte fragments is somebody's habit, more is a flood */
+    CLOSE_TOO_BIG = 1009, /* RFC 6455 7.4.1: too big to process */
 };
 
 /* ---- the upgrade ---- */
@@ -20,7 +21,13 @@ static bool websocket_init(struct tp_session *s, const struct tp_session_config 
 {
     s->close_code = TP_SESSION_CLOSE_CODE_NONE;
     s->entropy_used = TP_SESSION_ENTROPY_SIZE;
-    tp_ws_init(&s->ws, &(struct tp_ws_config){config->message_size_max, FRAGMENT_COUNT_MAX});
+    tp_ws_init(&s->ws, &(struct tp_ws_config){
+                           .message_size_max = s->config.message_size_max,
+                           .fragment_count_max = FRAGMENT_COUNT_MAX,
+                           .message_size_here = s->config.memory != NULL
+                                                    ? s->config.memory->config.usual_message_size
+                                                    : s->config.message_size_max,
+                       });
     uint8_t nonce[16];
     if (RAND_bytes(nonce, sizeof nonce) != 1) {
         snprintf(error, error_size, "no entropy for Sec-WebSocket-Key");
@@ -161,30 +168,51 @@ static void take_close(struct tp_session *s, const struct tp_ws_message *message
     s->deadline_ns = 0; /* set by the next tick, which knows the time */
 }
 
+/* Ends a session whose next message needs a large buffer while none is free. */
+__attribute__((noinline, cold)) static void fail_without_memory(struct tp_session *s)
+{
+    const struct tp_session_memory_config *memory = &s->config.memory->config;
+    if (s->phase == TP_SESSION_OPEN)
+        close_websocket(s, CLOSE_TOO_BIG);
+    snprintf(s->text, sizeof s->text,
+             "a message of more than %zu bytes came while all %u large buffers were in use",
+             memory->usual_message_size, memory->large_count);
+    tp_session_fail(s, TP_SESSION_ERROR_MEMORY, s->text);
+}
+
+static enum tp_status take_message(struct tp_session *s, const struct tp_ws_message *message)
+{
+    s->counters.messages++;
+    if (message->opcode == TP_WS_PING)
+        take_ping(s, message->payload);
+    else if (message->opcode == TP_WS_CLOSE)
+        take_close(s, message);
+    return TP_OK;
+}
+
 enum tp_status tp_session_next(struct tp_session *s, struct tp_ws_message *out)
 {
     if (s->times.open == 0)
         return tp_session_at_end(s);
-    const enum tp_status status = tp_ws_input(&s->ws, &s->buffer, out);
-    switch (status) {
-    case TP_OK:
-        s->counters.messages++;
-        if (out->opcode == TP_WS_PING)
-            take_ping(s, out->payload);
-        else if (out->opcode == TP_WS_CLOSE)
-            take_close(s, out);
-        return TP_OK;
-    case TP_ERROR:
-        if (s->phase == TP_SESSION_OPEN)
-            close_websocket(s, s->ws.close_code);
-        tp_session_fail(s, TP_SESSION_ERROR_WEBSOCKET, s->ws.error);
-        return TP_ERROR;
-    case TP_FULL:
-    case TP_NEED_MORE:
-    case TP_CLOSED:
-        break;
+    for (;;) { /* twice where the message needs a large buffer */
+        switch (tp_ws_input(&s->ws, &s->buffer, out)) {
+        case TP_OK:
+            return take_message(s, out);
+        case TP_ERROR:
+            if (s->phase == TP_SESSION_OPEN)
+                close_websocket(s, s->ws.close_code);
+            tp_session_fail(s, TP_SESSION_ERROR_WEBSOCKET, s->ws.error);
+            return TP_ERROR;
+        case TP_FULL:
+            if (tp_session_borrow(s))
+                continue;
+            fail_without_memory(s);
+            return tp_session_at_end(s);
+        case TP_NEED_MORE:
+        case TP_CLOSED:
+            return tp_session_at_end(s);
+        }
     }
-    return tp_session_at_end(s);
 }
 
 /* Is a whole ping or pong next, so that reading it cannot return data? */

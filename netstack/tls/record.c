@@ -339,6 +339,15 @@ static void follow_tail(struct tp_tls_record *record, struct tp_buffer *out)
     record->partial = tail;
 }
 
+void tp_tls_record_moved(struct tp_tls_record *record, const struct tp_buffer *out)
+{
+    if (!record->begun)
+        return;
+    assert(record->body_size <= tp_buffer_space(out));
+    memcpy(out->data + out->tail, record->partial, record->body_taken);
+    record->partial = out->data + out->tail;
+}
+
 static enum tp_status take_body(struct tp_tls_record *record, struct tp_span *in,
                                 struct tp_buffer *out)
 {

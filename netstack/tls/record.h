@@ -109,9 +109,11 @@ bool tp_tls_record_init(struct tp_tls_record *record, const struct tp_aead_libra
                         const struct tp_tls_secrets *secrets);
 void tp_tls_record_deinit(struct tp_tls_record *record);
 
-/* As tp_tls_input, tp_tls_end_of_input, tp_tls_output, tp_tls_seal and tp_tls_sealed_size. */
+/* As tp_tls_input, tp_tls_moved, tp_tls_end_of_input, tp_tls_output, tp_tls_seal and
+ * tp_tls_sealed_size. */
 enum tp_status tp_tls_record_input(struct tp_tls_record *record, struct tp_span *in,
                                    struct tp_buffer *out);
+void tp_tls_record_moved(struct tp_tls_record *record, const struct tp_buffer *out);
 enum tp_status tp_tls_record_end_of_input(struct tp_tls_record *record);
 size_t tp_tls_record_output(struct tp_tls_record *record, uint8_t *out, size_t capacity);
 size_t tp_tls_record_output_size(const struct tp_tls_record *record);

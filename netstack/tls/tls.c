@@ -286,6 +286,12 @@ enum tp_status tp_tls_input(struct tp_tls *tls, struct tp_span *in, struct tp_bu
     return TP_ERROR;
 }
 
+void tp_tls_moved(struct tp_tls *tls, const struct tp_buffer *out)
+{
+    if (tls->phase == PHASE_REST || tls->phase == PHASE_RECORDS)
+        tp_tls_record_moved(&tls->record, out);
+}
+
 enum tp_status tp_tls_end_of_input(struct tp_tls *tls)
 {
     switch (tls->phase) {

@@ -69,6 +69,9 @@ bool tp_tls_delegate(struct tp_tls *tls, struct tp_tls_handshake_worker *worker)
  * With a worker, an empty *in takes what it has ended (tp_tls_has_news), and TP_FULL during the
  * handshake says that more came than tp_tls_input_room promised. */
 enum tp_status tp_tls_input(struct tp_tls *tls, struct tp_span *in, struct tp_buffer *out);
+/* The caller copied what is unread into other memory, out is that now, and the old one is still
+ * there: a record that lies half opened behind the tail follows. */
+void tp_tls_moved(struct tp_tls *tls, const struct tp_buffer *out);
 /* The transport ended: TP_CLOSED after close_notify, else TP_ERROR with TP_TLS_ERROR_TRUNCATED. */
 enum tp_status tp_tls_end_of_input(struct tp_tls *tls);
 

@@ -20,6 +20,8 @@ enum { CLOSE_SIZE = 1009 };
 void tp_ws_init(struct tp_ws *ws, const struct tp_ws_config *config)
 {
     *ws = (struct tp_ws){.config = *config};
+    if (config->message_size_here == 0)
+        ws->config.message_size_here = config->message_size_max;
 }
 
 static enum tp_status fail(struct tp_ws *ws, uint16_t close_code, const char *error)
@@ -79,6 +81,11 @@ static enum tp_status make_room(struct tp_ws *ws, struct tp_buffer *buffer, uint
     return TP_NEED_MORE;
 }
 
+static bool exceeds(const struct tp_ws *ws, const struct tp_ws_frame *frame, size_t size_max)
+{
+    return ws->message_size > size_max || frame->payload_size > size_max - ws->message_size;
+}
+
 /* May this frame stand here? Decided from its header alone. */
 static enum tp_status admit(struct tp_ws *ws, const struct tp_ws_frame *frame, size_t capacity)
 {
@@ -88,9 +95,10 @@ static enum tp_status admit(struct tp_ws *ws, const struct tp_ws_frame *frame, s
             return fail(ws, CLOSE_PROTOCOL, "new message inside a fragmented one");
         if (!open && frame->opcode == TP_WS_CONTINUATION)
             return fail(ws, CLOSE_PROTOCOL, "continuation without a message to continue");
-        if (ws->message_size > ws->config.message_size_max ||
-            frame->payload_size > ws->config.message_size_max - ws->message_size)
-            return fail(ws, CLOSE_SIZE, "message larger than message_size_max");
+        if (exceeds(ws, frame, ws->config.message_size_here))
+            return exceeds(ws, frame, ws->config.message_size_max)
+                       ? fail(ws, CLOSE_SIZE, "message larger than message_size_max")
+                       : TP_FULL;
         if ((open || !frame->fin) && ws->fragment_count >= ws->config.fragment_count_max)
             return fail(ws, CLOSE_POLICY, "more fragments than fragment_count_max");
     }
@@ -193,6 +201,7 @@ static enum tp_status wait_for_rest(struct tp_ws *ws, struct tp_buffer *buffer,
     struct tp_span payload = {rest.data + frame->header_size, rest.size - frame->header_size};
     if (!tp_ws_opcode_is_control(frame->opcode) && !text_valid(ws, frame, payload))
         return fail(ws, CLOSE_TEXT, "text is not UTF-8");
+    ws->awaited = ws->message_size + (size_t)frame->payload_size;
     return make_room(ws, buffer, frame->payload_size - payload.size);
 }
 
@@ -210,8 +219,10 @@ enum tp_status tp_ws_input(struct tp_ws *ws, struct tp_buffer *buffer, struct tp
         struct tp_ws_frame frame;
         const char *error;
         status = tp_ws_frame_parse(rest, &frame, &error);
-        if (status == TP_NEED_MORE)
+        if (status == TP_NEED_MORE) {
+            ws->awaited = ws->message_size;
             return make_room(ws, buffer, TP_WS_FRAME_HEADER_SIZE_MAX);
+        }
         if (status == TP_ERROR)
             return fail(ws, CLOSE_PROTOCOL, error);
         status = admit(ws, &frame, buffer->capacity);

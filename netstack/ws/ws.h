@@ -38,6 +38,9 @@ struct tp_ws_config {
     size_t message_size_max; /* larger: close code 1009 */
     uint32_t
         fragment_count_max; /* more in one message: 1008; stops floods of empty continuations */
+    /* Largest that the buffer at hand is for, where larger ones go elsewhere: TP_FULL, and nothing
+     * is taken until the caller has moved the buffer and set this anew. 0: message_size_max. */
+    size_t message_size_here;
 };
 
 struct tp_ws {
@@ -47,6 +50,7 @@ struct tp_ws {
     /* private from here */
     size_t consumed;     /* offset of the next frame from the buffer's head */
     size_t message_size; /* fragments joined so far, standing at the buffer's head */
+    size_t awaited;      /* at TP_NEED_MORE: the open message as far as its size is known */
     uint32_t fragment_count;
     size_t text_checked; /* bytes of the unfinished text frame that were already validated */
     struct tp_ws_utf8 utf8;
@@ -56,10 +60,11 @@ struct tp_ws {
 
 void tp_ws_init(struct tp_ws *ws, const struct tp_ws_config *config);
 /* Reads the next message or control frame from the buffer's head. Before that it drops the bytes of
- * the previous one. TP_OK: *out. TP_NEED_MORE. TP_ERROR: ws->close_code, ws->error. Control frames
- * between fragments are returned as they come, without disturbing the message. After a CLOSE:
- * TP_CLOSED for ever, whatever follows is ignored. Moves bytes down inside the buffer when free
- * space runs short; a message larger than the buffer's capacity is 1009. */
+ * the previous one. TP_OK: *out. TP_NEED_MORE. TP_FULL: see message_size_here. TP_ERROR:
+ * ws->close_code, ws->error. Control frames between fragments are returned as they come, without
+ * disturbing the message. After a CLOSE: TP_CLOSED for ever, whatever follows is ignored. Moves
+ * bytes down inside the buffer when free space runs short; a message larger than the buffer's
+ * capacity is 1009. */
 enum tp_status tp_ws_input(struct tp_ws *ws, struct tp_buffer *buffer, struct tp_ws_message *out);
 
 /* Writes one masked client frame. Returns its size, 0 when capacity is too small. mask: 4 bytes

@@ -8,6 +8,7 @@
 #include "netstack/ws/ws.h"
 
 enum { CAPACITY = 6000, MESSAGE_SIZE_MAX = 5000, FRAGMENT_COUNT_MAX = 16 };
+enum { USUAL_CAPACITY = 1000, USUAL_MESSAGE_SIZE = 500 };
 
 struct outcome {
     uint64_t hash; /* of all messages in order */
@@ -44,15 +45,42 @@ static void take_message(struct outcome *outcome, const struct tp_buffer *buffer
     outcome->message_count++;
 }
 
-/* Feeds data in pieces of 1 to piece_max bytes. */
+/* As netstack/session.c does: a message that is too large for here has all unread bytes moved. */
+static void move(struct tp_ws *ws, struct tp_buffer *buffer)
+{
+    const struct tp_span unread = tp_buffer_unread(buffer);
+    uint8_t *large = malloc(CAPACITY);
+    require(large != NULL && buffer->capacity == USUAL_CAPACITY);
+    memcpy(large, unread.data, unread.size);
+    free(buffer->data);
+    *buffer = (struct tp_buffer){large, CAPACITY, 0, unread.size};
+    ws->config.message_size_here = MESSAGE_SIZE_MAX;
+}
+
+static enum tp_status next(struct tp_ws *ws, struct tp_buffer *buffer,
+                           struct tp_ws_message *message)
+{
+    const enum tp_status status = tp_ws_input(ws, buffer, message);
+    if (status != TP_FULL)
+        return status;
+    move(ws, buffer);
+    const enum tp_status again = tp_ws_input(ws, buffer, message);
+    require(again != TP_FULL);
+    return again;
+}
+
+/* Feeds data in pieces of 1 to piece_max bytes. Small pieces begin in a small buffer. */
 static struct outcome play(const uint8_t *data, size_t size, size_t piece_max)
 {
-    struct tp_buffer buffer = {malloc(CAPACITY), CAPACITY, 0, 0};
+    const bool is_small = piece_max < USUAL_MESSAGE_SIZE;
+    const size_t capacity = is_small ? USUAL_CAPACITY : CAPACITY;
+    struct tp_buffer buffer = {malloc(capacity), capacity, 0, 0};
     struct tp_ws ws;
     struct tp_ws_message message;
     struct outcome outcome = {.end = TP_NEED_MORE};
     require(buffer.data != NULL);
-    tp_ws_init(&ws, &(struct tp_ws_config){MESSAGE_SIZE_MAX, FRAGMENT_COUNT_MAX});
+    tp_ws_init(&ws, &(struct tp_ws_config){MESSAGE_SIZE_MAX, FRAGMENT_COUNT_MAX,
+                                           is_small ? USUAL_MESSAGE_SIZE : 0});
     for (size_t at = 0, piece; at < size && outcome.end == TP_NEED_MORE; at += piece) {
         piece = 1 + (at * 2654435761U >> 7) % piece_max;
         piece = piece < size - at ? piece : size - at;
@@ -60,9 +88,9 @@ static struct outcome play(const uint8_t *data, size_t size, size_t piece_max)
         require(piece > 0); /* TP_NEED_MORE promises room */
         memcpy(buffer.data + buffer.tail, data + at, piece);
         buffer.tail += piece;
-        while ((outcome.end = tp_ws_input(&ws, &buffer, &message)) == TP_OK)
+        while ((outcome.end = next(&ws, &buffer, &message)) == TP_OK)
             take_message(&outcome, &buffer, &message);
-        require(buffer.head <= buffer.tail && buffer.tail <= CAPACITY);
+        require(buffer.head <= buffer.tail && buffer.tail <= buffer.capacity);
     }
     outcome.close_code = ws.close_code;
     outcome.error = ws.error;

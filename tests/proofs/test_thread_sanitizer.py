@@ -98,3 +98,26 @@ def test_thread_sanitizer_sees_a_payload_that_is_not_atomic(tmp_path: Path) -> N
     assert part in text
     plain = text.replace(part, "((volatile uint64_t *)slot->word)[i] = event[i];")
     assert "data race" in run_rings(tmp_path, plain).stderr
+
+
+def run_session_memory(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run the stress test of shared message buffers with this session_memory.c."""
+    (folder / "session_memory.c").write_text(code)
+    sources = [ROOT / "tests/stress/session_memory_stress.c", folder / "session_memory.c"]
+    return run(folder, sources, EVENTS)
+
+
+def test_message_buffers_of_several_threads_have_no_data_race(tmp_path: Path) -> None:
+    done = run_session_memory(tmp_path, (ROOT / "netstack/session_memory.c").read_text())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "data race" not in done.stderr
+
+
+@pytest.mark.parametrize("order", ["acquire", "release"])
+def test_thread_sanitizer_sees_a_buffer_handed_on_without_an_order(
+    tmp_path: Path, order: str
+) -> None:
+    text = (ROOT / "netstack/session_memory.c").read_text()
+    assert text.count(f"memory_order_{order}") == 1
+    code = text.replace(f"memory_order_{order}", "memory_order_relaxed")
+    assert "data race" in run_session_memory(tmp_path, code).stderr

@@ -11,6 +11,7 @@ kernel.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import random
 import ssl
 import subprocess
@@ -85,6 +86,7 @@ class Plan:
     closer: str = "server"  # "client", "both", "server without a close frame"
     read_every_ns: int = 0  # a slow application: reads at these intervals only
     buffer_size: int = 1 << 18
+    usual_message_size: int | None = None  # larger ones borrow; None: a buffer of the session's own
     message_size_max: int = 1 << 20
     websocket: bool = True  # False: the session is of plain bytes
     handshake_delay_ns: int | None = None  # of a worker that does the handshake; None: no worker
@@ -321,10 +323,17 @@ class Client:
         config.message_size_max = plan.message_size_max
         config.receive_window = plan.buffer_size
         config.handshake_timeout_ns = 60 * SECOND
+        self.memory = self._new_memory(plan)
+        config.memory = self.memory
         error = ffi.new("char[256]")
         session = lib.tp_session_new(config, self.stream, error, 256)
         assert session != ffi.NULL, ffi.string(error)
-        self.session = ffi.gc(session, lib.tp_session_free)
+        pages = self._pages  # outlive the session, which gives its buffers back
+
+        def free(one: Any, _pages: Any = pages) -> None:
+            lib.tp_session_free(one)
+
+        self.session = ffi.gc(session, free)
         station.bind(session)
         lib.tp_session_set_flow(session, station.flow)
         self.message = ffi.new("struct tp_ws_message *")
@@ -336,6 +345,17 @@ class Client:
         self._unsent = list(plan.client_messages)
         self.closed_at_ns = 0
         lib.tp_session_connect(session, now_ns)
+
+    def _new_memory(self, plan: Plan) -> Any:
+        self._pages: mmap.mmap | None = None
+        if plan.usual_message_size is None:
+            return ffi.NULL
+        sizes = (1, 1, plan.usual_message_size, plan.message_size_max, plan.buffer_size)
+        config = ffi.new("struct tp_session_memory_config *", sizes)
+        size = lib.tp_session_memory_size(config)
+        assert size > 0
+        self._pages = mmap.mmap(-1, size)
+        return lib.tp_session_memory_init(ffi.from_buffer(self._pages), config)
 
     @property
     def phase(self) -> int:
@@ -528,6 +548,7 @@ def random_plan(seed: int) -> Plan:
         buffer_size=1 << generator.randrange(16, 19),
         message_size_max=1 << generator.randrange(17, 21),
         handshake_delay_ns=generator.choice((None, 100_000, 5_000_000)),
+        usual_message_size=generator.choice((None, 1, 1000, 16_384, 100_000)),
     )
 
 
@@ -535,6 +556,12 @@ def check_end(world: World) -> None:
     client, plan = world.client, world.plan
     client.read()
     assert client.received == plan.server_messages, world.describe()
+    if plan.usual_message_size is not None:
+        larger = [one for one in plan.server_messages if len(one) > plan.usual_message_size]
+        borrowed = lib.tp_session_memory_borrowed(client.memory)
+        assert (borrowed > 0) == bool(larger), world.describe()
+        assert borrowed <= len(larger), world.describe()
+        assert lib.tp_session_memory_refused(client.memory) == 0
     assert world.server.received == plan.client_messages, world.describe()
     code = lib.tp_session_close_code(client.session)
     if plan.closer == "server without a close frame":

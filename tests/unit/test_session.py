@@ -6,6 +6,7 @@ The other end is Python's `ssl` and the sans-IO server of `websockets`; no clock
 from __future__ import annotations
 
 import contextlib
+import mmap
 import socket
 import ssl
 import subprocess
@@ -59,6 +60,7 @@ class Pair:
         websocket: bool = True,
         worker: Any = ffi.NULL,
         version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        memory: Any = ffi.NULL,
     ) -> None:
         """With a worker: client_turn lets it work between input and tick, while it may."""
         self.may_work = True
@@ -76,6 +78,7 @@ class Pair:
         config.host, config.target, config.extra_headers = texts
         config.message_size_max, config.receive_window = MESSAGE_SIZE_MAX, WINDOW
         config.handshake_timeout_ns = 10 * SECOND
+        config.memory = memory
         error = ffi.new("char[256]")
         session = lib.tp_session_new(config, self.stream, error, 256)
         assert session != ffi.NULL, ffi.string(error)
@@ -203,6 +206,156 @@ def close_frame(code: int = 1000) -> bytes:
 
 def text_frame(text: bytes) -> bytes:
     return Frame(Opcode.TEXT, text).serialize(mask=False)
+
+
+# ---- memory that sessions share ------------------------------------------------------------------
+
+USUAL_SIZE, LARGE_SIZE = 1000, 50_000
+
+
+class Memory:
+    """Buffers for some sessions, of which `large` may read a large message at a time."""
+
+    def __init__(self, sessions: int, large: int) -> None:
+        sizes = (sessions, large, USUAL_SIZE, LARGE_SIZE, WINDOW)
+        config = ffi.new("struct tp_session_memory_config *", sizes)
+        self.pages = mmap.mmap(-1, lib.tp_session_memory_size(config))
+        self.c = lib.tp_session_memory_init(ffi.from_buffer(self.pages), config)
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Times borrowed, times refused, large buffers out now."""
+        return (
+            int(lib.tp_session_memory_borrowed(self.c)),
+            int(lib.tp_session_memory_refused(self.c)),
+            int(lib.tp_session_memory_in_use(self.c)),
+        )
+
+
+def free(pair: Pair) -> None:
+    """Free the session now, as a loop's cold thread does."""
+    ffi.release(pair.session)
+
+
+def binary(size: int) -> tuple[bytes, bytes]:
+    payload = bytes(index * 7 & 0xFF for index in range(size))
+    return payload, Frame(Opcode.BINARY, payload).serialize(mask=False)
+
+
+@pytest.mark.parametrize("kind", ["tls", "plain"])
+def test_session_without_a_free_large_buffer_fails_and_others_go_on(
+    kind: str, certificate: Path
+) -> None:
+    memory = Memory(3, 1)
+    made = [Pair(certificate if kind == "tls" else None, memory=memory.c).open() for _ in range(3)]
+    first, second, third = made
+    payload, frame = binary(10_000)
+    cut = 5000
+    first.write(frame[:cut])  # it borrows, and waits for the rest
+    first.client_turn()
+    assert first.next()[0] == lib.TP_NEED_MORE
+    assert memory.counts == (1, 0, 1)
+    second.write(frame[:cut])
+    second.client_turn()
+    assert second.next()[0] == lib.TP_ERROR
+    assert second.error_text() == (
+        "memory: a message of more than 1000 bytes came while all 1 large buffers were in use"
+    )
+    assert second.phase == lib.TP_SESSION_CLOSED
+    third.write(binary(USUAL_SIZE)[1])
+    third.client_turn()
+    assert third.next() == (lib.TP_OK, Opcode.BINARY, binary(USUAL_SIZE)[0])
+    first.write(frame[cut:])
+    first.client_turn()
+    assert first.next() == (lib.TP_OK, Opcode.BINARY, payload)
+    assert memory.counts == (1, 1, 1)  # the payload is still being read
+    assert first.next()[0] == lib.TP_NEED_MORE
+    assert memory.counts == (1, 1, 0)
+    third.write(frame)
+    third.client_turn()
+    assert third.next() == (lib.TP_OK, Opcode.BINARY, payload)
+    for one in made:
+        free(one)
+        one.peer.close()
+    assert memory.counts == (2, 1, 0)
+
+
+def test_session_that_ends_in_a_large_message_gives_its_buffers_back(certificate: Path) -> None:
+    memory = Memory(1, 1)
+    for count in range(1, 4):
+        pair = Pair(certificate, memory=memory.c).open()
+        pair.write(binary(10_000)[1][:5000])
+        pair.client_turn()
+        assert pair.next()[0] == lib.TP_NEED_MORE
+        assert memory.counts == (count, 0, 1)
+        free(pair)
+        pair.peer.close()
+        assert memory.counts == (count, 0, 0)
+
+
+def test_session_large_messages_in_a_row_borrow_once(certificate: Path) -> None:
+    memory = Memory(1, 1)
+    pair = Pair(certificate, memory=memory.c).open()
+    payload, frame = binary(10_000)
+    for step in range(4):  # each piece ends within the next large message, whose size is known
+        pair.write(frame[100 if step else 0 :] + frame[:100])
+        pair.client_turn()
+        assert pair.next() == (lib.TP_OK, Opcode.BINARY, payload)
+        assert pair.next()[0] == lib.TP_NEED_MORE
+    assert memory.counts == (1, 0, 1)
+    pair.write(frame[100:])
+    pair.client_turn()
+    assert pair.next()[2] == payload
+    assert pair.next()[0] == lib.TP_NEED_MORE
+    assert memory.counts == (1, 0, 0)
+    free(pair)
+    pair.peer.close()
+
+
+def test_session_half_a_record_follows_into_the_large_buffer_and_back(certificate: Path) -> None:
+    memory = Memory(1, 1)
+    pair = Pair(certificate, memory=memory.c).open()
+    payload, frame = binary(10_000)
+    small, small_frame = binary(700)
+    head, rest = pair.seal(frame[:3000]), pair.seal(frame[3000:] + small_frame)
+    tail = pair.seal(small_frame)
+    received = []
+    for piece in (head + rest[:2000], rest[2000:] + tail[:300], tail[300:]):
+        pair.peer.sendall(piece)
+        pair.client_turn()
+        while (message := pair.next())[0] == lib.TP_OK:
+            received.append(message[2])
+    assert received == [payload, small, small]
+    assert memory.counts == (1, 0, 0)
+    free(pair)
+    pair.peer.close()
+
+
+def test_session_message_above_the_largest_is_refused_as_ever(certificate: Path) -> None:
+    memory = Memory(1, 1)
+    pair = Pair(certificate, memory=memory.c).open()
+    pair.write(binary(LARGE_SIZE + 1)[1][:5000])
+    pair.client_turn()
+    assert pair.next()[0] == lib.TP_ERROR
+    assert pair.error_text() == "websocket: message larger than message_size_max (1009)"
+    assert memory.counts == (0, 0, 0)
+    free(pair)
+    pair.peer.close()
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (0, 1, 10, 20, 1000),
+        (65, 1, 10, 20, 1000),
+        (1, 65, 10, 20, 1000),
+        (1, 1, 0, 20, 1000),
+        (1, 1, 21, 20, 1000),
+        (1, 1, 10, 20, 0),
+    ],
+)
+def test_session_memory_out_of_range_has_no_size(sizes: tuple[int, ...]) -> None:
+    assert lib.tp_session_memory_size(ffi.new("struct tp_session_memory_config *", sizes)) == 0
 
 
 def test_session_close_frame_before_a_broken_record_ends_without_abort(tls_pair: Pair) -> None:
