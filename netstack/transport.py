@@ -25,6 +25,7 @@ BACKENDS = ("auto", "af_xdp", "kernel")
 PORT_LOW, PORT_HIGH = 61000, 61999
 IPV4_TCP_HEADERS_SIZE = 40
 RECEIVE_WINDOW = 4 << 20
+SEND_BUFFER = 1 << 20
 
 
 class PlacementError(LocalError):
@@ -103,6 +104,9 @@ class Placement:
     queue: int = 0
     ports: tuple[int, int] = (PORT_LOW, PORT_HIGH)
     huge_pages: bool = True
+    receive_window: int = RECEIVE_WINDOW
+    """What TCP may have in flight to each connection, and keeps of it out of order."""
+    send_buffer: int = SEND_BUFFER
     faults: Faults | None = None
     """For tests. Whoever waits must let the injector's time pass (tp_fault_injector_advance)."""
 
@@ -112,6 +116,7 @@ class UserTransport:
 
     def __init__(self, local: route.Route, placement: Placement) -> None:
         self._low, self._high = placement.ports
+        self._receive_window, self._send_buffer = placement.receive_window, placement.send_buffer
         queue = placement.queue
         self._free_ports = list(range(self._low, self._high + 1))
         secrets.SystemRandom().shuffle(self._free_ports)
@@ -188,7 +193,8 @@ class UserTransport:
         config.remote_address = int.from_bytes(socket.inet_aton(address), "big")
         config.local_port, config.remote_port = local_port, port
         config.mss = self._local.mtu - IPV4_TCP_HEADERS_SIZE
-        config.receive_buffer_size = RECEIVE_WINDOW
+        config.receive_buffer_size = self._receive_window
+        config.send_buffer_size = self._send_buffer
         config.isn_secret = list(self._isn_secret)
         size = lib.tp_tcp_memory_size(config)
         if size == 0:

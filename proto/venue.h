@@ -97,10 +97,11 @@ struct tp_venue_facts {
     uint32_t connection_age_max_s;
     uint32_t idle_without_channel_s; /* a connection without a subscription is closed after it */
     uint32_t idle_without_data_s;
-    uint32_t base_levels_max; /* levels a side of a base that may be asked for */
-    uint8_t compression;      /* enum tp_compression: undone before route */
-    uint8_t pinger;           /* enum tp_pinger */
-    uint32_t ping_interval_s; /* how often it must, or does */
+    uint32_t base_levels_max;  /* levels a side of a base that may be asked for */
+    uint32_t message_size_max; /* largest that it sends; a larger one ends the connection */
+    uint8_t compression;       /* enum tp_compression: undone before route */
+    uint8_t pinger;            /* enum tp_pinger */
+    uint32_t ping_interval_s;  /* how often it must, or does */
 };
 
 struct tp_venue {

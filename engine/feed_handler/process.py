@@ -27,6 +27,7 @@ import msgspec
 from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import make_layout, write_instruments
 from tickpath.engine.config.check import load_config
+from tickpath.engine.feed_handler import memory
 from tickpath.engine.feed_handler.bases import (
     Budget,
     RateLimitError,
@@ -78,7 +79,6 @@ IDLE_SPIN_NS, IDLE_SLEEP_NS = 20_000, 50_000
 YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
 HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
-UMEM_BYTES = 8 << 20  # of netstack's link: 4096 frames of 2048 bytes
 # As the command line has them, and one more: it ran well until the interface went away.
 EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 4
 
@@ -195,6 +195,8 @@ class ReaderProcess:
             queue=network.queue,
             ports=network.port_range,
             huge_pages=self.config.reader.huge_pages,
+            receive_window=memory.RECEIVE_WINDOW,
+            send_buffer=memory.SEND_BUFFER,
         )
         self.transport = self._outside.open_transport(address, network.backend, placement)
         self._log(f"path: {self.transport.description}")
@@ -216,6 +218,7 @@ class ReaderProcess:
             for group in COUNTER_GROUPS
             for name in self._counter_sources[group][1]
         )
+        names += tuple(f"memory.{name}" for name in memory.COUNTERS)
         names += tuple(f"consumers.{name}" for name in CONSUMER_COUNTERS)
         shm = self.config.shm
         layout = make_layout(
@@ -262,9 +265,7 @@ class ReaderProcess:
 
     def _open_feed(self) -> None:
         pointer, count = self.segment.pointer, len(self.plan.connections)
-        config = ffi.new("struct tp_feed_config *")
-        config.venue = lib.tp_venue_find(self.plan.venue.name.encode())
-        config.instrument_count, config.connection_count = len(self.instruments), count
+        config = memory.feed_config(self.config, len(self.instruments), count)
         config.silent_after_ns = self.config.health.silent_after_ms * NS_PER_MS
         config.ring = lib.tp_segment_ring_writer(pointer)
         config.snapshots = lib.tp_segment_snapshot_writer(pointer)
@@ -276,9 +277,9 @@ class ReaderProcess:
         size = lib.tp_feed_memory_size(config)
         if size == 0:
             raise LocalError(f"{len(self.instruments)} instruments: more than one feed can hold")
-        memory, are_huge = process.map_memory(size, huge_pages=self.config.reader.huge_pages)
-        self.feed = lib.tp_feed_init(ffi.from_buffer(memory), config)
-        self._kept += [memory, config]
+        books, are_huge = process.map_memory(size, huge_pages=self.config.reader.huge_pages)
+        self.feed = lib.tp_feed_init(ffi.from_buffer(books), config)
+        self._kept += [books, config]
         self._tell_pages(size, books_are_huge=are_huge)
         for row, channel in zip(self.instruments, self.plan.book_channels(), strict=True):
             record = ffi.from_buffer("struct tp_instrument_record *", pack_row(row))
@@ -296,7 +297,7 @@ class ReaderProcess:
             return
         missing = 0 if books_are_huge or books_bytes * 2 < process.HUGE_PAGE_BYTES else books_bytes
         if isinstance(self.transport, UserTransport) and not self.transport.link.has_huge_pages:
-            missing += UMEM_BYTES
+            missing += memory.UMEM_BYTES
         if missing:
             pool = process.read_huge_pages()
             self._log(f"memory: {process.describe_huge_pages(missing, pool)}")
@@ -318,6 +319,7 @@ class ReaderProcess:
             loop.yield_every_ns, loop.yield_for_ns = YIELD_EVERY_NS, YIELD_FOR_NS
         ca_file = Path(venue.ca_file) if venue.ca_file else None
         tls = new_tls_context(ca_file, insecure=venue.insecure) if venue.tls else ffi.NULL
+        self.sessions = memory.SessionMemory(self.config, len(self.plan.connections))
         self.handshakes = Handshakes()
         loop.handshake_worker = self.handshakes.worker
         self.connections = Connections(
@@ -327,6 +329,7 @@ class ReaderProcess:
             Reconnect(**msgspec.structs.asdict(reconnect)),
             self._log,
             handshake_worker=self.handshakes.worker,
+            memory=self.sessions.pointer,
             clock=self._clock,
         )
         for number, planned in enumerate(self.plan.connections):
@@ -524,7 +527,7 @@ class ReaderProcess:
                     value = int(getattr(sources[group], name))
                     lib.tp_segment_counter_store(self.segment.pointer, position, value)
                 position += 1
-        for value in self.consumers.counters().values():
+        for value in (*self.sessions.counters().values(), *self.consumers.counters().values()):
             lib.tp_segment_counter_store(self.segment.pointer, position, value)
             position += 1
 

@@ -83,6 +83,8 @@ class Connections:
     log: Callable[[str], None]
     handshake_worker: Any = ffi.NULL
     """Runs the TLS handshakes; NULL: the hot thread does."""
+    memory: Any = ffi.NULL
+    """Where the sessions' buffers are, a `struct tp_session_memory *`; NULL: each has its own."""
     random: random.Random = field(default_factory=random.SystemRandom)
     clock: Clock = SYSTEM
     slots: list[_Slot] = field(default_factory=list)
@@ -243,6 +245,7 @@ class Connections:
         config.handshake_worker = self.handshake_worker
         config.websocket = endpoint.target.websocket
         config.server_name, config.host, config.target, config.extra_headers = texts
+        config.memory = self.memory
         config.message_size_max, config.receive_window = MESSAGE_SIZE_MAX, RECEIVE_WINDOW
         config.handshake_timeout_ns = int(self.reconnect.handshake_timeout_s * NS_PER_S)
         error = ffi.new("char[]", ERROR_TEXT_SIZE)

@@ -13,7 +13,8 @@
 #include "netstack/span.h"
 #include "netstack/tcp/connection.h"
 
-enum { TP_STREAM_SOCKET_BUFFER_SIZE = 1 << 20 };
+/* Each way. A record of 16 KiB and a segment of 64 KiB fit; what is more waits in the kernel. */
+enum { TP_STREAM_SOCKET_BUFFER_SIZE = 1 << 17 };
 
 struct tp_stream;
 

@@ -128,6 +128,7 @@ def test_venue_both_sides_of_the_seam_say_the_same(venue: Venue) -> None:
     assert facts.connection_age_max_s == (limits.connection_age_max_s or 0)
     assert facts.idle_without_channel_s == (limits.idle_without_channel_s or 0)
     assert facts.idle_without_data_s == (limits.idle_without_data_s or 0)
+    assert 1 << 10 <= facts.message_size_max <= 64 << 20  # each connection may hold one
     if facts.pinger == lib.TP_PINGER_CLIENT:
         assert venue.ping_interval_s <= facts.ping_interval_s
     for channel in venue.channels(venue.example_symbol, venue.settings()):

@@ -153,6 +153,9 @@ const struct tp_venue tp_venue_mexc = {
             .idle_without_channel_s = 30,
             .idle_without_data_s = 60,
             .base_levels_max = 5000,
+            /* 5,000 levels a side, the most that are decoded, of 46 bytes at most: two decimals of
+             * 20 digits and their tags. */
+            .message_size_max = 512 << 10,
             .compression = TP_COMPRESSION_NONE,
             .pinger = TP_PINGER_CLIENT,
             .ping_interval_s = 30,

@@ -1,0 +1,121 @@
+"""What a feed handler's memory is for: the named needs by which its pools are sized, and their sum.
+
+All of it is there from the start and stays (`reader.lock_memory`): a pool counts by its size.
+Called by: process.py beside it (makes the pools), supervisor/command.py (`run --check` prints the
+sum).
+Calls: the C sizes of netstack/session_memory.h and engine/feed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tickpath._core import ffi, lib
+from tickpath.rt import process
+from tickpath.shm.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tickpath.engine.config.schema import Config
+
+KIB, MIB = 1 << 10, 1 << 20
+# What a connection may have in flight to us: 80 Mbit/s at a round trip of 100 ms.
+RECEIVE_WINDOW = 1 << 20
+# Subscriptions and pings, in messages of at most 16 KiB.
+SEND_BUFFER = 128 * KIB
+# Ten times what a delta of hundreds of levels takes; what is larger borrows one of the large
+# buffers until it is read. Two: one connection reads its bases while another has a burst.
+USUAL_MESSAGE_BYTES = 128 * KIB
+LARGE_COUNT = 2
+UMEM_BYTES = 8 * MIB  # of netstack's link: 4096 frames of 2048 bytes
+# The interpreter and its libraries, ours, OpenSSL and libipsec-mb, and what Python keeps of 30
+# instruments; with AF_XDP libbpf too. Measured: `tickpath bench memory`.
+PROGRAM_BYTES, AF_XDP_PROGRAM_BYTES = 46 * MIB, 14 * MIB
+THREADS = 4  # hot, handshakes, snapshots, waker
+# Records, keys, OpenSSL's state and pipes of one connection.
+TLS_BYTES = 320 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One use of memory."""
+
+    name: str
+    size: int
+
+
+def feed_config(config: Config, books: int, connections: int) -> Any:
+    """Return a `struct tp_feed_config *` with all that its memory's size depends on."""
+    feed = ffi.new("struct tp_feed_config *")
+    feed.venue = lib.tp_venue_find(config.venues[0].name.encode())
+    feed.instrument_count, feed.connection_count = books, connections
+    return feed
+
+
+def session_config(config: Config, connections: int) -> Any:
+    """Return the `struct tp_session_memory_config *` of the buffers of all connections."""
+    venue = lib.tp_venue_find(config.venues[0].name.encode())
+    largest = int(venue.facts.message_size_max)
+    sessions = ffi.new("struct tp_session_memory_config *")
+    sessions.session_count, sessions.receive_window = connections, RECEIVE_WINDOW
+    sessions.usual_message_size = min(USUAL_MESSAGE_BYTES, largest)
+    sessions.message_size_max = largest
+    sessions.large_count = LARGE_COUNT if largest > USUAL_MESSAGE_BYTES else 0
+    return sessions
+
+
+class SessionMemory:
+    """The message buffers of all connections; outlives their sessions."""
+
+    def __init__(self, config: Config, connections: int) -> None:
+        """Map them. Raises LocalError for more connections than there can be."""
+        sessions = session_config(config, connections)
+        size = lib.tp_session_memory_size(sessions)
+        if size == 0:
+            raise LocalError(
+                f"{connections} connections: expected 1 to {lib.TP_SESSION_MEMORY_BUFFERS_MAX}: "
+                "leave instruments out, or run one more instance"
+            )
+        self._memory, _ = process.map_memory(size, huge_pages=config.reader.huge_pages)
+        self.pointer = lib.tp_session_memory_init(ffi.from_buffer(self._memory), sessions)
+
+    def counters(self) -> dict[str, int]:
+        """Count how often a large buffer was borrowed, refused, and how many are out now."""
+        return {
+            "borrowed": int(lib.tp_session_memory_borrowed(self.pointer)),
+            "refused": int(lib.tp_session_memory_refused(self.pointer)),
+            "in_use": int(lib.tp_session_memory_in_use(self.pointer)),
+        }
+
+
+COUNTERS = ("borrowed", "refused", "in_use")
+
+
+def needs(config: Config, books: int, connections: int) -> list[Need]:
+    """Return what a feed handler of so many books and connections takes, by name."""
+    sessions, feed = session_config(config, connections), feed_config(config, books, connections)
+    usual = lib.tp_session_buffer_size(sessions.usual_message_size, RECEIVE_WINDOW)
+    large = lib.tp_session_buffer_size(sessions.message_size_max, RECEIVE_WINDOW)
+    book = lib.tp_book_memory_size(ffi.new("struct tp_book_config *", {"tick_size": 1}))
+    kernel = config.network.backend == "kernel"
+    stream = 2 * lib.TP_STREAM_SOCKET_BUFFER_SIZE if kernel else RECEIVE_WINDOW + SEND_BUFFER
+    found = [
+        Need("program and libraries", PROGRAM_BYTES + (0 if kernel else AF_XDP_PROGRAM_BYTES)),
+        Need("thread stacks", THREADS * process.THREAD_STACK_BYTES),
+        Need("commands and notes", ffi.sizeof("struct tp_loop")),
+        Need(f"message buffers of {connections} connections", connections * int(usual)),
+        Need(f"{sessions.large_count} large message buffers", sessions.large_count * int(large)),
+        Need("socket buffers" if kernel else "TCP buffers", connections * stream),
+        Need("TLS", connections * TLS_BYTES),
+        Need(f"{books} books", books * int(book)),
+        Need("kept messages, bases", int(lib.tp_feed_memory_size(feed)) - books * int(book)),
+    ]
+    return found if kernel else [*found, Need("frames", UMEM_BYTES)]
+
+
+def describe(found: Sequence[Need]) -> str:
+    """Say the sum in one line: "memory: 62 MiB: 46.0 program and libraries, ..."."""
+    parts = ", ".join(f"{one.size / MIB:.1f} {one.name}" for one in found if one.size)
+    return f"memory: {sum(one.size for one in found) / MIB:.0f} MiB: {parts}"
