@@ -378,6 +378,28 @@ void tp_control_release(struct tp_control *control, struct tp_control_slot *slot
     slot_unlock(control, (uint32_t)(slot - control->memory->slot));
 }
 
+uint64_t tp_control_slowest(const struct tp_control *control, uint64_t next, bool only_lossless,
+                            uint32_t *count)
+{
+    const uint32_t wanted = TP_CONTROL_ACTIVE | (only_lossless ? TP_CONTROL_LOSSLESS : 0u);
+    uint64_t slowest = next;
+    *count = 0;
+    for (uint32_t i = 0; i < TP_CONTROL_SLOT_COUNT; i++) {
+        const struct tp_control_slot *slot = &control->memory->slot[i];
+        /* Pairs with the release store in slot_fill: its cursor is of this registration. */
+        const uint32_t flags = atomic_load_explicit(&slot->flags, memory_order_acquire);
+        if (atomic_load_explicit(&slot->owner, memory_order_relaxed) == 0 ||
+            (flags & wanted) != wanted)
+            continue;
+        /* Pairs with the release store in the reader: it has copied all before its cursor. */
+        const uint64_t cursor = atomic_load_explicit(&slot->cursor, memory_order_acquire);
+        ++*count;
+        if (cursor < slowest) /* one ahead of the ring cannot be, and holds nobody */
+            slowest = cursor;
+    }
+    return slowest;
+}
+
 uint32_t tp_control_reap(struct tp_control *control)
 {
     uint32_t count = 0;

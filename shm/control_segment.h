@@ -125,6 +125,11 @@ enum tp_segment_status tp_control_claim(struct tp_control *control,
                                         struct tp_segment_error *error);
 /* Gives it back, if it is still ours. NULL is fine. */
 void tp_control_release(struct tp_control *control, struct tp_control_slot *slot);
+/* The cursor of the slowest registered consumer, `next` where there is none: what a writer that has
+ * time keeps its ring for. Where only_lossless, of those that asked to be waited for. *count: how
+ * many there are. Cold. */
+uint64_t tp_control_slowest(const struct tp_control *control, uint64_t next, bool only_lossless,
+                            uint32_t *count);
 /* Frees the slots of processes that died; returns how many. Cold: a system call for each owner. */
 uint32_t tp_control_reap(struct tp_control *control);
 /* Somebody else than this open file holds the slot's lock: its owner lives. Cold. */

@@ -131,6 +131,15 @@ class ControlSegment:
         lib.tp_waker_init(self._waker, data, pointer, poll_ns)
         own(self)
 
+    def slowest(self, next_index: int, *, only_lossless: bool) -> tuple[int, int]:
+        """Return the slowest consumer's cursor, `next_index` without one, and how many there are.
+
+        Where `only_lossless`, of those that asked to be waited for.
+        """
+        count = ffi.new("uint32_t *")
+        cursor = lib.tp_control_slowest(self.pointer, next_index, only_lossless, count)
+        return int(cursor), int(count[0])
+
     def run_waker(self) -> None:
         """Wake consumers that sleep, until `stop_waker`; for a thread of its own."""
         lib.tp_waker_run(self._waker)

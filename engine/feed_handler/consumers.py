@@ -44,6 +44,10 @@ class Consumers:
         """Borrow the C gate, for the feed and the hot path; valid until close."""
         return self._control.gate
 
+    def slowest(self, next_index: int, *, only_lossless: bool) -> tuple[int, int]:
+        """As ControlSegment.slowest."""
+        return self._control.slowest(next_index, only_lossless=only_lossless)
+
     def start(self, hot_cpu: int | None = None) -> None:
         """Start the waker, away from the hot thread's CPU."""
         self._thread = threading.Thread(

@@ -5,9 +5,10 @@ Called by: engine/cli.py. Calls: format.py or ndjson.py for records, replayer.py
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from argparse import RawDescriptionHelpFormatter
+from argparse import BooleanOptionalAction, RawDescriptionHelpFormatter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from tickpath.engine.recording.format import (
 )
 from tickpath.engine.recording.lines import BookLines, EventLines
 from tickpath.engine.recording.ndjson import NdjsonRecording
+from tickpath.engine.recording.pacing import RING_CAPACITY, Pacing
 from tickpath.engine.recording.replayer import END_OF_TIME, Replayer
 from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.engine.supervisor.stop_flag import StopFlag
@@ -39,6 +41,7 @@ SPEED_MAX = 1e6
 BATCH_SIZE = 1 << 20  # of records: handing a batch from thread to thread takes some 50 us
 LOOK_EVERY_S = 0.005  # heartbeat of a replay that waits for its next record
 TOLD_EVERY_S = 1.0
+WAIT_S_DEFAULT = 10.0
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -72,6 +75,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--instance", metavar="NAME", help="publish into a segment that strategies can open"
     )
+    parser.add_argument(
+        "--lossless", action=BooleanOptionalAction,
+        help="with --instance: wait for the first consumer, and never outrun one that registered "
+        "(default: with --speed max; consumers that registered as lossless are always waited for)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--wait", type=float, default=WAIT_S_DEFAULT, metavar="S",
+        help="with --lossless: wait so long for the first consumer (default: %(default)g)",
+    )  # fmt: skip
     parser.add_argument(
         "--print", dest="what", choices=("books", "events", "trades"),
         help="write NDJSON: books has a line for each message that changed a best price, its "
@@ -341,13 +353,31 @@ def _runs(args: argparse.Namespace) -> Iterator[tuple[Meta, Iterator[bytes]]]:
     yield recording.meta, recording.batches()
 
 
-def _maker(args: argparse.Namespace) -> Callable[[Meta], Replayer]:
+def _pacing(args: argparse.Namespace, speed: float | None, stop: StopFlag) -> Pacing | None:
+    if args.instance is None:
+        if args.lossless:
+            raise LocalError("--lossless: nobody can read along without --instance NAME")
+        return None
+    is_lossless = speed is None if args.lossless is None else args.lossless
+    return Pacing(args.instance, stop, is_lossless=is_lossless, wait_s=args.wait)
+
+
+def _maker(args: argparse.Namespace, pacing: Pacing | None) -> Callable[[Meta], Replayer]:
     def make(meta: Meta) -> Replayer:
         out = sys.stdout
         wanted = (max(args.from_ns, meta.begin_ns), args.to_ns)
         tops = BookLines(meta, out, wanted) if args.what == "books" else None
         events = EventLines(meta, out, wanted) if args.what == "events" else None
-        return Replayer(meta, instance=args.instance, on_tops=tops, on_events=events)
+        replayer = Replayer(
+            meta,
+            instance=args.instance,
+            ring_capacity_min=RING_CAPACITY if pacing is not None else 0,
+            on_tops=tops,
+            on_events=events,
+        )
+        if pacing is not None:
+            pacing.attach(replayer)
+        return replayer
 
     return make
 
@@ -355,6 +385,10 @@ def _maker(args: argparse.Namespace) -> Callable[[Meta], Replayer]:
 def run(args: argparse.Namespace) -> int:
     """Replay; a fault is reported after all before it was played."""
     speed = _speed(args)
+    if args.from_ns < 0:
+        raise LocalError(f"--from {args.from_ns}: expected 0 or more nanoseconds")
+    if not 0 <= args.wait < math.inf:
+        raise LocalError(f"--wait {args.wait:g}: expected 0 or more seconds")
     if args.to_ns is not None and args.to_ns < args.from_ns:
         raise LocalError(f"--to {args.to_ns}: expected --from {args.from_ns} or later")
     if args.ndjson and len(args.file) > 1:
@@ -370,7 +404,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _replay(args: argparse.Namespace, speed: float | None, stop: StopFlag) -> int:
     args.to_ns = END_OF_TIME if args.to_ns is None else args.to_ns
-    playback = Playback(_maker(args), Pace(speed), stop)
+    playback = Playback(_maker(args, _pacing(args, speed, stop)), Pace(speed), stop)
     playback.to_ns = args.to_ns
     start = time.monotonic()
     fault: LocalError | None = None

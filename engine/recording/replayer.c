@@ -154,7 +154,8 @@ static bool has_room(const struct tp_replayer *r)
 {
     const uint32_t room = tp_replayer_room(r->instrument_count);
     return (r->tops == NULL || r->top_capacity - r->top_count >= room) &&
-           (r->events == NULL || r->event_capacity - r->event_count >= room);
+           (r->events == NULL || r->event_capacity - r->event_count >= room) &&
+           (r->ring_limit == 0 || r->ring->next + room <= r->ring_limit);
 }
 
 /* ---- records

@@ -48,6 +48,7 @@ struct tp_replayer {
     struct tp_replay_top *tops;
     struct tp_replay_event *events;
     uint32_t top_capacity, top_count, event_capacity, event_count;
+    uint64_t ring_limit; /* FULL where a record could publish beyond it; the caller's; 0: none */
     /* results */
     uint64_t records, messages, checkpoints, diverged, gaps, snapshots_refused, now_ns;
     uint64_t next_tick_ns, next_ns; /* next_ns: stamp of the record at which LATER stopped */

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 END_OF_TIME: Final = (1 << 64) - 1
 ALIGNMENT: Final = 4096
 CONNECTIONS_MAX: Final = 1 << 10  # engine/feed: TP_FEED_CONNECTION_COUNT_MAX
+LOSSLESS_DEADLINE_NS: Final = 50_000_000  # the most that a gate may have; pacing never needs it
 ROOMS: Final = 4  # results are handed on after so many of the largest records
 
 TOP_DTYPE: Final = np.dtype(
@@ -69,6 +70,7 @@ class Replayer:
         meta: Meta,
         *,
         instance: str | None = None,
+        ring_capacity_min: int = 0,
         on_tops: Callable[[NDArray[Any]], None] | None = None,
         on_events: Callable[[NDArray[Any]], None] | None = None,
     ) -> None:
@@ -77,6 +79,8 @@ class Replayer:
         Raises LocalError where the header's instruments cannot be, SegmentError for the segment.
         """
         self.meta, self.on_tops, self.on_events = meta, on_tops, on_events
+        self.await_room: Callable[[], bool] = lambda: True
+        """Called where the ring's limit is reached; raises the limit, or returns False to stop."""
         self.segment: SegmentWriter | None = None
         self.consumers: Consumers | None = None
         self._kept: list[Any] = []
@@ -93,9 +97,12 @@ class Replayer:
             for index, row in enumerate(meta.instruments)
         ]
         count = len(meta.instruments)
-        room = int(lib.tp_replayer_room(count))
+        self.room = room = int(lib.tp_replayer_room(count))
+        """How many events one record can publish at most."""
         try:
-            self._open_publisher(instance, 1 << (room - 1).bit_length())
+            capacity = 1 << (max(room, ring_capacity_min) - 1).bit_length()
+            self.ring_capacity = capacity
+            self._open_publisher(instance, capacity)
             self._open_feed()
             self._open_replayer(room)
         except BaseException:
@@ -139,7 +146,7 @@ class Replayer:
         self.segment = SegmentWriter(instance, layout)
         write_instruments(self.segment, table)
         self._ring, self._snapshots = self.segment.ring, self.segment.snapshots
-        self.consumers = Consumers(self.segment)
+        self.consumers = Consumers(self.segment, lossless_deadline_ns=LOSSLESS_DEADLINE_NS)
         self.segment.ready()
         self.consumers.start()
 
@@ -205,8 +212,8 @@ class Replayer:
     def play(self, records: bytes, *, start: int = 0, until_ns: int = END_OF_TIME) -> int:
         """Take the records from `start` up to a stamp; return where the next one stands.
 
-        `next_ns` is its stamp. Raises BrokenRecordError for a record that cannot be, after all
-        before it.
+        `next_ns` is its stamp. Also returns where `await_room` says so. Raises BrokenRecordError
+        for a record that cannot be, after all before it.
         """
         self._offset[0] = start
         self._span.data, self._span.size = ffi.from_buffer("uint8_t[]", records), len(records)
@@ -214,6 +221,9 @@ class Replayer:
         while True:
             status = run(self.c, span, self._offset, until_ns)
             self.hand_on()
+            may_go_on = status not in (lib.TP_REPLAY_FULL, lib.TP_REPLAY_SNAPSHOT_TEXT)
+            if not may_go_on and self._is_at_limit and not self.await_room():
+                return int(self._offset[0])
             if status == lib.TP_REPLAY_SNAPSHOT_TEXT:
                 self._offset[0] += self._snapshot(records, int(self._offset[0]))
             elif status == lib.TP_REPLAY_BROKEN:
@@ -223,6 +233,11 @@ class Replayer:
                 )
             elif status != lib.TP_REPLAY_FULL:
                 return int(self._offset[0])
+
+    @property
+    def _is_at_limit(self) -> bool:
+        limit = int(self.c.ring_limit)
+        return limit != 0 and self.event_count + self.room > limit
 
     @property
     def next_ns(self) -> int:

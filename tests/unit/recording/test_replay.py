@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import subprocess
 import sys
+import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickpath.engine.recording.format import RAW, FileWriter, Meta, pack_record
 from tickpath.engine.recording.ndjson import NdjsonRecording
+from tickpath.engine.recording.pacing import RING_CAPACITY
 from tickpath.engine.recording.replayer import BrokenRecordError, Replayer
 from tickpath.engine.recording.tap import Subscription
 from tickpath.proto.records import BookState
@@ -584,6 +587,65 @@ def test_replay_instance_serves_consumers_and_measures_no_hops(tmp_path: Path) -
     # The stamps are of the recording's day: no latency can be told from them.
     assert {hop["n"] for hop in summary["hops"].values()} == {0}
     assert not list(DIRECTORY.glob(f"tickpath.{name}*"))
+
+
+def counted(rows: int, tmp_path: Path, *, runs: int = 1) -> tuple[list[Path], int]:
+    """Record; return the files and how many events a replay publishes."""
+    files = []
+    for number in range(runs):
+        meta = Meta(instruments=ROWS, instance_id=f"run {number}")
+        files.append(record_file(tmp_path / f"{number}.tpr", meta, live_rows(Venue(), 100, rows)))
+    command = [*TICKPATH, "replay", *map(str, files), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return files, int(json.loads(done.stdout)["events"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runs", [1, 2])
+def test_replay_flat_out_waits_for_its_strategy_which_loses_nothing(
+    tmp_path: Path, runs: int
+) -> None:
+    files, events = counted(40_000 // runs, tmp_path, runs=runs)
+    assert events > RING_CAPACITY, "a ring that holds them all would prove nothing"
+    name = f"replay-wait-{tmp_path.name}"
+    words = ["strategy", "tickpath.engine.strategy.spread:Spread", "--instance", name]
+    strategy_command = [*TICKPATH, *words, "--json", "--wait", "60", "--seconds", "60"]
+    command = [*TICKPATH, "replay", *map(str, files), "--instance", name, "--speed", "max"]
+    with subprocess.Popen(strategy_command, stdout=subprocess.PIPE, text=True) as strategy:
+        done = subprocess.run(
+            [*command, "--wait", "60"], capture_output=True, text=True, check=False
+        )
+        time.sleep(1.0)  # for what the last ring holds
+        strategy.send_signal(signal.SIGTERM)
+        assert strategy.stdout is not None
+        summary = json.loads(strategy.stdout.read())
+    assert done.returncode == 0, done.stderr
+    assert "waiting up to 60 s for a consumer" in done.stderr
+    assert summary["counters"]["lost"] == 0
+    assert summary["counters"]["events"] == events
+
+
+def test_replay_says_that_no_consumer_came_and_goes_on(tmp_path: Path) -> None:
+    files, events = counted(100, tmp_path)
+    name = f"replay-alone-{tmp_path.name}"
+    command = [*TICKPATH, "replay", str(files[0]), "--instance", name, "--speed", "max", "--json"]
+    done = subprocess.run([*command, "--wait", "0.1"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["events"] == events
+    assert f"no consumer registered with {name} within 0.1 s" in done.stderr
+    done = subprocess.run([*command, "--no-lossless"], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "words", [("--from", "-1"), ("--wait", "-1"), ("--wait", "nan"), ("--lossless",)]
+)
+def test_replay_refuses_times_and_waits_that_cannot_be(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    command = [*TICKPATH, "replay", str(tmp_path), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert words[0] in done.stderr
 
 
 def test_replay_of_several_files_is_that_of_their_folder(tmp_path: Path) -> None:
