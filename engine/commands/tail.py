@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tickpath.engine.client.reader import RESTARTED, open_reader
 from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.engine.supervisor.stop_flag import StopFlag
+from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.proto.instrument import ROW_STATUSES
 from tickpath.proto.records import BookState, EventType, RowChange, SyncReason, format_fixed
 from tickpath.proto.venues import DEFAULT_NAME, find_symbol
@@ -116,7 +117,11 @@ class _Tail:
         instrument = instruments[event.instrument]
         if self._symbols and instrument.symbol not in self._symbols:
             return False
-        print(self._format(describe(event, instrument)))
+        told = describe(event, instrument)
+        if event.type == EventType.STATE:  # a state is looked up beside other logs
+            offset_ns = int(self._reader.shm.segment.header.clock.realtime_offset_ns)
+            told["at"] = wall_time((event.published_ns + offset_ns) / 1e9)
+        print(self._format(told))
         if self._left:
             self._left = self._left - 1 or -1
         return True
@@ -170,7 +175,7 @@ def _as_text(told: dict[str, Any]) -> str:
         "top": "{bid_quantity} x {bid} | {ask} x {ask_quantity}",
         "best": "{bid_quantity} x {bid} | {ask} x {ask_quantity}",
         "trade": "{taker} {price} x {quantity}",
-        "state": "{state} {reason}",
+        "state": "{state} {reason}  {at}",
         "instrument": "{change}",
         "status": "{status}",
         "verified": "equal: {is_equal}",

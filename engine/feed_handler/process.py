@@ -16,7 +16,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +39,7 @@ from tickpath.engine.feed_handler.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.engine.feed_handler.hot_path import HotPath, Note
 from tickpath.engine.feed_handler.plan import make_plan
+from tickpath.engine.feed_handler.state_log import StateLog
 from tickpath.engine.feed_handler.subscriptions import Subscriptions
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.loop.handshakes import Handshakes
@@ -47,6 +47,7 @@ from tickpath.engine.recording.tap import Subscription, TapWriter
 from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.supervisor.feed_handler_watch import HOT_THREAD_NAME
 from tickpath.engine.supervisor.stop_flag import StopFlag
+from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.netstack.link_watch import LinkWatch, leaves_by
 from tickpath.netstack.session import Target, new_tls_context
 from tickpath.netstack.transport import (
@@ -85,7 +86,7 @@ EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 4
 
 def log(message: str) -> None:
     """Write one line of what happened to stderr; the supervisor passes it on."""
-    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
+    print(f"{wall_time(SYSTEM.unix_ns() / NS_PER_S)} {message}", file=sys.stderr, flush=True)
 
 
 def log_json(message: str) -> None:
@@ -305,6 +306,7 @@ class ReaderProcess:
     def _open_hot_path(self) -> None:
         venue = self.venue
         self.hot = HotPath(self.feed, self.segment.pointer)
+        self.states = StateLog(self.segment, self.instruments, self._log)
         if self.link is not None:
             self.hot.watch(self.link.fileno())
         handle, loop = self.hot.handle, self.hot.loop
@@ -371,6 +373,8 @@ class ReaderProcess:
             hot.join()
             self.handshakes.stop()
         self._copy_counters(force=True)
+        self.states.step(self._clock.now_s())  # what the end of all connections did
+        self.states.flush()
         if gone is not None:
             raise LinkGoneError(str(gone))
         if self._hot_result != 0:
@@ -403,6 +407,7 @@ class ReaderProcess:
         if not self._refusals:  # they are of sessions before: what connects anew comes after them
             self.connections.step()
         self._copy_counters()
+        self.states.step(self._clock.now_s())
 
     def _look_at_link(self) -> None:
         """End all connections as soon as their link is lost: their books go STALE with them."""

@@ -19,6 +19,7 @@ from tickpath.engine.relay.nodes import RedisOptions, read_url
 from tickpath.engine.relay.publisher import CAP_DEFAULT, Publisher, create_stats
 from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.engine.supervisor.stop_flag import StopFlag
+from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.proto.venues import DEFAULT_NAME
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import check_name
@@ -166,7 +167,7 @@ def _teller(*, as_json: bool) -> Callable[..., None]:
             print(json.dumps({"t": time.time(), "event": event, **values}), flush=True)
         else:
             details = ", ".join(_detail(name, value) for name, value in values.items())
-            text = f"{time.strftime('%H:%M:%S')} relay {event}" + (f": {details}" * bool(details))
+            text = f"{wall_time(time.time())} relay {event}" + (f": {details}" * bool(details))
             print(text, file=sys.stderr)
 
     return tell

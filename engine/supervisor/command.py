@@ -12,7 +12,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.supervisor.feed_handler_watch import HANG_AFTER_S, ReaderWatch
 from tickpath.engine.supervisor.stop_flag import StopFlag
+from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.rt import guard, process
 from tickpath.rt.notify import Notifier, Watchdog, watchdog_s
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
@@ -140,8 +140,7 @@ class Supervisor:
             print(json.dumps({"t": unix_s, "event": event, **values}), flush=True)
         else:
             words = (f"{name.replace('_', ' ')} {value}" for name, value in values.items())
-            at = time.strftime("%H:%M:%S", time.localtime(unix_s))
-            print(f"{at} reader {event}: {', '.join(words)}", file=sys.stderr)
+            print(f"{wall_time(unix_s)} reader {event}: {', '.join(words)}", file=sys.stderr)
 
     def _start(self) -> subprocess.Popen[str]:
         command = [
