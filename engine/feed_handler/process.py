@@ -113,8 +113,11 @@ class Outside:
     open_rest: Callable[[VenueConfig], Rest] = RestClient
     leaves_by: Callable[[str], str | None] = leaves_by
     """The interface to an address, whose link is watched; None: none is."""
+    watch_link: Callable[[str], LinkWatch] = LinkWatch
     directory: Path = DIRECTORY
     """Of the shared memory."""
+    segment_clock: Any = None
+    """The segment's own, a `struct tp_clock *`; None: calibrated."""
 
 
 class ReaderProcess:
@@ -204,7 +207,7 @@ class ReaderProcess:
         self._address = address
         interface = network.interface or self._outside.leaves_by(address)
         if interface is not None:
-            self.link = LinkWatch(interface)
+            self.link = self._outside.watch_link(interface)
 
     def _open_segment(self) -> None:
         rows = self.instruments
@@ -231,7 +234,10 @@ class ReaderProcess:
             mode=int(shm.mode, 8),
         )
         self.segment = SegmentWriter(
-            self.config.instance, layout, directory=self._outside.directory
+            self.config.instance,
+            layout,
+            directory=self._outside.directory,
+            clock=self._outside.segment_clock,
         )
         write_instruments(self.segment, rows)
         self.consumers = Consumers(

@@ -40,7 +40,7 @@ from tickpath.shm.errors import RemoteError
 from tickpath.shm.reader import Reader
 
 from tests.sim.virtual import NEVER, SECOND
-from tests.sim.virtual_wire import FarEnd, VirtualTransport
+from tests.sim.virtual_wire import FarEnd, VirtualLink, VirtualTransport
 
 if TYPE_CHECKING:
     import ssl
@@ -156,6 +156,7 @@ class Deployment:
         for name, listing in self._listings.items():
             self._witness(name, listing.book)
             listing.book.witness = partial(self._witness, name)
+        self.link = VirtualLink()
         self.transport = VirtualTransport(self.random, self._accept, setup.tls)
         config = self._config()
         outside = Outside(
@@ -163,6 +164,9 @@ class Deployment:
             open_transport=lambda *_: self.transport,
             open_rest=lambda of: VirtualRest(self._http, of),
             directory=setup.directory,
+            leaves_by=lambda _: self.link.interface,
+            watch_link=lambda _: self.link,
+            segment_clock=ffi.new("struct tp_clock *"),
         )
         self.reader = ReaderProcess(config, self.tell, outside)
         self._question: Question | None = None
@@ -199,10 +203,9 @@ class Deployment:
             raise DeploymentError("the reader was stopped while it opened")
         reader.connections.random = random.Random(self.random.getrandbits(63))
         reader.snapshots.schedule.jitter = random.Random(self.random.getrandbits(63)).random
-        # The segment's clock is what its owner last stored (shm/clock.h), for its readers as well.
+        # The writer's copy, which the hot path reads, is what was last stored (shm/clock.h).
         self._clock = reader.segment.header.clock
-        self._clock.mult, self._clock.tsc_base = 0, 2**64 - 1
-        self._clock.ns_base = self.now_ns
+        self._clock.tsc_base, self._clock.ns_base = 2**64 - 1, self.now_ns
         self.seen = [Seen(-1, 0, 0, b"", b"")] * len(self.setup.symbols)
         self._symbols = [row.symbol for row in reader.instruments]
         self._memory = Reader(reader.config.instance, directory=self.setup.directory)

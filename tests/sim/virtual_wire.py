@@ -8,10 +8,12 @@ the simulator's `Connection`, in the place of asyncio's transport. Time comes fr
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
+from tickpath.netstack.link_watch import LinkWatch
 from tickpath.netstack.transport import Stream
 
 from tests.sim.virtual import ADDRESSES, BURST, NEVER
@@ -149,6 +151,26 @@ class FarEnd(asyncio.Transport):
         return int(lib.tp_tcp_deadline(self.tcp)) if self._is_asked else NEVER
 
 
+class VirtualLink(LinkWatch):
+    """The interface under the wire: it carries frames until the test says what is wrong."""
+
+    def __init__(self) -> None:
+        self.interface, self.trouble = "virtual0", ""
+        self._seen = ""
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Return what never rings: the cold side looks as often as the test lets it."""
+        return self._bell
+
+    def look(self) -> str | None:
+        before, self._seen = self._seen, self.trouble
+        return None if before == self._seen else self._seen
+
+    def close(self) -> None:
+        os.close(self._bell)
+
+
 class VirtualTransport:
     """Streams of our own TCP over a memory link; `accept` serves what comes out at its end."""
 
@@ -215,8 +237,8 @@ class VirtualTransport:
 
     # What time does.
 
-    def advance(self, now_ns: int) -> bool:
-        """Let frames arrive and leave at the far end; returns whether any did."""
+    def advance(self, now_ns: int) -> None:
+        """Let frames arrive and leave at the far end."""
         lib.tp_fault_injector_advance(self.injector, now_ns)
         count = int(lib.tp_link_rx_burst(self._far_link, self._frames, BURST))
         for i in range(count):
@@ -226,14 +248,11 @@ class VirtualTransport:
             if end is not None:
                 end.segment(self._segment, now_ns)
         lib.tp_link_rx_release(self._far_link, self._frames, count)
-        sent = sum(end.output(self._far, now_ns) for end in self.ends.values())
+        sent = sum([end.output(self._far, now_ns) for end in self.ends.values()])
         if sent:
             lib.tp_link_tx_kick(self._far_link)
-        for key, end in list(self.ends.items()):
-            if end.is_over:
-                lib.tp_netif_unbind(end.flow)
-                del self.ends[key]
-        return bool(count or sent)
+        for key in [key for key, end in self.ends.items() if end.is_over]:
+            lib.tp_netif_unbind(self.ends.pop(key).flow)
 
     def next_ns(self) -> int:
         """Return when something is due at the latest."""
