@@ -1,6 +1,6 @@
 """The way to a peer, asked of the kernel: interface, addresses, next hop, and ports to call ours.
 
-Called by netstack/transport.py and the supervisor; calls the kernel through netlink (pyroute2),
+Called by netstack/transport.py and the supervisor; calls the kernel through netlink (netlink.py),
 ethtool ioctls and /proc. Cold: nothing here runs on the path. Everything happens in the calling
 thread's network namespace. Sources: rtnetlink(7), arp(7), Documentation/networking/ip-sysctl.rst.
 """
@@ -18,8 +18,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
+from tickpath.netstack.netlink import Netlink, RouteTo
 from tickpath.netstack.port_record import PortRecords, format_ports, parse_ports
 from tickpath.shm.errors import LocalError, SystemSetupError
 from tickpath.shm.ownership import own
@@ -34,7 +35,6 @@ MAC_SIZE = 6
 _POLL_S = 0.005
 _DISCARD_PORT = 9  # RFC 863
 _LOCAL, _UNICAST = 2, 1  # rtnetlink.h: RTN_LOCAL, RTN_UNICAST
-_RTAX_MTU = "RTAX_MTU"
 # neighbour.h. FAILED and INCOMPLETE have no address; STALE has one that wants confirming.
 _NUD_REACHABLE, _NUD_STALE, _NUD_DELAY, _NUD_PROBE, _NUD_PERMANENT = 0x02, 0x04, 0x08, 0x10, 0x80
 _NUD_USABLE = _NUD_REACHABLE | _NUD_STALE | _NUD_DELAY | _NUD_PROBE | _NUD_PERMANENT
@@ -91,22 +91,6 @@ class PathState:
     next_hop_mac: bytes
 
 
-def _open_netlink() -> Any:
-    from pyroute2 import IPRoute  # noqa: PLC0415 - 13 MiB, which kernel sockets do without
-
-    return IPRoute()
-
-
-def _netlink_error() -> Any:
-    from pyroute2 import NetlinkError  # noqa: PLC0415 - loaded by then: it raised this
-
-    return NetlinkError
-
-
-def _mac(text: str | None) -> bytes:
-    return bytes.fromhex(text.replace(":", "")) if text else b""
-
-
 def _ethtool(name: str, command: int, size: int) -> bytes | None:
     """Return what the ethtool ioctl filled in, or None where the driver has no answer."""
     value = array.array("B", struct.pack("=I", command).ljust(size, b"\0"))
@@ -129,27 +113,25 @@ def _offloads(name: str) -> frozenset[str]:
     return frozenset(title for title, answer in answers.items() if answer and any(answer[4:]))
 
 
-def _describe(netlink: Any, index: int) -> Interface:
+def _describe(netlink: Netlink, index: int) -> Interface:
     try:
-        message = netlink.link("get", index=index)[0]
-    except _netlink_error() as error:
+        link = netlink.link(index)
+    except OSError as error:
         raise SystemSetupError(
-            f"interface {index} is gone: {os.strerror(error.code)}: "
+            f"interface {index} is gone: {error.strerror}: "
             "was it deleted or moved to another network namespace?"
         ) from error
-    flags = message["flags"]
-    name = message.get_attr("IFLA_IFNAME")
     return Interface(
-        name=name,
+        name=link.name,
         index=index,
-        mac=_mac(message.get_attr("IFLA_ADDRESS")),
-        mtu=message.get_attr("IFLA_MTU"),
-        driver=_driver(name),
-        rx_queues=message.get_attr("IFLA_NUM_RX_QUEUES"),
-        tx_queues=message.get_attr("IFLA_NUM_TX_QUEUES"),
-        up=bool(flags & _IFF_UP),
-        carrier=bool(flags & _IFF_LOWER_UP),
-        offloads=_offloads(name),
+        mac=link.mac,
+        mtu=link.mtu,
+        driver=_driver(link.name),
+        rx_queues=link.rx_queues,
+        tx_queues=link.tx_queues,
+        up=bool(link.flags & _IFF_UP),
+        carrier=bool(link.flags & _IFF_LOWER_UP),
+        offloads=_offloads(link.name),
     )
 
 
@@ -161,17 +143,15 @@ def interface(name: str) -> Interface:
         names = ", ".join(other for _, other in socket.if_nameindex())
         message = f"interface {name!r} does not exist here, expected one of: {names}"
         raise SystemSetupError(message) from error
-    with _open_netlink() as netlink:
+    with Netlink() as netlink:
         return _describe(netlink, index)
 
 
-def _neighbour(netlink: Any, index: int, address: str) -> tuple[bytes, int]:
+def _neighbour(netlink: Netlink, index: int, address: str) -> tuple[bytes, int]:
     """Return the MAC (empty: unknown) and the NUD state of a neighbour."""
-    for message in netlink.get_neighbours(family=socket.AF_INET, ifindex=index):
-        if message.get_attr("NDA_DST") == address and message["ifindex"] == index:
-            state = message["state"]
-            mac = _mac(message.get_attr("NDA_LLADDR"))
-            return (mac if state & _NUD_USABLE else b""), state
+    for one in netlink.neighbours(index):
+        if one.address == address:
+            return (one.mac if one.state & _NUD_USABLE else b""), one.state
     return b"", 0
 
 
@@ -185,7 +165,7 @@ def _provoke(name: str, address: str) -> None:
         probe.sendto(b"", (address, _DISCARD_PORT))
 
 
-def _resolve(netlink: Any, name: str, index: int, address: str) -> bytes:
+def _resolve(netlink: Netlink, name: str, index: int, address: str) -> bytes:
     """Return the next hop's MAC, asking for it where the kernel does not know it."""
     deadline = time.monotonic() + NEIGHBOUR_TIMEOUT_S
     mac, state = _neighbour(netlink, index, address)
@@ -202,12 +182,12 @@ def _resolve(netlink: Any, name: str, index: int, address: str) -> bytes:
     return mac
 
 
-def _ask(netlink: Any, address: str) -> Any:
+def _ask(netlink: Netlink, address: str) -> RouteTo:
     try:
-        return netlink.route("get", dst=address)[0]
-    except _netlink_error() as error:
+        return netlink.route(address)
+    except OSError as error:
         raise SystemSetupError(
-            f"no route to {address}: {os.strerror(error.code)}: add one (ip route add ...)"
+            f"no route to {address}: {error.strerror}: add one (ip route add ...)"
         ) from error
 
 
@@ -221,30 +201,26 @@ def lookup(address: str) -> Route:
         ipaddress.IPv4Address(address)
     except ValueError as error:
         raise LocalError(f"address is {address!r}, expected IPv4 like 192.0.2.1") from error
-    with _open_netlink() as netlink:
-        message = _ask(netlink, address)
-        index = message.get_attr("RTA_OIF")
-        source = message.get_attr("RTA_PREFSRC")
-        next_hop = message.get_attr("RTA_GATEWAY") or address
-        local = message["type"] == _LOCAL
-        if not local and (message["type"] != _UNICAST or message.get_attr("RTA_VIA")):
+    with Netlink() as netlink:
+        found = _ask(netlink, address)
+        next_hop = found.gateway or address
+        local = found.kind == _LOCAL
+        if not local and (found.kind != _UNICAST or found.via_other_family):
             raise SystemSetupError(
-                f"route to {address} has type {message['type']} or an IPv6 gateway, "
+                f"route to {address} has type {found.kind} or an IPv6 gateway, "
                 "expected plain unicast by IPv4"
             )
-        device = _describe(netlink, index)
-        metrics = message.get_attr("RTA_METRICS")
-        route_mtu = (metrics.get_attr(_RTAX_MTU) if metrics else None) or device.mtu
-        mac = b"" if local else _resolve(netlink, device.name, index, next_hop)
+        device = _describe(netlink, found.index)
+        mac = b"" if local else _resolve(netlink, device.name, found.index, next_hop)
         return Route(
             destination=address,
             interface=device.name,
-            index=index,
-            source=source,
+            index=found.index,
+            source=found.source,
             next_hop=next_hop,
             mac=b"" if local else device.mac,
             next_hop_mac=mac,
-            mtu=min(device.mtu, route_mtu),
+            mtu=min(device.mtu, found.mtu or device.mtu),
             local=local,
         )
 
@@ -259,17 +235,16 @@ class PathWatch:
     def __init__(self, path: Route) -> None:
         """Open the netlink socket in the calling thread's network namespace."""
         self._path = path
-        self._netlink = _open_netlink()
+        self._netlink = Netlink()
 
     def poll(self) -> PathState:
         """Return the state of now. Raises SystemSetupError when the interface is gone."""
         path = self._path
         try:
-            flags = self._netlink.link("get", index=path.index)[0]["flags"]
-        except _netlink_error() as error:
+            flags = self._netlink.link(path.index).flags
+        except OSError as error:
             raise SystemSetupError(
-                f"interface {path.interface} is gone: {os.strerror(error.code)}: "
-                "bring it back and restart"
+                f"interface {path.interface} is gone: {error.strerror}: bring it back and restart"
             ) from error
         up, carrier = bool(flags & _IFF_UP), bool(flags & _IFF_LOWER_UP)
         if not up:
