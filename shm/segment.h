@@ -166,7 +166,11 @@ uint64_t tp_segment_schema_hash(const char *schema);
 uint32_t tp_segment_crc32(const void *data, size_t size);
 const char *tp_segment_status_name(enum tp_segment_status status);
 
-/* All return TP_SEGMENT_OK, or the reason with *error filled and *segment NULL. */
+/* Bytes of the file that create makes; 0: the configuration is out of range. */
+uint64_t tp_segment_size(const struct tp_segment_config *config);
+
+/* All return TP_SEGMENT_OK, or the reason with *error filled and *segment NULL. Where there is no
+ * room for another file, create removes first what a dead writer left under the name. */
 enum tp_segment_status tp_segment_create(struct tp_segment **segment,
                                          const struct tp_segment_config *config,
                                          struct tp_segment_error *error);

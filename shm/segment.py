@@ -327,6 +327,50 @@ class _Mapped:
         self.close()
 
 
+def _segment_config(
+    instance: str, layout: SegmentLayout, directory: Path, clock: Any
+) -> tuple[Any, list[Any]]:
+    """Return a `struct tp_segment_config *`, and the texts that it points to."""
+    keep: list[Any] = []
+
+    def text(value: str) -> Any:
+        keep.append(ffi.new("char[]", value.encode()))
+        return keep[-1]
+
+    def names(values: tuple[str, ...]) -> Any:
+        keep.append(ffi.new("char *[]", [text(value) for value in values]))
+        return keep[-1]
+
+    config = ffi.new(
+        "struct tp_segment_config *",
+        {
+            "directory": text(os.fspath(directory)),
+            "instance": text(instance),
+            "schema": text(layout.schema),
+            "ring_capacity": layout.ring_capacity,
+            "snapshot_slot_count": layout.snapshot_slots,
+            "snapshot_word_count": layout.snapshot_words,
+            "table_row_count": layout.table_rows,
+            "table_row_size": layout.table_row_size,
+            "counter_count": len(layout.counters),
+            "histogram_count": len(layout.histograms),
+            "counter_names": names(layout.counters),
+            "histogram_names": names(layout.histograms),
+            "clock": clock or ffi.NULL,
+            "mode": layout.mode,
+            "has_group": layout.group is not None,
+            "group": layout.group or 0,
+        },
+    )
+    return config, keep
+
+
+def segment_size(layout: SegmentLayout) -> int:
+    """Return how many bytes of shared memory a segment takes; 0: there is none of this layout."""
+    config, _texts = _segment_config("x", layout, DIRECTORY, None)
+    return int(lib.tp_segment_size(config))
+
+
 class SegmentWriter(_Mapped):
     """Own a segment: write rows, call `ready`, give `pointer` to the hot path, close.
 
@@ -346,38 +390,8 @@ class SegmentWriter(_Mapped):
         Raises SegmentLockedError where another live writer has the name, SegmentError with the
         reason otherwise.
         """
-        keep: list[Any] = []
-
-        def text(value: str) -> Any:
-            keep.append(ffi.new("char[]", value.encode()))
-            return keep[-1]
-
-        def names(values: tuple[str, ...]) -> Any:
-            keep.append(ffi.new("char *[]", [text(value) for value in values]))
-            return keep[-1]
-
         check_name(instance)
-        config = ffi.new(
-            "struct tp_segment_config *",
-            {
-                "directory": text(os.fspath(directory)),
-                "instance": text(instance),
-                "schema": text(layout.schema),
-                "ring_capacity": layout.ring_capacity,
-                "snapshot_slot_count": layout.snapshot_slots,
-                "snapshot_word_count": layout.snapshot_words,
-                "table_row_count": layout.table_rows,
-                "table_row_size": layout.table_row_size,
-                "counter_count": len(layout.counters),
-                "histogram_count": len(layout.histograms),
-                "counter_names": names(layout.counters),
-                "histogram_names": names(layout.histograms),
-                "clock": clock or ffi.NULL,
-                "mode": layout.mode,
-                "has_group": layout.group is not None,
-                "group": layout.group or 0,
-            },
-        )
+        config, _texts = _segment_config(instance, layout, directory, clock)
         out, error = ffi.new("struct tp_segment **"), ffi.new("struct tp_segment_error *")
         status = lib.tp_segment_create(out, config, error)
         raise_status(status, error, os.fspath(directory / f"{_PREFIX}{instance}"))

@@ -138,6 +138,16 @@ static enum tp_segment_status header_set(struct tp_segment_header *header,
     return tp_segment_layout_check(header, error);
 }
 
+uint64_t tp_segment_size(const struct tp_segment_config *config)
+{
+    struct tp_segment_header header = {0};
+    struct tp_segment_error error;
+    if (config_check(config, &error) != TP_SEGMENT_OK)
+        return 0;
+    layout_set(&header, config);
+    return header.total_size;
+}
+
 static uint64_t lock_owner(int lock)
 {
     char text[16] = "";
@@ -207,6 +217,44 @@ static enum tp_segment_status file_allocate(struct tp_segment *segment,
     return TP_SEGMENT_OK;
 }
 
+/* Maps the segment that stands under our name now; NULL where there is none, or it is none that we
+ * could mark. An older layout has its live lines and the mark in the same places. */
+static struct tp_segment_live *predecessor_map(const struct tp_segment *segment, const char *name)
+{
+    struct tp_segment_live *live = NULL;
+    struct tp_segment_header old;
+    struct tp_segment_error error;
+    struct stat size;
+    const int file = openat(segment->directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (file < 0)
+        return NULL;
+    if (pread(file, &old, sizeof old, 0) == (ssize_t)sizeof old && fstat(file, &size) == 0 &&
+        old.magic == TP_SEGMENT_MAGIC && old.layout_major <= TP_SEGMENT_LAYOUT_MAJOR &&
+        old.total_size == (uint64_t)size.st_size &&
+        tp_segment_layout_check(&old, &error) == TP_SEGMENT_OK) {
+        void *page = mmap(NULL, sizeof *live, PROT_READ | PROT_WRITE, MAP_SHARED, file,
+                          (off_t)old.live.offset);
+        live = page == MAP_FAILED ? NULL : page;
+    }
+    close(file);
+    return live;
+}
+
+/* Gives back what a dead writer left under our name, whose lock we hold: there may be no room for
+ * both. Who still reads it keeps its memory, and is told to let go. False: there is none. */
+static bool predecessor_release(const struct tp_segment *segment)
+{
+    char name[TP_SEGMENT_FILE_NAME_SIZE];
+    tp_segment_file_name(name, segment->header.instance, "");
+    struct tp_segment_live *old = predecessor_map(segment, name);
+    if (old != NULL) {
+        atomic_store_explicit(&old->superseded_by, segment->header.instance_id,
+                              memory_order_release);
+        munmap(old, sizeof *old);
+    }
+    return unlinkat(segment->directory, name, 0) == 0;
+}
+
 /* Who may open it: the mode first taken away, so that nobody slips in between. */
 static enum tp_segment_status file_give(struct tp_segment *segment,
                                         const struct tp_segment_config *config,
@@ -243,6 +291,8 @@ static enum tp_segment_status file_build(struct tp_segment *segment,
                                (uint64_t)errno, 0);
     enum tp_segment_status status = file_give(segment, config, error);
     if (status == TP_SEGMENT_OK)
+        status = file_allocate(segment, error);
+    if (status == TP_SEGMENT_NO_SPACE && predecessor_release(segment))
         status = file_allocate(segment, error);
     if (status != TP_SEGMENT_OK)
         return status;
@@ -313,29 +363,6 @@ enum tp_segment_status tp_segment_create(struct tp_segment **out,
     contents_set(segment, config);
     *out = segment;
     return TP_SEGMENT_OK;
-}
-
-/* Maps the segment that stands under our name now; NULL where there is none, or it is none that we
- * could mark. An older layout has its live lines and the mark in the same places. */
-static struct tp_segment_live *predecessor_map(const struct tp_segment *segment, const char *name)
-{
-    struct tp_segment_live *live = NULL;
-    struct tp_segment_header old;
-    struct tp_segment_error error;
-    struct stat size;
-    const int file = openat(segment->directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (file < 0)
-        return NULL;
-    if (pread(file, &old, sizeof old, 0) == (ssize_t)sizeof old && fstat(file, &size) == 0 &&
-        old.magic == TP_SEGMENT_MAGIC && old.layout_major <= TP_SEGMENT_LAYOUT_MAJOR &&
-        old.total_size == (uint64_t)size.st_size &&
-        tp_segment_layout_check(&old, &error) == TP_SEGMENT_OK) {
-        void *page = mmap(NULL, sizeof *live, PROT_READ | PROT_WRITE, MAP_SHARED, file,
-                          (off_t)old.live.offset);
-        live = page == MAP_FAILED ? NULL : page;
-    }
-    close(file);
-    return live;
 }
 
 enum tp_segment_status tp_segment_ready(struct tp_segment *segment, struct tp_segment_error *error)
