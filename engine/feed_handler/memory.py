@@ -8,15 +8,23 @@ Calls: the C sizes of netstack/session_memory.h and engine/feed.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
+from tickpath.engine.client.feed_segment import make_layout
+from tickpath.engine.recording.tap import SUFFIX as TAP_SUFFIX
+from tickpath.engine.recording.tap import make_tap_layout
+from tickpath.proto.instrument import Instrument
 from tickpath.rt import process
 from tickpath.shm.errors import LocalError
+from tickpath.shm.segment import DIRECTORY, segment_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tickpath.engine.config.schema import Config
 
@@ -32,8 +40,11 @@ LARGE_COUNT = 2
 UMEM_BYTES = 8 * MIB  # of netstack's link: 4096 frames of 2048 bytes
 # The interpreter and its libraries, ours, OpenSSL and libipsec-mb, and what Python keeps of 30
 # instruments; with AF_XDP libbpf too. Measured: `tickpath bench memory`.
-PROGRAM_BYTES, AF_XDP_PROGRAM_BYTES = 46 * MIB, 14 * MIB
+PROGRAM_BYTES, AF_XDP_PROGRAM_BYTES = 36 * MIB, 3 * MIB
 THREADS = 4  # hot, handshakes, snapshots, waker
+# Counters and their names, histograms, and the control segment beside it.
+COUNTERS_BYTES = 128 * KIB
+BLOCK_BYTES = 512  # of st_blocks, stat(2)
 # Records, keys, OpenSSL's state and pipes of one connection.
 TLS_BYTES = 320 * KIB
 
@@ -115,7 +126,42 @@ def needs(config: Config, books: int, connections: int) -> list[Need]:
     return found if kernel else [*found, Need("frames", UMEM_BYTES)]
 
 
-def describe(found: Sequence[Need]) -> str:
-    """Say the sum in one line: "memory: 62 MiB: 46.0 program and libraries, ..."."""
-    parts = ", ".join(f"{one.size / MIB:.1f} {one.name}" for one in found if one.size)
-    return f"memory: {sum(one.size for one in found) / MIB:.0f} MiB: {parts}"
+def shared_needs(config: Config, books: int) -> list[Need]:
+    """Return what stands in shared memory: the segment, and the raw one where messages are tapped.
+
+    Counters are counted generously: their names are the writer's.
+    """
+    rows = [Instrument(index, "", "", 0, 0) for index in range(books)]
+    layout = make_layout(rows, ring_capacity=config.shm.ring_capacity)
+    found = [Need("segment", segment_size(layout) + COUNTERS_BYTES)]
+    if config.record.tap:
+        tap = make_tap_layout(books, config.record.ring_capacity)
+        found.append(Need("raw messages", segment_size(tap)))
+    return found
+
+
+def shared_shortage(config: Config, found: Sequence[Need], directory: Path = DIRECTORY) -> str:
+    """Say what is missing in /dev/shm, "" where nothing is.
+
+    What stands there under the instance's own names is replaced, and given back first where there
+    is no room for both.
+    """
+    needed = sum(one.size for one in found)
+    disk = os.statvfs(directory)
+    free = disk.f_bavail * disk.f_frsize
+    for name in (config.instance, config.instance + TAP_SUFFIX):
+        with contextlib.suppress(OSError):
+            free += (directory / f"tickpath.{name}").stat().st_blocks * BLOCK_BYTES
+    if needed <= free:
+        return ""
+    return (
+        f"{directory} has {free / MIB:.0f} MiB free, expected {needed / MIB:.0f}: remove what is "
+        "not needed (tickpath clean), set smaller ring_capacity, or enlarge it (mount -o "
+        f"remount,size=... {directory}; in a container --shm-size)"
+    )
+
+
+def describe(found: Sequence[Need], what: str = "memory") -> str:
+    """Say the sum in one line: "memory: 62 MiB: program and libraries 36.0, ..."."""
+    parts = ", ".join(f"{one.name} {one.size / MIB:.1f}" for one in found if one.size)
+    return f"{what}: {sum(one.size for one in found) / MIB:.0f} MiB: {parts}"

@@ -82,6 +82,7 @@ COUNTER_GROUPS = ("hot", "feed", "netif", "link")
 HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
 # As the command line has them, and one more: it ran well until the interface went away.
 EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 4
+AEAD_LIBRARY = "libIPSec_MB"  # 12 MiB of code, of which a CPU runs its own variant
 
 
 def log(message: str) -> None:
@@ -478,6 +479,7 @@ class ReaderProcess:
         if reader.lock_memory:
             try:
                 process.lock_memory()
+                process.lock_as_used(AEAD_LIBRARY)
             except OSError as error:
                 self._log(f"memory is not locked: {error}")
         if reader.priority > 0:

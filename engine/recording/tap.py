@@ -63,6 +63,14 @@ def fill_record(record: Any, row: Subscription) -> None:
     record.tick_size = row.tick_size
 
 
+def make_tap_layout(rows: int, ring_capacity: int) -> SegmentLayout:
+    """Return the layout of the raw segment."""
+    size = ffi.sizeof("struct tp_tap_row")
+    return SegmentLayout(
+        schema=SCHEMA, ring_capacity=ring_capacity, table_rows=rows, table_row_size=size
+    )
+
+
 class TapWriter:
     """Own the raw segment of an instance; made before the hot path runs, closed after it."""
 
@@ -76,10 +84,7 @@ class TapWriter:
         silent_after_ns: int,
     ) -> None:
         """Build the segment; `ready` shows it. Raises SegmentError as SegmentWriter does."""
-        size = ffi.sizeof("struct tp_tap_row")
-        layout = SegmentLayout(
-            schema=SCHEMA, ring_capacity=ring_capacity, table_rows=len(rows), table_row_size=size
-        )
+        layout = make_tap_layout(len(rows), ring_capacity)
         self.segment = SegmentWriter(instance + SUFFIX, layout)
         for index, row in enumerate(rows):
             target = ffi.new("struct tp_tap_row *")

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from tickpath.engine.config.check import EXAMPLE, load_config
 from tickpath.engine.config.host import check_host
+from tickpath.engine.feed_handler import memory
+from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.supervisor.feed_handler_watch import HANG_AFTER_S, ReaderWatch
@@ -65,12 +67,26 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps({"config": str(args.config), "well": False, "error": str(error)}))
         raise
     if args.check:
-        if args.json:
-            print(json.dumps({"config": str(args.config), "well": True}))
-        else:
-            print(f"{args.config}: well", file=sys.stderr)
+        _report_check(config, args.config, as_json=args.json)
         return 0
     return Supervisor(config, args.config, as_json=args.json).run()
+
+
+def _report_check(config: Config, path: Path, *, as_json: bool) -> None:
+    venue = config.venues[0]
+    books = len(venue.symbols)
+    connections = len(make_plan(venue, list(venue.symbols)).connections)
+    found = memory.needs(config, books, connections)
+    room = memory.shared_needs(config, books)
+    shortage = memory.shared_shortage(config, room)
+    if as_json:
+        sizes = {one.name: one.size for one in (*found, *room)}
+        print(json.dumps({"config": str(path), "well": True, "memory": sizes}))
+    else:
+        lines = [memory.describe(found), memory.describe(room, "shared memory"), f"{path}: well"]
+        print("\n".join(lines), file=sys.stderr)
+    if shortage:
+        print(f"warning: {shortage}", file=sys.stderr)
 
 
 def _checked(path: Path) -> Config:

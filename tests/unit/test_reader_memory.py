@@ -8,6 +8,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+from tickpath.engine.config.check import parse_config
+from tickpath.engine.feed_handler import memory
+from tickpath.proto.venues import DEFAULT_NAME, load_venue
+
+EXAMPLE = load_venue(DEFAULT_NAME).example_symbol
 HEAVY = ("numpy", "pyroute2", "asyncio", "sqlite3", "multiprocessing", "unittest", "rich")
 
 
@@ -65,3 +71,45 @@ def test_threads_of_a_small_process_have_small_stacks_and_one_heap() -> None:
         "      sum(size == 8 << 20 and kind == 'rw-p' for size, kind in sizes))"
     )
     assert said == "0 4 0"
+
+
+@pytest.mark.needs("root")
+def test_code_that_is_locked_as_used_comes_back_page_by_page() -> None:
+    said = in_child(
+        "import mmap, re\n"
+        "from pathlib import Path\n"
+        "from tickpath._core import ffi, lib\n"
+        "from tickpath.rt import process\n"
+        "def resident():\n"
+        "    text = Path('/proc/self/smaps').read_text()\n"
+        "    found = re.findall(r'r-xp.*/_core\\..*\\n(?:[A-Z].*\\n)*?Rss: +(\\d+)', text)\n"
+        "    return int(found[0])\n"
+        "process.lock_memory()\n"
+        "whole = resident()\n"
+        "size = process.lock_as_used('_core.')\n"
+        "left = resident()\n"
+        "lib.tp_ws_close_code_valid(1000)\n"
+        "used = resident()\n"
+        "print(whole * 1024 == size, left < whole // 2, left <= used < whole,\n"
+        "      process.lock_as_used('no such library'))"
+    )
+    assert said == "True True True 0"
+
+
+def test_needs_of_a_feed_handler_grow_by_its_connections_and_its_books() -> None:
+    config = parse_config(f'[network]\nbackend = "kernel"\n[[venue]]\nsymbols = ["{EXAMPLE}"]\n')
+    one, three = (sum(need.size for need in memory.needs(config, 30 * n, n)) for n in (1, 3))
+    assert one < 64_000_000
+    assert 0 < (three - one) // 2 < 10_000_000
+    said = memory.describe(memory.needs(config, 30, 1))
+    assert said.startswith("memory: ")
+    assert "30 books" in said
+
+
+def test_shortage_of_shared_memory_is_said_with_both_sizes_and_the_remedy() -> None:
+    config = parse_config(f'[record]\ntap = true\n[[venue]]\nsymbols = ["{EXAMPLE}"]\n')
+    found = memory.shared_needs(config, 30)
+    assert [need.name for need in found] == ["segment", "raw messages"]
+    assert memory.shared_shortage(config, found) == ""
+    said = memory.shared_shortage(config, [memory.Need("segment", 1 << 50)])
+    assert "MiB free, expected 1073741824: remove" in said
