@@ -25,7 +25,7 @@ static int set_up(void **state)
 {
     (void)state;
     fixture.buffer = (struct tp_buffer){fixture.data, CAPACITY, 0, 0};
-    tp_ws_init(&fixture.ws, &(struct tp_ws_config){CAPACITY / 2, 100});
+    tp_ws_init(&fixture.ws, &(struct tp_ws_config){CAPACITY / 2, 100, 0});
     return 0;
 }
 
@@ -102,7 +102,7 @@ static void test_buffer_with_room_is_not_moved(void **state)
 static void test_buffer_short_of_room_for_the_announced_frame_is_moved_down(void **state)
 {
     (void)state;
-    tp_ws_init(&fixture.ws, &(struct tp_ws_config){CAPACITY, 100});
+    tp_ws_init(&fixture.ws, &(struct tp_ws_config){CAPACITY, 100, 0});
     arrive("\x82\x7e\x50\x00", 4);
     arrive_filler('a', 0x5000);
     arrive("\x02\x7e\x40\x00", 4);
@@ -164,7 +164,7 @@ static void test_buffer_in_need_of_room_closes_a_small_gap_too(void **state)
 {
     (void)state;
     const uint16_t rest = CAPACITY - 0x8000 - 4; /* with which the message just fits */
-    tp_ws_init(&fixture.ws, &(struct tp_ws_config){CAPACITY, 100});
+    tp_ws_init(&fixture.ws, &(struct tp_ws_config){CAPACITY, 100, 0});
     arrive("\x02\x7e\x80\x00", 4);
     arrive_filler('a', 0x8000);
     ping_inside_the_message(8);
