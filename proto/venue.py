@@ -233,6 +233,13 @@ class Venue(Protocol):
         """Return what asks for a base; only where `base_source` is REST."""
         raise AssertionError(f"{self.title} gives no base by REST, asked for {symbol}: {settings}")
 
+    def base_depth(self, settings: Any) -> int:
+        """Return how many levels a side has where a base of REST does not show all of it.
+
+        What is asked for, or less where the venue sends no more; 0: it always shows all.
+        """
+        raise AssertionError(f"{self.title} gives no base by REST: {settings}")
+
     def parse_base(self, data: bytes, instrument: Instrument) -> Base:
         """Read a base of REST to exact mantissas at the instrument's exponents."""
         raise AssertionError(f"{self.title} gives no base by REST: {instrument}, {data[:80]!r}")

@@ -26,8 +26,8 @@ enum { WORD_BITS = 64 };
  */
 struct book_side {
     int64_t base;
-    int64_t best;     /* smallest key with a level; always inside the window; KEY_NONE: empty */
-    int64_t horizon;  /* smallest key that was dropped since clear: from there on nothing is kept */
+    int64_t best;    /* smallest key with a level; always inside the window; KEY_NONE: empty */
+    int64_t horizon; /* smallest key that is not known since clear: from there on nothing is kept */
     uint64_t summary; /* bit w: occupied[w] != 0 */
     uint64_t *occupied;
     int64_t *quantity; /* window_ticks of them, then the overflow array */
@@ -383,8 +383,8 @@ static COLD void regrid(struct tp_book *book, int64_t price)
         struct far_level *far = overflow_of(book, side);
         for (uint32_t n = 0; n < side->overflow_count; n++)
             far[n].key *= factor;
-        if (side->horizon != KEY_NONE)
-            side->horizon *= factor;
+        if (side->horizon != KEY_NONE) /* what stands between the old ticks there is not known */
+            side->horizon = (side->horizon - 1) * factor + 1;
         side->best = side->overflow_count > 0 ? far[side->overflow_count - 1].key : KEY_NONE;
     }
     set_step(book, step);
@@ -519,6 +519,24 @@ bool tp_book_load(struct tp_book *book, enum tp_side which, const struct tp_leve
     return true;
 }
 
+void tp_book_limit(struct tp_book *book, enum tp_side which, int64_t price)
+{
+    int64_t tick;
+    if (!divide(book, price, &tick))
+        regrid(book, price);
+    struct book_side *side = &book->side[which];
+    const int64_t key = key_of(book, which, price);
+    if (key < side->horizon)
+        side->horizon = key + 1;
+    set_extent(book, side);
+}
+
+int64_t tp_book_extent(const struct tp_book *book, enum tp_side side)
+{
+    const int64_t horizon = book->side[side].horizon;
+    return horizon == KEY_NONE ? 0 : price_of(book, side, horizon - 1);
+}
+
 struct tp_level tp_book_best(const struct tp_book *book, enum tp_side side)
 {
     const struct book_side *of = &book->side[side];
@@ -595,7 +613,7 @@ bool tp_book_crossed(const struct tp_book *book)
 bool tp_book_shallow(const struct tp_book *book, uint32_t depth)
 {
     for (int i = 0; i < 2; i++)
-        if (book->side[i].horizon != KEY_NONE && tp_book_level_count(book, (enum tp_side)i) < depth)
+        if (tp_book_level_count(book, (enum tp_side)i) < depth && book->side[i].horizon != KEY_NONE)
             return true;
     return false;
 }

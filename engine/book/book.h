@@ -8,7 +8,8 @@
  *
  * What is promised. Every level nearer to the touch than the nearest dropped one is exact. A level
  * is dropped only when more than overflow_max levels stand behind the window: the farthest goes,
- * and from then until tp_book_clear all levels as far as it are left out (never half known).
+ * and from then until tp_book_clear all levels as far as it are left out (never half known). The
+ * same holds beyond tp_book_limit, where a base ended that did not show the whole side.
  * tp_book_shallow says when what is left no longer reaches the depth that is wanted: get a
  * snapshot. A price that is no multiple of the tick size is not lost either: the book changes to
  * the largest step that divides both, and counts it.
@@ -75,6 +76,11 @@ bool tp_book_apply(struct tp_book *book, enum tp_side side, const struct tp_leve
 bool tp_book_load(struct tp_book *book, enum tp_side side, const struct tp_level *levels,
                   uint32_t count);
 
+/* Beyond `price`, which no level of the side is, nothing is known: what comes there is left out. */
+void tp_book_limit(struct tp_book *book, enum tp_side side, int64_t price);
+/* The farthest price up to which all levels of the side are known; 0: the side is whole. */
+int64_t tp_book_extent(const struct tp_book *book, enum tp_side side);
+
 /* The best level; quantity 0: the side is empty. */
 struct tp_level tp_book_best(const struct tp_book *book, enum tp_side side);
 /* Copies up to count_max levels, best first, and returns how many. */
@@ -86,7 +92,7 @@ uint32_t tp_book_top_share(const struct tp_book *book, enum tp_side side, _Atomi
 uint32_t tp_book_level_count(const struct tp_book *book, enum tp_side side);
 /* Both sides have levels and the best bid is not below the best ask. */
 bool tp_book_crossed(const struct tp_book *book);
-/* Levels were dropped and a side has fewer than depth known ones. */
+/* A side is not whole and has fewer than depth known levels. */
 bool tp_book_shallow(const struct tp_book *book, uint32_t depth);
 int64_t tp_book_step(const struct tp_book *book);
 const struct tp_book_counters *tp_book_counters(const struct tp_book *book);

@@ -61,8 +61,8 @@ static bool in_range(const struct tp_feed_config *full)
 
 /* Where each part stands in the feed's memory; all offsets are multiples of a cache line. */
 struct layout {
-    size_t instruments, connections, router, backlogs, update, cells, requests, chunks, staging,
-        books, end;
+    size_t instruments, histories, connections, router, backlogs, update, cells, requests, chunks,
+        staging, books, end;
     size_t book_size;
     uint32_t chunk_count;
 };
@@ -76,7 +76,8 @@ static struct layout layout_of(const struct tp_feed_config *full)
                             (uint32_t)((full->buffer_pool_bytes + TP_BACKLOG_CHUNK_SIZE - 1) /
                                        TP_BACKLOG_CHUNK_SIZE)};
     at.instruments = lines(sizeof(struct tp_feed));
-    at.connections = at.instruments + count * sizeof(struct feed_instrument);
+    at.histories = at.instruments + count * sizeof(struct feed_instrument);
+    at.connections = at.histories + lines(count * sizeof(struct feed_history));
     at.router = at.connections + lines(full->connection_count * sizeof(struct feed_connection));
     at.backlogs =
         at.router + lines(full->venue->router_size(full->instrument_count, full->connection_count));
@@ -111,6 +112,7 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     struct tp_feed *feed = (void *)base;
     feed->config = full;
     feed->instruments = (void *)(base + at.instruments);
+    feed->histories = (void *)(base + at.histories);
     feed->connections = (void *)(base + at.connections);
     feed->router = base + at.router;
     full.venue->router_init(feed->router, full.instrument_count, full.connection_count);
@@ -164,6 +166,7 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
     of->reason = TP_SYNC_REASON_STARTING;
     of->phase = TP_SYNC_BUFFERING;
     of->flags = FEED_ADDED;
+    of->depth_least = of->depth_low = TP_BOOK_DEPTH_MAX;
     feed_publish(feed, &(struct feed_change){.instrument = instrument});
     return true;
 }
@@ -187,20 +190,22 @@ enum tp_decode_status feed_decode(struct tp_feed *feed, const struct feed_instru
 }
 
 /* The levels are in the book: what else the rule demands. */
-static enum feed_apply complete(const struct feed_instrument *instrument,
-                                struct tp_depth_update *update)
+HOT_PART enum feed_apply complete(struct tp_feed *feed, uint32_t index,
+                                  struct tp_depth_update *update)
 {
+    const struct feed_instrument *instrument = &feed->instruments[index];
     if (instrument->rule->must_truncate && !feed_truncate(instrument, update))
         return FEED_APPLY_OVERFLOW;
     if (!feed_checksum_holds(instrument, update))
         return FEED_APPLY_CHECKSUM;
-    if (tp_book_shallow(instrument->book, TP_BOOK_DEPTH_MAX))
-        return FEED_APPLY_OVERFLOW;
+    if (tp_book_shallow(instrument->book, instrument->depth_low))
+        return feed_run_low(feed, index);
     return FEED_APPLY_DONE;
 }
 
-HOT_PART enum feed_apply apply(struct feed_instrument *instrument, struct tp_depth_update *update)
+HOT_PART enum feed_apply apply(struct tp_feed *feed, uint32_t index, struct tp_depth_update *update)
 {
+    struct feed_instrument *instrument = &feed->instruments[index];
     switch (tp_sync_judge(instrument->rule, (enum tp_sync_phase)instrument->phase,
                           instrument->version, update)) {
     case TP_SYNC_DROP:
@@ -223,12 +228,12 @@ HOT_PART enum feed_apply apply(struct feed_instrument *instrument, struct tp_dep
     instrument->phase = TP_SYNC_FOLLOWING;
     instrument->version = update->last_version;
     instrument->exchange_ns = update->exchange_ns;
-    return complete(instrument, update);
+    return complete(feed, index, update);
 }
 
-enum feed_apply feed_apply(struct feed_instrument *instrument, struct tp_depth_update *update)
+enum feed_apply feed_apply(struct tp_feed *feed, uint32_t index, struct tp_depth_update *update)
 {
-    return apply(instrument, update);
+    return apply(feed, index, update);
 }
 
 /* The lines of the snapshot cell that the message will be published into. */
@@ -300,6 +305,10 @@ RARE static enum tp_feed_result turn_away(struct tp_feed *feed, uint32_t index, 
         feed->counters.overflows++;
         feed_resync(feed, index, TP_SYNC_REASON_OVERFLOW, received_ns);
         return TP_FEED_BUFFERED;
+    case FEED_APPLY_SHALLOW:
+        feed->counters.shallow++;
+        feed_resync(feed, index, TP_SYNC_REASON_SHALLOW, received_ns);
+        return TP_FEED_BUFFERED;
     case FEED_APPLY_BROKEN:
         break;
     }
@@ -311,7 +320,7 @@ RARE static enum tp_feed_result turn_away(struct tp_feed *feed, uint32_t index, 
 HOT_PART enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct tp_span body,
                                     enum tp_meaning meaning, uint64_t received_ns)
 {
-    struct feed_instrument *instrument = &feed->instruments[index];
+    const struct feed_instrument *instrument = &feed->instruments[index];
     const enum tp_decode_status status = feed_decode(feed, instrument, body, meaning);
     if (status != TP_DECODE_OK)
         return give_up(feed, index, status, received_ns);
@@ -319,7 +328,7 @@ HOT_PART enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct
     const uint64_t decoded_ns = tp_clock_now_ns(feed->config.clock);
     if ((feed->update->flags & TP_DEPTH_BASE) != 0)
         return feed_take_base(feed, index, received_ns, decoded_ns);
-    const enum feed_apply applied = apply(instrument, feed->update);
+    const enum feed_apply applied = apply(feed, index, feed->update);
     if (applied == FEED_APPLY_DONE)
         return finish(feed, index, received_ns, decoded_ns);
     const enum tp_feed_result result = turn_away(feed, index, applied, received_ns);
@@ -350,6 +359,22 @@ RARE static enum tp_feed_result await_base(struct tp_feed *feed, uint32_t index,
     return TP_FEED_BUFFERED;
 }
 
+/* A message that does not count, or that is to be kept besides. */
+RARE static enum tp_feed_result take_unusual(struct tp_feed *feed, uint32_t index,
+                                             struct tp_span body, enum tp_meaning meaning,
+                                             uint64_t received_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    if ((instrument->flags & FEED_ACTIVE) == 0) {
+        feed->counters.inactive++;
+        return TP_FEED_IGNORED;
+    }
+    const enum tp_feed_result result = follow(feed, index, body, meaning, received_ns);
+    if (result == TP_FEED_APPLIED && (instrument->flags & FEED_KEEPING) != 0)
+        feed_keep_behind(feed, index, body, received_ns);
+    return result;
+}
+
 HOT_PART enum tp_feed_result take_depth(struct tp_feed *feed,
                                         const struct tp_venue_message *message,
                                         const struct tp_route *route, uint64_t received_ns)
@@ -360,11 +385,9 @@ HOT_PART enum tp_feed_result take_depth(struct tp_feed *feed,
         feed->counters.unknown_channel++;
         return TP_FEED_UNKNOWN;
     }
-    if ((instrument->flags & FEED_ACTIVE) == 0) {
-        feed->counters.inactive++;
-        return TP_FEED_IGNORED;
-    }
     const struct tp_span body = {message->data + route->body_offset, route->body_size};
+    if ((instrument->flags & (FEED_ACTIVE | FEED_KEEPING)) != FEED_ACTIVE)
+        return take_unusual(feed, index, body, route->meaning, received_ns);
     if (instrument->phase == TP_SYNC_BUFFERING)
         return await_base(feed, index, body, route->meaning, received_ns);
     tp_book_prefetch(instrument->book);

@@ -76,7 +76,8 @@ struct tp_feed_counters {
         baseless,          /* changes that came before the in-band base they build on */
         unchanged,         /* messages that say that nothing changed */
         unreadable,        /* messages that are nothing of the venue's and name no instrument */
-        checksums;         /* books that did not give their message's checksum */
+        checksums,         /* books that did not give their message's checksum */
+        shallow;           /* books whose touch came near or past the end of what is known */
 };
 
 struct tp_feed;
@@ -128,6 +129,7 @@ struct tp_feed_snapshot {
     uint32_t bid_count, ask_count; /* up to TP_DEPTH_LEVEL_COUNT_MAX */
     uint64_t version;
     const struct tp_level *bids, *asks; /* in any order; quantity 0 is left out */
+    uint32_t truncated; /* 1 << enum tp_side: beyond that side's last level nothing is known */
 };
 /* Cold thread: levels need no order. False: the mailbox is still full, try again. Copies. A
  * snapshot older than what is buffered is refused by tick and wanted again. It must have been

@@ -14,7 +14,10 @@
 enum feed_flag {
     FEED_ADDED = 0x1,
     FEED_ACTIVE = 0x2, /* subscribed: its messages count; off while disconnected or refused */
-    FEED_WANTED = 0x4, /* a snapshot was asked for since the book left LIVE */
+    FEED_WANTED = 0x4, /* a snapshot was asked for since the book left LIVE, or while it is */
+    FEED_KEEPING =
+        0x8, /* a book that is followed is to have a deeper base: messages are kept too */
+    FEED_LIMITED = 0x10, /* the base did not show all of a side */
 };
 
 /* One cache line: all that a message reads of its instrument besides the book. */
@@ -24,7 +27,9 @@ struct feed_instrument {
         version; /* of the last message applied; in SYNCING the least that a snapshot must reach */
     uint64_t exchange_ns, received_ns; /* of the last message applied */
     uint64_t crossed_since_ns;
-    uint32_t crossed_messages;
+    uint8_t crossed_messages;
+    uint8_t depth_least, depth_low; /* known levels a side: below, SHALLOW; a new base is wanted */
+    uint8_t reserved;
     uint16_t connection;
     uint8_t state;  /* enum tp_book_state */
     uint8_t reason; /* enum tp_sync_reason */
@@ -45,6 +50,11 @@ struct feed_connection {
     bool is_counted; /* next_sequence is known: a message came since `up` */
 };
 
+/* What few messages read. */
+struct feed_history {
+    uint64_t kept_from; /* FEED_KEEPING: the book's version where the kept messages begin */
+};
+
 /* The word-wise writers of shm read records as uint64_t: a union keeps that defined. */
 union feed_record {
     struct tp_book_record record;
@@ -55,6 +65,7 @@ struct tp_feed {
     struct tp_feed_config config;
     struct tp_feed_counters counters;
     struct feed_instrument *instruments;
+    struct feed_history *histories;
     struct feed_connection *connections;
     void *router;                /* the venue's own */
     bool counts_connections;     /* some rule has counts_connection */
@@ -80,16 +91,27 @@ enum feed_apply {
     FEED_APPLY_OVERFLOW, /* the book no longer reaches the depth it must */
     FEED_APPLY_SAME,     /* nothing changed, and the venue said so */
     FEED_APPLY_CHECKSUM, /* the book is not what the venue says it is */
+    FEED_APPLY_SHALLOW,  /* the base showed too little for what is left of it */
 };
 enum tp_decode_status feed_decode(struct tp_feed *feed, const struct feed_instrument *instrument,
                                   struct tp_span body, enum tp_meaning meaning);
 /* Judges and applies update, and appends what falls out of a book that must be truncated. */
-enum feed_apply feed_apply(struct feed_instrument *instrument, struct tp_depth_update *update);
+enum feed_apply feed_apply(struct tp_feed *feed, uint32_t index, struct tp_depth_update *update);
 
 /* depth.c: what a rule demands of the book after a message. */
 /* Removes the levels beyond rule->depth and appends their removals to the update. False: no room
  * for them in it. */
 bool feed_truncate(const struct feed_instrument *instrument, struct tp_depth_update *update);
+/* The book was loaded from levels that end, where truncated says so (1 << side), before the venue's
+ * book does: from now on it is known as far as they reach. */
+void feed_limit(struct feed_instrument *instrument, uint32_t truncated,
+                const struct tp_level *const sides[2], const uint32_t counts[2]);
+/* A book that has few levels left that are known: wants a deeper base while it is followed, or
+ * says that there are too few. */
+enum feed_apply feed_run_low(struct tp_feed *feed, uint32_t index);
+/* Keeps a message that was applied, for the base that comes. */
+void feed_keep_behind(struct tp_feed *feed, uint32_t index, struct tp_span body,
+                      uint64_t received_ns);
 /* Whether the book gives update->checksum. */
 bool feed_checksum_holds(const struct feed_instrument *instrument,
                          const struct tp_depth_update *update);
@@ -102,6 +124,11 @@ enum tp_sync_reason feed_book_reason(enum tp_book_state state);
 bool feed_enter(struct tp_feed *feed, uint32_t index, enum tp_book_state state,
                 enum tp_sync_reason reason, uint64_t now_ns);
 void feed_want(struct tp_feed *feed, uint32_t index);
+/* Whether a base is of use: the book has none, or is to have a deeper one. */
+static inline bool feed_takes_base(const struct feed_instrument *instrument)
+{
+    return instrument->phase == TP_SYNC_BUFFERING || (instrument->flags & FEED_KEEPING) != 0;
+}
 /* SYNCING with an empty backlog; published, and a snapshot wanted. */
 void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns);
 /* Replaces the book by the in-band base in feed->update; messages that were kept follow it. */

@@ -96,6 +96,7 @@ void feed_want(struct tp_feed *feed, uint32_t index)
 static void start_buffering(struct tp_feed *feed, uint32_t index)
 {
     feed->instruments[index].phase = TP_SYNC_BUFFERING;
+    feed->instruments[index].flags &= (uint8_t)~FEED_KEEPING;
     tp_backlog_clear(&feed->pool, &feed->backlogs[index]);
 }
 
@@ -185,6 +186,7 @@ static void want_newer(struct tp_feed *feed, uint32_t index, enum tp_sync_reason
                        uint64_t now_ns)
 {
     feed->instruments[index].phase = TP_SYNC_BUFFERING;
+    feed->instruments[index].flags &= (uint8_t)~FEED_KEEPING;
     feed_want(feed, index);
     move(feed, index, TP_FEED_EVENT_LOST, reason, now_ns);
 }
@@ -193,7 +195,7 @@ static void want_newer(struct tp_feed *feed, uint32_t index, enum tp_sync_reason
  * be used, which stays unless it is broken. */
 static enum feed_apply replay(struct tp_feed *feed, uint32_t index, uint64_t *received_ns)
 {
-    struct feed_instrument *instrument = &feed->instruments[index];
+    const struct feed_instrument *instrument = &feed->instruments[index];
     struct tp_backlog *backlog = &feed->backlogs[index];
     uint64_t kept_ns;
     const uint32_t count = backlog->message_count;
@@ -204,7 +206,7 @@ static enum feed_apply replay(struct tp_feed *feed, uint32_t index, uint64_t *re
         const enum tp_decode_status status =
             feed_decode(feed, instrument, tp_buffer_unread(&feed->staging), TP_MEANING_DELTA);
         if (status == TP_DECODE_OK)
-            applied = feed_apply(instrument, feed->update);
+            applied = feed_apply(feed, index, feed->update);
         else if (status == TP_DECODE_UNKNOWN)
             feed->counters.unknown_body++;
         if (applied == FEED_APPLY_GAP)
@@ -222,7 +224,10 @@ void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, ui
 {
     struct feed_instrument *instrument = &feed->instruments[index];
     instrument->received_ns = received_ns;
-    instrument->flags &= (uint8_t)~FEED_WANTED;
+    if ((instrument->flags & FEED_KEEPING) == 0)
+        instrument->flags &= (uint8_t)~FEED_WANTED;
+    else /* what was kept was replayed */
+        feed->histories[index].kept_from = instrument->version;
     feed->counters.snapshots_applied++;
     /* A snapshot says nothing of a connection that fell silent meanwhile: its next sign of life
      * makes the book LIVE. */
@@ -244,6 +249,7 @@ void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, ui
 static void tap_snapshot(struct tp_feed *feed, const struct tp_mailbox_cell *cell, uint64_t now_ns)
 {
     const struct tp_record_book book = {.instrument = cell->instrument,
+                                        .flags = cell->truncated,
                                         .version = cell->version,
                                         .bid_count = cell->bid_count,
                                         .ask_count = cell->ask_count};
@@ -258,8 +264,11 @@ static bool use_base(struct tp_feed *feed, uint32_t index, uint64_t least, uint6
                      uint64_t now_ns)
 {
     struct feed_instrument *instrument = &feed->instruments[index];
-    const enum tp_sync_reason reason = (enum tp_sync_reason)instrument->reason;
+    const bool followed = instrument->reason == TP_SYNC_REASON_NONE;
+    const enum tp_sync_reason reason =
+        followed ? TP_SYNC_REASON_GAP : (enum tp_sync_reason)instrument->reason;
     instrument->phase = TP_SYNC_FIRST;
+    instrument->flags &= (uint8_t)~FEED_KEEPING;
     enum feed_apply replayed = replay(feed, index, &received_ns);
     const bool first = instrument->phase == TP_SYNC_FIRST;
     if (instrument->version < least) {
@@ -294,6 +303,10 @@ static bool use_base(struct tp_feed *feed, uint32_t index, uint64_t least, uint6
         feed->counters.overflows++;
         want_newer(feed, index, TP_SYNC_REASON_OVERFLOW, now_ns);
         return false;
+    case FEED_APPLY_SHALLOW:
+        feed->counters.shallow++;
+        want_newer(feed, index, TP_SYNC_REASON_SHALLOW, now_ns);
+        return false;
     }
     return false;
 }
@@ -303,9 +316,18 @@ static void take_snapshot(struct tp_feed *feed, const struct tp_mailbox_cell *ce
 {
     struct feed_instrument *instrument = &feed->instruments[cell->instrument];
     const uint64_t seen_version = instrument->version;
+    if ((instrument->flags & FEED_KEEPING) != 0 &&
+        cell->version < feed->histories[cell->instrument].kept_from) {
+        feed->counters.snapshots_too_old++; /* and the book that we have is whole */
+        feed_want(feed, cell->instrument);
+        return;
+    }
     const bool bids = tp_book_load(instrument->book, TP_SIDE_BID, cell->bids, cell->bid_count);
     const bool asks = tp_book_load(instrument->book, TP_SIDE_ASK, cell->asks, cell->ask_count);
     assert(bids && asks); /* the mailbox checked and sorted them */
+    feed_limit(instrument, cell->truncated,
+               (const struct tp_level *const[2]){cell->bids, cell->asks},
+               (const uint32_t[2]){cell->bid_count, cell->ask_count});
     instrument->version = cell->version;
     instrument->exchange_ns = 0;
     feed->update->bid_count = feed->update->ask_count = 0; /* takes what falls out */
@@ -321,7 +343,8 @@ static void take_offered(struct tp_feed *feed, uint64_t now_ns)
     const struct tp_mailbox_cell *cell = tp_mailbox_peek(&feed->mailbox, &fresh);
     if (cell == NULL)
         return;
-    if (fresh && feed->instruments[cell->instrument].phase == TP_SYNC_BUFFERING) {
+    const struct feed_instrument *instrument = &feed->instruments[cell->instrument];
+    if (fresh && feed_takes_base(instrument)) {
         if (feed->config.tap != NULL)
             tap_snapshot(feed, cell, now_ns);
         feed->tick_changes++;
@@ -350,15 +373,20 @@ static void mark_silence(struct tp_feed *feed, uint32_t connection, bool silent,
 
 /* An in-band base: most venues sort it and name each price once, which is loaded in one pass; of
  * another the last level of a price counts. */
-static bool load_update(const struct feed_instrument *instrument,
-                        const struct tp_depth_update *update)
+static bool load_update(struct feed_instrument *instrument, const struct tp_depth_update *update)
 {
     struct tp_book *book = instrument->book;
     tp_book_clear(book);
-    return (tp_book_load(book, TP_SIDE_BID, update->bids, update->bid_count) ||
-            tp_book_apply(book, TP_SIDE_BID, update->bids, update->bid_count)) &&
-           (tp_book_load(book, TP_SIDE_ASK, update->asks, update->ask_count) ||
-            tp_book_apply(book, TP_SIDE_ASK, update->asks, update->ask_count));
+    const bool loaded = (tp_book_load(book, TP_SIDE_BID, update->bids, update->bid_count) ||
+                         tp_book_apply(book, TP_SIDE_BID, update->bids, update->bid_count)) &&
+                        (tp_book_load(book, TP_SIDE_ASK, update->asks, update->ask_count) ||
+                         tp_book_apply(book, TP_SIDE_ASK, update->asks, update->ask_count));
+    const bool ends = (update->flags & TP_DEPTH_TRUNCATED) != 0 && !instrument->rule->must_truncate;
+    if (loaded)
+        feed_limit(instrument, ends ? 1u << TP_SIDE_BID | 1u << TP_SIDE_ASK : 0,
+                   (const struct tp_level *const[2]){update->bids, update->asks},
+                   (const uint32_t[2]){update->bid_count, update->ask_count});
+    return loaded;
 }
 
 enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_t received_ns,

@@ -157,6 +157,7 @@ static bool cell_fill(struct tp_mailbox_cell *cell, const struct tp_feed_snapsho
         return false;
     cell->instrument = offer->instrument;
     cell->version = offer->version;
+    cell->truncated = offer->truncated;
     return copy_sorted(TP_SIDE_BID, offer->bids, offer->bid_count, cell->bids, &cell->bid_count) &&
            copy_sorted(TP_SIDE_ASK, offer->asks, offer->ask_count, cell->asks, &cell->ask_count);
 }

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.netstack.transport import resolve
-from tickpath.proto.venue import HttpRequest, HttpResponse, InstrumentList
+from tickpath.proto.venue import BaseSource, HttpRequest, HttpResponse, InstrumentList
 from tickpath.proto.venues import find_symbol
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError
@@ -401,8 +401,9 @@ class Books(Protocol):
 class FeedBooks:
     """The cold thread's side of a C feed."""
 
-    def __init__(self, feed: Any) -> None:
-        self._feed = feed
+    def __init__(self, feed: Any, base_depth: int = 0) -> None:
+        """Take a feed, and how many levels a side a base has that does not show all; 0: none."""
+        self._feed, self._base_depth = feed, base_depth
         self._wanted = ffi.new("uint32_t[]", WANTED_AT_ONCE)
         self._snapshot = ffi.new("struct tp_feed_snapshot *")
 
@@ -417,6 +418,11 @@ class FeedBooks:
         row.instrument, row.version = instrument, snapshot.version
         row.bids, row.bid_count = snapshot.bids, len(snapshot.bids)
         row.asks, row.ask_count = snapshot.asks, len(snapshot.asks)
+        row.truncated = sum(
+            1 << side
+            for side, levels in enumerate((snapshot.bids, snapshot.asks))
+            if 0 < self._base_depth <= len(levels)
+        )
         return bool(lib.tp_feed_snapshot_offer(self._feed, row))
 
     def failed(self, instrument: int) -> None:
@@ -452,7 +458,9 @@ class SnapshotWorker:
     ) -> None:
         """Prepare; `instruments` in the order of the feed's, `log` takes one line."""
         self._clock = clock
-        self.books: Books = FeedBooks(feed)
+        by_rest = venue.venue.base_source is BaseSource.REST
+        depth = venue.venue.base_depth(venue.settings) if by_rest else 0
+        self.books: Books = FeedBooks(feed, depth)
         self.fetch: Callable[[HttpRequest], bytes] = self._get
         self.schedule = SnapshotSchedule(Budget.of_venue(venue.venue.rest_budget(venue.settings)))
         self._venue, self._instruments, self._log = venue, instruments, log

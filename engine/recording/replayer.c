@@ -211,7 +211,8 @@ static bool apply_book(struct tp_replayer *r, const struct record *record)
                                                   .ask_count = book.ask_count,
                                                   .version = book.version,
                                                   .bids = sides[TP_SIDE_BID],
-                                                  .asks = sides[TP_SIDE_ASK]};
+                                                  .asks = sides[TP_SIDE_ASK],
+                                                  .truncated = book.flags & 3};
         r->snapshots_refused += !tp_feed_snapshot_take(r->feed, &snapshot, record->t_ns);
         return true;
     }

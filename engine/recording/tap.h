@@ -33,9 +33,12 @@ enum tp_record_kind {
     TP_RECORD_OVERSIZE = 11,     /* u64 size: a message that was larger than the ring takes */
 };
 
-/* Payload of SNAPSHOT and CHECKPOINT; bid_count levels of bids, then ask_count of asks follow. */
+/* Payload of SNAPSHOT and CHECKPOINT; bid_count levels of bids, then ask_count of asks follow.
+ * flags, 1 << enum tp_side: the side is not whole. Of a snapshot it is known as far as its last
+ * level; of a checkpoint as far as its last row, whose quantity is 0, and the two bytes above the
+ * lowest are the depths below which it is shallow and is running low. */
 struct tp_record_book {
-    uint32_t instrument, flags; /* flags: 0 */
+    uint32_t instrument, flags;
     uint64_t version, exchange_ns, received_ns;
     uint32_t bid_count, ask_count;
 };

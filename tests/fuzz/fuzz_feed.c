@@ -118,7 +118,8 @@ static void offer(struct rig *rig, struct input *in, uint32_t instrument)
                                               .bids = bids,
                                               .bid_count = count,
                                               .asks = asks,
-                                              .ask_count = count};
+                                              .ask_count = count,
+                                              .truncated = shape >> 4 & 3};
     uint32_t wanted[INSTRUMENTS];
     (void)tp_feed_snapshot_wanted(rig->feed, wanted, INSTRUMENTS);
     (void)tp_feed_snapshot_offer(rig->feed, &snapshot);

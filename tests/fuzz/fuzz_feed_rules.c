@@ -196,16 +196,18 @@ static void offer(struct rig *rig, struct input *in, uint32_t instrument)
 {
     struct tp_level bids[LEVELS_MAX], asks[LEVELS_MAX];
     const uint32_t count = take(in) % LEVELS_MAX;
+    const uint8_t version = take(in);
     for (uint32_t i = 0; i < count; i++) {
         bids[i] = (struct tp_level){60 - i, 1 + i};
         asks[i] = (struct tp_level){61 + i, 1};
     }
     const struct tp_feed_snapshot snapshot = {.instrument = instrument,
-                                              .version = take(in),
+                                              .version = version,
                                               .bids = bids,
                                               .bid_count = count,
                                               .asks = asks,
-                                              .ask_count = count};
+                                              .ask_count = count,
+                                              .truncated = version >> 3 & 3};
     uint32_t wanted[INSTRUMENTS];
     (void)tp_feed_snapshot_wanted(rig->feed, wanted, INSTRUMENTS);
     (void)tp_feed_snapshot_offer(rig->feed, &snapshot);

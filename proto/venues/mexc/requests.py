@@ -32,6 +32,7 @@ IDLE_WITHOUT_SUBSCRIPTION_S: Final = 30
 """The venue closes a connection that has no subscription for so long."""
 IDLE_WITHOUT_DATA_S: Final = 60
 SNAPSHOT_LEVELS_MAX: Final = 5000
+SNAPSHOT_LEVELS_SENT_MAX: Final = 2000  # whatever is asked; nothing in the answer says so
 SNAPSHOT_LEVELS_DEFAULT: Final = 1000
 SNAPSHOT_REQUESTS_MAX: Final = 500
 """REST requests of one endpoint, by address, in each SNAPSHOT_REQUESTS_WINDOW_S."""

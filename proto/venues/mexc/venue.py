@@ -101,6 +101,10 @@ class Mexc(Venue):
         """Ask for the depth of one instrument."""
         return HttpRequest(requests.snapshot_path(symbol, settings.depth))
 
+    def base_depth(self, settings: MexcSettings) -> int:
+        """Return what is asked for, as far as MEXC sends it."""
+        return min(settings.depth, requests.SNAPSHOT_LEVELS_SENT_MAX)
+
     def parse_base(self, data: bytes, instrument: Instrument) -> Base:
         """Read the depth."""
         return requests.parse_snapshot(

@@ -163,7 +163,9 @@ class Rig:
         out = ffi.new("uint32_t[]", count_max)
         return list(out[0 : lib.tp_feed_snapshot_wanted(self.feed, out, count_max)])
 
-    def offer(self, version: int, bids: Levels, asks: Levels, instrument: int = 0) -> bool:
+    def offer(
+        self, version: int, bids: Levels, asks: Levels, instrument: int = 0, truncated: int = 0
+    ) -> bool:
         def array(levels: Levels) -> Any:
             # In no order: the feed sorts.
             rows = sorted(levels.items(), key=lambda row: row[0] * 7919 % 1009)
@@ -180,6 +182,7 @@ class Rig:
                 "bid_count": len(bids),
                 "asks": ask_rows,
                 "ask_count": len(asks),
+                "truncated": truncated,
             },
         )
         return bool(lib.tp_feed_snapshot_offer(self.feed, snapshot))
@@ -293,6 +296,27 @@ def go_live(rig: Rig, venue: Venue) -> None:
     rig.tick()
     assert rig.state(venue.instrument) == (LIVE, NONE)
     rig.events()
+
+
+def shown(book: tuple[Levels, Levels], depth: int) -> tuple[Levels, Levels, int]:
+    """Return the best levels of a book, and which sides have as many as were asked for."""
+    bids = dict(sorted(book[BID].items(), reverse=True)[:depth])
+    asks = dict(sorted(book[ASK].items())[:depth])
+    return bids, asks, (len(bids) == depth) << BID | (len(asks) == depth) << ASK
+
+
+def assert_known(rig: Rig, venue: Venue, version: int | None = None) -> None:
+    """Assert that what is published is the venue's from the touch on, without a hole."""
+    expected = venue.history[venue.version if version is None else version]
+    record = rig.record(venue.instrument)
+    assert record["version"] == (venue.version if version is None else version)
+    for name, side in (("bids", BID), ("asks", ASK)):
+        best_first = sorted(expected[side].items(), reverse=side == BID)
+        assert record[name] == best_first[: len(record[name])]
+        assert rig.levels(venue.instrument)[side] == dict(
+            best_first[: len(rig.levels(venue.instrument)[side])]
+        )
+        assert record[name] or not best_first, "the touch is known"
 
 
 def assert_book(rig: Rig, venue: Venue, version: int | None = None) -> None:

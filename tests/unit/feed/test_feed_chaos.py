@@ -23,7 +23,8 @@ from tests.unit.feed.conftest import (
     Levels,
     Rig,
     Venue,
-    assert_book,
+    assert_known,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ class Chaos:
         else:
             version = self.venue.version
         self.asked.clear()
-        self.rig.offer(version, *self.venue.history[version])
+        depth = self.random.choice((1, 3, 8, 20, 25, 1000))
+        bids, asks, truncated = shown(self.venue.history[version], depth)
+        self.rig.offer(version, bids, asks, truncated=truncated)
         self.rig.tick()
 
     def check(self) -> None:
@@ -116,7 +119,7 @@ class Chaos:
         if state in (LIVE, CROSSED):
             version = self.rig.record()["version"]
             expected = self.venue.history[version]
-            assert_book(self.rig, self.venue, version)
+            assert_known(self.rig, self.venue, version)
             crossed = bool(expected[0] and expected[1] and max(expected[0]) >= min(expected[1]))
             assert crossed == (state == CROSSED)
 
