@@ -18,6 +18,7 @@ from tickpath.engine.client.feed_segment import make_layout
 from tickpath.engine.recording.tap import SUFFIX as TAP_SUFFIX
 from tickpath.engine.recording.tap import make_tap_layout
 from tickpath.proto.instrument import Instrument
+from tickpath.proto.venues.decoder import find_decoder
 from tickpath.rt import process
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import DIRECTORY, segment_size
@@ -60,14 +61,14 @@ class Need:
 def feed_config(config: Config, books: int, connections: int) -> Any:
     """Return a `struct tp_feed_config *` with all that its memory's size depends on."""
     feed = ffi.new("struct tp_feed_config *")
-    feed.venue = lib.tp_venue_find(config.venues[0].name.encode())
+    feed.venue = find_decoder(config.venues[0].name)
     feed.instrument_count, feed.connection_count = books, connections
     return feed
 
 
 def session_config(config: Config, connections: int) -> Any:
     """Return the `struct tp_session_memory_config *` of the buffers of all connections."""
-    venue = lib.tp_venue_find(config.venues[0].name.encode())
+    venue = find_decoder(config.venues[0].name)
     largest = int(venue.facts.message_size_max)
     sessions = ffi.new("struct tp_session_memory_config *")
     sessions.session_count, sessions.receive_window = connections, RECEIVE_WINDOW

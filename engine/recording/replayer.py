@@ -17,6 +17,7 @@ from tickpath.engine.recording.tap import fill_record
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import event_dtype
 from tickpath.proto.venues import load_venue
+from tickpath.proto.venues.decoder import find_decoder
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import SegmentWriter
 
@@ -156,7 +157,7 @@ class Replayer:
         self._clock.tsc_base = lib.TP_CLOCK_VIRTUAL
         self._connections = 1 + max(row.connection for row in rows)
         config = ffi.new("struct tp_feed_config *")
-        config.venue = lib.tp_venue_find(rows[0].venue.encode())
+        config.venue = find_decoder(rows[0].venue)
         config.instrument_count, config.connection_count = len(rows), self._connections
         config.silent_after_ns = self.meta.silent_after_ns
         config.ring, config.snapshots, config.clock = self._ring, self._snapshots, self._clock

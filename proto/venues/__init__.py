@@ -1,15 +1,19 @@
 """One folder a venue: its wire schema, its decoder, its requests, and `venue.py` with its `VENUE`.
 
-`venue_names` lists the folders, `load_venue` imports one: who asks for one pays for one.
+`venue_names` lists the folders, `load_venue` imports one: who asks for one pays for one. Folders
+outside of the tree, as many as TICKPATH_VENUES names, are searched as well.
 """
 
 from __future__ import annotations
 
 import difflib
+import os
 import pkgutil
+import sys
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tickpath.proto.instrument import Symbol, find_instrument, is_canonical, parse_symbol
@@ -23,11 +27,21 @@ if TYPE_CHECKING:
 DEFAULT_NAME: Final = "mexc"
 """The venue of a configuration that names none, and of examples in help."""
 QUOTES: Final = ("USDT", "USDC", "USD", "EUR", "BTC", "ETH")
+FOLDERS_VARIABLE: Final = "TICKPATH_VENUES"
+"""Folders of venues outside of the tree, separated as in PATH; what lies there is run."""
+
+
+def _find_outside() -> None:
+    """Have Python search the folders of the environment behind our own, which wins."""
+    for folder in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep):
+        if folder and folder not in __path__:
+            __path__.append(folder)
 
 
 @cache
 def venue_names() -> tuple[str, ...]:
     """Return the known venues' names, without importing any."""
+    _find_outside()
     folders = sorted(one.name for one in pkgutil.iter_modules(__path__) if one.ispkg)
     return tuple(name for name in folders if find_spec(f"{__name__}.{name}.venue") is not None)
 
@@ -42,6 +56,11 @@ def load_venue(name: str) -> Venue:
         raise ValueError(f"venue {name!r}: expected one of {', '.join(known)}{hint}")
     venue: Venue = import_module(f"{__name__}.{name}.venue").VENUE
     return venue
+
+
+def venue_folder(name: str) -> Path:
+    """Return where a known venue's Python files are; raises ValueError for a name of none."""
+    return Path(sys.modules[type(load_venue(name)).__module__].__file__ or "").parent
 
 
 def venue_symbol(venue: str, name: Symbol) -> str | None:

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,11 +17,13 @@ from tickpath.proto.instrument import parse_symbol
 from tickpath.proto.venue import HttpResponse, Limits, Meaning, pack_messages
 from tickpath.proto.venue import parse_retry_after as retry_after
 from tickpath.proto.venues import DEFAULT_NAME, load_venue, venue_names
+from tickpath.proto.venues.decoder import find_decoder
+
+from tests.venues.outside import samples_path
 
 if TYPE_CHECKING:
     from tickpath.proto.venue import Venue
 
-ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 TIME_S = 1_795_000_000
 
@@ -99,7 +100,7 @@ def test_venue_reads_any_bytes_as_a_note(venue: Venue) -> None:
 
 def test_venue_reads_its_samples_as_the_decoder_routes_them(venue: Venue) -> None:
     """Of a text that accepts some and refuses some, C says the graver, Python both."""
-    path = ROOT / "proto" / "venues" / venue.name / "samples.ndjson"
+    path = samples_path(venue.name)
     cold = {Meaning.ACKNOWLEDGEMENT, Meaning.REFUSAL, Meaning.HEARTBEAT, Meaning.NOTICE}
     seen = set()
     for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -119,8 +120,7 @@ def test_venue_instrument_list_is_a_list_or_an_error(data: bytes, name: str) -> 
 
 
 def test_venue_both_sides_of_the_seam_say_the_same(venue: Venue) -> None:
-    c = lib.tp_venue_find(venue.name.encode())
-    assert c != ffi.NULL, "no struct tp_venue of this name"
+    c = find_decoder(venue.name)
     facts, limits = c.facts, venue.limits
     assert facts.channels_per_connection == limits.channels_per_connection
     assert facts.messages_per_second == int(limits.messages_per_second)

@@ -13,17 +13,18 @@ import json
 import mmap
 import random
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tickpath import _core
 from tickpath.proto.venues import load_venue, venue_names
+from tickpath.proto.venues.decoder import find_decoder
+
+from tests.venues.outside import OUTSIDE, samples_path
 
 ffi: Any = _core.ffi
 lib: Any = _core.lib
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = mmap.PAGESIZE
 PAGES = 4
 SEED = 20261130
@@ -51,7 +52,7 @@ class Sample:
 
 
 def samples(name: str) -> list[Sample]:
-    lines = (ROOT / "proto" / "venues" / name / "samples.ndjson").read_text().splitlines()
+    lines = samples_path(name).read_text().splitlines()
     found = []
     for one in map(json.loads, lines):
         data = one["text"].encode() if "text" in one else base64.b64decode(one["base64"])
@@ -83,7 +84,7 @@ class Decoder:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.c: Any = lib.tp_venue_find(name.encode())
+        self.c: Any = find_decoder(name)
         channels = sorted({one.channel for one in samples(name)} - {""})
         size = self.c.router_size(max(len(channels), 1), 1)
         self._memory = ffi.new("uint64_t[]", size // 8 + 1)
@@ -161,7 +162,7 @@ def decoder(request: pytest.FixtureRequest) -> Decoder:
 
 def test_both_sides_of_the_seam_know_the_same_venues() -> None:
     built = [ffi.string(lib.tp_venue_at(i).name).decode() for i in range(lib.tp_venue_count())]
-    assert sorted(built) == sorted(venue_names())
+    assert sorted([*built, *OUTSIDE]) == sorted(venue_names())
     assert lib.tp_venue_find(b"nope") == ffi.NULL
     assert lib.tp_venue_find(b"") == ffi.NULL
 

@@ -18,10 +18,13 @@ SUFFIXES = frozenset({".py", ".pyi", ".c", ".h", ".cdef", ".build", ".toml"})
 # As configurations and documents call them; those of folders to come are banned already.
 NAMES = (
     *("mexc", "binance", "gate", "okx", "bybit", "kraken", "coinbase", "kucoin", "bitget", "htx"),
-    *("deribit", "hyperliquid"),
+    *("deribit", "hyperliquid", "toy"),
 )
 # "gate" is a word of ours: only names that carry it as a venue's are found.
-WORDS = {"gate": r"gate_?io|tp_gate_venue|venues?[/.]gate|[\"']gate[\"']"}
+WORDS = {
+    "gate": r"gate_?io|tp_gate_venue|venues?[/.]gate|[\"']gate[\"']",
+    "toy": r"(?<![a-z])toy",  # not that of "destroy"
+}
 
 
 def naming(root: Path) -> dict[str, str]:
@@ -61,6 +64,7 @@ def test_venue_folders_are_all_known_here() -> None:
         ("engine/mexc.py", "\n"),
         ("rt/x.py", 'venue = "gate"\n'),
         ("shm/x.h", "/* OKX's */\n"),
+        ("engine/x.c", "&tp_venue_toy;\n"),
     ],
 )
 def test_venue_planted_name_is_found(tmp_path: Path, name: str, text: str) -> None:
@@ -77,6 +81,7 @@ def test_venue_planted_name_is_found(tmp_path: Path, name: str, text: str) -> No
         ("engine/sim/venues/mexc.py", "# MEXC\n"),
         ("engine/bench/venues/mexc/decode.c", "tp_mexc_route(a);\n"),
         ("proto/venues/mexc/decode.c", "tp_mexc_route(a);\n"),
+        ("netstack/x.c", "session_destroy(a);\n"),
     ],
 )
 def test_venue_allowed_text_is_not_found(tmp_path: Path, name: str, text: str) -> None:

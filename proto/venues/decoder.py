@@ -1,0 +1,36 @@
+"""A venue's C side by its name: of this build, or of a folder outside of it.
+
+Called by: engine (feed handler, replay). Calls: proto/venue.c.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Any, Final
+
+from tickpath._core import ffi, lib
+from tickpath.proto.venues import venue_folder
+
+LIBRARY: Final = "_decoder.so"
+"""In an outside venue's folder: its C files and those of proto/encoding, compiled."""
+
+
+@cache
+def find_decoder(name: str) -> Any:
+    """Return a venue's `struct tp_venue *`, which lives as long as the process.
+
+    Raises ValueError where there is none.
+    """
+    built = lib.tp_venue_find(name.encode())
+    if built != ffi.NULL:
+        return built
+    path = venue_folder(name) / LIBRARY
+    try:
+        variable = ctypes.c_char.in_dll(ctypes.CDLL(str(path)), f"tp_venue_{name}")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"venue {name!r}: {error}; docs/contributing.md compiles it") from error
+    found = ffi.cast("struct tp_venue *", ctypes.addressof(variable))
+    if ffi.string(found.name) != name.encode():
+        raise ValueError(f"{path}: its venue has another name than its folder; compile it anew")
+    return found

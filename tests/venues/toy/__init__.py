@@ -1,0 +1,1 @@
+"""A venue of the tests, written by docs/venues.md alone; its facts: README.md."""

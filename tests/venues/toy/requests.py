@@ -1,0 +1,96 @@
+"""What is asked of the toy and what it answers, as bytes and records: no I/O here."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+from tickpath.proto.instrument import Instrument, Symbol
+from tickpath.proto.records import EXPONENT_MIN
+from tickpath.proto.venue import InstrumentList, Meaning, Note
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NAME: Final = "toy"
+PREFIX: Final = "book."
+INSTRUMENTS_PATH: Final = "/instruments"
+_SYMBOL: Final = re.compile(r"[A-Z0-9]{1,12}-[A-Z0-9]{1,12}")
+_DIGITS_MAX: Final = -EXPONENT_MIN
+
+
+def checked_symbol(symbol: str) -> str:
+    """Return it; raises ValueError where it can be none of the toy's."""
+    if not _SYMBOL.fullmatch(symbol):
+        raise ValueError(f"symbol {symbol!r}: expected one such as BTC-USDT")
+    return symbol
+
+
+def request(op: str, channels: Sequence[str], number: int) -> bytes:
+    """Return a message that subscribes or unsubscribes."""
+    return msgspec.json.encode({"op": op, "channels": channels, "id": number})
+
+
+class _Reply(msgspec.Struct):
+    op: Literal["subscribed", "unsubscribed", "refused", "pong", "notice"]
+    channels: tuple[str, ...] = ()
+    id: int | None = None
+    reason: str = ""
+
+
+_MEANINGS: Final = {
+    "subscribed": Meaning.ACKNOWLEDGEMENT,
+    "unsubscribed": Meaning.ACKNOWLEDGEMENT,
+    "refused": Meaning.REFUSAL,
+    "pong": Meaning.HEARTBEAT,
+    "notice": Meaning.NOTICE,
+}
+_reply_decoder = msgspec.json.Decoder(_Reply)
+
+
+def parse_notes(data: bytes) -> tuple[Note, ...]:
+    """Read an answer; what is none is BROKEN."""
+    try:
+        reply = _reply_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return (Note(meaning=Meaning.BROKEN, reason=f"{data[:80]!r}: {error}"),)
+    return (
+        Note(
+            meaning=_MEANINGS[reply.op],
+            channels=reply.channels,
+            request=reply.id,
+            reason=reply.reason,
+        ),
+    )
+
+
+class _Row(msgspec.Struct):
+    symbol: str
+    price_digits: int
+    quantity_digits: int
+
+
+def parse_instruments(data: bytes) -> InstrumentList:
+    """Read the list; raises ValueError where it is none."""
+    try:
+        rows = msgspec.json.decode(data, type=list[_Row])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"instrument list {data[:80]!r}: {error}") from error
+    listed: dict[str, Instrument] = {}
+    left_out: dict[str, str] = {}
+    for index, row in enumerate(rows):
+        digits = (row.price_digits, row.quantity_digits)
+        if not _SYMBOL.fullmatch(row.symbol) or not all(0 <= n <= _DIGITS_MAX for n in digits):
+            left_out[row.symbol] = f"{row}: expected a name such as BTC-USDT, 0 to 18 digits"
+            continue
+        base, _, quote = row.symbol.partition("-")
+        listed[row.symbol] = Instrument(
+            index=index,
+            venue=NAME,
+            symbol=row.symbol,
+            price_exponent=-row.price_digits,
+            quantity_exponent=-row.quantity_digits,
+            name=Symbol(base, quote),
+        )
+    return InstrumentList(listed, left_out)
