@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import grp
 import os
+import pwd
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,7 @@ _PREFIX = "tickpath."
 _NOT_SEGMENTS = (".lock", ".new", ".ctl", ".raw")  # .ctl: consumers; .raw: for recorders
 _NAME_LENGTH_MAX = 95  # TP_SEGMENT_INSTANCE_LENGTH_MAX of shm/segment.h
 _NAMES_TOLD_MAX = 8
+_DENIED = (errno.EACCES, errno.EPERM)
 _OTHER_SCHEMAS = {
     ".raw": "this is the tap of a feed's raw messages (for recorders)",
     ".strategy.": "these are the statistics of a strategy",
@@ -58,6 +61,10 @@ class SegmentNameError(SegmentError, LocalError):
 
 class SegmentNotReadyError(SegmentError):
     """Say that there is no segment yet, or no longer: absent, being built, or closed."""
+
+
+class SegmentDeniedError(SegmentError):
+    """Say that this user may not open it, whose it is, and who may."""
 
 
 class SegmentLockedError(SegmentError):
@@ -120,9 +127,29 @@ def _message(status: int, error: Any, subject: str) -> str:
         lib.TP_SEGMENT_REFUSED: f"{field}: its writer waits for nobody: set "
         "shm.lossless_deadline_us in its configuration, or read without it",
         lib.TP_SEGMENT_SYSTEM: f"{field}: {os.strerror(min(found, 4095))}"
-        + (": run as its owner or in its group" if found == errno.EACCES else ""),
+        + (f": {_who_may(Path(subject))}" if found in _DENIED else ""),
     }
     return f"segment {subject}: {remedies[status]}"
+
+
+def _who_may(path: Path) -> str:
+    """Say whose a file is, and who can open it."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        return f"nor can it be looked at ({error.strerror}): run as its owner"
+    try:
+        owner = pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:
+        owner = str(found.st_uid)
+    try:
+        group = grp.getgrgid(found.st_gid).gr_name
+    except KeyError:
+        group = str(found.st_gid)
+    text = f"owner {owner}, group {group}, mode {found.st_mode & 0o777:04o}: run as {owner}"
+    if found.st_mode & 0o040:
+        text += f", or in that group (sudo usermod -aG {group} $USER, then log in again)"
+    return text
 
 
 def _what_there_is(subject: str) -> str:
@@ -174,6 +201,8 @@ def raise_status(status: int, error: Any, subject: str) -> None:
         reason += f": {message.partition(': ')[2]}"  # alone it says nothing
     if status in _NOT_READY:
         raise SegmentNotReadyError(message, reason)
+    if status == lib.TP_SEGMENT_SYSTEM and int(error.found) in _DENIED:
+        raise SegmentDeniedError(message, reason)
     if status == lib.TP_SEGMENT_LOCKED:
         raise SegmentLockedError(message, reason)
     raise SegmentError(message, reason)

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 OURS = "tickpath"
 WIDTH_UNFOLDED = 200
+LOAD_MAX_EACH_CPU = 0.5  # runnable tasks of others, as the last minute had them
+# A percentile has at least one sample above it.
+SAMPLES_NEEDED = (("p99.9", 1000), ("p99", 100))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,29 @@ class Report:
     notes: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     ratios: list[Ratio] = field(default_factory=list)
+    load_before: float = field(default_factory=lambda: os.getloadavg()[0])
+    """Of the last minute, before this bench added its own: a report is made first."""
+
+    @property
+    def is_worthless(self) -> bool:
+        """Say whether others kept this host's CPUs from the contenders."""
+        return self.load_before > LOAD_MAX_EACH_CPU * (os.cpu_count() or 1)
+
+    def judged(self, ratio: Ratio) -> Ratio:
+        """Take the judgement from a ratio that nothing can be judged by."""
+        needed = next((n for word, n in SAMPLES_NEEDED if word in ratio.name), 0)
+        is_thin = any(one.n < needed for one in self.rows if one.case == ratio.case)
+        return replace(ratio, met=None) if self.is_worthless or is_thin else ratio
+
+    def _remark(self) -> str:
+        if self.is_worthless:
+            return (
+                f"load {self.load_before:.1f} on {os.cpu_count()} CPUs before it began: these "
+                "figures are worthless, no goal is judged: end what else runs"
+            )
+        if any(one.n < SAMPLES_NEEDED[0][1] for one in self.rows):
+            return "a percentile of too few samples is not shown (p99 takes 100, p99.9 takes 1,000)"
+        return ""
 
     def find(self, contender: str, case: str) -> Row:
         """Return one row."""
@@ -108,7 +134,10 @@ class Report:
     def print(self, *, as_json: bool) -> int:
         """Print everything; returns 0: a missed goal is a result, not a failure."""
         if as_json:
-            objects = [asdict(one) for one in self.rows] + [asdict(one) for one in self.ratios]
+            if remark := self._remark():
+                print(f"tickpath: {remark}", file=sys.stderr)
+            objects = [asdict(one) for one in self.rows]
+            objects += [asdict(self.judged(one)) for one in self.ratios]
             for item in objects:
                 print(json.dumps(item))
             return 0
@@ -117,7 +146,7 @@ class Report:
             console = Console(width=WIDTH_UNFOLDED)
         for name, value in conditions().items():
             console.print(f"{name}: {value}", highlight=False)
-        for note in self.notes:
+        for note in [*self.notes, *filter(None, [self._remark()])]:
             console.print(f"note: {note}", highlight=False)
         console.print(self._rows_table())
         if self.ratios:
@@ -131,17 +160,19 @@ class Report:
         for name in ("unit", "n", "min", "p50", "p99", "p99.9", "max"):
             table.add_column(name, justify="right", no_wrap=True, overflow="fold", min_width=3)
         for one in self.rows:
+            needed = (0, 0, *(n for _, n in reversed(SAMPLES_NEEDED)), 0)
             figures = (one.min, one.p50, one.p99, one.p999, one.max)
-            table.add_row(
-                one.contender, one.case, one.unit, f"{one.n:,}", *(f"{v:,.0f}" for v in figures)
+            shown = (
+                f"{v:,.0f}" if one.n >= n else "-" for v, n in zip(figures, needed, strict=True)
             )
+            table.add_row(one.contender, one.case, one.unit, f"{one.n:,}", *shown)
         return table
 
     def _ratios_table(self) -> Table:
         table = Table(title="ratios", title_justify="left")
         for name in ("case", "what", "value", "goal", "met"):
             table.add_column(name)
-        for one in self.ratios:
+        for one in map(self.judged, self.ratios):
             met = "" if one.met is None else "yes" if one.met else "no"
             table.add_row(one.case, one.name, f"{one.value:g}", one.goal, met)
         return table

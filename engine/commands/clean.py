@@ -33,6 +33,7 @@ PREFIX = "tickpath."
 ENDINGS = (".ctl.new", ".lock", ".new", ".ctl")
 _HEADER = struct.Struct("<QQHHIQQQQQII")  # struct tp_segment_header up to its words
 MAGIC = 0x485441504B434954  # "TICKPATH"
+EXIT_DENIED = 3  # as where this machine lacks something
 BYTE_ORDER = 0x0102030405060708
 
 
@@ -43,6 +44,7 @@ class Finding(msgspec.Struct, frozen=True):
     action: str  # removed, would remove, kept
     why: str
     bytes: int
+    is_denied: bool = False  # this user may not: it may be dead all the same
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -60,12 +62,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Remove and tell; 0."""
+    """Remove and tell; 0, or 3 where this user may not judge or remove one."""
     if args.instance is None:
         _tell_records(is_dry=args.dry_run, as_json=args.json)
     names = left_names(args.instance)
     if args.instance is not None and not names and not args.json:
         print(f"nothing of {args.instance} is in {DIRECTORY}")
+    status = 0
     for name in names:
         found = clean(name, is_dry=args.dry_run)
         if args.json:
@@ -74,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"{found.action} {found.instance} ({found.bytes:,} bytes): {found.why}")
         else:
             print(f"kept {found.instance}: {found.why}")
-    return 0
+        status = EXIT_DENIED if found.is_denied else status
+    return status
 
 
 def _tell_records(*, is_dry: bool, as_json: bool) -> None:
@@ -101,16 +105,27 @@ def left_names(instance: str | None, directory: Path = DIRECTORY) -> list[str]:
 def clean(name: str, *, is_dry: bool = False) -> Finding:
     """Remove one name's files where its writer is certainly gone."""
     size = sum(path.stat().st_size for path in _files(name) if path.exists())
-    if living := _why_kept(name):
+    try:
+        living = _why_kept(name)
+    except PermissionError as error:
+        return Finding(name, "kept", f"cannot be read: {error.strerror}", 0, is_denied=True)
+    if living:
         return Finding(name, "kept", living, 0)
     if is_dry:
         return Finding(name, "would remove", "its writer is gone", size)
+    return _remove(name, size)
+
+
+def _remove(name: str, size: int) -> Finding:
     try:
         remove_dead(name)
         for path in _files(name)[1:]:
             path.unlink(missing_ok=True)
     except SegmentLockedError:
         return Finding(name, "kept", "a writer took the name just now", 0)
+    except PermissionError as error:
+        why = f"{error.filename or name}: {error.strerror}: run as its owner"
+        return Finding(name, "kept", why, 0, is_denied=True)
     except (SegmentError, OSError) as error:
         return Finding(name, "kept", str(error), 0)
     return Finding(name, "removed", "its writer was gone", size)
@@ -152,6 +167,8 @@ def writer_of(path: Path) -> str:
             is_held = bool(lib.tp_segment_file_is_held(file.fileno()))
     except FileNotFoundError:
         return ""
+    except PermissionError:
+        raise
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     if is_held:

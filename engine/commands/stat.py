@@ -17,6 +17,7 @@ from tickpath.shm.errors import LocalError
 from tickpath.shm.histogram import Percentiles  # noqa: TC002  # msgspec resolves it at run time
 from tickpath.shm.segment import (
     Segment,
+    SegmentDeniedError,
     SegmentError,
     instances,
 )
@@ -30,6 +31,7 @@ INTERVAL_S_DEFAULT, INTERVAL_S_MAX = 1.0, 3600.0
 BOOKS_SHOWN_MAX = 20  # as text; JSON has them all
 NS_PER_MS, NS_PER_US = 1e6, 1e3
 SILENT_AFTER_MS = 100.0
+EXIT_DENIED = 3  # as where this machine lacks something
 
 
 class BookStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,7 @@ class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     instance: str
     state: str  # running, silent, dead, or why it cannot be read
+    is_denied: bool = False  # this user may not open it
     writer_pid: int = 0  # as its own PID namespace counts
     is_pid_foreign: bool = False  # here that pid means another process, or none
     heartbeat_age_ms: float = 0
@@ -84,7 +87,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print; 0, or 3 where the named instance is not there."""
+    """Print; 0, or 3 where the named instance is not there, or one must not be opened."""
     if not 0 <= args.interval <= INTERVAL_S_MAX:
         raise LocalError(
             f"--interval {args.interval:g}: expected 0 to {INTERVAL_S_MAX:g} seconds, "
@@ -103,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         print(msgspec.json.encode(status).decode() if args.json else format_status(status))
     if not names and not args.json:
         print("no segments: nothing runs here")
-    return 0
+    return EXIT_DENIED if any(status.is_denied for status in before) else 0
 
 
 def sample(name: str) -> SegmentStatus:
@@ -111,6 +114,8 @@ def sample(name: str) -> SegmentStatus:
     try:
         with Segment(name) as segment:
             return _read(segment)
+    except SegmentDeniedError as error:
+        return SegmentStatus(instance=name, state=error.reason, is_denied=True)
     except SegmentError as error:
         return SegmentStatus(instance=name, state=error.reason)
 

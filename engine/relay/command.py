@@ -21,8 +21,8 @@ from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.proto.venues import DEFAULT_NAME
-from tickpath.shm.errors import LocalError
-from tickpath.shm.segment import check_name
+from tickpath.shm.errors import LocalError, SystemSetupError
+from tickpath.shm.segment import SegmentLockedError, check_name
 
 if TYPE_CHECKING:
     import argparse
@@ -204,6 +204,10 @@ def _follow(
         follower.start()
         _turn(follower.step, stop, lambda: tell("counted", **counted()))
         tell("stopped", **counted())
+    except SegmentLockedError as error:
+        raise SystemSetupError(
+            f"{error}; --as NAME fills one of another name with {args.instance}"
+        ) from error
     finally:
         follower.close()
     return 0
