@@ -97,6 +97,8 @@ enum tp_feed_restore tp_feed_restore(struct tp_feed *feed, const struct tp_recor
     /* All that was kept is older than the checkpoint. */
     tp_backlog_clear(&feed->pool, &feed->backlogs[book->instrument]);
     instrument->phase = TP_SYNC_FOLLOWING;
+    instrument->flags &= (uint8_t)~FEED_DOUBTED;
+    feed->histories[book->instrument].lowest = 0; /* what came before it is not known */
     instrument->version = book->version;
     instrument->exchange_ns = book->exchange_ns;
     feed_go_live(feed, book->instrument, book->received_ns, now_ns);

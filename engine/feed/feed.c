@@ -216,8 +216,9 @@ HOT_PART enum feed_apply apply(struct tp_feed *feed, uint32_t index, struct tp_d
         assert(false); /* a buffering instrument's messages do not come here */
         return FEED_APPLY_GAP;
     case TP_SYNC_GAP:
-    case TP_SYNC_RESTART:
         return FEED_APPLY_GAP;
+    case TP_SYNC_RESTART:
+        return FEED_APPLY_RESET;
     case TP_SYNC_APPLY:
         break;
     }
@@ -287,7 +288,14 @@ RARE static enum tp_feed_result turn_away(struct tp_feed *feed, uint32_t index, 
     switch (why) {
     case FEED_APPLY_DONE:
         break;
+    case FEED_APPLY_RESET:
+        feed_reset(feed, index, received_ns);
+        return TP_FEED_BUFFERED;
     case FEED_APPLY_OLD:
+        if (!feed_is_duplicate(feed, index, received_ns)) {
+            feed_reset(feed, index, received_ns);
+            return TP_FEED_BUFFERED;
+        }
         feed->counters.duplicates += feed->instruments[index].phase == TP_SYNC_FOLLOWING;
         return TP_FEED_IGNORED;
     case FEED_APPLY_SAME:
@@ -332,7 +340,8 @@ HOT_PART enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct
     if (applied == FEED_APPLY_DONE)
         return finish(feed, index, received_ns, decoded_ns);
     const enum tp_feed_result result = turn_away(feed, index, applied, received_ns);
-    if (applied == FEED_APPLY_GAP && instrument->rule->base != TP_BASE_IN_BAND)
+    if ((applied == FEED_APPLY_GAP || instrument->reason == TP_SYNC_REASON_RESET) &&
+        instrument->rule->base != TP_BASE_IN_BAND)
         feed_keep(feed, index, body, received_ns);
     return result;
 }
@@ -355,6 +364,8 @@ RARE static enum tp_feed_result await_base(struct tp_feed *feed, uint32_t index,
             return TP_FEED_IGNORED;
         }
     }
+    if ((instrument->flags & FEED_DOUBTED) != 0 && feed_is_reset(feed, index, body))
+        feed_reset(feed, index, received_ns);
     feed_keep(feed, index, body, received_ns);
     return TP_FEED_BUFFERED;
 }

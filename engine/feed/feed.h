@@ -77,7 +77,8 @@ struct tp_feed_counters {
         unchanged,         /* messages that say that nothing changed */
         unreadable,        /* messages that are nothing of the venue's and name no instrument */
         checksums,         /* books that did not give their message's checksum */
-        shallow;           /* books whose touch came near or past the end of what is known */
+        shallow,           /* books whose touch came near or past the end of what is known */
+        resets;            /* numberings that began anew on a connection */
 };
 
 struct tp_feed;

@@ -18,6 +18,7 @@ enum feed_flag {
     FEED_KEEPING =
         0x8, /* a book that is followed is to have a deeper base: messages are kept too */
     FEED_LIMITED = 0x10, /* the base did not show all of a side */
+    FEED_DOUBTED = 0x20, /* a base was too old: or has the venue begun to count anew? */
 };
 
 /* One cache line: all that a message reads of its instrument besides the book. */
@@ -53,6 +54,8 @@ struct feed_connection {
 /* What few messages read. */
 struct feed_history {
     uint64_t kept_from; /* FEED_KEEPING: the book's version where the kept messages begin */
+    uint64_t lowest;    /* the base's number, or a lower one that was received since */
+    uint64_t doubted;   /* FEED_DOUBTED: a message below this number is of another numbering */
 };
 
 /* The word-wise writers of shm read records as uint64_t: a union keeps that defined. */
@@ -87,6 +90,7 @@ enum feed_apply {
     FEED_APPLY_DONE,
     FEED_APPLY_OLD, /* nothing in it that the book does not hold */
     FEED_APPLY_GAP,
+    FEED_APPLY_RESET,    /* of another numbering than the book */
     FEED_APPLY_BROKEN,   /* refused by the decoder or the book */
     FEED_APPLY_OVERFLOW, /* the book no longer reaches the depth it must */
     FEED_APPLY_SAME,     /* nothing changed, and the venue said so */
@@ -129,6 +133,14 @@ static inline bool feed_takes_base(const struct feed_instrument *instrument)
 {
     return instrument->phase == TP_SYNC_BUFFERING || (instrument->flags & FEED_KEEPING) != 0;
 }
+/* The update in hand is older than the book. Whether it is a duplicate, or one that the base was
+ * ahead of; else the venue counts anew. */
+bool feed_is_duplicate(struct tp_feed *feed, uint32_t index, uint64_t received_ns);
+/* The venue counts anew: any number is right for the next base, but none that was fetched before.
+ */
+void feed_reset(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
+/* A message of a book whose last base was too old. Whether it is of another numbering. */
+bool feed_is_reset(struct tp_feed *feed, uint32_t index, struct tp_span body);
 /* SYNCING with an empty backlog; published, and a snapshot wanted. */
 void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns);
 /* Replaces the book by the in-band base in feed->update; messages that were kept follow it. */

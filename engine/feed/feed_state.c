@@ -8,6 +8,8 @@
 #include "engine/recording/tap.h"
 
 static const uint64_t CROSSED_NS_MAX = 1000000000;
+/* Nothing but old messages for so long is no duplicate of what came. */
+static const uint64_t OLD_NS_MAX = 500000000;
 static const uint64_t CROSSED_SCAN_NS = 100000000; /* how often crossed books are looked for */
 
 enum tp_book_state feed_book_state(const struct feed_instrument *instrument)
@@ -96,7 +98,7 @@ void feed_want(struct tp_feed *feed, uint32_t index)
 static void start_buffering(struct tp_feed *feed, uint32_t index)
 {
     feed->instruments[index].phase = TP_SYNC_BUFFERING;
-    feed->instruments[index].flags &= (uint8_t)~FEED_KEEPING;
+    feed->instruments[index].flags &= (uint8_t) ~(FEED_KEEPING | FEED_DOUBTED);
     tp_backlog_clear(&feed->pool, &feed->backlogs[index]);
 }
 
@@ -111,6 +113,48 @@ void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reaso
     if (!asked)
         feed_want(feed, index);
     move(feed, index, TP_FEED_EVENT_LOST, reason, now_ns);
+}
+
+/* Within what was received: its number is not below all of them, and it is not long ago that the
+ * book had a newer one. A stream that is behind its base sends older ones, for as long at most. */
+bool feed_is_duplicate(struct tp_feed *feed, uint32_t index, uint64_t received_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    struct feed_history *history = &feed->histories[index];
+    const uint64_t number = feed->update->last_version;
+    if (instrument->version < history->lowest) /* a chain that may go down did */
+        history->lowest = instrument->version;
+    if (received_ns > instrument->received_ns && received_ns - instrument->received_ns > OLD_NS_MAX)
+        return false;
+    if (number >= history->lowest)
+        return true;
+    if (instrument->phase != TP_SYNC_FIRST || history->lowest != instrument->version)
+        return false;
+    history->lowest = number; /* the first that came, and those that follow it are higher */
+    return true;
+}
+
+void feed_reset(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
+    struct feed_instrument *instrument = &feed->instruments[index];
+    feed->counters.resets++;
+    instrument->flags &=
+        (uint8_t)~FEED_WANTED; /* what is fetched now may be of the old numbering */
+    instrument->version = 0;
+    feed_resync(feed, index, TP_SYNC_REASON_RESET, now_ns);
+}
+
+bool feed_is_reset(struct tp_feed *feed, uint32_t index, struct tp_span body)
+{
+    return feed_decode(feed, &feed->instruments[index], body, TP_MEANING_DELTA) == TP_DECODE_OK &&
+           feed->update->last_version < feed->histories[index].doubted;
+}
+
+/* A base was older than what must follow it, which begins at `number`. */
+static void doubt(struct tp_feed *feed, uint32_t index, uint64_t number)
+{
+    feed->instruments[index].flags |= FEED_DOUBTED;
+    feed->histories[index].doubted = number;
 }
 
 void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns)
@@ -209,7 +253,9 @@ static enum feed_apply replay(struct tp_feed *feed, uint32_t index, uint64_t *re
             applied = feed_apply(feed, index, feed->update);
         else if (status == TP_DECODE_UNKNOWN)
             feed->counters.unknown_body++;
-        if (applied == FEED_APPLY_GAP)
+        if (applied == FEED_APPLY_OLD && !feed_is_duplicate(feed, index, instrument->received_ns))
+            applied = FEED_APPLY_RESET;
+        if (applied == FEED_APPLY_GAP || applied == FEED_APPLY_RESET)
             return applied;
         tp_backlog_drop_first(&feed->pool, backlog);
         if (applied == FEED_APPLY_DONE)
@@ -268,13 +314,18 @@ static bool use_base(struct tp_feed *feed, uint32_t index, uint64_t least, uint6
     const enum tp_sync_reason reason =
         followed ? TP_SYNC_REASON_GAP : (enum tp_sync_reason)instrument->reason;
     instrument->phase = TP_SYNC_FIRST;
-    instrument->flags &= (uint8_t)~FEED_KEEPING;
+    instrument->flags &= (uint8_t) ~(FEED_KEEPING | FEED_DOUBTED);
+    feed->histories[index].lowest = instrument->version;
     enum feed_apply replayed = replay(feed, index, &received_ns);
     const bool first = instrument->phase == TP_SYNC_FIRST;
-    if (instrument->version < least) {
+    if (replayed == FEED_APPLY_GAP && first)
+        doubt(feed, index, feed->update->first_version);
+    if (instrument->version < least && replayed != FEED_APPLY_RESET) {
         instrument->version = least;
-        if (replayed == FEED_APPLY_DONE)
+        if (replayed == FEED_APPLY_DONE) {
             replayed = FEED_APPLY_GAP;
+            doubt(feed, index, least);
+        }
     }
     switch (replayed) {
     case FEED_APPLY_OLD:
@@ -290,6 +341,11 @@ static bool use_base(struct tp_feed *feed, uint32_t index, uint64_t least, uint6
         }
         feed->counters.gaps++;
         want_newer(feed, index, TP_SYNC_REASON_GAP, now_ns);
+        return false;
+    case FEED_APPLY_RESET: /* the rest of what is kept is of the new numbering */
+        feed->counters.resets++;
+        instrument->version = 0;
+        want_newer(feed, index, TP_SYNC_REASON_RESET, now_ns);
         return false;
     case FEED_APPLY_CHECKSUM:
         feed->counters.checksums++;

@@ -368,11 +368,6 @@ def test_live_from_a_base_that_comes_late(make: Make) -> None:
     assert deployment.run(60.0, deployment.are_live)
 
 
-@not_today(
-    "no going back",
-    "a numbering that restarts on one connection reads as duplicates",
-    DeploymentError,
-)
 def test_live_ends_when_the_numbering_begins_anew(make: Make) -> None:
     deployment = make()
     assert deployment.run(5.0, deployment.are_live)
@@ -381,7 +376,6 @@ def test_live_ends_when_the_numbering_begins_anew(make: Make) -> None:
     assert deployment.are_live()
 
 
-@not_today("extent", "beyond a base's last price the book is thought to be empty", DeploymentError)
 def test_live_never_beyond_what_the_base_showed(make: Make) -> None:
     deployment = make(settings=MexcSettings(depth=20))
     deployment.run(60.0)

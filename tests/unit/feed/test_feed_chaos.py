@@ -32,16 +32,22 @@ if TYPE_CHECKING:
 
 ACTIONS = (
     ("deliver",) * 12
+    + ("renumber", "renumber")
     + ("lose", "repeat", "swap", "cut", "snapshot", "snapshot", "late_snapshot", "fail", "tick")
     + ("quiet", "reconnect", "down", "refuse", "cross", "tick")
 )
+
+
+NUMBERING = 1_000_000
+"""Where the venue begins to count; each new numbering is below all that was."""
 
 
 class Chaos:
     """Drive rig and venue through random actions and compare whenever the book is LIVE."""
 
     def __init__(self, rig: Rig, seed: int) -> None:
-        self.rig, self.venue = rig, Venue(seed)
+        self.rig, self.venue = rig, Venue(seed, version=NUMBERING)
+        self.numberings = 1
         self.random = random.Random(seed)  # not a secret
         self.last = b""
         self.asked: list[int] = []  # the venue's version when the snapshot was asked for
@@ -74,6 +80,12 @@ class Chaos:
 
     def cross(self) -> None:
         self.rig.message(self.venue.step(self.venue.crossing()))
+
+    def renumber(self) -> None:
+        self.venue.version = NUMBERING - 1000 * self.numberings
+        self.numberings += 1
+        self.venue.remember()
+        self.asked.clear()  # a venue has no book of the old numbering any more
 
     def tick(self) -> None:
         self.rig.tick(SETTLE)
@@ -170,6 +182,14 @@ def test_feed_whatever_happens_a_live_book_is_the_venues(
         chaos.act("deliver")
         chaos.act("snapshot")
         assert rig.state()[0] in (LIVE, CROSSED)
+        chaos.check()
+        # A numbering that begins anew is found out, and healed, by the venue's own pace.
+        chaos.act("renumber")
+        rig.now += SECOND
+        chaos.act("deliver")
+        chaos.act("snapshot")
+        chaos.act("deliver")
+        assert rig.record()["version"] == chaos.venue.version
         chaos.check()
     finally:
         rig.close()

@@ -20,6 +20,7 @@ from tests.unit.feed.conftest import (
     LIVE,
     NONE,
     SETTLE,
+    SHALLOW,
     STATE,
     SYNCING,
     TOP,
@@ -33,7 +34,6 @@ from tests.unit.feed.conftest import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-SHALLOW = lib.TP_SYNC_REASON_SHALLOW
 DEEP = 300
 
 

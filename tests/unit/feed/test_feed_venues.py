@@ -23,6 +23,7 @@ from tests.unit.feed.conftest import (
     LEVEL,
     LIVE,
     NONE,
+    RESET,
     SECOND,
     STALE,
     STARTING,
@@ -342,7 +343,7 @@ def test_previous_zero_asks_for_a_base(make: Any) -> None:
     rig.up()
     rig.message(base(500))
     assert rig.message(delta(2, {100: 9}, p=0, f=1)) == BUFFERED
-    assert rig.state() == (SYNCING, GAP)
+    assert rig.state() == (SYNCING, RESET)
     assert rig.wanted() == [0]
     assert rig.message(base(2)) == APPLIED
 
