@@ -58,6 +58,19 @@ static inline size_t tp_protobuf_varint_join(const uint8_t *at, uint64_t *out)
     return ((size_t)__builtin_ctzll(ends) >> 3) + 1;
 }
 
+/* The same behind a call, for copies: whose address leaves this file lives in memory, and *in and
+ * *out shall stay in registers. */
+static inline enum tp_decode_status tp_protobuf_varint_rest(struct tp_protobuf *in, size_t size_max,
+                                                            uint64_t *out)
+{
+    struct tp_protobuf rest = *in;
+    uint64_t value = 0;
+    const enum tp_decode_status status = tp_protobuf_varint_long(&rest, size_max, &value);
+    *in = rest;
+    *out = value;
+    return status;
+}
+
 static inline enum tp_decode_status tp_protobuf_varint(struct tp_protobuf *in, size_t size_max,
                                                        uint64_t *out)
 {
@@ -72,7 +85,7 @@ static inline enum tp_decode_status tp_protobuf_varint(struct tp_protobuf *in, s
             return TP_DECODE_OK;
         }
     }
-    return tp_protobuf_varint_long(in, size_max, out);
+    return tp_protobuf_varint_rest(in, size_max, out);
 }
 
 static inline enum tp_decode_status tp_protobuf_skip(struct tp_protobuf *in, uint64_t size)
