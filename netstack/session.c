@@ -107,16 +107,23 @@ void tp_session_free(struct tp_session *session)
 
 /* ---- descending ---- */
 
-static void flush_tls(struct tp_session *s)
+/* Out of line: nothing is there for nearly all records that come. */
+__attribute__((noinline, cold)) static void move_tls_output(struct tp_session *s)
 {
     size_t space;
-    while (s->tls != NULL && (space = tp_stream_space(&s->stream)) > 0) {
+    while ((space = tp_stream_space(&s->stream)) > 0) {
         const size_t size = tp_tls_output(
             s->tls, s->sealed, space < TP_SESSION_SEALED_SIZE ? space : TP_SESSION_SEALED_SIZE);
         if (size == 0)
             return;
         tp_stream_send(&s->stream, (struct tp_span){s->sealed, size});
     }
+}
+
+static void flush_tls(struct tp_session *s)
+{
+    if (s->tls != NULL && tp_tls_may_output(s->tls))
+        move_tls_output(s);
 }
 
 /* The orderly end: close_notify, then FIN behind all that is queued. */
@@ -397,7 +404,6 @@ void tp_session_segment(struct tp_session *s, const struct tp_tcp_segment *segme
         take_bytes(s, delivery.span[i], now_ns);
     if (status == TP_CLOSED)
         take_end(s);
-    update_window(s);
 }
 
 bool tp_session_receive(struct tp_session *s, uint64_t now_ns)
@@ -511,6 +517,7 @@ uint32_t tp_session_output(struct tp_session *s, struct tp_netif *netif, uint64_
 {
     s->application->output(s);
     flush_tls(s);
+    update_window(s); /* what came since and was not read: before anything says how much may come */
     return tp_stream_output(&s->stream, netif, now_ns);
 }
 

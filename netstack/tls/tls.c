@@ -373,6 +373,12 @@ size_t tp_tls_output(struct tp_tls *tls, uint8_t *out, size_t capacity)
     return size;
 }
 
+bool tp_tls_may_output(const struct tp_tls *tls)
+{
+    return !tls->handshake_drained ||
+           (tls->phase == PHASE_RECORDS && tp_tls_record_output_size(&tls->record) > 0);
+}
+
 static size_t waiting_output(const struct tp_tls *tls)
 {
     size_t size = handshake_output_size(tls);

@@ -86,6 +86,8 @@ bool tp_tls_is_judging(const struct tp_tls *tls);
  * What is not drained by the next tp_tls_seal leaves in front of its records. The first call,
  * before any input, yields the ClientHello. */
 size_t tp_tls_output(struct tp_tls *tls, uint8_t *out, size_t capacity);
+/* False: tp_tls_output has nothing to move. */
+bool tp_tls_may_output(const struct tp_tls *tls);
 /* Seals plaintext into records in out. Returns the bytes written, 0 when capacity is below
  * tp_tls_sealed_size(plaintext.size). Only when connected. */
 size_t tp_tls_seal(struct tp_tls *tls, struct tp_span plaintext, uint8_t *out, size_t capacity);
