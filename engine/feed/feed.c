@@ -5,7 +5,7 @@
 #include "engine/feed/publish.h"
 #include "netstack/ws/ws.h"
 
-enum { LINE = 64, PREFETCH_LINES_MAX = 12 };
+enum { LINE = 64 };
 
 /* What few messages meet stays out of line, so that all that most of them meet is one function:
  * each prologue costs a message as much as the sync rule does. */
@@ -171,8 +171,9 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
     return true;
 }
 
-enum tp_decode_status feed_decode(struct tp_feed *feed, const struct feed_instrument *instrument,
-                                  struct tp_span body, enum tp_meaning meaning)
+HOT_PART enum tp_decode_status decode(struct tp_feed *feed,
+                                      const struct feed_instrument *instrument, struct tp_span body,
+                                      enum tp_meaning meaning)
 {
     const struct tp_body what = {.data = body.data,
                                  .size = body.size,
@@ -187,6 +188,12 @@ enum tp_decode_status feed_decode(struct tp_feed *feed, const struct feed_instru
         (!instrument->rule->in_band_base || (feed->update->flags & TP_DEPTH_TOP) != 0))
         return TP_DECODE_UNKNOWN;
     return TP_DECODE_OK;
+}
+
+enum tp_decode_status feed_decode(struct tp_feed *feed, const struct feed_instrument *instrument,
+                                  struct tp_span body, enum tp_meaning meaning)
+{
+    return decode(feed, instrument, body, meaning);
 }
 
 /* The levels are in the book: what else the rule demands. */
@@ -237,15 +244,17 @@ enum feed_apply feed_apply(struct tp_feed *feed, uint32_t index, struct tp_depth
     return apply(feed, index, update);
 }
 
-/* The lines of the snapshot cell that the message will be published into. */
+/* The lines of the snapshot cell that the message will be published into: init saw that a record
+ * fits. */
 static void prefetch_snapshot(const struct tp_snapshot_writer *table, uint32_t slot)
 {
     const uint64_t version = atomic_load_explicit(&table->index[slot], memory_order_relaxed) + 1;
     const uint8_t *cell = table->cells + ((size_t)slot * TP_SNAPSHOT_VERSIONS +
                                           (version & (TP_SNAPSHOT_VERSIONS - 1))) *
                                              table->cell_size;
-    for (uint32_t i = 0; i < PREFETCH_LINES_MAX && i * LINE < table->cell_size; i++)
-        __builtin_prefetch(cell + (size_t)i * LINE, 1);
+#pragma GCC unroll 16 /* no loop left */
+    for (size_t at = 0; at < sizeof(struct tp_book_record); at += LINE)
+        __builtin_prefetch(cell + at, 1);
 }
 
 /* Publishes an applied message; a book that stays crossed is given up. */
@@ -329,7 +338,7 @@ HOT_PART enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct
                                     enum tp_meaning meaning, uint64_t received_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
-    const enum tp_decode_status status = feed_decode(feed, instrument, body, meaning);
+    const enum tp_decode_status status = decode(feed, instrument, body, meaning);
     if (status != TP_DECODE_OK)
         return give_up(feed, index, status, received_ns);
     tp_book_prefetch_touch(instrument->book);
