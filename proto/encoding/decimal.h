@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "proto/encoding/text.h"
+
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first character is the lowest byte");
 
 enum {
@@ -118,6 +120,27 @@ static inline bool tp_version_parse(const uint8_t *text, size_t size, uint64_t *
     /* With nothing before them the shift is 0 instead of 64, and high is 0. */
     const uint64_t high_value = tp_digits_join(high << ((8 * (TP_DECIMAL_HALF - before)) & 63));
     *out = high_value * 100000000 + tp_digits_join(low);
+    return bad == 0;
+}
+
+/* A message's first and last version. They seldom differ before their last digits, so that what
+ * they begin with is read once. */
+static inline bool tp_version_pair_parse(struct tp_text first, struct tp_text last,
+                                         uint64_t *out_first, uint64_t *out_last)
+{
+    const size_t before = last.size - TP_DECIMAL_HALF;
+    if (first.size != last.size || before > TP_DECIMAL_HALF ||
+        tp_load_8(first.at) != tp_load_8(last.at))
+        return tp_version_parse(first.at, first.size, out_first) &&
+               tp_version_parse(last.at, last.size, out_last);
+    uint64_t bad = 0;
+    const uint64_t high = tp_digits_of(tp_load_8(last.at), before, &bad);
+    const uint64_t low_first = tp_digits_of(tp_load_8(first.at + before), TP_DECIMAL_HALF, &bad);
+    const uint64_t low_last = tp_digits_of(tp_load_8(last.at + before), TP_DECIMAL_HALF, &bad);
+    const uint64_t high_value =
+        tp_digits_join(high << ((8 * (TP_DECIMAL_HALF - before)) & 63)) * 100000000;
+    *out_first = high_value + tp_digits_join(low_first);
+    *out_last = high_value + tp_digits_join(low_last);
     return bad == 0;
 }
 #endif

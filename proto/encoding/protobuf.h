@@ -25,6 +25,7 @@ enum {
     TP_PROTOBUF_LENGTH_SIZE_MAX = 5, /* and so is a length, below 2 GiB */
     TP_PROTOBUF_FIELD_SHIFT = 3,
     TP_PROTOBUF_TYPE_MASK = 7,
+    TP_PROTOBUF_TAG_LEAST = 1 << TP_PROTOBUF_FIELD_SHIFT, /* of field 1 */
 };
 
 /* What is left of a message. */
@@ -118,18 +119,19 @@ tp_protobuf_next(struct tp_protobuf *in, struct tp_protobuf_field *out)
     const enum tp_decode_status status = tp_protobuf_varint(in, TP_PROTOBUF_TAG_SIZE_MAX, &tag);
     if (status != TP_DECODE_OK)
         return status;
-    if (tag > UINT32_MAX || tag >> TP_PROTOBUF_FIELD_SHIFT == 0)
+    if (tag - TP_PROTOBUF_TAG_LEAST >
+        (uint64_t)UINT32_MAX - TP_PROTOBUF_TAG_LEAST) /* below 1 << SHIFT it wraps: no field 0 */
         return TP_DECODE_MALFORMED;
     out->tag = (uint32_t)tag;
     out->bytes = (struct tp_text){NULL, 0};
     out->varint = 0;
+    if ((out->tag & TP_PROTOBUF_TYPE_MASK) == TP_PROTOBUF_BYTES) /* most fields by far */
+        return tp_protobuf_length(in, &out->bytes);
     switch (out->tag & TP_PROTOBUF_TYPE_MASK) {
     case TP_PROTOBUF_VARINT:
         return tp_protobuf_varint(in, TP_PROTOBUF_VARINT_SIZE_MAX, &out->varint);
     case TP_PROTOBUF_FIXED64:
         return tp_protobuf_skip(in, sizeof(uint64_t));
-    case TP_PROTOBUF_BYTES:
-        return tp_protobuf_length(in, &out->bytes);
     case TP_PROTOBUF_FIXED32:
         return tp_protobuf_skip(in, sizeof(uint32_t));
     default:

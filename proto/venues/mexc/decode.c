@@ -1,7 +1,7 @@
 /* MEXC push messages to fixed point: one pass over the bytes, nothing allocated.
  *
  * Bottom first: the depth bodies (body_decode, level_decode), then the wrapper
- * (tp_mexc_decode_depth). Called by venue.c; calls proto/encoding. Any thread.
+ * (tp_mexc_decode_body). Called by venue.c; calls proto/encoding. Any thread.
  * Source: README.md here for MEXC's fields and for the ways in which this reader is deliberately
  * stricter or looser than Google's. */
 #include "proto/venues/mexc/decode.h"
@@ -45,10 +45,14 @@ enum {
 
 static const uint64_t NANOSECONDS_PER_MS = 1000000;
 
+enum body_kind { BODY_OTHER, BODY_DEPTH, BODY_TICKER };
+
 /* What a body says besides its levels. Parsed when the message has ended, since the last occurrence
  * of a field is the one that counts. */
 struct body {
     uint32_t tag; /* the oneof's member; 0: none yet */
+    enum body_kind kind;
+    uint32_t flags; /* of the update */
     struct tp_text first_version, last_version;
     struct tp_text bid_price, bid_quantity, ask_price, ask_quantity; /* tickers only */
 };
@@ -170,27 +174,48 @@ static enum tp_decode_status ticker_decode(struct body *body, struct tp_protobuf
     return TP_DECODE_OK;
 }
 
+static void body_begin(struct body *body, uint32_t tag)
+{
+    body->tag = tag;
+    body->kind = BODY_OTHER;
+    body->flags = 0;
+    body->first_version = body->last_version = (struct tp_text){NULL, 0};
+    switch (tag) {
+    case BODY_LIMIT_DEPTHS:
+        body->flags = TP_DEPTH_BASE;
+        body->kind = BODY_DEPTH;
+        break;
+    case BODY_AGGRE_DEPTHS:
+    case BODY_INCREASE_DEPTHS:
+        body->kind = BODY_DEPTH;
+        break;
+    case BODY_BOOK_TICKER:
+    case BODY_AGGRE_BOOK_TICKER:
+        body->flags = TP_DEPTH_TOP;
+        body->kind = BODY_TICKER;
+        body->bid_price = body->bid_quantity = (struct tp_text){NULL, 0};
+        body->ask_price = body->ask_quantity = (struct tp_text){NULL, 0};
+        break;
+    default:
+        break;
+    }
+}
+
 /* A body of another kind replaces the one before; the same kind again is merged into it: levels are
  * appended, single fields overwritten (proto3, "Last One Wins" and oneof). */
 static enum tp_decode_status body_decode(const struct tp_mexc_levels *d, struct body *body,
                                          const struct tp_protobuf_field *field)
 {
     if (body->tag != field->tag) {
-        *body = (struct body){.tag = field->tag};
+        body_begin(body, field->tag);
         d->out->bid_count = d->out->ask_count = 0;
     }
     const struct tp_protobuf in = {field->bytes.at, field->bytes.at + field->bytes.size};
-    switch (body->tag) {
-    case BODY_AGGRE_DEPTHS:
-    case BODY_INCREASE_DEPTHS:
-    case BODY_LIMIT_DEPTHS:
+    if (body->kind == BODY_DEPTH)
         return depth_decode(d, body, in);
-    case BODY_BOOK_TICKER:
-    case BODY_AGGRE_BOOK_TICKER:
+    if (body->kind == BODY_TICKER)
         return ticker_decode(body, in);
-    default:
-        return TP_DECODE_OK; /* not ours to look into */
-    }
+    return TP_DECODE_OK; /* not ours to look into */
 }
 
 /* A ticker side without price and quantity is an empty side. */
@@ -220,36 +245,34 @@ static enum tp_decode_status versions_finish(const struct tp_mexc_levels *d,
                                              const struct body *body)
 {
     struct tp_depth_update *out = d->out;
-    const bool ticker = body->tag == BODY_BOOK_TICKER || body->tag == BODY_AGGRE_BOOK_TICKER;
-    if (ticker && body->first_version.size == 0) {
+    if (body->kind == BODY_TICKER && body->first_version.size == 0) {
         out->first_version = out->last_version = 0; /* the field is newer than the message */
         return TP_DECODE_OK;
     }
-    if (!tp_version_parse(body->first_version.at, body->first_version.size, &out->first_version) ||
-        !tp_version_parse(body->last_version.at, body->last_version.size, &out->last_version))
+    if (!tp_version_pair_parse(body->first_version, body->last_version, &out->first_version,
+                               &out->last_version))
         return TP_DECODE_BAD_NUMBER;
     return out->first_version <= out->last_version ? TP_DECODE_OK : TP_DECODE_BAD_NUMBER;
 }
 
 static enum tp_decode_status body_finish(const struct tp_mexc_levels *d, const struct body *body)
 {
-    switch (body->tag) {
-    case BODY_AGGRE_DEPTHS:
-    case BODY_INCREASE_DEPTHS:
-    case BODY_LIMIT_DEPTHS:
-        return versions_finish(d, body);
-    case BODY_BOOK_TICKER:
-    case BODY_AGGRE_BOOK_TICKER: {
-        const enum tp_decode_status status = ticker_finish(d, body);
-        return status == TP_DECODE_OK ? versions_finish(d, body) : status;
-    }
-    default:
+    if (body->kind == BODY_OTHER)
         return TP_DECODE_UNKNOWN;
+    if (body->kind == BODY_TICKER) {
+        const enum tp_decode_status status = ticker_finish(d, body);
+        if (status != TP_DECODE_OK)
+            return status;
     }
+    return versions_finish(d, body);
 }
 
+struct times {
+    uint64_t create_ms, send_ms; /* 0: absent */
+};
+
 static enum tp_decode_status wrapper_decode(const struct tp_mexc_levels *d, struct tp_protobuf in,
-                                            struct body *body, uint64_t times_ms[2])
+                                            struct body *body, struct times *times)
 {
     while (in.at < in.end) {
         struct tp_protobuf_field field;
@@ -257,9 +280,9 @@ static enum tp_decode_status wrapper_decode(const struct tp_mexc_levels *d, stru
         if (status != TP_DECODE_OK)
             return status;
         if (field.tag == WRAPPER_CREATE_TIME)
-            times_ms[0] = field.varint;
+            times->create_ms = field.varint;
         else if (field.tag == WRAPPER_SEND_TIME)
-            times_ms[1] = field.varint;
+            times->send_ms = field.varint;
         else if (field.tag >= BODY_FIRST && field.tag <= BODY_LAST &&
                  (field.tag & TP_PROTOBUF_TYPE_MASK) == TP_PROTOBUF_BYTES)
             status = body_decode(d, body, &field);
@@ -269,43 +292,44 @@ static enum tp_decode_status wrapper_decode(const struct tp_mexc_levels *d, stru
     return TP_DECODE_OK;
 }
 
-static uint32_t body_flags(uint32_t tag)
+enum tp_decode_status tp_mexc_decode_body(const struct tp_body *what, struct tp_depth_update *out)
 {
-    switch (tag) {
-    case BODY_LIMIT_DEPTHS:
-        return TP_DEPTH_BASE;
-    case BODY_BOOK_TICKER:
-    case BODY_AGGRE_BOOK_TICKER:
-        return TP_DEPTH_TOP;
-    default:
-        return 0;
-    }
+    const uint8_t *end = what->data + what->size;
+    const struct tp_mexc_levels d = {
+        .price_digits = tp_decimal_digits(what->scale.price_exponent),
+        .quantity_digits = tp_decimal_digits(what->scale.quantity_exponent),
+        .message_end = end,
+        .out = out,
+    };
+    struct body body; /* its other members are set with the first body's tag */
+    body.tag = 0;
+    body.kind = BODY_OTHER;
+    struct times times = {0, 0};
+    out->bid_count = out->ask_count = 0;
+    enum tp_decode_status status =
+        wrapper_decode(&d, (struct tp_protobuf){what->data, end}, &body, &times);
+    if (status == TP_DECODE_OK)
+        status = body_finish(&d, &body);
+    if (status != TP_DECODE_OK)
+        return status;
+    /* A ticker's body on a depth channel, or the other way: not what the channel promised. */
+    if ((body.kind == BODY_TICKER) != (what->meaning == TP_MEANING_TOP) &&
+        what->meaning != TP_MEANING_UNKNOWN)
+        return TP_DECODE_UNKNOWN;
+    const uint64_t time_ms = times.send_ms != 0 ? times.send_ms : times.create_ms;
+    if (time_ms > UINT64_MAX / NANOSECONDS_PER_MS)
+        return TP_DECODE_BAD_NUMBER; /* negative, or far beyond any clock */
+    out->exchange_ns = time_ms * NANOSECONDS_PER_MS;
+    out->flags = body.flags;
+    return TP_DECODE_OK;
 }
 
 enum tp_decode_status tp_mexc_decode_depth(const uint8_t *data, size_t size,
                                            const struct tp_scale *scale,
                                            struct tp_depth_update *out)
 {
-    const struct tp_mexc_levels d = {
-        .price_digits = tp_decimal_digits(scale->price_exponent),
-        .quantity_digits = tp_decimal_digits(scale->quantity_exponent),
-        .message_end = data + size,
-        .out = out,
-    };
-    struct body body; /* its other members are set with the first body's tag */
-    body.tag = 0;
-    uint64_t times_ms[2] = {0, 0}; /* createTime, sendTime */
-    out->bid_count = out->ask_count = 0;
-    enum tp_decode_status status =
-        wrapper_decode(&d, (struct tp_protobuf){data, data + size}, &body, times_ms);
-    if (status == TP_DECODE_OK)
-        status = body_finish(&d, &body);
-    if (status != TP_DECODE_OK)
-        return status;
-    const uint64_t time_ms = times_ms[1] != 0 ? times_ms[1] : times_ms[0];
-    if (time_ms > UINT64_MAX / NANOSECONDS_PER_MS)
-        return TP_DECODE_BAD_NUMBER; /* negative, or far beyond any clock */
-    out->exchange_ns = time_ms * NANOSECONDS_PER_MS;
-    out->flags = body_flags(body.tag);
-    return TP_DECODE_OK;
+    return tp_mexc_decode_body(
+        &(struct tp_body){
+            .data = data, .size = size, .meaning = TP_MEANING_UNKNOWN, .scale = *scale},
+        out);
 }

@@ -25,11 +25,19 @@ bool tp_mexc_router_add(struct tp_mexc_router *router, const char *channel, uint
  * channel or not a wrapper at all. */
 bool tp_mexc_route(const struct tp_mexc_router *router, const uint8_t *data, size_t size,
                    struct tp_route *out);
+/* route of the seam. */
+void tp_mexc_route_message(void *router, const struct tp_venue_message *message, uint32_t from,
+                           struct tp_route *out);
+/* What a message means that is no push of a channel of ours. */
+enum tp_meaning tp_mexc_other_meaning(const struct tp_venue_message *message);
 /* The channel's kind by its name; NULL: none of MEXC's. */
 const struct tp_channel *tp_mexc_describe(const char *channel);
 /* What a JSON text means: MEXC's answers to requests. */
 enum tp_meaning tp_mexc_text_meaning(const uint8_t *data, size_t size);
 
+/* decode_depth of the seam: as below, and the body must be of the kind that its meaning says,
+ * unless that is TP_MEANING_UNKNOWN. */
+enum tp_decode_status tp_mexc_decode_body(const struct tp_body *body, struct tp_depth_update *out);
 /* Decodes a depth body: aggregated (tag 313), incremental (302), limited (303) or book ticker (315,
  * 305: one level a side, TP_DEPTH_TOP). A limited depth is the whole book, TP_DEPTH_BASE. data
  * starts at body_offset; unknown fields are skipped; the last body wins, as in proto3's oneof. out

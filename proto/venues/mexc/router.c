@@ -15,6 +15,9 @@ enum {
     CACHE_LINE = 64,
 };
 
+/* One message, one function: each prologue costs as much as the hash. */
+#define HOT_PART static inline __attribute__((always_inline))
+
 /* A channel of up to 56 bytes, which those of the aggregated streams are, takes one cache line. */
 struct router_entry {
     uint32_t instrument;
@@ -60,7 +63,7 @@ struct tp_mexc_router *tp_mexc_router_init(void *memory, uint32_t channel_count_
 
 /* Multiplicative hashing of the last 16 bytes; a shorter channel is hashed with leading zeros. The
  * multipliers are 2^64 over the golden ratio and over its square, made odd. */
-static uint32_t channel_hash(const uint8_t *channel, size_t size)
+HOT_PART uint32_t channel_hash(const uint8_t *channel, size_t size)
 {
     uint64_t word[2] = {0, 0};
     if (size >= HASHED_SIZE)
@@ -73,8 +76,8 @@ static uint32_t channel_hash(const uint8_t *channel, size_t size)
 
 /* The entry that holds the channel, or the free one where it would go. Ends: at most half of the
  * entries are in use. */
-static struct router_entry *entry_find(const struct tp_mexc_router *router, const uint8_t *channel,
-                                       size_t size)
+HOT_PART struct router_entry *entry_find(const struct tp_mexc_router *router,
+                                         const uint8_t *channel, size_t size)
 {
     uint32_t at = channel_hash(channel, size) & router->mask;
     struct router_entry *entry = &router->entries[at];
@@ -103,8 +106,8 @@ bool tp_mexc_router_add(struct tp_mexc_router *router, const char *channel, uint
     return true;
 }
 
-bool tp_mexc_route(const struct tp_mexc_router *router, const uint8_t *data, size_t size,
-                   struct tp_route *out)
+HOT_PART bool route(const struct tp_mexc_router *router, const uint8_t *data, size_t size,
+                    struct tp_route *out)
 {
     /* A channel of ours has a one-byte length. */
     if (size < 2 || data[0] != CHANNEL_TAG || data[1] == 0 || data[1] > CHANNEL_SIZE_MAX ||
@@ -118,4 +121,26 @@ bool tp_mexc_route(const struct tp_mexc_router *router, const uint8_t *data, siz
     out->body_offset = 2u + data[1];
     out->body_size = (uint32_t)size - out->body_offset;
     return true;
+}
+
+bool tp_mexc_route(const struct tp_mexc_router *router, const uint8_t *data, size_t size,
+                   struct tp_route *out)
+{
+    return route(router, data, size, out);
+}
+
+/* Out of line: routing must not save registers for what one message in a million needs. */
+__attribute__((noinline, cold)) static void route_other(const struct tp_venue_message *message,
+                                                        struct tp_route *out)
+{
+    out->meaning = tp_mexc_other_meaning(message);
+}
+
+void tp_mexc_route_message(void *router, const struct tp_venue_message *message, uint32_t from,
+                           struct tp_route *out)
+{
+    (void)from; /* a message has one part */
+    out->next_offset = 0;
+    if (!route(router, message->data, message->size, out))
+        route_other(message, out);
 }

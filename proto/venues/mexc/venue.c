@@ -111,34 +111,12 @@ static bool router_add(void *router, const char *channel, uint32_t instrument)
     return tp_mexc_router_add(router, channel, instrument);
 }
 
-/* Out of line: route must not save registers for what one message in a million needs. */
-__attribute__((noinline, cold)) static enum tp_meaning
-other_meaning(const struct tp_venue_message *message)
+enum tp_meaning tp_mexc_other_meaning(const struct tp_venue_message *message)
 {
     if (message->size > 0 && message->data[0] == '{')
         return tp_mexc_text_meaning(message->data, message->size);
     /* Text of theirs is JSON; a push of an unknown channel is none of ours. */
     return message->opcode == OPCODE_TEXT ? TP_MEANING_BROKEN : TP_MEANING_UNKNOWN;
-}
-
-static void route(void *router, const struct tp_venue_message *message, uint32_t from,
-                  struct tp_route *out)
-{
-    (void)from; /* a message has one part */
-    out->next_offset = 0;
-    if (!tp_mexc_route(router, message->data, message->size, out))
-        out->meaning = other_meaning(message);
-}
-
-static enum tp_decode_status decode_depth(const struct tp_body *body, struct tp_depth_update *out)
-{
-    const enum tp_decode_status status =
-        tp_mexc_decode_depth(body->data, body->size, &body->scale, out);
-    if (status != TP_DECODE_OK)
-        return status;
-    /* A ticker's body on a depth channel, or the other way: not what the channel promised. */
-    const bool is_top = (out->flags & TP_DEPTH_TOP) != 0;
-    return is_top == (body->meaning == TP_MEANING_TOP) ? TP_DECODE_OK : TP_DECODE_UNKNOWN;
 }
 
 extern const struct tp_venue tp_venue_mexc; /* the registry's table declares it by this name */
@@ -164,6 +142,6 @@ const struct tp_venue tp_venue_mexc = {
     .router_size = router_size,
     .router_init = router_init,
     .router_add = router_add,
-    .route = route,
-    .decode_depth = decode_depth,
+    .route = tp_mexc_route_message,
+    .decode_depth = tp_mexc_decode_body,
 };

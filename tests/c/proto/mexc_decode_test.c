@@ -155,6 +155,28 @@ static void test_version_limits_are_exact(void **state)
     assert_false(tp_version_parse(NULL, 0, &value));
 }
 
+/* Both as tp_version_parse reads each, whatever they share and wherever one is broken. */
+static void test_version_pair_says_what_each_says(void **state)
+{
+    (void)state;
+    const uint8_t digits[] = "18273645546372819009";
+    for (size_t size = 0; size <= 20; size++)
+        for (size_t at = 0; at < 20; at++)
+            for (const char *with = "059x"; *with != 0; with++)
+                for (size_t other_size = size; other_size <= size + 1; other_size++) {
+                    uint8_t changed[21];
+                    memcpy(changed, digits, sizeof changed);
+                    changed[at] = (uint8_t)*with;
+                    const struct tp_text first = {digits, size}, last = {changed, other_size % 21};
+                    uint64_t one = 1, two = 2, first_alone = 3, last_alone = 4;
+                    const bool good = tp_version_parse(first.at, first.size, &first_alone) &&
+                                      tp_version_parse(last.at, last.size, &last_alone);
+                    assert_int_equal(tp_version_pair_parse(first, last, &one, &two), good);
+                    assert_int_equal(tp_version_pair_parse(last, first, &two, &one), good);
+                    assert_true(!good || (one == first_alone && two == last_alone));
+                }
+}
+
 /* A wrapper's first field. */
 static size_t put_channel(uint8_t *into, const char *channel)
 {
@@ -198,6 +220,7 @@ int main(void)
         cmocka_unit_test(test_decode_every_changed_byte_stays_inside),
         cmocka_unit_test(test_decimal_limits_are_exact),
         cmocka_unit_test(test_version_limits_are_exact),
+        cmocka_unit_test(test_version_pair_says_what_each_says),
         cmocka_unit_test(test_router_channel_is_compared_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
