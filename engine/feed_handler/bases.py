@@ -43,6 +43,8 @@ POLL_S = 0.005
 LEFT_OUT_SHOWN = 8
 PAGES_MAX = 100
 STOP_WITHIN_S = 0.05
+# A base that was asked for on the socket and did not come is asked for anew.
+IN_BAND_WITHIN_S = 5.0
 WANTED_AT_ONCE = 256
 
 
@@ -434,6 +436,10 @@ class FeedBooks:
         lib.tp_feed_snapshot_await(self._feed, int(seconds * 1e9))
 
 
+def _nobody_asks(instrument: int) -> None:
+    raise AssertionError(f"instrument {instrument}: nobody was named who asks on the socket")
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One base to be fetched; the next one is asked for when this is settled."""
@@ -445,7 +451,9 @@ class Question:
 class SnapshotWorker:
     """The cold thread: one request at a time, so that no answer is older than its question.
 
-    `books`, `fetch` (REST request to body) and `schedule` may be replaced before `start`.
+    `books`, `fetch` (REST request to body), `schedule` and `ask_in_band` may be replaced before
+    `start`. Where the venue gives bases on the socket alone (`is_in_band`),
+    `ask_in_band(instrument)` has one asked for there.
     """
 
     def __init__(
@@ -464,6 +472,9 @@ class SnapshotWorker:
         self.fetch: Callable[[HttpRequest], bytes] = self._get
         self.schedule = SnapshotSchedule(Budget.of_venue(venue.venue.rest_budget(venue.settings)))
         self._venue, self._instruments, self._log = venue, instruments, log
+        self.ask_in_band: Callable[[int], None] = _nobody_asks
+        self.is_in_band = not by_rest
+        self._due: dict[int, float] = {}  # of bases asked for on the socket
         self._client: RestClient | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
@@ -504,10 +515,22 @@ class SnapshotWorker:
         for waiting in self.books.wanted():
             self.schedule.want(waiting, now)
         instrument = self.schedule.take(now)
+        if self.is_in_band:
+            self._ask_on_socket(instrument, now)
+            return None
         if instrument is None:
             return None
         symbol = self._instruments[instrument].symbol
         return Question(instrument, self._venue.venue.base_request(symbol, self._venue.settings))
+
+    def _ask_on_socket(self, instrument: int | None, now: float) -> None:
+        """Ask for one more, and want again what did not come: one that came is wanted no more."""
+        if instrument is not None:
+            self._due[instrument] = now + IN_BAND_WITHIN_S
+            self.ask_in_band(instrument)
+        for late in [one for one, due in self._due.items() if due <= now]:
+            del self._due[late]
+            self.books.failed(late)
 
     def settle(self, question: Question, fetch: Callable[[], bytes]) -> None:
         """Hand over what `fetch` returns for a question of `ask`, or act on what it raises."""

@@ -68,6 +68,18 @@ static void instrument_refused(struct tp_hot_path *hot, uint32_t instrument, uin
     tp_feed_refused(hot->feed, instrument, now_ns);
 }
 
+static void command(struct tp_hot_path *hot, const struct tp_loop_event *event)
+{
+    switch ((enum tp_hot_path_verb)event->verb) {
+    case TP_HOT_PATH_REFUSED:
+        instrument_refused(hot, (uint32_t)event->argument, event->now_ns);
+        break;
+    case TP_HOT_PATH_SAY:
+        send_text(hot, event->connection, event->text, event->now_ns);
+        break;
+    }
+}
+
 static void tick_tap(struct tp_hot_path *hot, bool changed, uint64_t now_ns)
 {
     uint32_t instrument;
@@ -108,7 +120,7 @@ static void take_turn(struct tp_hot_path *hot)
             connection_down(hot, event.connection, event.now_ns);
             break;
         case TP_LOOP_COMMAND:
-            instrument_refused(hot, (uint32_t)event.argument, event.now_ns);
+            command(hot, &event);
             break;
         case TP_LOOP_TICK:
             tick(hot, event.now_ns);

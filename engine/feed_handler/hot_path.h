@@ -19,6 +19,12 @@
 
 enum { TP_HOT_PATH_OPEN_MESSAGE_MAX = 32 };
 
+/* What the cold thread asks for by TP_COMMAND_CALLER. */
+enum tp_hot_path_verb {
+    TP_HOT_PATH_REFUSED, /* argument: the instrument whose book will not come */
+    TP_HOT_PATH_SAY,     /* text: sent on the connection, if that is open */
+};
+
 /* What a connection says by itself; its place in hot_path->connection[] is its number in the loop
  * and in the feed. Set by the cold thread while the loop has no session of it; the command that
  * hands one over publishes it. */

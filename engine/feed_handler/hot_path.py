@@ -6,6 +6,7 @@ the loop and its handover.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ class HotPath:
         self.handle.loop, self.handle.feed, self.handle.segment = self.loop, feed, segment
         self._handover = ffi.addressof(self.loop, "handover")
         self._kept: dict[int, list[Any]] = {}
+        # A text dies when this many were said after it: by then its command was handled, since
+        # none is looked at before the one in front of it was.
+        self._said: deque[Any] = deque(maxlen=2 * lib.TP_HANDOVER_COMMAND_COUNT)
 
     def speak(
         self, number: int, open_messages: Sequence[bytes], ping: bytes, ping_interval_s: float
@@ -88,5 +92,18 @@ class HotPath:
 
     def refuse(self, instrument: int) -> bool:
         """Say that the venue refused an instrument. False: the queue is full, try again."""
-        kind = {"kind": lib.TP_COMMAND_CALLER, "argument": instrument}
-        return bool(lib.tp_handover_command(self._handover, ffi.new("struct tp_command *", kind)))
+        command = self._command(lib.TP_HOT_PATH_REFUSED)
+        command.argument = instrument
+        return bool(lib.tp_handover_command(self._handover, command))
+
+    def say(self, connection: int, text: bytes) -> bool:
+        """Send a text on a connection, if that is open. False: the queue is full, try again."""
+        command, memory = self._command(lib.TP_HOT_PATH_SAY), ffi.from_buffer("uint8_t[]", text)
+        command.connection = connection
+        command.text.data, command.text.size = memory, len(text)
+        self._said.append(memory)
+        return bool(lib.tp_handover_command(self._handover, command))
+
+    def _command(self, verb: int) -> Any:
+        kind = {"kind": lib.TP_COMMAND_CALLER, "verb": verb}
+        return ffi.new("struct tp_command *", kind)

@@ -39,6 +39,7 @@ from tickpath.engine.feed_handler.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.engine.feed_handler.hot_path import HotPath, Note
 from tickpath.engine.feed_handler.plan import make_plan
+from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.state_log import StateLog
 from tickpath.engine.feed_handler.subscriptions import Subscriptions
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
@@ -319,6 +320,8 @@ class ReaderProcess:
         handle, loop = self.hot.handle, self.hot.loop
         loop.netif, handle.gate = self.transport.netif, self.consumers.gate
         self.snapshots = SnapshotWorker(self.feed, venue, self.instruments, self._log, self._clock)
+        self.speaker = Speaker(self.plan, self.hot.say)
+        self.snapshots.ask_in_band = self.speaker.request_base
         handle.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         reader, reconnect = self.config.reader, self.config.reconnect
         silent_ns = self.config.health.silent_after_ms * NS_PER_MS
@@ -410,6 +413,7 @@ class ReaderProcess:
         """Answer the hot thread and do what has become due on the cold side; never waits."""
         self._take_notes()
         self._pass_refusals()
+        self.speaker.step(self._clock.now_s(), self._clock.unix_ns() // NS_PER_S)
         self._look_at_link()
         if not self._refusals:  # they are of sessions before: what connects anew comes after them
             self.connections.step()
@@ -508,6 +512,7 @@ class ReaderProcess:
             if note.kind == lib.TP_NOTE_OPENED:
                 self.connections.opened(note.connection)
                 self.subscriptions.opened(note.connection)
+                self.speaker.opened(note.connection)
             elif note.kind == lib.TP_NOTE_ENDED:
                 self.connections.ended(note.connection)
             else:

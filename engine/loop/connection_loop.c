@@ -262,7 +262,9 @@ static bool next_command(struct tp_loop *loop, struct tp_loop_event *out)
             break;
         case TP_COMMAND_CALLER:
             give(loop, command->connection, TP_LOOP_COMMAND, out);
+            out->verb = command->verb;
             out->argument = command->argument;
+            out->text = command->text;
             break;
         }
         tp_handover_command_release(&loop->handover);

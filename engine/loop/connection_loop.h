@@ -47,7 +47,9 @@ struct tp_loop_event {
     uint64_t now_ns; /* the turn's one reading of the clock: when its burst was received */
     /* MESSAGE; of BYTES the payload only. The payload dies with the next call of tp_loop_next. */
     struct tp_ws_message message;
-    uint64_t argument; /* COMMAND */
+    uint32_t verb; /* COMMAND, and the two below: as in struct tp_command */
+    uint64_t argument;
+    struct tp_span text;
 };
 
 /* The hot thread's. */

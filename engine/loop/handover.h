@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "netstack/span.h"
 #include "netstack/tcp/connection.h"
 
 struct tp_session;
@@ -29,13 +30,17 @@ enum tp_command_kind {
     TP_COMMAND_CONNECT, /* adopt session (taken, given back by TP_NOTE_ENDED) and connect it */
     TP_COMMAND_DROP,    /* end the connection's session, if there is one */
     TP_COMMAND_STOP,    /* end the loop in order; nothing behind it is heard */
-    TP_COMMAND_CALLER,  /* for the loop's caller: argument is its own */
+    TP_COMMAND_CALLER,  /* for the loop's caller: verb, argument and text are its own */
 };
 
 struct tp_command {
     enum tp_command_kind kind;
     uint32_t connection;
+    /* CALLER: what it is and what it is about. The text is the cold thread's: it stands until
+     * TP_HANDOVER_COMMAND_COUNT commands later were accepted. */
+    uint32_t verb;
     uint64_t argument;
+    struct tp_span text;
     /* CONNECT */
     struct tp_session *session;
     struct tp_tcp *tcp; /* NULL: a kernel socket; the two below are not used */

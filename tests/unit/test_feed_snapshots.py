@@ -515,6 +515,22 @@ def test_worker_fetches_parses_and_offers() -> None:
     assert books.offered == [(0, 77, 150, 0), (1, 77, 15000, 0)]
 
 
+def test_worker_of_a_venue_without_rest_asks_on_the_socket_and_again_what_does_not_come() -> None:
+    books = Books(1, 0)
+    asked: list[int] = []
+    one = worker(books, lambda _: pytest.fail("REST was asked"))
+    one.is_in_band, one.ask_in_band = True, asked.append
+    for now in (0.0, 1.0, 2.0):
+        step(one, now)
+    assert (asked, books.failures) == ([0, 1], [])
+    step(one, 5.0)
+    assert books.failures == [0]
+    step(one, 6.0)
+    assert (asked, books.failures) == ([0, 1], [0, 1])
+    step(one, 9.0)
+    assert asked == [0, 1, 0]
+
+
 @pytest.mark.parametrize(
     "bad",
     [b"", b"[]", b'{"lastUpdateId":1}', b'{"lastUpdateId":1,"bids":[["1.505","1"]],"asks":[]}'],

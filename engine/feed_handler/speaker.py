@@ -1,0 +1,80 @@
+"""What is said on connections that are open already, at the venue's pace: new bases, changes.
+
+No I/O: `step` hands to `send` what is due. A connection that opens anew says all that it needs by
+itself (`Plan.open_messages`), so what waited for it is forgotten. `request_base` may be called by
+any thread, all else by one. Called by: engine/feed_handler/process.py (the cold thread).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from tickpath.engine.feed_handler.plan import ConnectionChange
+from tickpath.proto.venue import BaseSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tickpath.engine.feed_handler.plan import Plan
+
+REQUEST_FIRST: Final = 1_000
+"""Ids below are those of what a connection says as it opens."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """One connection: what waits, and from when on the next may be sent."""
+
+    waiting: deque[bytes] = field(default_factory=deque)
+    next_s: float = float("-inf")
+
+
+class Speaker:
+    """The voice of open connections. `send(connection, text)`: False where it must try again."""
+
+    def __init__(self, plan: Plan, send: Callable[[int, bytes], bool]) -> None:
+        self.plan, self._send = plan, send
+        self._bases: deque[int] = deque()
+        self._lines: dict[int, _Line] = {}
+        self._request = REQUEST_FIRST
+
+    def request_base(self, instrument: int) -> None:
+        """Have an instrument's base asked for on its connection."""
+        self._bases.append(instrument)
+
+    def opened(self, connection: int) -> None:
+        """Forget what was to be said: the connection is another one."""
+        self._lines.pop(connection, None)
+
+    def change(self, change: ConnectionChange, time_s: int) -> None:
+        """Say what a change of the plan asks for."""
+        messages = self.plan.messages(change, request=self._request, time_s=time_s)
+        self._add(change.connection, [one.data for one in messages])
+
+    def step(self, now_s: float, time_s: int) -> None:
+        """Send what is due; the rest waits for the next step."""
+        while self._bases:
+            self._ask(self._bases.popleft(), time_s)
+        pause = 1.0 / self.plan.venue.limits.messages_per_second
+        for connection, line in self._lines.items():
+            while line.waiting and line.next_s <= now_s and self._send(connection, line.waiting[0]):
+                line.waiting.popleft()
+                line.next_s = max(line.next_s, now_s) + pause
+
+    def _ask(self, instrument: int, time_s: int) -> None:
+        channel, venue = self.plan.book_channel(instrument), self.plan.venue
+        if venue.base_source is BaseSource.REQUEST:
+            text = venue.base_message(channel.name, request=self._request, time_s=time_s)
+            self._add(channel.connection, [text])
+            return
+        names = (channel.name,)
+        self.change(
+            ConnectionChange(connection=channel.connection, unsubscribe=names, subscribe=names),
+            time_s,
+        )
+
+    def _add(self, connection: int, messages: list[bytes]) -> None:
+        self._lines.setdefault(connection, _Line()).waiting.extend(messages)
+        self._request += len(messages)

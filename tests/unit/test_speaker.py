@@ -1,0 +1,78 @@
+"""What is said on open connections: at the venue's pace, about bases, and forgotten with them."""
+
+from __future__ import annotations
+
+import json
+
+from tickpath.engine.config.schema import VenueConfig
+from tickpath.engine.feed_handler.plan import make_plan
+from tickpath.engine.feed_handler.speaker import Speaker
+
+SYMBOLS = [f"A{index}USDT" for index in range(40)]
+PAUSE_S = 0.01  # MEXC bears 100 messages a second on a connection
+
+
+class Mouth:
+    """A speaker whose words are kept; `is_full` as a hot thread that is behind."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[int, bytes]] = []
+        self.is_full = False
+        plan = make_plan(VenueConfig(symbols=(), name="mexc"), SYMBOLS)
+        self.speaker = Speaker(plan, self.send)
+
+    def send(self, connection: int, text: bytes) -> bool:
+        if not self.is_full:
+            self.said.append((connection, text))
+        return not self.is_full
+
+
+def words(said: list[tuple[int, bytes]]) -> list[tuple[int, str, str]]:
+    found = []
+    for connection, text in said:
+        request = json.loads(text)
+        (channel,) = request["params"]
+        found.append((connection, request["method"], channel.rpartition("@")[2]))
+    return found
+
+
+def test_speaker_asks_for_a_base_by_a_new_subscription_on_its_own_connection() -> None:
+    mouth = Mouth()
+    mouth.speaker.request_base(35)
+    mouth.speaker.step(0.0, 7)
+    mouth.speaker.step(PAUSE_S, 7)
+    name = SYMBOLS[35]
+    assert words(mouth.said) == [(1, "UNSUBSCRIPTION", name), (1, "SUBSCRIPTION", name)]
+
+
+def test_speaker_keeps_the_venues_pace_on_each_connection() -> None:
+    mouth = Mouth()
+    for instrument in (0, 1, 35):
+        mouth.speaker.request_base(instrument)
+    counts = []
+    for step in range(6):
+        mouth.speaker.step(step * PAUSE_S, 7)
+        mouth.speaker.step(step * PAUSE_S, 7)
+        counts.append(len(mouth.said))
+    assert counts == [2, 4, 5, 6, 6, 6]
+
+
+def test_speaker_full_queue_loses_nothing() -> None:
+    mouth = Mouth()
+    mouth.is_full = True
+    mouth.speaker.request_base(0)
+    for step in range(3):
+        mouth.speaker.step(step * PAUSE_S, 7)
+    mouth.is_full = False
+    for step in range(3, 6):
+        mouth.speaker.step(step * PAUSE_S, 7)
+    assert [method for _, method, _ in words(mouth.said)] == ["UNSUBSCRIPTION", "SUBSCRIPTION"]
+
+
+def test_speaker_forgets_what_waits_where_a_connection_opens_anew() -> None:
+    mouth = Mouth()
+    mouth.speaker.request_base(0)
+    mouth.speaker.step(0.0, 7)
+    mouth.speaker.opened(0)
+    mouth.speaker.step(1.0, 7)
+    assert len(mouth.said) == 1
