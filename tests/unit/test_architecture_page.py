@@ -1,4 +1,4 @@
-"""Every invariant of docs/architecture.md names what holds it, and that exists."""
+"""What pages say is there, is: each invariant's test, files, functions, links, commands."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from tickpath.engine.bench.command import BENCHES
+from tickpath.engine.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
@@ -59,3 +61,20 @@ def test_functions_that_the_page_names_exist() -> None:
     names = set(re.findall(r"`(tp_\w+)`", PAGE.read_text()))
     assert names
     assert [name for name in names if f"{name}(" not in sources and f" {name}" not in sources] == []
+
+
+PAGES = sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_readme_names_all_benchmarks_and_commands() -> None:
+    text = (ROOT / "README.md").read_text()
+    (row,) = re.findall(r"^\| `tickpath bench NAME` \|(.*)$", text, re.M)
+    assert set(re.findall(r"`([\w-]+)`", row)) == set(BENCHES)
+    table = "\n".join(line for line in text.splitlines() if line.startswith("| `tickpath"))
+    assert [name for name in COMMANDS if not re.search(rf"\b{name}\b", table)] == []
