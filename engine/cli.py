@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "read market data into shared memory, as a config file says",
     ),
     "strategy": ("tickpath.engine.strategy.command", "run a strategy class in a pinned process"),
-    "stat": ("tickpath.engine.commands.stat", "show the counters of a running reader"),
+    "stat": ("tickpath.engine.commands.stat", "show the counters of a running feed handler"),
     "top": ("tickpath.engine.top.command", "watch everything live in a terminal"),
     "tail": ("tickpath.engine.commands.tail", "follow the events of an instance"),
     "dump": ("tickpath.engine.commands.dump", "show all that one segment holds"),

@@ -18,8 +18,8 @@ enum tp_side { TP_SIDE_BID = 0, TP_SIDE_ASK = 1 };
 
 /* Validity is part of the book: a strategy trades on LIVE only. */
 enum tp_book_state {
-    TP_BOOK_SYNCING = 0, /* waiting for a snapshot; levels are not to be used */
-    TP_BOOK_LIVE = 1,    /* contiguous since its snapshot */
+    TP_BOOK_SYNCING = 0, /* waiting for a base; levels are not to be used */
+    TP_BOOK_LIVE = 1,    /* contiguous since its base */
     TP_BOOK_STALE = 2,   /* connection lost or silent: last known levels, not to be traded on */
     TP_BOOK_CROSSED = 3, /* best bid >= best ask: never traded on, leaves by itself or by resync */
 };
@@ -140,7 +140,7 @@ static_assert(offsetof(struct tp_book_record, bids) == 112, "the cell's third li
 
 enum tp_sync_reason {
     TP_SYNC_REASON_NONE = 0,
-    TP_SYNC_REASON_STARTING = 1,     /* no snapshot yet */
+    TP_SYNC_REASON_STARTING = 1,     /* no base yet */
     TP_SYNC_REASON_GAP = 2,          /* a version is missing */
     TP_SYNC_REASON_DISCONNECTED = 3, /* the connection that feeds it ended */
     TP_SYNC_REASON_SILENT = 4,       /* nothing arrived for the configured time */

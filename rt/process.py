@@ -1,7 +1,8 @@
 """Make this process fit for the hot path: one CPU, SCHED_FIFO, locked memory, a silent collector.
 
 Each function changes the calling thread or process only, never the host. Called by: engine
-(strategy runtime, reader) once, before the loop starts. Calls: limits. Order: pin, prefault_stack,
+(strategy runtime, feed handler) once, before the loop starts. Calls: limits. Order: pin,
+prefault_stack,
 lock_memory, set_fifo last, so that setting up does not starve others. Source: sched(7),
 mlockall(2), mallopt(3), mmap(2), prctl(2), Documentation/admin-guide/mm/hugetlbpage.rst.
 """

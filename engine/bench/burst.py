@@ -3,7 +3,7 @@
 Depth messages of 1+1 levels, each in a WebSocket message, a TLS 1.3 AES-128-GCM record and a
 TCP segment of its own, instruments in turn, 30 a connection. From memory: real handshakes, then
 prepared frames through the real hot path into a real segment, as fast as it takes them. Over the
-veth, as root: the real reader process over AF_XDP against a sender that never waits.
+veth, as root: the real feed handler over AF_XDP against a sender that never waits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tickpath.engine.bench.burst_reader import BurstReader
+from tickpath.engine.bench.burst_feed_handler import BurstFeedHandler
 from tickpath.engine.bench.burst_veth import measure_veth
 from tickpath.engine.bench.measure import (
     OURS,
@@ -41,12 +41,12 @@ def _measure_memory(report: Report, count: int, rounds: int) -> None:
     mine, cpu = cpus()
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {mine})
-    readers: dict[int, BurstReader] = {}
+    readers: dict[int, BurstFeedHandler] = {}
     took: dict[int, list[NDArray[np.float64]]] = {}
     try:
         for instruments in INSTRUMENTS:
             progress(f"burst: connecting {instruments} instruments")
-            readers[instruments] = BurstReader(instruments, context, cpu)
+            readers[instruments] = BurstFeedHandler(instruments, context, cpu)
             took[instruments] = []
         for turn in range(rounds):
             for instruments, reader in readers.items():

@@ -19,7 +19,7 @@ from tickpath.shm.errors import SystemSetupError
 if TYPE_CHECKING:
     import ssl
 
-EXCHANGE_ADDRESS, READER_ADDRESS = 0xC6120001, 0xC6120002  # 198.18.0.1 and .2 (RFC 2544)
+EXCHANGE_ADDRESS, FEED_HANDLER_ADDRESS = 0xC6120001, 0xC6120002  # 198.18.0.1 and .2 (RFC 2544)
 EXCHANGE_PORT = 443
 FRAME_SIZE_MAX = 2048
 MSS = 1400
@@ -45,7 +45,10 @@ class Connection:
         self._request = b""
         self.upgraded = False
         self._flow = ffi.new("struct tp_bench_flow *")
-        self._flow.source_address, self._flow.destination_address = EXCHANGE_ADDRESS, READER_ADDRESS
+        self._flow.source_address, self._flow.destination_address = (
+            EXCHANGE_ADDRESS,
+            FEED_HANDLER_ADDRESS,
+        )
         self._flow.source_port, self._flow.destination_port = EXCHANGE_PORT, reader_port
         self._flow.sequence = 1_000_000 + reader_port
         self._flow.timestamp_value = 1

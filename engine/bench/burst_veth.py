@@ -1,4 +1,4 @@
-"""`bench burst` over a veth pair: the real reader process against a sender that never waits.
+"""`bench burst` over a veth pair: the real feed handler against a sender that never waits.
 
 All instruments walk alike (one market, its messages under every channel), so that one snapshot does
 for all. Messages are sealed beforehand; the kernel's TCP packs several into a segment.
@@ -123,7 +123,7 @@ def measure_veth(bench: Bench, instruments: int, count: int) -> tuple[float, int
     )
     command = [sys.executable, "-P", "-m", "tickpath.engine.feed_handler.process", str(config)]
     errors = (bench.path / "errors.txt").open("w")
-    child = bench.pair.spawn(bench.pair.reader, command, stderr=errors)
+    child = bench.pair.spawn(bench.pair.feed_handler, command, stderr=errors)
     try:
         with open_reader(instance, wait_s=TIMEOUT_S) as reader:
             _wait_live(reader, child, instruments)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tickpath._bench import ffi, lib
-from tickpath.engine.bench.burst_reader import TIMEOUT_S, BurstReader
+from tickpath.engine.bench.burst_feed_handler import TIMEOUT_S, BurstFeedHandler
 from tickpath.engine.bench.measure import (
     OURS,
     Ratio,
@@ -50,7 +50,7 @@ QUIET, BUSY = "quiet", f"{CONNECTIONS - 1} handshakes"
 LONGEST_MAX = 2.0
 
 
-class _Reader(BurstReader):
+class _Reader(BurstFeedHandler):
     """A reader whose loop counts the CPU time of its turns."""
 
     connection_count_min = CONNECTIONS
@@ -137,7 +137,7 @@ class _Reader(BurstReader):
 
 @contextlib.contextmanager
 def _locked_memory(report: Report) -> Iterator[None]:
-    """Lock memory as the reader process does: a page's first use is no part of a handshake."""
+    """Lock memory as the feed handler does: a page's first use is no part of a handshake."""
     try:
         process.lock_memory()
     except PermissionError as error:

@@ -142,7 +142,9 @@ def resident_kib(case: Case, wait_s: float) -> int:
                 config, _ = _write_config(directory, instance, case, url)
                 command = [sys.executable, "-P", "-m", "tickpath.engine.feed_handler.process"]
                 child = spawn(
-                    [*command, str(config)], None if pair is None else pair.reader.fd, stderr=log
+                    [*command, str(config)],
+                    None if pair is None else pair.feed_handler.fd,
+                    stderr=log,
                 )
                 try:
                     _wait_live(instance, child, books)

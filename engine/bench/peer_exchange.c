@@ -29,7 +29,7 @@ struct exchange {
     SSL_CTX *context;
     int listener;
     struct stream feed; /* the WebSocket connection; fd -1: none yet */
-    bool subscribed, snapshot_served;
+    bool subscribed, base_served;
 };
 
 static void send_text(struct stream *s, const char *text)
@@ -53,7 +53,7 @@ static void answer_rest(struct exchange *e, struct stream *s, const char *target
     (void)(transmit(s, (uint8_t *)head, (size_t)size) && transmit(s, body->data, body->size));
     if (s->ssl != NULL)
         SSL_shutdown(s->ssl);
-    e->snapshot_served |= depth;
+    e->base_served |= depth;
 }
 
 /* One new connection: REST is answered and closed, an upgrade becomes the feed. */
@@ -115,7 +115,7 @@ static void wait_until_live(struct exchange *e, const char *instance, struct tp_
             serve_feed(e);
         if (!mapped)
             mapped = tp_reader_init(reader, NULL, instance, 0, &error) == TP_SEGMENT_OK;
-        if (!mapped || !e->snapshot_served)
+        if (!mapped || !e->base_served)
             continue;
         const struct tp_book_record *book = read_book(reader);
         if (book != NULL && book->state == TP_BOOK_LIVE)

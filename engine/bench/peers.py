@@ -86,7 +86,7 @@ class Bench:
     def run_contender(self, command: Sequence[str], output: Path) -> NDArray[np.uint64]:
         """Run one turn of a contender on its CPU; return the nanoseconds that it wrote."""
         child = self.pair.spawn(
-            self.pair.reader, pinned(cpus()[1], command), stderr=subprocess.PIPE
+            self.pair.feed_handler, pinned(cpus()[1], command), stderr=subprocess.PIPE
         )
         try:
             _, errors = child.communicate(timeout=TIMEOUT_S)

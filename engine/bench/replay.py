@@ -78,7 +78,7 @@ def _records(all_markets: list[Market], count: int, levels: int) -> Iterator[byt
     t_ns = STEP_NS
     for index, market in enumerate(all_markets):
         snapshot = _snapshot(index, market)
-        yield pack_record(lib.TP_RECORD_SNAPSHOT, 0, rows[index].connection, t_ns, snapshot)
+        yield pack_record(lib.TP_RECORD_BASE, 0, rows[index].connection, t_ns, snapshot)
     for number, message in enumerate(round_robin(all_markets, count, levels)):
         t_ns += STEP_NS
         connection = rows[number % len(rows)].connection

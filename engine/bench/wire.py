@@ -2,7 +2,7 @@
 
 Far end: peer_exchange.c, exchange and strategy in one spinning process on the first CPU, so that
 one clock times both: TLS 1.3, depth messages of 1+1 levels, one in flight, over a veth pair.
-Contenders in turn, alone on the second CPU: the real reader process over AF_XDP, spinning, and
+Contenders in turn, alone on the second CPU: the real feed handler over AF_XDP, spinning, and
 picows on uvloop with protobuf and the same book in Python, which sleeps in epoll and publishes to
 the same kind of segment. The far end checks that each book it times is the message's.
 """
@@ -98,7 +98,7 @@ def _turn(bench: Bench, contender: str, count: int) -> NDArray[np.uint64]:
     server = bench.start_server([executable("peer_exchange"), *arguments], fifo=False)
     command = (_ours if contender == OURS else _theirs)(bench, instance)
     errors = (bench.path / "errors.txt").open("w+")
-    child = bench.pair.spawn(bench.pair.reader, command, stderr=errors)
+    child = bench.pair.spawn(bench.pair.feed_handler, command, stderr=errors)
     try:
         status = server.wait(TURN_TIMEOUT_S)
     except subprocess.TimeoutExpired:

@@ -58,7 +58,7 @@ EXIT_DEMO_FAILED = 1
 EXIT_SIGNAL = 128  # plus its number, as shells report it
 LOG_END, LOG_LINES = 600, 3  # characters, lines
 NO_FIRST_HOP = "exchange>frame: left out, its clock has 1 ms resolution: `tickpath bench wire`"
-READER_PRIORITY, STRATEGY_PRIORITY = 20, 15
+FEED_HANDLER_PRIORITY, STRATEGY_PRIORITY = 20, 15
 STRATEGIES = {
     "spread": "tickpath.engine.strategy.spread:Spread",
     "imbalance": "tickpath.engine.strategy.spread:Imbalance",
@@ -108,7 +108,7 @@ class Death:
 class Placed:
     """Which CPU each process runs on, and in words why."""
 
-    reader: int | None
+    feed_handler: int | None
     strategies: tuple[int | None, ...]
     others: int
     strategies_spin: bool
@@ -141,7 +141,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add `tickpath demo`."""
     parser = subparsers.add_parser(
         "demo",
-        description="Run exchange simulator, reader and two strategies, and show what they do.",
+        description="Run exchange simulator, feed handler and two strategies; show what they do.",
         epilog="example: tickpath demo --seconds 20 --instruments 5 --rate 5000",
     )
     parser.add_argument(
@@ -198,8 +198,8 @@ def check(args: argparse.Namespace) -> Scenario:
 def run(args: argparse.Namespace) -> int:
     """Run the demo.
 
-    0 when every book is LIVE at its end, both strategies saw events and nothing died but a reader,
-    which is restarted; 128 + its number after a signal; else 1.
+    0 when every book is LIVE at its end, both strategies saw events and nothing died but a feed
+    handler, which is restarted; 128 + its number after a signal; else 1.
     """
     scenario = check(args)
 
@@ -215,22 +215,28 @@ def run(args: argparse.Namespace) -> int:
 
 
 def place_processes(cpus: tuple[int, ...]) -> Placed:
-    """Give the reader a CPU of its own if there are two; strategies spin on their own or sleep."""
+    """Give the feed handler a CPU of its own if there are two; strategies spin, or sleep."""
     if len(cpus) == 1:
         text = f"one CPU ({cpus[0]}): all share it, nobody spins; latencies are the scheduler's"
         return Placed(None, (None, None), cpus[0], strategies_spin=False, text=text)
-    reader, *free, others = cpus  # the worthiest first
+    feed_handler, *free, others = cpus  # the worthiest first
     if len(free) >= len(STRATEGIES):
         chosen = tuple(free[: len(STRATEGIES)])
-        text = f"reader spins on CPU {reader}, strategies spin on {chosen}, the rest on {others}"
-        return Placed(reader, chosen, others, strategies_spin=True, text=text)
+        text = (
+            f"feed handler spins on CPU {feed_handler}, strategies spin on {chosen}, "
+            f"the rest on {others}"
+        )
+        return Placed(feed_handler, chosen, others, strategies_spin=True, text=text)
     text = (
-        f"{len(cpus)} CPUs for three spinning processes: the reader spins on CPU {reader}; both "
+        f"{len(cpus)} CPUs for three spinning processes: the feed handler spins on CPU "
+        f"{feed_handler}; both "
         f"strategies share CPU {others} with the exchange and this view, so they sleep until the "
-        "reader's waker wakes them: their hop is the kernel's wake-up, not the path "
+        "feed handler's waker wakes them: their hop is the kernel's wake-up, not the path "
         "(see `tickpath bench wire`)"
     )
-    return Placed(reader, (others,) * len(STRATEGIES), others, strategies_spin=False, text=text)
+    return Placed(
+        feed_handler, (others,) * len(STRATEGIES), others, strategies_spin=False, text=text
+    )
 
 
 class Demo:
@@ -260,7 +266,7 @@ class Demo:
         self._port = self._choose_port()
         make_ca(self._directory, [SERVER_NAME], [EXCHANGE_ADDRESS, LOOPBACK])
         self._start_simulator()
-        self._start_reader()
+        self._start_feed_handler()
         for name, cpu in zip(STRATEGIES, self._placed.strategies, strict=True):
             self._start_strategy(name, cpu)
         for name in STRATEGIES:
@@ -335,7 +341,7 @@ class Demo:
         if self._pair is None:
             child = spawn(command, **options)
         else:
-            namespace = self._pair.exchange if where == "exchange" else self._pair.reader
+            namespace = self._pair.exchange if where == "exchange" else self._pair.feed_handler
             child = self._pair.spawn(namespace, command, **options)
         self._stack.callback(stop, child)
         self._children[name] = child
@@ -383,20 +389,21 @@ class Demo:
 
     def _write_config(self, backend: str) -> Path:
         placed, directory = self._placed, self._directory
-        throttled = limits.describe_throttling(limits.read_throttling([placed.reader or 0]))
-        fifo = placed.reader is not None and self._may_use_fifo
-        if fifo and throttled and "reader" not in self._children:
+        throttled = limits.describe_throttling(limits.read_throttling([placed.feed_handler or 0]))
+        fifo = placed.feed_handler is not None and self._may_use_fifo
+        if fifo and throttled and "feed-handler" not in self._children:
             self._note(
-                "real-time limit: the reader yields now and then, so that the kernel never stops "
+                "real-time limit: the feed handler yields now and then, so that the kernel never "
+                "stops "
                 f"it. {throttled.rstrip('.')}"
             )
         text = f"""\
 instance = "{self._instance}"
 
 [reader]
-{f"cpu = {placed.reader}" if placed.reader is not None else "# one CPU: not pinned"}
-priority = {READER_PRIORITY if fifo else 0}
-spin = {str(placed.reader is not None).lower()}
+{f"cpu = {placed.feed_handler}" if placed.feed_handler is not None else "# one CPU: not pinned"}
+priority = {FEED_HANDLER_PRIORITY if fifo else 0}
+spin = {str(placed.feed_handler is not None).lower()}
 yield_to_others = {str(bool(fifo and throttled)).lower()}
 
 [network]
@@ -412,25 +419,25 @@ backend = "{backend}"
         path.write_text(text, encoding="utf-8")
         return path
 
-    def _start_reader(self) -> None:
+    def _start_feed_handler(self) -> None:
         backend = "af_xdp" if self._pair else "kernel"
         try:
-            self._run_reader(backend)
+            self._run_feed_handler(backend)
         except SystemSetupError as error:
-            if backend == "kernel" or self._children["reader"].poll() != EXIT_SYSTEM:
+            if backend == "kernel" or self._children["feed-handler"].poll() != EXIT_SYSTEM:
                 raise
             reason = str(error).splitlines()[-1]
             self._note(f"path: kernel sockets over the veth pair instead, because: {reason}")
             self._view.close()
             self._view = LiveView(self._instance)
-            self._run_reader("kernel")
-        log = (self._directory / "reader.log").read_text(encoding="utf-8")
+            self._run_feed_handler("kernel")
+        log = (self._directory / "feed-handler.log").read_text(encoding="utf-8")
         self._view.path = path_told(log)
 
-    def _run_reader(self, backend: str) -> None:
+    def _run_feed_handler(self, backend: str) -> None:
         command = self._tickpath("run", str(self._write_config(backend)))
-        self._spawn("reader", "reader", command)
-        self._wait("reader", self._view.look)
+        self._spawn("feed-handler", "feed-handler", command)
+        self._wait("feed-handler", self._view.look)
 
     def _start_strategy(self, name: str, cpu: int | None) -> None:
         words = [
@@ -445,7 +452,7 @@ backend = "{backend}"
         words += [] if cpu is None else ["--cpu", str(cpu)]
         words += ["--priority", str(STRATEGY_PRIORITY)] if self._may_use_fifo else []
         words += [] if self._placed.strategies_spin else ["--block"]
-        self._spawn(f"strategy-{name}", "reader", self._tickpath(*words))
+        self._spawn(f"strategy-{name}", "feed-handler", self._tickpath(*words))
 
     def _runs(self, name: str) -> bool:
         self._view.look()
@@ -488,7 +495,7 @@ backend = "{backend}"
             time.sleep(min(REDRAW_S, max(0.0, end - time.monotonic())))
 
     def _settle(self, seconds: float) -> None:
-        """Give a reader that is being restarted, or was held up, the time to come back."""
+        """Give a feed handler that is being restarted, or was held up, the time to come back."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self._deaths and not self._is_live():
             time.sleep(REDRAW_S)
@@ -573,7 +580,7 @@ backend = "{backend}"
             "seconds": round(average.seconds, 3),
             "messages": view.messages(),
             "messages_per_second": round(average.messages, 1),
-            "reader_restarts": view.restarts,
+            "feed_handler_restarts": view.restarts,
             "books": [
                 {
                     **asdict(top),
@@ -589,6 +596,6 @@ backend = "{backend}"
 
 
 def path_told(log: str) -> str:
-    """Return what the reader's log says of its path."""
+    """Return what the feed handler's log says of its path."""
     told = (line.partition("path: ")[2] for line in log.splitlines())
     return next((text for text in told if text), "not told")

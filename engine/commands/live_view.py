@@ -1,7 +1,8 @@
 """What an instance does right now, as tables: books, hops, strategies, totals.
 
 Used by `tickpath demo` while it runs and for its closing summary. Reads shared memory only. Counts
-go on over restarts of the reader: what a dead writer's segment held is added to its successor's.
+go on over restarts of the feed handler: what a dead writer's segment held is added to its
+successor's.
 """
 
 from __future__ import annotations
@@ -246,7 +247,7 @@ class LiveView:
         return [_top(row, self._reader.book(row.index)) for row in self._reader.instruments]
 
     def counters(self) -> dict[str, int]:
-        """Return the reader's counters, all its lives together."""
+        """Return the feed handler's counters, all its lives together."""
         return self._now.counters
 
     def messages(self) -> int:
@@ -283,9 +284,9 @@ class LiveView:
         ]
 
     def hops(self) -> list[Hop]:
-        """Return all hops of the reader and of every strategy of this instance."""
-        reader = {name: percentiles(words) for name, words in self._now.histograms.items()}
-        owners: list[tuple[str, dict[str, Percentiles]]] = [("reader", reader)]
+        """Return all hops of the feed handler and of every strategy of this instance."""
+        own = {name: percentiles(words) for name, words in self._now.histograms.items()}
+        owners: list[tuple[str, dict[str, Percentiles]]] = [("feed handler", own)]
         owners += [(name, seen.stats.hops) for name, seen in sorted(self._strategies.items())]
         return [
             _hop(name, where, value)
@@ -346,9 +347,9 @@ class LiveView:
         return f"{self.messages():,} messages, {rate.messages:,.0f} a second; {rest}"
 
     def restarted(self) -> list[str]:
-        """Say in a line how often the reader was started anew; no line where it never was."""
+        """Say in a line how often the feed handler was started anew; no line where it never was."""
         times = f"{self.restarts} time{'s' * (self.restarts != 1)}"
-        return [f"reader restarted {times}"] if self.restarts else []
+        return [f"feed handler restarted {times}"] if self.restarts else []
 
     def render(self, width: int, height: int) -> RenderableType:
         """Return everything for one redraw of a terminal of this size."""

@@ -62,7 +62,7 @@ class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
     counters: dict[str, int] = {}
     rates: dict[str, float] = {}
     hops: dict[str, Percentiles] = {}
-    path: str = ""  # what carries the bytes of a reader, once some came
+    path: str = ""  # what carries the bytes of a feed handler, once some came
     books: list[BookStatus] = []
     consumers: list[Consumer] = []  # who registered; others may read unseen
 
@@ -71,8 +71,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the options of `tickpath stat`."""
     parser = subparsers.add_parser(
         "stat",
-        help="show the counters of a running reader",
-        description="Show what a running reader and its strategies say of themselves.",
+        help="show the counters of a running feed handler",
+        description="Show what a running feed handler and its strategies say of themselves.",
         epilog="example: tickpath stat demo --interval 2",
     )
     parser.add_argument("instance", nargs="?", help="instance name (default: list all)")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tickpath.proto.venue import Venue
 
 RING_CAPACITY_MIN, RING_CAPACITY_MAX = 1 << 10, 1 << 24
-TAP_CAPACITY_MIN = 1 << 14  # a snapshot of 5,000 levels a side fits a quarter of it
+TAP_CAPACITY_MIN = 1 << 14  # a base of 5,000 levels a side fits a quarter of it
 MS_MAX = 3_600_000
 REST_PORT = 443  # of HTTPS, whatever the port of the venue's WebSocket
 LOSSLESS_DEADLINE_US_MAX = 50_000  # half of what readers take for a silent writer
@@ -149,7 +149,7 @@ class ShmConfig(_Section, frozen=True):
 
 
 class RecordConfig(_Section, frozen=True):
-    """What `tickpath record` can see of the reader's raw messages."""
+    """What `tickpath record` can see of the feed handler's raw messages."""
 
     tap: bool = False
     """Keep them in a ring of shared memory, instance.raw, for recorders."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 XDP_LINK_SINCE = (5, 9)  # an XDP program that dies with its process
 XDP_FRAGS_SINCE = (5, 18)  # XDP on frames larger than a page
 FAIR_SERVER_SINCE = (6, 12)
-SPINNING_CPUS = 3  # reader, strategy, and one for the rest
+SPINNING_CPUS = 3  # feed handler, strategy, and one for the rest
 SHM_BYTES_MIN = 256 << 20  # a feed of 1,000 instruments with room to spare
 
 
@@ -87,7 +87,7 @@ def cpus(host: Host) -> Finding:
         State.OK if enough else State.WARN,
         f"{len(host.cpus)} usable: {limits.format_cpu_list(host.cpus)}",
         "sched_getaffinity(2)",
-        "reader and strategy each spin on a CPU of their own; the rest needs one too",
+        "feed handler and strategy each spin on a CPU of their own; the rest needs one too",
         "" if enough else f"give {SPINNING_CPUS} CPUs or more; until then some share and yield",
     )
 

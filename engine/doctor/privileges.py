@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 AF_XDP = 44  # linux/socket.h
 PROBE = "tickpath.engine.doctor.xdp_probe"
 PROBE_TIMEOUT_S = 20
-UMEM_BYTES = 64 << 20  # what a reader of one queue maps and locks at most
+UMEM_BYTES = 64 << 20  # what a feed handler of one queue maps and locks at most
 NEEDED: dict[str, str] = {
     "NET_ADMIN": "attach an XDP program",
     "NET_RAW": "open an AF_XDP socket",

@@ -105,18 +105,17 @@ enum tp_feed_restore tp_feed_restore(struct tp_feed *feed, const struct tp_recor
     return TP_FEED_RESTORED;
 }
 
-bool tp_feed_snapshot_take(struct tp_feed *feed, const struct tp_feed_snapshot *snapshot,
-                           uint64_t now_ns)
+bool tp_feed_base_take(struct tp_feed *feed, const struct tp_feed_base *base, uint64_t now_ns)
 {
-    if (snapshot->instrument >= feed->config.instrument_count)
+    if (base->instrument >= feed->config.instrument_count)
         return false;
-    const struct feed_instrument *instrument = &feed->instruments[snapshot->instrument];
+    const struct feed_instrument *instrument = &feed->instruments[base->instrument];
     if ((instrument->flags & FEED_ACTIVE) == 0 || !feed_takes_base(instrument))
         return false;
-    feed_want(feed, snapshot->instrument);
+    feed_want(feed, base->instrument);
     const uint64_t refused = atomic_load_explicit(&feed->mailbox.refused, memory_order_relaxed);
-    if (!tp_mailbox_ask(&feed->mailbox, snapshot->instrument) ||
-        !tp_mailbox_offer(&feed->mailbox, snapshot))
+    if (!tp_mailbox_ask(&feed->mailbox, base->instrument) ||
+        !tp_mailbox_offer(&feed->mailbox, base))
         return false;
     if (atomic_load_explicit(&feed->mailbox.refused, memory_order_relaxed) != refused)
         return false;

@@ -17,12 +17,11 @@ enum tp_feed_restore {
     TP_FEED_RESTORE_DIVERGED, /* the book is LIVE at another version: it was left alone */
     TP_FEED_RESTORE_REFUSED,  /* levels out of order or range, or no such instrument */
 };
-/* Puts a checkpoint in the place of a book that waits for a snapshot; its connection must be up.
+/* Puts a checkpoint in the place of a book that waits for a base; its connection must be up.
  * sides: as struct tp_record_book tells. */
 enum tp_feed_restore tp_feed_restore(struct tp_feed *feed, const struct tp_record_book *book,
                                      const struct tp_level *const sides[2], uint64_t now_ns);
-/* As if the snapshot had been asked for, fetched and taken in this very tick. False: the book does
+/* As if the base had been asked for, fetched and taken in this very tick. False: the book does
  * not wait for one, or the levels are broken. */
-bool tp_feed_snapshot_take(struct tp_feed *feed, const struct tp_feed_snapshot *snapshot,
-                           uint64_t now_ns);
+bool tp_feed_base_take(struct tp_feed *feed, const struct tp_feed_base *base, uint64_t now_ns);
 #endif

@@ -2,8 +2,8 @@
  * publish.
  *
  * engine/feed_handler/hot_path.c calls tp_feed_message for every message; a cold thread of the same
- * process asks tp_feed_snapshot_wanted and answers with tp_feed_snapshot_offer. One writer thread
- * (the hot path); the two snapshot calls are the only ones that another thread may make.
+ * process asks tp_feed_base_wanted and answers with tp_feed_base_offer. One writer thread
+ * (the hot path); the two calls for bases are the only ones that another thread may make.
  *
  * What a message means, and by which rule messages keep a book whole, is the venue's to say
  * (proto/venue.h, proto/sync_rule.h); no venue's name stands in this folder. Levels are absolute. A
@@ -46,7 +46,7 @@ struct tp_feed_config {
     /* Hops of every applied message; NULL: not recorded. */
     struct tp_histogram *received_to_decoded, *decoded_to_published;
     struct tp_ring_gate *gate; /* lossless consumers; NULL: nobody is waited for */
-    struct tp_tap *tap; /* engine/recording: snapshots as they are taken; NULL: not recorded */
+    struct tp_tap *tap;        /* engine/recording: bases as they are taken; NULL: not recorded */
 };
 
 enum {
@@ -66,19 +66,19 @@ static const uint64_t TP_FEED_BUFFER_POOL_BYTES_MAX = (uint64_t)1 << 36;
 
 struct tp_feed_counters {
     uint64_t messages, bytes, levels, control, unknown_channel, unknown_body, broken, gaps, resyncs,
-        duplicates, crossed, buffered, snapshots_applied, snapshots_too_old;
+        duplicates, crossed, buffered, bases_applied, bases_too_old;
     uint64_t inactive, /* messages of a connection that is down or an instrument that was refused */
         overflows,     /* backlog or book outgrew its limit */
         silences,      /* times that a connection fell silent */
-        snapshots_refused, /* levels out of range */
-        snapshots_unasked; /* answers to a request that was withdrawn */
-    uint64_t unpublished,  /* messages of a meaning that has no event yet: tops, trades, status */
-        baseless,          /* changes that came before the in-band base they build on */
-        unchanged,         /* messages that say that nothing changed */
-        unreadable,        /* messages that are nothing of the venue's and name no instrument */
-        checksums,         /* books that did not give their message's checksum */
-        shallow,           /* books whose touch came near or past the end of what is known */
-        resets;            /* numberings that began anew on a connection */
+        bases_refused, /* levels out of range */
+        bases_unasked; /* answers to a request that was withdrawn */
+    uint64_t unpublished, /* messages of a meaning that has no event yet: tops, trades, status */
+        baseless,         /* changes that came before the in-band base they build on */
+        unchanged,        /* messages that say that nothing changed */
+        unreadable,       /* messages that are nothing of the venue's and name no instrument */
+        checksums,        /* books that did not give their message's checksum */
+        shallow,          /* books whose touch came near or past the end of what is known */
+        resets;           /* numberings that began anew on a connection */
 };
 
 struct tp_feed;
@@ -95,7 +95,7 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
 enum tp_feed_result {
     TP_FEED_APPLIED,  /* published */
     TP_FEED_BUFFERED, /* instrument is syncing */
-    TP_FEED_IGNORED,  /* duplicate, or older than the snapshot */
+    TP_FEED_IGNORED,  /* duplicate, or older than the base */
     TP_FEED_UNKNOWN,  /* not one of our channels: counted */
     TP_FEED_BROKEN,   /* decoder refused it: the instrument went SYNCING (reason BROKEN_MESSAGE) */
     TP_FEED_NOTE,     /* not for a book: hand it to the cold side, whatever its opcode */
@@ -106,26 +106,26 @@ enum tp_feed_result {
 enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection, uint8_t opcode,
                                     struct tp_span payload, uint64_t received_ns);
 /* Call it before the first message too; what comes on a connection that is not up is ignored.
- * Every instrument of the connection goes SYNCING (STARTING) and wants a snapshot: as soon as its
+ * Every instrument of the connection goes SYNCING (STARTING) and wants a base: as soon as its
  * first message is kept, which proves that the subscription stands, or after settle_ns without one.
- * A snapshot fetched earlier could miss what changed before the subscription took effect. */
+ * A base fetched earlier could miss what changed before the subscription took effect. */
 void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
 /* Books of the connection go STALE (DISCONNECTED) at once. */
 void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
 /* The venue said no to this instrument: STALE (REFUSED). Hot-path thread. */
 void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns);
-/* Cold work of the hot path, called every few hundred microseconds: takes offered snapshots, marks
+/* Cold work of the hot path, called every few hundred microseconds: takes offered bases, marks
  * silent connections. Returns whether it changed what later messages meet: such a tick must be
  * replayed. */
 bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns);
 
-/* Cold thread: sleeps until an instrument wants a snapshot (seen within 10 ms), max_ns are over, or
+/* Cold thread: sleeps until an instrument wants a base (seen within 10 ms), max_ns are over, or
  * a signal interrupts it. */
-void tp_feed_snapshot_await(const struct tp_feed *feed, uint64_t max_ns);
-/* Cold thread: fills wanted[0, returned) with instruments that need a REST snapshot and were not
- * asked for since; each is reported once until it is offered or wanted anew. */
-uint32_t tp_feed_snapshot_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max);
-struct tp_feed_snapshot {
+void tp_feed_base_await(const struct tp_feed *feed, uint64_t max_ns);
+/* Cold thread: fills wanted[0, returned) with instruments that need a base from the cold side and
+ * were not asked for since; each is reported once until it is offered or wanted anew. */
+uint32_t tp_feed_base_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max);
+struct tp_feed_base {
     uint32_t instrument;
     uint32_t bid_count, ask_count; /* up to TP_DEPTH_LEVEL_COUNT_MAX */
     uint64_t version;
@@ -133,12 +133,12 @@ struct tp_feed_snapshot {
     uint32_t truncated; /* 1 << enum tp_side: beyond that side's last level nothing is known */
 };
 /* Cold thread: levels need no order. False: the mailbox is still full, try again. Copies. A
- * snapshot older than what is buffered is refused by tick and wanted again. It must have been
+ * base older than what is buffered is refused by tick and wanted again. It must have been
  * fetched after its instrument was last reported as wanted: give up a fetch under way when the
  * instrument is reported anew. */
-bool tp_feed_snapshot_offer(struct tp_feed *feed, const struct tp_feed_snapshot *snapshot);
+bool tp_feed_base_offer(struct tp_feed *feed, const struct tp_feed_base *base);
 /* Cold thread: the fetch failed; want it again. */
-void tp_feed_snapshot_failed(struct tp_feed *feed, uint32_t instrument);
+void tp_feed_base_failed(struct tp_feed *feed, uint32_t instrument);
 
 uint32_t tp_feed_instrument_count(const struct tp_feed *feed);
 const struct tp_feed_counters *tp_feed_counters(const struct tp_feed *feed);

@@ -14,7 +14,7 @@
 enum feed_flag {
     FEED_ADDED = 0x1,
     FEED_ACTIVE = 0x2, /* subscribed: its messages count; off while disconnected or refused */
-    FEED_WANTED = 0x4, /* a snapshot was asked for since the book left LIVE, or while it is */
+    FEED_WANTED = 0x4, /* a base was asked for since the book left LIVE, or while it is */
     FEED_KEEPING =
         0x8, /* a book that is followed is to have a deeper base: messages are kept too */
     FEED_LIMITED = 0x10, /* the base did not show all of a side */
@@ -24,8 +24,7 @@ enum feed_flag {
 /* One cache line: all that a message reads of its instrument besides the book. */
 struct feed_instrument {
     struct tp_book *book;
-    uint64_t
-        version; /* of the last message applied; in SYNCING the least that a snapshot must reach */
+    uint64_t version; /* of the last message applied; in SYNCING the least that a base must reach */
     uint64_t exchange_ns, received_ns; /* of the last message applied */
     uint64_t crossed_since_ns;
     uint8_t crossed_messages;
@@ -80,7 +79,7 @@ struct tp_feed {
     size_t book_size;
     uint32_t crossed_count; /* books in CROSSED */
     uint64_t next_crossed_scan_ns;
-    uint64_t tick_changes; /* what ticks did so far: snapshots taken, silences begun and ended */
+    uint64_t tick_changes; /* what ticks did so far: bases taken, silences begun and ended */
     union feed_record out; /* the record in hand */
     struct tp_mailbox mailbox;
 };
@@ -141,7 +140,7 @@ bool feed_is_duplicate(struct tp_feed *feed, uint32_t index, uint64_t received_n
 void feed_reset(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
 /* A message of a book whose last base was too old. Whether it is of another numbering. */
 bool feed_is_reset(struct tp_feed *feed, uint32_t index, struct tp_span body);
-/* SYNCING with an empty backlog; published, and a snapshot wanted. */
+/* SYNCING with an empty backlog; published, and a base wanted. */
 void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns);
 /* Replaces the book by the in-band base in feed->update; messages that were kept follow it. */
 enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_t received_ns,

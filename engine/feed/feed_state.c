@@ -162,7 +162,7 @@ void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64
     struct tp_backlog *backlog = &feed->backlogs[index];
     const uint32_t bytes_max = feed->config.buffered_bytes_max;
     if (!tp_backlog_append(&feed->pool, backlog, body, received_ns, bytes_max)) {
-        /* Start again from this message. The snapshot that is asked for stays wanted: it may well
+        /* Start again from this message. The base that is asked for stays wanted: it may well
          * be new enough for what is kept from here on, and is refused if it is not. */
         feed->counters.overflows++;
         feed->counters.resyncs++;
@@ -225,7 +225,7 @@ void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns)
         retire(feed, instrument, TP_FEED_EVENT_REFUSED, TP_SYNC_REASON_REFUSED, now_ns);
 }
 
-/* What is kept cannot be used up to here: a newer snapshot is needed for the rest. */
+/* What is kept cannot be used up to here: a newer base is needed for the rest. */
 static void want_newer(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason,
                        uint64_t now_ns)
 {
@@ -274,8 +274,8 @@ void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, ui
         instrument->flags &= (uint8_t)~FEED_WANTED;
     else /* what was kept was replayed */
         feed->histories[index].kept_from = instrument->version;
-    feed->counters.snapshots_applied++;
-    /* A snapshot says nothing of a connection that fell silent meanwhile: its next sign of life
+    feed->counters.bases_applied++;
+    /* A base says nothing of a connection that fell silent meanwhile: its next sign of life
      * makes the book LIVE. */
     const bool silent = feed->connections[instrument->connection].silent;
     const enum tp_feed_move next =
@@ -292,7 +292,7 @@ void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, ui
                                              .decoded_ns = now_ns});
 }
 
-static void tap_snapshot(struct tp_feed *feed, const struct tp_mailbox_cell *cell, uint64_t now_ns)
+static void tap_base(struct tp_feed *feed, const struct tp_mailbox_cell *cell, uint64_t now_ns)
 {
     const struct tp_record_book book = {.instrument = cell->instrument,
                                         .flags = cell->truncated,
@@ -300,7 +300,7 @@ static void tap_snapshot(struct tp_feed *feed, const struct tp_mailbox_cell *cel
                                         .bid_count = cell->bid_count,
                                         .ask_count = cell->ask_count};
     const uint32_t connection = feed->instruments[cell->instrument].connection;
-    tp_tap_book(feed->config.tap, tp_tap_tag(TP_RECORD_SNAPSHOT, 0, connection), &book,
+    tp_tap_book(feed->config.tap, tp_tap_tag(TP_RECORD_BASE, 0, connection), &book,
                 (const struct tp_level *const[2]){cell->bids, cell->asks}, now_ns);
 }
 
@@ -335,7 +335,7 @@ static bool use_base(struct tp_feed *feed, uint32_t index, uint64_t least, uint6
         return true;
     case FEED_APPLY_GAP:
         if (first) {
-            feed->counters.snapshots_too_old++;
+            feed->counters.bases_too_old++;
             want_newer(feed, index, reason, now_ns);
             return false;
         }
@@ -367,14 +367,14 @@ static bool use_base(struct tp_feed *feed, uint32_t index, uint64_t least, uint6
     return false;
 }
 
-/* Replaces the book by the snapshot and what was kept since. */
-static void take_snapshot(struct tp_feed *feed, const struct tp_mailbox_cell *cell, uint64_t now_ns)
+/* Replaces the book by the base and what was kept since. */
+static void take_base(struct tp_feed *feed, const struct tp_mailbox_cell *cell, uint64_t now_ns)
 {
     struct feed_instrument *instrument = &feed->instruments[cell->instrument];
     const uint64_t seen_version = instrument->version;
     if ((instrument->flags & FEED_KEEPING) != 0 &&
         cell->version < feed->histories[cell->instrument].kept_from) {
-        feed->counters.snapshots_too_old++; /* and the book that we have is whole */
+        feed->counters.bases_too_old++; /* and the book that we have is whole */
         feed_want(feed, cell->instrument);
         return;
     }
@@ -392,7 +392,7 @@ static void take_snapshot(struct tp_feed *feed, const struct tp_mailbox_cell *ce
     (void)use_base(feed, cell->instrument, seen_version, now_ns, now_ns);
 }
 
-/* At most one a tick: a snapshot of thousands of levels takes tens of microseconds. */
+/* At most one a tick: a base of thousands of levels takes tens of microseconds. */
 static void take_offered(struct tp_feed *feed, uint64_t now_ns)
 {
     bool fresh;
@@ -402,11 +402,11 @@ static void take_offered(struct tp_feed *feed, uint64_t now_ns)
     const struct feed_instrument *instrument = &feed->instruments[cell->instrument];
     if (fresh && feed_takes_base(instrument)) {
         if (feed->config.tap != NULL)
-            tap_snapshot(feed, cell, now_ns);
+            tap_base(feed, cell, now_ns);
         feed->tick_changes++;
-        take_snapshot(feed, cell, now_ns);
+        take_base(feed, cell, now_ns);
     } else {
-        feed->counters.snapshots_unasked++;
+        feed->counters.bases_unasked++;
     }
     tp_mailbox_release(&feed->mailbox);
 }
@@ -469,7 +469,7 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
 }
 
 /* Instruments that have had no message since `up`: the subscription stands by now, so that a
- * snapshot taken from here on misses nothing. */
+ * base taken from here on misses nothing. */
 static void settle(struct tp_feed *feed, uint32_t connection)
 {
     feed->connections[connection].settle_ns = 0;
@@ -516,28 +516,28 @@ bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns)
         watch_connection(feed, i, now_ns);
     if (feed->crossed_count > 0 && now_ns >= feed->next_crossed_scan_ns)
         give_up_crossed(feed, now_ns);
-    feed->counters.snapshots_refused =
+    feed->counters.bases_refused =
         atomic_load_explicit(&feed->mailbox.refused, memory_order_relaxed);
     return feed->tick_changes != changes;
 }
 
-void tp_feed_snapshot_await(const struct tp_feed *feed, uint64_t max_ns)
+void tp_feed_base_await(const struct tp_feed *feed, uint64_t max_ns)
 {
     while (!tp_mailbox_is_wanted(&feed->mailbox) && tp_clock_nap(&max_ns)) {
     }
 }
 
-uint32_t tp_feed_snapshot_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max)
+uint32_t tp_feed_base_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max)
 {
     return tp_mailbox_wanted(&feed->mailbox, wanted, count_max);
 }
 
-bool tp_feed_snapshot_offer(struct tp_feed *feed, const struct tp_feed_snapshot *snapshot)
+bool tp_feed_base_offer(struct tp_feed *feed, const struct tp_feed_base *base)
 {
-    return tp_mailbox_offer(&feed->mailbox, snapshot);
+    return tp_mailbox_offer(&feed->mailbox, base);
 }
 
-void tp_feed_snapshot_failed(struct tp_feed *feed, uint32_t instrument)
+void tp_feed_base_failed(struct tp_feed *feed, uint32_t instrument)
 {
     tp_mailbox_failed(&feed->mailbox, instrument);
 }

@@ -151,7 +151,7 @@ static bool copy_sorted(enum tp_side side, const struct tp_level *levels, uint32
     return true;
 }
 
-static bool cell_fill(struct tp_mailbox_cell *cell, const struct tp_feed_snapshot *offer)
+static bool cell_fill(struct tp_mailbox_cell *cell, const struct tp_feed_base *offer)
 {
     if (offer->bid_count > TP_DEPTH_LEVEL_COUNT_MAX || offer->ask_count > TP_DEPTH_LEVEL_COUNT_MAX)
         return false;
@@ -162,7 +162,7 @@ static bool cell_fill(struct tp_mailbox_cell *cell, const struct tp_feed_snapsho
            copy_sorted(TP_SIDE_ASK, offer->asks, offer->ask_count, cell->asks, &cell->ask_count);
 }
 
-bool tp_mailbox_offer(struct tp_mailbox *mailbox, const struct tp_feed_snapshot *offer)
+bool tp_mailbox_offer(struct tp_mailbox *mailbox, const struct tp_feed_base *offer)
 {
     if (offer->instrument >= mailbox->instrument_count)
         return true;

@@ -1,4 +1,4 @@
-/* Snapshots from a cold thread to the hot path, and the requests the other way.
+/* Bases from a cold thread to the hot path, and the requests the other way.
  *
  * One request word per instrument and a ring of preallocated cells: one cold thread, one hot
  * thread, neither waits. Each request has a generation, so that an answer to an older request (the
@@ -44,16 +44,16 @@ bool tp_mailbox_ask(struct tp_mailbox *mailbox, uint32_t instrument);
 /* Hot thread. */
 void tp_mailbox_want(struct tp_mailbox *mailbox, uint32_t instrument);
 void tp_mailbox_cancel(struct tp_mailbox *mailbox, uint32_t instrument);
-/* The oldest snapshot, valid until tp_mailbox_release; NULL: none. *fresh: it answers its
+/* The oldest base, valid until tp_mailbox_release; NULL: none. *fresh: it answers its
  * instrument's latest request. */
 const struct tp_mailbox_cell *tp_mailbox_peek(struct tp_mailbox *mailbox, bool *fresh);
 void tp_mailbox_release(struct tp_mailbox *mailbox);
 
 /* Cold thread. */
-bool tp_mailbox_is_wanted(const struct tp_mailbox *mailbox); /* some snapshot is */
+bool tp_mailbox_is_wanted(const struct tp_mailbox *mailbox); /* some base is */
 uint32_t tp_mailbox_wanted(struct tp_mailbox *mailbox, uint32_t *wanted, uint32_t count_max);
 /* False: full. An offer that nobody waits for any more is taken and forgotten; one with broken
  * levels is refused, counted and wanted again. */
-bool tp_mailbox_offer(struct tp_mailbox *mailbox, const struct tp_feed_snapshot *offer);
+bool tp_mailbox_offer(struct tp_mailbox *mailbox, const struct tp_feed_base *offer);
 void tp_mailbox_failed(struct tp_mailbox *mailbox, uint32_t instrument);
 #endif

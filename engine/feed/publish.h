@@ -11,7 +11,7 @@ struct feed_change {
     uint32_t instrument;
     bool state_changed;
     bool cleared;                         /* the book was replaced */
-    bool top;                             /* a message or a snapshot: TOP at the end */
+    bool top;                             /* a message or a base: TOP at the end */
     const struct tp_depth_update *update; /* whose levels to publish; NULL: none */
     uint64_t received_ns, decoded_ns;
 };

@@ -1,7 +1,7 @@
-"""Fetch REST snapshots for books that wait for one, and the instrument list, within the limits.
+"""Fetch bases for books that wait for one, and the instrument list, within the limits.
 
-`SnapshotSchedule` decides what is fetched when, with injected time and no I/O; `read_answer` judges
-what came; `RestClient` does one GET over a kernel socket; `SnapshotWorker` joins them to a feed, in
+`BaseSchedule` decides what is fetched when, with injected time and no I/O; `read_answer` judges
+what came; `RestClient` does one GET over a kernel socket; `BaseWorker` joins them to a feed, in
 a thread of its own or step by step. Never on the path. Called by: engine/feed_handler/process.py.
 Calls:
 engine/feed (the cold thread's functions), proto/venue.py (what is asked, how fast, and what an
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 5.0
 INSTRUMENTS_TIMEOUT_S = 20.0
-SNAPSHOT_SIZE_MAX = 8 << 20
+BASE_SIZE_MAX = 8 << 20
 INSTRUMENTS_SIZE_MAX = 64 << 20
 POLL_S = 0.005
 LEFT_OUT_SHOWN = 8
@@ -104,8 +104,8 @@ class _History:
 
 
 @dataclass(slots=True)
-class SnapshotSchedule:
-    """Choose the next snapshot to fetch: whoever has waited longest, as the budget allows.
+class BaseSchedule:
+    """Choose the next base to fetch: whoever has waited longest, as the budget allows.
 
     `jitter` gives numbers uniform in [0, 1). All times are of one monotonic clock, in seconds.
     """
@@ -149,7 +149,7 @@ class SnapshotSchedule:
         history = self._history[instrument]
         history.fetches += 1
         history.last = now
-        # A quarter of jitter, so that readers started together drift apart.
+        # A quarter of jitter, so that feed handlers started together drift apart.
         interval = (1.0 + 0.25 * self.jitter()) / self.budget.per_second
         self._next_slot = max(self._next_slot, now) + interval
         return instrument
@@ -385,12 +385,12 @@ def describe_left_out(left_out: dict[str, str]) -> str:
 
 
 class Books(Protocol):
-    """Who waits for snapshots: a feed, or a test's stand-in."""
+    """Who waits for bases: a feed, or a test's stand-in."""
 
     def wanted(self) -> Sequence[int]:
         """Return the instruments that want one and were not reported since."""
 
-    def offer(self, instrument: int, snapshot: Base) -> bool:
+    def offer(self, instrument: int, base: Base) -> bool:
         """Hand one over; False: no room yet, try again."""
 
     def failed(self, instrument: int) -> None:
@@ -407,33 +407,33 @@ class FeedBooks:
         """Take a feed, and how many levels a side a base has that does not show all; 0: none."""
         self._feed, self._base_depth = feed, base_depth
         self._wanted = ffi.new("uint32_t[]", WANTED_AT_ONCE)
-        self._snapshot = ffi.new("struct tp_feed_snapshot *")
+        self._base = ffi.new("struct tp_feed_base *")
 
     def wanted(self) -> Sequence[int]:
-        """Return the instruments that want a snapshot."""
-        count = lib.tp_feed_snapshot_wanted(self._feed, self._wanted, WANTED_AT_ONCE)
+        """Return the instruments that want a base."""
+        count = lib.tp_feed_base_wanted(self._feed, self._wanted, WANTED_AT_ONCE)
         return list(self._wanted[0:count]) if count else ()
 
-    def offer(self, instrument: int, snapshot: Base) -> bool:
-        """Copy a snapshot into the feed's mailbox; False: full."""
-        row = self._snapshot
-        row.instrument, row.version = instrument, snapshot.version
-        row.bids, row.bid_count = snapshot.bids, len(snapshot.bids)
-        row.asks, row.ask_count = snapshot.asks, len(snapshot.asks)
+    def offer(self, instrument: int, base: Base) -> bool:
+        """Copy a base into the feed's mailbox; False: full."""
+        row = self._base
+        row.instrument, row.version = instrument, base.version
+        row.bids, row.bid_count = base.bids, len(base.bids)
+        row.asks, row.ask_count = base.asks, len(base.asks)
         row.truncated = sum(
             1 << side
-            for side, levels in enumerate((snapshot.bids, snapshot.asks))
+            for side, levels in enumerate((base.bids, base.asks))
             if 0 < self._base_depth <= len(levels)
         )
-        return bool(lib.tp_feed_snapshot_offer(self._feed, row))
+        return bool(lib.tp_feed_base_offer(self._feed, row))
 
     def failed(self, instrument: int) -> None:
         """Want it again."""
-        lib.tp_feed_snapshot_failed(self._feed, instrument)
+        lib.tp_feed_base_failed(self._feed, instrument)
 
     def wait(self, seconds: float) -> None:
         """Look every 10 ms, in C: a thread of Python that did would take a tenth of a slow CPU."""
-        lib.tp_feed_snapshot_await(self._feed, int(seconds * 1e9))
+        lib.tp_feed_base_await(self._feed, int(seconds * 1e9))
 
 
 def _nobody_asks(instrument: int) -> None:
@@ -448,7 +448,7 @@ class Question:
     request: HttpRequest
 
 
-class SnapshotWorker:
+class BaseWorker:
     """The cold thread: one request at a time, so that no answer is older than its question.
 
     `books`, `fetch` (REST request to body), `schedule` and `ask_in_band` may be replaced before
@@ -470,14 +470,14 @@ class SnapshotWorker:
         depth = venue.venue.base_depth(venue.settings) if by_rest else 0
         self.books: Books = FeedBooks(feed, depth)
         self.fetch: Callable[[HttpRequest], bytes] = self._get
-        self.schedule = SnapshotSchedule(Budget.of_venue(venue.venue.rest_budget(venue.settings)))
+        self.schedule = BaseSchedule(Budget.of_venue(venue.venue.rest_budget(venue.settings)))
         self._venue, self._instruments, self._log = venue, instruments, log
         self.ask_in_band: Callable[[int], None] = _nobody_asks
         self.is_in_band = not by_rest
         self._due: dict[int, float] = {}  # of bases asked for on the socket
         self._client: RestClient | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="bases", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -492,7 +492,7 @@ class SnapshotWorker:
     def _get(self, request: HttpRequest) -> bytes:
         if self._client is None:
             self._client = RestClient(self._venue, self._clock)
-        return self._client.ask(request, size_max=SNAPSHOT_SIZE_MAX)
+        return self._client.ask(request, size_max=BASE_SIZE_MAX)
 
     def _run(self) -> None:
         try:
@@ -504,7 +504,7 @@ class SnapshotWorker:
                 self._client.close()
 
     def step(self) -> None:
-        """Note who waits, and fetch at most one snapshot."""
+        """Note who waits, and fetch at most one base."""
         question = self.ask()
         if question is not None:
             self.settle(question, lambda: self.fetch(question.request))
@@ -537,17 +537,17 @@ class SnapshotWorker:
         instrument = question.instrument
         row = self._instruments[instrument]
         try:
-            snapshot = self._venue.venue.parse_base(fetch(), row)
+            base = self._venue.venue.parse_base(fetch(), row)
         except RateLimitError as error:
             # From now: the answer may have taken seconds, and the venue counts from it.
             pause = self.schedule.limited(error, self._clock.now_s())
-            self._log(f"snapshot of {row.symbol}: {error}: no requests for {pause:.0f} s")
+            self._log(f"base of {row.symbol}: {error}: no requests for {pause:.0f} s")
             self.books.failed(instrument)
             return
         except (RemoteError, LocalError, ValueError) as error:
-            self._log(f"snapshot of {row.symbol}: {error}: trying again")
+            self._log(f"base of {row.symbol}: {error}: trying again")
             self.books.failed(instrument)
             return
         self.schedule.succeeded()
-        while not self.books.offer(instrument, snapshot) and not self._stop.wait(POLL_S):
+        while not self.books.offer(instrument, base) and not self._stop.wait(POLL_S):
             pass

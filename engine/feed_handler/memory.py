@@ -42,7 +42,7 @@ UMEM_BYTES = 8 * MIB  # of netstack's link: 4096 frames of 2048 bytes
 # The interpreter and its libraries, ours, OpenSSL and libipsec-mb, and what Python keeps of 30
 # instruments; with AF_XDP libbpf too. Measured: `tickpath bench memory`.
 PROGRAM_BYTES, AF_XDP_PROGRAM_BYTES = 36 * MIB, 3 * MIB
-THREADS = 4  # hot, handshakes, snapshots, waker
+THREADS = 4  # hot, handshakes, bases, waker
 # Counters and their names, histograms, and the control segment beside it.
 COUNTERS_BYTES = 128 * KIB
 BLOCK_BYTES = 512  # of st_blocks, stat(2)

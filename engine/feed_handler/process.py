@@ -1,9 +1,9 @@
-"""The reader process: one hot thread in C, and around it the cold work in Python.
+"""The feed handler: one hot thread in C, and around it the cold work in Python.
 
 Started by `tickpath run` (engine/supervisor/command.py) as `python -P -m
 tickpath.engine.feed_handler.process CONFIG
 [--json]`. In order: instruments from the venue, the segment, the transport, the feed, the hot
-thread; then a loop that keeps connections alive, answers snapshot requests and copies counters,
+thread; then a loop that keeps connections alive, answers base requests and copies counters,
 until SIGTERM.
 """
 
@@ -28,11 +28,11 @@ from tickpath.engine.client.feed_segment import make_layout, write_instruments
 from tickpath.engine.config.check import load_config
 from tickpath.engine.feed_handler import memory
 from tickpath.engine.feed_handler.bases import (
+    BaseSchedule,
+    BaseWorker,
     Budget,
     RateLimitError,
     RestClient,
-    SnapshotSchedule,
-    SnapshotWorker,
     fetch_instruments,
 )
 from tickpath.engine.feed_handler.consumers import COUNTERS as CONSUMER_COUNTERS
@@ -103,12 +103,12 @@ def _fields(struct: str) -> list[str]:
 
 
 class LinkGoneError(SystemSetupError):
-    """Say that the interface went down or away under a reader that ran."""
+    """Say that the interface went down or away under a feed handler that ran."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """What a reader process reaches beyond itself; tests/sim has one in virtual time."""
+    """What a feed handler reaches beyond itself; tests/sim has one in virtual time."""
 
     clock: Clock = SYSTEM
     open_transport: Callable[[str, str, Placement], Transport] = open_transport
@@ -122,8 +122,8 @@ class Outside:
     """The segment's own, a `struct tp_clock *`; None: calibrated."""
 
 
-class ReaderProcess:
-    """Everything that one reader process owns, made in `open`, ended in `close`.
+class FeedHandler:
+    """Everything that one feed handler owns, made in `open`, ended in `close`.
 
     `run` is the process; who owns time instead calls `step` after each turn of the hot path.
     """
@@ -158,7 +158,7 @@ class ReaderProcess:
             raise LocalError(f"venue[0].symbols: {error}") from error
         self.subscriptions = Subscriptions(self.plan)
         steps = (
-            self._open_segment,  # before the link: it tells of another reader of this instance
+            self._open_segment,  # before the link: it reports another one of this instance
             self._open_transport,
             self._open_tap,
             self._open_feed,
@@ -178,9 +178,7 @@ class ReaderProcess:
 
         None: stopped meanwhile. To end and be restarted would be to ask on, and lengthen a ban.
         """
-        schedule = SnapshotSchedule(
-            Budget.of_venue(self.venue.venue.rest_budget(self.venue.settings))
-        )
+        schedule = BaseSchedule(Budget.of_venue(self.venue.venue.rest_budget(self.venue.settings)))
         while True:
             try:
                 rest = self._outside.open_rest(self.venue)
@@ -319,15 +317,15 @@ class ReaderProcess:
             self.hot.watch(self.link.fileno())
         handle, loop = self.hot.handle, self.hot.loop
         loop.netif, handle.gate = self.transport.netif, self.consumers.gate
-        self.snapshots = SnapshotWorker(self.feed, venue, self.instruments, self._log, self._clock)
+        self.bases = BaseWorker(self.feed, venue, self.instruments, self._log, self._clock)
         self.speaker = Speaker(self.plan, self.hot.say)
-        self.snapshots.ask_in_band = self.speaker.request_base
+        self.bases.ask_in_band = self.speaker.request_base
         handle.tap = self.tap.pointer if self.tap is not None else ffi.NULL
-        reader, reconnect = self.config.reader, self.config.reconnect
+        feed_handler, reconnect = self.config.reader, self.config.reconnect
         silent_ns = self.config.health.silent_after_ms * NS_PER_MS
-        if not reader.spin:
+        if not feed_handler.spin:
             loop.idle_spin_ns, loop.idle_sleep_ns = IDLE_SPIN_NS, IDLE_SLEEP_NS
-        if reader.yield_to_others:
+        if feed_handler.yield_to_others:
             loop.yield_every_ns, loop.yield_for_ns = YIELD_EVERY_NS, YIELD_FOR_NS
         ca_file = Path(venue.ca_file) if venue.ca_file else None
         tls = new_tls_context(ca_file, insecure=venue.insecure) if venue.tls else ffi.NULL
@@ -398,7 +396,7 @@ class ReaderProcess:
         """Serve the hot thread until told to stop or it ends; return why the path is gone."""
         self.consumers.start(self.config.reader.cpu)
         self.handshakes.start(self.config.reader.cpu)
-        self.snapshots.start()
+        self.bases.start()
         gone: SystemSetupError | None = None
         try:
             while not self._stop.is_set() and hot.is_alive() and gone is None:
@@ -406,7 +404,7 @@ class ReaderProcess:
                 self.step()
                 gone = self._check_path()
         finally:
-            self.snapshots.stop()
+            self.bases.stop()
         return gone
 
     def step(self) -> None:
@@ -477,28 +475,28 @@ class ReaderProcess:
         self._stop.set()
 
     def _prepare_process(self) -> None:
-        reader = self.config.reader
+        feed_handler = self.config.reader
         process.trim_heap()
         gc.freeze()
-        if reader.lock_memory:
+        if feed_handler.lock_memory:
             try:
                 process.lock_memory()
                 process.lock_as_used(AEAD_LIBRARY)
             except OSError as error:
                 self._log(f"memory is not locked: {error}")
-        if reader.priority > 0:
-            sentence = limits.describe_throttling(limits.read_throttling([reader.cpu or 0]))
-            if sentence and not reader.yield_to_others:
+        if feed_handler.priority > 0:
+            sentence = limits.describe_throttling(limits.read_throttling([feed_handler.cpu or 0]))
+            if sentence and not feed_handler.yield_to_others:
                 self._log(sentence)
 
     def _run_hot(self) -> None:
-        reader = self.config.reader
+        feed_handler = self.config.reader
         process.name_thread(HOT_THREAD_NAME)
         try:
-            if reader.cpu is not None:
-                process.pin(reader.cpu)
-            if reader.priority > 0:
-                process.set_fifo(reader.priority)
+            if feed_handler.cpu is not None:
+                process.pin(feed_handler.cpu)
+            if feed_handler.priority > 0:
+                process.set_fifo(feed_handler.priority)
         except OSError as error:
             self._log(f"hot thread runs unpinned or without SCHED_FIFO: {error}")
         self._hot_result = self.hot.run()
@@ -560,17 +558,19 @@ def exit_status(failure: LocalError | SystemSetupError | RemoteError) -> int:
 
 
 def main(path: str, tell: Callable[[str], None] = log) -> int:
-    """Run a reader from a configuration file; the supervisor calls this in a process of its own."""
+    """Run a feed handler from a configuration file, in the process that the supervisor made."""
     process.keep_small()
-    reader = ReaderProcess(load_config(path), tell)
+    feed_handler = FeedHandler(load_config(path), tell)
     for number in (signal.SIGINT, signal.SIGHUP):  # of a terminal: the supervisor's, who tells us
         signal.signal(number, signal.SIG_IGN)
     waits_for = "the venue's answer and the hot thread"
-    with EndSignals(reader.stop, waits_for, (signal.SIGTERM,)):  # before what `close` must undo
+    with EndSignals(
+        feed_handler.stop, waits_for, (signal.SIGTERM,)
+    ):  # before what `close` must undo
         try:
-            return reader.run() if reader.open() else 0
+            return feed_handler.run() if feed_handler.open() else 0
         finally:
-            reader.close()
+            feed_handler.close()
 
 
 if __name__ == "__main__":

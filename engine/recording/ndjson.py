@@ -131,7 +131,7 @@ class _Found:
             self.quantity_digits = max(self.quantity_digits, _digits(quantity))
 
     def may_own(self, version: int, prices: list[float]) -> bool:
-        """Say whether a snapshot can belong to these messages."""
+        """Say whether a base can belong to these messages."""
         if not self.versions or not self.versions[0] - 1 <= version <= self.versions[1]:
             return False
         spread = self.prices[1] - self.prices[0] if self.prices else 0.0
@@ -159,8 +159,7 @@ def _digits(text: str) -> int:
 def _whose(number: int) -> LineFault:
     return LineFault(
         number,
-        'snapshot of which instrument? The REST body does not say: add "symbol":"BTCUSDT" to the '
-        "line",
+        'base of which instrument? The REST body does not say: add "symbol":"BTCUSDT" to the line',
     )
 
 
@@ -214,7 +213,7 @@ class Survey:
             )
 
     def _infer(self, message: Message, body: BaseMessage) -> bool:
-        """Find the one instrument whose versions and prices fit a snapshot that nothing names.
+        """Find the one instrument whose versions and prices fit a base that nothing names.
 
         Where there is one only, it is that one.
         """
@@ -235,7 +234,7 @@ class Survey:
 
     def _look(self, message: Message) -> None:
         if message.direction == "snapshot":
-            self._look_at_snapshot(message)
+            self._look_at_base(message)
         elif message.direction == "out":
             self._look_at_request(message)
         else:
@@ -270,7 +269,7 @@ class Survey:
         _widen(found.prices, [one for price, _ in shown.levels for one in _number(price)])
         _widen(found.versions, shown.versions)
 
-    def _look_at_snapshot(self, message: Message) -> None:
+    def _look_at_base(self, message: Message) -> None:
         try:
             body = self.transcript.base(message.payload)
         except ValueError as error:
@@ -285,7 +284,7 @@ class Survey:
         self._found.setdefault(name, _Found()).take_digits((*body.bids, *body.asks))
 
     def symbol_of(self, message: Message, in_body: str | None = None) -> str:
-        """Return whose book a snapshot is, "" where nothing near it says so."""
+        """Return whose book a base is, "" where nothing near it says so."""
         if message.number in self._inferred:
             return self._inferred[message.number]
         conn = message.conn if isinstance(message.conn, str) else ""
@@ -351,7 +350,7 @@ class NdjsonRecording:
         if not self.meta.instruments:
             raise LocalError(
                 f"{path}: {self._survey.lines} lines, and no depth message, subscription or "
-                "snapshot among them: nothing to replay"
+                "base among them: nothing to replay"
             )
 
     @property
@@ -384,7 +383,7 @@ class NdjsonRecording:
             if isinstance(body, BaseMessage):
                 symbol = self._survey.symbol_of(message, body.symbol)
                 text = symbol.encode() + b"\n" + payload
-                yield pack_record(lib.TP_RECORD_SNAPSHOT_TEXT, 0, 0, t_ns, text)
+                yield pack_record(lib.TP_RECORD_BASE_TEXT, 0, 0, t_ns, text)
             return
         opcode = TEXT if message.is_text else BINARY
         if message.direction == "out":

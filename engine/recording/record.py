@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "record",
         description="Record the raw messages and the events of a running instance into files.\n\n"
         "The instance's configuration must say tap = true under [record]. Nothing that happens\n"
-        "here is felt by its reader: a full disk or a kill ends the recording, never the feed.",
+        "here is felt by its feed handler: a full disk or a kill ends the recording alone.",
         epilog=f"example: tickpath record {DEFAULT_NAME} --out /srv/recordings\n"
         "docs/recording.md specifies the files; tickpath replay and tickpath export read them.",
         formatter_class=RawDescriptionHelpFormatter,
@@ -143,7 +143,7 @@ def _sentence(recorder: Recorder) -> str:
     return (
         f"{recorder.instance}: {totals.records:,} records, {totals.events:,} events, "
         f"{totals.bytes_out / 1e6:,.1f} MB in {totals.files} file(s) ({ratio:.1f}x), {gaps} gaps"
-        + (": waiting for the reader" if recorder.is_waiting else "")
+        + (": waiting for the feed handler" if recorder.is_waiting else "")
     )
 
 

@@ -90,14 +90,14 @@ class _Stream:
 
 @dataclass(slots=True, kw_only=True)
 class Recorder:
-    """Record one instance into a directory, over restarts of its reader."""
+    """Record one instance into a directory, over restarts of its feed handler."""
 
     instance: str
     directory: Path
     options: RecordOptions = field(default_factory=RecordOptions)
     totals: Totals = field(default_factory=Totals)
     is_waiting: bool = False
-    """The reader ended; its next one is awaited."""
+    """The feed handler ended; its next one is awaited."""
     _raw: Reader | None = None
     _feed: Reader | None = None
     _file: FileWriter | None = None
@@ -130,7 +130,7 @@ class Recorder:
             self._raw = self._open_raw()
             if not self._raw.segment.writer_lives():
                 raise SegmentNotReadyError(
-                    f"instance {self.instance}: its reader died: start it again", "ended"
+                    f"instance {self.instance}: its feed handler died: start it again", "ended"
                 )
         except BaseException:
             self._close_readers()
@@ -171,7 +171,7 @@ class Recorder:
         ):
             raw.close()
             raise SegmentNotReadyError(
-                f"instance {self.instance}: its segments are of two readers: it is restarting",
+                f"instance {self.instance}: its segments are of two feed handlers: restarting",
                 "being built",
             )
         return raw
@@ -364,7 +364,7 @@ class Recorder:
     # ---- restarts --------------------------------------------------------------------------------
 
     def _check_writer(self) -> None:
-        """Look whether the reader ended; what it published last was taken by then."""
+        """Look whether the feed handler ended; what it published last was taken by then."""
         assert self._raw is not None  # noqa: S101 # not waiting
         if self._segment_ended(self._raw) and not self._take_raw() and not self._take_events():
             self._leave()
@@ -387,7 +387,7 @@ class Recorder:
         self._close_readers()
 
     def _try_again(self) -> None:
-        """Open the next reader's segments, if they are there."""
+        """Open the next feed handler's segments, if they are there."""
         try:
             self.open()
         except (SegmentError, LocalError):

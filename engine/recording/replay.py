@@ -107,11 +107,11 @@ class Summary(msgspec.Struct):
     checkpoints: int = 0
     diverged: int = 0
     broken: int = 0
-    """Messages that the decoder refused: their book goes SYNCING until its next snapshot."""
+    """Messages that the decoder refused: their book goes SYNCING until its next base."""
     undecoded: int = 0
     """Messages of channels that are not depth."""
     runs: int = 0
-    """Runs of a reader, or recordings of one: books begin anew with each."""
+    """Runs of a feed handler, or recordings of one: books begin anew with each."""
     first_ns: int = 0
     last_ns: int = 0
     seconds: float = 0.0
@@ -451,7 +451,7 @@ def _tell(args: argparse.Namespace, summary: Summary) -> None:
         print(
             f"{summary.records:,} records, {summary.messages:,} messages, {summary.events:,} "
             f"events in {summary.seconds:.2f} s ({rate:,.0f} events/s), {summary.gaps} gaps"
-            + (f", {summary.runs} runs of a reader" if summary.runs > 1 else "")
+            + (f", {summary.runs} runs of a feed handler" if summary.runs > 1 else "")
             + (f"; {_untold(summary)}" if summary.broken or summary.undecoded else ""),
             file=file,
         )

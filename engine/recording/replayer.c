@@ -170,7 +170,7 @@ static void imply_up(struct tp_replayer *r, uint32_t connection)
     tp_feed_connection_up(r->feed, connection, r->now_ns);
 }
 
-/* Records are missing: nothing is known of any book until its next snapshot or checkpoint. */
+/* Records are missing: nothing is known of any book until its next base or checkpoint. */
 static void lose(struct tp_replayer *r)
 {
     r->gaps++;
@@ -205,15 +205,15 @@ static bool apply_book(struct tp_replayer *r, const struct record *record)
     if (!read_book(r, record->payload, &book, sides))
         return false;
     imply_up(r, r->owner[book.instrument]);
-    if (record->kind == TP_RECORD_SNAPSHOT) {
-        const struct tp_feed_snapshot snapshot = {.instrument = book.instrument,
-                                                  .bid_count = book.bid_count,
-                                                  .ask_count = book.ask_count,
-                                                  .version = book.version,
-                                                  .bids = sides[TP_SIDE_BID],
-                                                  .asks = sides[TP_SIDE_ASK],
-                                                  .truncated = book.flags & 3};
-        r->snapshots_refused += !tp_feed_snapshot_take(r->feed, &snapshot, record->t_ns);
+    if (record->kind == TP_RECORD_BASE) {
+        const struct tp_feed_base base = {.instrument = book.instrument,
+                                          .bid_count = book.bid_count,
+                                          .ask_count = book.ask_count,
+                                          .version = book.version,
+                                          .bids = sides[TP_SIDE_BID],
+                                          .asks = sides[TP_SIDE_ASK],
+                                          .truncated = book.flags & 3};
+        r->bases_refused += !tp_feed_base_take(r->feed, &base, record->t_ns);
         return true;
     }
     r->checkpoints++;
@@ -225,7 +225,7 @@ static bool apply_book(struct tp_replayer *r, const struct record *record)
         r->diverged++;
         return true;
     case TP_FEED_RESTORE_REFUSED:
-        r->snapshots_refused++;
+        r->bases_refused++;
         return true;
     }
     return false;
@@ -269,9 +269,9 @@ static bool apply(struct tp_replayer *r, const struct record *record)
         apply_message(r, record);
         return true;
     case TP_RECORD_OUT:
-    case TP_RECORD_SNAPSHOT_TEXT: /* the caller's */
+    case TP_RECORD_BASE_TEXT: /* the caller's */
         return true;
-    case TP_RECORD_SNAPSHOT:
+    case TP_RECORD_BASE:
     case TP_RECORD_CHECKPOINT:
         return apply_book(r, record);
     case TP_RECORD_UP:
@@ -337,8 +337,8 @@ enum tp_replay_status tp_replayer_run(struct tp_replayer *r, struct tp_span reco
             r->next_ns = record.t_ns;
             return TP_REPLAY_LATER;
         }
-        if (record.kind == TP_RECORD_SNAPSHOT_TEXT)
-            return TP_REPLAY_SNAPSHOT_TEXT;
+        if (record.kind == TP_RECORD_BASE_TEXT)
+            return TP_REPLAY_BASE_TEXT;
         if (!has_room(r))
             return TP_REPLAY_FULL;
         const uint64_t from = r->ring->next;
@@ -354,14 +354,13 @@ enum tp_replay_status tp_replayer_run(struct tp_replayer *r, struct tp_span reco
     return TP_REPLAY_DONE;
 }
 
-void tp_replayer_snapshot(struct tp_replayer *r, const struct tp_feed_snapshot *snapshot,
-                          uint64_t now_ns)
+void tp_replayer_base(struct tp_replayer *r, const struct tp_feed_base *base, uint64_t now_ns)
 {
-    assert(snapshot->instrument < r->instrument_count && has_room(r));
+    assert(base->instrument < r->instrument_count && has_room(r));
     const uint64_t from = r->ring->next;
     begin(r, now_ns);
-    imply_up(r, r->owner[snapshot->instrument]);
-    r->snapshots_refused += !tp_feed_snapshot_take(r->feed, snapshot, now_ns);
+    imply_up(r, r->owner[base->instrument]);
+    r->bases_refused += !tp_feed_base_take(r->feed, base, now_ns);
     r->records++;
     keep_results(r, from);
 }

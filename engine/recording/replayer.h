@@ -50,7 +50,7 @@ struct tp_replayer {
     uint32_t top_capacity, top_count, event_capacity, event_count;
     uint64_t ring_limit; /* FULL where a record could publish beyond it; the caller's; 0: none */
     /* results */
-    uint64_t records, messages, checkpoints, diverged, gaps, snapshots_refused, now_ns;
+    uint64_t records, messages, checkpoints, diverged, gaps, bases_refused, now_ns;
     uint64_t next_tick_ns, next_ns; /* next_ns: stamp of the record at which LATER stopped */
 };
 
@@ -71,16 +71,16 @@ void tp_replayer_init(struct tp_replayer *replayer);
 uint32_t tp_replayer_room(uint32_t instrument_count);
 
 enum tp_replay_status {
-    TP_REPLAY_DONE,          /* all records were taken */
-    TP_REPLAY_FULL,          /* take the results and call again */
-    TP_REPLAY_LATER,         /* the next record's stamp is above until_ns */
-    TP_REPLAY_SNAPSHOT_TEXT, /* the record at *offset is for tp_replayer_snapshot */
-    TP_REPLAY_BROKEN,        /* the record at *offset cannot be */
+    TP_REPLAY_DONE,      /* all records were taken */
+    TP_REPLAY_FULL,      /* take the results and call again */
+    TP_REPLAY_LATER,     /* the next record's stamp is above until_ns */
+    TP_REPLAY_BASE_TEXT, /* the record at *offset is for tp_replayer_base */
+    TP_REPLAY_BROKEN,    /* the record at *offset cannot be */
 };
 /* Takes records from data[*offset, size), aligned to 8, and moves *offset. */
 enum tp_replay_status tp_replayer_run(struct tp_replayer *replayer, struct tp_span records,
                                       size_t *offset, uint64_t until_ns);
-/* In place of a SNAPSHOT_TEXT record; the caller moves past it. */
-void tp_replayer_snapshot(struct tp_replayer *replayer, const struct tp_feed_snapshot *snapshot,
-                          uint64_t now_ns);
+/* In place of a BASE_TEXT record; the caller moves past it. */
+void tp_replayer_base(struct tp_replayer *replayer, const struct tp_feed_base *base,
+                      uint64_t now_ns);
 #endif

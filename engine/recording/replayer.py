@@ -222,11 +222,11 @@ class Replayer:
         while True:
             status = run(self.c, span, self._offset, until_ns)
             self.hand_on()
-            may_go_on = status not in (lib.TP_REPLAY_FULL, lib.TP_REPLAY_SNAPSHOT_TEXT)
+            may_go_on = status not in (lib.TP_REPLAY_FULL, lib.TP_REPLAY_BASE_TEXT)
             if not may_go_on and self._is_at_limit and not self.await_room():
                 return int(self._offset[0])
-            if status == lib.TP_REPLAY_SNAPSHOT_TEXT:
-                self._offset[0] += self._snapshot(records, int(self._offset[0]))
+            if status == lib.TP_REPLAY_BASE_TEXT:
+                self._offset[0] += self._base(records, int(self._offset[0]))
             elif status == lib.TP_REPLAY_BROKEN:
                 raise BrokenRecordError(
                     f"record at byte {self._offset[0]} of its block: kind, connection or size "
@@ -254,7 +254,7 @@ class Replayer:
             self.on_tops(self._tops[: self.c.top_count])
             self.c.top_count = 0
 
-    def _snapshot(self, records: bytes, offset: int) -> int:
+    def _base(self, records: bytes, offset: int) -> int:
         """Take the REST body of a record; return the record's size."""
         header = ffi.from_buffer("struct tp_message_header *", records[offset : offset + 16])
         payload = records[offset + 16 : offset + 16 + header.size]
@@ -264,24 +264,24 @@ class Replayer:
         if index is None:
             known = ", ".join(row.symbol for row in self.meta.instruments[:8])
             raise BrokenRecordError(
-                f"snapshot of {name!r}: expected one of {known}: its payload is SYMBOL, a newline "
+                f"base of {name!r}: expected one of {known}: its payload is SYMBOL, a newline "
                 "and the REST body"
             )
-        self.take_snapshot(index, body, int(header.time_ns))
+        self.take_base(index, body, int(header.time_ns))
         return 16 + len(payload) + -len(payload) % 8
 
-    def take_snapshot(self, index: int, body: bytes, t_ns: int) -> None:
+    def take_base(self, index: int, body: bytes, t_ns: int) -> None:
         """Give the feed a REST body. Raises BrokenRecordError where it is none."""
         row = self.meta.instruments[index]
         try:
-            snapshot = self._venue.parse_base(body, self._instruments[index])
+            base = self._venue.parse_base(body, self._instruments[index])
         except ValueError as error:
-            raise BrokenRecordError(f"snapshot of {row.symbol}: {error}") from error
-        given = ffi.new("struct tp_feed_snapshot *")
-        given.instrument, given.version = index, snapshot.version
-        given.bids, given.bid_count = snapshot.bids, len(snapshot.bids)
-        given.asks, given.ask_count = snapshot.asks, len(snapshot.asks)
-        lib.tp_replayer_snapshot(self.c, given, t_ns)
+            raise BrokenRecordError(f"base of {row.symbol}: {error}") from error
+        given = ffi.new("struct tp_feed_base *")
+        given.instrument, given.version = index, base.version
+        given.bids, given.bid_count = base.bids, len(base.bids)
+        given.asks, given.ask_count = base.asks, len(base.asks)
+        lib.tp_replayer_base(self.c, given, t_ns)
         self.hand_on()
 
     @property

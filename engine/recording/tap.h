@@ -2,7 +2,7 @@
  * moved a book besides.
  *
  * A second segment, <instance>.raw, holds a ring of messages (shm/message_ring.h). Called by
- * engine/feed_handler/hot_path.c (wire messages, connections, ticks) and engine/feed (snapshots as
+ * engine/feed_handler/hot_path.c (wire messages, connections, ticks) and engine/feed (bases as
  * they are taken, checkpoints); read by engine/recording/recorder.py. One writer, the hot thread:
  * whoever replays the records in their order does to a feed exactly what was done to this one. No
  * tap is a NULL pointer: one comparison a message. */
@@ -20,20 +20,20 @@
  * connection: kind | opcode << 8 | connection << 16. The file format (docs/recording.md) is the
  * same bytes: a change here is a new version of it. */
 enum tp_record_kind {
-    TP_RECORD_IN = 1,            /* a message of the venue */
-    TP_RECORD_OUT = 2,           /* a message to the venue */
-    TP_RECORD_SNAPSHOT = 3,      /* struct tp_record_book: a REST snapshot as it was taken */
-    TP_RECORD_SNAPSHOT_TEXT = 4, /* "SYMBOL\n" and the REST body: written by others, not by us */
-    TP_RECORD_UP = 5,            /* the connection opened */
-    TP_RECORD_DOWN = 6,          /* it ended */
-    TP_RECORD_TICK = 7,          /* time alone changed something: silence, a crossed book */
-    TP_RECORD_REFUSED = 8,       /* u64 instrument: the venue refused its subscription */
-    TP_RECORD_CHECKPOINT = 9,    /* struct tp_record_book: a LIVE book, whole */
-    TP_RECORD_GAP = 10,          /* u64 stream (0 raw, 1 events), u64 slots lost: by the recorder */
-    TP_RECORD_OVERSIZE = 11,     /* u64 size: a message that was larger than the ring takes */
+    TP_RECORD_IN = 1,         /* a message of the venue */
+    TP_RECORD_OUT = 2,        /* a message to the venue */
+    TP_RECORD_BASE = 3,       /* struct tp_record_book: a base as it was taken */
+    TP_RECORD_BASE_TEXT = 4,  /* "SYMBOL\n" and the REST body: written by others, not by us */
+    TP_RECORD_UP = 5,         /* the connection opened */
+    TP_RECORD_DOWN = 6,       /* it ended */
+    TP_RECORD_TICK = 7,       /* time alone changed something: silence, a crossed book */
+    TP_RECORD_REFUSED = 8,    /* u64 instrument: the venue refused its subscription */
+    TP_RECORD_CHECKPOINT = 9, /* struct tp_record_book: a LIVE book, whole */
+    TP_RECORD_GAP = 10,       /* u64 stream (0 raw, 1 events), u64 slots lost: by the recorder */
+    TP_RECORD_OVERSIZE = 11,  /* u64 size: a message that was larger than the ring takes */
 };
 
-/* Payload of SNAPSHOT and CHECKPOINT; bid_count levels of bids, then ask_count of asks follow.
+/* Payload of BASE and CHECKPOINT; bid_count levels of bids, then ask_count of asks follow.
  * flags, 1 << enum tp_side: the side is not whole. Of a snapshot it is known as far as its last
  * level; of a checkpoint as far as its last row, whose quantity is 0, and the two bytes above the
  * lowest are the depths below which it is shallow and is running low. */

@@ -1,4 +1,4 @@
-"""The segment that a follower fills: the same layout, order and states as a reader process's own.
+"""The segment that a follower fills: the same layout, order and states as a feed handler's own.
 
 Snapshot first, whose ring index already counts the events that follow; then STATE if the book
 stops being LIVE, CLEAR where it was replaced, the events, STATE if it becomes LIVE; a TOP ends what

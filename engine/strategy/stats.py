@@ -1,7 +1,7 @@
 """The figures of a running strategy, in a small segment of its own that any process may read.
 
 Its name is `<instance>.strategy.<name>`. Called by: engine/strategy/runtime.py (writer),
-engine/strategy/command.py, the demo's table (readers).
+engine/strategy/command.py, the demo's table (feed handlers).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""`tickpath run CONFIG.toml`: check the configuration, start the reader, keep it running.
+"""`tickpath run CONFIG.toml`: check the configuration, start the feed handler, keep it running.
 
-The supervisor is never on the path: it starts the reader as a process of its own, watches its
+The supervisor is never on the path: it starts the feed handler as a process of its own, watches its
 heartbeat in shared memory, and starts it again when it dies or hangs. Strategies go on through it.
-It also keeps the reader's hot thread from starving others (rt/guard), and tells the service
+It also keeps the feed handler's hot thread from starving others (rt/guard), and tells the service
 manager what it sees (rt/notify): ready when the segment is up, alive only while the loop beats.
 """
 
@@ -21,7 +21,7 @@ from tickpath.engine.feed_handler import memory
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
-from tickpath.engine.supervisor.feed_handler_watch import HANG_AFTER_S, ReaderWatch
+from tickpath.engine.supervisor.feed_handler_watch import HANG_AFTER_S, FeedHandlerWatch
 from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.rt import guard, process
@@ -100,47 +100,47 @@ def _checked(path: Path) -> Config:
 
 
 class Supervisor:
-    """One reader process and its restarts."""
+    """One feed handler and its restarts."""
 
     def __init__(self, config: Config, path: Path, *, as_json: bool, clock: Clock = SYSTEM) -> None:
         self._config, self._path, self._as_json = config, path, as_json
         self._clock = clock
         self._stop = StopFlag()
-        self._reader: subprocess.Popen[str] | None = None
+        self._feed_handler: subprocess.Popen[str] | None = None
         self._failures = 0
-        self._killed_because = ""  # set while a reader that we killed ends
+        self._killed_because = ""  # set while a feed handler that we killed ends
         self._is_ready = False
         self._notifier = Notifier.from_environment()
         self._watchdog = Watchdog(self._notifier, watchdog_s())
 
     def run(self) -> int:
-        """Return the exit status: 0 after a signal, else what the reader could not start with."""
+        """Return the exit status: 0 after a signal, else why the feed handler could not start."""
         self._leave_hot_cpu()
         try:
             with EndSignals(self._stop.set, self._what_it_waits_for):
                 return self._keep_running()
         finally:
             self._notifier.close()
-            # A reader that was killed left its segment, and maybe none came to replace it.
+            # A feed handler that was killed left its segment, and maybe none came to replace it.
             with contextlib.suppress(SegmentError, OSError):
                 remove_dead(self._config.instance)
 
     def _keep_running(self) -> int:
         while not self._stop.is_set():
             started = self._clock.now_s()
-            self._reader = reader = self._start()
+            self._feed_handler = feed_handler = self._start()
             try:
-                self._watch(reader)
+                self._watch(feed_handler)
                 if self._stop.is_set():
                     self._notifier.stopping()
-                    status = stop(reader, STOP_TIMEOUT_S)
+                    status = stop(feed_handler, STOP_TIMEOUT_S)
                     self._tell("stopped", status=status)
                     return 0
             except EndedBySignal:
-                reader.kill()  # what it leaves is removed as after any death
-                reader.wait()
+                feed_handler.kill()  # what it leaves is removed as after any death
+                feed_handler.wait()
                 raise
-            status = reader.wait()
+            status = feed_handler.wait()
             lived = self._clock.now_s() - started
             if status in STARTUP_TRIES_STATUSES and self._failures == 0 and lived < STABLE_AFTER_S:
                 return status
@@ -148,7 +148,11 @@ class Supervisor:
         return 0
 
     def _what_it_waits_for(self, _frame: FrameType | None) -> str:
-        return f"the reader, at most {STOP_TIMEOUT_S:g} s" if self._reader else "its own end"
+        return (
+            f"the feed handler, at most {STOP_TIMEOUT_S:g} s"
+            if self._feed_handler
+            else "its own end"
+        )
 
     def _tell(self, event: str, **values: object) -> None:
         unix_s = self._clock.unix_ns() / NS_PER_S
@@ -156,7 +160,7 @@ class Supervisor:
             print(json.dumps({"t": unix_s, "event": event, **values}), flush=True)
         else:
             words = (f"{name.replace('_', ' ')} {value}" for name, value in values.items())
-            print(f"{wall_time(unix_s)} reader {event}: {', '.join(words)}", file=sys.stderr)
+            print(f"{wall_time(unix_s)} feed handler {event}: {', '.join(words)}", file=sys.stderr)
 
     def _start(self) -> subprocess.Popen[str]:
         command = [
@@ -167,46 +171,52 @@ class Supervisor:
             str(self._path),
         ]
         command += ["--json"] if self._as_json else []
-        reader = spawn(command, stdin=subprocess.DEVNULL)
-        self._tell("started", pid=reader.pid, instance=self._config.instance)
-        return reader
+        feed_handler = spawn(command, stdin=subprocess.DEVNULL)
+        self._tell("started", pid=feed_handler.pid, instance=self._config.instance)
+        return feed_handler
 
     def _leave_hot_cpu(self) -> None:
-        """Look on from another CPU than the hot thread's; the reader's cold threads follow us."""
-        reader = self._config.reader
-        if reader.cpu is not None and not guard.leave_cpus({reader.cpu}) and reader.priority > 0:
-            self._tell("unguarded", cpu=reader.cpu, why="there is no other CPU to watch it from")
+        """Look on from another CPU than the hot thread's; its process's cold threads follow us."""
+        feed_handler = self._config.reader
+        if (
+            feed_handler.cpu is not None
+            and not guard.leave_cpus({feed_handler.cpu})
+            and feed_handler.priority > 0
+        ):
+            self._tell(
+                "unguarded", cpu=feed_handler.cpu, why="there is no other CPU to watch it from"
+            )
 
-    def _watch(self, reader: subprocess.Popen[str]) -> None:
-        """Return when the reader ended, hung (and was killed), or a signal came."""
-        watch = ReaderWatch(
+    def _watch(self, feed_handler: subprocess.Popen[str]) -> None:
+        """Return when the feed handler ended, hung (and was killed), or a signal came."""
+        watch = FeedHandlerWatch(
             self._config.instance,
-            reader.pid,
+            feed_handler.pid,
             has_priority=self._config.reader.priority > 0,
             tell=lambda text: self._tell("guard", says=text),
         )
         next_age = self._clock.now_s() + HANG_AFTER_S
         try:
-            while not self._stop.wait(guard.POLL_S) and reader.poll() is None:
+            while not self._stop.wait(guard.POLL_S) and feed_handler.poll() is None:
                 now = self._clock.now_s()
                 watch.look()
-                self._notify(watch, reader.pid, now)
+                self._notify(watch, feed_handler.pid, now)
                 if now < next_age:
                     continue
                 next_age = now + 1.0
                 age_s = watch.hangs_since_s()
                 if age_s is not None:
-                    self._tell("hangs", pid=reader.pid, heartbeat_age_s=round(age_s, 1))
+                    self._tell("hangs", pid=feed_handler.pid, heartbeat_age_s=round(age_s, 1))
                     self._killed_because = f"its heartbeat stopped {age_s:.1f} s ago"
-                    reader.kill()
+                    feed_handler.kill()
         finally:
             watch.close()
 
-    def _notify(self, watch: ReaderWatch, pid: int, now_s: float) -> None:
+    def _notify(self, watch: FeedHandlerWatch, pid: int, now_s: float) -> None:
         if not watch.is_beating:
             return
         state = "runs without its priority: it hung" if watch.is_demoted else "runs"
-        status = f"{self._config.instance}: reader {pid} {state}"
+        status = f"{self._config.instance}: feed handler {pid} {state}"
         if not self._is_ready:
             self._is_ready = True
             self._take_priority()
@@ -220,7 +230,9 @@ class Supervisor:
         Not from the start: imports at SCHED_FIFO starve a host's one housekeeping CPU for seconds.
         """
         if self._config.reader.priority > 0:
-            with contextlib.suppress(PermissionError):  # the reader told how to have it permitted
+            with contextlib.suppress(
+                PermissionError
+            ):  # the feed handler told how to have it permitted
                 process.set_fifo(GUARD_PRIORITY)
 
     def _restart(self, status: int, lived_s: float) -> None:
@@ -232,5 +244,7 @@ class Supervisor:
             how += f" from this supervisor, since {self._killed_because}"
             self._killed_because = ""
         self._tell("ended", by=how, restart_in_s=delay)
-        self._notifier.status(f"{self._config.instance}: reader ended by {how}, starting another")
+        self._notifier.status(
+            f"{self._config.instance}: feed handler ended by {how}, starting another"
+        )
         self._stop.wait(delay)

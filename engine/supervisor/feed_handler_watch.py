@@ -1,4 +1,4 @@
-"""One reader process as its supervisor sees it: its segment, its heartbeat, its hot thread's class.
+"""One feed handler as its supervisor sees it: its segment, its heartbeat, its hot thread's class.
 
 Called by: engine/supervisor/command.py, every few milliseconds, never on the path. Calls:
 rt/guard, shm/segment.
@@ -23,8 +23,8 @@ HANG_AFTER_S = 3.0  # a hot loop that makes no heartbeat for so long is stuck, n
 START_WITHIN_S = 30.0
 
 
-class ReaderWatch:
-    """Watch one reader from its start to its end; `close` unmaps its segment."""
+class FeedHandlerWatch:
+    """Watch one feed handler from its start to its end; `close` unmaps its segment."""
 
     def __init__(
         self, instance: str, pid: int, *, has_priority: bool, tell: Callable[[str], None]
@@ -41,7 +41,7 @@ class ReaderWatch:
 
     @property
     def is_up(self) -> bool:
-        """Say whether this reader's own segment is there for strategies to open."""
+        """Say whether this feed handler's own segment is there for strategies to open."""
         return self._segment is not None
 
     @property

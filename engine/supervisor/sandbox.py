@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 INTERFACE = "tp0"
 PREFIX_LENGTH = 30
-EXCHANGE_ADDRESS, READER_ADDRESS = "198.18.0.1", "198.18.0.2"  # RFC 2544: never routed
+EXCHANGE_ADDRESS, FEED_HANDLER_ADDRESS = "198.18.0.1", "198.18.0.2"  # RFC 2544: never routed
 NAMESPACE_TIMEOUT_S = 5.0
 
 
@@ -54,10 +54,10 @@ def _configure(namespace: Namespace, address: str) -> None:
 
 @dataclass(slots=True)
 class VethPair:
-    """An exchange's and a reader's namespace with a veth between them; both ends are called tp0."""
+    """An exchange's and a feed handler's namespace, a veth between them; both ends are tp0."""
 
     exchange: Namespace
-    reader: Namespace
+    feed_handler: Namespace
     children: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @classmethod
@@ -85,11 +85,11 @@ class VethPair:
         with IPRoute() as netlink:
             ends = [f"tpe{os.getpid()}", f"tpr{os.getpid()}"]
             netlink.link("add", ifname=ends[0], kind="veth", peer={"ifname": ends[1]})
-            for name, namespace in zip(ends, (self.exchange, self.reader), strict=True):
+            for name, namespace in zip(ends, (self.exchange, self.feed_handler), strict=True):
                 index = netlink.link_lookup(ifname=name)[0]
                 netlink.link("set", index=index, ifname=INTERFACE, net_ns_fd=namespace.path)
         _configure(self.exchange, EXCHANGE_ADDRESS)
-        _configure(self.reader, READER_ADDRESS)
+        _configure(self.feed_handler, FEED_HANDLER_ADDRESS)
 
     def spawn(
         self, where: Namespace, command: Sequence[str], **options: object
@@ -107,7 +107,7 @@ class VethPair:
                 child.terminate()
         for child in self.children:
             stop(child)
-        for namespace in (self.exchange, self.reader):
+        for namespace in (self.exchange, self.feed_handler):
             os.close(namespace.fd)
             namespace.holder.kill()
             namespace.holder.wait()

@@ -176,7 +176,7 @@ ITEMS = (
     AREA.seen(
         "cpu.count",
         Severity.LOW,
-        "reader and strategy each spin on a CPU of their own; the rest needs one too",
+        "feed handler and strategy each spin on a CPU of their own; the rest needs one too",
         cpu_count,
     ),
     AREA.seen(

@@ -240,7 +240,7 @@ ITEMS = (
     AREA.setting(
         "nic.gro_flush_timeout",
         Severity.HIGH,
-        "under busy polling the timer is the net for a reader that stopped; else it adds delay",
+        "under busy polling the timer helps where a feed handler stopped; else it adds delay",
         nic_file("gro_flush_timeout", FLUSH_TIMEOUT_NS),
         without_nic,
     ),

@@ -113,16 +113,16 @@ static void offer(struct rig *rig, struct input *in, uint32_t instrument)
         bids[i] = (struct tp_level){from - i * step, 1 + i};
         asks[i] = (struct tp_level){from + 1 + i * step - (shape == 77 ? 500 : 0), shape & 2};
     }
-    const struct tp_feed_snapshot snapshot = {.instrument = instrument,
-                                              .version = take(in),
-                                              .bids = bids,
-                                              .bid_count = count,
-                                              .asks = asks,
-                                              .ask_count = count,
-                                              .truncated = shape >> 4 & 3};
+    const struct tp_feed_base base = {.instrument = instrument,
+                                      .version = take(in),
+                                      .bids = bids,
+                                      .bid_count = count,
+                                      .asks = asks,
+                                      .ask_count = count,
+                                      .truncated = shape >> 4 & 3};
     uint32_t wanted[INSTRUMENTS];
-    (void)tp_feed_snapshot_wanted(rig->feed, wanted, INSTRUMENTS);
-    (void)tp_feed_snapshot_offer(rig->feed, &snapshot);
+    (void)tp_feed_base_wanted(rig->feed, wanted, INSTRUMENTS);
+    (void)tp_feed_base_offer(rig->feed, &base);
 }
 
 static void step(struct rig *rig, struct input *in)
@@ -153,7 +153,7 @@ static void step(struct rig *rig, struct input *in)
             tp_feed_connection_down(rig->feed, one, rig->now_ns);
         break;
     default:
-        tp_feed_snapshot_failed(rig->feed, one);
+        tp_feed_base_failed(rig->feed, one);
     }
 }
 

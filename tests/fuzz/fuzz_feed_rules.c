@@ -201,16 +201,16 @@ static void offer(struct rig *rig, struct input *in, uint32_t instrument)
         bids[i] = (struct tp_level){60 - i, 1 + i};
         asks[i] = (struct tp_level){61 + i, 1};
     }
-    const struct tp_feed_snapshot snapshot = {.instrument = instrument,
-                                              .version = version,
-                                              .bids = bids,
-                                              .bid_count = count,
-                                              .asks = asks,
-                                              .ask_count = count,
-                                              .truncated = version >> 3 & 3};
+    const struct tp_feed_base base = {.instrument = instrument,
+                                      .version = version,
+                                      .bids = bids,
+                                      .bid_count = count,
+                                      .asks = asks,
+                                      .ask_count = count,
+                                      .truncated = version >> 3 & 3};
     uint32_t wanted[INSTRUMENTS];
-    (void)tp_feed_snapshot_wanted(rig->feed, wanted, INSTRUMENTS);
-    (void)tp_feed_snapshot_offer(rig->feed, &snapshot);
+    (void)tp_feed_base_wanted(rig->feed, wanted, INSTRUMENTS);
+    (void)tp_feed_base_offer(rig->feed, &base);
     tp_feed_tick(rig->feed, rig->now_ns);
 }
 

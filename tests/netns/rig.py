@@ -1,4 +1,4 @@
-"""The whole path as tests drive it: simulator and reader as processes, and what they said.
+"""The whole path as tests drive it: simulator and feed handler as processes, and what they said.
 
 An `Exchange` is `tickpath sim mexc` in one namespace with its fault and truth endpoints; a
 `Supervised` is `tickpath run` in the other; a `Watcher` reads shared memory as a strategy does, and
@@ -277,7 +277,7 @@ class Settings:
     host: str = SERVER_NAME
     silent_after_ms: int = 20_000
     max_s: float = 1.0
-    prefix: Sequence[str] = ()  # of the command line: who and what confines the reader
+    prefix: Sequence[str] = ()  # of the command line: who and what confines the feed handler
 
 
 class Supervised:
@@ -302,7 +302,7 @@ class Supervised:
         )
         self.config.write_text(text, encoding="utf-8")
         command = [*settings.prefix, *TICKPATH, "run", str(self.config)]
-        self.program = start(pair, pair.reader, directory / "reader.log", command)
+        self.program = start(pair, pair.feed_handler, directory / "feed-handler.log", command)
 
     def watch(self, **options: Any) -> Watcher:
         """Open the segment as soon as it is there."""
@@ -316,13 +316,13 @@ class Supervised:
         return Watcher(until(f"the segment; the log says {self.program.text}", opened))
 
     @property
-    def reader_pid(self) -> int:
-        """Return the process id of the reader process now."""
-        pids: list[int] = until("the reader", lambda: children(self.program.process.pid))
+    def feed_handler_pid(self) -> int:
+        """Return the process id of the feed handler now."""
+        pids: list[int] = until("the feed handler", lambda: children(self.program.process.pid))
         return pids[0]
 
     def counters(self) -> dict[str, int]:
-        """Return the reader's counters, at most a tenth of a second old."""
+        """Return the feed handler's counters, at most a tenth of a second old."""
         with Segment(self.instance) as segment:
             return dict(segment.counters())
 

@@ -37,7 +37,7 @@ SILENT, REFUSED = (STALE, SyncReason.SILENT), (STALE, SyncReason.REFUSED)
 
 
 class System:
-    """One simulator and one reader for all tests of this file."""
+    """One simulator and one feed handler for all tests of this file."""
 
     def __init__(self, pair: VethPair, directory: Path) -> None:
         self.exchange = Exchange(
@@ -89,7 +89,7 @@ def calm(shared: System) -> System:
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[System]:
-    """Serve those that it does not: a series of reconnections would slow snapshots down."""
+    """Serve those that it does not: a series of reconnections would slow bases down."""
     with running(tmp_path) as system:
         system.calm()
         yield system

@@ -45,7 +45,7 @@ RESTART_MAX_S = 5.0  # 2 s on a quiet machine
 
 
 class System:
-    """Simulator, supervisor with its reader, a watcher and a strategy process."""
+    """Simulator, supervisor with its feed handler, a watcher and a strategy process."""
 
     def __init__(self, pair: VethPair, directory: Path) -> None:
         self.pair, self.directory = pair, directory
@@ -60,7 +60,7 @@ class System:
         """Start a strategy and wait until it saw events."""
         words = ["strategy", "tickpath.engine.strategy.spread:Spread", "--block", "--name", name]
         command = [*TICKPATH, *words, "--instance", self.run.instance]
-        program = start(self.pair, self.pair.reader, self.directory / f"{name}.log", command)
+        program = start(self.pair, self.pair.feed_handler, self.directory / f"{name}.log", command)
         until(f"events in {name}", lambda: self.events(name))
         return program
 
@@ -75,9 +75,9 @@ class System:
         return 0
 
     def xdp(self) -> list[Any]:
-        """List the XDP programs in the reader's namespace."""
+        """List the XDP programs in the feed handler's namespace."""
         child = self.pair.spawn(
-            self.pair.reader,
+            self.pair.feed_handler,
             ["bpftool", "-j", "net"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -104,11 +104,11 @@ def until_stale(watcher: Watcher) -> float:
     return time.monotonic() - begin
 
 
-def test_reader_killed_is_stale_then_restarted_and_strategies_go_on(
+def test_feed_handler_killed_is_stale_then_restarted_and_strategies_go_on(
     system: System, record_property: Any
 ) -> None:
     strategy = system.strategy("steady")
-    pid = system.run.reader_pid
+    pid = system.run.feed_handler_pid
     assert len(system.xdp()) == 1
     os.kill(pid, signal.SIGSTOP)  # what follows is about its heart, not about its death
     stale_s = until_stale(system.watcher)
@@ -116,7 +116,7 @@ def test_reader_killed_is_stale_then_restarted_and_strategies_go_on(
     assert book.writer_silent_ns > STALE_AFTER_NS or book.why.startswith("its writer ended")
     kill(pid)
     killed = time.monotonic()
-    until("the end of the reader", lambda: is_gone(pid))
+    until("the end of the feed handler", lambda: is_gone(pid))
     assert system.run.files(), "a killed writer leaves its segment to its successor"
     before = system.events("steady")
     system.watcher.wait_state(LIVE)
@@ -125,7 +125,7 @@ def test_reader_killed_is_stale_then_restarted_and_strategies_go_on(
         f"STALE {stale_s * 1000:.0f} ms after the heart stopped, LIVE {live_s:.2f} s after kill -9"
     )
     assert live_s < RESTART_MAX_S
-    assert system.run.reader_pid != pid
+    assert system.run.feed_handler_pid != pid
     until("events of the new writer", lambda: system.events("steady") > before)
     assert strategy.process.poll() is None
     assert system.stats("steady").counters["restarts"] == 1
@@ -134,32 +134,32 @@ def test_reader_killed_is_stale_then_restarted_and_strategies_go_on(
     assert len(system.xdp()) == 1
 
 
-def test_reader_killed_takes_its_xdp_program_along(system: System) -> None:
-    pid = system.run.reader_pid
+def test_feed_handler_killed_takes_its_xdp_program_along(system: System) -> None:
+    pid = system.run.feed_handler_pid
     kill(system.run.program.process.pid, signal.SIGSTOP)  # so that nobody restarts it
     kill(pid)
     stale_s = until_stale(system.watcher)
-    until("the end of the reader", lambda: is_gone(pid))
+    until("the end of the feed handler", lambda: is_gone(pid))
     until("the end of the program", lambda: not system.xdp())
     kill(system.run.program.process.pid, signal.SIGCONT)
     system.watcher.wait_state(LIVE)
     print(f"STALE {stale_s * 1000:.0f} ms after kill -9")
 
 
-def test_reader_that_hangs_is_killed_and_restarted(system: System) -> None:
-    pid = system.run.reader_pid
+def test_feed_handler_that_hangs_is_killed_and_restarted(system: System) -> None:
+    pid = system.run.feed_handler_pid
     time.sleep(0.5)  # LIVE may come before two looks of the supervisor: it would give it 30 s yet
     kill(pid, signal.SIGSTOP)
     until_stale(system.watcher)
-    system.run.program.wait_for("reader hangs")
+    system.run.program.wait_for("feed handler hangs")
     system.run.program.wait_for("by signal 9")
     system.watcher.wait_state(LIVE)
-    assert system.run.reader_pid != pid
+    assert system.run.feed_handler_pid != pid
 
 
 def test_strategy_killed_is_noticed_by_nobody(system: System) -> None:
     strategy, other = system.strategy("victim"), system.strategy("other")
-    pid = system.run.reader_pid
+    pid = system.run.feed_handler_pid
     system.watcher.changes.clear()
     before = system.run.counters()
     kill(strategy.process.pid)
@@ -171,20 +171,22 @@ def test_strategy_killed_is_noticed_by_nobody(system: System) -> None:
         assert after[name] == before[name], name
     system.watcher.drain()
     assert system.watcher.changes == []
-    assert system.run.reader_pid == pid
+    assert system.run.feed_handler_pid == pid
     until("more events in the other one", lambda: system.events("other") > seen)
     assert other.process.poll() is None
     assert not system.stats("victim").is_running
 
 
-def test_supervisor_killed_takes_the_reader_along_and_a_new_one_takes_over(system: System) -> None:
-    pid = system.run.reader_pid
+def test_supervisor_killed_takes_the_feed_handler_along_and_a_new_one_takes_over(
+    system: System,
+) -> None:
+    pid = system.run.feed_handler_pid
     kill(system.run.program.process.pid)
-    until("the end of the reader", lambda: is_gone(pid))
+    until("the end of the feed handler", lambda: is_gone(pid))
     until("the end of the program", lambda: not system.xdp())
     until_stale(system.watcher)
     command = [*TICKPATH, "run", str(system.run.config)]
-    again = start(system.pair, system.pair.reader, system.directory / "again.log", command)
+    again = start(system.pair, system.pair.feed_handler, system.directory / "again.log", command)
     system.watcher.wait_state(LIVE)
     assert again.end() == 0
     assert system.run.files() == []
@@ -258,7 +260,9 @@ def test_demo_leaves_nothing_however_it_ends(temporary: Path, number: signal.Sig
     child = demo()
     try:
         processes = run_until_live(child)
-        assert len(processes) >= 7, processes  # two namespaces, simulator, supervisor, reader, ...
+        assert len(processes) >= 7, (
+            processes
+        )  # two namespaces, simulator, supervisor, feed handler, ...
         assert list(temporary.iterdir())
         child.send_signal(number)
         output, _ = child.communicate(timeout=PATIENCE_S)
@@ -281,9 +285,13 @@ def command_line(pid: int) -> str:
 @pytest.mark.parametrize(
     ("victim", "said", "status"),
     [
-        ("feed_handler.process", "reader restarted 1 time", 0),  # its supervisor starts it again
+        (
+            "feed_handler.process",
+            "feed handler restarted 1 time",
+            0,
+        ),  # its supervisor starts it again
         ("sys.stdin.buffer", "all rates", 0),  # the janitor: the demo tidies up itself
-        ("cli run", "tickpath: reader (process", 1),
+        ("cli run", "tickpath: feed-handler (process", 1),
         ("sim mexc", "tickpath: exchange (process", 1),
         (
             "spread:Spread",

@@ -1,4 +1,4 @@
-"""A live reader recorded through faults and kills, then replayed: the same events, byte for byte.
+"""A feed handler recorded through faults and kills, then replayed: the same events, byte for byte.
 
 What must be equal: all but published_ns, which live is a reading of the clock and in a replay the
 recorded time.
@@ -53,7 +53,7 @@ TAP = "[record]\ntap = true\ncheckpoint_s = 0.3\n"
 
 @dataclass(slots=True)
 class System:
-    """Simulator, reader with a tap, and whatever records it."""
+    """Simulator, feed handler with a tap, and whatever records it."""
 
     pair: VethPair
     directory: Path
@@ -66,16 +66,16 @@ class System:
         self.exchange = Exchange(self.pair, self.directory, *words)
 
     def record(self, instance: str, *words: str) -> Program:
-        """Start a recorder into out/, before or while there is a reader."""
+        """Start a recorder into out/, before or while there is a feed handler."""
         log = self.directory / f"recorder{len(self.recorders)}.log"
         out = str(self.directory / "out")
         command = [*TICKPATH, "record", instance, "--out", out, "--json", *words]
-        recorder = start(self.pair, self.pair.reader, log, command)
+        recorder = start(self.pair, self.pair.feed_handler, log, command)
         self.recorders.append(recorder)
         return recorder
 
     def read(self, network: str = TAP) -> Watcher:
-        """Start the reader and wait until its books are LIVE."""
+        """Start the feed handler and wait until its books are LIVE."""
         settings = Settings(symbols=SYMBOLS, network=network)
         self.run = Supervised(self.pair, self.directory, settings)
         watcher = self.run.watch()
@@ -108,7 +108,7 @@ def live_events(path: Path) -> NDArray[Any]:
 
 
 def replayed_events(path: Path) -> NDArray[Any]:
-    """Return what a replay of all files publishes; they must be of one reader."""
+    """Return what a replay of all files publishes; they must be of one feed handler."""
     parts: list[bytes] = []  # numpy would repack the joined rows
     replayer: Replayer | None = None
     for meta, batches in recorded_runs(path):
@@ -117,7 +117,7 @@ def replayed_events(path: Path) -> NDArray[Any]:
         for batch in batches:
             replayer.play(batch)
     assert replayer is not None
-    assert replayer.c.diverged == replayer.c.snapshots_refused == 0
+    assert replayer.c.diverged == replayer.c.bases_refused == 0
     assert replayer.c.checkpoints > 0
     return np.frombuffer(b"".join(parts), dtype=replay_event_dtype())
 
@@ -208,17 +208,17 @@ def test_recorder_killed_leaves_all_but_the_last_second(system: System) -> None:
         [*TICKPATH, "replay", str(path), "--json"], capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout)["messages"] > 500
-    assert watcher.states() == [LIVE] * len(SYMBOLS)  # the reader did not notice
+    assert watcher.states() == [LIVE] * len(SYMBOLS)  # the feed handler did not notice
     watcher.reader.close()
     assert system.run.end() == 0
 
 
-def test_recorder_follows_a_killed_reader_into_a_new_file(system: System) -> None:
+def test_recorder_follows_a_killed_feed_handler_into_a_new_file(system: System) -> None:
     watcher = system.read()
     out = system.directory / "out"
     recorder = system.record(system.instance, "--flush", "0.1")
     until("records", lambda: system.recorded(recorder, "records") > 300)
-    kill(system.run.reader_pid)
+    kill(system.run.feed_handler_pid)
     until("a restart", lambda: system.recorded(recorder, "restarts") == 1)
     until("records", lambda: system.recorded(recorder, "files") == 2)
     time.sleep(1.0)
@@ -237,14 +237,16 @@ def test_recorder_follows_a_killed_reader_into_a_new_file(system: System) -> Non
     )  # fmt: skip
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert {line["symbol"] for line in lines} == set(SYMBOLS)
-    for symbol in SYMBOLS:  # nothing is known of a book from the kill to the next reader's snapshot
+    for (
+        symbol
+    ) in SYMBOLS:  # nothing is known of a book from the kill to the next feed handler's base
         states = [line["state"] for line in lines if line["symbol"] == symbol]
         place = states.index("STALE")
         assert states[place - 1] == "LIVE"
         assert "LIVE" in states[place:]
 
 
-def test_recorder_on_a_full_disk_ends_with_a_whole_file_and_the_reader_goes_on(
+def test_recorder_on_a_full_disk_ends_with_a_whole_file_and_the_feed_handler_goes_on(
     system: System,
 ) -> None:
     watcher = system.read()
@@ -257,7 +259,7 @@ def test_recorder_on_a_full_disk_ends_with_a_whole_file_and_the_reader_goes_on(
     )
     command = [*TICKPATH, "record", system.instance, "--out", str(out), "--flush", "0.05"]
     words = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
-    recorder = start(system.pair, system.pair.reader, system.directory / "full.log", words)
+    recorder = start(system.pair, system.pair.feed_handler, system.directory / "full.log", words)
     assert recorder.process.wait(2 * PATIENCE_S) == 3, recorder.text
     assert "No space left on device" in recorder.text
     watcher.drain()
@@ -286,7 +288,9 @@ def test_recorder_of_an_instance_without_a_tap_says_what_to_write(system: System
     assert system.run.end() == 0
 
 
-def test_recorder_stopped_for_long_tells_the_gap_and_the_reader_goes_on(system: System) -> None:
+def test_recorder_stopped_for_long_tells_the_gap_and_the_feed_handler_goes_on(
+    system: System,
+) -> None:
     """A tap of the smallest size, so that a stopped recorder is lapped soon."""
     watcher = system.read(network=TAP + "ring_capacity = 16384\n")
     recorder = system.record(system.instance, "--flush", "0.1")

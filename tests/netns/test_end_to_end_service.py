@@ -1,8 +1,8 @@
-"""Reader and strategy as their systemd units run them: own users, least capabilities, a manager.
+"""Feed handler and strategy as their systemd units run them: users, capabilities, a manager.
 
 setpriv and a mount namespace stand in for the service manager: the same users and groups,
-capabilities, limits, no_new_privs, /run/tickpath of the reader's own, read-only /proc/sys but for
-the one file, and a datagram socket that is told what the units tell.
+capabilities, limits, no_new_privs, /run/tickpath of the feed handler's own, read-only /proc/sys but
+for the one file, and a datagram socket that is told what the units tell.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("root", "netns", "af_xdp", "two_cpus", "setpriv")
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
-READER, STRATEGY, FEED_GROUP = 64101, 64102, 64100  # users and groups that need no names
+FEED_HANDLER, STRATEGY, FEED_GROUP = 64101, 64102, 64100  # users and groups that need no names
 CAPABILITIES = ("net_admin", "net_raw", "perfmon", "bpf")
 CAPABILITY_BITS = 1 << 12 | 1 << 13 | 1 << 38 | 1 << 39  # linux/capability.h
 INSTEAD_BITS = 1 << 23 | 1 << 14
 RESERVED_PORTS = "/proc/sys/net/ipv4/ip_local_reserved_ports"
 # What RuntimeDirectory=, ProtectSystem=strict and ProtectKernelTunables= make of the tree.
 CONFINE = f"""\
-mount -t tmpfs -o uid={READER},gid={FEED_GROUP},mode=0750 tmpfs /run/tickpath
+mount -t tmpfs -o uid={FEED_HANDLER},gid={FEED_GROUP},mode=0750 tmpfs /run/tickpath
 mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys
 mount --bind {RESERVED_PORTS} {RESERVED_PORTS} && mount -o remount,rw,bind {RESERVED_PORTS}
 exec "$@"
@@ -150,10 +150,10 @@ def manager(place: Path) -> Iterator[Manager]:
 
 
 @pytest.fixture
-def reader(place: Path, manager: Manager) -> Iterator[tuple[VethPair, Supervised]]:
+def feed_handler(place: Path, manager: Manager) -> Iterator[tuple[VethPair, Supervised]]:
     Path("/run/tickpath").mkdir(mode=0o755, exist_ok=True)
     prefix = ["unshare", "--mount", "sh", "-ec", CONFINE, "sh", *manager.words()]
-    prefix += as_user(READER, str(FEED_GROUP), *CAPABILITIES)
+    prefix += as_user(FEED_HANDLER, str(FEED_GROUP), *CAPABILITIES)
     cpu = max(os.sched_getaffinity(0))
     settings = Settings(
         symbols=SYMBOLS, reader=f"spin = false\npriority = 9\ncpu = {cpu}", prefix=prefix
@@ -181,17 +181,17 @@ def tries(user: int, groups: str, code: str, path: Path) -> str:
     return done.stdout.strip()
 
 
-def test_reader_unprivileged_user_runs_the_whole_path_over_af_xdp(
-    reader: tuple[VethPair, Supervised], manager: Manager
+def test_feed_handler_unprivileged_user_runs_the_whole_path_over_af_xdp(
+    feed_handler: tuple[VethPair, Supervised], manager: Manager
 ) -> None:
-    _, supervised = reader
+    _, supervised = feed_handler
     supervised.watch().wait_state(LIVE)
     assert "path: AF_XDP" in supervised.program.text
     assert "runs" in manager.wait_for("READY=1\nSTATUS=")
     manager.wait_for("WATCHDOG=1")
-    pid = supervised.reader_pid
+    pid = supervised.feed_handler_pid
     said = status_of(pid)
-    assert said["Uid"].split() == [str(READER)] * 4
+    assert said["Uid"].split() == [str(FEED_HANDLER)] * 4
     assert said["NoNewPrivs"] == "1"
     bits = CAPABILITY_BITS | (0 if may_raise_limits() else INSTEAD_BITS)
     assert {int(said[name], 16) for name in ("CapEff", "CapBnd", "CapAmb")} == {bits}
@@ -207,22 +207,22 @@ def test_reader_unprivileged_user_runs_the_whole_path_over_af_xdp(
     assert os.sched_getparam(supervisor).sched_priority == GUARD_PRIORITY
     feed = DIRECTORY / f"tickpath.{supervised.instance}"
     about = feed.stat()
-    assert (about.st_uid, about.st_gid, about.st_mode & 0o777) == (READER, FEED_GROUP, 0o640)
+    assert (about.st_uid, about.st_gid, about.st_mode & 0o777) == (FEED_HANDLER, FEED_GROUP, 0o640)
     assert supervised.program.end() == 0
     manager.wait_for("STOPPING=1")
 
 
 def test_strategy_of_another_user_reads_the_feed_and_cannot_write_it(
-    reader: tuple[VethPair, Supervised], place: Path, manager: Manager
+    feed_handler: tuple[VethPair, Supervised], place: Path, manager: Manager
 ) -> None:
-    pair, supervised = reader
+    pair, supervised = feed_handler
     supervised.watch().wait_state(LIVE)
     manager.wait_for("READY=1")
     groups = f"{STRATEGY},{FEED_GROUP}"
     words = ["strategy", "tickpath.engine.strategy.spread:Spread", "--block", "--priority", "8"]
     command = [*manager.words(), *as_user(STRATEGY, groups), *TICKPATH, *words]
     command += ["--instance", supervised.instance]
-    program = start(pair, pair.reader, place / "strategy.log", command)
+    program = start(pair, pair.feed_handler, place / "strategy.log", command)
     assert "STATUS=Spread: running" in manager.wait_for("READY=1")
     pid = program.process.pid
     assert status_of(pid)["Uid"].split() == [str(STRATEGY)] * 4
@@ -240,17 +240,17 @@ def test_strategy_of_another_user_reads_the_feed_and_cannot_write_it(
     manager.wait_for("STOPPING=1")
 
 
-def test_reader_that_hangs_is_not_called_alive_and_another_is_started(
-    reader: tuple[VethPair, Supervised], manager: Manager
+def test_feed_handler_that_hangs_is_not_called_alive_and_another_is_started(
+    feed_handler: tuple[VethPair, Supervised], manager: Manager
 ) -> None:
-    _, supervised = reader
+    _, supervised = feed_handler
     manager.wait_for("READY=1")
     manager.wait_for("WATCHDOG=1")
-    first = supervised.reader_pid
+    first = supervised.feed_handler_pid
     os.kill(first, signal.SIGSTOP)
     said = manager.wait_for("STATUS=")
     while "starting another" not in said:
         said = manager.wait_for("STATUS=")
     assert "ended by signal 9" in said
-    until("another reader", lambda: supervised.reader_pid != first)
+    until("another feed handler", lambda: supervised.feed_handler_pid != first)
     manager.wait_for("WATCHDOG=1")

@@ -47,7 +47,7 @@ def run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Supervised]:
 
 
 def hot_thread(pid: int) -> int:
-    """Return the thread id of a reader's hot thread."""
+    """Return the thread id of a feed handler's hot thread."""
     for comm in Path(f"/proc/{pid}/task").glob("*/comm"):
         if comm.read_text().strip() == HOT_THREAD_NAME:
             return int(comm.parent.name)
@@ -101,7 +101,7 @@ def test_hot_thread_makes_no_system_call_but_to_send(run: Supervised, sleeper_co
 def judge(run: Supervised) -> None:
     """Count what the hot thread calls for a while, and hold it against what it may."""
     before = run.counters()
-    calls = count_calls(hot_thread(run.reader_pid))
+    calls = count_calls(hot_thread(run.feed_handler_pid))
     time.sleep(2 * COUNTERS_EVERY_S)  # until what was watched is in the segment's copy
     after = run.counters()
     print(calls)

@@ -1,4 +1,4 @@
-"""Trouble below and around the reader: certificates, interfaces, namespaces, ports, configurations.
+"""Trouble around the feed handler: certificates, interfaces, namespaces, ports, configurations.
 
 Each is said in one clear line; what can heal is healed, the rest ends with the right status.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pyroute2 import NetNS
 from tickpath.engine.sim.certificates import Certificates, make_ca
-from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, INTERFACE, READER_ADDRESS
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, FEED_HANDLER_ADDRESS, INTERFACE
 from tickpath.proto.records import BookState, SyncReason
 
 from tests.netns.rig import (
@@ -105,7 +105,7 @@ def impostor(pair: VethPair, keys: Certificates) -> Iterator[list[str]]:
 
 
 def delays(program: Program) -> list[float]:
-    """Return the pauses before further tries that a reader announced."""
+    """Return the pauses before further tries that a feed handler announced."""
     return [float(text) for text in re.findall(r"trying again in ([0-9.]+) s", program.text)]
 
 
@@ -119,7 +119,7 @@ def delays(program: Program) -> list[float]:
 def test_wrong_certificate_ends_by_its_alert_is_named_and_tried_again_patiently(
     pair: VethPair, tmp_path: Path, options: dict[str, bool], cause: str, alert: str
 ) -> None:
-    """The reader starts well; then something else answers in the exchange's place."""
+    """The feed handler starts well; then something else answers in the exchange's place."""
     good = make_ca(tmp_path / "good", [SERVER_NAME], [EXCHANGE_ADDRESS])
     bad = make_ca(tmp_path / "bad", [SERVER_NAME], [EXCHANGE_ADDRESS], **options)
     trusted = tmp_path / "trusted.pem"
@@ -156,13 +156,13 @@ def test_wrong_certificate_ends_by_its_alert_is_named_and_tried_again_patiently(
 def test_interface_down_is_said_and_healed_when_it_is_up(pair: VethPair, run: Supervised) -> None:
     watcher = run.watch()
     watcher.wait_state(LIVE)
-    set_link(pair.reader, "down")
+    set_link(pair.feed_handler, "down")
     run.program.wait_for(f"on {INTERFACE} queue 0: Network is down")
     watcher.wait_change(0, DOWN)
     run.program.wait_for("restart in s")
     time.sleep(0.5)
     assert run.program.process.poll() is None
-    set_link(pair.reader, "up")
+    set_link(pair.feed_handler, "up")
     watcher.wait_state(LIVE)
 
 
@@ -190,7 +190,7 @@ def test_interface_deleted_is_said_and_healed_when_it_is_back(
 ) -> None:
     watcher = run.watch()
     watcher.wait_state(LIVE)
-    with NetNS(pair.reader.path, flags=0) as netlink:
+    with NetNS(pair.feed_handler.path, flags=0) as netlink:
         netlink.link("del", index=netlink.link_lookup(ifname=INTERFACE)[0])
     run.program.wait_for("No such device")
     watcher.wait_change(0, DOWN)
@@ -222,8 +222,8 @@ def test_exchange_namespace_deleted_is_said_and_ends_cleanly(
 
 def test_port_of_the_range_in_use_by_the_kernel_is_refused(pair: VethPair, tmp_path: Path) -> None:
     Exchange(pair, tmp_path, "--instruments", "1")
-    with entered(pair.reader):
-        taken = socket.create_server((READER_ADDRESS, 61007))
+    with entered(pair.feed_handler):
+        taken = socket.create_server((FEED_HANDLER_ADDRESS, 61007))
     run = Supervised(pair, tmp_path, Settings(symbols=SYMBOLS))
     try:
         assert run.program.process.wait(PATIENCE_S) == 3
@@ -234,7 +234,7 @@ def test_port_of_the_range_in_use_by_the_kernel_is_refused(pair: VethPair, tmp_p
         run.end()
 
 
-def test_second_reader_of_one_instance_is_refused(
+def test_second_feed_handler_of_one_instance_is_refused(
     run: Supervised, pair: VethPair, tmp_path: Path
 ) -> None:
     watcher = run.watch()
@@ -242,7 +242,9 @@ def test_second_reader_of_one_instance_is_refused(
     text = run.config.read_text().replace("[network]", "[network]\nport_range = [62000, 62099]")
     config = tmp_path / "second.toml"
     config.write_text(text)
-    second = start(pair, pair.reader, tmp_path / "second.log", [*TICKPATH, "run", str(config)])
+    second = start(
+        pair, pair.feed_handler, tmp_path / "second.log", [*TICKPATH, "run", str(config)]
+    )
     assert second.process.wait(PATIENCE_S) == 3
     assert "another writer holds it" in second.text
     assert watcher.states() == [LIVE]
@@ -297,13 +299,13 @@ def test_run_with_a_wrong_configuration_says_one_line_and_touches_nothing(
     assert change[0] in GOOD
     config = tmp_path / "config.toml"
     config.write_text(GOOD.replace(*change))
-    program = start(pair, pair.reader, tmp_path / "log", [*TICKPATH, "run", str(config)])
+    program = start(pair, pair.feed_handler, tmp_path / "log", [*TICKPATH, "run", str(config)])
     assert program.process.wait(PATIENCE_S) == 2
     assert said in program.text
     assert program.text.count("\n") == 1, program.text
 
 
 def test_run_without_a_file_says_so(pair: VethPair, tmp_path: Path) -> None:
-    program = start(pair, pair.reader, tmp_path / "log", [*TICKPATH, "run", "/nowhere.toml"])
+    program = start(pair, pair.feed_handler, tmp_path / "log", [*TICKPATH, "run", "/nowhere.toml"])
     assert program.process.wait(PATIENCE_S) == 2
     assert "configuration /nowhere.toml: No such file" in program.text

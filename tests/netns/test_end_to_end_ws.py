@@ -127,7 +127,7 @@ class Server:
         """Run a client to its end."""
         command = self.command(url, *words)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        child = self.pair.spawn(self.pair.reader, command, **pipes)
+        child = self.pair.spawn(self.pair.feed_handler, command, **pipes)
         out, err = child.communicate(stdin, timeout=2 * PATIENCE_S)
         return subprocess.CompletedProcess(command, child.returncode, out, err)
 
@@ -254,7 +254,7 @@ def test_interrupted_client_closes_politely(server: Server, number: signal.Signa
     log = server.directory / "client.log"
     with log.open("w") as file:
         child = server.pair.spawn(
-            server.pair.reader, command, stdin=subprocess.PIPE, stdout=file, stderr=file
+            server.pair.feed_handler, command, stdin=subprocess.PIPE, stdout=file, stderr=file
         )
     assert child.stdin is not None
     child.stdin.write("hello\n")

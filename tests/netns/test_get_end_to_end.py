@@ -69,10 +69,10 @@ class Site:
     digests: dict[str, str]
 
     def get(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run `tickpath get` in the reader's namespace."""
+        """Run `tickpath get` in the feed handler's namespace."""
         command = [*TICKPATH, "get", *words]
         child = self.pair.spawn(
-            self.pair.reader, command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            self.pair.feed_handler, command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         out, err = child.communicate(timeout=6 * PATIENCE_S)
         return subprocess.CompletedProcess(command, child.returncode, out, err)
@@ -94,7 +94,7 @@ class Site:
 
 
 def offload(pair: VethPair, *words: str) -> None:
-    for namespace in (pair.exchange, pair.reader):
+    for namespace in (pair.exchange, pair.feed_handler):
         child = pair.spawn(namespace, ["ethtool", "-K", INTERFACE, *words])
         assert child.wait(PATIENCE_S) == 0
 
@@ -247,10 +247,10 @@ def test_get_ended_by_a_signal_gives_the_ports_back(site: Site, number: signal.S
     setting = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
     with entered(pair.exchange):
         listener = socket.create_server((EXCHANGE_ADDRESS, 8181))
-    with listener, entered(pair.reader):
+    with listener, entered(pair.feed_handler):
         before = setting.read_text()
         command = [*TICKPATH, "get", "--backend", "af_xdp", f"http://{EXCHANGE_ADDRESS}:8181/"]
-        child = pair.spawn(pair.reader, command, stderr=subprocess.PIPE)
+        child = pair.spawn(pair.feed_handler, command, stderr=subprocess.PIPE)
         connection, _ = listener.accept()
         with connection:
             assert connection.recv(65536)

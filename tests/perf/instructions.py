@@ -82,7 +82,7 @@ def _bench(name: str) -> Any:
 
 def _reader(instruments: int) -> tuple[Any, _Turns]:
     """Return a connected reader that has no thread; `play` turns as it waits."""
-    stub = _bench("burst_reader")
+    stub = _bench("burst_feed_handler")
     turns = _Turns()
     stub.threading = SimpleNamespace(
         Thread=lambda **_: SimpleNamespace(start=lambda: None, join=lambda: None)
@@ -94,10 +94,10 @@ def _reader(instruments: int) -> tuple[Any, _Turns]:
         turns.reader = reader
         while not done():
             reader._exchange.step()
-            reader._give_snapshots()
+            reader._give_bases()
             turns.turn()
 
-    kind: Any = type("Reader", (stub.BurstReader,), {"_wait": wait, "lib": stub.lib})
+    kind: Any = type("Reader", (stub.BurstFeedHandler,), {"_wait": wait, "lib": stub.lib})
     return kind(instruments, _bench("tls_server").server_context(), 0), turns
 
 
@@ -142,7 +142,7 @@ def _replay(levels: int, count: int) -> None:
 def _echo(size: int, count: int) -> None:
     """Send a message and take one of the same size, without a loop, over the memory link."""
     reader, turns = _reader(1)
-    ffi, lib = _bench("burst_reader").ffi, reader.lib
+    ffi, lib = _bench("burst_feed_handler").ffi, reader.lib
     wanted = ffi.typeof("struct tp_session *")
     session = next(
         one for one in reader._kept if isinstance(one, ffi.CData) and ffi.typeof(one) is wanted

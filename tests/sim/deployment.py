@@ -1,6 +1,6 @@
 """A whole deployment in one process and in virtual time: venue, wire, feed handler, shared memory.
 
-The venue is engine/sim's exchange with its dialect, the feed handler is `ReaderProcess` with its
+The venue is engine/sim's exchange with its dialect, the feed handler is `FeedHandler` with its
 real hot path, connections, bases and plan; between them a memory link, our TCP and WebSocket, with
 TLS where asked for. REST is the dialect's answer after a delay. The truth that books are held to is
 the market's own, kept by the exchange at every version. One seed decides everything; nothing reads
@@ -28,7 +28,7 @@ from tickpath.engine.config.schema import (
     VenueConfig,
 )
 from tickpath.engine.feed_handler.bases import TIMEOUT_S, read_answer
-from tickpath.engine.feed_handler.process import Outside, ReaderProcess
+from tickpath.engine.feed_handler.process import FeedHandler, Outside
 from tickpath.engine.sim.connection import Connection
 from tickpath.engine.sim.dialect import HttpRequest
 from tickpath.engine.sim.exchange import DRIP_S, Exchange, Options
@@ -168,7 +168,7 @@ class Deployment:
             watch_link=lambda _: self.link,
             segment_clock=ffi.new("struct tp_clock *"),
         )
-        self.reader = ReaderProcess(config, self.tell, outside)
+        self.feed_handler = FeedHandler(config, self.tell, outside)
         self._question: Question | None = None
         self._cold_ns = self._busy_ns = 0
         self._open()
@@ -198,20 +198,20 @@ class Deployment:
         )
 
     def _open(self) -> None:
-        reader = self.reader
-        if not reader.open():
-            raise DeploymentError("the reader was stopped while it opened")
-        reader.connections.random = random.Random(self.random.getrandbits(63))
-        reader.snapshots.schedule.jitter = random.Random(self.random.getrandbits(63)).random
+        feed_handler = self.feed_handler
+        if not feed_handler.open():
+            raise DeploymentError("the feed handler was stopped while it opened")
+        feed_handler.connections.random = random.Random(self.random.getrandbits(63))
+        feed_handler.bases.schedule.jitter = random.Random(self.random.getrandbits(63)).random
         # The writer's copy, which the hot path reads, is what was last stored (shm/clock.h).
-        self._clock = reader.segment.header.clock
+        self._clock = feed_handler.segment.header.clock
         self._clock.tsc_base, self._clock.ns_base = 2**64 - 1, self.now_ns
         self.seen = [Seen(-1, 0, 0, b"", b"")] * len(self.setup.symbols)
-        self._symbols = [row.symbol for row in reader.instruments]
-        self._memory = Reader(reader.config.instance, directory=self.setup.directory)
+        self._symbols = [row.symbol for row in feed_handler.instruments]
+        self._memory = Reader(feed_handler.config.instance, directory=self.setup.directory)
         self._records = [0] * len(self._symbols)
-        self._handle = reader.hot.handle
-        self._worker = reader.handshakes.worker if self.setup.tls is not None else None
+        self._handle = feed_handler.hot.handle
+        self._worker = feed_handler.handshakes.worker if self.setup.tls is not None else None
         self.exchange.start()
 
     def _accept(self, end: FarEnd) -> None:
@@ -262,7 +262,7 @@ class Deployment:
         lib.tp_hot_path_turn(self._handle, now_ns)
         if now_ns >= self._cold_ns:
             self._cold_ns = now_ns + COLD_NS
-            self.reader.step()
+            self.feed_handler.step()
             self._ask_for_base()
         self._look()
         soon_ns = now_ns + (TICK_NS if now_ns < self._busy_ns else IDLE_NS)
@@ -279,7 +279,7 @@ class Deployment:
     def _ask_for_base(self) -> None:
         if self._question is not None:
             return
-        self._question = question = self.reader.snapshots.ask()
+        self._question = question = self.feed_handler.bases.ask()
         if question is not None:
             half_s = self.random.uniform(0.001, 0.05)
             self.later(half_s, lambda: self._answer(question, half_s))
@@ -296,12 +296,12 @@ class Deployment:
                 raise RemoteError("timed out")
             now = datetime.fromtimestamp((self.now_ns - START_NS + UNIX_NS) / SECOND, UTC)
             return read_answer(
-                self.reader.venue, question.request, answer, size_max=1 << 23, now=now
+                self.feed_handler.venue, question.request, answer, size_max=1 << 23, now=now
             )
 
         self._question = None
         self._cold_ns, self._busy_ns = 0, self.now_ns + BUSY_NS
-        self.reader.snapshots.settle(question, fetch)
+        self.feed_handler.bases.settle(question, fetch)
 
     # What shared memory says, against the truth.
 
@@ -330,7 +330,7 @@ class Deployment:
         if true is None:
             raise self.failure(f"{name} is LIVE at version {seen.version}, which never was")
         # A base that shows little makes a book LIVE with half of it.
-        least = min(20, max(1, self.reader.venue.settings.depth // 2)) * 16
+        least = min(20, max(1, self.feed_handler.venue.settings.depth // 2)) * 16
         held = [side[: max(len(of), least)] for side, of in zip(true, (bids, asks), strict=True)]
         if held != [bids, asks]:
             raise self.failure(
@@ -362,13 +362,13 @@ class Deployment:
     @property
     def counters(self) -> Any:
         """Return the feed's."""
-        return lib.tp_feed_counters(self.reader.feed)[0]
+        return lib.tp_feed_counters(self.feed_handler.feed)[0]
 
     # The end.
 
     def stop(self) -> None:
         """End in order: every book is STALE afterwards."""
-        self.reader.hot.stop()
+        self.feed_handler.hot.stop()
         self.run(0.1)
         states = [STATES[seen.state] for seen in self.seen]
         if states != ["STALE"] * len(states):
@@ -377,7 +377,7 @@ class Deployment:
     def close(self) -> None:
         """Free everything."""
         self._memory.close()
-        self.reader.close()
+        self.feed_handler.close()
 
 
 def packed(levels: Sequence[tuple[int, int]]) -> bytes:

@@ -120,15 +120,15 @@ def random_setup(seed: int, directory: Path, **fields: Any) -> Setup:
 
 def check_counters(deployment: Deployment, kinds: set[str]) -> None:
     """Hold what was counted to what was done; at the end, before the stop."""
-    feed, hot = deployment.counters, deployment.reader.hot.loop.counters
+    feed, hot = deployment.counters, deployment.feed_handler.hot.loop.counters
     exchange = deployment.exchange.counters
-    open_count = sum(slot.open for slot in deployment.reader.connections.slots)
+    open_count = sum(slot.open for slot in deployment.feed_handler.connections.slots)
     impossible = {
         "texts_unsent": hot.texts_unsent,
         "inbox_full": hot.inbox_full,
         "unknown_channel": feed.unknown_channel,
         "unreadable": feed.unreadable,
-        "snapshots_refused": feed.snapshots_refused,
+        "bases_refused": feed.bases_refused,
         "overflows": feed.overflows,
         "broken": feed.broken * ("garbage" not in kinds),
         "crossed": feed.crossed * ("crossed" not in kinds),
@@ -142,8 +142,8 @@ def check_counters(deployment: Deployment, kinds: set[str]) -> None:
     if wrong:
         raise deployment.failure(f"counters that cannot be: {wrong}")
     least = len(deployment.setup.symbols)
-    if feed.snapshots_applied < least or hot.connects < 1:
-        raise deployment.failure(f"fewer bases than books: {feed.snapshots_applied} of {least}")
+    if feed.bases_applied < least or hot.connects < 1:
+        raise deployment.failure(f"fewer bases than books: {feed.bases_applied} of {least}")
 
 
 def live_through(deployment: Deployment) -> None:
@@ -250,7 +250,7 @@ def test_deployment_one_connection_that_ends_spoils_no_other(make: Make) -> None
     symbols = tuple(f"SYM{number:04}USDT" for number in range(1, 41))
     deployment = make(symbols=symbols, rate=400.0, depth=25)
     assert deployment.run(RECOVERY_S, deployment.are_live)
-    carries = [channel.connection for channel in deployment.reader.plan.book_channels()]
+    carries = [channel.connection for channel in deployment.feed_handler.plan.book_channels()]
     assert set(carries) == {0, 1}
     first, _ = deployment.transport.ends.values()
     first.abort()
@@ -424,7 +424,7 @@ def test_live_reader_knows_a_hot_loop_that_stands(make: Make) -> None:
     """The heart of the writer beats in the deployment's time, for readers too."""
     deployment = make()
     assert deployment.run(5.0, deployment.are_live)
-    assert deployment.reader.segment.heartbeat_age_ns() < 50_000_000
-    deployment.reader.segment.header.clock.ns_base += 3_000_000_000
-    assert deployment.reader.segment.heartbeat_age_ns() > 2_900_000_000
-    assert lib.tp_feed_state(deployment.reader.feed, 0) == 1
+    assert deployment.feed_handler.segment.heartbeat_age_ns() < 50_000_000
+    deployment.feed_handler.segment.header.clock.ns_base += 3_000_000_000
+    assert deployment.feed_handler.segment.heartbeat_age_ns() > 2_900_000_000
+    assert lib.tp_feed_state(deployment.feed_handler.feed, 0) == 1

@@ -91,7 +91,10 @@ def test_death_by_signal_or_status_is_told_in_words() -> None:
     assert str(Death("exchange", 7, -9, 1.26)) == (
         "exchange (process 7) ended by signal 9 after 1.3 s"
     )
-    assert str(Death("reader", 7, 3, 0)) == "reader (process 7) ended by status 3 after 0.0 s"
+    assert (
+        str(Death("feed-handler", 7, 3, 0))
+        == "feed-handler (process 7) ended by status 3 after 0.0 s"
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,8 +114,10 @@ def test_place_processes_spinners_never_share(count: int) -> None:
     placed = place_processes(tuple(range(count)))
     assert len(placed.strategies) == len(demo.STRATEGIES)
     if placed.strategies_spin:
-        assert len({placed.reader, placed.others, *placed.strategies}) == 2 + len(demo.STRATEGIES)
-    assert (placed.reader is None) == (count == 1)
+        assert len({placed.feed_handler, placed.others, *placed.strategies}) == 2 + len(
+            demo.STRATEGIES
+        )
+    assert (placed.feed_handler is None) == (count == 1)
 
 
 @pytest.fixture
@@ -127,7 +132,7 @@ def made(tmp_path: Path) -> Iterator[Demo]:
 def test_tidy_without_janitor_removes_its_own_and_no_other_demos_files(made: Demo) -> None:
     own = [DIRECTORY / f"tickpath.{made._instance}{end}" for end in ("", ".lock", ".strategy.x")]
     other = DIRECTORY / f"tickpath.{made._instance}0"  # its process id begins as ours does
-    (made._directory / "reader.log").write_text("x")
+    (made._directory / "feed-handler.log").write_text("x")
     try:
         for path in (*own, other):
             path.write_bytes(b"")
@@ -144,13 +149,13 @@ def test_tidy_without_janitor_removes_its_own_and_no_other_demos_files(made: Dem
 def test_summary_of_a_demo_that_saw_nothing_is_json_and_names_the_dead(
     made: Demo, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (made._directory / "reader.log").write_text("begin\ntickpath: no such host\n")
-    made._deaths += [Death("exchange", 5, -9, 2.0), Death("reader", 6, 3, 2.5)]
+    (made._directory / "feed-handler.log").write_text("begin\ntickpath: no such host\n")
+    made._deaths += [Death("exchange", 5, -9, 2.0), Death("feed-handler", 6, 3, 2.5)]
     assert made._summary() == 1
     out, err = capsys.readouterr()
     told = json.loads(out)
     assert told["status"] == 1
-    assert [one["name"] for one in told["ended"]] == ["exchange", "reader"]
+    assert [one["name"] for one in told["ended"]] == ["exchange", "feed-handler"]
     assert (told["messages"], told["books"], told["hops"]) == (0, [], [])
     lines = err.splitlines()
     assert lines[0] == "tickpath: exchange (process 5) ended by signal 9 after 2.0 s"

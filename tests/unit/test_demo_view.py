@@ -37,7 +37,7 @@ def instruments(count: int) -> list[Instrument]:
 
 
 class Writer:
-    """A reader process's segment, without the process."""
+    """A feed handler's segment, without the process."""
 
     def __init__(self, directory: Path, count: int = 2) -> None:
         rows = instruments(count)
@@ -96,7 +96,7 @@ def test_look_counts_over_a_restart_of_the_writer(view: LiveView, tmp_path: Path
     assert view.counters()["feed.gaps"] == 0
     (hop,) = view.hops()
     assert (hop.count, hop.maximum, hop.unit) == (5, 70_000, "ns")
-    assert view.restarted() == ["reader restarted 1 time"]
+    assert view.restarted() == ["feed handler restarted 1 time"]
     second.segment.close()
 
 

@@ -205,7 +205,7 @@ def test_second_signal_ends_a_tail_that_nobody_reads(feed: RehearsalFeed, tmp_pa
     started.end()
 
 
-def test_second_signal_ends_a_supervisor_whose_reader_hangs(tmp_path: Path) -> None:
+def test_second_signal_ends_a_supervisor_whose_feed_handler_hangs(tmp_path: Path) -> None:
     config = tmp_path / "hangs.toml"
     with socket.create_server(("127.0.0.1", 0)) as venue:
         config.write_text(
@@ -214,12 +214,12 @@ def test_second_signal_ends_a_supervisor_whose_reader_hangs(tmp_path: Path) -> N
             f"port = {venue.getsockname()[1]}\n"
         )
         started = Started(tmp_path, "tickpath", "run", str(config))
-        connection, _ = venue.accept()  # the reader waits for an answer from here
+        connection, _ = venue.accept()  # the feed handler waits for an answer from here
     pid = int(started.log.read_text().partition("pid ")[2].partition(",")[0])
     os.kill(pid, signal.SIGSTOP)
     began = time.monotonic()
     started.signal(signal.SIGTERM)
-    started.await_line("waiting for the reader, at most 8 s")
+    started.await_line("waiting for the feed handler, at most 8 s")
     started.signal(signal.SIGTERM)
     assert started.end()[0] == -signal.SIGTERM
     assert time.monotonic() - began < PATIENCE_S + 5

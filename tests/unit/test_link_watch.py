@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pyroute2 import NetNS
-from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, INTERFACE, READER_ADDRESS
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, FEED_HANDLER_ADDRESS, INTERFACE
 from tickpath.netstack.link_watch import LinkWatch, leaves_by
 
 from tests.netns.rig import VethPair, entered
@@ -36,15 +36,15 @@ def next_change(watch: LinkWatch) -> str:
 
 
 def test_way_to_an_address_is_named_by_its_interface() -> None:
-    with VethPair.open() as pair, entered(pair.reader):
+    with VethPair.open() as pair, entered(pair.feed_handler):
         assert leaves_by(EXCHANGE_ADDRESS) == INTERFACE
-        assert leaves_by(READER_ADDRESS) is None
+        assert leaves_by(FEED_HANDLER_ADDRESS) is None
         assert leaves_by("198.51.100.1") is None
 
 
 def test_each_change_of_a_link_rings_and_is_named() -> None:
     with VethPair.open() as pair:
-        with entered(pair.reader):
+        with entered(pair.feed_handler):
             watch = LinkWatch(INTERFACE)
         with watch:
             if watch.look() != "":  # the pair has just been made
@@ -54,8 +54,8 @@ def test_each_change_of_a_link_rings_and_is_named() -> None:
             assert next_change(watch) == f"interface {INTERFACE} has no carrier"
             set_link(pair.exchange, "up")
             assert next_change(watch) == ""
-            set_link(pair.reader, "down")
+            set_link(pair.feed_handler, "down")
             assert next_change(watch) == f"interface {INTERFACE} is down"
-            with NetNS(pair.reader.path, flags=0) as netlink:
+            with NetNS(pair.feed_handler.path, flags=0) as netlink:
                 netlink.link("del", index=netlink.link_lookup(ifname=INTERFACE)[0])
             assert next_change(watch) == f"interface {INTERFACE} is gone: No such device"

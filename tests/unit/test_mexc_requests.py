@@ -171,12 +171,12 @@ def test_instrument_row_has_the_header_layout() -> None:
     assert (row["price_exponent"][0], row["tick_size"][0]) == (-2, 1)
 
 
-def test_snapshot_levels_are_exact() -> None:
+def test_base_levels_are_exact() -> None:
     text = b'{"lastUpdateId":1377043284,"bids":[["30225.77","0.084"],["0.01","0"]],"asks":[]}'
-    snapshot = requests.parse_snapshot(text, -2, -6)
-    assert snapshot.version == 1377043284
-    assert [(one.price, one.quantity) for one in snapshot.bids] == [(3022577, 84000), (1, 0)]
-    assert list(snapshot.asks) == []
+    base = requests.parse_base(text, -2, -6)
+    assert base.version == 1377043284
+    assert [(one.price, one.quantity) for one in base.bids] == [(3022577, 84000), (1, 0)]
+    assert list(base.asks) == []
 
 
 @pytest.mark.parametrize(
@@ -191,15 +191,15 @@ def test_snapshot_levels_are_exact() -> None:
         "",
     ],
 )
-def test_snapshot_bad_reply_is_refused(text: str) -> None:
+def test_base_bad_reply_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
-        requests.parse_snapshot(text.encode(), -2, -6)
+        requests.parse_base(text.encode(), -2, -6)
 
 
-def test_snapshot_path_names_symbol_and_limit() -> None:
-    assert requests.snapshot_path("BTCUSDT") == "/api/v3/depth?symbol=BTCUSDT&limit=1000"
+def test_base_path_names_symbol_and_limit() -> None:
+    assert requests.base_path("BTCUSDT") == "/api/v3/depth?symbol=BTCUSDT&limit=1000"
     with pytest.raises(ValueError, match="1 to 5000"):
-        requests.snapshot_path("BTCUSDT", 5001)
+        requests.base_path("BTCUSDT", 5001)
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(-18, 0))

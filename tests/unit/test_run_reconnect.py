@@ -126,7 +126,7 @@ def test_check_json_is_one_object_naming_the_file(tmp_path: Path) -> None:
         assert well or f"tickpath: {path}: reader.cpu is 8191" in done.stderr
 
 
-def test_run_json_is_json_only_and_leaves_no_segment_of_a_killed_reader(
+def test_run_json_is_json_only_and_leaves_no_segment_of_a_killed_feed_handler(
     tmp_path: Path, start: Callable[..., Child]
 ) -> None:
     port, instance = free_port(), f"json{os.getpid():07d}"
@@ -138,8 +138,8 @@ def test_run_json_is_json_only_and_leaves_no_segment_of_a_killed_reader(
     supervisor = start("run", "--json", str(path))
     supervisor.wait_for("open", lambda lines: count(": open to")(lines) == 1)
     assert list(DIRECTORY.glob(f"tickpath.{instance}*"))
-    reader = json.loads(supervisor.lines[0])["pid"]
-    os.kill(reader, signal.SIGKILL)
+    pid = json.loads(supervisor.lines[0])["pid"]
+    os.kill(pid, signal.SIGKILL)
     supervisor.wait_for("a second start", lambda lines: count('"started"')(lines) == 2)
     assert supervisor.end() == 0
     assert not list(DIRECTORY.glob(f"tickpath.{instance}*"))
@@ -150,7 +150,7 @@ def test_run_json_is_json_only_and_leaves_no_segment_of_a_killed_reader(
 
 @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.slow
-def test_reader_exchange_killed_for_seconds_is_open_again(
+def test_feed_handler_exchange_killed_for_seconds_is_open_again(
     is_tls: bool, tmp_path: Path, start: Callable[..., Child]
 ) -> None:
     port, instance = free_port(), f"reconnect{os.getpid():07d}"
@@ -164,16 +164,16 @@ def test_reader_exchange_killed_for_seconds_is_open_again(
     )
     exchange = start(*sim)
     exchange.wait_for("listening", lambda lines: count("listening")(lines) == 1)
-    # The same authority again: the reader read its file once.
+    # The same authority again: the feed handler read its file once.
     again = sim
     if is_tls:
         pair = ["--cert", str(tmp_path / "ca/server.pem"), "--key", str(tmp_path / "ca/server.key")]
         again = [*sim[:-2], *pair]
-    reader = start("run", str(path))
-    reader.wait_for("open", lambda lines: count(": open to")(lines) == 1)
+    program = start("run", str(path))
+    program.wait_for("open", lambda lines: count(": open to")(lines) == 1)
 
     exchange.end(signal.SIGKILL)
-    reader.wait_for("three refusals", lambda lines: count("Connection refused")(lines) >= 3)
+    program.wait_for("three refusals", lambda lines: count("Connection refused")(lines) >= 3)
     start(*again)
-    reader.wait_for("open again", lambda lines: count(": open to")(lines) == 2)
-    assert reader.end() == 0
+    program.wait_for("open again", lambda lines: count(": open to")(lines) == 2)
+    assert program.end() == 0

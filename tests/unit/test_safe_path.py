@@ -108,7 +108,7 @@ def ended_after(child: subprocess.Popen[str], is_time: Callable[[], bool]) -> st
     return child.communicate(timeout=60)[1]
 
 
-def test_safe_path_reader_runs_nothing_from_here(trap: Path) -> None:
+def test_safe_path_feed_handler_runs_nothing_from_here(trap: Path) -> None:
     config = here(trap) / "mexc.toml"
     config.write_text(CONFIG.format(instance=f"safe-path-{os.getpid()}"))
     log = trap.with_name("log.txt")
@@ -117,7 +117,7 @@ def test_safe_path_reader_runs_nothing_from_here(trap: Path) -> None:
             ["tickpath", "run", config.name], cwd=here(trap), stderr=file, text=True
         )
         ended_after(child, lambda: "127.0.0.1:9" in log.read_text())
-    assert "127.0.0.1:9" in log.read_text()  # the reader process was there, and tried
+    assert "127.0.0.1:9" in log.read_text()  # the feed handler was there, and tried
     assert_untouched(trap)
 
 

@@ -146,7 +146,7 @@ def test_book_from_snapshot_and_pushes_equals_the_truth() -> None:
         async with simulator() as sim, open_websocket(sim) as client:
             await ask(client, requests.subscribe_request([CHANNEL]))
             pushes = [await push(client) for _ in range(20)]
-            snapshot = await rest(sim, requests.snapshot_path("BTCUSDT", 5000))
+            snapshot = await rest(sim, requests.base_path("BTCUSDT", 5000))
             version = snapshot["lastUpdateId"]
             book = {side: dict(snapshot[side]) for side in ("bids", "asks")}
             pushes += [await push(client) for _ in range(200)]
@@ -180,7 +180,7 @@ def test_rest_answers_as_the_venue_does() -> None:
             instrument = instruments["BTCUSDT"]
             assert (instrument.price_exponent, instrument.quantity_exponent) == (-2, -6)
             depth = json.dumps(await rest(sim, "/api/v3/depth?symbol=BTCUSDT&limit=5")).encode()
-            snapshot = requests.parse_snapshot(depth, -2, -6)
+            snapshot = requests.parse_base(depth, -2, -6)
             assert (len(snapshot.bids), len(snapshot.asks)) == (5, 5)
             assert (await rest(sim, "/api/v3/depth?symbol=NOPE"))["code"] == -1121
             assert (await rest(sim, "/api/v3/depth?symbol=BTCUSDT&limit=5001"))["code"] == 700

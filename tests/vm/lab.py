@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tickpath.engine.sim.certificates import make_ca
-from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, INTERFACE, READER_ADDRESS
+from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, FEED_HANDLER_ADDRESS, INTERFACE
 
 if TYPE_CHECKING:
     from tests.vm.machine import Machine
@@ -24,7 +24,7 @@ INSTANCE = "lab"
 STRATEGIES = ("spread", "imbalance")
 KEYS = "/var/lib/lab"
 INSTRUMENTS = 4
-RATE = 5  # messages a second: all but the reader shares one emulated CPU
+RATE = 5  # messages a second: all but the feed handler shares one emulated CPU
 SERVER_NAME = "exchange.test"
 PORT = 8443
 
@@ -54,7 +54,7 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart=ip netns add exchange
 ExecStart=ip link add {INTERFACE} type veth peer name {INTERFACE} netns exchange
-ExecStart=ip address add {READER_ADDRESS}/30 dev {INTERFACE}
+ExecStart=ip address add {FEED_HANDLER_ADDRESS}/30 dev {INTERFACE}
 ExecStart=ip link set {INTERFACE} up
 ExecStart=ip -n exchange address add {EXCHANGE_ADDRESS}/30 dev {INTERFACE}
 ExecStart=ip -n exchange link set {INTERFACE} up

@@ -84,7 +84,7 @@ class MexcDialect(Dialect):
 
     venue = VENUE
     websocket_paths = frozenset({requests.WEBSOCKET_PATH})
-    levels_max = requests.SNAPSHOT_LEVELS_MAX
+    levels_max = requests.BASE_LEVELS_MAX
 
     def __init__(self, floor: Floor) -> None:
         self._floor = floor

@@ -1,4 +1,4 @@
-"""MEXC spot v3: protobuf push messages, JSON requests, REST snapshots.
+"""MEXC spot v3: protobuf push messages, JSON requests, bases over REST.
 
 In reading order: README.md (the facts and their sources), mexc.proto (the schema), decode.h and
 decode.c (push messages to fixed point), router.c (which subscription a message belongs to),

@@ -1,6 +1,6 @@
 """What is asked of MEXC spot v3 and what it answers, as bytes and records: no I/O here.
 
-WebSocket requests and replies are JSON text (pushes are protobuf: decode.h); snapshots and the
+WebSocket requests and replies are JSON text (pushes are protobuf: decode.h); bases and the
 instrument list are REST JSON. Facts and their dates: README.md beside this file.
 """
 
@@ -31,12 +31,12 @@ CONNECTION_AGE_MAX_S: Final = 24 * 3600
 IDLE_WITHOUT_SUBSCRIPTION_S: Final = 30
 """The venue closes a connection that has no subscription for so long."""
 IDLE_WITHOUT_DATA_S: Final = 60
-SNAPSHOT_LEVELS_MAX: Final = 5000
+BASE_LEVELS_MAX: Final = 5000
 SNAPSHOT_LEVELS_SENT_MAX: Final = 2000  # whatever is asked; nothing in the answer says so
-SNAPSHOT_LEVELS_DEFAULT: Final = 1000
-SNAPSHOT_REQUESTS_MAX: Final = 500
-"""REST requests of one endpoint, by address, in each SNAPSHOT_REQUESTS_WINDOW_S."""
-SNAPSHOT_REQUESTS_WINDOW_S: Final = 10
+BASE_LEVELS_DEFAULT: Final = 1000
+BASE_REQUESTS_MAX: Final = 500
+"""REST requests of one endpoint, by address, in each BASE_REQUESTS_WINDOW_S."""
+BASE_REQUESTS_WINDOW_S: Final = 10
 SPEEDS: Final = ("10ms", "100ms")
 LIMITED_DEPTHS: Final = (5, 10, 20)
 EXCHANGE_INFO_PATH: Final = "/api/v3/exchangeInfo"
@@ -258,34 +258,33 @@ def _row_name(raw: msgspec.Raw, index: int) -> str:
         return f"row {index}"
 
 
-def snapshot_path(symbol: str, levels: int = SNAPSHOT_LEVELS_DEFAULT) -> str:
-    """Return the REST target of a book snapshot of 1 to 5000 levels a side."""
-    if not 1 <= levels <= SNAPSHOT_LEVELS_MAX:
-        raise ValueError(f"levels {levels}: expected 1 to {SNAPSHOT_LEVELS_MAX}")
+def base_path(symbol: str, levels: int = BASE_LEVELS_DEFAULT) -> str:
+    """Return the REST target of a book base of 1 to 5000 levels a side."""
+    if not 1 <= levels <= BASE_LEVELS_MAX:
+        raise ValueError(f"levels {levels}: expected 1 to {BASE_LEVELS_MAX}")
     return f"{DEPTH_PATH}?{urlencode({'symbol': checked_symbol(symbol), 'limit': levels})}"
 
 
-class _SnapshotJson(msgspec.Struct, rename="camel"):
+class _BaseJson(msgspec.Struct, rename="camel"):
     last_update_id: int
     bids: list[list[str]]
     asks: list[list[str]]
 
 
-_snapshot_decoder = msgspec.json.Decoder(_SnapshotJson)
+_base_decoder = msgspec.json.Decoder(_BaseJson)
 
 
 def _levels(rows: Sequence[Sequence[str]], price_exponent: int, quantity_exponent: int) -> Any:
     if len(rows) > DEPTH_LEVEL_COUNT_MAX:
         raise ValueError(
-            f"snapshot of {len(rows)} levels: expected at most {DEPTH_LEVEL_COUNT_MAX}; "
-            "ask for fewer"
+            f"base of {len(rows)} levels: expected at most {DEPTH_LEVEL_COUNT_MAX}; ask for fewer"
         )
     levels = ffi.new("struct tp_level[]", len(rows))
     out = ffi.new("int64_t *")
     parse = lib.tp_decimal_parse
     for index, row in enumerate(rows):
         if len(row) < 2:
-            raise ValueError(f"snapshot level {row!r}: expected price and quantity; ask again")
+            raise ValueError(f"base level {row!r}: expected price and quantity; ask again")
         price, quantity = row[0].encode(), row[1].encode()
         level = levels[index]
         if not parse(price, len(price), price_exponent, out):
@@ -297,20 +296,20 @@ def _levels(rows: Sequence[Sequence[str]], price_exponent: int, quantity_exponen
     return levels
 
 
-def parse_snapshot(data: bytes, price_exponent: int, quantity_exponent: int) -> Base:
+def parse_base(data: bytes, price_exponent: int, quantity_exponent: int) -> Base:
     """Parse the depth reply to exact mantissas at the instrument's exponents.
 
     Raises ValueError where it is no such reply or a number has more digits than the exponent.
     """
     try:
-        reply = _snapshot_decoder.decode(data)
+        reply = _base_decoder.decode(data)
     except msgspec.DecodeError as error:
         raise ValueError(
-            f"snapshot {data[:80]!r}: expected depth JSON ({error}); ask {DEPTH_PATH} again"
+            f"base {data[:80]!r}: expected depth JSON ({error}); ask {DEPTH_PATH} again"
         ) from error
     if reply.last_update_id < 0:
         raise ValueError(
-            f"snapshot version {reply.last_update_id}: expected 0 or more; ask {DEPTH_PATH} again"
+            f"base version {reply.last_update_id}: expected 0 or more; ask {DEPTH_PATH} again"
         )
     return Base(
         version=reply.last_update_id,

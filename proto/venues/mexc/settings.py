@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 from tickpath.proto.venue import Settings
-from tickpath.proto.venues.mexc.requests import SNAPSHOT_LEVELS_DEFAULT, SNAPSHOT_LEVELS_MAX
+from tickpath.proto.venues.mexc.requests import BASE_LEVELS_DEFAULT, BASE_LEVELS_MAX
 
 
 class MexcSettings(Settings, frozen=True):
     """What is asked of MEXC, and how fast."""
 
     speed: Literal["10ms", "100ms"] = "100ms"
-    depth: Annotated[int, Meta(ge=1, le=SNAPSHOT_LEVELS_MAX)] = SNAPSHOT_LEVELS_DEFAULT
+    depth: Annotated[int, Meta(ge=1, le=BASE_LEVELS_MAX)] = BASE_LEVELS_DEFAULT
     """Levels a side of a REST snapshot."""
     snapshots_per_second: Annotated[
         int,

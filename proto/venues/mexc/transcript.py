@@ -90,15 +90,13 @@ class MexcTranscript(Transcript):
         try:
             body = _depth_decoder.decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"snapshot: {error}: give the body of {requests.DEPTH_PATH}"
-            ) from error
+            raise ValueError(f"base: {error}: give the body of {requests.DEPTH_PATH}") from error
         if body.last_update_id is None:
             if not bytes(body.symbols):
-                raise ValueError(f"snapshot without lastUpdateId: give {self.base_hint}")
+                raise ValueError(f"base without lastUpdateId: give {self.base_hint}")
             return requests.parse_instruments(payload).instruments
         if any(len(row) < 2 for row in (*body.bids, *body.asks)):
-            raise ValueError("snapshot with a level of less than two numbers")
+            raise ValueError("base with a level of less than two numbers")
         bids, asks = ([(row[0], row[1]) for row in side] for side in (body.bids, body.asks))
         return BaseMessage(body.last_update_id, bids, asks, body.symbol)
 

@@ -99,7 +99,7 @@ class Mexc(Venue):
 
     def base_request(self, symbol: str, settings: MexcSettings) -> HttpRequest:
         """Ask for the depth of one instrument."""
-        return HttpRequest(requests.snapshot_path(symbol, settings.depth))
+        return HttpRequest(requests.base_path(symbol, settings.depth))
 
     def base_depth(self, settings: MexcSettings) -> int:
         """Return what is asked for, as far as MEXC sends it."""
@@ -107,9 +107,7 @@ class Mexc(Venue):
 
     def parse_base(self, data: bytes, instrument: Instrument) -> Base:
         """Read the depth."""
-        return requests.parse_snapshot(
-            data, instrument.price_exponent, instrument.quantity_exponent
-        )
+        return requests.parse_base(data, instrument.price_exponent, instrument.quantity_exponent)
 
     def rest_budget(self, settings: MexcSettings) -> RestBudget:
         """Return the configured pace; MEXC allows 500 requests in 10 s of one address."""

@@ -144,16 +144,16 @@ static void make_live(struct bench *bench)
     tp_feed_connection_up(bench->feed, 0, 1);
     tp_feed_tick(bench->feed, 3);
     uint32_t wanted[INSTRUMENTS_MAX];
-    const uint32_t count = tp_feed_snapshot_wanted(bench->feed, wanted, INSTRUMENTS_MAX);
+    const uint32_t count = tp_feed_base_wanted(bench->feed, wanted, INSTRUMENTS_MAX);
     assert(count == bench->instruments);
     for (uint32_t i = 0; i < count; i++) {
-        const struct tp_feed_snapshot snapshot = {.instrument = i,
-                                                  .version = 1000000,
-                                                  .bids = bids,
-                                                  .bid_count = LEVELS,
-                                                  .asks = asks,
-                                                  .ask_count = LEVELS};
-        const bool offered = tp_feed_snapshot_offer(bench->feed, &snapshot);
+        const struct tp_feed_base base = {.instrument = i,
+                                          .version = 1000000,
+                                          .bids = bids,
+                                          .bid_count = LEVELS,
+                                          .asks = asks,
+                                          .ask_count = LEVELS};
+        const bool offered = tp_feed_base_offer(bench->feed, &base);
         assert(offered);
         tp_feed_tick(bench->feed, 4);
     }

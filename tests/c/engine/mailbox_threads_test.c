@@ -40,14 +40,14 @@ static void *cold(void *argument)
                 tp_mailbox_failed(&shared->mailbox, wanted[i]);
                 continue;
             }
-            while (!tp_mailbox_offer(&shared->mailbox,
-                                     &(struct tp_feed_snapshot){.instrument = wanted[i],
-                                                                .version = version,
-                                                                .bids = bids,
-                                                                .bid_count = LEVELS,
-                                                                .asks = asks,
-                                                                .ask_count = LEVELS}) &&
-                   !atomic_load(&shared->stop))
+            while (
+                !tp_mailbox_offer(&shared->mailbox, &(struct tp_feed_base){.instrument = wanted[i],
+                                                                           .version = version,
+                                                                           .bids = bids,
+                                                                           .bid_count = LEVELS,
+                                                                           .asks = asks,
+                                                                           .ask_count = LEVELS}) &&
+                !atomic_load(&shared->stop))
                 sched_yield();
         }
         if (count == 0)

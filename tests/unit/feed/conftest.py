@@ -162,7 +162,7 @@ class Rig:
 
     def wanted(self, count_max: int = 64) -> list[int]:
         out = ffi.new("uint32_t[]", count_max)
-        return list(out[0 : lib.tp_feed_snapshot_wanted(self.feed, out, count_max)])
+        return list(out[0 : lib.tp_feed_base_wanted(self.feed, out, count_max)])
 
     def offer(
         self, version: int, bids: Levels, asks: Levels, instrument: int = 0, truncated: int = 0
@@ -174,8 +174,8 @@ class Rig:
 
         # Named: a C struct in a dict initialiser would not keep them alive.
         bid_rows, ask_rows = array(bids), array(asks)
-        snapshot = ffi.new(
-            "struct tp_feed_snapshot *",
+        base = ffi.new(
+            "struct tp_feed_base *",
             {
                 "instrument": instrument,
                 "version": version,
@@ -186,7 +186,7 @@ class Rig:
                 "truncated": truncated,
             },
         )
-        return bool(lib.tp_feed_snapshot_offer(self.feed, snapshot))
+        return bool(lib.tp_feed_base_offer(self.feed, base))
 
     def state(self, instrument: int = 0) -> tuple[int, int]:
         state = int(lib.tp_feed_state(self.feed, instrument))

@@ -119,7 +119,7 @@ def test_feed_deeper_base_that_is_too_old_leaves_the_book_as_it_is(rig: Rig) -> 
         rig.message(sweep(venue))
     offer(rig, venue, 40, old)
     assert rig.state() == (LIVE, NONE)
-    assert rig.counters.snapshots_too_old == 1
+    assert rig.counters.bases_too_old == 1
     assert_known(rig, venue)
     assert rig.wanted() == [0]
     offer(rig, venue, 40)

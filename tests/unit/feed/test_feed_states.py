@@ -187,7 +187,7 @@ def test_feed_disconnect_amid_sync_discards_the_offer(rig: Rig) -> None:
     rig.up()
     rig.tick()
     assert rig.state() == (SYNCING, STARTING)
-    assert rig.counters.snapshots_unasked == 1
+    assert rig.counters.bases_unasked == 1
     assert rig.offer(venue.version, *venue.book), "nobody waits for it: taken and forgotten"
     rig.tick()
     assert rig.state() == (SYNCING, STARTING)
@@ -277,21 +277,21 @@ def test_feed_failed_fetch_is_wanted_again(rig: Rig) -> None:
     rig.up()
     rig.message(Venue().step())
     assert rig.wanted() == [0]
-    lib.tp_feed_snapshot_failed(rig.feed, 0)
+    lib.tp_feed_base_failed(rig.feed, 0)
     assert rig.wanted() == [0]
 
 
 def test_feed_await_ends_when_a_snapshot_is_wanted(rig: Rig) -> None:
     rig.up()
     begin = time.monotonic()
-    lib.tp_feed_snapshot_await(rig.feed, SECOND // 20)
+    lib.tp_feed_base_await(rig.feed, SECOND // 20)
     assert time.monotonic() - begin >= 0.05
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(lib.tp_feed_snapshot_await, rig.feed, 20 * SECOND)
+        waiting = pool.submit(lib.tp_feed_base_await, rig.feed, 20 * SECOND)
         rig.message(Venue().step())
         waiting.result(15)
     assert rig.wanted() == [0]
-    lib.tp_feed_snapshot_await(rig.feed, 1)  # nothing is, and the time is over
+    lib.tp_feed_base_await(rig.feed, 1)  # nothing is, and the time is over
 
 
 def test_feed_wanted_count_max_starves_nobody(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_feed_wanted_count_max_starves_nobody(tmp_path: Path) -> None:
     rig.tick(SETTLE)
     assert [rig.wanted(2), rig.wanted(2), rig.wanted(2)] == [[0, 1], [2, 3], [4]]
     for i in range(5):
-        lib.tp_feed_snapshot_failed(rig.feed, i)
+        lib.tp_feed_base_failed(rig.feed, i)
     assert sorted(rig.wanted(2) + rig.wanted(2) + rig.wanted(2)) == list(range(5))
     rig.close()
 
@@ -312,7 +312,7 @@ def test_feed_offer_out_of_range_is_refused_and_wanted_again(rig: Rig, levels: L
     rig.wanted()
     assert rig.offer(5, levels, {})
     rig.tick()
-    assert rig.counters.snapshots_refused == 1
+    assert rig.counters.bases_refused == 1
     assert rig.state() == (SYNCING, STARTING)
     assert rig.wanted() == [0]
 

@@ -130,7 +130,7 @@ def test_feed_snapshot_older_than_the_buffer_is_refused_and_wanted_anew(rig: Rig
     rig.offer(old, *venue.history[old])
     rig.tick()
     assert rig.state() == (SYNCING, STARTING)
-    assert rig.counters.snapshots_too_old == 1
+    assert rig.counters.bases_too_old == 1
     assert rig.wanted() == [0]
     rig.offer(venue.version, *venue.book)
     rig.tick()

@@ -253,7 +253,7 @@ def test_in_band_broken_messages_ask_for_one_base_not_for_one_each(make: Any) ->
         assert rig.message(delta(last, bad=1)) == lib.TP_FEED_BROKEN
         assert rig.wanted() == ([0] if last == 11 else [])
         assert rig.state() == (SYNCING, BROKEN)
-    lib.tp_feed_snapshot_failed(rig.feed, 0)  # the asker gave up: asked for again
+    lib.tp_feed_base_failed(rig.feed, 0)  # the asker gave up: asked for again
     assert rig.wanted() == [0]
     assert rig.message(base(20)) == APPLIED
     assert rig.state() == (LIVE, NONE)

@@ -181,7 +181,7 @@ async def follow(where: str, context: ssl.SSLContext, publisher: Publisher, symb
     transport.send(picows.WSMsgType.TEXT, requests.subscribe_request([feed.channel]))
 
     def fetch() -> Any:
-        url = f"https://{where}{requests.snapshot_path(symbol)}"
+        url = f"https://{where}{requests.base_path(symbol)}"
         with urllib.request.urlopen(url, context=context) as answer:
             return json.load(answer)
 

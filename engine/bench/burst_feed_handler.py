@@ -1,4 +1,4 @@
-"""The reader of `bench burst`: the real hot path, feed, books and segment, over a memory link.
+"""The feed handler of `bench burst`: the real hot path, feed, books, segment, over a memory link.
 
 As engine/feed_handler/process.py builds it, but for the link. The hot thread runs at SCHED_FIFO on
 its CPU where that is allowed, and sleeps while nothing is played.
@@ -17,8 +17,8 @@ from tickpath._bench import ffi, lib
 from tickpath.engine.bench.burst_exchange import (
     EXCHANGE_ADDRESS,
     EXCHANGE_PORT,
+    FEED_HANDLER_ADDRESS,
     FRAME_SIZE_MAX,
-    READER_ADDRESS,
     Connection,
     Exchange,
 )
@@ -54,13 +54,13 @@ def _aligned(size: int, alignment: int = 64) -> tuple[Any, Any]:
     return memory, ffi.cast("void *", memory.ctypes.data + alignment - 1 & -alignment)
 
 
-class BurstReader:
-    """One reader in memory with so many instruments, LIVE once constructed."""
+class BurstFeedHandler:
+    """One feed handler in memory with so many instruments, LIVE once constructed."""
 
     connection_count_min = 1
 
     def __init__(self, instruments: int, context: ssl.SSLContext, cpu: int) -> None:
-        """Connect, subscribe and take the snapshots. Raises SystemSetupError when that fails."""
+        """Connect, subscribe and take the bases. Raises SystemSetupError when that fails."""
         self.markets: list[Market] = markets(instruments)
         self._kept: list[Any] = []
         self._cpu = cpu
@@ -132,7 +132,7 @@ class BurstReader:
         self._netif = ffi.new("struct tp_netif *")
         self._flows = ffi.new("struct tp_netif_flow[]", self._connection_count)
         link = ffi.addressof(self._replay, "link")
-        lib.tp_netif_init(self._netif, link, bytes(6), READER_ADDRESS)
+        lib.tp_netif_init(self._netif, link, bytes(6), FEED_HANDLER_ADDRESS)
         lib.tp_netif_ports(self._netif, self._flows, PORT_LOW, self._connection_count)
 
     def _open_connections(self, context: ssl.SSLContext) -> None:
@@ -156,7 +156,7 @@ class BurstReader:
     def _offer(self, number: int) -> None:
         config = ffi.new("struct tp_tcp_config *")
         lib.tp_tcp_config_init(config)
-        config.local_address, config.remote_address = READER_ADDRESS, EXCHANGE_ADDRESS
+        config.local_address, config.remote_address = FEED_HANDLER_ADDRESS, EXCHANGE_ADDRESS
         config.local_port, config.remote_port = PORT_LOW + number, EXCHANGE_PORT
         memory, start = _aligned(lib.tp_tcp_memory_size(config))
         tcp = lib.tp_tcp_init(start, config)
@@ -189,29 +189,30 @@ class BurstReader:
         end = time.monotonic() + TIMEOUT_S
         while not done():
             self._exchange.step()
-            self._give_snapshots()
+            self._give_bases()
             if time.monotonic() > end:
                 raise SystemSetupError(
-                    f"the reader in memory is not {what} after {TIMEOUT_S} s: {self._trouble()}"
+                    f"the feed handler in memory is not {what} after {TIMEOUT_S} s: "
+                    f"{self._trouble()}"
                 )
             self._pause(0.0001)
 
     def _pause(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    def _give_snapshots(self) -> None:
+    def _give_bases(self) -> None:
         wanted = ffi.new("uint32_t[16]")
-        for index in wanted[0 : lib.tp_feed_snapshot_wanted(self.feed, wanted, 16)]:
+        for index in wanted[0 : lib.tp_feed_base_wanted(self.feed, wanted, 16)]:
             market = self.markets[index]
             bids, asks = (
                 ffi.new("struct tp_level[]", list(side.items()))
                 for side in (market.bids, market.asks)
             )
-            snapshot = ffi.new("struct tp_feed_snapshot *")
-            snapshot.instrument, snapshot.version = index, market.version
-            snapshot.bids, snapshot.bid_count = bids, len(bids)
-            snapshot.asks, snapshot.ask_count = asks, len(asks)
-            while not lib.tp_feed_snapshot_offer(self.feed, snapshot):
+            base = ffi.new("struct tp_feed_base *")
+            base.instrument, base.version = index, market.version
+            base.bids, base.bid_count = bids, len(bids)
+            base.asks, base.ask_count = asks, len(asks)
+            while not lib.tp_feed_base_offer(self.feed, base):
                 self._pause(0.0001)
 
     def _all_live(self) -> bool:

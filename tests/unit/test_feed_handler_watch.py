@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.supervisor import feed_handler_watch as reader_watch
-from tickpath.engine.supervisor.feed_handler_watch import ReaderWatch
+from tickpath.engine.supervisor import feed_handler_watch
+from tickpath.engine.supervisor.feed_handler_watch import FeedHandlerWatch
 from tickpath.shm.segment import SegmentLayout, SegmentWriter
 
 if TYPE_CHECKING:
@@ -30,16 +30,16 @@ def segment() -> Iterator[SegmentWriter]:
 
 
 @pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[ReaderWatch]:
-    monkeypatch.setattr(reader_watch, "HANG_AFTER_S", HANG_S)
-    monkeypatch.setattr(reader_watch, "START_WITHIN_S", START_S)
-    one = ReaderWatch(INSTANCE, os.getpid(), has_priority=False, tell=lambda _: None)
+def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[FeedHandlerWatch]:
+    monkeypatch.setattr(feed_handler_watch, "HANG_AFTER_S", HANG_S)
+    monkeypatch.setattr(feed_handler_watch, "START_WITHIN_S", START_S)
+    one = FeedHandlerWatch(INSTANCE, os.getpid(), has_priority=False, tell=lambda _: None)
     yield one
     one.close()
 
 
 def test_reader_that_has_not_beaten_yet_is_starting(
-    segment: SegmentWriter, watch: ReaderWatch
+    segment: SegmentWriter, watch: FeedHandlerWatch
 ) -> None:
     watch.look()
     assert watch.is_up
@@ -49,9 +49,9 @@ def test_reader_that_has_not_beaten_yet_is_starting(
 
 
 def test_reader_that_never_beats_hangs_in_the_end(
-    segment: SegmentWriter, watch: ReaderWatch, monkeypatch: pytest.MonkeyPatch
+    segment: SegmentWriter, watch: FeedHandlerWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_watch, "START_WITHIN_S", HANG_S)
+    monkeypatch.setattr(feed_handler_watch, "START_WITHIN_S", HANG_S)
     watch.look()
     time.sleep(2 * HANG_S)
     age_s = watch.hangs_since_s()
@@ -59,7 +59,9 @@ def test_reader_that_never_beats_hangs_in_the_end(
     assert age_s > HANG_S
 
 
-def test_reader_that_beat_and_stopped_hangs(segment: SegmentWriter, watch: ReaderWatch) -> None:
+def test_reader_that_beat_and_stopped_hangs(
+    segment: SegmentWriter, watch: FeedHandlerWatch
+) -> None:
     watch.look()
     time.sleep(BEAT_S)
     segment.heartbeat()

@@ -1,4 +1,4 @@
-"""Snapshots: who is fetched when, over which wire, and what becomes of bad answers."""
+"""Bases: who is fetched when, over which wire, and what becomes of bad answers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickpath.engine.config.schema import Config, VenueConfig
-from tickpath.engine.feed_handler import process as reader_process
+from tickpath.engine.feed_handler import process as feed_handler_process
 from tickpath.engine.feed_handler.bases import (
+    BaseSchedule,
+    BaseWorker,
     Budget,
     RateLimitError,
     RestClient,
-    SnapshotSchedule,
-    SnapshotWorker,
     fetch_instruments,
 )
 from tickpath.proto.instrument import Instrument
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 # ---- the schedule --------------------------------------------------------------------------------
 
 
-def schedule(jitter: float = 0.0, **budget: float) -> SnapshotSchedule:
-    return SnapshotSchedule(Budget(**budget), lambda: jitter)  # type: ignore[arg-type] # burst is an int
+def schedule(jitter: float = 0.0, **budget: float) -> BaseSchedule:
+    return BaseSchedule(Budget(**budget), lambda: jitter)  # type: ignore[arg-type] # burst is an int
 
 
 def test_schedule_nobody_waits_takes_nothing() -> None:
@@ -87,10 +87,10 @@ def test_schedule_never_exceeds_the_venues_window(
             one.want(arrivals.pop(0)[1], now)
         if one.take(now) is not None:
             taken.append(now)
-    window = requests.SNAPSHOT_REQUESTS_WINDOW_S
+    window = requests.BASE_REQUESTS_WINDOW_S
     for start in taken:
         inside = sum(start <= at < start + window for at in taken)
-        assert inside <= requests.SNAPSHOT_REQUESTS_MAX / 4
+        assert inside <= requests.BASE_REQUESTS_MAX / 4
 
 
 def test_schedule_soon_wanted_again_backs_off_and_doubles() -> None:
@@ -416,7 +416,7 @@ def test_fetch_instruments_no_json_is_the_remotes_fault() -> None:
         fetch_instruments(venue)
 
 
-def test_reader_waits_as_long_as_a_limiting_venue_says_then_asks_again(
+def test_feed_handler_waits_as_long_as_a_limiting_venue_says_then_asks_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """To end and be restarted would be to ask on, against what the log promises."""
@@ -429,16 +429,16 @@ def test_reader_waits_as_long_as_a_limiting_venue_says_then_asks_again(
             raise RateLimitError(RestRefusal("status 429", False, 0.2))
         return ROWS
 
-    monkeypatch.setattr(reader_process, "fetch_instruments", fetch)
+    monkeypatch.setattr(feed_handler_process, "fetch_instruments", fetch)
     config = Config(venues=(VenueConfig(symbols=("BTCUSDT",)),))
-    reader = reader_process.ReaderProcess(config, lines.append)
-    assert reader._fetch_instruments() == ROWS
+    one = feed_handler_process.FeedHandler(config, lines.append)
+    assert one._fetch_instruments() == ROWS
     assert asked[1] - asked[0] >= 0.2
     assert "status 429; waiting as it says: asking again in 0 s" in lines[0]
 
     asked.clear()
-    reader.stop()
-    assert reader._fetch_instruments() is None
+    one.stop()
+    assert one._fetch_instruments() is None
     assert len(asked) == 1
 
 
@@ -458,12 +458,12 @@ class Books:
         out, self.queue = self.queue, []
         return out
 
-    def offer(self, instrument: int, snapshot: Base) -> bool:
+    def offer(self, instrument: int, base: Base) -> bool:
         if self.full:
             self.full -= 1
             return False
-        best = int(snapshot.bids[0].price) if len(snapshot.bids) else 0
-        self.offered.append((instrument, snapshot.version, best, len(snapshot.asks)))
+        best = int(base.bids[0].price) if len(base.bids) else 0
+        self.offered.append((instrument, base.version, best, len(base.asks)))
         return True
 
     def failed(self, instrument: int) -> None:
@@ -484,16 +484,16 @@ GOOD = b'{"lastUpdateId":77,"bids":[["1.50","2"],["1.4","1"]],"asks":[]}'
 now_ns = [0]
 
 
-def step(one: SnapshotWorker, now_s: float) -> None:
+def step(one: BaseWorker, now_s: float) -> None:
     now_ns[0] = int(now_s * 1e9)
     one.step()
 
 
 def worker(
     books: Books, fetch: Callable[[HttpRequest], bytes], log: Callable[[str], None] = lambda _: None
-) -> SnapshotWorker:
+) -> BaseWorker:
     venue = VenueConfig(symbols=("BTCUSDT", "ETHUSDT"), settings=MexcSettings(depth=50))
-    one = SnapshotWorker(None, venue, ROWS, log, Clock(lambda: now_ns[0]))
+    one = BaseWorker(None, venue, ROWS, log, Clock(lambda: now_ns[0]))
     one.books, one.fetch, one.schedule = books, fetch, schedule(retry_first_s=1.0)
     return one
 
@@ -542,7 +542,7 @@ def test_worker_bad_answer_fails_and_backs_off(bad: bytes) -> None:
     one = worker(books, lambda _: answers.pop(), lines.append)
     step(one, 0.0)
     assert books.failures == [0]
-    assert lines[0].startswith("snapshot of BTCUSDT: ")
+    assert lines[0].startswith("base of BTCUSDT: ")
     step(one, 0.0)
     assert books.offered == []
     step(one, 0.5)

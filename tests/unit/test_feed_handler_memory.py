@@ -29,7 +29,7 @@ def test_feed_handler_loads_no_library_that_kernel_sockets_and_bases_do_without(
     said = in_child(
         "import sys\n"
         "from tickpath._core import ffi, lib\n"
-        "from tickpath.engine.feed_handler import process as reader_process\n"
+        "from tickpath.engine.feed_handler import process as feed_handler_process\n"
         "from tickpath.netstack.transport import open_transport\n"
         "from tickpath.proto.instrument import Instrument\n"
         "from tickpath.proto.venues import DEFAULT_NAME, load_venue\n"
@@ -37,7 +37,7 @@ def test_feed_handler_loads_no_library_that_kernel_sockets_and_bases_do_without(
         "venue = load_venue(DEFAULT_NAME)\n"
         'body = b\'{"lastUpdateId": 7, "bids": [["1.5", "2"]], "asks": []}\'\n'
         "base = venue.parse_base(body, Instrument(0, venue.name, 'BTCUSDT', -2, -2))\n"
-        "row = ffi.new('struct tp_feed_snapshot *')\n"
+        "row = ffi.new('struct tp_feed_base *')\n"
         "row.bids, row.bid_count = base.bids, len(base.bids)\n"
         "assert (row.bids[0].price, row.bids[0].quantity, len(base.asks)) == (150, 200, 0)\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
