@@ -155,6 +155,9 @@ class InstrumentList(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A venue's own keys in the configuration's [[venue]] section, beside the common ones."""
 
+    renamed: ClassVar[dict[str, str]] = {}
+    """Keys' names of the version before, still accepted, and their names of now."""
+
     def check(self) -> None:
         """Raise ValueError for values that contradict each other; most venues have none."""
 

@@ -58,7 +58,7 @@ def _write_config(bench: Bench, instance: str, instruments: int) -> Path:
     config.write_text(
         f"""\
 instance = "{instance}"
-[reader]
+[feed_handler]
 cpu = {cpus()[1]}
 priority = {PRIORITY}
 [health]

@@ -85,7 +85,7 @@ def _write_config(directory: Path, instance: str, case: Case, url: str) -> tuple
     path.write_text(
         f"""\
 instance = "{instance}"
-[reader]
+[feed_handler]
 spin = false
 [network]
 backend = "{case.backend}"

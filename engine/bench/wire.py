@@ -61,7 +61,7 @@ def _ours(bench: Bench, instance: str) -> list[str]:
     config.write_text(
         f"""\
 instance = "{instance}"
-[reader]
+[feed_handler]
 cpu = {cpus()[1]}
 priority = {PRIORITY}
 [health]

@@ -400,7 +400,7 @@ class Demo:
         text = f"""\
 instance = "{self._instance}"
 
-[reader]
+[feed_handler]
 {f"cpu = {placed.feed_handler}" if placed.feed_handler is not None else "# one CPU: not pinned"}
 priority = {FEED_HANDLER_PRIORITY if fifo else 0}
 spin = {str(placed.feed_handler is not None).lower()}

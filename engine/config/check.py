@@ -10,13 +10,16 @@ import re
 import tomllib
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tickpath.engine.config.schema import Config, VenueConfig
+from tickpath.engine.config.schema import RENAMED, Config, VenueConfig
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.proto.venues import DEFAULT_NAME, load_venue, resolve_symbol, venue_names
 from tickpath.shm.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 EXAMPLE = f"examples/{DEFAULT_NAME}.toml"
 INSTANCE_LENGTH_MAX = 64
@@ -190,6 +193,38 @@ def _convert(raw: dict[str, Any]) -> Config:
     return msgspec.structs.replace(config, venues=venues)
 
 
+# ---- keys under the names of the version before --------------------------------------------------
+
+
+def _rename(table: dict[str, Any], renamed: Mapping[str, str], path: str) -> list[str]:
+    warnings = []
+    for old, new in renamed.items():
+        if old not in table:
+            continue
+        if new in table:
+            raise LocalError(
+                f"{_join(path, old)} is the old name of {_join(path, new)}, and both are there: "
+                f"keep {new} alone"
+            )
+        table[new] = table.pop(old)
+        warnings.append(
+            f"{_join(path, old)} is now called {_join(path, new)}: rename it; the next version "
+            "refuses the old name"
+        )
+    return warnings
+
+
+def _take_old_names(raw: dict[str, Any]) -> list[str]:
+    """Give old keys their new names, in place; return a warning for each."""
+    warnings = _rename(raw, RENAMED, "")
+    tables = raw.get("venue")
+    for index, table in enumerate(tables if isinstance(tables, list) else ()):
+        if isinstance(table, dict) and table.get("name", DEFAULT_NAME) in venue_names():
+            own = load_venue(table.get("name", DEFAULT_NAME)).settings.renamed
+            warnings += _rename(table, own, f"venue[{index}]")
+    return warnings
+
+
 # ---- what a type cannot say ----------------------------------------------------------------------
 
 
@@ -285,12 +320,21 @@ def _check_values(config: Config) -> None:
         )
 
 
-def parse_config(text: str) -> Config:
-    """Check a configuration's text; raises LocalError without the file's name."""
+def _ignore(_: str) -> None:
+    pass
+
+
+def parse_config(text: str, warn: Callable[[str], None] = _ignore) -> Config:
+    """Check a configuration's text; raises LocalError without the file's name.
+
+    `warn` gets one line for each key that stands there under the name it had before.
+    """
     try:
         raw: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise LocalError(f"not TOML: {error}") from error
+    for warning in _take_old_names(raw):
+        warn(warning)
     _check(raw, msgspec.inspect.type_info(Config), "")
     if "instance" in raw:
         check_name("instance", raw["instance"])
@@ -299,8 +343,8 @@ def parse_config(text: str) -> Config:
     return config
 
 
-def load_config(path: Path | str) -> Config:
-    """Read and check a configuration file. Raises LocalError."""
+def load_config(path: Path | str, warn: Callable[[str], None] = _ignore) -> Config:
+    """Read and check a configuration file; `warn` as for parse_config. Raises LocalError."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -310,6 +354,6 @@ def load_config(path: Path | str) -> Config:
             f"{EXAMPLE} is one to copy"
         ) from error
     try:
-        return parse_config(text)
+        return parse_config(text, lambda line: warn(f"{path}: {line}"))
     except LocalError as error:
         raise LocalError(f"{path}: {error}") from error.__cause__

@@ -80,10 +80,10 @@ def check_host(config: Config, *, interfaces: Collection[str] | None = None) -> 
         _check_interface(config.network.interface, interfaces)
     _check_ports(*config.network.port_range)
     cpus = limits.available_cpus()
-    if config.reader.cpu is not None and config.reader.cpu not in cpus:
+    if config.feed_handler.cpu is not None and config.feed_handler.cpu not in cpus:
         raise wrong(
-            "reader.cpu",
-            config.reader.cpu,
+            "feed_handler.cpu",
+            config.feed_handler.cpu,
             f"one of the CPUs that this process may use, {limits.format_cpu_list(cpus)}",
         )
     if config.shm.group is not None:

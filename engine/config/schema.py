@@ -19,6 +19,7 @@ RING_CAPACITY_MIN, RING_CAPACITY_MAX = 1 << 10, 1 << 24
 TAP_CAPACITY_MIN = 1 << 14  # a base of 5,000 levels a side fits a quarter of it
 MS_MAX = 3_600_000
 REST_PORT = 443  # of HTTPS, whatever the port of the venue's WebSocket
+RENAMED = {"reader": "feed_handler"}  # sections: their names of the version before, still accepted
 LOSSLESS_DEADLINE_US_MAX = 50_000  # half of what readers take for a silent writer
 
 
@@ -35,7 +36,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pass
 
 
-class ReaderConfig(_Section, frozen=True):
+class FeedHandlerConfig(_Section, frozen=True):
     """Where and how the hot thread runs."""
 
     cpu: Annotated[int, Meta(ge=0, le=8191)] | None = None
@@ -194,7 +195,7 @@ class Config(_Section, frozen=True, rename={"venues": "venue"}):
     venues: tuple[VenueConfig, ...]
     instance: str = ""
     """The name of the segment that strategies open; left out: the venue's."""
-    reader: ReaderConfig = ReaderConfig()
+    feed_handler: FeedHandlerConfig = FeedHandlerConfig()
     network: NetworkConfig = NetworkConfig()
     shm: ShmConfig = ShmConfig()
     record: RecordConfig = RecordConfig()

@@ -1,6 +1,6 @@
 """What a feed handler's memory is for: the named needs by which its pools are sized, and their sum.
 
-All of it is there from the start and stays (`reader.lock_memory`): a pool counts by its size.
+All of it is there from the start and stays (`feed_handler.lock_memory`): a pool counts by its size.
 Called by: process.py beside it (makes the pools), supervisor/command.py (`run --check` prints the
 sum).
 Calls: the C sizes of netstack/session_memory.h and engine/feed.
@@ -90,7 +90,7 @@ class SessionMemory:
                 f"{connections} connections: expected 1 to {lib.TP_SESSION_MEMORY_BUFFERS_MAX}: "
                 "leave instruments out, or run one more instance"
             )
-        self._memory, _ = process.map_memory(size, huge_pages=config.reader.huge_pages)
+        self._memory, _ = process.map_memory(size, huge_pages=config.feed_handler.huge_pages)
         self.pointer = lib.tp_session_memory_init(ffi.from_buffer(self._memory), sessions)
 
     def counters(self) -> dict[str, int]:

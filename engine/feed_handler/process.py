@@ -198,7 +198,7 @@ class FeedHandler:
             mode=network.mode,
             queue=network.queue,
             ports=network.port_range,
-            huge_pages=self.config.reader.huge_pages,
+            huge_pages=self.config.feed_handler.huge_pages,
             receive_window=memory.RECEIVE_WINDOW,
             send_buffer=memory.SEND_BUFFER,
         )
@@ -284,7 +284,7 @@ class FeedHandler:
         size = lib.tp_feed_memory_size(config)
         if size == 0:
             raise LocalError(f"{len(self.instruments)} instruments: more than one feed can hold")
-        books, are_huge = process.map_memory(size, huge_pages=self.config.reader.huge_pages)
+        books, are_huge = process.map_memory(size, huge_pages=self.config.feed_handler.huge_pages)
         self.feed = lib.tp_feed_init(ffi.from_buffer(books), config)
         self._kept += [books, config]
         self._tell_pages(size, books_are_huge=are_huge)
@@ -300,7 +300,7 @@ class FeedHandler:
 
     def _tell_pages(self, books_bytes: int, *, books_are_huge: bool) -> None:
         """Say where huge pages were wanted and not to be had; nothing where all are."""
-        if not self.config.reader.huge_pages:
+        if not self.config.feed_handler.huge_pages:
             return
         missing = 0 if books_are_huge or books_bytes * 2 < process.HUGE_PAGE_BYTES else books_bytes
         if isinstance(self.transport, UserTransport) and not self.transport.link.has_huge_pages:
@@ -321,7 +321,7 @@ class FeedHandler:
         self.speaker = Speaker(self.plan, self.hot.say)
         self.bases.ask_in_band = self.speaker.request_base
         handle.tap = self.tap.pointer if self.tap is not None else ffi.NULL
-        feed_handler, reconnect = self.config.reader, self.config.reconnect
+        feed_handler, reconnect = self.config.feed_handler, self.config.reconnect
         silent_ns = self.config.health.silent_after_ms * NS_PER_MS
         if not feed_handler.spin:
             loop.idle_spin_ns, loop.idle_sleep_ns = IDLE_SPIN_NS, IDLE_SLEEP_NS
@@ -394,8 +394,8 @@ class FeedHandler:
 
     def _run_cold(self, hot: threading.Thread) -> SystemSetupError | None:
         """Serve the hot thread until told to stop or it ends; return why the path is gone."""
-        self.consumers.start(self.config.reader.cpu)
-        self.handshakes.start(self.config.reader.cpu)
+        self.consumers.start(self.config.feed_handler.cpu)
+        self.handshakes.start(self.config.feed_handler.cpu)
         self.bases.start()
         gone: SystemSetupError | None = None
         try:
@@ -475,7 +475,7 @@ class FeedHandler:
         self._stop.set()
 
     def _prepare_process(self) -> None:
-        feed_handler = self.config.reader
+        feed_handler = self.config.feed_handler
         process.trim_heap()
         gc.freeze()
         if feed_handler.lock_memory:
@@ -490,7 +490,7 @@ class FeedHandler:
                 self._log(sentence)
 
     def _run_hot(self) -> None:
-        feed_handler = self.config.reader
+        feed_handler = self.config.feed_handler
         process.name_thread(HOT_THREAD_NAME)
         try:
             if feed_handler.cpu is not None:

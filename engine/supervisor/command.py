@@ -91,7 +91,7 @@ def _report_check(config: Config, path: Path, *, as_json: bool) -> None:
 
 def _checked(path: Path) -> Config:
     """Read the file and check it and this host; raises LocalError naming the file."""
-    config = load_config(path)
+    config = load_config(path, lambda line: print(f"tickpath: {line}", file=sys.stderr))
     try:
         check_host(config)
     except LocalError as error:
@@ -177,7 +177,7 @@ class Supervisor:
 
     def _leave_hot_cpu(self) -> None:
         """Look on from another CPU than the hot thread's; its process's cold threads follow us."""
-        feed_handler = self._config.reader
+        feed_handler = self._config.feed_handler
         if (
             feed_handler.cpu is not None
             and not guard.leave_cpus({feed_handler.cpu})
@@ -192,7 +192,7 @@ class Supervisor:
         watch = FeedHandlerWatch(
             self._config.instance,
             feed_handler.pid,
-            has_priority=self._config.reader.priority > 0,
+            has_priority=self._config.feed_handler.priority > 0,
             tell=lambda text: self._tell("guard", says=text),
         )
         next_age = self._clock.now_s() + HANG_AFTER_S
@@ -229,7 +229,7 @@ class Supervisor:
 
         Not from the start: imports at SCHED_FIFO starve a host's one housekeeping CPU for seconds.
         """
-        if self._config.reader.priority > 0:
+        if self._config.feed_handler.priority > 0:
             with contextlib.suppress(
                 PermissionError
             ):  # the feed handler told how to have it permitted

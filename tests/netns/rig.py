@@ -243,8 +243,8 @@ class Watcher:
 
 CONFIG = """\
 instance = "{instance}"
-[reader]
-{reader}
+[feed_handler]
+{feed_handler}
 lock_memory = false
 [network]
 backend = "af_xdp"
@@ -271,7 +271,7 @@ class Settings:
     """What differs from test to test."""
 
     symbols: Sequence[str]
-    reader: str = "spin = false"
+    feed_handler: str = "spin = false"
     network: str = ""
     venue: str = ""
     host: str = SERVER_NAME
@@ -290,7 +290,7 @@ class Supervised:
         text = CONFIG.format(
             instance=self.instance,
             interface=INTERFACE,
-            reader=settings.reader,
+            feed_handler=settings.feed_handler,
             network=settings.network,
             host=settings.host,
             port=PORT,

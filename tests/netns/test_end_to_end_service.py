@@ -156,7 +156,7 @@ def feed_handler(place: Path, manager: Manager) -> Iterator[tuple[VethPair, Supe
     prefix += as_user(FEED_HANDLER, str(FEED_GROUP), *CAPABILITIES)
     cpu = max(os.sched_getaffinity(0))
     settings = Settings(
-        symbols=SYMBOLS, reader=f"spin = false\npriority = 9\ncpu = {cpu}", prefix=prefix
+        symbols=SYMBOLS, feed_handler=f"spin = false\npriority = 9\ncpu = {cpu}", prefix=prefix
     )
     with VethPair.open() as pair:
         Exchange(pair, place, "--instruments", ",".join(SYMBOLS), "--rate", "200")

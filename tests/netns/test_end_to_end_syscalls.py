@@ -40,7 +40,7 @@ ROW = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(?P<count>\d+)\s+(?:\d+\s+)?(?P<n
 def run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Supervised]:
     with VethPair.open() as pair:
         Exchange(pair, tmp_path, "--instruments", ",".join(SYMBOLS), "--rate", str(RATE))
-        settings = Settings(symbols=SYMBOLS, reader="spin = true", network=request.param)
+        settings = Settings(symbols=SYMBOLS, feed_handler="spin = true", network=request.param)
         supervised = Supervised(pair, tmp_path, settings)
         yield supervised
         supervised.end()

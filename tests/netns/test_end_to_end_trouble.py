@@ -286,7 +286,10 @@ symbols = ["BTCUSDT"]
         (('"e2e-config"', "7"), "instance is 7 (an integer), expected a string"),
         (('"tp0"', '"eth9"'), "network.interface is 'eth9' (a string), expected one of lo, tp0"),
         (('["BTCUSDT"]', "[]"), "symbols is [] (an array), expected at least one symbol"),
-        (("[network]", "[reader]\ncpu = 4000\n[network]"), "reader.cpu is 4000 (an integer), exp"),
+        (
+            ("[network]", "[feed_handler]\ncpu = 4000\n[network]"),
+            "feed_handler.cpu is 4000 (an integer), exp",
+        ),
         (("[network]", "[shm]\nring_capacity = 5000\n[network]"), "expected a power of two"),
         (('["BTCUSDT"]', '["BTCUSDT"]\nca_file = "/none.pem"'), "a readable file of PEM certific"),
         (('["BTCUSDT"]', '["BTCUSDT"]\nca_file = "/dev/null"'), "venue[0].ca_file is '/dev/null'"),

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from tickpath._core import ffi, lib
 from tickpath.engine.config.schema import (
     Config,
+    FeedHandlerConfig,
     HealthConfig,
-    ReaderConfig,
     ReconnectConfig,
     ShmConfig,
     VenueConfig,
@@ -191,7 +191,7 @@ class Deployment:
                 ),
             ),
             instance=f"virtual-{setup.seed}",
-            reader=ReaderConfig(huge_pages=False, lock_memory=False),
+            feed_handler=FeedHandlerConfig(huge_pages=False, lock_memory=False),
             shm=ShmConfig(ring_capacity=1 << 10),
             health=HealthConfig(silent_after_ms=int(SILENT_S * 1000)),
             reconnect=ReconnectConfig(max_s=RECONNECT_MAX_S),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from tickpath.engine.config.check import load_config, parse_config
 from tickpath.engine.config.host import check_host
 from tickpath.engine.config.schema import (
     Config,
+    FeedHandlerConfig,
     HealthConfig,
     NetworkConfig,
-    ReaderConfig,
     ReconnectConfig,
     ShmConfig,
     VenueConfig,
@@ -38,7 +39,7 @@ def test_config_example_shows_every_key_with_its_default() -> None:
     config = load_config(EXAMPLE)
     assert config == Config(venues=(VenueConfig(symbols=("BTCUSDT", "ETHUSDT")),))
     text = EXAMPLE.read_text()
-    top: list[type[msgspec.Struct]] = [Config, ReaderConfig, NetworkConfig, ShmConfig]
+    top: list[type[msgspec.Struct]] = [Config, FeedHandlerConfig, NetworkConfig, ShmConfig]
     more: list[type[msgspec.Struct]] = [HealthConfig, ReconnectConfig]
     for section in top + more:
         for field in msgspec.structs.fields(section):
@@ -53,7 +54,7 @@ def test_config_example_commented_keys_are_valid_too() -> None:
     text = re.sub(r"^# (\w+ = |\"wbs)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     text = text.replace('"..."', '"wbs-api.mexc.com"')
     config = parse_config(text)
-    assert config.reader.cpu == 1
+    assert config.feed_handler.cpu == 1
     assert config.venues[0].resolve == {"wbs-api.mexc.com:443": "192.0.2.1"}
 
 
@@ -61,12 +62,12 @@ def test_config_example_commented_keys_are_valid_too() -> None:
     ("text", "message"),
     [
         ("instance = 3", "instance is 3 (an integer), expected a string"),
-        ("[reader]\ncpu = '1'", "reader.cpu is '1' (a string), expected an integer from 0 to 8191"),
-        ("[reader]\ncpu = true", "reader.cpu is True (a boolean), expected an integer from 0 to"),
-        ("[reader]\npriority = 100", "reader.priority is 100 (an integer), expected an integer"),
-        ("[reader]\nspin = 1", "reader.spin is 1 (an integer), expected true or false"),
-        ("[reader]\ncpus = 1", "reader.cpus is 1 (an integer), expected no such key: did you mean"),
-        ("reader = 1", "reader is 1 (an integer), expected a table: write [reader] above its keys"),
+        ("[feed_handler]\ncpu = '1'", "feed_handler.cpu is '1' (a string), expected an integer "),
+        ("[feed_handler]\ncpu = true", "feed_handler.cpu is True (a boolean), expected an integer"),
+        ("[feed_handler]\npriority = 100", "feed_handler.priority is 100 (an integer), expected"),
+        ("[feed_handler]\nspin = 1", "feed_handler.spin is 1 (an integer), expected true or false"),
+        ("[feed_handler]\ncpus = 1", "feed_handler.cpus is 1 (an integer), expected no such key"),
+        ("feed_handler = 1", "feed_handler is 1 (an integer), expected a table: write [feed_"),
         ("[nonsense]\nx = 1", "nonsense is {'x': 1} (a table), expected no such key: known are"),
         ("[network]\nbackend = 'xdp'", "network.backend is 'xdp' (a string), expected one of"),
         ("[network]\nport_range = [61000]", "network.port_range is [61000] (an array), expected"),
@@ -113,7 +114,7 @@ def test_config_wrong_value_is_named(text: str, message: str) -> None:
          "you mean speed?"),
         (MINIMAL + "hots = 'x'", "venue[0].hots is 'x' (a string), expected no such key: did you "
          "mean host?"),
-        (MINIMAL + "snapshots_per_second = 46", "venue[0].snapshots_per_second is 46 (an integer), "
+        (MINIMAL + "bases_per_second = 46", "venue[0].bases_per_second is 46 (an integer), "
          "expected an integer from 1 to 45: MEXC bans"),
         ("[[venue]]\nsymbols = ['BTC/USDT:USDT']", "venue[0].symbols[0] is 'BTC/USDT:USDT' (a "
          "string): MEXC spot lists nothing of this kind (linear)"),
@@ -189,10 +190,59 @@ def test_config_unreadable_file_is_named(tmp_path: Path) -> None:
         load_config(binary)
 
 
+OLD_NAMES = {
+    "[reader]\ncpu = 3\n" + MINIMAL: ("reader", "feed_handler"),
+    MINIMAL + "snapshots_per_second = 7\n": (
+        "venue[0].snapshots_per_second",
+        "venue[0].bases_per_second",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "names"), OLD_NAMES.items())
+def test_config_key_under_its_old_name_counts_and_is_warned_of_once(
+    text: str, names: tuple[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "old.toml"
+    file.write_text(text)
+    lines: list[str] = []
+    config = load_config(file, lines.append)
+    old, new = names
+    assert lines == [
+        f"{file}: {old} is now called {new}: rename it; the next version refuses the old name"
+    ]
+    old, new = (name.rpartition(".")[2] for name in names)
+    assert config == parse_config(text.replace(old, new), pytest.fail)
+    assert config != parse_config(MINIMAL)
+
+
+@pytest.mark.parametrize(("text", "names"), OLD_NAMES.items())
+def test_config_key_under_both_names_is_refused(text: str, names: tuple[str, str]) -> None:
+    new = names[1].rpartition(".")[2]
+    both = text + f"{new} = 7\n" if text.startswith("[[") else f"[{new}]\ncpu = 3\n{text}"
+    message = rf"{re.escape(names[0])} is the old name of {re.escape(names[1])}, and both are there"
+    with pytest.raises(LocalError, match=message):
+        parse_config(both)
+
+
+def test_config_old_name_with_a_wrong_value_is_refused_under_the_new_one() -> None:
+    with pytest.raises(LocalError, match=r"^feed_handler\.cpu is -1"):
+        parse_config("[reader]\ncpu = -1\n" + MINIMAL)
+
+
+def test_run_check_warns_of_an_old_name_on_stderr(tmp_path: Path) -> None:
+    file = tmp_path / "old.toml"
+    file.write_text("[reader]\nspin = false\n" + MINIMAL)
+    command = [sys.executable, "-P", "-m", "tickpath.engine.cli", "run", "--check", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (warned,) = (line for line in done.stderr.splitlines() if "is now called" in line)
+    assert warned.startswith(f"tickpath: {file}: reader is now called feed_handler: rename it")
+
+
 def test_config_error_in_a_file_names_the_file(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
-    file.write_text("[reader]\ncpu = -1\n" + MINIMAL)
-    with pytest.raises(LocalError, match=rf"{file}: reader\.cpu is -1"):
+    file.write_text("[feed_handler]\ncpu = -1\n" + MINIMAL)
+    with pytest.raises(LocalError, match=rf"{file}: feed_handler\.cpu is -1"):
         load_config(file)
 
 
@@ -210,8 +260,10 @@ def test_config_host_missing_interface_is_named() -> None:
 
 
 def test_config_host_wrong_cpu_is_named() -> None:
-    config = configured("[reader]\ncpu = 8191\n" + MINIMAL)
-    with pytest.raises(LocalError, match=r"reader\.cpu is 8191 .* expected one of the CPUs that"):
+    config = configured("[feed_handler]\ncpu = 8191\n" + MINIMAL)
+    with pytest.raises(
+        LocalError, match=r"feed_handler\.cpu is 8191 .* expected one of the CPUs that"
+    ):
         check_host(config)
 
 
@@ -239,7 +291,7 @@ def test_config_host_certificate_file_is_read(tmp_path: Path) -> None:
 
 def test_config_example_is_plain_toml() -> None:
     assert set(tomllib.loads(EXAMPLE.read_text())) == {
-        "instance", "reader", "network", "venue", "record",
+        "instance", "feed_handler", "network", "venue", "record",
         "shm", "health", "reconnect",
     }  # fmt: skip
 

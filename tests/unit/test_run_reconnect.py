@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 30.0
 CONFIG = """
 instance = "{instance}"
-[reader]
+[feed_handler]
 spin = false
 lock_memory = false
 [network]
@@ -123,7 +123,7 @@ def test_check_json_is_one_object_naming_the_file(tmp_path: Path) -> None:
         told = json.loads(done.stdout)
         assert (told["config"], told["well"]) == (str(path), well)
         assert done.returncode == (0 if well else 2)
-        assert well or f"tickpath: {path}: reader.cpu is 8191" in done.stderr
+        assert well or f"tickpath: {path}: feed_handler.cpu is 8191" in done.stderr
 
 
 def test_run_json_is_json_only_and_leaves_no_segment_of_a_killed_feed_handler(

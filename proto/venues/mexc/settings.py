@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 from tickpath.proto.venue import Settings
@@ -12,11 +12,13 @@ from tickpath.proto.venues.mexc.requests import BASE_LEVELS_DEFAULT, BASE_LEVELS
 class MexcSettings(Settings, frozen=True):
     """What is asked of MEXC, and how fast."""
 
+    renamed: ClassVar[dict[str, str]] = {"snapshots_per_second": "bases_per_second"}
+
     speed: Literal["10ms", "100ms"] = "100ms"
     depth: Annotated[int, Meta(ge=1, le=BASE_LEVELS_MAX)] = BASE_LEVELS_DEFAULT
-    """Levels a side of a REST snapshot."""
-    snapshots_per_second: Annotated[
+    """Levels a side of a base, which is fetched over REST."""
+    bases_per_second: Annotated[
         int,
         Meta(ge=1, le=45, extra={"remedy": "MEXC bans an address that asks 500 times in 10 s"}),
     ] = 10
-    """How many REST snapshots are fetched in a second at most, after a burst of 10."""
+    """How many bases are fetched in a second at most, after a burst of 10."""

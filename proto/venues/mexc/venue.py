@@ -111,7 +111,7 @@ class Mexc(Venue):
 
     def rest_budget(self, settings: MexcSettings) -> RestBudget:
         """Return the configured pace; MEXC allows 500 requests in 10 s of one address."""
-        return RestBudget(per_second=float(settings.snapshots_per_second))
+        return RestBudget(per_second=float(settings.bases_per_second))
 
     def rest_refusal(self, response: HttpResponse, now: datetime) -> RestRefusal | None:
         """Know 429, 418 and the front end's page by what they say."""

@@ -29,8 +29,8 @@ class MexcBench(BenchVenue):
     """MEXC spot v3."""
 
     venue = VENUE
-    settings = MexcSettings(speed="10ms", snapshots_per_second=45)
-    settings_toml = 'speed = "10ms"\nsnapshots_per_second = 45'
+    settings = MexcSettings(speed="10ms", bases_per_second=45)
+    settings_toml = 'speed = "10ms"\nbases_per_second = 45'
     price_exponent, quantity_exponent = PRICE_EXPONENT, QUANTITY_EXPONENT
     implementation = api_implementation.Type()
 
