@@ -43,7 +43,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "hugepages": ({"hugepages_request": [64]}, "hugepages_request"),
     "limits": ({"limits_reboot_ok": "later"}, "limits_reboot_ok"),
     "appliance": (
-        {"appliance_readers": [{"priority": 30}]},
+        {"appliance_feed_handlers": [{"priority": 30}]},
         "missing required arguments: config",
     ),
     "monitoring": ({"monitoring_started": "often"}, "monitoring_started"),
@@ -257,6 +257,36 @@ def test_appliance_name_that_would_change_a_unit_is_refused(
     assert done.returncode == 2, done.stdout
     assert "each goes into a unit of systemd" in done.stdout
     assert "Install the system" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"appliance_readers": [{"config": "a b.toml"}]}, "DEPRECATED: appliance_readers is now"),
+        ({"appliance_readers": [], "appliance_feed_handlers": [{"config": "a"}]}, "both are set"),
+        ({"appliance_feed_handlers": [{"config": "a b.toml"}]}, None),
+    ],
+)
+def test_appliance_feed_handlers_under_their_old_name_are_taken_with_a_warning(
+    tmp_path: Path, given: dict[str, Any], told: str | None
+) -> None:
+    """A name that no unit can have ends the role early, and shows that the old variable counts."""
+    release = tmp_path / "tickpath-1.zip"
+    release.touch()
+    play = {
+        "name": "Give feed handlers",
+        "hosts": "all",
+        "gather_facts": False,
+        "vars": {"appliance_release": str(release), **given},
+        "roles": ["tickpath.host.appliance"],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    words = ("-i", "it,", "-c", "local", "--check", str(tmp_path / "play.yml"))
+    done = run("ansible-playbook", *words, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout
+    assert ("a b on" in done.stdout) == (told != "both are set"), done.stdout
+    assert ("DEPRECATED" in done.stdout) == (told is not None and "DEPRECATED" in told), done.stdout
+    assert told is None or told in done.stdout
 
 
 @pytest.mark.parametrize("book", ["upgrade", "rollback"])

@@ -33,7 +33,7 @@ VARIABLES: dict[str, object] = {
     "tickpath_isolated": "1",
     "tickpath_nic": "ens3",
     "monitoring_interval": "1h",  # a check takes a minute there, at the lowest priority
-    "appliance_readers": [{"config": str(HERE / f"{INSTANCE}.toml"), "priority": 30}],
+    "appliance_feed_handlers": [{"config": str(HERE / f"{INSTANCE}.toml"), "priority": 30}],
     "appliance_strategies": [
         {
             "name": name,

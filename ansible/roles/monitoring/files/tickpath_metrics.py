@@ -36,7 +36,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "tickpath_up": ("gauge", "Whether the writer of a segment runs."),
     "tickpath_heartbeat_age_seconds": ("gauge", "Age of the writer's heartbeat."),
     "tickpath_events_total": ("counter", "Events published."),
-    "tickpath_count_total": ("counter", "Counters of reader and strategies by name."),
+    "tickpath_count_total": ("counter", "Counters of feed handlers and strategies by name."),
     "tickpath_books": ("gauge", "Books by state."),
     "tickpath_hop_seconds": ("summary", "Latency of a hop since its writer's start."),
 }
