@@ -3,10 +3,9 @@
 tickpath strategy examples/top_of_book.py:TopOfBook --instance demo
 """
 
-from tickpath.engine.client.reader import Book
-from tickpath.engine.strategy import Strategy
+from tickpath import Book, BookState, Strategy
 from tickpath.proto.instrument import Instrument
-from tickpath.proto.records import BookState, SyncReason
+from tickpath.proto.records import SyncReason
 
 
 class TopOfBook(Strategy):
