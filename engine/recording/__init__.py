@@ -1,7 +1,9 @@
 """Recording what the feed handler saw, and replaying it through the same C code.
 
-Read in this order: tap.h (what the hot thread hands out), tap.py (the segment it goes to),
-format.py (files), recorder.py and record.py (`tickpath record`), replayer.h and replayer.py (the
-feed in virtual time), ndjson.py (the text form), replay.py (`tickpath replay`), export.py
-(`tickpath export`). docs/recording.md specifies the files.
+Read in this order: tap.h (what the hot thread hands out), tap_reader.c (what a recorder reads it
+with), tap.py (the segment it goes to), format.py (files), recorder.py and record.py (`tickpath
+record`), replayer.h and replayer.py (the feed in virtual time), ndjson.py (the text form in),
+lines.py (the text form out), pacing.py and replay.py (`tickpath replay`),
+old_events.py (events of version 1), export.py (`tickpath export`). docs/recording.md specifies
+the files.
 """

@@ -1,7 +1,10 @@
 """Strategies: derive from `Strategy`, override what you need, run it with `tickpath strategy`.
 
 Reading order: this file (what a strategy is told), runtime.py (the loop that tells it), hops.h
-(latency of each event), stats.py (figures that other processes may read), command.py.
+(latency of each event), stats.py (figures that other processes may read), guarded.py (the process
+beside it that guards it), from_file.py (a .py file as a module), command.py. Then rehearsal.py (a
+made-up feed to try one with), spread.py (two small ones, the demo's), and for C tickpath-reader.h
+(the one header) and c_reader.py (where it lies).
 """
 
 from __future__ import annotations

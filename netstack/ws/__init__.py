@@ -1,1 +1,4 @@
-"""WebSocket client: opening_handshake.c, frame.c, message.c, utf8.c; ws.py is their Python face."""
+"""WebSocket client.
+
+Reading order: ws.h, opening_handshake.c, frame.c, message.c, utf8.c; ws.py is their Python face.
+"""

@@ -141,6 +141,24 @@ def check_c_parameters(tree: Tree) -> list[str]:
     return found
 
 
+def check_doors(tree: Tree) -> list[str]:
+    """Who comes to a folder reads its __init__.py: it names every module and every C file.
+
+    Folders of venues are looked through by the programs, not listed.
+    """
+    named: dict[Path, str] = {
+        name.parent: ast.get_docstring(ast.parse(text)) or ""
+        for name, text in tree.code(".py")
+        if name.name == "__init__.py" and name.parts[0] != "tests" and name.parent.name != "venues"
+    }
+    return [
+        f"{name.parent}/__init__.py: no word of {name.name}; name it where it is to be read"
+        for name in tree.names
+        if name.suffix in {".py", ".c"} and name.parent in named and name.stem != "__init__"
+        if not re.search(rf"(?<![\w-]){re.escape(name.stem)}(?![\w-])", named[name.parent])
+    ]
+
+
 def check_vague_names(tree: Tree) -> list[str]:
     return [
         f"{name}: a vague name; say what is in it (a noun of the field), or put it where it is used"
@@ -223,6 +241,7 @@ RULES: tuple[Callable[[Tree], list[str]], ...] = (
     check_file_length,
     check_function_length,
     check_c_parameters,
+    check_doors,
     check_vague_names,
     check_cdef_has_header,
     check_final_newline,
@@ -269,6 +288,9 @@ BROKEN: list[tuple[Callable[[Tree], list[str]], dict[str, str], str]] = [
         {"a.c": "\nint f(int a, int b, int c,\n  int d, int e, int g)\n{\n}\n"},
         "st",
     ),
+    (check_doors, {"shm/__init__.py": "'ring.py'", "shm/clock.c": ""}, "word of clock.c"),
+    (check_doors, {"rt/a/__init__.py": "", "rt/a/command.py": ""}, "word of command.py"),
+    (check_doors, {"rt/__init__.py": "'sub_command'", "rt/command.py": ""}, "word of command.py"),
     (check_vague_names, {"shm/string_utils.py": ""}, "noun"),
     (check_vague_names, {"shm/common/ring.py": ""}, "noun"),
     (check_cdef_has_header, {"shm/a.cdef": "", "shm/b.h": ""}, "a.h"),
@@ -287,6 +309,8 @@ SOUND: list[tuple[Callable[[Tree], list[str]], dict[str, str]]] = [
     (check_file_length, {"shm/a.py": "x = 1\n" * 800}),
     (check_function_length, {"shm/a.py": python_function(70), "shm/a.c": c_function(70)}),
     (check_c_parameters, {"a.c": "\nint f(int a, int b, int c,\n  int d, int e)\n{\n}\n"}),
+    (check_doors, {"shm/__init__.py": "'clock.{h,c}'", "shm/clock.c": ""}),
+    (check_doors, {"proto/venues/__init__.py": "", "proto/venues/one.py": "", "shm/lone.c": ""}),
     (check_vague_names, {"shm/ring.py": "", "shm/commonwealth.py": ""}),
     (check_cdef_has_header, {"shm/a.cdef": "", "shm/a.h": ""}),
     (check_final_newline, {"README.md": "an end\n", "py.typed": ""}),
