@@ -1,7 +1,7 @@
 """One client connection for a program: `connect`, `wait`, `read` or `next`, `send`, `close`.
 
 Python crosses into C once per burst; payloads are memoryviews into the connection's buffer and
-die at the next call. `tickpath get` and `tickpath ws` stand on it; the reader has its own loop.
+die at the next call. `tickpath get` and `tickpath ws` use it; the feed handler has its own loop.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "relay",
         description="Publish the books and events of an instance to Redis 7, or, with --from, fill "
-        "a local segment\nfrom there, which strategies read as if the reader ran on this machine. "
+        "a local segment\nfrom there, which strategies read as if the feed handler ran here. "
         "Until SIGTERM or Ctrl-C.",
         epilog=f"examples:\n  tickpath relay {DEFAULT_NAME} --to redis://10.0.0.5:6379/0\n"
         f"  tickpath relay {DEFAULT_NAME} --from rediss://bot@10.0.0.5:6380/0 --ca-file ca.pem\n"

@@ -517,7 +517,7 @@ def test_replay_of_what_came_before_the_recording_began_is_not_printed(tmp_path:
     printed, _ = replay(path, "--print", "books")
     assert printed[0]["t_ns"] in range(110, 120)
     assert {one["state"] for one in printed} == {"LIVE"}
-    # A second recording of the same reader holds the same lead again: it begins anew.
+    # A second recording of the same run holds the same lead again: it begins anew.
     again = msgspec.structs.replace(meta, begin_ns=200)
     record_file(tmp_path / "b.tpr", again, live_rows(Venue(), 100, 120))
     printed, done = replay(tmp_path, "--print", "books", "--json")
