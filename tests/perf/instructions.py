@@ -80,9 +80,20 @@ def _bench(name: str) -> Any:
     return import_module(f"tickpath.engine.bench.{name}")
 
 
+def _burst_module() -> Any:
+    """Return the module of the feed handler in memory; older trees call it a reader."""
+    try:
+        return _bench("burst_feed_handler")
+    except ModuleNotFoundError:
+        stub = _bench("burst_reader")
+        stub.BurstFeedHandler = stub.BurstReader
+        stub.BurstReader._give_bases = stub.BurstReader._give_snapshots
+        return stub
+
+
 def _reader(instruments: int) -> tuple[Any, _Turns]:
-    """Return a connected reader that has no thread; `play` turns as it waits."""
-    stub = _bench("burst_feed_handler")
+    """Return a connected feed handler that has no thread; `play` turns as it waits."""
+    stub = _burst_module()
     turns = _Turns()
     stub.threading = SimpleNamespace(
         Thread=lambda **_: SimpleNamespace(start=lambda: None, join=lambda: None)
@@ -142,7 +153,7 @@ def _replay(levels: int, count: int) -> None:
 def _echo(size: int, count: int) -> None:
     """Send a message and take one of the same size, without a loop, over the memory link."""
     reader, turns = _reader(1)
-    ffi, lib = _bench("burst_feed_handler").ffi, reader.lib
+    ffi, lib = _burst_module().ffi, reader.lib
     wanted = ffi.typeof("struct tp_session *")
     session = next(
         one for one in reader._kept if isinstance(one, ffi.CData) and ffi.typeof(one) is wanted

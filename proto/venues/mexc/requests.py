@@ -32,7 +32,7 @@ IDLE_WITHOUT_SUBSCRIPTION_S: Final = 30
 """The venue closes a connection that has no subscription for so long."""
 IDLE_WITHOUT_DATA_S: Final = 60
 BASE_LEVELS_MAX: Final = 5000
-SNAPSHOT_LEVELS_SENT_MAX: Final = 2000  # whatever is asked; nothing in the answer says so
+BASE_LEVELS_SENT_MAX: Final = 2000  # whatever is asked; nothing in the answer says so
 BASE_LEVELS_DEFAULT: Final = 1000
 BASE_REQUESTS_MAX: Final = 500
 """REST requests of one endpoint, by address, in each BASE_REQUESTS_WINDOW_S."""

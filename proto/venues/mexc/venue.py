@@ -103,7 +103,7 @@ class Mexc(Venue):
 
     def base_depth(self, settings: MexcSettings) -> int:
         """Return what is asked for, as far as MEXC sends it."""
-        return min(settings.depth, requests.SNAPSHOT_LEVELS_SENT_MAX)
+        return min(settings.depth, requests.BASE_LEVELS_SENT_MAX)
 
     def parse_base(self, data: bytes, instrument: Instrument) -> Base:
         """Read the depth."""
