@@ -379,7 +379,7 @@ RARE static enum tp_feed_result await_base(struct tp_feed *feed, uint32_t index,
     return TP_FEED_BUFFERED;
 }
 
-/* A message that does not count, or that is to be kept besides. */
+/* A message that does not count, that is to be kept besides, or that confirms its channel. */
 RARE static enum tp_feed_result take_unusual(struct tp_feed *feed, uint32_t index,
                                              struct tp_span body, enum tp_meaning meaning,
                                              uint64_t received_ns)
@@ -389,6 +389,9 @@ RARE static enum tp_feed_result take_unusual(struct tp_feed *feed, uint32_t inde
         feed->counters.inactive++;
         return TP_FEED_IGNORED;
     }
+    tp_feed_confirmed(feed, index, received_ns);
+    if (instrument->phase == TP_SYNC_BUFFERING)
+        return await_base(feed, index, body, meaning, received_ns);
     const enum tp_feed_result result = follow(feed, index, body, meaning, received_ns);
     if (result == TP_FEED_APPLIED && (instrument->flags & FEED_KEEPING) != 0)
         feed_keep_behind(feed, index, body, received_ns);
@@ -406,7 +409,7 @@ HOT_PART enum tp_feed_result take_depth(struct tp_feed *feed,
         return TP_FEED_UNKNOWN;
     }
     const struct tp_span body = {message->data + route->body_offset, route->body_size};
-    if ((instrument->flags & (FEED_ACTIVE | FEED_KEEPING)) != FEED_ACTIVE)
+    if ((instrument->flags & (FEED_ACTIVE | FEED_KEEPING | FEED_UNCONFIRMED)) != FEED_ACTIVE)
         return take_unusual(feed, index, body, route->meaning, received_ns);
     if (instrument->phase == TP_SYNC_BUFFERING)
         return await_base(feed, index, body, route->meaning, received_ns);

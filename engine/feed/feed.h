@@ -45,6 +45,7 @@ struct tp_feed_config {
     uint32_t overflow_levels; /* engine/book: levels a side behind them */
     /* Hops of every applied message; NULL: not recorded. */
     struct tp_histogram *received_to_decoded, *decoded_to_published;
+    bool needs_confirmation; /* a base alone makes no book LIVE; tp_feed_confirmed, or a message */
     struct tp_ring_gate *gate; /* lossless consumers; NULL: nobody is waited for */
     struct tp_tap *tap;        /* engine/recording: bases as they are taken; NULL: not recorded */
 };
@@ -114,6 +115,11 @@ void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t n
 void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
 /* The venue said no to this instrument: STALE (REFUSED). Hot-path thread. */
 void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns);
+/* The venue said yes to this instrument's channel on this connection: a base of REST may make its
+ * book LIVE from now on. A message of the channel says the same. Hot-path thread. */
+void tp_feed_confirmed(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns);
+/* Replay: as the feed that was recorded, for connections that open from now on. */
+void tp_feed_need_confirmation(struct tp_feed *feed, bool needs);
 /* Cold work of the hot path, called every few hundred microseconds: takes offered bases, marks
  * silent connections. Returns whether it changed what later messages meet: such a tick must be
  * replayed. */

@@ -17,8 +17,9 @@ enum feed_flag {
     FEED_WANTED = 0x4, /* a base was asked for since the book left LIVE, or while it is */
     FEED_KEEPING =
         0x8, /* a book that is followed is to have a deeper base: messages are kept too */
-    FEED_LIMITED = 0x10, /* the base did not show all of a side */
-    FEED_DOUBTED = 0x20, /* a base was too old: or has the venue begun to count anew? */
+    FEED_LIMITED = 0x10,     /* the base did not show all of a side */
+    FEED_UNCONFIRMED = 0x40, /* the venue has not said yes, nor sent anything of the channel */
+    FEED_DOUBTED = 0x20,     /* a base was too old: or has the venue begun to count anew? */
 };
 
 /* One cache line: all that a message reads of its instrument besides the book. */

@@ -55,7 +55,8 @@ static enum tp_feed_place place_of(const struct feed_instrument *instrument)
 {
     switch ((enum tp_book_state)instrument->state) {
     case TP_BOOK_SYNCING:
-        return TP_PLACE_SYNCING;
+        return instrument->reason == TP_SYNC_REASON_UNCONFIRMED ? TP_PLACE_UNCONFIRMED
+                                                                : TP_PLACE_SYNCING;
     case TP_BOOK_LIVE:
         return TP_PLACE_LIVE;
     case TP_BOOK_CROSSED:
@@ -188,6 +189,8 @@ void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t n
         if ((instrument->flags & FEED_ADDED) == 0 || instrument->connection != connection)
             continue;
         instrument->flags = FEED_ADDED | FEED_ACTIVE;
+        if (feed->config.needs_confirmation)
+            instrument->flags |= FEED_UNCONFIRMED;
         instrument->version = 0;                       /* a venue may number anew */
         if (instrument->rule->base == TP_BASE_IN_BAND) /* it comes by itself */
             feed->connections[connection].settle_ns = now_ns + feed->config.base_timeout_ns;
@@ -223,6 +226,24 @@ void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns)
     assert(instrument < feed->config.instrument_count);
     if ((feed->instruments[instrument].flags & FEED_ADDED) != 0)
         retire(feed, instrument, TP_FEED_EVENT_REFUSED, TP_SYNC_REASON_REFUSED, now_ns);
+}
+
+void tp_feed_confirmed(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns)
+{
+    assert(instrument < feed->config.instrument_count);
+    struct feed_instrument *of = &feed->instruments[instrument];
+    if ((of->flags & FEED_UNCONFIRMED) == 0)
+        return;
+    of->flags &= (uint8_t)~FEED_UNCONFIRMED;
+    const bool silent = feed->connections[of->connection].silent;
+    if (of->phase != TP_SYNC_BUFFERING)
+        move(feed, instrument, silent ? TP_FEED_EVENT_BASE_UNSEEN : TP_FEED_EVENT_CONFIRMED,
+             TP_SYNC_REASON_SILENT, now_ns);
+}
+
+void tp_feed_need_confirmation(struct tp_feed *feed, bool needs)
+{
+    feed->config.needs_confirmation = needs;
 }
 
 /* What is kept cannot be used up to here: a newer base is needed for the rest. */
@@ -278,11 +299,24 @@ void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, ui
     /* A base says nothing of a connection that fell silent meanwhile: its next sign of life
      * makes the book LIVE. */
     const bool silent = feed->connections[instrument->connection].silent;
-    const enum tp_feed_move next =
-        tp_feed_next(place_of(instrument), silent ? TP_FEED_EVENT_BASE_UNSEEN : TP_FEED_EVENT_BASE);
-    const bool stale = next == TP_MOVE_STALE;
-    const enum tp_book_state state = stale ? TP_BOOK_STALE : feed_book_state(instrument);
-    const enum tp_sync_reason reason = stale ? TP_SYNC_REASON_SILENT : feed_book_reason(state);
+    enum tp_feed_event event = silent ? TP_FEED_EVENT_BASE_UNSEEN : TP_FEED_EVENT_BASE;
+    if ((instrument->flags & FEED_UNCONFIRMED) != 0)
+        event = TP_FEED_EVENT_BASE_UNCONFIRMED;
+    enum tp_book_state state = feed_book_state(instrument);
+    enum tp_sync_reason reason = feed_book_reason(state);
+    switch (tp_feed_next(place_of(instrument), event)) {
+    case TP_MOVE_STALE:
+        state = TP_BOOK_STALE;
+        reason = TP_SYNC_REASON_SILENT;
+        break;
+    case TP_MOVE_SYNCING:
+        state = TP_BOOK_SYNCING;
+        reason = TP_SYNC_REASON_UNCONFIRMED;
+        break;
+    case TP_MOVE_STAY:
+    case TP_MOVE_BY_LEVELS:
+        break;
+    }
     const bool changed = feed_enter(feed, index, state, reason, now_ns);
     feed_publish(feed, &(struct feed_change){.instrument = index,
                                              .state_changed = changed,

@@ -37,14 +37,14 @@ static void connection_opened(struct tp_hot_path *hot, uint32_t number, uint64_t
         send_text(hot, number, connection->open_message[i], now_ns);
     if (connection->ping_message.data != NULL)
         connection->next_ping_ns = now_ns + connection->ping_interval_ns;
-    tp_tap_mark(hot->tap, TP_RECORD_UP, number, now_ns);
+    tp_tap_mark(hot->tap, tp_tap_tag(TP_RECORD_UP, hot->needs_confirmation, number), now_ns);
     tp_feed_connection_up(hot->feed, number, now_ns);
 }
 
 static void connection_down(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
 {
     hot->connection[number].next_ping_ns = 0;
-    tp_tap_mark(hot->tap, TP_RECORD_DOWN, number, now_ns);
+    tp_tap_mark(hot->tap, tp_tap_tag(TP_RECORD_DOWN, 0, number), now_ns);
     tp_feed_connection_down(hot->feed, number, now_ns);
 }
 
@@ -64,8 +64,14 @@ static void message(struct tp_hot_path *hot, const struct tp_loop_event *event)
 
 static void instrument_refused(struct tp_hot_path *hot, uint32_t instrument, uint64_t now_ns)
 {
-    tp_tap_refused(hot->tap, instrument, now_ns);
+    tp_tap_answer(hot->tap, TP_RECORD_REFUSED, instrument, now_ns);
     tp_feed_refused(hot->feed, instrument, now_ns);
+}
+
+static void instrument_confirmed(struct tp_hot_path *hot, uint32_t instrument, uint64_t now_ns)
+{
+    tp_tap_answer(hot->tap, TP_RECORD_CONFIRMED, instrument, now_ns);
+    tp_feed_confirmed(hot->feed, instrument, now_ns);
 }
 
 static void command(struct tp_hot_path *hot, const struct tp_loop_event *event)
@@ -73,6 +79,9 @@ static void command(struct tp_hot_path *hot, const struct tp_loop_event *event)
     switch ((enum tp_hot_path_verb)event->verb) {
     case TP_HOT_PATH_REFUSED:
         instrument_refused(hot, (uint32_t)event->argument, event->now_ns);
+        break;
+    case TP_HOT_PATH_CONFIRMED:
+        instrument_confirmed(hot, (uint32_t)event->argument, event->now_ns);
         break;
     case TP_HOT_PATH_SAY:
         send_text(hot, event->connection, event->text, event->now_ns);
@@ -86,7 +95,7 @@ static void tick_tap(struct tp_hot_path *hot, bool changed, uint64_t now_ns)
     /* After what the tick did: to replay a tick twice does no harm, and its snapshot comes first.
      */
     if (changed)
-        tp_tap_mark(hot->tap, TP_RECORD_TICK, 0, now_ns);
+        tp_tap_mark(hot->tap, tp_tap_tag(TP_RECORD_TICK, 0, 0), now_ns);
     if (tp_tap_checkpoint_due(hot->tap, tp_feed_instrument_count(hot->feed), now_ns, &instrument))
         tp_feed_checkpoint(hot->feed, instrument, now_ns);
     tp_segment_heartbeat(hot->tap->segment, now_ns);

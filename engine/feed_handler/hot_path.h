@@ -21,8 +21,9 @@ enum { TP_HOT_PATH_OPEN_MESSAGE_MAX = 32 };
 
 /* What the cold thread asks for by TP_COMMAND_CALLER. */
 enum tp_hot_path_verb {
-    TP_HOT_PATH_REFUSED, /* argument: the instrument whose book will not come */
-    TP_HOT_PATH_SAY,     /* text: sent on the connection, if that is open */
+    TP_HOT_PATH_REFUSED,   /* argument: the instrument whose book will not come */
+    TP_HOT_PATH_CONFIRMED, /* argument: the instrument that was acknowledged */
+    TP_HOT_PATH_SAY,       /* text: sent on the connection, if that is open */
 };
 
 /* What a connection says by itself; its place in hot_path->connection[] is its number in the loop
@@ -43,6 +44,7 @@ struct tp_hot_path {
     struct tp_feed *feed;
     struct tp_segment *segment; /* its heartbeat is ours */
     struct tp_ring_gate *gate;  /* the feed's; NULL: none */
+    bool needs_confirmation;    /* as the feed's config has it */
     struct tp_tap *tap;         /* NULL: nobody records; the feed's config has the same */
     struct tp_hot_path_connection connection[TP_LOOP_CONNECTION_MAX];
 };

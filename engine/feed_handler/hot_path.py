@@ -92,7 +92,14 @@ class HotPath:
 
     def refuse(self, instrument: int) -> bool:
         """Say that the venue refused an instrument. False: the queue is full, try again."""
-        command = self._command(lib.TP_HOT_PATH_REFUSED)
+        return self._answer(lib.TP_HOT_PATH_REFUSED, instrument)
+
+    def confirm(self, instrument: int) -> bool:
+        """Say that the venue acknowledged it. False: the queue is full, try again."""
+        return self._answer(lib.TP_HOT_PATH_CONFIRMED, instrument)
+
+    def _answer(self, verb: int, instrument: int) -> bool:
+        command = self._command(verb)
         command.argument = instrument
         return bool(lib.tp_handover_command(self._handover, command))
 

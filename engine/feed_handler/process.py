@@ -140,7 +140,7 @@ class FeedHandler:
         self._hot_result = 0
         self._kept: list[Any] = []
         self._next_counters = self._next_path = 0.0
-        self._refusals: deque[int] = deque()
+        self._answers: deque[tuple[Callable[[int], bool], int]] = deque()
         self.link: LinkWatch | None = None
 
     def open(self) -> bool:
@@ -280,6 +280,7 @@ class FeedHandler:
         config.received_to_decoded = lib.tp_segment_histogram(pointer, 0)
         config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
         config.gate = self.consumers.gate
+        config.needs_confirmation = True
         config.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         size = lib.tp_feed_memory_size(config)
         if size == 0:
@@ -320,6 +321,7 @@ class FeedHandler:
         self.bases = BaseWorker(self.feed, venue, self.instruments, self._log, self._clock)
         self.speaker = Speaker(self.plan, self.hot.say)
         self.bases.ask_in_band = self.speaker.request_base
+        handle.needs_confirmation = True
         handle.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         feed_handler, reconnect = self.config.feed_handler, self.config.reconnect
         silent_ns = self.config.health.silent_after_ms * NS_PER_MS
@@ -410,10 +412,10 @@ class FeedHandler:
     def step(self) -> None:
         """Answer the hot thread and do what has become due on the cold side; never waits."""
         self._take_notes()
-        self._pass_refusals()
+        self._pass_answers()
         self.speaker.step(self._clock.now_s(), self._clock.unix_ns() // NS_PER_S)
         self._look_at_link()
-        if not self._refusals:  # they are of sessions before: what connects anew comes after them
+        if not self._answers:  # they are of sessions before: what connects anew comes after them
             self.connections.step()
         self._copy_counters()
         self.states.step(self._clock.now_s())
@@ -509,7 +511,7 @@ class FeedHandler:
                 return
             if note.kind == lib.TP_NOTE_OPENED:
                 self.connections.opened(note.connection)
-                self.subscriptions.opened(note.connection)
+                self.subscriptions.opened(note.connection, self._clock.now_s())
                 self.speaker.opened(note.connection)
             elif note.kind == lib.TP_NOTE_ENDED:
                 self.connections.ended(note.connection)
@@ -520,12 +522,15 @@ class FeedHandler:
         answer = self.subscriptions.take(note.connection, note.text)
         for line in answer.lines:
             self._log(f"connection {note.connection}: {line}")
-        self._refusals += answer.refused
+        self._answers += [(self.hot.confirm, one) for one in answer.confirmed]
+        self._answers += [(self.hot.refuse, one) for one in answer.refused]
 
-    def _pass_refusals(self) -> None:
+    def _pass_answers(self) -> None:
         """Give the hot thread what its queue has room for; the rest has its turn."""
-        while self._refusals and self.hot.refuse(self._refusals[0]):
-            self._refusals.popleft()
+        while self._answers and self._answers[0][0](self._answers[0][1]):
+            self._answers.popleft()
+        for connection, line in self.subscriptions.overdue(self._clock.now_s()):
+            self._log(f"connection {connection}: {line}: a quiet book of it stays SYNCING")
 
     def _copy_counters(self, *, force: bool = False) -> None:
         now = self._clock.now_s()

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from tickpath.engine.feed_handler.plan import Plan
 
 SHOWN_MAX = 8
+CONFIRM_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What follows from a text: lines for the log, instruments whose book will not come."""
+    """What follows from a text: lines for the log, instruments refused, instruments confirmed."""
 
     lines: tuple[str, ...] = ()
     refused: tuple[int, ...] = ()
+    confirmed: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -32,13 +34,15 @@ class Subscriptions:
     plan: Plan
     _pending: dict[int, dict[str, None]] = field(default_factory=dict)  # in the order of asking
     _books: dict[str, int] = field(default_factory=dict)
+    _due_s: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Know which channel is whose book."""
         self._books = {one.name: one.instrument for one in self.plan.book_channels()}
 
-    def opened(self, connection: int) -> None:
+    def opened(self, connection: int, now_s: float) -> None:
         """Wait for all of a connection's channels: it has just subscribed to them."""
+        self._due_s[connection] = now_s + CONFIRM_S
         planned = self.plan.connections[connection]
         self._pending[connection] = dict.fromkeys(planned.channels if planned is not None else ())
 
@@ -50,12 +54,15 @@ class Subscriptions:
         """Read a text message of the venue."""
         lines: list[str] = []
         refused: list[int] = []
+        confirmed: list[int] = []
         pending = self._pending.setdefault(connection, {})
         for note in self.plan.venue.parse_notes(text):
             match note.meaning:
                 case Meaning.ACKNOWLEDGEMENT:
-                    for name in note.channels:
-                        pending.pop(name, None)
+                    known = [name for name in note.channels if name in pending]
+                    confirmed += [self._books[name] for name in known if name in self._books]
+                    for name in known:
+                        del pending[name]
                 case Meaning.REFUSAL:
                     names = note.channels or tuple(pending)
                     lines.append(f"refused {_names(names)}: {note.reason or 'no reason given'}")
@@ -64,7 +71,18 @@ class Subscriptions:
                         pending.pop(name, None)
                 case Meaning.BROKEN | Meaning.NOTICE:
                     lines += [note.reason] if note.reason else []
-        return Answer(tuple(lines), tuple(refused))
+        return Answer(tuple(lines), tuple(refused), tuple(confirmed))
+
+    def overdue(self, now_s: float) -> list[tuple[int, str]]:
+        """Return what to say, once, of each connection that is not acknowledged in time."""
+        late = [one for one, due_s in self._due_s.items() if now_s >= due_s]
+        for connection in late:
+            del self._due_s[connection]
+        return [
+            (one, f"not acknowledged within {CONFIRM_S:.0f} s: {_names(self.pending(one))}")
+            for one in late
+            if self._pending[one]
+        ]
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -167,6 +167,7 @@ static void imply_up(struct tp_replayer *r, uint32_t connection)
     if (r->is_up[connection])
         return;
     r->is_up[connection] = true;
+    tp_feed_need_confirmation(r->feed, false); /* it came before what was recorded */
     tp_feed_connection_up(r->feed, connection, r->now_ns);
 }
 
@@ -239,7 +240,7 @@ static void apply_message(struct tp_replayer *r, const struct record *record)
                           record->t_ns); /* what is for the cold side has none here */
 }
 
-static bool apply_refused(struct tp_replayer *r, const struct record *record)
+static bool apply_answer(struct tp_replayer *r, const struct record *record)
 {
     uint64_t instrument;
     if (record->payload.size != sizeof instrument)
@@ -247,7 +248,10 @@ static bool apply_refused(struct tp_replayer *r, const struct record *record)
     memcpy(&instrument, record->payload.data, sizeof instrument);
     if (instrument >= r->instrument_count)
         return false;
-    tp_feed_refused(r->feed, (uint32_t)instrument, record->t_ns);
+    if (record->kind == TP_RECORD_REFUSED)
+        tp_feed_refused(r->feed, (uint32_t)instrument, record->t_ns);
+    else
+        tp_feed_confirmed(r->feed, (uint32_t)instrument, record->t_ns);
     return true;
 }
 
@@ -276,6 +280,7 @@ static bool apply(struct tp_replayer *r, const struct record *record)
         return apply_book(r, record);
     case TP_RECORD_UP:
         r->is_up[record->connection] = true;
+        tp_feed_need_confirmation(r->feed, record->opcode != 0);
         tp_feed_connection_up(r->feed, record->connection, record->t_ns);
         return true;
     case TP_RECORD_DOWN:
@@ -286,7 +291,8 @@ static bool apply(struct tp_replayer *r, const struct record *record)
         (void)tp_feed_tick(r->feed, record->t_ns);
         return true;
     case TP_RECORD_REFUSED:
-        return apply_refused(r, record);
+    case TP_RECORD_CONFIRMED:
+        return apply_answer(r, record);
     case TP_RECORD_GAP:
         return apply_gap(r, record);
     case TP_RECORD_OVERSIZE:

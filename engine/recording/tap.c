@@ -24,21 +24,19 @@ void tp_tap_message(struct tp_tap *tap, uint32_t tag, struct tp_span payload, ui
             &(struct tp_message_piece){payload.data, payload.size}, 1);
 }
 
-void tp_tap_mark(struct tp_tap *tap, enum tp_record_kind kind, uint32_t connection, uint64_t now_ns)
+void tp_tap_mark(struct tp_tap *tap, uint32_t tag, uint64_t now_ns)
 {
     if (tap != NULL)
-        publish(tap, &(struct tp_message_header){0, tp_tap_tag(kind, 0, connection), now_ns}, NULL,
-                0);
+        publish(tap, &(struct tp_message_header){0, tag, now_ns}, NULL, 0);
 }
 
-void tp_tap_refused(struct tp_tap *tap, uint32_t instrument, uint64_t now_ns)
+void tp_tap_answer(struct tp_tap *tap, enum tp_record_kind kind, uint32_t instrument,
+                   uint64_t now_ns)
 {
     const uint64_t word = instrument;
     if (tap != NULL)
-        publish(
-            tap,
-            &(struct tp_message_header){sizeof word, tp_tap_tag(TP_RECORD_REFUSED, 0, 0), now_ns},
-            &(struct tp_message_piece){&word, sizeof word}, 1);
+        publish(tap, &(struct tp_message_header){sizeof word, tp_tap_tag(kind, 0, 0), now_ns},
+                &(struct tp_message_piece){&word, sizeof word}, 1);
 }
 
 void tp_tap_book(struct tp_tap *tap, uint32_t tag, const struct tp_record_book *book,

@@ -24,13 +24,14 @@ enum tp_record_kind {
     TP_RECORD_OUT = 2,        /* a message to the venue */
     TP_RECORD_BASE = 3,       /* struct tp_record_book: a base as it was taken */
     TP_RECORD_BASE_TEXT = 4,  /* "SYMBOL\n" and the REST body: written by others, not by us */
-    TP_RECORD_UP = 5,         /* the connection opened */
+    TP_RECORD_UP = 5,         /* the connection opened; opcode 1: books need CONFIRMED */
     TP_RECORD_DOWN = 6,       /* it ended */
     TP_RECORD_TICK = 7,       /* time alone changed something: silence, a crossed book */
     TP_RECORD_REFUSED = 8,    /* u64 instrument: the venue refused its subscription */
     TP_RECORD_CHECKPOINT = 9, /* struct tp_record_book: a LIVE book, whole */
     TP_RECORD_GAP = 10,       /* u64 stream (0 raw, 1 events), u64 slots lost: by the recorder */
     TP_RECORD_OVERSIZE = 11,  /* u64 size: a message that was larger than the ring takes */
+    TP_RECORD_CONFIRMED = 12, /* u64 instrument: the venue acknowledged its subscription */
 };
 
 /* Payload of BASE and CHECKPOINT; bid_count levels of bids, then ask_count of asks follow.
@@ -70,9 +71,10 @@ static inline uint32_t tp_tap_tag(enum tp_record_kind kind, uint8_t opcode, uint
 
 /* Hot thread; tap may be NULL: nothing happens. */
 void tp_tap_message(struct tp_tap *tap, uint32_t tag, struct tp_span payload, uint64_t now_ns);
-void tp_tap_mark(struct tp_tap *tap, enum tp_record_kind kind, uint32_t connection,
-                 uint64_t now_ns);
-void tp_tap_refused(struct tp_tap *tap, uint32_t instrument, uint64_t now_ns);
+void tp_tap_mark(struct tp_tap *tap, uint32_t tag, uint64_t now_ns);
+/* kind: REFUSED or CONFIRMED. */
+void tp_tap_answer(struct tp_tap *tap, enum tp_record_kind kind, uint32_t instrument,
+                   uint64_t now_ns);
 void tp_tap_book(struct tp_tap *tap, uint32_t tag, const struct tp_record_book *book,
                  const struct tp_level *const sides[2], uint64_t now_ns);
 /* Whether a checkpoint is due, and of which instrument; moves on to the next one. */

@@ -334,13 +334,11 @@ def not_today(
     return pytest.mark.xfail(strict=True, raises=raises, reason=f"LIVE, {line}: {reason}")
 
 
-@not_today("subscription", "a base alone makes a book LIVE, whether or not the venue answered")
 def test_live_never_without_an_answer_to_the_subscription(make: Make) -> None:
     deployment = make(dialect=Unanswering)
     assert not deployment.run(30.0, lambda: deployment.is_live(0))
 
 
-@not_today("subscription", "a channel that the acknowledgement leaves out is not missed")
 def test_live_never_for_a_channel_that_was_left_out(make: Make) -> None:
     deployment = make(dialect=LeavesOut)
     assert deployment.run(10.0, lambda: deployment.is_live(1))

@@ -332,6 +332,16 @@ def test_hot_path_pings_while_it_is_open_and_not_after(tapped: TappedWorld) -> N
     assert tapped.loop.counters.texts_unsent == 0
 
 
+def test_hot_path_confirmed_instrument_is_recorded(tapped: TappedWorld) -> None:
+    tapped.go_live(Venue())
+    tapped.recorded()
+    assert tapped.hot.confirm(0)
+    for _ in range(3):
+        tapped.turn()
+    assert tapped.rig.state() == (LIVE, NONE)
+    assert tapped.recorded() == [(lib.TP_RECORD_CONFIRMED, bytes(8))]
+
+
 def test_hot_path_refused_instrument_is_stale_and_recorded(tapped: TappedWorld) -> None:
     tapped.go_live(Venue())
     tapped.recorded()

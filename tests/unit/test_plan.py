@@ -226,7 +226,7 @@ def subscribed(*symbols: str) -> Subscriptions:
     plan, _ = empty().change(add=symbols)
     one = Subscriptions(plan)
     for number in range(len(plan.connections)):
-        one.opened(number)
+        one.opened(number, 0.0)
     return one
 
 
@@ -238,7 +238,8 @@ def test_subscriptions_acknowledged_are_no_longer_pending() -> None:
     one = subscribed("S1", "S2")
     assert one.pending(0) == ("book.S1", "trades.S1", "book.S2", "trades.S2")
     answer = one.take(0, say(acknowledgement=["trades.S1", "book.S2", "unasked"]))
-    assert (answer.lines, answer.refused) == ((), ())
+    assert (answer.lines, answer.refused, answer.confirmed) == ((), (), (1,))
+    assert one.take(0, say(acknowledgement=["book.S2"])).confirmed == (), "said once"
     assert one.pending(0) == ("book.S1", "trades.S2")
 
 
@@ -257,7 +258,7 @@ def test_subscriptions_refusal_without_a_list_is_all_that_is_not_acknowledged() 
     assert answer.refused == (0, 2)  # S4 is on the other connection
     assert one.pending(0) == ()
     assert one.take(0, say(refusal=[])).lines == ("refused a request: Blocked!",)
-    one.opened(0)
+    one.opened(0, 100.0)
     assert len(one.pending(0)) == 6
 
 
@@ -268,3 +269,14 @@ def test_subscriptions_broken_text_and_notice_are_said() -> None:
         "Blocked!",
     )
     assert one.pending(0) == ("book.S1", "trades.S1")
+
+
+def test_subscriptions_not_acknowledged_in_time_are_said_once() -> None:
+    one = subscribed("S1")
+    one.take(0, say(acknowledgement=["trades.S1"]))
+    assert one.overdue(9.9) == []
+    assert one.overdue(10.0) == [(0, "not acknowledged within 10 s: book.S1")]
+    assert one.overdue(1000.0) == []
+    one.opened(0, 2000.0)
+    one.take(0, say(acknowledgement=["trades.S1", "book.S1"]))
+    assert one.overdue(3000.0) == []

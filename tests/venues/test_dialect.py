@@ -79,7 +79,7 @@ def test_dialect_acknowledges_what_the_plan_asks_on_every_connection(bench: Benc
         assert planned is not None
         assert planned.endpoint.path.partition("?")[0] in bench.dialect.websocket_paths
         client = Client()
-        subscriptions.opened(number)
+        subscriptions.opened(number, 0.0)
         for data in bench.plan.open_messages(number, request=1, time_s=NOW_NS // 10**9):
             for answer in bench.notes(bench.say(client, data)):
                 said = subscriptions.take(number, answer)
@@ -112,7 +112,7 @@ def test_dialect_refused_symbol_is_refused_in_words_that_the_venue_reads(bench: 
     plan = make_plan(bench.config, symbols)
     bench.floor.refused.add(symbols[1])
     subscriptions, client = Subscriptions(plan), Client()
-    subscriptions.opened(0)
+    subscriptions.opened(0, 0.0)
     refused: list[int] = []
     for data in plan.open_messages(0, request=1, time_s=NOW_NS // 10**9):
         for answer in bench.notes(bench.say(client, data)):

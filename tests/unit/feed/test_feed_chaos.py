@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ACTIONS = (
     ("deliver",) * 12
-    + ("renumber", "renumber")
+    + ("renumber", "renumber", "acknowledge")
     + ("lose", "repeat", "swap", "cut", "snapshot", "snapshot", "late_snapshot", "fail", "tick")
     + ("quiet", "reconnect", "down", "refuse", "cross", "tick")
 )
@@ -48,6 +48,7 @@ class Chaos:
     def __init__(self, rig: Rig, seed: int) -> None:
         self.rig, self.venue = rig, Venue(seed, version=NUMBERING)
         self.numberings = 1
+        self.needs_proof, self.is_up, self.is_proved = bool(seed & 1), False, False
         self.random = random.Random(seed)  # not a secret
         self.last = b""
         self.asked: list[int] = []  # the venue's version when the snapshot was asked for
@@ -61,25 +62,37 @@ class Chaos:
 
     def deliver(self) -> None:
         self.last = self.venue.step()
-        self.rig.message(self.last)
+        self.send(self.last)
 
     def lose(self) -> None:
         self.venue.step()
 
     def repeat(self) -> None:
         if self.last:
-            self.rig.message(self.last)
+            self.send(self.last)
 
     def swap(self) -> None:
         first, second = self.venue.step(), self.venue.step()
-        self.rig.message(second)
-        self.rig.message(first)
+        self.send(second)
+        self.send(first)
 
     def cut(self) -> None:
-        self.rig.message(self.venue.step()[: -self.random.randrange(1, 40)])
+        self.send(self.venue.step()[: -self.random.randrange(1, 40)])
 
     def cross(self) -> None:
-        self.rig.message(self.venue.step(self.venue.crossing()))
+        self.send(self.venue.step(self.venue.crossing()))
+
+    def send(self, data: bytes) -> None:
+        self.is_proved |= self.is_up
+        self.rig.message(data)
+
+    def acknowledge(self) -> None:
+        self.is_proved |= self.is_up
+        lib.tp_feed_confirmed(self.rig.feed, 0, self.rig.now)
+
+    def up(self) -> None:
+        self.is_up, self.is_proved = True, not self.needs_proof
+        self.rig.up()
 
     def renumber(self) -> None:
         self.venue.version = NUMBERING - 1000 * self.numberings
@@ -98,9 +111,10 @@ class Chaos:
         self.asked.clear()
         for _ in range(self.random.randrange(3)):
             self.venue.step()
-        self.rig.up()
+        self.up()
 
     def down(self) -> None:
+        self.is_up = False
         self.rig.down()
 
     def refuse(self) -> None:
@@ -129,6 +143,7 @@ class Chaos:
     def check(self) -> None:
         state, _ = self.rig.state()
         if state in (LIVE, CROSSED):
+            assert self.is_proved, "a base alone proves no subscription"
             version = self.rig.record()["version"]
             expected = self.venue.history[version]
             assert_known(self.rig, self.venue, version)
@@ -168,10 +183,10 @@ class Mirror:
 def test_feed_whatever_happens_a_live_book_is_the_venues(
     tmp_path_factory: pytest.TempPathFactory, seed: int, actions: list[str]
 ) -> None:
-    rig = Rig(tmp_path_factory.mktemp("feed"))
+    rig = Rig(tmp_path_factory.mktemp("feed"), needs_confirmation=bool(seed & 1))
     try:
         chaos, mirror = Chaos(rig, seed), Mirror()
-        rig.up()
+        chaos.up()
         for action in actions:
             chaos.act(action)
             chaos.check()
