@@ -84,9 +84,12 @@ static void leases_await(struct tp_lease *lease, tp_lease_wake *wake, void *cont
     const bool has_fence = !lease->has_membarrier || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
     assert(has_fence);
     (void)has_fence;
-    /* Acquire, both: pair with the release stores in tp_lease_leave. */
+    /* Acquire at least, both: pair with the release stores in tp_lease_leave. The count is read
+     * sequentially consistent, since an acquire load may pass the store of CHANGING before it, on
+     * a machine of weak order, while tp_lease_try passes us: this load and its load of the state
+     * are the two of which one sees the other. */
     while (atomic_load_explicit(&lease->is_held, memory_order_acquire) != 0 ||
-           atomic_load_explicit(&lease->count, memory_order_acquire) != 0) {
+           atomic_load_explicit(&lease->count, memory_order_seq_cst) != 0) {
         wake(context); /* again: it may have been too early for one that was about to sleep */
         pause_briefly();
     }

@@ -35,7 +35,8 @@ def own(thing: Owned) -> None:
 
 
 def _disown_all() -> None:
-    things = [one() for one in _owned.values()]
+    # A copy first: a collection in between would take owners out of the table.
+    things = [one() for one in list(_owned.values())]
     _owned.clear()
     with contextlib.ExitStack() as stack:  # each of them, whatever another one raises
         for thing in things:

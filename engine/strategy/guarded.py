@@ -66,10 +66,14 @@ class Guarding:
         said = f"the guard (process {self._guard.pid}) {how}"
         if self._restarts < RESTARTS_MAX:
             self._restarts += 1
-            with self._elsewhere():
-                self._guard = self._start()
-            warn_to_stderr(f"{said}: started another (process {self._guard.pid})")
-            return
+            try:
+                with self._elsewhere():
+                    self._guard = self._start()
+            except OSError as error:  # no process to be had: the strategy must not end by it
+                said += f", and another cannot be started ({error.strerror})"
+            else:
+                warn_to_stderr(f"{said}: started another (process {self._guard.pid})")
+                return
         self._guard = None
         if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK in REAL_TIME:
             process.set_ordinary()

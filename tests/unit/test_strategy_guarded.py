@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.strategy.guarded import RESTARTS_MAX
+from tickpath.engine.strategy.guarded import RESTARTS_MAX, Guarding
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.proto.instrument import Instrument
 
@@ -116,3 +116,18 @@ def test_what_a_strategy_starts_runs_on_other_cpus(feed: RehearsalFeed, tmp_path
     ordinary = [os.SCHED_OTHER, os.SCHED_OTHER]
     assert out.splitlines()[0] == f"{[cpus[:-1]] * 2} {ordinary}", log.read_text()
     assert "was started on CPU" in log.read_text()
+
+
+def test_guard_that_cannot_be_started_again_does_not_end_the_strategy(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    ended = subprocess.Popen(["false"])
+    ended.wait()
+    guarding = object.__new__(Guarding)  # only what look reads: no strategy, no guard
+    guarding._guard, guarding._restarts, guarding._cpu = ended, 0, None
+    guarding._command = ["/nonexistent/guard"]
+    guarding.look()
+    assert guarding._guard is None
+    said = capfd.readouterr().err
+    assert "ended with status 1, and another cannot be started" in said
+    assert "restart the strategy" in said
