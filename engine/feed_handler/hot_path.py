@@ -39,7 +39,7 @@ class HotPath:
         self.handle.loop, self.handle.feed, self.handle.segment = self.loop, feed, segment
         self._handover = ffi.addressof(self.loop, "handover")
         self._kept: dict[int, list[Any]] = {}
-        # A text dies when this many were said after it: by then its command was handled, since
+        # A text dies when this many were accepted after it: by then its command was handled, since
         # none is looked at before the one in front of it was.
         self._said: deque[Any] = deque(maxlen=2 * lib.TP_HANDOVER_COMMAND_COUNT)
 
@@ -108,8 +108,10 @@ class HotPath:
         command, memory = self._command(lib.TP_HOT_PATH_SAY), ffi.from_buffer("uint8_t[]", text)
         command.connection = connection
         command.text.data, command.text.size = memory, len(text)
-        self._said.append(memory)
-        return bool(lib.tp_handover_command(self._handover, command))
+        if not lib.tp_handover_command(self._handover, command):
+            return False
+        self._said.append(memory)  # only what was accepted: a refused one evicts none that waits
+        return True
 
     def _command(self, verb: int) -> Any:
         kind = {"kind": lib.TP_COMMAND_CALLER, "verb": verb}
