@@ -27,12 +27,12 @@ _MESSAGE_SIZE, _MESSAGES_MAX = 1 << 16, 1000
 
 def leaves_by(address: str) -> str | None:
     """Name the interface by which frames to an address leave now; None: this host, or no way."""
-    with Netlink() as netlink:
-        try:
+    try:
+        with Netlink() as netlink:
             found = netlink.route(address)
-        except OSError:
-            return None
-    return None if found.kind == _RTN_LOCAL else socket.if_indextoname(found.index)
+        return None if found.kind == _RTN_LOCAL else socket.if_indextoname(found.index)
+    except OSError:  # ENXIO too: the interface vanished since the kernel named it
+        return None
 
 
 class LinkWatch:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import select
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from pyroute2 import NetNS
 from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, FEED_HANDLER_ADDRESS, INTERFACE
 from tickpath.netstack.link_watch import LinkWatch, leaves_by
+from tickpath.netstack.netlink import Netlink
 
 from tests.netns.rig import VethPair, entered
 
@@ -40,6 +42,23 @@ def test_way_to_an_address_is_named_by_its_interface() -> None:
         assert leaves_by(EXCHANGE_ADDRESS) == INTERFACE
         assert leaves_by(FEED_HANDLER_ADDRESS) is None
         assert leaves_by("198.51.100.1") is None
+
+
+def test_way_by_an_interface_that_has_just_vanished_is_no_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the route and the name of its interface, the interface may go: ENXIO."""
+    gone = SimpleNamespace(kind=1, index=0x7FFFFFF0)
+    monkeypatch.setattr(Netlink, "route", lambda *_: gone)
+    assert leaves_by("198.51.100.1") is None
+
+
+def test_way_without_netlink_is_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Netlink, "__init__", refused)
+    assert leaves_by("198.51.100.1") is None
 
 
 def test_each_change_of_a_link_rings_and_is_named() -> None:
