@@ -217,10 +217,14 @@ class Connections:
             return
         try:
             session = self._new_session(endpoint, stream)
-        except BaseException:
+        except BaseException as error:
             lib.tp_stream_deinit(stream.handle)
             self.transport.release(stream)
-            raise
+            if not isinstance(error, LocalError):
+                raise
+            # No memory, no free buffer, too many handshakes: this one waits, the others go on.
+            self._fail(number, slot, str(error), now)
+            return
         slot.session, slot.stream, slot.offered_at = session, stream, now
         endpoint.prepare()
         if not self._offer(number, slot):

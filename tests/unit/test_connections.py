@@ -13,6 +13,7 @@ from tickpath.engine.loop import connections as module
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect, _Slot
 from tickpath.netstack.session import Target
 from tickpath.netstack.transport import KernelTransport
+from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,6 +191,26 @@ def test_connection_that_is_dropped_ends_and_is_tried_again(
     assert beside.until_note() == lib.TP_NOTE_OPENED
     assert beside.connections.drop(0)
     assert beside.until_note() == lib.TP_NOTE_ENDED
+    beside.connections.step()
+    assert beside.until_note() == lib.TP_NOTE_OPENED
+
+
+def test_connection_without_memory_for_its_session_is_tried_again(
+    beside: Beside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One connection's lack of a buffer must not end all the others."""
+
+    def none_is_free(*_: object) -> object:
+        raise LocalError("no message buffer is free")
+
+    released: list[object] = []
+    monkeypatch.setattr(Connections, "_new_session", none_is_free)
+    monkeypatch.setattr(beside.connections.transport, "release", released.append)
+    beside.connections.step()
+    assert len(released) == 1
+    assert beside.connections.slots[0].session is None
+    assert beside.said[-1].endswith(": no message buffer is free; trying again now")
+    monkeypatch.undo()
     beside.connections.step()
     assert beside.until_note() == lib.TP_NOTE_OPENED
 
