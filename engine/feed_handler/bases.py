@@ -478,9 +478,14 @@ class BaseWorker:
         self._client: RestClient | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bases", daemon=True)
+        self.is_alive = False
+        """The thread runs and uses the feed, even if a signal cut `stop` short."""
+        self.has_died = False
+        """The thread ended by an error of our own: nobody fetches bases any more."""
 
     def start(self) -> None:
         """Start the thread."""
+        self.is_alive = True
         self._thread.start()
 
     def stop(self) -> None:
@@ -500,6 +505,8 @@ class BaseWorker:
                 self.step()
                 self.books.wait(min(STOP_WITHIN_S, self.schedule.wait_s(self._clock.now_s())))
         finally:
+            self.has_died = not self._stop.is_set()
+            self.is_alive = False
             if self._client is not None:
                 self._client.close()
 
@@ -520,8 +527,19 @@ class BaseWorker:
             return None
         if instrument is None:
             return None
-        symbol = self._instruments[instrument].symbol
-        return Question(instrument, self._venue.venue.base_request(symbol, self._venue.settings))
+        symbol, venue = self._instruments[instrument].symbol, self._venue
+        try:
+            return Question(instrument, venue.venue.base_request(symbol, venue.settings))
+        except Exception as error:  # a venue's folder may raise what it likes
+            self._give_up(instrument, error)
+            return None
+
+    def _give_up(self, instrument: int, error: Exception) -> None:
+        """Say why a base could not be had, and want it anew."""
+        foreseen = isinstance(error, RemoteError | LocalError | ValueError)
+        reason = str(error) if foreseen else f"{type(error).__name__}: {error}"
+        self._log(f"base of {self._instruments[instrument].symbol}: {reason}: trying again")
+        self.books.failed(instrument)
 
     def _ask_on_socket(self, instrument: int | None, now: float) -> None:
         """Ask for one more, and want again what did not come: one that came is wanted no more."""
@@ -538,16 +556,13 @@ class BaseWorker:
         row = self._instruments[instrument]
         try:
             base = self._venue.venue.parse_base(fetch(), row)
+            self.schedule.succeeded()
+            while not self.books.offer(instrument, base) and not self._stop.wait(POLL_S):
+                pass
         except RateLimitError as error:
             # From now: the answer may have taken seconds, and the venue counts from it.
             pause = self.schedule.limited(error, self._clock.now_s())
             self._log(f"base of {row.symbol}: {error}: no requests for {pause:.0f} s")
             self.books.failed(instrument)
-            return
-        except (RemoteError, LocalError, ValueError) as error:
-            self._log(f"base of {row.symbol}: {error}: trying again")
-            self.books.failed(instrument)
-            return
-        self.schedule.succeeded()
-        while not self.books.offer(instrument, base) and not self._stop.wait(POLL_S):
-            pass
+        except Exception as error:  # of a venue's folder, the system or the remote: one base's
+            self._give_up(instrument, error)

@@ -82,6 +82,7 @@ YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
 HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
 # As the command line has them, and one more: it ran well until the interface went away.
+EXIT_BROKEN = 1  # as of an exception that nobody foresaw: another try may help
 EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 5  # 4: a strategy raised
 AEAD_LIBRARY = "libIPSec_MB"  # 12 MiB of code, of which a CPU runs its own variant
 
@@ -142,6 +143,7 @@ class FeedHandler:
         self._next_counters = self._next_path = 0.0
         self._answers: deque[tuple[Callable[[int], bool], int]] = deque()
         self.link: LinkWatch | None = None
+        self._runs_hot = False
 
     def open(self) -> bool:
         """Build all parts in order; False where `stop` came meanwhile.
@@ -373,6 +375,7 @@ class FeedHandler:
         """Run until `stop` is called or the link fails. Returns the exit status."""
         self._prepare_process()
         hot = threading.Thread(target=self._run_hot, name="hot", daemon=True)
+        self._runs_hot = True
         hot.start()
         gone: SystemSetupError | None = None
         try:
@@ -387,6 +390,9 @@ class FeedHandler:
         self.states.flush()
         if gone is not None:
             raise LinkGoneError(str(gone))
+        if self.bases.has_died:
+            self._log("the thread that fetches bases ended by an error: ending, to be restarted")
+            return EXIT_BROKEN
         if self._hot_result != 0:
             raise LinkGoneError(
                 f"{self.transport.description}: {os.strerror(-self._hot_result)}: "
@@ -402,6 +408,8 @@ class FeedHandler:
         gone: SystemSetupError | None = None
         try:
             while not self._stop.is_set() and hot.is_alive() and gone is None:
+                if self.bases.has_died:  # no book would ever be synced again
+                    break
                 self.hot.await_note(self.connections.wait_s(PAUSE_S))
                 self.step()
                 gone = self._check_path()
@@ -458,6 +466,16 @@ class FeedHandler:
         if interface not in (None, self.link.interface):
             self.link.interface = interface
 
+    @property
+    def has_threads(self) -> bool:
+        """Say whether a thread runs that uses what `close` frees: a signal cut its end short.
+
+        Not by Thread.is_alive: a join that was cut short calls a thread ended that runs (CPython
+        3.11, threading.py, _wait_for_tstate_lock).
+        """
+        parts = [getattr(self, name, None) for name in ("bases", "handshakes")]
+        return self._runs_hot or any(part.is_alive for part in parts if part is not None)
+
     def close(self) -> None:
         """End sessions, detach the XDP program, remove the segment."""
         for part in (
@@ -492,6 +510,13 @@ class FeedHandler:
                 self._log(sentence)
 
     def _run_hot(self) -> None:
+        try:
+            self._prepare_hot()
+            self._hot_result = self.hot.run()
+        finally:
+            self._runs_hot = False
+
+    def _prepare_hot(self) -> None:
         feed_handler = self.config.feed_handler
         process.name_thread(HOT_THREAD_NAME)
         try:
@@ -501,7 +526,6 @@ class FeedHandler:
                 process.set_fifo(feed_handler.priority)
         except OSError as error:
             self._log(f"hot thread runs unpinned or without SCHED_FIFO: {error}")
-        self._hot_result = self.hot.run()
 
     def _take_notes(self) -> None:
         """Take what the hot thread noted, no more than its queue holds: the rest has its turn."""
@@ -574,6 +598,10 @@ def main(path: str, tell: Callable[[str], None] = log) -> int:
     ):  # before what `close` must undo
         try:
             return feed_handler.run() if feed_handler.open() else 0
+        except EndedBySignal as ended:
+            if feed_handler.has_threads:
+                ended.die_of_it()  # the supervisor removes what it leaves, as after any death
+            raise
         finally:
             feed_handler.close()
 

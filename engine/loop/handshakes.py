@@ -25,6 +25,8 @@ class Handshakes:
         if self.worker == ffi.NULL:
             raise SystemSetupError("out of memory for the TLS handshakes' worker")
         self._thread: threading.Thread | None = None
+        self.is_alive = False
+        """The thread runs and uses the sessions, even if a signal cut `stop` short."""
 
     @property
     def works(self) -> int:
@@ -33,17 +35,21 @@ class Handshakes:
 
     def start(self, hot_cpu: int | None = None) -> None:
         """Start the thread, away from the hot thread's CPU."""
+        self.is_alive = True
         self._thread = threading.Thread(
             target=self._run, args=(hot_cpu,), name=THREAD_NAME, daemon=True
         )
         self._thread.start()
 
     def _run(self, hot_cpu: int | None) -> None:
-        name_thread(THREAD_NAME)
-        others = os.sched_getaffinity(0) - {hot_cpu}
-        if hot_cpu is not None and others:
-            os.sched_setaffinity(0, others)
-        lib.tp_tls_handshake_worker_run(self.worker)
+        try:
+            name_thread(THREAD_NAME)
+            others = os.sched_getaffinity(0) - {hot_cpu}
+            if hot_cpu is not None and others:
+                os.sched_setaffinity(0, others)
+            lib.tp_tls_handshake_worker_run(self.worker)
+        finally:
+            self.is_alive = False
 
     def stop(self) -> None:
         """End the thread; what is not done stays so."""

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import pytest
@@ -30,6 +30,7 @@ from tickpath.proto.venue import HttpRequest, InstrumentList, RestRefusal
 from tickpath.proto.venues import load_venue
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.settings import MexcSettings
+from tickpath.proto.venues.mexc.venue import Mexc
 from tickpath.shm.clock import Clock
 from tickpath.shm.errors import LocalError, RemoteError
 
@@ -547,6 +548,48 @@ def test_worker_bad_answer_fails_and_backs_off(bad: bytes) -> None:
     assert books.offered == []
     step(one, 0.5)
     assert books.offered == [(0, 77, 150, 0)]
+
+
+@pytest.mark.parametrize("error", [KeyError("bids"), OSError("no CA file"), TypeError("None")])
+@pytest.mark.parametrize("where", ["base_request", "fetch", "parse_base"])
+def test_worker_error_of_any_kind_is_said_and_that_base_is_wanted_anew(
+    monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    """A venue's folder may raise what it likes: the other books still get their bases."""
+    lines: list[str] = []
+    books = Books(0)
+
+    def broken(*_: object) -> bytes:
+        raise error
+
+    with monkeypatch.context() as patch:
+        if where != "fetch":
+            patch.setattr(Mexc, where, broken)
+        step(worker(books, broken if where == "fetch" else lambda _: GOOD, lines.append), 0.0)
+    assert books.failures == [0]
+    assert lines == [f"base of BTCUSDT: {type(error).__name__}: {error}: trying again"]
+    step(worker(books, lambda _: GOOD), 0.0)
+    assert books.offered == [(0, 77, 150, 0)]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_worker_thread_that_died_by_itself_is_known() -> None:
+    books = Books()
+    one = worker(books, lambda _: GOOD)
+    one.start()
+    assert one.is_alive
+    assert not one.has_died
+    books.queue = cast("list[int]", 1 / 2)  # our own bug, wherever it is
+    one._thread.join(10)
+    assert one.has_died
+    assert not one.is_alive
+
+
+def test_worker_thread_that_was_stopped_has_not_died() -> None:
+    one = worker(Books(), lambda _: GOOD)
+    one.start()
+    one.stop()
+    assert not one.has_died
 
 
 def test_worker_limited_asks_nobody_until_it_is_over() -> None:
