@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
         config = _checked(args.config)
     except LocalError as error:
         if args.check and args.json:
-            print(json.dumps({"config": str(args.config), "well": False, "error": str(error)}))
+            told = {"config": str(args.config), "ok": False, "well": False, "error": str(error)}
+            print(json.dumps(told))
         raise
     if args.check:
         _report_check(config, args.config, as_json=args.json)
@@ -81,9 +82,10 @@ def _report_check(config: Config, path: Path, *, as_json: bool) -> None:
     shortage = memory.shared_shortage(config, room)
     if as_json:
         sizes = {one.name: one.size for one in (*found, *room)}
-        print(json.dumps({"config": str(path), "well": True, "memory": sizes}))
+        # "well" is the name of "ok" in 0.1; it goes with the next version.
+        print(json.dumps({"config": str(path), "ok": True, "well": True, "memory": sizes}))
     else:
-        lines = [memory.describe(found), memory.describe(room, "shared memory"), f"{path}: well"]
+        lines = [memory.describe(found), memory.describe(room, "shared memory"), f"{path}: OK"]
         print("\n".join(lines), file=sys.stderr)
     if shortage:
         print(f"warning: {shortage}", file=sys.stderr)
@@ -154,13 +156,15 @@ class Supervisor:
             else "its own end"
         )
 
-    def _tell(self, event: str, **values: object) -> None:
+    def _tell(self, event: str, words: str = "", **values: object) -> None:
+        """Say what happened: in these words or, without any, by the names of the values."""
         unix_s = self._clock.unix_ns() / NS_PER_S
         if self._as_json:
             print(json.dumps({"t": unix_s, "event": event, **values}), flush=True)
         else:
-            words = (f"{name.replace('_', ' ')} {value}" for name, value in values.items())
-            print(f"{wall_time(unix_s)} feed handler {event}: {', '.join(words)}", file=sys.stderr)
+            pairs = (f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+            line = words or f"{event}: {', '.join(pairs)}"
+            print(f"{wall_time(unix_s)} feed handler {line}", file=sys.stderr)
 
     def _start(self) -> subprocess.Popen[str]:
         command = [
@@ -243,8 +247,7 @@ class Supervisor:
         if self._killed_because:
             how += f" from this supervisor, since {self._killed_because}"
             self._killed_because = ""
-        self._tell("ended", by=how, restart_in_s=delay)
-        self._notifier.status(
-            f"{self._config.instance}: feed handler ended by {how}, starting another"
-        )
+        ended = f"killed by {how}" if status < 0 else f"ended with {how}"
+        self._tell("ended", f"{ended}; restarting in {delay:.1f} s", by=how, restart_in_s=delay)
+        self._notifier.status(f"{self._config.instance}: feed handler {ended}, starting another")
         self._stop.wait(delay)

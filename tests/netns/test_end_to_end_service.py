@@ -251,6 +251,6 @@ def test_feed_handler_that_hangs_is_not_called_alive_and_another_is_started(
     said = manager.wait_for("STATUS=")
     while "starting another" not in said:
         said = manager.wait_for("STATUS=")
-    assert "ended by signal 9" in said
+    assert "killed by signal 9" in said
     until("another feed handler", lambda: supervised.feed_handler_pid != first)
     manager.wait_for("WATCHDOG=1")

@@ -159,7 +159,7 @@ def test_interface_down_is_said_and_healed_when_it_is_up(pair: VethPair, run: Su
     set_link(pair.feed_handler, "down")
     run.program.wait_for(f"on {INTERFACE} queue 0: Network is down")
     watcher.wait_change(0, DOWN)
-    run.program.wait_for("restart in s")
+    run.program.wait_for("restarting in")
     time.sleep(0.5)
     assert run.program.process.poll() is None
     set_link(pair.feed_handler, "up")
@@ -182,7 +182,7 @@ def test_lost_carrier_makes_books_stale_at_once_and_is_healed_when_it_is_back(
     set_link(pair.exchange, "up")
     watcher.wait_state(LIVE)
     assert run.program.process.poll() is None
-    assert "restart in" not in run.program.text
+    assert "restarting in" not in run.program.text
 
 
 def test_interface_deleted_is_said_and_healed_when_it_is_back(
@@ -194,7 +194,7 @@ def test_interface_deleted_is_said_and_healed_when_it_is_back(
         netlink.link("del", index=netlink.link_lookup(ifname=INTERFACE)[0])
     run.program.wait_for("No such device")
     watcher.wait_change(0, DOWN)
-    run.program.wait_for("restart in s")
+    run.program.wait_for("restarting in")
     time.sleep(0.5)
     assert run.program.process.poll() is None
     pair._connect()  # the same two ends anew; the simulator's socket is bound to the address
@@ -214,7 +214,7 @@ def test_exchange_namespace_deleted_is_said_and_ends_cleanly(
     pair.exchange.fd = os.open("/dev/null", os.O_RDONLY)
     run.program.wait_for("No such device")
     watcher.wait_change(0, DOWN)
-    run.program.wait_for("restart in s")
+    run.program.wait_for("restarting in")
     assert run.program.end() == 0
     assert run.files() == []
     assert "Traceback" not in run.program.text
@@ -255,7 +255,7 @@ def test_exchange_not_there_yet_is_waited_for(pair: VethPair, tmp_path: Path) ->
     run = Supervised(pair, tmp_path, Settings(symbols=SYMBOLS))
     try:
         run.program.wait_for("Connection refused")
-        run.program.wait_for("restart in s")
+        run.program.wait_for("restarting in")
         keys = ["--cert", str(tmp_path / "server.pem"), "--key", str(tmp_path / "server.key")]
         Exchange(pair, tmp_path, "--instruments", ",".join(SYMBOLS), *keys)
         watcher = run.watch()

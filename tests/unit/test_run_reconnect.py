@@ -121,7 +121,7 @@ def test_check_json_is_one_object_naming_the_file(tmp_path: Path) -> None:
         ]
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
         told = json.loads(done.stdout)
-        assert (told["config"], told["well"]) == (str(path), well)
+        assert (told["config"], told["ok"], told["well"]) == (str(path), well, well)
         assert done.returncode == (0 if well else 2)
         assert well or f"tickpath: {path}: feed_handler.cpu is 8191" in done.stderr
 
