@@ -304,6 +304,11 @@ class RestClient:
             body = response.read(size_max + 1)
         finally:
             late.cancel()
+        if response.length and len(body) <= size_max:  # http.client's read(amount) lets it pass
+            raise RemoteError(
+                f"{method} {target} from {self._host}:{self._port}: the connection ended "
+                f"{response.length} bytes before the end of its body"
+            )
         if response.will_close:
             self.close()
         headers = {name.lower(): value for name, value in response.headers.items()}

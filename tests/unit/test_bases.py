@@ -289,6 +289,28 @@ def test_rest_client_too_long_body_is_refused() -> None:
         RestClient(venue).get("/", size_max=4)
 
 
+@pytest.mark.parametrize("sent", [b"", b"1234567"])
+def test_rest_client_body_cut_short_is_the_remotes_fault(sent: bytes) -> None:
+    """Half a book that happens to parse would be believed."""
+
+    def cut(listener: socket.socket) -> None:
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(4096)
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + sent)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=cut, args=(listener,), daemon=True)
+        thread.start()
+        venue = VenueConfig(
+            symbols=("A",), host="127.0.0.1", port=listener.getsockname()[1], tls=False
+        )
+        missing = 100 - len(sent)
+        with pytest.raises(RemoteError, match=f"ended {missing} bytes before the end of its body"):
+            RestClient(venue).get("/", size_max=1000)
+        thread.join()
+
+
 def test_rest_client_nobody_listens_is_the_remotes_fault() -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
