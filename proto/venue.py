@@ -33,7 +33,11 @@ class Meaning(Enum):
     TOP = "top"
     TRADES = "trades"
     ACKNOWLEDGEMENT = "acknowledgement"
-    """A request was accepted: of its channels where it names them, else of the request's id."""
+    """The channels that it names are subscribed to. One that names none confirms nothing.
+
+    Which channels a request had is not kept: where a venue echoes only the request's id, its books
+    become LIVE with their first message.
+    """
     REFUSAL = "refusal"
     """Not accepted: its channels, or, where it names none, all that is not acknowledged yet."""
     HEARTBEAT = "heartbeat"

@@ -64,6 +64,10 @@ class HotPath:
         self._kept[number] = memory
         connection.ping_interval_ns = int(ping_interval_s * NS_PER_S)
 
+    def open_message_count(self, number: int) -> int:
+        """Count what a connection says as soon as it is open."""
+        return int(self.handle.connection[number].open_message_count)
+
     def run(self) -> int:
         """Run the loop in this thread until it is stopped: 0, or a link's negative errno."""
         return int(lib.tp_hot_path_run(self.handle))

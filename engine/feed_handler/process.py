@@ -534,11 +534,13 @@ class FeedHandler:
             if note is None:
                 return
             if note.kind == lib.TP_NOTE_OPENED:
-                self.connections.opened(note.connection)
-                self.subscriptions.opened(note.connection, self._clock.now_s())
-                self.speaker.opened(note.connection)
+                number, now = note.connection, self._clock.now_s()
+                self.connections.opened(number)
+                self.subscriptions.opened(number, now)
+                self.speaker.opened(number, now, self.hot.open_message_count(number))
             elif note.kind == lib.TP_NOTE_ENDED:
                 self.connections.ended(note.connection)
+                self.subscriptions.ended(note.connection)
             else:
                 self._take_text(note)
 

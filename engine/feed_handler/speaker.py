@@ -44,9 +44,13 @@ class Speaker:
         """Have an instrument's base asked for on its connection."""
         self._bases.append(instrument)
 
-    def opened(self, connection: int) -> None:
-        """Forget what was to be said: the connection is another one."""
-        self._lines.pop(connection, None)
+    def opened(self, connection: int, now_s: float, said_count: int) -> None:
+        """Forget what was to be said: the connection is another one.
+
+        It said so many messages as it opened, at once; what follows waits as if they had kept pace.
+        """
+        rate = self.plan.venue.limits.messages_per_second
+        self._lines[connection] = _Line(next_s=now_s + said_count / rate)
 
     def change(self, change: ConnectionChange, time_s: int) -> None:
         """Say what a change of the plan asks for."""

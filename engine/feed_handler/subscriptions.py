@@ -1,6 +1,7 @@
 """What the venue said to our subscriptions: which are acknowledged, which refused.
 
-`opened` begins anew for a connection, `take` reads one of its texts and says what follows. No I/O.
+`opened` begins anew for a connection, `ended` forgets it, `take` reads one of its texts and says
+what follows. No I/O.
 Called by: engine/feed_handler/process.py (the cold thread). Calls: the venue's `parse_notes`.
 """
 
@@ -45,6 +46,11 @@ class Subscriptions:
         self._due_s[connection] = now_s + CONFIRM_S
         planned = self.plan.connections[connection]
         self._pending[connection] = dict.fromkeys(planned.channels if planned is not None else ())
+
+    def ended(self, connection: int) -> None:
+        """Wait for nothing of a connection that is down: it subscribes anew once it is open."""
+        self._due_s.pop(connection, None)
+        self._pending.pop(connection, None)
 
     def pending(self, connection: int) -> tuple[str, ...]:
         """Return what is not acknowledged yet."""

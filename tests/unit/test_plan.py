@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler.plan import OPEN_MESSAGES_MAX, Plan, make_plan
-from tickpath.engine.feed_handler.subscriptions import Subscriptions
+from tickpath.engine.feed_handler.subscriptions import Answer, Subscriptions
 from tickpath.proto.venue import Endpoint, Limits, Meaning, Note
 from tickpath.proto.venues import load_venue, venue_names
 
@@ -269,6 +269,22 @@ def test_subscriptions_broken_text_and_notice_are_said() -> None:
         "Blocked!",
     )
     assert one.pending(0) == ("book.S1", "trades.S1")
+
+
+def test_subscriptions_acknowledgement_that_names_no_channel_confirms_nothing() -> None:
+    """Which channels a request had is not kept: the contract (proto/venue.py) says so."""
+    one = subscribed("S1")
+    assert one.take(0, say(acknowledgement=[])) == Answer()
+    assert one.pending(0) == ("book.S1", "trades.S1")
+
+
+def test_subscriptions_of_a_connection_that_ended_are_not_overdue() -> None:
+    one = subscribed("S1")
+    one.ended(0)
+    assert one.pending(0) == ()
+    assert one.overdue(1000.0) == []
+    one.opened(0, 2000.0)
+    assert one.overdue(2010.0) == [(0, "not acknowledged within 10 s: book.S1, trades.S1")]
 
 
 def test_subscriptions_not_acknowledged_in_time_are_said_once() -> None:

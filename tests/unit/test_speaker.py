@@ -73,6 +73,17 @@ def test_speaker_forgets_what_waits_where_a_connection_opens_anew() -> None:
     mouth = Mouth()
     mouth.speaker.request_base(0)
     mouth.speaker.step(0.0, 7)
-    mouth.speaker.opened(0)
+    mouth.speaker.opened(0, 0.5, 2)
     mouth.speaker.step(1.0, 7)
+    assert len(mouth.said) == 1
+
+
+def test_speaker_waits_behind_the_messages_that_a_connection_opened_with() -> None:
+    """They went out at once: the venue's pace counts them too."""
+    mouth = Mouth()
+    mouth.speaker.opened(0, 1.0, 3)
+    mouth.speaker.request_base(0)
+    mouth.speaker.step(1.0 + 2.9 * PAUSE_S, 7)
+    assert mouth.said == []
+    mouth.speaker.step(1.0 + 3.1 * PAUSE_S, 7)
     assert len(mouth.said) == 1
