@@ -362,6 +362,7 @@ RARE static enum tp_feed_result await_base(struct tp_feed *feed, uint32_t index,
                                            uint64_t received_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
+    tp_feed_confirmed(feed, index, received_ns); /* no book goes before it: nothing LIVE is shown */
     if (instrument->rule->in_band_base) {
         const enum tp_decode_status status = feed_decode(feed, instrument, body, meaning);
         if (status != TP_DECODE_OK)
@@ -379,7 +380,7 @@ RARE static enum tp_feed_result await_base(struct tp_feed *feed, uint32_t index,
     return TP_FEED_BUFFERED;
 }
 
-/* A message that does not count, that is to be kept besides, or that confirms its channel. */
+/* A message that does not count, or that is to be kept besides. */
 RARE static enum tp_feed_result take_unusual(struct tp_feed *feed, uint32_t index,
                                              struct tp_span body, enum tp_meaning meaning,
                                              uint64_t received_ns)
@@ -389,7 +390,6 @@ RARE static enum tp_feed_result take_unusual(struct tp_feed *feed, uint32_t inde
         feed->counters.inactive++;
         return TP_FEED_IGNORED;
     }
-    tp_feed_confirmed(feed, index, received_ns);
     if (instrument->phase == TP_SYNC_BUFFERING)
         return await_base(feed, index, body, meaning, received_ns);
     const enum tp_feed_result result = follow(feed, index, body, meaning, received_ns);
@@ -409,7 +409,7 @@ HOT_PART enum tp_feed_result take_depth(struct tp_feed *feed,
         return TP_FEED_UNKNOWN;
     }
     const struct tp_span body = {message->data + route->body_offset, route->body_size};
-    if ((instrument->flags & (FEED_ACTIVE | FEED_KEEPING | FEED_UNCONFIRMED)) != FEED_ACTIVE)
+    if ((instrument->flags & (FEED_ACTIVE | FEED_KEEPING)) != FEED_ACTIVE)
         return take_unusual(feed, index, body, route->meaning, received_ns);
     if (instrument->phase == TP_SYNC_BUFFERING)
         return await_base(feed, index, body, route->meaning, received_ns);

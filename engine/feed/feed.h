@@ -45,7 +45,7 @@ struct tp_feed_config {
     uint32_t overflow_levels; /* engine/book: levels a side behind them */
     /* Hops of every applied message; NULL: not recorded. */
     struct tp_histogram *received_to_decoded, *decoded_to_published;
-    bool needs_confirmation; /* a base alone makes no book LIVE; tp_feed_confirmed, or a message */
+    bool needs_confirmation;   /* no base is wanted before tp_feed_confirmed, or a message */
     struct tp_ring_gate *gate; /* lossless consumers; NULL: nobody is waited for */
     struct tp_tap *tap;        /* engine/recording: bases as they are taken; NULL: not recorded */
 };
@@ -108,15 +108,16 @@ enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection, u
                                     struct tp_span payload, uint64_t received_ns);
 /* Call it before the first message too; what comes on a connection that is not up is ignored.
  * Every instrument of the connection goes SYNCING (STARTING) and wants a base: as soon as its
- * first message is kept, which proves that the subscription stands, or after settle_ns without one.
+ * first message is kept, which proves that the subscription stands, or after settle_ns without one;
+ * with needs_confirmation not before the venue's yes, until which it is then SYNCING (UNCONFIRMED).
  * A base fetched earlier could miss what changed before the subscription took effect. */
 void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
 /* Books of the connection go STALE (DISCONNECTED) at once. */
 void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
 /* The venue said no to this instrument: STALE (REFUSED). Hot-path thread. */
 void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns);
-/* The venue said yes to this instrument's channel on this connection: a base of REST may make its
- * book LIVE from now on. A message of the channel says the same. Hot-path thread. */
+/* The venue said yes to this instrument's channel on this connection: a base that is fetched from
+ * now on may make its book LIVE. A message of the channel says the same. Hot-path thread. */
 void tp_feed_confirmed(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns);
 /* Replay: as the feed that was recorded, for connections that open from now on. */
 void tp_feed_need_confirmation(struct tp_feed *feed, bool needs);

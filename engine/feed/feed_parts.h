@@ -18,7 +18,8 @@ enum feed_flag {
     FEED_KEEPING =
         0x8, /* a book that is followed is to have a deeper base: messages are kept too */
     FEED_LIMITED = 0x10,     /* the base did not show all of a side */
-    FEED_UNCONFIRMED = 0x40, /* the venue has not said yes, nor sent anything of the channel */
+    FEED_UNCONFIRMED = 0x40, /* the venue has not said yes, nor sent anything of the channel: the
+                                book has no base */
     FEED_DOUBTED = 0x20,     /* a base was too old: or has the venue begun to count anew? */
 };
 

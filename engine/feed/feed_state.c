@@ -55,8 +55,7 @@ static enum tp_feed_place place_of(const struct feed_instrument *instrument)
 {
     switch ((enum tp_book_state)instrument->state) {
     case TP_BOOK_SYNCING:
-        return instrument->reason == TP_SYNC_REASON_UNCONFIRMED ? TP_PLACE_UNCONFIRMED
-                                                                : TP_PLACE_SYNCING;
+        return TP_PLACE_SYNCING;
     case TP_BOOK_LIVE:
         return TP_PLACE_LIVE;
     case TP_BOOK_CROSSED:
@@ -89,8 +88,16 @@ static void move(struct tp_feed *feed, uint32_t index, enum tp_feed_event event,
     }
 }
 
+/* A base in-band is a message of the channel: it confirms it, and is asked for by subscribing. */
+static bool must_be_confirmed(const struct feed_instrument *instrument)
+{
+    return (instrument->flags & FEED_UNCONFIRMED) != 0 && instrument->rule->base != TP_BASE_IN_BAND;
+}
+
 void feed_want(struct tp_feed *feed, uint32_t index)
 {
+    if (must_be_confirmed(&feed->instruments[index]))
+        return; /* it could miss what changes before the stream begins; wanted when it is */
     feed->instruments[index].flags |= FEED_WANTED;
     tp_mailbox_want(&feed->mailbox, index);
 }
@@ -235,10 +242,12 @@ void tp_feed_confirmed(struct tp_feed *feed, uint32_t instrument, uint64_t now_n
     if ((of->flags & FEED_UNCONFIRMED) == 0)
         return;
     of->flags &= (uint8_t)~FEED_UNCONFIRMED;
-    const bool silent = feed->connections[of->connection].silent;
-    if (of->phase != TP_SYNC_BUFFERING)
-        move(feed, instrument, silent ? TP_FEED_EVENT_BASE_UNSEEN : TP_FEED_EVENT_CONFIRMED,
-             TP_SYNC_REASON_SILENT, now_ns);
+    if (of->reason == TP_SYNC_REASON_UNCONFIRMED)
+        move(feed, instrument, TP_FEED_EVENT_WAITING, TP_SYNC_REASON_STARTING, now_ns);
+    /* Else `settle` wants a base, or the first message. */
+    const bool settled = feed->connections[of->connection].settle_ns == 0;
+    if (settled && (of->flags & FEED_WANTED) == 0)
+        feed_want(feed, instrument);
 }
 
 void tp_feed_need_confirmation(struct tp_feed *feed, bool needs)
@@ -299,23 +308,12 @@ void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, ui
     /* A base says nothing of a connection that fell silent meanwhile: its next sign of life
      * makes the book LIVE. */
     const bool silent = feed->connections[instrument->connection].silent;
-    enum tp_feed_event event = silent ? TP_FEED_EVENT_BASE_UNSEEN : TP_FEED_EVENT_BASE;
-    if ((instrument->flags & FEED_UNCONFIRMED) != 0)
-        event = TP_FEED_EVENT_BASE_UNCONFIRMED;
+    const enum tp_feed_event event = silent ? TP_FEED_EVENT_BASE_UNSEEN : TP_FEED_EVENT_BASE;
     enum tp_book_state state = feed_book_state(instrument);
     enum tp_sync_reason reason = feed_book_reason(state);
-    switch (tp_feed_next(place_of(instrument), event)) {
-    case TP_MOVE_STALE:
+    if (tp_feed_next(place_of(instrument), event) == TP_MOVE_STALE) {
         state = TP_BOOK_STALE;
         reason = TP_SYNC_REASON_SILENT;
-        break;
-    case TP_MOVE_SYNCING:
-        state = TP_BOOK_SYNCING;
-        reason = TP_SYNC_REASON_UNCONFIRMED;
-        break;
-    case TP_MOVE_STAY:
-    case TP_MOVE_BY_LEVELS:
-        break;
     }
     const bool changed = feed_enter(feed, index, state, reason, now_ns);
     feed_publish(feed, &(struct feed_change){.instrument = index,
@@ -503,15 +501,20 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
 }
 
 /* Instruments that have had no message since `up`: the subscription stands by now, so that a
- * base taken from here on misses nothing. */
-static void settle(struct tp_feed *feed, uint32_t connection)
+ * base taken from here on misses nothing; where the venue is to say so, that is waited for. */
+static void settle(struct tp_feed *feed, uint32_t connection, uint64_t now_ns)
 {
     feed->connections[connection].settle_ns = 0;
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
         const struct feed_instrument *instrument = &feed->instruments[i];
         if (instrument->connection == connection && (instrument->flags & FEED_ACTIVE) != 0 &&
-            instrument->phase == TP_SYNC_BUFFERING && (instrument->flags & FEED_WANTED) == 0)
+            instrument->phase == TP_SYNC_BUFFERING && (instrument->flags & FEED_WANTED) == 0) {
             feed_want(feed, i);
+            if (must_be_confirmed(instrument)) {
+                feed->tick_changes++;
+                move(feed, i, TP_FEED_EVENT_WAITING, TP_SYNC_REASON_UNCONFIRMED, now_ns);
+            }
+        }
     }
 }
 
@@ -521,7 +524,7 @@ static void watch_connection(struct tp_feed *feed, uint32_t connection, uint64_t
     if (!of->up)
         return;
     if (of->settle_ns != 0 && now_ns >= of->settle_ns)
-        settle(feed, connection);
+        settle(feed, connection, now_ns);
     const bool silent = now_ns > of->last_ns && now_ns - of->last_ns > feed->config.silent_after_ns;
     if (feed->config.silent_after_ns != 0 && silent != of->silent)
         mark_silence(feed, connection, silent, now_ns);

@@ -13,23 +13,21 @@ enum tp_feed_place {
     TP_PLACE_SYNCING,
     TP_PLACE_LIVE,
     TP_PLACE_CROSSED,
-    TP_PLACE_SILENT,      /* STALE: its connection says nothing; the book is whole */
-    TP_PLACE_UNCONFIRMED, /* SYNCING: its base came, and nothing says that its stream will */
-    TP_PLACE_RETIRED,     /* STALE: disconnected or refused; its messages do not count */
+    TP_PLACE_SILENT,  /* STALE: its connection says nothing; the book is whole */
+    TP_PLACE_RETIRED, /* STALE: disconnected or refused; its messages do not count */
     TP_PLACE_COUNT,
 };
 
 enum tp_feed_event {
-    TP_FEED_EVENT_UP,               /* its connection opened */
-    TP_FEED_EVENT_DOWN,             /* and ended */
-    TP_FEED_EVENT_REFUSED,          /* the venue said no to it */
-    TP_FEED_EVENT_SILENCE,          /* its connection fell silent */
-    TP_FEED_EVENT_SPEECH,           /* and speaks again */
-    TP_FEED_EVENT_BASE,             /* a base was taken, and what was kept since */
-    TP_FEED_EVENT_BASE_UNSEEN,      /* the same while its connection is silent */
-    TP_FEED_EVENT_BASE_UNCONFIRMED, /* the same before the subscription was confirmed */
-    TP_FEED_EVENT_CONFIRMED,        /* by the venue, or by a message of the channel */
-    TP_FEED_EVENT_LOST,             /* gap, broken message, overflow, crossed for too long */
+    TP_FEED_EVENT_UP,          /* its connection opened */
+    TP_FEED_EVENT_DOWN,        /* and ended */
+    TP_FEED_EVENT_REFUSED,     /* the venue said no to it */
+    TP_FEED_EVENT_SILENCE,     /* its connection fell silent */
+    TP_FEED_EVENT_SPEECH,      /* and speaks again */
+    TP_FEED_EVENT_BASE,        /* a base was taken, and what was kept since */
+    TP_FEED_EVENT_BASE_UNSEEN, /* the same while its connection is silent */
+    TP_FEED_EVENT_WAITING,     /* for the venue's yes to its channel; then for a base */
+    TP_FEED_EVENT_LOST,        /* gap, broken message, overflow, crossed for too long */
     TP_FEED_EVENT_COUNT,
 };
 
