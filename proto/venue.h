@@ -60,7 +60,9 @@ struct tp_route {
     /* Where the message's next part begins, for route to go on from; 0: this was the last. Always
      * greater than the offset that this part began at. */
     uint32_t next_offset;
-    uint64_t sequence; /* the message's number on its connection; only where a rule counts those */
+    /* The message's number on its connection; only where a rule counts those: then with the first
+     * part of every message that is not broken, whatever else it means. */
+    uint64_t sequence;
 };
 
 /* A body: bytes that decode alone, without the message around them, so that they can be kept. */
@@ -120,7 +122,8 @@ struct tp_venue {
     /* A connection opened anew; NULL: nothing is remembered of connections. */
     void (*router_reset)(void *router, uint32_t connection);
 
-    /* from: 0, or the next_offset of the part before. Sets meaning and next_offset always. */
+    /* from: 0, or the next_offset of the part before. Sets meaning and next_offset always; out
+     * holds nothing before. */
     void (*route)(void *router, const struct tp_venue_message *message, uint32_t from,
                   struct tp_route *out);
 

@@ -475,7 +475,8 @@ RARE static enum tp_feed_result take_parts(struct tp_feed *feed,
         feed->counters.messages++;
         feed->counters.bytes += message->size;
     }
-    if (feed->counts_connections)
+    /* A broken message may have no number: the next one's shows that it is missing. */
+    if (feed->counts_connections && route->meaning != TP_MEANING_BROKEN)
         follow_connection(feed, message->connection, route->sequence, received_ns);
     enum tp_feed_result result = take(feed, message, route, received_ns);
     while (route->next_offset != 0) {

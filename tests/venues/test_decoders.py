@@ -39,6 +39,7 @@ NAMES = {value: name for name, value in MEANINGS.items()}
 DEPTH = ("BASE", "DELTA", "TOP")
 COLD = ("ACKNOWLEDGEMENT", "REFUSAL", "HEARTBEAT", "NOTICE")
 TEXT, BINARY = 1, 2
+RUBBISH = b"\x5a" * ffi.sizeof("struct tp_route")
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ class Decoder:
         self.c.router_init(self.router, max(len(channels), 1), 1)
         for channel in channels:
             assert self.c.router_add(self.router, channel.encode(), INSTRUMENT), channel
+        kinds = [self.c.describe(channel.encode()) for channel in channels]
+        self.is_counted = any(k.rule != ffi.NULL and k.rule.counts_connection for k in kinds)
         self.depth = ffi.new("struct tp_depth_update *")
         self.trades = ffi.new("struct tp_trade_update *")
         self.status = ffi.new("struct tp_status_update *")
@@ -105,8 +108,11 @@ class Decoder:
         found, start = [], 0
         for _ in range(len(data) + 1):
             route = ffi.new("struct tp_route *")
+            ffi.memmove(route, RUBBISH, len(RUBBISH))  # the engine clears nothing
             self.c.route(self.router, message, start, route)
             assert route.meaning in NAMES
+            if self.is_counted and start == 0 and NAMES[route.meaning] != "BROKEN":
+                assert route.sequence != int.from_bytes(RUBBISH[:8], "little")
             if NAMES[route.meaning] in (*DEPTH, "TRADES", "STATUS"):
                 assert route.instrument == INSTRUMENT
                 assert route.body_offset + route.body_size <= len(data)

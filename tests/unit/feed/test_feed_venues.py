@@ -366,6 +366,17 @@ def test_hole_in_a_counted_connection_ends_all_its_books_and_no_others(make: Any
     assert rig.counters.gaps == 1
 
 
+def test_counted_connection_takes_no_number_of_a_broken_message(make: Any) -> None:
+    rig, _ = make(chain=0, base=IN_BAND, in_band_base=True, counts_connection=True)
+    rig.up()
+    assert rig.message(base(n=1)) == APPLIED
+    broken = int(lib.TP_MEANING_BROKEN)
+    assert rig.message(delta(n=0x5A5A5A5A, m=broken)) == NOTE  # it may have none: whatever is there
+    assert (rig.state(), rig.counters.gaps) == ((LIVE, NONE), 0)
+    assert rig.message(delta(bids={100: 6}, n=3)) == IGNORED  # 2 was the broken one
+    assert (rig.state(), rig.counters.gaps) == ((SYNCING, GAP), 1)
+
+
 def test_counted_connections_do_not_touch_each_other(tmp_path: Path) -> None:
     venue = SampleVenue(
         {"chain": 0, "base": IN_BAND, "in_band_base": True, "counts_connection": True}
