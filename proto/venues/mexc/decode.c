@@ -301,9 +301,7 @@ enum tp_decode_status tp_mexc_decode_body(const struct tp_body *what, struct tp_
         .message_end = end,
         .out = out,
     };
-    struct body body; /* its other members are set with the first body's tag */
-    body.tag = 0;
-    body.kind = BODY_OTHER;
+    struct body body = {.kind = BODY_OTHER}; /* whole: compilers cannot see that no body is no OK */
     struct times times = {0, 0};
     out->bid_count = out->ask_count = 0;
     enum tp_decode_status status =
