@@ -18,9 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+
+# Tests assert behaviour, not wall-clock time: a busy host is no failure of a property.
+settings.register_profile("tickpath", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tickpath")
 
 AF_XDP = getattr(socket, "AF_XDP", 44)  # linux/socket.h; Python has no name for it.
 
