@@ -198,10 +198,13 @@ void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t n
         instrument->flags = FEED_ADDED | FEED_ACTIVE;
         if (feed->config.needs_confirmation)
             instrument->flags |= FEED_UNCONFIRMED;
-        instrument->version = 0;                       /* a venue may number anew */
         if (instrument->rule->base == TP_BASE_IN_BAND) /* it comes by itself */
             feed->connections[connection].settle_ns = now_ns + feed->config.base_timeout_ns;
         start_buffering(feed, i);
+        /* The version stays: a base below what was shown before is an old one, until a message of
+         * this connection shows that the venue numbers anew. */
+        if (instrument->version != 0)
+            doubt(feed, i, instrument->version);
         tp_mailbox_cancel(&feed->mailbox, i);
         move(feed, i, TP_FEED_EVENT_UP, TP_SYNC_REASON_STARTING, now_ns);
     }

@@ -187,3 +187,20 @@ def test_feed_base_asked_for_before_the_reset_is_not_taken(rig: Rig) -> None:
     assert rig.offer(old + 100, *venue.history[old]), "taken and forgotten"
     rig.tick()
     assert rig.state() == (SYNCING, RESET)
+
+
+def test_feed_base_below_what_was_shown_before_a_reconnect_is_too_old(rig: Rig) -> None:
+    """A REST service that lags must not take a quiet book back (live.md, lines 2 and 4)."""
+    venue = Venue()
+    go_live(rig, venue)
+    old_version, old_book = venue.version, venue.book
+    rig.message(venue.step())
+    rig.down()
+    rig.up()
+    rig.tick(SETTLE)
+    assert rig.wanted() == [0]
+    assert rig.offer(old_version, *old_book)
+    rig.tick()
+    assert rig.state() == (SYNCING, STARTING)
+    assert rig.counters.bases_too_old == 1
+    heal(rig, venue)
