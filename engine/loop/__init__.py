@@ -1,6 +1,6 @@
 """Connections and nothing of what is said over them: no feed, no book, no order.
 
 Read in this order: connection_loop.h (the hot thread's turn, as events), handover.h (commands and
-notes between it and the cold thread), connections.py (the cold thread: addresses, retries),
-handshakes.py (the thread that runs OpenSSL).
+notes between it and the cold thread), connections.py (the cold thread: sessions, retries),
+resolver.py (addresses, without waiting), handshakes.py (the thread that runs OpenSSL).
 """

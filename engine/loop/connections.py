@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
+from tickpath.engine.loop.resolver import POLL_S, Resolver
 from tickpath.netstack.session import ERROR_TEXT_SIZE, Target
-from tickpath.netstack.transport import RECEIVE_WINDOW, resolve
+from tickpath.netstack.transport import RECEIVE_WINDOW
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 
@@ -87,6 +88,7 @@ class Connections:
     """Where the sessions' buffers are, a `struct tp_session_memory *`; NULL: each has its own."""
     random: random.Random = field(default_factory=random.SystemRandom)
     clock: Clock = SYSTEM
+    resolver: Resolver = field(default_factory=Resolver)
     slots: list[_Slot] = field(default_factory=list)
     _held_because: str = ""
 
@@ -210,7 +212,12 @@ class Connections:
     def _try(self, number: int, slot: _Slot, now: float) -> None:
         endpoint = slot.endpoint
         try:
-            address = resolve(endpoint.target.host, endpoint.addresses, endpoint.target.port)
+            address = self.resolver.ask(
+                endpoint.target.host, endpoint.addresses, endpoint.target.port
+            )
+            if address is None:
+                slot.retry_at = now + POLL_S
+                return
             stream = self.transport.open_stream(address, endpoint.target.port)
         except (LocalError, RemoteError, SystemSetupError) as error:
             self._fail(number, slot, str(error), now)
