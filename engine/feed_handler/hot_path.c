@@ -11,10 +11,16 @@ static void send_text(struct tp_hot_path *hot, uint32_t number, struct tp_span t
 {
     size_t taken =
         0; /* a fresh send buffer holds all subscriptions; a peer that reads nothing fills it */
-    if (tp_loop_send(hot->loop, number, TP_WS_TEXT, text, &taken) != TP_OK)
-        hot->loop->counters.texts_unsent++;
-    else
+    if (tp_loop_send(hot->loop, number, TP_WS_TEXT, text, &taken) == TP_OK) {
         tp_tap_message(hot->tap, tp_tap_tag(TP_RECORD_OUT, TP_WS_TEXT, number), text, now_ns);
+        return;
+    }
+    hot->loop->counters.texts_unsent++;
+    /* A message that has begun must be ended before another one (RFC 6455 5.4), and nobody comes
+     * back to this one: what is said after it would be read as its rest. */
+    if (taken != 0)
+        tp_session_give_up(hot->loop->connection[number].session,
+                           "no room for the rest of a message of ours");
 }
 
 static void send_pings(struct tp_hot_path *hot, uint64_t now_ns)

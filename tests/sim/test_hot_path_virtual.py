@@ -332,6 +332,21 @@ def test_hot_path_pings_while_it_is_open_and_not_after(tapped: TappedWorld) -> N
     assert tapped.loop.counters.texts_unsent == 0
 
 
+def test_hot_path_text_that_fits_in_part_ends_its_connection(
+    certificate: Certificate, contexts: Callable[[Plan], Any], rig: Rig
+) -> None:
+    """The next text would be read as the rest of the one that was begun."""
+    plan = Plan(seed=1, closer="nobody", buffer_size=1 << 17)
+    world = HotWorld(plan, certificate, contexts(plan), rig)
+    world.hot.speak(0, [b"x" * 200_000, b"next"], b"ping", 100.0)
+    world.run(lambda: world.retired, limit_ns=5 * SECOND)
+    assert world.loop.counters.texts_unsent == 2
+    assert world.server.received == []
+    text = ffi.new("char[160]")
+    lib.tp_session_error_text(world.session, text, 160)
+    assert b"no room for the rest of a message of ours" in ffi.string(text)
+
+
 def test_hot_path_confirmed_instrument_is_recorded(tapped: TappedWorld) -> None:
     tapped.go_live(Venue())
     tapped.recorded()
