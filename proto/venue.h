@@ -106,7 +106,19 @@ struct tp_venue_facts {
     uint32_t ping_interval_s;  /* how often it must, or does */
 };
 
+/* What both sides of the seam must agree on, as a number: a decoder that was compiled from other
+ * headers is refused, not called. TP_VENUE_REVISION is raised where a meaning changes and no size.
+ */
+enum { TP_VENUE_REVISION = 1 };
+#define TP_VENUE_LAYOUT                                                                            \
+    (UINT64_C(1000003) * TP_VENUE_REVISION + UINT64_C(10007) * sizeof(struct tp_venue) +           \
+     UINT64_C(100003) * sizeof(struct tp_venue_message) +                                          \
+     UINT64_C(1009) * sizeof(struct tp_route) + UINT64_C(10009) * sizeof(struct tp_body) +         \
+     UINT64_C(104729) * sizeof(struct tp_depth_update) +                                           \
+     UINT64_C(7919) * sizeof(struct tp_channel))
+
 struct tp_venue {
+    uint64_t layout;  /* TP_VENUE_LAYOUT of the headers that it was compiled from; stays first */
     const char *name; /* of its folder; as configuration and instrument rows have it */
     struct tp_venue_facts facts;
 

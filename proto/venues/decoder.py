@@ -31,6 +31,11 @@ def find_decoder(name: str) -> Any:
     except (OSError, ValueError) as error:
         raise ValueError(f"venue {name!r}: {error}; docs/contributing.md compiles it") from error
     found = ffi.cast("struct tp_venue *", ctypes.addressof(variable))
+    if found.layout != lib.TP_VENUE_LAYOUT:  # first: nothing else of it can be believed
+        raise ValueError(
+            f"{path}: compiled from headers of another tickpath (layout {found.layout:#x}, "
+            f"expected {lib.TP_VENUE_LAYOUT:#x}); compile it anew: docs/contributing.md"
+        )
     if ffi.string(found.name) != name.encode():
         raise ValueError(f"{path}: its venue has another name than its folder; compile it anew")
     return found

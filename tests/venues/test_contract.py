@@ -22,6 +22,8 @@ from tickpath.proto.venues.decoder import find_decoder
 from tests.venues.outside import samples_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tickpath.proto.venue import Venue
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -195,3 +197,18 @@ def test_messages_one_channel_too_long_is_refused() -> None:
     with pytest.raises(ValueError, match="41 bytes, expected at most 40"):
         pack_messages(["a", "b" * 39], build, LIMITS, 1)
     assert pack_messages(["a", "b" * 38], build, LIMITS, 1) == [b"1:a", b"2:" + b"b" * 38]
+
+
+def test_decoder_of_other_headers_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tables lie elsewhere: to call through them would be to jump anywhere."""
+    source = tmp_path / "old.c"
+    source.write_text(
+        'struct { unsigned long layout; const char *name; } tp_venue_old = {1, "old"};'
+    )
+    library = tmp_path / "_decoder.so"
+    subprocess.run(["cc", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    monkeypatch.setattr("tickpath.proto.venues.decoder.venue_folder", lambda _: tmp_path)
+    with pytest.raises(ValueError, match=r"compiled from headers of another tickpath.*anew"):
+        find_decoder("old")

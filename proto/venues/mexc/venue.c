@@ -122,6 +122,7 @@ enum tp_meaning tp_mexc_other_meaning(const struct tp_venue_message *message)
 extern const struct tp_venue tp_venue_mexc; /* the registry's table declares it by this name */
 
 const struct tp_venue tp_venue_mexc = {
+    .layout = TP_VENUE_LAYOUT,
     .name = "mexc",
     .facts =
         {

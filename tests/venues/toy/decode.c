@@ -177,6 +177,7 @@ static enum tp_decode_status decode_depth(const struct tp_body *body, struct tp_
 extern const struct tp_venue tp_venue_toy;
 
 const struct tp_venue tp_venue_toy = {
+    .layout = TP_VENUE_LAYOUT,
     .name = "toy",
     .facts =
         {
