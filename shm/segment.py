@@ -147,8 +147,10 @@ def _who_may(path: Path) -> str:
     except KeyError:
         group = str(found.st_gid)
     text = f"owner {owner}, group {group}, mode {found.st_mode & 0o777:04o}: run as {owner}"
-    if found.st_mode & 0o040:
+    if found.st_mode & 0o040 and found.st_gid != 0:
         text += f", or in that group (sudo usermod -aG {group} $USER, then log in again)"
+    elif found.st_gid == 0:  # who may read books need not be able to do all that root's group may
+        text += ", or have its writer give it to a group of yours (shm.group)"
     return text
 
 

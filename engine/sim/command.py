@@ -18,6 +18,7 @@ import uvloop
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.sim.exchange import Exchange, Options
 from tickpath.engine.sim.faults import (
+    HARMS_INSTRUMENT,
     NEEDS_ARGUMENT,
     TAKES_NOTHING,
     Fault,
@@ -193,13 +194,22 @@ def make_options(args: argparse.Namespace) -> Options:
         raise LocalError(
             f"--depth {args.depth}: expected {2 * LEVELS_MAX} to {dialect.levels_max} levels"
         )
+    instruments = parse_instruments(dialect.venue, args.instruments)
+    faults = [parse_scheduled_fault(text) for text in args.fault]
+    for order in faults:
+        names_one = order.fault in HARMS_INSTRUMENT | NEEDS_ARGUMENT
+        if names_one and order.argument and order.argument not in instruments:
+            raise LocalError(
+                f"--fault {order.fault.value}:{order.argument}: expected an instrument of "
+                f"--instruments: {', '.join(instruments[:8])}"
+            )
     return Options(
-        instruments=parse_instruments(dialect.venue, args.instruments),
+        instruments=instruments,
         rate=args.rate,
         levels=parse_levels(args.levels),
         depth=args.depth,
         seed=args.seed,
-        faults=[parse_scheduled_fault(text) for text in args.fault],
+        faults=faults,
         idle_s=args.idle,
     )
 

@@ -18,7 +18,13 @@ from urllib.parse import parse_qsl
 
 from tickpath.engine.sim.connection import Connection, frame
 from tickpath.engine.sim.dialect import Floor, HttpResponse, Message, json_response
-from tickpath.engine.sim.faults import NEEDS_ARGUMENT, Fault, Order, parse_fault
+from tickpath.engine.sim.faults import (
+    HARMS_INSTRUMENT,
+    NEEDS_ARGUMENT,
+    Fault,
+    Order,
+    parse_fault,
+)
 from tickpath.engine.sim.market import LEVELS_MAX, Delta
 from tickpath.engine.sim.rest_faults import REST_FAULTS, RestFaults
 from tickpath.proto.records import format_fixed
@@ -42,9 +48,6 @@ LEVELS_MEAN: Final = 2.0
 PING_FLOOD_COUNT: Final = 1000
 DRIP_S: Final = 3.0
 GOING_AWAY: Final = 1001
-HARMS_INSTRUMENT: Final = frozenset(
-    {Fault.GAP, Fault.GARBAGE, Fault.CROSSED, Fault.DUPLICATE, Fault.RENUMBER}
-)
 IDLE_S: Final = 30.0
 """A WebSocket without a subscription is closed after so long, where the venue names no time."""
 

@@ -40,6 +40,9 @@ class Fault(Enum):
     REST_OLD = "rest-old"  # the next answer is the first one that was given to this request
 
 
+HARMS_INSTRUMENT: Final = frozenset(
+    {Fault.GAP, Fault.GARBAGE, Fault.CROSSED, Fault.DUPLICATE, Fault.RENUMBER}
+)
 NEEDS_ARGUMENT: Final = frozenset({Fault.REFUSE, Fault.ACCEPT, Fault.MUTE, Fault.UNMUTE})
 TAKES_NUMBER: Final = frozenset(
     {Fault.DRIP, Fault.PING_FLOOD, Fault.CLOSE, Fault.REST_LATE, Fault.REST_LIMIT}

@@ -18,6 +18,7 @@ from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import running
 from tickpath.engine.supervisor.end_signals import PATIENCE_S, SAME_REQUEST_S
 from tickpath.proto.instrument import Instrument
+from tickpath.shm.segment import DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +64,8 @@ sys.exit(cli.main(["wait"]))
 def feed() -> Iterator[RehearsalFeed]:
     with RehearsalFeed(INSTANCE, INSTRUMENTS) as feed:
         yield feed
+    for path in DIRECTORY.glob(f"tickpath.{INSTANCE}.*"):  # of strategies that had to be killed
+        path.unlink()
 
 
 class Started:

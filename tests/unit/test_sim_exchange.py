@@ -533,3 +533,15 @@ def test_fault_rest_old_gives_the_first_base_again() -> None:
     assert second > first
     sim.fault("rest-old")
     assert [sim.version(), sim.version()] == [first, second]
+
+
+@pytest.mark.parametrize("fault", ["gap:NOPE@1s", "refuse:NOPE@0s"])
+def test_command_fault_of_no_instrument_is_refused_before_it_listens(fault: str) -> None:
+    done = subprocess.run(
+        ["tickpath", "sim", "mexc", "--plain", "--listen", "127.0.0.1:0", "--fault", fault],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "NOPE: expected an instrument of --instruments: BTCUSDT" in done.stderr
+    assert done.stderr.count("\n") == 1
