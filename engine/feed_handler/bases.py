@@ -46,6 +46,8 @@ STOP_WITHIN_S = 0.05
 # A base that was asked for on the socket and did not come is asked for anew.
 IN_BAND_WITHIN_S = 5.0
 WANTED_AT_ONCE = 256
+# x509_vfy.h, X509_V_ERR_…: self-signed, and issuers that are not among those that are trusted.
+UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
 
 
 class RateLimitError(RemoteError):
@@ -280,6 +282,8 @@ class RestClient:
 
     def _failure(self, request: HttpRequest, error: Exception) -> RemoteError:
         reason = str(error) or type(error).__name__
+        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in UNKNOWN_ISSUER:
+            reason += ": name the certificates to trust by ca_file of its [[venue]]"
         return RemoteError(
             f"{_method(request)} {request.target} from {self._host}:{self._port}: {reason}"
         )

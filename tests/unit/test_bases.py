@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
@@ -25,6 +26,7 @@ from tickpath.engine.feed_handler.bases import (
     RestClient,
     fetch_instruments,
 )
+from tickpath.engine.sim.certificates import make_ca
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.venue import HttpRequest, InstrumentList, RestRefusal
 from tickpath.proto.venues import load_venue
@@ -36,6 +38,7 @@ from tickpath.shm.errors import LocalError, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from tickpath.proto.venue import Base
 
@@ -663,3 +666,21 @@ def test_worker_thread_ends_on_stop() -> None:
         time.sleep(0.005)
     one.stop()
     assert books.offered == [(0, 77, 150, 0)]
+
+
+def test_client_of_a_private_authority_names_the_key_that_trusts_it(tmp_path: Path) -> None:
+    made = make_ca(tmp_path, ["localhost"], ["127.0.0.1"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made.certificate, made.key)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def shake() -> None:
+            plain, _ = listener.accept()
+            with suppress(OSError), context.wrap_socket(plain, server_side=True):
+                pass
+
+        threading.Thread(target=shake, daemon=True).start()
+        port = listener.getsockname()[1]
+        venue = VenueConfig(symbols=("BTCUSDT",), host="127.0.0.1", port=port)
+        with pytest.raises(RemoteError, match=r"trust by ca_file of its \[\[venue\]\]"):
+            RestClient(venue).get("/", size_max=100)
