@@ -53,7 +53,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 EPILOG = (
     "example: tickpath doctor --interface eth0\n"
-    "`tickpath COMMAND --help` has the options of one. Exit status: 0 well, 1 the remote end "
+    "`tickpath COMMAND --help` has the options of one. Exit status: 0 OK, 1 the remote end "
     "failed,\n2 wrong usage or configuration, 3 this machine lacks something."
 )
 # Optional package, by the name that is imported: the extra of pyproject.toml that brings it.

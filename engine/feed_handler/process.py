@@ -1,10 +1,9 @@
 """The feed handler: one hot thread in C, and around it the cold work in Python.
 
-Started by `tickpath run` (engine/supervisor/command.py) as `python -P -m
-tickpath.engine.feed_handler.process CONFIG
-[--json]`. In order: instruments from the venue, the segment, the transport, the feed, the hot
-thread; then a loop that keeps connections alive, answers base requests and copies counters,
-until SIGTERM.
+Started by `tickpath run` (engine/supervisor/command.py) as
+`python -P -m tickpath.engine.feed_handler.process CONFIG [--json]`. In order: instruments from the
+venue, the segment, the transport, the feed, the hot thread; then a loop that keeps connections
+alive, answers base requests and copies counters, until SIGTERM.
 """
 
 from __future__ import annotations
