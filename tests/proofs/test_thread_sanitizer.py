@@ -5,6 +5,7 @@ It does not model fences (the model checks do); it does see a payload that is no
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -23,9 +24,10 @@ def run(folder: Path, sources: list[Path], events: int) -> subprocess.CompletedP
     words = ["clang-14", "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-fsanitize=thread"]
     include = [f"-I{folder}", f"-I{ROOT}"]
     subprocess.run([*words, *include, "-o", program, *sources, "-lpthread"], check=True)
-    return subprocess.run(
-        [program, str(events)], capture_output=True, text=True, check=False, timeout=300
-    )
+    # At once: after its first race a program may do anything, such as wait for ever.
+    environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
+    words = ["timeout", "--signal=ABRT", "290", str(program), str(events)]
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
 
 
 def run_rings(folder: Path, header: str) -> subprocess.CompletedProcess[str]:

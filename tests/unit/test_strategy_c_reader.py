@@ -63,7 +63,8 @@ def run(
 
 @contextlib.contextmanager
 def publishing(feed: RehearsalFeed) -> Iterator[None]:
-    """Publish a book and a heartbeat every few milliseconds."""
+    """Publish a book and a heartbeat every few milliseconds; its change to LIVE comes before."""
+    feed.publish_top((200, 1), (201, 1))
     done = threading.Event()
 
     def publish() -> None:
