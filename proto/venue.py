@@ -33,13 +33,9 @@ class Meaning(Enum):
     TOP = "top"
     TRADES = "trades"
     ACKNOWLEDGEMENT = "acknowledgement"
-    """The channels that it names are subscribed to. One that names none confirms nothing.
-
-    Which channels a request had is not kept: where a venue echoes only the request's id, its books
-    become LIVE with their first message.
-    """
+    """The channels that it names are subscribed to; where it names a request alone, that one's."""
     REFUSAL = "refusal"
-    """Not accepted: its channels, or, where it names none, all that is not acknowledged yet."""
+    """Not accepted: its channels; where it names none, its request's, or else all pending ones."""
     HEARTBEAT = "heartbeat"
     """A ping or a pong of theirs: proves the connection, never a book."""
     NOTICE = "notice"
@@ -65,6 +61,14 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     code: int = 0
     answer: bytes = b""
     """What must be sent back, as text; b"" for nothing."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a message of ours asks for, where its answer names the request alone."""
+
+    request: int
+    channels: tuple[str, ...] = ()
+    """What it subscribes to; () for all other messages."""
 
 
 class BaseSource(Enum):
@@ -210,6 +214,10 @@ class Venue(Protocol):
 
     def unsubscribe(self, channels: Sequence[str], *, request: int, time_s: int) -> list[bytes]:
         """Return the text messages that end subscriptions."""
+
+    def asked(self, data: bytes) -> Asked | None:  # noqa: ARG002 - most venues name the channels
+        """Read a message of ours back; None where answers name channels, or it has no id."""
+        return None
 
     def greeting(self, *, request: int, time_s: int) -> list[bytes]:  # noqa: ARG002 - most say none
         """Return the texts that a connection says before it subscribes; none on most venues."""

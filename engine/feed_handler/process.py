@@ -320,7 +320,7 @@ class FeedHandler:
         handle, loop = self.hot.handle, self.hot.loop
         loop.netif, handle.gate = self.transport.netif, self.consumers.gate
         self.bases = BaseWorker(self.feed, venue, self.instruments, self._log, self._clock)
-        self.speaker = Speaker(self.plan, self.hot.say)
+        self.speaker = Speaker(self.plan, self._say)
         self.bases.ask_in_band = self.speaker.request_base
         handle.needs_confirmation = True
         handle.tap = self.tap.pointer if self.tap is not None else ffi.NULL
@@ -363,12 +363,17 @@ class FeedHandler:
     def _speak(self, number: int) -> None:
         """Set what a connection will say: some venues want the time in it."""
         time_s, own = self._clock.unix_ns() // NS_PER_S, self.plan.venue
-        self.hot.speak(
-            number,
-            self.plan.open_messages(number, request=1, time_s=time_s),
-            own.ping(request=0, time_s=time_s),
-            own.ping_interval_s,
-        )
+        messages = self.plan.open_messages(number, request=1, time_s=time_s)
+        ping = own.ping(request=0, time_s=time_s)
+        self.hot.speak(number, messages, ping, own.ping_interval_s)
+        for message in messages:
+            self.subscriptions.said(number, message)
+
+    def _say(self, number: int, text: bytes) -> bool:
+        if not self.hot.say(number, text):
+            return False
+        self.subscriptions.said(number, text)
+        return True
 
     def run(self) -> int:
         """Run until `stop` is called or the link fails. Returns the exit status."""

@@ -1,7 +1,7 @@
 """What the venue said to our subscriptions: which are acknowledged, which refused.
 
-`opened` begins anew for a connection, `ended` forgets it, `take` reads one of its texts and says
-what follows. No I/O.
+`opened` begins anew for a connection, `ended` forgets it, `said` takes note of a text of ours,
+`take` reads one of the venue's and says what follows. No I/O.
 Called by: engine/feed_handler/process.py (the cold thread). Calls: the venue's `parse_notes`.
 """
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN_MAX = 8
 CONFIRM_S = 10.0
+ASKED_MAX = 4096  # requests of a connection that are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Subscriptions:
     _pending: dict[int, dict[str, None]] = field(default_factory=dict)  # in the order of asking
     _books: dict[str, int] = field(default_factory=dict)
     _due_s: dict[int, float] = field(default_factory=dict)
+    _asked: dict[int, dict[int, tuple[str, ...]]] = field(default_factory=dict)  # by request
 
     def __post_init__(self) -> None:
         """Know which channel is whose book."""
@@ -51,6 +53,17 @@ class Subscriptions:
         """Wait for nothing of a connection that is down: it subscribes anew once it is open."""
         self._due_s.pop(connection, None)
         self._pending.pop(connection, None)
+        self._asked.pop(connection, None)
+
+    def said(self, connection: int, text: bytes) -> None:
+        """Know which channels a request has, should its answer not name them."""
+        asked = self.plan.venue.asked(text)
+        if asked is None:
+            return
+        requests = self._asked.setdefault(connection, {})
+        requests[asked.request] = asked.channels
+        if len(requests) > ASKED_MAX:
+            del requests[next(iter(requests))]
 
     def pending(self, connection: int) -> tuple[str, ...]:
         """Return what is not acknowledged yet."""
@@ -62,15 +75,17 @@ class Subscriptions:
         refused: list[int] = []
         confirmed: list[int] = []
         pending = self._pending.setdefault(connection, {})
+        requests = self._asked.get(connection, {})
         for note in self.plan.venue.parse_notes(text):
+            asked = None if note.request is None else requests.get(note.request)
             match note.meaning:
                 case Meaning.ACKNOWLEDGEMENT:
-                    known = [name for name in note.channels if name in pending]
+                    known = [name for name in note.channels or asked or () if name in pending]
                     confirmed += [self._books[name] for name in known if name in self._books]
                     for name in known:
                         del pending[name]
                 case Meaning.REFUSAL:
-                    names = note.channels or tuple(pending)
+                    names = note.channels or (tuple(pending) if asked is None else asked)
                     lines.append(f"refused {_names(names)}: {note.reason or 'no reason given'}")
                     refused += [self._books[name] for name in names if name in self._books]
                     for name in names:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler.plan import OPEN_MESSAGES_MAX, Plan, make_plan
 from tickpath.engine.feed_handler.subscriptions import Answer, Subscriptions
-from tickpath.proto.venue import Endpoint, Limits, Meaning, Note
+from tickpath.proto.venue import Asked, Endpoint, Limits, Meaning, Note
 from tickpath.proto.venues import load_venue, venue_names
 
 if TYPE_CHECKING:
@@ -55,9 +55,18 @@ class FakeVenue:
     def parse_notes(self, data: bytes) -> tuple[Note, ...]:
         said = json.loads(data)
         return tuple(
-            Note(meaning=Meaning(word), channels=tuple(names), reason="Blocked!")
+            Note(
+                meaning=Meaning(word),
+                channels=tuple(names) if isinstance(names, list) else (),
+                request=names if isinstance(names, int) else None,
+                reason="Blocked!",
+            )
             for word, names in said.items()
         )
+
+    def asked(self, data: bytes) -> Asked | None:
+        said = json.loads(data)
+        return Asked(said["id"], tuple(said.get("sub", ()))) if "id" in said else None
 
 
 @dataclass
@@ -230,7 +239,7 @@ def subscribed(*symbols: str) -> Subscriptions:
     return one
 
 
-def say(**notes: list[str]) -> bytes:
+def say(**notes: list[str] | int) -> bytes:
     return json.dumps(notes).encode()
 
 
@@ -260,6 +269,45 @@ def test_subscriptions_refusal_without_a_list_is_all_that_is_not_acknowledged() 
     assert one.take(0, say(refusal=[])).lines == ("refused a request: Blocked!",)
     one.opened(0, 100.0)
     assert len(one.pending(0)) == 6
+
+
+def told(*symbols: str) -> Subscriptions:
+    """Subscribed, and knows by which requests: two channels each."""
+    one = subscribed(*symbols)
+    for message in one.plan.open_messages(0, request=7, time_s=0):
+        one.said(0, message)
+    return one
+
+
+def test_subscriptions_acknowledged_request_confirms_its_own_channels_alone() -> None:
+    one = told("S1", "S2", "S3")
+    assert one.take(0, say(acknowledgement=8)).confirmed == (1,)
+    assert one.pending(0) == ("book.S1", "trades.S1", "book.S3", "trades.S3")
+    assert one.take(0, say(acknowledgement=8)).confirmed == (), "said once"
+    assert one.take(0, say(acknowledgement=70)).confirmed == (), "of no request of ours"
+    assert one.take(1, say(acknowledgement=7)).confirmed == (), "of another connection"
+    assert one.take(0, say(acknowledgement=7)).confirmed == (0,)
+
+
+def test_subscriptions_refused_request_refuses_its_own_channels_alone() -> None:
+    one = told("S1", "S2", "S3")
+    answer = one.take(0, say(refusal=9))
+    assert (answer.refused, answer.lines) == ((2,), ("refused book.S3, trades.S3: Blocked!",))
+    assert one.pending(0) == ("book.S1", "trades.S1", "book.S2", "trades.S2")
+
+
+def test_subscriptions_acknowledged_unsubscription_confirms_nothing() -> None:
+    one = told("S1")
+    one.said(0, b'{"unsub": ["book.S1"], "id": 1000}')
+    assert one.take(0, say(acknowledgement=1000)) == Answer()
+    assert one.take(0, say(refusal=1000)).refused == ()
+
+
+def test_subscriptions_requests_of_an_ended_connection_are_forgotten() -> None:
+    one = told("S1")
+    one.ended(0)
+    one.opened(0, 1.0)
+    assert one.take(0, say(acknowledgement=7)).confirmed == ()
 
 
 def test_subscriptions_broken_text_and_notice_are_said() -> None:

@@ -81,6 +81,7 @@ def test_dialect_acknowledges_what_the_plan_asks_on_every_connection(bench: Benc
         client = Client()
         subscriptions.opened(number, 0.0)
         for data in bench.plan.open_messages(number, request=1, time_s=NOW_NS // 10**9):
+            subscriptions.said(number, data)
             for answer in bench.notes(bench.say(client, data)):
                 said = subscriptions.take(number, answer)
                 assert (said.lines, said.refused) == ((), ())
@@ -115,6 +116,7 @@ def test_dialect_refused_symbol_is_refused_in_words_that_the_venue_reads(bench: 
     subscriptions.opened(0, 0.0)
     refused: list[int] = []
     for data in plan.open_messages(0, request=1, time_s=NOW_NS // 10**9):
+        subscriptions.said(0, data)
         for answer in bench.notes(bench.say(client, data)):
             refused += subscriptions.take(0, answer).refused
     assert refused == [1]
