@@ -32,11 +32,11 @@ from tickpath.engine.feed_handler.bases import (
     Budget,
     RateLimitError,
     RestClient,
-    fetch_instruments,
 )
 from tickpath.engine.feed_handler.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.engine.feed_handler.hot_path import HotPath, Note
+from tickpath.engine.feed_handler.instrument_list import fetch_instruments
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.state_log import StateLog

@@ -24,8 +24,8 @@ from tickpath.engine.feed_handler.bases import (
     Budget,
     RateLimitError,
     RestClient,
-    fetch_instruments,
 )
+from tickpath.engine.feed_handler.instrument_list import fetch_instruments
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.venue import HttpRequest, InstrumentList, RestRefusal
