@@ -1,17 +1,21 @@
 """Fetch the venue's instrument list and find the configured symbols in it.
 
-Called by: engine/feed_handler/process.py. Calls: bases.py (REST), proto/venue.py (what is asked,
-and how the answer reads).
+One symbol that is not listed, or whose row cannot be, takes itself out: it is named once, with the
+remedy, and the others run. Called by: engine/feed_handler/process.py. Calls: bases.py (REST),
+proto/venue.py (what is asked, and how the answer reads).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from tickpath.engine.feed_handler.bases import Rest, RestClient
+from tickpath.proto.instrument import pack_row
 from tickpath.proto.venue import HttpRequest, InstrumentList
-from tickpath.proto.venues import find_symbol
+from tickpath.proto.venues import find_symbol, resolve_symbol
 from tickpath.shm.errors import LocalError, RemoteError
 
 if TYPE_CHECKING:
@@ -22,35 +26,57 @@ if TYPE_CHECKING:
 
 INSTRUMENTS_TIMEOUT_S = 20.0
 INSTRUMENTS_SIZE_MAX = 64 << 20
-LEFT_OUT_SHOWN = 8
+LEFT_OUT_SHOWN: Final = 8
 PAGES_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The configured symbols in the list: those that are there, in their order, and the others."""
+
+    rows: list[Instrument] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Why a symbol has no row, with its place in the configuration."""
+
+    def describe_left_out(self) -> list[str]:
+        """Say what was left out and what helps: a line each, and one for all that are too many."""
+        count = len(self.rows)
+        rest = f"left out, the other {count} run" if count > 1 else "left out, the other one runs"
+        remedy = f"{rest}: correct it or remove it"
+        lines = [f"{why}: {remedy}" for why in list(self.left_out.values())[:LEFT_OUT_SHOWN]]
+        more = list(self.left_out)[LEFT_OUT_SHOWN:]
+        return [*lines, f"{len(more)} more symbols {remedy}: {', '.join(more)}"] if more else lines
 
 
 def fetch_instruments(
     venue: VenueConfig,
     client: Rest | None = None,
     log: Callable[[str], None] = lambda _: None,
-) -> list[Instrument]:
-    """Fetch the venue's list and return the configured symbols' rows, in the configured order.
+) -> Chosen:
+    """Fetch the venue's list and choose the configured symbols' rows.
 
-    Raises RemoteError where the venue fails, LocalError where it does not list a symbol. `log` gets
-    one line that names the rows which could not be read.
+    Raises RemoteError where the venue fails, LocalError where it lists no symbol at all. `log` gets
+    one line that names the rows which could not be read, and one for each symbol without a row.
     """
     client = client or RestClient(venue)
     try:
-        listed = _fetch_list(venue, client)
+        listed = fetch_list(venue, client)
     finally:
         client.close()
     if listed.left_out:
         log(f"instrument list: {describe_left_out(listed.left_out)}")
-    return [
-        msgspec.structs.replace(_asked(listed, symbol, index), index=index)
-        for index, symbol in enumerate(venue.symbols)
-    ]
+    chosen = choose(venue, listed)
+    if not chosen.rows:
+        first = next(iter(chosen.left_out.values()), "venue[0].symbols: expected at least one")
+        others = len(chosen.left_out) - 1
+        raise LocalError(first + (f"; nor can any of the other {others} be read" * (others > 0)))
+    for line in chosen.describe_left_out():
+        log(f"instrument list: {line}")
+    return chosen
 
 
-def _fetch_list(venue: VenueConfig, client: Rest) -> InstrumentList:
-    """Fetch all pages of the list."""
+def fetch_list(venue: VenueConfig, client: Rest) -> InstrumentList:
+    """Fetch all pages of the list; raises RemoteError."""
     whole = InstrumentList({}, {})
     request: HttpRequest | None = venue.venue.instruments_request(venue.settings)
     for _ in range(PAGES_MAX):
@@ -67,15 +93,37 @@ def _fetch_list(venue: VenueConfig, client: Rest) -> InstrumentList:
     raise RemoteError(f"instrument list: more than {PAGES_MAX} pages: the venue's folder is wrong")
 
 
-def _asked(listed: InstrumentList, symbol: str, index: int) -> Instrument:
-    place = f"venue[0].symbols[{index}]"
-    if symbol in listed.left_out:
-        raise LocalError(f"{place} {symbol!r}: {listed.left_out[symbol]}")
+def choose(venue: VenueConfig, listed: InstrumentList) -> Chosen:
+    """Return the configured symbols' rows, numbered in their order; which have none, and why."""
+    chosen = Chosen()
+    places: dict[str, str] = {}
+    for number, symbol in enumerate(venue.symbols):
+        place = f"venue[0].symbols[{number}]"
+        try:
+            row = msgspec.structs.replace(_asked(venue, listed, symbol), index=len(chosen.rows))
+            pack_row(row)  # what shared memory cannot hold takes itself out too
+            if row.symbol in places:
+                raise ValueError(f"symbol {symbol!r}: is {places[row.symbol]} already")
+        except ValueError as error:
+            chosen.left_out[symbol] = f"{place}: {error}"
+            continue
+        places[row.symbol] = place
+        chosen.rows.append(row)
+    return chosen
+
+
+def _asked(venue: VenueConfig, listed: InstrumentList, symbol: str) -> Instrument:
+    """Return a symbol's row; raises ValueError, which names it, where there is none."""
+    own = symbol
+    with contextlib.suppress(ValueError):  # a name that only the list can tell
+        own = resolve_symbol(venue.venue, symbol)
+    if own in listed.left_out:
+        raise ValueError(f"symbol {symbol!r}: {listed.left_out[own]}")
     try:
         return find_symbol(listed.instruments.values(), symbol)
     except ValueError as error:
         count = len(listed.instruments)
-        raise LocalError(f"{place}: {error}; the venue lists {count} instruments") from error
+        raise ValueError(f"{error}; the venue lists {count} instruments") from error
 
 
 def describe_left_out(left_out: dict[str, str]) -> str:

@@ -67,8 +67,8 @@ if TYPE_CHECKING:
 
     from tickpath.engine.config.schema import Config, VenueConfig
     from tickpath.engine.feed_handler.bases import Rest
+    from tickpath.engine.feed_handler.instrument_list import Chosen
     from tickpath.netstack.transport import Transport
-    from tickpath.proto.instrument import Instrument
 
 NS_PER_MS, NS_PER_US = 1_000_000, 1_000
 # Of the cold loop, which shares a housekeeping CPU. What the hot thread has for it ends the pause;
@@ -79,6 +79,7 @@ PATH_EVERY_S = 0.5
 IDLE_SPIN_NS, IDLE_SLEEP_NS = 20_000, 50_000
 YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
+SYMBOL_COUNTERS = ("subscribed", "left_out")
 HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
 # As the command line has them, and one more: it ran well until the interface went away.
 EXIT_BROKEN = 1  # as of an exception that nobody foresaw: another try may help
@@ -149,10 +150,10 @@ class FeedHandler:
 
         Raises the three errors of shm/errors.py with a remedy.
         """
-        instruments = self._fetch_instruments()
-        if instruments is None:
+        chosen = self._fetch_instruments()
+        if chosen is None:
             return False
-        self.instruments = instruments
+        self.instruments, self.left_out = chosen.rows, chosen.left_out
         try:
             self.plan = make_plan(self.venue, [row.symbol for row in self.instruments])
         except ValueError as error:
@@ -174,7 +175,7 @@ class FeedHandler:
         self.segment.ready()
         return True
 
-    def _fetch_instruments(self) -> list[Instrument] | None:
+    def _fetch_instruments(self) -> Chosen | None:
         """Fetch the list, and wait as long as the venue says where it wants no requests now.
 
         None: stopped meanwhile. To end and be restarted would be to ask on, and lengthen a ban.
@@ -225,6 +226,7 @@ class FeedHandler:
         )
         names += tuple(f"memory.{name}" for name in memory.COUNTERS)
         names += tuple(f"consumers.{name}" for name in CONSUMER_COUNTERS)
+        names += tuple(f"symbols.{name}" for name in SYMBOL_COUNTERS)
         shm = self.config.shm
         layout = make_layout(
             rows,
@@ -578,7 +580,9 @@ class FeedHandler:
                     value = int(getattr(sources[group], name))
                     lib.tp_segment_counter_store(self.segment.pointer, position, value)
                 position += 1
-        for value in (*self.sessions.counters().values(), *self.consumers.counters().values()):
+        symbols = len(self.instruments), len(self.left_out)
+        sessions, consumers = self.sessions.counters(), self.consumers.counters()
+        for value in (*sessions.values(), *consumers.values(), *symbols):
             lib.tp_segment_counter_store(self.segment.pointer, position, value)
             position += 1
 

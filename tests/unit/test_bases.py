@@ -25,7 +25,7 @@ from tickpath.engine.feed_handler.bases import (
     RateLimitError,
     RestClient,
 )
-from tickpath.engine.feed_handler.instrument_list import fetch_instruments
+from tickpath.engine.feed_handler.instrument_list import Chosen, fetch_instruments
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.venue import HttpRequest, InstrumentList, RestRefusal
@@ -369,7 +369,7 @@ INSTRUMENTS = json.dumps(
 
 def test_fetch_instruments_keeps_the_configured_order() -> None:
     with serving(lambda _: (200, {}, INSTRUMENTS)) as (server, venue):
-        rows = fetch_instruments(_with_symbols(venue, ("XRPUSDT", "BTCUSDT")))
+        rows = fetch_instruments(_with_symbols(venue, ("XRPUSDT", "BTCUSDT"))).rows
     assert server.targets == ["/api/v3/exchangeInfo"]
     assert [(row.symbol, row.price_exponent, row.quantity_exponent) for row in rows] == [
         ("XRPUSDT", -5, -6),
@@ -383,15 +383,39 @@ def _with_symbols(venue: VenueConfig, symbols: tuple[str, ...]) -> VenueConfig:
     )
 
 
-def test_fetch_instruments_unlisted_symbol_is_our_fault() -> None:
+def test_fetch_instruments_no_symbol_listed_is_our_fault() -> None:
     with (
         serving(lambda _: (200, {}, INSTRUMENTS)) as (_, venue),
         pytest.raises(
             LocalError,
-            match=r"venue\[0\]\.symbols\[1\]: symbol 'BCTUSDT': did you mean BTCUSDT\?; .* 3 instr",
+            match=r"venue\[0\]\.symbols\[0\]: symbol 'BCTUSDT': did you mean BTCUSDT\?; .* 3 "
+            r"instruments; nor can any of the other 1 be read",
         ),
     ):
-        fetch_instruments(_with_symbols(venue, ("XRPUSDT", "BCTUSDT")))
+        fetch_instruments(_with_symbols(venue, ("BCTUSDT", "NOSUCHUSDT")))
+
+
+def test_fetch_instruments_unlisted_symbol_is_named_once_and_spoils_no_other() -> None:
+    lines: list[str] = []
+    with serving(lambda _: (200, {}, INSTRUMENTS)) as (_, venue):
+        one = _with_symbols(venue, ("XRPUSDT", "BCTUSDT", "BTC/USDT"))
+        chosen = fetch_instruments(one, log=lines.append)
+    assert [(row.index, row.symbol) for row in chosen.rows] == [(0, "XRPUSDT"), (1, "BTCUSDT")]
+    assert list(chosen.left_out) == ["BCTUSDT"]
+    assert lines == [
+        "instrument list: venue[0].symbols[1]: symbol 'BCTUSDT': did you mean BTCUSDT?; the venue "
+        "lists 3 instruments: left out, the other 2 run: correct it or remove it"
+    ]
+
+
+def test_fetch_instruments_many_unlisted_symbols_have_a_line_for_the_rest() -> None:
+    lines: list[str] = []
+    names = tuple(f"NONE{number}USDT" for number in range(11))
+    with serving(lambda _: (200, {}, INSTRUMENTS)) as (_, venue):
+        fetch_instruments(_with_symbols(venue, ("XRPUSDT", *names)), log=lines.append)
+    assert len(lines) == 9
+    assert "3 more symbols left out, the other one runs: correct" in lines[-1]
+    assert lines[-1].endswith("NONE8USDT, NONE9USDT, NONE10USDT")
 
 
 def test_fetch_instruments_in_pages_by_post_is_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,7 +431,7 @@ def test_fetch_instruments_in_pages_by_post_is_one_list(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(VenueConfig, "venue", Paged())
     with serving(lambda _: (200, {}, left.pop(0))) as (server, venue):
-        found = fetch_instruments(_with_symbols(venue, ("XRPUSDT", "BTCUSDT")))
+        found = fetch_instruments(_with_symbols(venue, ("XRPUSDT", "BTCUSDT"))).rows
     assert [row.symbol for row in found] == ["XRPUSDT", "BTCUSDT"]
     assert server.targets == ["/api/v3/exchangeInfo", "/more", "/more"]
     assert server.bodies == [b'{"page":1}'] * 2
@@ -415,11 +439,49 @@ def test_fetch_instruments_in_pages_by_post_is_one_list(monkeypatch: pytest.Monk
 
 def test_fetch_instruments_canonical_name_is_the_same_instrument() -> None:
     with serving(lambda _: (200, {}, INSTRUMENTS)) as (_, venue):
-        rows = fetch_instruments(_with_symbols(venue, ("XRP/USDT", "BTCUSDT")))
+        rows = fetch_instruments(_with_symbols(venue, ("XRP/USDT", "BTCUSDT"))).rows
     assert [(row.index, row.symbol) for row in rows] == [(0, "XRPUSDT"), (1, "BTCUSDT")]
 
 
-def test_fetch_instruments_bad_row_is_named_once_and_spoils_no_other() -> None:
+BAD_ROWS: dict[str, dict[str, object]] = {
+    "a key is missing": {"baseAsset": None, "quotePrecision": ...},
+    "null": {"quotePrecision": None},
+    "a quoted number": {"quotePrecision": "5"},
+    "a precision of 20": {"quotePrecision": 20},
+    "no symbol": {"symbol": "btcusdt"},
+    "an asset that no row holds": {"baseAsset": "A" * 40},
+    "an asset that cannot be shown": {"baseAsset": "A\u200bB"},
+}
+
+
+@pytest.mark.parametrize("change", BAD_ROWS.values(), ids=BAD_ROWS.keys())
+@pytest.mark.parametrize("name", ["ETHUSDT", "ETH/USDT"])
+def test_fetch_instruments_bad_row_takes_itself_out_alone(
+    change: dict[str, object], name: str
+) -> None:
+    rows = json.loads(INSTRUMENTS)["symbols"]
+    rows[1] = {key: value for key, value in (rows[1] | change).items() if value is not ...}
+    body = json.dumps({"symbols": rows}).encode()
+    lines: list[str] = []
+    with serving(lambda _: (200, {}, body)) as (_, venue):
+        found = fetch_instruments(_with_symbols(venue, (name, "BTCUSDT")), log=lines.append)
+        with pytest.raises(LocalError, match=r"venue\[0\]\.symbols\[0\]: symbol 'ETH"):
+            fetch_instruments(_with_symbols(venue, (name,)))
+    assert [(row.index, row.symbol) for row in found.rows] == [(0, "BTCUSDT")]
+    assert list(found.left_out) == [name]
+    assert sum("left out, the other one runs" in line for line in lines) == 1
+
+
+def test_fetch_instruments_name_outside_of_ascii_is_one_like_others() -> None:
+    rows = json.loads(INSTRUMENTS)["symbols"]
+    rows[1] |= {"symbol": "币安人生USDT", "baseAsset": "币安人生"}
+    body = json.dumps({"symbols": rows}).encode()
+    with serving(lambda _: (200, {}, body)) as (_, venue):
+        found = fetch_instruments(_with_symbols(venue, ("币安人生USDT", "BTCUSDT")))
+    assert [row.symbol for row in found.rows] == ["币安人生USDT", "BTCUSDT"]
+
+
+def test_fetch_instruments_bad_row_is_named_once() -> None:
     rows = json.loads(INSTRUMENTS)["symbols"]
     rows[1] |= {"quotePrecision": 19}
     rows.append({"symbol": 5})
@@ -427,11 +489,9 @@ def test_fetch_instruments_bad_row_is_named_once_and_spoils_no_other() -> None:
     lines: list[str] = []
     with serving(lambda _: (200, {}, body)) as (_, venue):
         found = fetch_instruments(_with_symbols(venue, ("BTCUSDT",)), log=lines.append)
-        assert [row.symbol for row in found] == ["BTCUSDT"]
-        (line,) = lines
-        assert "2 rows left out (ETHUSDT, row 3); the first because: ETHUSDT: quotePreci" in line
-        with pytest.raises(LocalError, match=r"symbols\[0\] 'ETHUSDT': ETHUSDT: quotePrecision 19"):
-            fetch_instruments(_with_symbols(venue, ("ETHUSDT",)))
+    assert [row.symbol for row in found.rows] == ["BTCUSDT"]
+    (line,) = lines
+    assert "2 rows left out (ETHUSDT, row 3); the first because: ETHUSDT: quotePreci" in line
 
 
 def test_fetch_instruments_no_json_is_the_remotes_fault() -> None:
@@ -449,16 +509,16 @@ def test_feed_handler_waits_as_long_as_a_limiting_venue_says_then_asks_again(
     lines: list[str] = []
     asked: list[float] = []
 
-    def fetch(_: VenueConfig, *_rest: object) -> list[Instrument]:
+    def fetch(_: VenueConfig, *_rest: object) -> Chosen:
         asked.append(time.monotonic())
         if len(asked) == 1:
             raise RateLimitError(RestRefusal("status 429", False, 0.2))
-        return ROWS
+        return Chosen(ROWS)
 
     monkeypatch.setattr(feed_handler_process, "fetch_instruments", fetch)
     config = Config(venues=(VenueConfig(symbols=("BTCUSDT",)),))
     one = feed_handler_process.FeedHandler(config, lines.append)
-    assert one._fetch_instruments() == ROWS
+    assert one._fetch_instruments() == Chosen(ROWS)
     assert asked[1] - asked[0] >= 0.2
     assert "status 429; waiting as it says: asking again in 0 s" in lines[0]
 
