@@ -386,7 +386,7 @@ RARE static enum tp_feed_result take_unusual(struct tp_feed *feed, uint32_t inde
                                              uint64_t received_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
-    if ((instrument->flags & FEED_ACTIVE) == 0) {
+    if ((instrument->flags & FEED_ACTIVE) == 0 && !feed_is_refused(instrument)) {
         feed->counters.inactive++;
         return TP_FEED_IGNORED;
     }

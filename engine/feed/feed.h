@@ -114,11 +114,15 @@ enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection, u
 void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
 /* Books of the connection go STALE (DISCONNECTED) at once. */
 void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
-/* The venue said no to this instrument: STALE (REFUSED). Hot-path thread. */
+/* The venue said no to this instrument, or nothing in time: STALE (REFUSED), until
+ * tp_feed_confirmed or a message of its channel says otherwise. Hot-path thread. */
 void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns);
 /* The venue said yes to this instrument's channel on this connection: a base that is fetched from
  * now on may make its book LIVE. A message of the channel says the same. Hot-path thread. */
 void tp_feed_confirmed(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns);
+/* Whether the venue has neither said yes to it on this connection nor sent anything of its channel,
+ * nor said no. Hot-path thread. */
+bool tp_feed_is_unconfirmed(const struct tp_feed *feed, uint32_t instrument);
 /* Replay: as the feed that was recorded, for connections that open from now on. */
 void tp_feed_need_confirmation(struct tp_feed *feed, bool needs);
 /* Cold work of the hot path, called every few hundred microseconds: takes offered bases, marks

@@ -121,6 +121,12 @@ void feed_keep_behind(struct tp_feed *feed, uint32_t index, struct tp_span body,
 bool feed_checksum_holds(const struct feed_instrument *instrument,
                          const struct tp_depth_update *update);
 
+/* Its connection is up, and the venue does not serve its channel. */
+static inline bool feed_is_refused(const struct feed_instrument *instrument)
+{
+    return instrument->state == TP_BOOK_STALE && instrument->reason == TP_SYNC_REASON_REFUSED;
+}
+
 /* feed_state.c */
 /* The state that the levels themselves give: LIVE or CROSSED. */
 enum tp_book_state feed_book_state(const struct feed_instrument *instrument);

@@ -63,6 +63,8 @@ static enum tp_feed_place place_of(const struct feed_instrument *instrument)
     case TP_BOOK_STALE:
         break;
     }
+    if (instrument->reason == TP_SYNC_REASON_REFUSED)
+        return TP_PLACE_REFUSED;
     return instrument->reason == TP_SYNC_REASON_SILENT ? TP_PLACE_SILENT : TP_PLACE_RETIRED;
 }
 
@@ -184,6 +186,19 @@ void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64
         feed_want(feed, index);
 }
 
+/* A stream of messages begins, which a base must meet. */
+static void begin(struct tp_feed *feed, uint32_t index, uint8_t flags)
+{
+    struct feed_instrument *instrument = &feed->instruments[index];
+    instrument->flags = flags;
+    start_buffering(feed, index);
+    /* The version stays: a base below what was shown before is an old one, until a message of
+     * this connection shows that the venue numbers anew. */
+    if (instrument->version != 0)
+        doubt(feed, index, instrument->version);
+    tp_mailbox_cancel(&feed->mailbox, index);
+}
+
 void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t now_ns)
 {
     assert(connection < feed->config.connection_count);
@@ -192,20 +207,13 @@ void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t n
     if (feed->config.venue->router_reset != NULL)
         feed->config.venue->router_reset(feed->router, connection);
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
-        struct feed_instrument *instrument = &feed->instruments[i];
+        const struct feed_instrument *instrument = &feed->instruments[i];
         if ((instrument->flags & FEED_ADDED) == 0 || instrument->connection != connection)
             continue;
-        instrument->flags = FEED_ADDED | FEED_ACTIVE;
-        if (feed->config.needs_confirmation)
-            instrument->flags |= FEED_UNCONFIRMED;
         if (instrument->rule->base == TP_BASE_IN_BAND) /* it comes by itself */
             feed->connections[connection].settle_ns = now_ns + feed->config.base_timeout_ns;
-        start_buffering(feed, i);
-        /* The version stays: a base below what was shown before is an old one, until a message of
-         * this connection shows that the venue numbers anew. */
-        if (instrument->version != 0)
-            doubt(feed, i, instrument->version);
-        tp_mailbox_cancel(&feed->mailbox, i);
+        const uint8_t asked = feed->config.needs_confirmation ? FEED_UNCONFIRMED : 0;
+        begin(feed, i, FEED_ADDED | FEED_ACTIVE | asked);
         move(feed, i, TP_FEED_EVENT_UP, TP_SYNC_REASON_STARTING, now_ns);
     }
 }
@@ -238,10 +246,32 @@ void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns)
         retire(feed, instrument, TP_FEED_EVENT_REFUSED, TP_SYNC_REASON_REFUSED, now_ns);
 }
 
+bool tp_feed_is_unconfirmed(const struct tp_feed *feed, uint32_t instrument)
+{
+    assert(instrument < feed->config.instrument_count);
+    return (feed->instruments[instrument].flags & FEED_UNCONFIRMED) != 0;
+}
+
+/* Refused before, on a connection that is still the same. */
+static void accepted_after_all(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
+    const struct feed_instrument *of = &feed->instruments[index];
+    begin(feed, index, FEED_ADDED | FEED_ACTIVE);
+    move(feed, index, TP_FEED_EVENT_WAITING, TP_SYNC_REASON_STARTING, now_ns);
+    if (of->rule->base == TP_BASE_IN_BAND)
+        feed->connections[of->connection].settle_ns = now_ns + feed->config.base_timeout_ns;
+    else
+        feed_want(feed, index);
+}
+
 void tp_feed_confirmed(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns)
 {
     assert(instrument < feed->config.instrument_count);
     struct feed_instrument *of = &feed->instruments[instrument];
+    if (feed_is_refused(of)) {
+        accepted_after_all(feed, instrument, now_ns);
+        return;
+    }
     if ((of->flags & FEED_UNCONFIRMED) == 0)
         return;
     of->flags &= (uint8_t)~FEED_UNCONFIRMED;

@@ -1,5 +1,6 @@
 #include "engine/feed/state_watch.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "proto/records.h"
@@ -42,4 +43,28 @@ uint32_t tp_state_watch_take(struct tp_state_watch *watch, struct tp_state_chang
             };
     }
     return count;
+}
+
+bool tp_state_watch_now(const struct tp_segment *segment, uint32_t instrument,
+                        struct tp_state_change *out)
+{
+    const struct tp_segment_header *header = &segment->header;
+    struct tp_snapshot_reader table = {
+        .cells = tp_segment_at(segment, &header->snapshot_cells),
+        .index = tp_segment_at(segment, &header->snapshot_index),
+        .slot_count = header->snapshot_index.count,
+        .cell_size = header->snapshot_cells.entry_size,
+        .word_count = header->snapshot_word_count,
+    };
+    uint64_t words[sizeof(struct tp_book_record) / sizeof(uint64_t)], ring_index;
+    struct tp_book_record record;
+    assert(table.word_count <= sizeof words / sizeof words[0]);
+    if (tp_snapshot_read(&table, instrument, words, &ring_index) == 0)
+        return false;
+    memcpy(&record, words, sizeof record);
+    *out = (struct tp_state_change){.instrument = instrument,
+                                    .state = record.state,
+                                    .reason = record.reason,
+                                    .published_ns = record.published_ns};
+    return true;
 }

@@ -5,6 +5,7 @@
  * shm/broadcast_ring.h. */
 #ifndef TP_ENGINE_STATE_WATCH_H
 #define TP_ENGINE_STATE_WATCH_H
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "shm/segment.h"
@@ -24,4 +25,7 @@ void tp_state_watch_init(struct tp_state_watch *watch, const struct tp_segment *
 /* Reads on, at most one ring's events, and returns how many changes it stored. */
 uint32_t tp_state_watch_take(struct tp_state_watch *watch, struct tp_state_change *changes,
                              uint32_t count_max);
+/* What shared memory says of an instrument now. False: nothing yet. */
+bool tp_state_watch_now(const struct tp_segment *segment, uint32_t instrument,
+                        struct tp_state_change *out);
 #endif

@@ -89,6 +89,10 @@ static void command(struct tp_hot_path *hot, const struct tp_loop_event *event)
     case TP_HOT_PATH_CONFIRMED:
         instrument_confirmed(hot, (uint32_t)event->argument, event->now_ns);
         break;
+    case TP_HOT_PATH_OVERDUE:
+        if (tp_feed_is_unconfirmed(hot->feed, (uint32_t)event->argument))
+            instrument_refused(hot, (uint32_t)event->argument, event->now_ns);
+        break;
     case TP_HOT_PATH_SAY:
         send_text(hot, event->connection, event->text, event->now_ns);
         break;

@@ -23,6 +23,8 @@ enum { TP_HOT_PATH_OPEN_MESSAGE_MAX = 32 };
 enum tp_hot_path_verb {
     TP_HOT_PATH_REFUSED,   /* argument: the instrument whose book will not come */
     TP_HOT_PATH_CONFIRMED, /* argument: the instrument that was acknowledged */
+    TP_HOT_PATH_OVERDUE,   /* argument: the instrument that was not, in time: refused, unless a
+                              message of its channel came */
     TP_HOT_PATH_SAY,       /* text: sent on the connection, if that is open */
 };
 

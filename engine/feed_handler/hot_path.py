@@ -102,6 +102,10 @@ class HotPath:
         """Say that the venue acknowledged it. False: the queue is full, try again."""
         return self._answer(lib.TP_HOT_PATH_CONFIRMED, instrument)
 
+    def overdue(self, instrument: int) -> bool:
+        """Say that no acknowledgement came in time. False: the queue is full, try again."""
+        return self._answer(lib.TP_HOT_PATH_OVERDUE, instrument)
+
     def _answer(self, verb: int, instrument: int) -> bool:
         command = self._command(verb)
         command.argument = instrument

@@ -40,7 +40,7 @@ from tickpath.engine.feed_handler.instrument_list import fetch_instruments
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.state_log import StateLog
-from tickpath.engine.feed_handler.subscriptions import Subscriptions
+from tickpath.engine.feed_handler.subscriptions import Answer, Subscriptions
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.loop.handshakes import Handshakes
 from tickpath.engine.recording.tap import Subscription, TapWriter
@@ -426,6 +426,8 @@ class FeedHandler:
     def step(self) -> None:
         """Answer the hot thread and do what has become due on the cold side; never waits."""
         self._take_notes()
+        if not self._answers:  # what shared memory says is as new as what was answered
+            self._follow(self.subscriptions.step(self._clock.now_s(), self.states.reason))
         self._pass_answers()
         self.speaker.step(self._clock.now_s(), self._clock.unix_ns() // NS_PER_S)
         self._look_at_link()
@@ -551,18 +553,21 @@ class FeedHandler:
                 self._take_text(note)
 
     def _take_text(self, note: Note) -> None:
-        answer = self.subscriptions.take(note.connection, note.text)
+        self._follow(self.subscriptions.take(note.connection, note.text, self._clock.now_s()))
+
+    def _follow(self, answer: Answer) -> None:
         for line in answer.lines:
-            self._log(f"connection {note.connection}: {line}")
+            self._log(line)
         self._answers += [(self.hot.confirm, one) for one in answer.confirmed]
         self._answers += [(self.hot.refuse, one) for one in answer.refused]
+        self._answers += [(self.hot.overdue, one) for one in answer.overdue]
+        for change in answer.changes:
+            self.speaker.change(change, self._clock.unix_ns() // NS_PER_S)
 
     def _pass_answers(self) -> None:
         """Give the hot thread what its queue has room for; the rest has its turn."""
         while self._answers and self._answers[0][0](self._answers[0][1]):
             self._answers.popleft()
-        for connection, line in self.subscriptions.overdue(self._clock.now_s()):
-            self._log(f"connection {connection}: {line}: a quiet book of it stays SYNCING")
 
     def _copy_counters(self, *, force: bool = False) -> None:
         now = self._clock.now_s()

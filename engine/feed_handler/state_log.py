@@ -63,6 +63,12 @@ class StateLog:
         for change in self._changes[0:count]:
             self._take(change)
 
+    def reason(self, instrument: int) -> int:
+        """Return why a book is not LIVE, as shared memory has it now."""
+        now = ffi.new("struct tp_state_change *")
+        lib.tp_state_watch_now(self._segment.pointer, instrument, now)
+        return int(now.reason)
+
     def flush(self) -> None:
         """Say how many changes had no line of their own."""
         unseen = int(self._watch.ring.lapped) - self._unseen

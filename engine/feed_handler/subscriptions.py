@@ -1,43 +1,84 @@
-"""What the venue said to our subscriptions: which are acknowledged, which refused.
+"""What became of our subscriptions: asked for, accepted, refused and asked for again.
 
 `opened` begins anew for a connection, `ended` forgets it, `said` takes note of a text of ours,
-`take` reads one of the venue's and says what follows. No I/O.
+`take` reads one of the venue's, `step` does what time brings; both say what follows. What the venue
+refuses, leaves out of its answer or does not answer is asked for again on the open connection, at
+growing distances, and is spoken of once, and once more when it is accepted. A message of the
+channel is as good as a yes: that is the feed's to see, so its published reason is looked at before
+anything is asked again. No I/O.
 Called by: engine/feed_handler/process.py (the cold thread). Calls: the venue's `parse_notes`.
 """
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Final
 
-from tickpath.proto.venue import Meaning
+from tickpath.engine.feed_handler.plan import ConnectionChange
+from tickpath.proto.records import SyncReason
+from tickpath.proto.venue import BaseSource, Meaning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from tickpath.engine.feed_handler.plan import Plan
+    from tickpath.proto.venue import Note
 
-SHOWN_MAX = 8
-CONFIRM_S = 10.0
-ASKED_MAX = 4096  # requests of a connection that are remembered
+SHOWN_MAX: Final = 8
+CONFIRM_S: Final = 10.0
+RETRY_FIRST_S: Final = 1.0
+RETRY_MAX_S: Final = 60.0
+ASKED_MAX: Final = 4096  # requests of a connection that are remembered
+NEVER_S: Final = float("inf")
+# What a book says of itself as long as nothing of its channel came.
+UNHEARD: Final = frozenset({SyncReason.REFUSED, SyncReason.UNCONFIRMED, SyncReason.HALTED})
+BASELESS: Final = UNHEARD | {SyncReason.STARTING}
 
 
-@dataclass(frozen=True, slots=True)
+class State(Enum):
+    """Of one channel on its connection, and what ends it besides the connection's end."""
+
+    ASKED = "asked"  # > ACCEPTED by a yes, > REFUSED by a no or CONFIRM_S of silence
+    ACCEPTED = "accepted"  # > REFUSED by a no
+    REFUSED = "refused"  # > ASKED when its pause is over, > ACCEPTED by a yes or by its data
+
+
+@dataclass(slots=True)
+class _Channel:
+    due_s: float  # when ASKED is overdue, REFUSED is asked for again, ACCEPTED had no base in time
+    state: State = State.ASKED
+    refusals: int = 0
+    is_alone: bool = False
+    """Refused by an answer that named nothing: another one of the request may be at fault."""
+    was_answered: bool = False
+    """The venue said no, rather than nothing."""
+
+
+@dataclass(slots=True)
 class Answer:
-    """What follows from a text: lines for the log, instruments refused, instruments confirmed."""
+    """What follows: lines for the log, instruments to speak of to the feed, what is to be said."""
 
-    lines: tuple[str, ...] = ()
-    refused: tuple[int, ...] = ()
-    confirmed: tuple[int, ...] = ()
+    lines: list[str] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+    confirmed: list[int] = field(default_factory=list)
+    overdue: list[int] = field(default_factory=list)
+    """Refused, unless something of their channels came."""
+    changes: list[ConnectionChange] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Subscriptions:
-    """What is asked for and not acknowledged yet, by connection."""
+    """Every channel's state. `jitter` gives numbers uniform in [0, 1)."""
 
     plan: Plan
-    _pending: dict[int, dict[str, None]] = field(default_factory=dict)  # in the order of asking
+    jitter: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
+    _channels: dict[int, dict[str, _Channel]] = field(default_factory=dict)  # as they were asked
     _books: dict[str, int] = field(default_factory=dict)
-    _due_s: dict[int, float] = field(default_factory=dict)
     _asked: dict[int, dict[int, tuple[str, ...]]] = field(default_factory=dict)  # by request
+    _next_s: float = NEVER_S  # nothing is due before
+    _said: set[str] = field(default_factory=set)  # channels of which trouble was reported
 
     def __post_init__(self) -> None:
         """Know which channel is whose book."""
@@ -45,14 +86,14 @@ class Subscriptions:
 
     def opened(self, connection: int, now_s: float) -> None:
         """Wait for all of a connection's channels: it has just subscribed to them."""
-        self._due_s[connection] = now_s + CONFIRM_S
         planned = self.plan.connections[connection]
-        self._pending[connection] = dict.fromkeys(planned.channels if planned is not None else ())
+        names = planned.channels if planned is not None else ()
+        self._channels[connection] = {name: _Channel(now_s + CONFIRM_S) for name in names}
+        self._next_s = min(self._next_s, now_s + CONFIRM_S)
 
     def ended(self, connection: int) -> None:
         """Wait for nothing of a connection that is down: it subscribes anew once it is open."""
-        self._due_s.pop(connection, None)
-        self._pending.pop(connection, None)
+        self._channels.pop(connection, None)
         self._asked.pop(connection, None)
 
     def said(self, connection: int, text: bytes) -> None:
@@ -67,43 +108,160 @@ class Subscriptions:
 
     def pending(self, connection: int) -> tuple[str, ...]:
         """Return what is not acknowledged yet."""
-        return tuple(self._pending.get(connection, ()))
+        channels = self._channels.get(connection, {})
+        return tuple(name for name, one in channels.items() if one.state is State.ASKED)
 
-    def take(self, connection: int, text: bytes) -> Answer:
+    def take(self, connection: int, text: bytes, now_s: float) -> Answer:
         """Read a text message of the venue."""
-        lines: list[str] = []
-        refused: list[int] = []
-        confirmed: list[int] = []
-        pending = self._pending.setdefault(connection, {})
+        answer = Answer()
         requests = self._asked.get(connection, {})
         for note in self.plan.venue.parse_notes(text):
             asked = None if note.request is None else requests.get(note.request)
             match note.meaning:
                 case Meaning.ACKNOWLEDGEMENT:
-                    known = [name for name in note.channels or asked or () if name in pending]
-                    confirmed += [self._books[name] for name in known if name in self._books]
-                    for name in known:
-                        del pending[name]
+                    self._accept(connection, note.channels or asked or (), now_s, answer)
                 case Meaning.REFUSAL:
-                    names = note.channels or (tuple(pending) if asked is None else asked)
-                    lines.append(f"refused {_names(names)}: {note.reason or 'no reason given'}")
-                    refused += [self._books[name] for name in names if name in self._books]
-                    for name in names:
-                        pending.pop(name, None)
+                    self._refuse(connection, (note, asked), now_s, answer)
                 case Meaning.BROKEN | Meaning.NOTICE:
-                    lines += [note.reason] if note.reason else []
-        return Answer(tuple(lines), tuple(refused), tuple(confirmed))
+                    if note.reason:
+                        answer.lines.append(f"connection {connection}: {note.reason}")
+        return answer
 
-    def overdue(self, now_s: float) -> list[tuple[int, str]]:
-        """Return what to say, once, of each connection that is not acknowledged in time."""
-        late = [one for one, due_s in self._due_s.items() if now_s >= due_s]
-        for connection in late:
-            del self._due_s[connection]
-        return [
-            (one, f"not acknowledged within {CONFIRM_S:.0f} s: {_names(self.pending(one))}")
-            for one in late
-            if self._pending[one]
-        ]
+    def _accept(self, connection: int, names: Iterable[str], now_s: float, answer: Answer) -> None:
+        of = self._channels.get(connection, {})
+        known = [one for one in names if one in of and of[one].state is not State.ACCEPTED]
+        answer.confirmed += [self._books[name] for name in known if name in self._books]
+        self._has(connection, known, "accepted now", answer)
+        comes_by_rest = self.plan.venue.base_source is BaseSource.REST
+        for name in known:
+            of[name].due_s = NEVER_S if comes_by_rest else self._at(now_s + CONFIRM_S)
+
+    def _has(self, connection: int, names: list[str], words: str, answer: Answer) -> None:
+        """Take channels as accepted; say so of those whose trouble was reported."""
+        of = self._channels[connection] if names else {}
+        for name in names:
+            of[name] = _Channel(NEVER_S, State.ACCEPTED)
+        again = tuple(name for name in names if name in self._said)
+        self._said.difference_update(again)
+        if again:
+            answer.lines.append(f"connection {connection}: {words}: {_names(again)}")
+
+    def _refuse(
+        self,
+        connection: int,
+        said: tuple[Note, tuple[str, ...] | None],
+        now_s: float,
+        answer: Answer,
+    ) -> None:
+        note, asked = said
+        names, why = note.channels, note.reason or "no reason given"
+        of = self._channels.get(connection, {})
+        all_of_it = self.pending(connection) if asked is None else asked
+        meant = tuple(name for name in names or all_of_it if name in of)
+        new = tuple(name for name in meant if name not in self._said)
+        self._said.update(new)
+        for name in meant:
+            one = of[name]
+            one.is_alone, one.was_answered = not names, True
+            self._pause(one, now_s)
+        answer.refused += [self._books[name] for name in meant if name in self._books]
+        if new:
+            answer.lines.append(
+                f"connection {connection}: refused {_names(new)}: {why}: asking again in "
+                f"{RETRY_FIRST_S:g} s at most, then at growing distances up to {RETRY_MAX_S:g} s"
+            )
+        elif not meant:
+            answer.lines.append(f"connection {connection}: refused {_names(names)}: {why}")
+
+    def _pause(self, one: _Channel, now_s: float) -> None:
+        limit = min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** min(one.refusals, 32))
+        one.state, one.refusals = State.REFUSED, one.refusals + 1
+        one.due_s = self._at(now_s + limit * (0.5 + 0.5 * self.jitter()))
+
+    def _at(self, due_s: float) -> float:
+        self._next_s = min(self._next_s, due_s)
+        return due_s
+
+    def step(self, now_s: float, reason_of: Callable[[int], int]) -> Answer:
+        """Do what is due; `reason_of` gives what shared memory says of an instrument's book."""
+        answer = Answer()
+        if now_s < self._next_s:
+            return answer
+        for connection, channels in self._channels.items():
+            due = [name for name, one in channels.items() if one.due_s <= now_s]
+            by_state = {
+                state: [name for name in due if channels[name].state is state] for state in State
+            }
+            self._be_overdue(connection, by_state[State.ASKED], now_s, answer)
+            self._ask_again(connection, by_state[State.REFUSED], (now_s, reason_of), answer)
+            self._miss_base(connection, by_state[State.ACCEPTED], (now_s, reason_of), answer)
+        self._next_s = min(
+            (one.due_s for of in self._channels.values() for one in of.values()), default=NEVER_S
+        )
+        return answer
+
+    def _be_overdue(self, connection: int, names: list[str], now_s: float, answer: Answer) -> None:
+        of = self._channels[connection]
+        for name in names:
+            of[name].was_answered = False
+            self._pause(of[name], now_s)
+        answer.overdue += [self._books[name] for name in names if name in self._books]
+
+    def _reason(self, name: str, reason_of: Callable[[int], int]) -> int:
+        """Return the reason of a channel's book; a channel that is no book's proves nothing."""
+        book = self._books.get(name)
+        return SyncReason.REFUSED if book is None else reason_of(book)
+
+    def _ask_again(
+        self,
+        connection: int,
+        names: list[str],
+        at: tuple[float, Callable[[int], int]],
+        answer: Answer,
+    ) -> None:
+        now_s, reason_of = at
+        of = self._channels[connection]
+        unheard = [name for name in names if self._reason(name, reason_of) in UNHEARD]
+        heard = [name for name in names if name not in unheard]
+        self._has(connection, heard, "data came after all", answer)
+        silent = tuple(name for name in unheard if not of[name].was_answered)
+        new = tuple(name for name in silent if name not in self._said)
+        self._said.update(new)
+        if new:
+            answer.lines.append(
+                f"connection {connection}: not acknowledged within {CONFIRM_S:.0f} s: "
+                f"{_names(new)}: asking again, at growing distances up to {RETRY_MAX_S:g} s"
+            )
+        together = tuple(name for name in unheard if not of[name].is_alone)
+        groups = [together] if together else []
+        groups += [(name,) for name in unheard if of[name].is_alone]
+        answer.changes += [ConnectionChange(connection=connection, subscribe=one) for one in groups]
+        for name in unheard:
+            of[name].state = State.ASKED
+            of[name].due_s = now_s + CONFIRM_S
+
+    def _miss_base(
+        self,
+        connection: int,
+        names: list[str],
+        at: tuple[float, Callable[[int], int]],
+        answer: Answer,
+    ) -> None:
+        """Say what was acknowledged and brings no base; who fetches bases subscribes to it anew."""
+        now_s, reason_of = at
+        of = self._channels[connection]
+        books = [name for name in names if name in self._books]
+        missing = [name for name in books if reason_of(self._books[name]) in BASELESS]
+        self._has(connection, [name for name in names if name not in missing], "base came", answer)
+        for name in missing:
+            of[name].due_s = now_s + CONFIRM_S
+        new = tuple(name for name in missing if name not in self._said)
+        self._said.update(new)
+        if new:
+            answer.lines.append(
+                f"connection {connection}: acknowledged, and no base within {CONFIRM_S:.0f} s: "
+                f"{_names(new)}: asking for it again"
+            )
 
 
 def _names(names: tuple[str, ...]) -> str:

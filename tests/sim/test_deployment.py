@@ -102,8 +102,6 @@ class Misfortune:
             deployment.transport.damage(FRAMES_DAMAGED if text == "damage" else 0)
         else:
             deployment.order(text)
-            if text.startswith("accept"):  # a refused channel is asked for with the next connection
-                deployment.order("disconnect")
 
 
 def random_setup(seed: int, directory: Path, **fields: Any) -> Setup:
@@ -272,15 +270,27 @@ class Unanswering(MexcDialect):
 
 
 class LeavesOut(MexcDialect):
-    """Acknowledges all channels of a request but the first, which it does not serve."""
+    """Acknowledges all channels of a request but one, which it does not serve."""
 
     def received(self, client: Client, message: Message, now_ns: int) -> list[Message]:
         request = msgspec.json.decode(message.data)
-        channels = request.get("params", [])[1:]
-        if request["method"] != "SUBSCRIPTION" or not channels:
+        if request["method"] != "SUBSCRIPTION":
             return super().received(client, message, now_ns)
+        channels = [name for name in request["params"] if not self.leaves_out(name, request)]
+        if not channels:
+            return []
         rest = Message(requests.subscribe_request(channels), is_text=True)
         return super().received(client, rest, now_ns)
+
+    def leaves_out(self, name: str, request: dict[str, Any]) -> bool:
+        return name.endswith("@BTCUSDT")
+
+
+class LeavesOutAtFirst(LeavesOut):
+    """Serves it once it is asked for again, and alone."""
+
+    def leaves_out(self, name: str, request: dict[str, Any]) -> bool:
+        return super().leaves_out(name, request) and len(request["params"]) > 1
 
 
 class DoubledPrice(MexcDialect):
@@ -345,13 +355,24 @@ def test_live_never_for_a_channel_that_was_left_out(make: Make) -> None:
     assert not deployment.run(20.0, lambda: deployment.is_live(0))
 
 
-@not_today("subscription", "what was refused is asked for with the next connection only")
 def test_live_again_once_a_refused_subscription_is_accepted(make: Make) -> None:
     deployment = make()
     deployment.order("refuse:BTCUSDT")
     assert deployment.run(5.0, lambda: deployment.is_live(1))
+    deployment.run(20.0)
     deployment.order("accept:BTCUSDT")
-    assert deployment.run(120.0, deployment.are_live)
+    assert deployment.run(40.0, deployment.are_live)
+    said = [line for line in deployment.story if "@BTCUSDT" in line]
+    assert ["refused" in line for line in said] == [True, False]
+    assert "accepted now" in said[1]
+
+
+def test_live_again_once_a_channel_that_was_left_out_is_accepted(make: Make) -> None:
+    deployment = make(dialect=LeavesOutAtFirst)
+    assert deployment.run(10.0, lambda: deployment.is_live(1))
+    assert deployment.run(60.0, deployment.are_live)
+    assert any("not acknowledged within 10 s" in line for line in deployment.story)
+    assert any("BTCUSDT STALE reason 6" in line for line in deployment.story)
 
 
 @not_today("base", "one that names a price twice is refused again and again")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler.plan import OPEN_MESSAGES_MAX, Plan, make_plan
 from tickpath.engine.feed_handler.subscriptions import Answer, Subscriptions
-from tickpath.proto.venue import Asked, Endpoint, Limits, Meaning, Note
+from tickpath.proto.venue import Asked, BaseSource, Endpoint, Limits, Meaning, Note
 from tickpath.proto.venues import load_venue, venue_names
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class FakeVenue:
     """Two channels an instrument; symbols that begin with F go to another endpoint."""
 
     title = "a test's venue"
+    base_source = BaseSource.REST
     limits = Limits(channels_per_connection=6, channels_per_message=2, messages_per_second=4)
 
     def channels(self, symbol: str, _: Any) -> tuple[str, ...]:
@@ -246,27 +247,29 @@ def say(**notes: list[str] | int) -> bytes:
 def test_subscriptions_acknowledged_are_no_longer_pending() -> None:
     one = subscribed("S1", "S2")
     assert one.pending(0) == ("book.S1", "trades.S1", "book.S2", "trades.S2")
-    answer = one.take(0, say(acknowledgement=["trades.S1", "book.S2", "unasked"]))
-    assert (answer.lines, answer.refused, answer.confirmed) == ((), (), (1,))
-    assert one.take(0, say(acknowledgement=["book.S2"])).confirmed == (), "said once"
+    answer = one.take(0, say(acknowledgement=["trades.S1", "book.S2", "unasked"]), 0.0)
+    assert answer == Answer(confirmed=[1])
+    assert one.take(0, say(acknowledgement=["book.S2"]), 0.0).confirmed == [], "said once"
     assert one.pending(0) == ("book.S1", "trades.S2")
 
 
 def test_subscriptions_refused_channel_is_said_and_its_book_will_not_come() -> None:
     one = subscribed("S1", "S2")
-    answer = one.take(0, say(acknowledgement=["book.S1"], refusal=["book.S2", "trades.S2"]))
-    assert answer.refused == (1,)
-    assert answer.lines == ("refused book.S2, trades.S2: Blocked!",)
+    answer = one.take(0, say(acknowledgement=["book.S1"], refusal=["book.S2", "trades.S2"]), 0.0)
+    assert answer.refused == [1]
+    (line,) = answer.lines
+    assert line.startswith("connection 0: refused book.S2, trades.S2: Blocked!: asking again")
     assert one.pending(0) == ("trades.S1",)
 
 
 def test_subscriptions_refusal_without_a_list_is_all_that_is_not_acknowledged() -> None:
     one = subscribed("S1", "S2", "S3", "S4")
-    one.take(0, say(acknowledgement=["book.S2"]))
-    answer = one.take(0, say(refusal=[]))
-    assert answer.refused == (0, 2)  # S4 is on the other connection
+    one.take(0, say(acknowledgement=["book.S2"]), 0.0)
+    answer = one.take(0, say(refusal=[]), 0.0)
+    assert answer.refused == [0, 2]  # S4 is on the other connection
     assert one.pending(0) == ()
-    assert one.take(0, say(refusal=[])).lines == ("refused a request: Blocked!",)
+    again = one.take(0, say(refusal=[]), 0.0)
+    assert again.lines == ["connection 0: refused a request: Blocked!"]
     one.opened(0, 100.0)
     assert len(one.pending(0)) == 6
 
@@ -281,66 +284,45 @@ def told(*symbols: str) -> Subscriptions:
 
 def test_subscriptions_acknowledged_request_confirms_its_own_channels_alone() -> None:
     one = told("S1", "S2", "S3")
-    assert one.take(0, say(acknowledgement=8)).confirmed == (1,)
+    assert one.take(0, say(acknowledgement=8), 0.0).confirmed == [1]
     assert one.pending(0) == ("book.S1", "trades.S1", "book.S3", "trades.S3")
-    assert one.take(0, say(acknowledgement=8)).confirmed == (), "said once"
-    assert one.take(0, say(acknowledgement=70)).confirmed == (), "of no request of ours"
-    assert one.take(1, say(acknowledgement=7)).confirmed == (), "of another connection"
-    assert one.take(0, say(acknowledgement=7)).confirmed == (0,)
+    assert one.take(0, say(acknowledgement=8), 0.0).confirmed == [], "said once"
+    assert one.take(0, say(acknowledgement=70), 0.0).confirmed == [], "of no request of ours"
+    assert one.take(1, say(acknowledgement=7), 0.0).confirmed == [], "of another connection"
+    assert one.take(0, say(acknowledgement=7), 0.0).confirmed == [0]
 
 
 def test_subscriptions_refused_request_refuses_its_own_channels_alone() -> None:
     one = told("S1", "S2", "S3")
-    answer = one.take(0, say(refusal=9))
-    assert (answer.refused, answer.lines) == ((2,), ("refused book.S3, trades.S3: Blocked!",))
+    answer = one.take(0, say(refusal=9), 0.0)
+    assert answer.refused == [2]
+    assert answer.lines[0].startswith("connection 0: refused book.S3, trades.S3: Blocked!")
     assert one.pending(0) == ("book.S1", "trades.S1", "book.S2", "trades.S2")
 
 
 def test_subscriptions_acknowledged_unsubscription_confirms_nothing() -> None:
     one = told("S1")
     one.said(0, b'{"unsub": ["book.S1"], "id": 1000}')
-    assert one.take(0, say(acknowledgement=1000)) == Answer()
-    assert one.take(0, say(refusal=1000)).refused == ()
+    assert one.take(0, say(acknowledgement=1000), 0.0) == Answer()
+    assert one.take(0, say(refusal=1000), 0.0).refused == []
 
 
 def test_subscriptions_requests_of_an_ended_connection_are_forgotten() -> None:
     one = told("S1")
     one.ended(0)
     one.opened(0, 1.0)
-    assert one.take(0, say(acknowledgement=7)).confirmed == ()
+    assert one.take(0, say(acknowledgement=7), 0.0).confirmed == []
 
 
 def test_subscriptions_broken_text_and_notice_are_said() -> None:
     one = subscribed("S1")
-    assert one.take(0, say(broken=[], notice=[], heartbeat=[], unknown=[])).lines == (
-        "Blocked!",
-        "Blocked!",
-    )
+    answer = one.take(0, say(broken=[], notice=[], heartbeat=[], unknown=[]), 0.0)
+    assert answer.lines == ["connection 0: Blocked!"] * 2
     assert one.pending(0) == ("book.S1", "trades.S1")
 
 
 def test_subscriptions_acknowledgement_that_names_no_channel_confirms_nothing() -> None:
     """Which channels a request had is not kept: the contract (proto/venue.py) says so."""
     one = subscribed("S1")
-    assert one.take(0, say(acknowledgement=[])) == Answer()
+    assert one.take(0, say(acknowledgement=[]), 0.0) == Answer()
     assert one.pending(0) == ("book.S1", "trades.S1")
-
-
-def test_subscriptions_of_a_connection_that_ended_are_not_overdue() -> None:
-    one = subscribed("S1")
-    one.ended(0)
-    assert one.pending(0) == ()
-    assert one.overdue(1000.0) == []
-    one.opened(0, 2000.0)
-    assert one.overdue(2010.0) == [(0, "not acknowledged within 10 s: book.S1, trades.S1")]
-
-
-def test_subscriptions_not_acknowledged_in_time_are_said_once() -> None:
-    one = subscribed("S1")
-    one.take(0, say(acknowledgement=["trades.S1"]))
-    assert one.overdue(9.9) == []
-    assert one.overdue(10.0) == [(0, "not acknowledged within 10 s: book.S1")]
-    assert one.overdue(1000.0) == []
-    one.opened(0, 2000.0)
-    one.take(0, say(acknowledgement=["trades.S1", "book.S1"]))
-    assert one.overdue(3000.0) == []

@@ -83,8 +83,8 @@ def test_dialect_acknowledges_what_the_plan_asks_on_every_connection(bench: Benc
         for data in bench.plan.open_messages(number, request=1, time_s=NOW_NS // 10**9):
             subscriptions.said(number, data)
             for answer in bench.notes(bench.say(client, data)):
-                said = subscriptions.take(number, answer)
-                assert (said.lines, said.refused) == ((), ())
+                said = subscriptions.take(number, answer, 0.0)
+                assert (said.lines, said.refused) == ([], [])
         assert subscriptions.pending(number) == ()
         assert client.channels == set(planned.channels)
     assert bench.floor.counters.subscriptions == len(bench.plan.channels)
@@ -118,7 +118,7 @@ def test_dialect_refused_symbol_is_refused_in_words_that_the_venue_reads(bench: 
     for data in plan.open_messages(0, request=1, time_s=NOW_NS // 10**9):
         subscriptions.said(0, data)
         for answer in bench.notes(bench.say(client, data)):
-            refused += subscriptions.take(0, answer).refused
+            refused += subscriptions.take(0, answer, 0.0).refused
     assert refused == [1]
 
 

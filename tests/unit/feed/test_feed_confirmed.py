@@ -230,11 +230,88 @@ def test_feed_confirmed_on_a_silent_connection_is_stale(rig: Rig) -> None:
 
 def test_feed_unconfirmed_can_be_refused(rig: Rig) -> None:
     wait(rig)
+    assert lib.tp_feed_is_unconfirmed(rig.feed, 0)
     lib.tp_feed_refused(rig.feed, 0, rig.now)
     assert rig.state() == (STALE, REFUSED)
-    confirm(rig)
-    assert rig.state() == (STALE, REFUSED)
+    assert not lib.tp_feed_is_unconfirmed(rig.feed, 0)
+    rig.tick(SECOND)
     assert rig.wanted() == []
+    assert rig.offer(5, {100: 1}, {101: 1}), "nobody waits for it: taken and forgotten"
+    rig.tick()
+    assert rig.state() == (STALE, REFUSED)
+
+
+def test_feed_refused_then_accepted_is_synced_anew(rig: Rig) -> None:
+    venue = Venue()
+    wait(rig)
+    lib.tp_feed_refused(rig.feed, 0, rig.now)
+    venue.step()
+    rig.events()
+    confirm(rig)
+    assert rig.state() == (SYNCING, STARTING)
+    answer(rig, venue.version, venue.book)
+    assert states(rig) == [(SYNCING, STARTING), (LIVE, NONE)]
+    assert rig.message(venue.step()) == lib.TP_FEED_APPLIED
+    assert_book(rig, venue)
+
+
+def test_feed_refused_whose_data_come_is_synced_anew(rig: Rig) -> None:
+    """They came after the refusal: a message of the channel proves the subscription."""
+    venue = Venue()
+    wait(rig)
+    lib.tp_feed_refused(rig.feed, 0, rig.now)
+    rig.events()
+    assert rig.message(venue.step()) == lib.TP_FEED_BUFFERED
+    answer(rig, venue.version, venue.book)
+    assert states(rig) == [(SYNCING, STARTING), (LIVE, NONE)]
+    assert_book(rig, venue)
+
+
+def test_feed_refused_while_live_wants_a_base_of_after(rig: Rig) -> None:
+    """What it missed meanwhile is in no message: neither the old book nor an old base will do."""
+    venue = Venue()
+    rig.up()
+    rig.message(venue.step())
+    answer(rig, venue.version, venue.book)
+    assert rig.state() == (LIVE, NONE)
+    lib.tp_feed_refused(rig.feed, 0, rig.now)
+    venue.step()
+    confirm(rig)
+    assert rig.wanted() == [0]
+    rig.offer(venue.version - 2, *venue.book)
+    rig.tick()
+    assert rig.state()[0] == SYNCING
+    answer(rig, venue.version, venue.book)
+    assert rig.state() == (LIVE, NONE)
+    assert_book(rig, venue)
+
+
+def test_feed_refused_in_band_then_accepted_waits_for_its_base(tmp_path: Path) -> None:
+    venue = SampleVenue({"chain": 2, "base": 1, "in_band_base": True})
+    rig = Rig(tmp_path, venue=venue.c, needs_confirmation=True)
+    rig.up()
+    rig.tick(20 * SECOND)
+    rig.wanted()
+    lib.tp_feed_refused(rig.feed, 0, rig.now)
+    confirm(rig)
+    assert rig.state() == (SYNCING, STARTING)
+    rig.tick(9 * SECOND)
+    assert rig.wanted() == [], "it comes by itself"
+    rig.tick(SECOND)
+    assert rig.wanted() == [0]
+    assert rig.message(base(10)) == lib.TP_FEED_APPLIED
+    assert rig.state() == (LIVE, NONE)
+    rig.close()
+
+
+def test_feed_refused_then_disconnected_is_of_that_connection(rig: Rig) -> None:
+    wait(rig)
+    lib.tp_feed_refused(rig.feed, 0, rig.now)
+    rig.down()
+    assert rig.state() == (STALE, DISCONNECTED)
+    confirm(rig)
+    assert rig.state() == (STALE, DISCONNECTED)
+    assert rig.message(Venue().step()) == lib.TP_FEED_IGNORED
 
 
 def test_feed_in_band_base_is_a_message_of_the_channel(tmp_path: Path) -> None:
