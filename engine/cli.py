@@ -33,6 +33,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "tickpath.engine.supervisor.command",
         "read market data into shared memory, as a config file says",
     ),
+    "venues": ("tickpath.engine.commands.venues", "say what is known of each venue"),
+    "instruments": ("tickpath.engine.commands.instruments", "list what a venue trades now"),
     "strategy": ("tickpath.engine.strategy.command", "run a strategy class in a pinned process"),
     "stat": ("tickpath.engine.commands.stat", "show the counters of a running feed handler"),
     "top": ("tickpath.engine.top.command", "watch everything live in a terminal"),
@@ -138,7 +140,7 @@ class TopParser(Parser):
 
     def format_help(self) -> str:
         """Return the help, with the commands that are installed."""
-        commands = "\n".join(f"  {name:<10}{COMMANDS[name][1]}" for name in installed())
+        commands = "\n".join(f"  {name:<12}{COMMANDS[name][1]}" for name in installed())
         self.epilog = f"commands:\n{commands}\n\n{EPILOG}"
         return super().format_help()
 

@@ -188,6 +188,8 @@ class Venue(Protocol):
     """Below what their idle limit allows, well below `silent_after_ms` of most configurations."""
     example_symbol: ClassVar[str]
     """In help and messages."""
+    never_seen: ClassVar[str] = ""
+    """What of all this nobody here has seen on a wire, in words; "": its README says."""
 
     # Names.
 

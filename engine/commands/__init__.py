@@ -2,5 +2,6 @@
 
 stat.py, tail.py, dump.py and clean.py look at shared memory; get.py and ws.py use one session of
 the user-space stack (connect_arguments.py has their common options); demo.py runs the whole path,
-and live_view.py shows it.
+and live_view.py shows it; venues.py says what is known of venues, instruments.py asks one for its
+list (venue_arguments.py: where it is). text_table.py aligns what they print.
 """

@@ -75,14 +75,16 @@ def fetch_instruments(
     return chosen
 
 
-def fetch_list(venue: VenueConfig, client: Rest) -> InstrumentList:
+def fetch_list(
+    venue: VenueConfig, client: Rest, *, timeout_s: float = INSTRUMENTS_TIMEOUT_S
+) -> InstrumentList:
     """Fetch all pages of the list; raises RemoteError."""
     whole = InstrumentList({}, {})
     request: HttpRequest | None = venue.venue.instruments_request(venue.settings)
     for _ in range(PAGES_MAX):
         if request is None:
             return whole
-        data = client.ask(request, size_max=INSTRUMENTS_SIZE_MAX, timeout_s=INSTRUMENTS_TIMEOUT_S)
+        data = client.ask(request, size_max=INSTRUMENTS_SIZE_MAX, timeout_s=timeout_s)
         try:
             page = venue.venue.parse_instruments(data)
         except ValueError as error:

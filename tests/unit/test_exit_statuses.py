@@ -29,6 +29,9 @@ NOT_THERE = f"not-there-{os.getpid()}"
 TABLE = {
     "demo --seconds -1": 2,
     "run /not/there.toml": 2,
+    "venues nonsense": 2,
+    "instruments nonsense": 2,
+    "instruments mexc --plain --host 127.0.0.1 --port 9": 1,
     f"strategy nonsense --instance {NOT_THERE}": 2,
     f"strategy tickpath.engine.strategy.spread:Spread --instance {NOT_THERE} --wait -1": 2,
     f"strategy tickpath.engine.strategy.spread:Spread --instance {NOT_THERE} --seconds -1": 2,

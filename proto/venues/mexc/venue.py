@@ -52,6 +52,10 @@ class Mexc(Venue):
     rest_host = requests.REST_HOST
     ping_interval_s = 15.0
     example_symbol = "BTCUSDT"
+    never_seen = (
+        "all of it: rules and limits are from documents and other people's captures, none was "
+        "tried against the live venue from here"
+    )
 
     def check_symbol(self, symbol: str) -> None:
         """Raise ValueError where this can be no symbol of MEXC's."""

@@ -47,6 +47,7 @@ class Toy(Venue):
     rest_host = "toy.invalid"
     ping_interval_s = 10.0
     example_symbol = "BTC-USDT"
+    never_seen = "the whole venue: it is of the tests"
 
     def check_symbol(self, symbol: str) -> None:
         """Raise ValueError where this can be no symbol of the toy's."""

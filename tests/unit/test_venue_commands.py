@@ -1,0 +1,227 @@
+"""`tickpath venues` and `tickpath instruments`: what they print, whom they blame."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+from tickpath._core import ffi, lib
+from tickpath.engine.cli import main
+from tickpath.engine.commands.text_table import aligned, width
+from tickpath.engine.commands.venues import rule_words
+from tickpath.proto.venues import load_venue, venue_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROWS = [
+    {
+        "symbol": "BTCUSDT",
+        "baseAsset": "BTC",
+        "quoteAsset": "USDT",
+        "baseAssetPrecision": 6,
+        "quotePrecision": 2,
+        "baseSizePrecision": "0.0001",
+        "quoteAmountPrecision": "5",
+        "status": "1",
+    },
+    {
+        "symbol": "ETHUSDC",
+        "baseAsset": "ETH",
+        "quoteAsset": "USDC",
+        "baseAssetPrecision": 4,
+        "quotePrecision": 1,
+        "status": "2",
+    },
+]
+BROKEN = {"symbol": "SOLUSDT", "baseAsset": "SOL"}
+
+
+@contextmanager
+def venue_that_says(body: bytes, status: int = 200, **headers: str) -> Iterator[list[str]]:
+    """Serve one answer to whatever is asked; yields the options that lead to it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield ["--plain", "--host", "127.0.0.1", "--port", str(server.server_port)]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def listed(*rows: object) -> bytes:
+    return json.dumps({"symbols": rows}).encode()
+
+
+# ---- venues --------------------------------------------------------------------------------------
+
+
+def test_venues_tells_of_each_venue(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["venues", "--json"]) == 0
+    told = {one["name"]: one for one in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert set(told) == set(venue_names())
+    mexc = told["mexc"]
+    assert mexc["title"] == "MEXC spot"
+    assert mexc["base"] == "by REST, 1,000 levels a side"
+    assert mexc["sync"][0] == "a message begins at the number after the last one's end"
+    assert mexc["limits"]["channels_per_connection"] == 30
+    assert mexc["channels"][0]["carries"] == "book"
+    assert "none was tried against the live venue" in mexc["never_seen"]
+
+
+def test_venues_as_text_has_a_line_of_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["venues", "mexc"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "mexc: MEXC spot"
+    labels = ("base", "sync", "verification", "limits", "channels", "never seen")
+    assert [one for one in labels if not any(line.startswith(f"  {one}  ") for line in lines)] == []
+    assert max(map(len, lines)) <= 100
+
+
+def test_venues_unknown_one_is_2_and_names_the_likely(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["venues", "mexx"]) == 2
+    assert "did you mean mexc?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["mexc"])
+def test_venue_says_what_it_never_saw(name: str) -> None:
+    assert load_venue(name).never_seen
+
+
+def test_rule_in_words_says_each_part() -> None:
+    rule = ffi.new("struct tp_sync_rule *")
+    assert rule_words(rule) == ["messages have no numbers"]
+    rule.chain, rule.restart = lib.TP_CHAIN_PREVIOUS, lib.TP_RESTART_ZERO
+    rule.in_band_base, rule.depth = True, 25
+    assert rule_words(rule) == [
+        "a message names the last one's number",
+        "a whole book may come at any time and replaces the old one",
+        "a message after number 0 ends the chain",
+        "25 levels a side are kept",
+    ]
+    assert rule_words(ffi.NULL) == []
+
+
+# ---- instruments ---------------------------------------------------------------------------------
+
+
+def test_instruments_lists_exact_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    with venue_that_says(listed(*ROWS)) as options:
+        assert main(["instruments", "mexc", "--json", *options]) == 0
+    bitcoin, ether = map(json.loads, capsys.readouterr().out.splitlines())
+    assert bitcoin == {
+        "venue": "mexc",
+        "symbol": "BTCUSDT",
+        "name": "BTC/USDT",
+        "kind": "spot",
+        "status": "trading",
+        "tick": "0.01",
+        "lot": "0.000001",
+        "quantity_min": "0.000100",
+        "notional_min": "5",
+        "multiplier": "1",
+    }
+    assert (ether["status"], ether["quantity_min"], ether["notional_min"]) == ("halted", "", "")
+
+
+@pytest.mark.parametrize("pattern", ["btc", "BTC/*", "btcusd?", "BTCUSDT"])
+def test_instruments_like_finds_by_either_name(
+    capsys: pytest.CaptureFixture[str], pattern: str
+) -> None:
+    with venue_that_says(listed(*ROWS)) as options:
+        assert main(["instruments", "mexc", "--like", pattern, *options]) == 0
+    heading, *rows = capsys.readouterr().out.splitlines()
+    assert heading.split()[:4] == ["symbol", "name", "status", "tick"]
+    assert [row.split()[0] for row in rows] == ["BTCUSDT"]
+
+
+def test_instruments_like_nothing_is_2_and_names_the_likely(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with venue_that_says(listed(*ROWS)) as options:
+        assert main(["instruments", "mexc", "--like", "btcusdx", *options]) == 2
+    assert capsys.readouterr().err == (
+        "tickpath: --like 'btcusdx': none of 2 instruments of MEXC spot: did you mean BTCUSDT?\n"
+    )
+
+
+def test_instruments_broken_row_leaves_the_others_and_is_1(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with venue_that_says(listed(*ROWS, BROKEN)) as options:
+        assert main(["instruments", "mexc", "--json", *options]) == 1
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 2
+    assert said.err.startswith("tickpath: mexc: 1 rows left out (SOLUSDT); the first because:")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"<html>", 200, "expected exchangeInfo JSON"),
+        (b"no", 500, "status 500, expected 200"),
+        (b"", 429, "MEXC spot wants no requests now (status 429): ask again after 10 s"),
+    ],
+)
+def test_instruments_venue_that_fails_is_1(
+    capsys: pytest.CaptureFixture[str], body: bytes, status: int, said: str
+) -> None:
+    with venue_that_says(body, status) as options:
+        assert main(["instruments", "mexc", *options]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_instruments_venue_that_bans_says_how_long(capsys: pytest.CaptureFixture[str]) -> None:
+    with venue_that_says(b"", 418, Retry_After="77") as options:
+        assert main(["instruments", "mexc", *options]) == 1
+    assert "MEXC spot bans this address now (status 418): ask again after 77 s" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nope"], "venue 'nope': expected one of"),
+        (["mexc", "--port", "99999"], "--port is 99999 (an integer), expected an integer from 1"),
+        (["mexc", "--host", "a b"], "--host is 'a b' (a string), expected a host name"),
+        (["mexc", "--plain", "--insecure"], "--insecure with --plain"),
+        (["mexc", "--cacert", "/not/there.pem"], "--cacert /not/there.pem: no such file"),
+    ],
+)
+def test_instruments_wrong_option_is_2_and_named(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(["instruments", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+# ---- the table -----------------------------------------------------------------------------------
+
+
+def test_table_aligns_by_cells_not_by_characters() -> None:
+    lines = aligned(("name", "n"), [("币安", "1"), ("ab", "22")], left=1)
+    assert lines == ["name   n", "币安   1", "ab    22"]
+    assert width("币安") == 4
+    assert width("e\u0301") == 1
