@@ -180,11 +180,24 @@ def format_fixed(mantissa: int, exponent: int) -> str:
     return f"{sign}{digits[:exponent]}.{digits[exponent:]}"
 
 
-def parse_fixed(text: str, exponent: int) -> int:
+class ScaleError(ValueError):
+    """Raised where a number is sound, and the instrument's scale does not hold it exactly."""
+
+    def __init__(self, text: str, exponent: int, what: str) -> None:
+        super().__init__(
+            f"{f'{what} ' if what else ''}{text!r}: expected a plain decimal with at most "
+            f"{-exponent} digits after the point that fits 64 bits; if the venue changed its "
+            "digits, read its instrument list again"
+        )
+        self.text, self.exponent, self.what = text, exponent, what
+
+
+def parse_fixed(text: str, exponent: int, what: str = "") -> int:
     """Return the int64 mantissa of decimal text at the exponent, exact.
 
     text: digits with at most one point between digits; trailing zeros beyond the exponent are
-    allowed. Raises ValueError for anything else, and where the digits do not fit.
+    allowed. what: "price" or "quantity", for the message. Raises ScaleError where another exponent
+    would hold it, ValueError for what is no such number.
     """
     if not EXPONENT_MIN <= exponent <= 0:
         raise ValueError(
@@ -193,8 +206,12 @@ def parse_fixed(text: str, exponent: int) -> int:
     data = text.encode()
     out = ffi.new("int64_t *")
     if not lib.tp_decimal_parse(data, len(data), exponent, out):
+        characters = ffi.from_buffer("uint8_t[]", data)
+        status = lib.tp_decimal_refusal((characters, len(data)), exponent, False)
+        if status in (lib.TP_DECODE_TOO_FINE, lib.TP_DECODE_TOO_LARGE):
+            raise ScaleError(text, exponent, what)
         raise ValueError(
-            f"{text!r}: expected a plain decimal with at most {-exponent} digits after the point "
-            f"that fits 64 bits; if the venue added digits, read its instrument list again"
+            f"{f'{what} ' if what else ''}{text!r}: expected a plain decimal that fits 64 bits "
+            "with at most 18 digits after the point"
         )
     return int(out[0])

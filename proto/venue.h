@@ -71,7 +71,15 @@ struct tp_body {
     size_t size;
     enum tp_meaning meaning;
     struct tp_scale scale;
+    struct tp_misfit *misfit; /* set with TP_DECODE_TOO_FINE and TOO_LARGE; NULL: nobody asks */
 };
+
+/* Says which number does not fit the scale. */
+static inline void tp_body_misfit(const struct tp_body *body, struct tp_misfit misfit)
+{
+    if (body->misfit != NULL)
+        *body->misfit = misfit;
+}
 
 /* What a venue says of one kind of channel. */
 struct tp_channel {
@@ -109,7 +117,7 @@ struct tp_venue_facts {
 /* What both sides of the seam must agree on, as a number: a decoder that was compiled from other
  * headers is refused, not called. TP_VENUE_REVISION is raised where a meaning changes and no size.
  */
-enum { TP_VENUE_REVISION = 1 };
+enum { TP_VENUE_REVISION = 2 };
 #define TP_VENUE_LAYOUT                                                                            \
     (UINT64_C(1000003) * TP_VENUE_REVISION + UINT64_C(10007) * sizeof(struct tp_venue) +           \
      UINT64_C(100003) * sizeof(struct tp_venue_message) +                                          \
@@ -140,7 +148,8 @@ struct tp_venue {
                   struct tp_route *out);
 
     /* out is undefined unless TP_DECODE_OK; then first_version <= last_version and no number is
-     * negative. NULL: this venue's are not decoded yet. */
+     * negative. With TOO_FINE and TOO_LARGE *body->misfit is the number: a message is refused
+     * whole, and its instrument's scale is moved. NULL: this venue's are not decoded yet. */
     enum tp_decode_status (*decode_depth)(const struct tp_body *body, struct tp_depth_update *out);
     enum tp_decode_status (*decode_trades)(const struct tp_body *body, struct tp_trade_update *out);
     enum tp_decode_status (*decode_status)(const struct tp_body *body,

@@ -130,26 +130,54 @@ static bool power_parse(const uint8_t *text, size_t size, int64_t *power)
     return size > is_signed;
 }
 
-bool tp_decimal_parse_scientific(const uint8_t *text, size_t size, int32_t exponent, int64_t *out)
+/* The value of a text: digits without trailing zeros, and the power of ten that they are to be
+ * multiplied by. False: not a decimal, or more digits than int64 holds. */
+static bool value_parse(const uint8_t *text, size_t size, bool has_power, int64_t *value,
+                        int64_t *power)
 {
-    int64_t value, power, behind = 0;
+    int64_t behind = 0;
     size_t digits = 0;
-    while (digits < size && (text[digits] | 0x20) != 'e')
+    while (digits < size && !(has_power && (text[digits] | 0x20) == 'e'))
         digits++;
-    if (!mantissa_parse(text, digits, &value, &power) ||
+    if (!mantissa_parse(text, digits, value, power) ||
         (digits < size && !power_parse(text + digits + 1, size - digits - 1, &behind)))
         return false;
-    power += behind - exponent;
-    if (value == 0)
-        power = 0;
-    /* The value has no trailing zero: a negative power leaves a digit that does not fit. */
-    if (power < 0)
+    *power = *value == 0 ? 0 : *power + behind;
+    return true;
+}
+
+/* False: beyond int64. */
+static bool value_raise(int64_t *value, int64_t power)
+{
+    for (; power > 0; power--) /* overflows within 19 turns, unless the value is 0 */
+        if (*value == 0 || __builtin_mul_overflow(*value, 10, value))
+            return *value == 0;
+    return true;
+}
+
+bool tp_decimal_parse_scientific(const uint8_t *text, size_t size, int32_t exponent, int64_t *out)
+{
+    int64_t value, power;
+    if (!value_parse(text, size, true, &value, &power))
         return false;
-    for (; power > 0; power--) /* overflows within 19 turns */
-        if (__builtin_mul_overflow(value, 10, &value))
-            return false;
+    /* The value has no trailing zero: a negative power leaves a digit that does not fit. */
+    if ((value != 0 && power < exponent) || !value_raise(&value, power - exponent))
+        return false;
     *out = value;
     return true;
+}
+
+enum tp_decode_status tp_decimal_refusal(struct tp_text text, int32_t exponent, bool has_power)
+{
+    int64_t value, power;
+    if (!value_parse(text.at, text.size, has_power, &value, &power) || value == 0)
+        return TP_DECODE_BAD_NUMBER;
+    int64_t whole = value; /* at the coarsest exponent that holds each of its digits */
+    if (power < TP_DECIMAL_EXPONENT_MIN || !value_raise(&whole, power))
+        return TP_DECODE_BAD_NUMBER;
+    if (power < exponent)
+        return TP_DECODE_TOO_FINE;
+    return value_raise(&value, power - exponent) ? TP_DECODE_BAD_NUMBER : TP_DECODE_TOO_LARGE;
 }
 
 bool tp_version_parse_any(const uint8_t *text, size_t size, uint64_t *out)

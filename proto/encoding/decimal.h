@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "proto/encoding/text.h"
+#include "proto/encoding/status.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first character is the lowest byte");
 
@@ -40,6 +40,9 @@ static inline uint32_t tp_decimal_digits(int32_t exponent)
 bool tp_decimal_parse(const uint8_t *text, size_t size, int32_t exponent, int64_t *out);
 /* The same, and a power of ten behind it, as JSON numbers may have: "1.5E-7", "2.2e3". */
 bool tp_decimal_parse_scientific(const uint8_t *text, size_t size, int32_t exponent, int64_t *out);
+/* Why a parser refused a text: TOO_FINE or TOO_LARGE where another exponent would hold it, else
+ * BAD_NUMBER. has_power: the parser reads a power of ten behind the digits. */
+enum tp_decode_status tp_decimal_refusal(struct tp_text text, int32_t exponent, bool has_power);
 struct tp_decimal_scale tp_decimal_scale(int32_t exponent);
 bool tp_decimal_parse_any(const uint8_t *text, size_t size, const struct tp_decimal_scale *scale,
                           int64_t *out);

@@ -257,12 +257,30 @@ static bool parse_decimal(struct tp_text text, const uint8_t *end,
     return tp_decimal_parse_scientific(text.at, text.size, -(int32_t)scale->digits, out);
 }
 
-bool tp_json_decimal(struct tp_json *in, int32_t exponent, int64_t *out)
+static bool misfit(struct tp_json *in, struct tp_text text, int32_t exponent, enum tp_number kind)
+{
+    in->misfit = (struct tp_misfit){text, kind};
+    return tp_json_fail(in, tp_decimal_refusal(text, exponent, true));
+}
+
+static bool take_decimal(struct tp_json *in, int32_t exponent, enum tp_number kind, int64_t *out)
 {
     struct tp_text text;
     const struct tp_decimal_scale scale = tp_decimal_scale(exponent);
     return tp_json_scalar(in, &text) &&
-           (parse_decimal(text, in->end, &scale, out) || tp_json_fail(in, TP_DECODE_BAD_NUMBER));
+           (parse_decimal(text, in->end, &scale, out) || misfit(in, text, exponent, kind));
+}
+
+bool tp_json_decimal(struct tp_json *in, int32_t exponent, int64_t *out)
+{
+    return take_decimal(in, exponent, TP_NUMBER_UNKNOWN, out);
+}
+
+bool tp_json_scaled(struct tp_json *in, const struct tp_scale *scale, enum tp_number kind,
+                    int64_t *out)
+{
+    const bool is_price = kind == TP_NUMBER_PRICE;
+    return take_decimal(in, is_price ? scale->price_exponent : scale->quantity_exponent, kind, out);
 }
 
 /* One value that holds no others. */
@@ -345,9 +363,10 @@ bool tp_json_levels(struct tp_json *in, const struct tp_scale *scale, struct tp_
         if (!tp_json_array(in) || !tp_json_item(in) || !tp_json_scalar(in, &price) ||
             !tp_json_item(in) || !tp_json_scalar(in, &quantity))
             return malformed(in);
-        if (!parse_decimal(price, in->end, &scales[0], &levels[*count].price) ||
-            !parse_decimal(quantity, in->end, &scales[1], &levels[*count].quantity))
-            return tp_json_fail(in, TP_DECODE_BAD_NUMBER);
+        if (!parse_decimal(price, in->end, &scales[0], &levels[*count].price))
+            return misfit(in, price, scale->price_exponent, TP_NUMBER_PRICE);
+        if (!parse_decimal(quantity, in->end, &scales[1], &levels[*count].quantity))
+            return misfit(in, quantity, scale->quantity_exponent, TP_NUMBER_QUANTITY);
         if (!leave_level(in))
             return false;
         ++*count;

@@ -32,6 +32,7 @@ struct tp_json {
     const uint8_t *at, *end;
     bool is_first; /* no value of the container in hand was taken yet: no comma is due */
     enum tp_decode_status status;
+    struct tp_misfit misfit; /* the number that is the fault, where one is */
 };
 
 enum tp_json_kind {
@@ -64,9 +65,12 @@ bool tp_json_scalar(struct tp_json *in, struct tp_text *out);
 bool tp_json_bool(struct tp_json *in, bool *out);
 /* Digits only, as a number or a string; a fault otherwise. */
 bool tp_json_unsigned(struct tp_json *in, uint64_t *out);
-/* A decimal as a number or a string, exponents as in 1.5E-7 included; TP_DECODE_BAD_NUMBER where
- * the mantissa cannot hold it exactly. */
+/* A decimal as a number or a string, exponents as in 1.5E-7 included; where the mantissa cannot
+ * hold it exactly the status says why, and misfit which it is. */
 bool tp_json_decimal(struct tp_json *in, int32_t exponent, int64_t *out);
+/* The same of a price or a quantity. */
+bool tp_json_scaled(struct tp_json *in, const struct tp_scale *scale, enum tp_number kind,
+                    int64_t *out);
 /* Any value, whatever is in it. */
 bool tp_json_skip(struct tp_json *in);
 /* An array of levels [price, quantity, …]; what follows the quantity is skipped. Appends to

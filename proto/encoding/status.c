@@ -16,6 +16,10 @@ const char *tp_decode_status_name(enum tp_decode_status status)
         return "bad number";
     case TP_DECODE_TOO_MANY:
         return "too many levels";
+    case TP_DECODE_TOO_FINE:
+        return "finer than its scale";
+    case TP_DECODE_TOO_LARGE:
+        return "too large for its scale";
     }
     return "not a status";
 }

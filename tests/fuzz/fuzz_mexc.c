@@ -74,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     const struct tp_scale scale = {-(int32_t)(data[0] % 19), -(int32_t)(data[1] % 19)};
     const enum tp_decode_status status = tp_mexc_decode_depth(data + 2, size - 2, &scale, &exact);
-    require(status <= TP_DECODE_TOO_MANY);
+    require(status <= TP_DECODE_TOO_LARGE);
     if (status == TP_DECODE_OK) {
         require(exact.bid_count <= TP_DEPTH_LEVEL_COUNT_MAX);
         require(exact.ask_count <= TP_DEPTH_LEVEL_COUNT_MAX);

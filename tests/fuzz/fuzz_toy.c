@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/encoding/decimal.h"
 #include "proto/venue.h"
 
 enum { ROUTES = 2, SLACK = 64, INSTRUMENT = 3 };
@@ -27,10 +28,24 @@ static void check_levels(const struct tp_level *levels, uint32_t count)
         require(levels[i].price >= 0 && levels[i].quantity >= 0);
 }
 
+static void check_misfit(const struct tp_body *body, const struct tp_misfit *misfit,
+                         enum tp_decode_status status)
+{
+    const int32_t exponent = misfit->kind == TP_NUMBER_PRICE ? body->scale.price_exponent
+                                                             : body->scale.quantity_exponent;
+    require(misfit->kind != TP_NUMBER_UNKNOWN && misfit->text.at >= body->data);
+    require(misfit->text.at + misfit->text.size <= body->data + body->size);
+    require(tp_decimal_refusal(misfit->text, exponent, true) == status);
+}
+
 static void check_body(const struct tp_body *body)
 {
     struct tp_body copy = *body;
-    const enum tp_decode_status status = tp_venue_toy.decode_depth(body, &exact);
+    struct tp_misfit misfit = {.kind = TP_NUMBER_UNKNOWN};
+    copy.misfit = &misfit;
+    const enum tp_decode_status status = tp_venue_toy.decode_depth(&copy, &exact);
+    if (status == TP_DECODE_TOO_FINE || status == TP_DECODE_TOO_LARGE)
+        check_misfit(body, &misfit, status);
     uint8_t *longer = malloc(body->size + SLACK);
     require(longer != NULL);
     memcpy(longer, body->data, body->size);
@@ -62,7 +77,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(route.meaning <= TP_MEANING_NOTICE && route.next_offset == 0);
     if (route.meaning == TP_MEANING_BASE || route.meaning == TP_MEANING_DELTA) {
         require(route.instrument == INSTRUMENT && route.body_offset + route.body_size <= size);
-        check_body(&(struct tp_body){data + route.body_offset, route.body_size, route.meaning,
+        check_body(&(struct tp_body){.data = data + route.body_offset,
+                                     .size = route.body_size,
+                                     .meaning = route.meaning,
                                      .scale = {-2, -8}});
     }
     free(router);

@@ -12,6 +12,7 @@ from tickpath._core import ffi, lib
 
 OK, MALFORMED = int(lib.TP_DECODE_OK), int(lib.TP_DECODE_MALFORMED)
 BAD_NUMBER, TOO_MANY = int(lib.TP_DECODE_BAD_NUMBER), int(lib.TP_DECODE_TOO_MANY)
+TOO_FINE, TOO_LARGE = int(lib.TP_DECODE_TOO_FINE), int(lib.TP_DECODE_TOO_LARGE)
 DEPTH_MAX = int(lib.TP_JSON_DEPTH_MAX)
 SEED = 20261130
 
@@ -237,7 +238,8 @@ def test_json_levels_of_strings_numbers_and_more_members_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "status"),
     [
-        ('[["8476.981","1"]]', BAD_NUMBER),
+        ('[["8476.981","1"]]', TOO_FINE),
+        ('[["8476.98","92233720369"]]', TOO_LARGE),
         ('[["-1","1"]]', BAD_NUMBER),
         ('[["","1"]]', BAD_NUMBER),
         ("[[1e30,1]]", BAD_NUMBER),

@@ -123,7 +123,7 @@ class Decoder:
             start = route.next_offset
         raise AssertionError("the parts of a message do not end")
 
-    def decode(self, data: bytes, route: Any) -> int | None:
+    def decode(self, data: bytes, route: Any, scale: list[int] = SCALE) -> int | None:
         """Decode one part alone, at the very end of memory; None: there is no decoder yet."""
         kind = NAMES[route.meaning]
         function, out = {
@@ -134,20 +134,35 @@ class Decoder:
         if function == ffi.NULL:
             return None
         body = data[route.body_offset : route.body_offset + route.body_size]
+        self.misfit = ffi.new("struct tp_misfit *")
         what = ffi.new(
             "struct tp_body *",
             {
                 "data": PAGE_OF_ALL.put(body),
                 "size": len(body),
                 "meaning": route.meaning,
-                "scale": SCALE,
+                "scale": scale,
+                "misfit": self.misfit,
             },
         )
         status = int(function(what, out))
-        assert status <= lib.TP_DECODE_TOO_MANY
+        assert status <= lib.TP_DECODE_TOO_LARGE
+        self.check_misfit(status, what)
         if status == lib.TP_DECODE_OK and kind in DEPTH:
             self.check_depth(kind, len(body))
         return status
+
+    def check_misfit(self, status: int, what: Any) -> None:
+        """A number that another scale would hold is named, and is a piece of the body."""
+        if status not in (lib.TP_DECODE_TOO_FINE, lib.TP_DECODE_TOO_LARGE):
+            return
+        text, kind = self.misfit.text, self.misfit.kind
+        assert what.data <= text.at
+        assert text.at + text.size <= what.data + what.size
+        assert kind in (lib.TP_NUMBER_PRICE, lib.TP_NUMBER_QUANTITY)
+        of = what.scale
+        exponent = of.price_exponent if kind == lib.TP_NUMBER_PRICE else of.quantity_exponent
+        assert lib.tp_decimal_refusal(text, exponent, True) == status
 
     def check_depth(self, kind: str, size: int) -> None:
         out = self.depth
@@ -210,6 +225,21 @@ def test_samples_decode(decoder: Decoder) -> None:
             assert status in (None, lib.TP_DECODE_OK), sample
             decoded += status is not None
     assert decoded >= 2, "samples of a base or of changes are the least"
+
+
+@pytest.mark.parametrize(
+    ("scale", "status"), [([0, 0], "TP_DECODE_TOO_FINE"), ([-18, -18], "TP_DECODE_TOO_LARGE")]
+)
+def test_samples_at_another_scale_name_the_number(
+    decoder: Decoder, scale: list[int], status: str
+) -> None:
+    """Some number of the samples has a fraction, some does not fit 64 bits with 18 digits of it."""
+    found = set()
+    for sample in samples(decoder.name):
+        for part in decoder.parts(sample.data, sample.opcode):
+            found.add(decoder.decode(sample.data, part, scale))
+    assert found <= {None, int(lib.TP_DECODE_OK), int(getattr(lib, status))}
+    assert int(getattr(lib, status)) in found
 
 
 def test_samples_cover_what_the_cold_side_must_see(decoder: Decoder) -> None:

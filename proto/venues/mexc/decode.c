@@ -66,14 +66,22 @@ static bool number_parse(const struct tp_mexc_levels *d, struct tp_text text, ui
     return tp_decimal_parse(text.at, text.size, -(int32_t)digits, out);
 }
 
+static enum tp_decode_status number_refuse(const struct tp_mexc_levels *d, struct tp_text text,
+                                           uint32_t digits, enum tp_number kind)
+{
+    tp_body_misfit(d->body, (struct tp_misfit){text, kind});
+    return tp_decimal_refusal(text, -(int32_t)digits, false);
+}
+
 static enum tp_decode_status level_store(const struct tp_mexc_levels *d, struct tp_text price,
                                          struct tp_text quantity, struct tp_level *out)
 {
     if (price.at == NULL || quantity.at == NULL)
         return TP_DECODE_BAD_NUMBER;
-    if (!number_parse(d, price, d->price_digits, &out->price) ||
-        !number_parse(d, quantity, d->quantity_digits, &out->quantity))
-        return TP_DECODE_BAD_NUMBER;
+    if (!number_parse(d, price, d->price_digits, &out->price))
+        return number_refuse(d, price, d->price_digits, TP_NUMBER_PRICE);
+    if (!number_parse(d, quantity, d->quantity_digits, &out->quantity))
+        return number_refuse(d, quantity, d->quantity_digits, TP_NUMBER_QUANTITY);
     return TP_DECODE_OK;
 }
 
@@ -300,6 +308,7 @@ enum tp_decode_status tp_mexc_decode_body(const struct tp_body *what, struct tp_
         .quantity_digits = tp_decimal_digits(what->scale.quantity_exponent),
         .message_end = end,
         .out = out,
+        .body = what,
     };
     struct body body = {.kind = BODY_OTHER}; /* whole: compilers cannot see that no body is no OK */
     struct times times = {0, 0};

@@ -9,13 +9,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "proto/update.h"
+#include "proto/venue.h"
 
 /* Where decoded levels go, and the digits that their mantissas keep. */
 struct tp_mexc_levels {
     uint32_t price_digits, quantity_digits; /* of the fraction: -exponent */
     const uint8_t *message_end; /* loads may reach so far beyond a text, never further */
     struct tp_depth_update *out;
+    const struct tp_body *body;
 };
 
 /* Whether this processor has what it takes; without, tp_mexc_levels_decode consumes nothing. */

@@ -159,8 +159,10 @@ static enum tp_decode_status decode_depth(const struct tp_body *body, struct tp_
     while (tp_json_key(&in, &key))
         decode_field(&in, key, &body->scale, &seen, out);
     const enum tp_decode_status status = tp_json_finish(&in);
-    if (status != TP_DECODE_OK)
+    if (status != TP_DECODE_OK) {
+        tp_body_misfit(body, in.misfit);
         return status;
+    }
     const bool is_base = body->meaning == TP_MEANING_BASE;
     if (!seen.id || seen.previous == is_base)
         return TP_DECODE_UNKNOWN;
