@@ -112,7 +112,12 @@ struct tp_venue_facts {
     uint8_t compression;       /* enum tp_compression: undone before route */
     uint8_t pinger;            /* enum tp_pinger */
     uint32_t ping_interval_s;  /* how often it must, or does */
+    /* A book that is locked or crossed for more messages, or for longer, is not what the venue has:
+     * it is built anew. 0: TP_CROSSED_MESSAGES_DEFAULT, TP_CROSSED_MS_DEFAULT. */
+    uint16_t crossed_messages_max;
+    uint16_t crossed_ms_max;
 };
+enum { TP_CROSSED_MESSAGES_DEFAULT = 20, TP_CROSSED_MS_DEFAULT = 1000 };
 
 /* What both sides of the seam must agree on, as a number: a decoder that was compiled from other
  * headers is refused, not called. TP_VENUE_REVISION is raised where a meaning changes and no size.

@@ -81,6 +81,17 @@ class BaseSource(Enum):
     """Asked for on the same socket, by `base_message`."""
 
 
+class Verification(Enum):
+    """How the book of a quiet instrument is proved; a heartbeat of the connection proves none."""
+
+    REST = "rest"
+    """A base by REST (`check_request`) is compared with it."""
+    ASK = "ask"
+    """A base is asked for on the socket, as after a lost message, and replaces it."""
+    HEARTBEAT = "heartbeat"
+    """Its own channel says "unchanged", oftener than `verify_quiet_after_s`: nothing is asked."""
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """Where a WebSocket goes; `headers` are sent with its upgrade."""
 
@@ -256,6 +267,25 @@ class Venue(Protocol):
         What is asked for, or less where the venue sends no more; 0: it always shows all.
         """
         raise AssertionError(f"{self.title} gives no base by REST: {settings}")
+
+    def verification(self, settings: Any) -> Verification:  # noqa: ARG002 - of some by their channel
+        """Return how a quiet book is proved: by REST where bases are, else by asking for one."""
+        return Verification.REST if self.base_source is BaseSource.REST else Verification.ASK
+
+    def check_request(self, symbol: str, settings: Any) -> HttpRequest:
+        """Return what asks for a base to compare a quiet book with; it may show less than another.
+
+        Only where `verification` is REST, as the next two; `parse_base` reads the answer.
+        """
+        return self.base_request(symbol, settings)
+
+    def check_depth(self, settings: Any) -> int:
+        """Return how many levels a side its answer has where it does not show all."""
+        return self.base_depth(settings)
+
+    def check_cost(self, settings: Any) -> float:  # noqa: ARG002 - of some by their depth
+        """Return what it costs of `rest_budget`, in requests of a base."""
+        return 1.0
 
     def parse_base(self, data: bytes, instrument: Instrument) -> Base:
         """Read a base of REST to exact mantissas at the instrument's exponents."""

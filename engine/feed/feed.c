@@ -6,14 +6,12 @@
 #include "netstack/ws/ws.h"
 
 enum { LINE = 64 };
+static const uint64_t NS_PER_MS = 1000000;
 
 /* What few messages meet stays out of line, so that all that most of them meet is one function:
  * each prologue costs a message as much as the sync rule does. */
 #define RARE __attribute__((noinline, cold))
 #define HOT_PART static inline __attribute__((always_inline))
-
-/* A crossed book that does not uncross within so many messages is not one that we understand. */
-enum { CROSSED_MESSAGES_MAX = 20 };
 
 static size_t lines(size_t size)
 {
@@ -111,6 +109,11 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     memset(base, 0, at.backlogs);
     struct tp_feed *feed = (void *)base;
     feed->config = full;
+    const struct tp_venue_facts *facts = &full.venue->facts;
+    feed->crossed_messages_max = facts->crossed_messages_max != 0 ? facts->crossed_messages_max
+                                                                  : TP_CROSSED_MESSAGES_DEFAULT;
+    feed->crossed_ns_max =
+        NS_PER_MS * (facts->crossed_ms_max != 0 ? facts->crossed_ms_max : TP_CROSSED_MS_DEFAULT);
     feed->instruments = (void *)(base + at.instruments);
     feed->histories = (void *)(base + at.histories);
     feed->connections = (void *)(base + at.connections);
@@ -272,7 +275,7 @@ HOT_PART enum tp_feed_result finish(struct tp_feed *feed, uint32_t index, uint64
                                              .update = feed->update,
                                              .received_ns = received_ns,
                                              .decoded_ns = decoded_ns});
-    if (state == TP_BOOK_CROSSED && ++instrument->crossed_messages > CROSSED_MESSAGES_MAX)
+    if (state == TP_BOOK_CROSSED && ++instrument->crossed_messages > feed->crossed_messages_max)
         feed_resync(feed, index, TP_SYNC_REASON_CROSSED, received_ns);
     return TP_FEED_APPLIED;
 }

@@ -79,7 +79,8 @@ struct tp_feed_counters {
         unreadable,       /* messages that are nothing of the venue's and name no instrument */
         checksums,        /* books that did not give their message's checksum */
         shallow,          /* books whose touch came near or past the end of what is known */
-        resets;           /* numberings that began anew on a connection */
+        resets,           /* numberings that began anew on a connection */
+        doubled;          /* prices that a base named twice: the last one counts */
 };
 
 struct tp_feed;
@@ -150,6 +151,9 @@ struct tp_feed_base {
 bool tp_feed_base_offer(struct tp_feed *feed, const struct tp_feed_base *base);
 /* Cold thread: the fetch failed; want it again. */
 void tp_feed_base_failed(struct tp_feed *feed, uint32_t instrument);
+
+/* Cold thread: how many prices came twice in bases so far, and in whose base the last one did. */
+uint64_t tp_feed_doubled(const struct tp_feed *feed, uint32_t *instrument);
 
 uint32_t tp_feed_instrument_count(const struct tp_feed *feed);
 const struct tp_feed_counters *tp_feed_counters(const struct tp_feed *feed);

@@ -28,10 +28,9 @@ struct feed_instrument {
     struct tp_book *book;
     uint64_t version; /* of the last message applied; in SYNCING the least that a base must reach */
     uint64_t exchange_ns, received_ns; /* of the last message applied */
-    uint64_t crossed_since_ns;
-    uint8_t crossed_messages;
+    uint64_t verified_ns;              /* when it was last found equal to the venue's; 0: never */
+    uint16_t crossed_messages;         /* since it is crossed */
     uint8_t depth_least, depth_low; /* known levels a side: below, SHALLOW; a new base is wanted */
-    uint8_t reserved;
     uint16_t connection;
     uint8_t state;  /* enum tp_book_state */
     uint8_t reason; /* enum tp_sync_reason */
@@ -57,6 +56,7 @@ struct feed_history {
     uint64_t kept_from; /* FEED_KEEPING: the book's version where the kept messages begin */
     uint64_t lowest;    /* the base's number, or a lower one that was received since */
     uint64_t doubted;   /* FEED_DOUBTED: a message below this number is of another numbering */
+    uint64_t crossed_since_ns;
 };
 
 /* The word-wise writers of shm read records as uint64_t: a union keeps that defined. */
@@ -79,6 +79,8 @@ struct tp_feed {
     struct tp_depth_update *update; /* the message in hand */
     uint8_t *books;                 /* book_size apart */
     size_t book_size;
+    uint32_t crossed_messages_max; /* the venue's, or the default */
+    uint64_t crossed_ns_max;
     uint32_t crossed_count; /* books in CROSSED */
     uint64_t next_crossed_scan_ns;
     uint64_t tick_changes; /* what ticks did so far: bases taken, silences begun and ended */

@@ -7,7 +7,6 @@
 #include "engine/feed/states.h"
 #include "engine/recording/tap.h"
 
-static const uint64_t CROSSED_NS_MAX = 1000000000;
 /* Nothing but old messages for so long is no duplicate of what came. */
 static const uint64_t OLD_NS_MAX = 500000000;
 static const uint64_t CROSSED_SCAN_NS = 100000000; /* how often crossed books are looked for */
@@ -31,7 +30,7 @@ bool feed_enter(struct tp_feed *feed, uint32_t index, enum tp_book_state state,
     if (state == TP_BOOK_CROSSED && instrument->state != TP_BOOK_CROSSED) {
         feed->counters.crossed++;
         feed->crossed_count++;
-        instrument->crossed_since_ns = now_ns;
+        feed->histories[index].crossed_since_ns = now_ns;
         instrument->crossed_messages = 0;
     }
     if (state != TP_BOOK_CROSSED && instrument->state == TP_BOOK_CROSSED)
@@ -492,16 +491,37 @@ static void mark_silence(struct tp_feed *feed, uint32_t connection, bool silent,
     }
 }
 
-/* An in-band base: most venues sort it and name each price once, which is loaded in one pass; of
- * another the last level of a price counts. */
-static bool load_update(struct feed_instrument *instrument, const struct tp_depth_update *update)
+/* Loads a side in any order; of a price that comes twice the last one counts. False: a level out of
+ * range. *doubled: prices that came again. */
+static bool load_in_order(struct tp_book *book, enum tp_side side, const struct tp_level *levels,
+                          uint32_t count, uint32_t *doubled)
+{
+    const struct tp_book_counters *counters = tp_book_counters(book);
+    for (uint32_t i = 0; i < count; i++) {
+        const uint64_t dropped = counters->dropped;
+        const uint32_t before = tp_book_level_count(book, side);
+        const enum tp_book_set set =
+            tp_book_set_level(book, side, levels[i].price, levels[i].quantity);
+        if (set == TP_BOOK_SET_REFUSED)
+            return false;
+        /* It was there: it is gone now, or they are no more than before although none fell out. */
+        *doubled += set == TP_BOOK_SET_DONE && counters->dropped == dropped &&
+                    tp_book_level_count(book, side) <= before;
+    }
+    return true;
+}
+
+/* An in-band base: most venues sort it and name each price once, which is loaded in one pass. */
+static bool load_update(struct feed_instrument *instrument, const struct tp_depth_update *update,
+                        uint32_t *doubled)
 {
     struct tp_book *book = instrument->book;
     tp_book_clear(book);
-    const bool loaded = (tp_book_load(book, TP_SIDE_BID, update->bids, update->bid_count) ||
-                         tp_book_apply(book, TP_SIDE_BID, update->bids, update->bid_count)) &&
-                        (tp_book_load(book, TP_SIDE_ASK, update->asks, update->ask_count) ||
-                         tp_book_apply(book, TP_SIDE_ASK, update->asks, update->ask_count));
+    const bool loaded =
+        (tp_book_load(book, TP_SIDE_BID, update->bids, update->bid_count) ||
+         load_in_order(book, TP_SIDE_BID, update->bids, update->bid_count, doubled)) &&
+        (tp_book_load(book, TP_SIDE_ASK, update->asks, update->ask_count) ||
+         load_in_order(book, TP_SIDE_ASK, update->asks, update->ask_count, doubled));
     const bool ends = (update->flags & TP_DEPTH_TRUNCATED) != 0 && !instrument->rule->must_truncate;
     if (loaded)
         feed_limit(instrument, ends ? 1u << TP_SIDE_BID | 1u << TP_SIDE_ASK : 0,
@@ -520,8 +540,10 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
         mark_silence(feed, instrument->connection, false, received_ns);
     instrument->version = update->last_version;
     instrument->exchange_ns = update->exchange_ns;
-    const bool loaded = load_update(instrument, update) &&
+    uint32_t doubled = 0;
+    const bool loaded = load_update(instrument, update, &doubled) &&
                         (!instrument->rule->must_truncate || feed_truncate(instrument, update));
+    tp_mailbox_note_doubled(&feed->mailbox, index, doubled);
     if (!loaded || !feed_checksum_holds(instrument, update)) {
         feed->counters.broken += !loaded;
         feed->counters.checksums += loaded;
@@ -563,15 +585,16 @@ static void watch_connection(struct tp_feed *feed, uint32_t connection, uint64_t
         mark_silence(feed, connection, silent, now_ns);
 }
 
+/* On a grid of time, and judged by the grid's time: a replay that only knows the ticks that changed
+ * something comes to a cell's first look later than this feed did, and must find the same. */
 static void give_up_crossed(struct tp_feed *feed, uint64_t now_ns)
 {
-    /* On a grid of time, not a while after the last scan: a replay that only knows the ticks that
-     * changed something scans in the same ones. */
-    feed->next_crossed_scan_ns = (now_ns / CROSSED_SCAN_NS + 1) * CROSSED_SCAN_NS;
+    const uint64_t cell_ns = now_ns / CROSSED_SCAN_NS * CROSSED_SCAN_NS;
+    feed->next_crossed_scan_ns = cell_ns + CROSSED_SCAN_NS;
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
-        const struct feed_instrument *instrument = &feed->instruments[i];
-        if (instrument->state == TP_BOOK_CROSSED && now_ns > instrument->crossed_since_ns &&
-            now_ns - instrument->crossed_since_ns > CROSSED_NS_MAX) {
+        const uint64_t since_ns = feed->histories[i].crossed_since_ns;
+        if (feed->instruments[i].state == TP_BOOK_CROSSED && cell_ns > since_ns &&
+            cell_ns - since_ns > feed->crossed_ns_max) {
             feed->tick_changes++;
             feed_resync(feed, i, TP_SYNC_REASON_CROSSED, now_ns);
         }
@@ -588,7 +611,16 @@ bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns)
         give_up_crossed(feed, now_ns);
     feed->counters.bases_refused =
         atomic_load_explicit(&feed->mailbox.refused, memory_order_relaxed);
+    feed->counters.doubled = atomic_load_explicit(&feed->mailbox.doubled, memory_order_relaxed);
     return feed->tick_changes != changes;
+}
+
+uint64_t tp_feed_doubled(const struct tp_feed *feed, uint32_t *instrument)
+{
+    /* Pairs with the release in tp_mailbox_note_doubled. */
+    const uint64_t count = atomic_load_explicit(&feed->mailbox.doubled, memory_order_acquire);
+    *instrument = atomic_load_explicit(&feed->mailbox.doubled_instrument, memory_order_relaxed);
+    return count;
 }
 
 void tp_feed_base_await(const struct tp_feed *feed, uint64_t max_ns)

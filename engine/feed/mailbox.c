@@ -1,7 +1,7 @@
 /* The mailbox of mailbox.h. */
 #include "engine/feed/mailbox.h"
 
-#include <stdlib.h>
+#include <string.h>
 
 #include "engine/book/book.h"
 
@@ -22,6 +22,8 @@ void tp_mailbox_init(struct tp_mailbox *mailbox, _Atomic uint32_t *requests,
     atomic_init(&mailbox->tail, 0);
     atomic_init(&mailbox->head, 0);
     atomic_init(&mailbox->refused, 0);
+    atomic_init(&mailbox->doubled, 0);
+    atomic_init(&mailbox->doubled_instrument, 0);
     for (uint32_t i = 0; i < instrument_count; i++)
         atomic_init(&requests[i], REQUEST_NONE);
 }
@@ -114,52 +116,79 @@ void tp_mailbox_failed(struct tp_mailbox *mailbox, uint32_t instrument)
         (void)request_change(mailbox, instrument, &word, REQUEST_ASKED, REQUEST_WANTED);
 }
 
-static int compare_rising(const void *a, const void *b)
+void tp_mailbox_note_doubled(struct tp_mailbox *mailbox, uint32_t instrument, uint32_t count)
 {
-    const int64_t x = ((const struct tp_level *)a)->price, y = ((const struct tp_level *)b)->price;
-    return (x > y) - (x < y);
+    if (count == 0)
+        return;
+    atomic_store_explicit(&mailbox->doubled_instrument, instrument, memory_order_relaxed);
+    /* Pairs with the acquire of whoever reads both: the instrument is one that was counted. */
+    atomic_fetch_add_explicit(&mailbox->doubled, count, memory_order_release);
 }
 
-static int compare_falling(const void *a, const void *b)
+/* Whether a price comes before another one on this side, best first. */
+static bool is_better(enum tp_side side, int64_t price, int64_t than)
 {
-    return compare_rising(b, a);
+    return side == TP_SIDE_ASK ? price < than : price > than;
 }
 
-/* Copies levels best first without those of quantity 0. False: a price or quantity out of range,
- * or one price twice. */
+/* Puts a level in its place among those that are sorted; one of the same price replaces it. True:
+ * it did. Stable, in place, and one comparison a level of what venues send: sorted. */
+static bool insert(enum tp_side side, struct tp_level level, struct tp_level *out, uint32_t *count)
+{
+    uint32_t low = 0, high = *count;
+    if (high > 0 && is_better(side, out[high - 1].price, level.price))
+        low = high;
+    while (low < high) { /* halves each round */
+        const uint32_t middle = low + (high - low) / 2;
+        if (is_better(side, out[middle].price, level.price))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < *count && out[low].price == level.price) {
+        out[low] = level;
+        return true;
+    }
+    memmove(out + low + 1, out + low, (*count - low) * sizeof *out);
+    out[low] = level;
+    (*count)++;
+    return false;
+}
+
+/* Copies levels best first without those of quantity 0; of a price that comes twice the last one
+ * counts. False: a price or quantity out of range. *doubled: prices that came again. */
 static bool copy_sorted(enum tp_side side, const struct tp_level *levels, uint32_t count,
-                        struct tp_level *out, uint32_t *out_count)
+                        struct tp_level *out, uint32_t *out_count, uint32_t *doubled)
 {
-    uint32_t kept = 0;
+    uint32_t sorted = 0, kept = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (levels[i].price < 1 || levels[i].price > TP_BOOK_PRICE_MAX || levels[i].quantity < 0)
             return false;
-        if (levels[i].quantity != 0)
-            out[kept++] = levels[i];
+        *doubled += insert(side, levels[i], out, &sorted);
     }
-    int (*const compare)(const void *, const void *) =
-        side == TP_SIDE_ASK ? compare_rising : compare_falling;
-    bool sorted = true;
-    for (uint32_t i = 1; i < kept && sorted; i++)
-        sorted = compare(&out[i - 1], &out[i]) < 0;
-    if (!sorted)
-        qsort(out, kept, sizeof *out, compare);
-    for (uint32_t i = 1; i < kept; i++)
-        if (out[i].price == out[i - 1].price)
-            return false;
+    for (uint32_t i = 0; i < sorted; i++)
+        if (out[i].quantity != 0)
+            out[kept++] = out[i];
     *out_count = kept;
     return true;
 }
 
-static bool cell_fill(struct tp_mailbox_cell *cell, const struct tp_feed_base *offer)
+static bool cell_fill(struct tp_mailbox *mailbox, struct tp_mailbox_cell *cell,
+                      const struct tp_feed_base *offer)
 {
     if (offer->bid_count > TP_DEPTH_LEVEL_COUNT_MAX || offer->ask_count > TP_DEPTH_LEVEL_COUNT_MAX)
         return false;
     cell->instrument = offer->instrument;
     cell->version = offer->version;
     cell->truncated = offer->truncated;
-    return copy_sorted(TP_SIDE_BID, offer->bids, offer->bid_count, cell->bids, &cell->bid_count) &&
-           copy_sorted(TP_SIDE_ASK, offer->asks, offer->ask_count, cell->asks, &cell->ask_count);
+    uint32_t doubled = 0;
+    if (!copy_sorted(TP_SIDE_BID, offer->bids, offer->bid_count, cell->bids, &cell->bid_count,
+                     &doubled) ||
+        !copy_sorted(TP_SIDE_ASK, offer->asks, offer->ask_count, cell->asks, &cell->ask_count,
+                     &doubled))
+        return false;
+    tp_mailbox_note_doubled(mailbox, offer->instrument, doubled);
+    return true;
 }
 
 bool tp_mailbox_offer(struct tp_mailbox *mailbox, const struct tp_feed_base *offer)
@@ -171,7 +200,7 @@ bool tp_mailbox_offer(struct tp_mailbox *mailbox, const struct tp_feed_base *off
     if (tail - atomic_load_explicit(&mailbox->head, memory_order_acquire) == TP_MAILBOX_CELL_COUNT)
         return false;
     struct tp_mailbox_cell *cell = &mailbox->cells[tail & (TP_MAILBOX_CELL_COUNT - 1)];
-    if (!cell_fill(cell, offer)) {
+    if (!cell_fill(mailbox, cell, offer)) {
         atomic_fetch_add_explicit(&mailbox->refused, 1, memory_order_relaxed);
         tp_mailbox_failed(mailbox, offer->instrument);
         return true;

@@ -32,6 +32,8 @@ struct tp_mailbox {
     _Alignas(64) _Atomic uint32_t tail;    /* cells written; cold thread */
     _Alignas(64) _Atomic uint32_t head;    /* cells taken; hot thread */
     _Alignas(64) _Atomic uint64_t refused; /* offers with broken levels; cold thread */
+    _Atomic uint64_t doubled;              /* prices that came twice in a base; both threads */
+    _Atomic uint32_t doubled_instrument;   /* in whose base the last one did */
 };
 
 /* requests[instrument_count] and cells[TP_MAILBOX_CELL_COUNT] belong to the caller. */
@@ -40,6 +42,9 @@ void tp_mailbox_init(struct tp_mailbox *mailbox, _Atomic uint32_t *requests,
 
 /* Replay, where one thread is both: takes a wanted request as the cold thread would. */
 bool tp_mailbox_ask(struct tp_mailbox *mailbox, uint32_t instrument);
+
+/* Any thread: a base of the instrument named so many prices twice. */
+void tp_mailbox_note_doubled(struct tp_mailbox *mailbox, uint32_t instrument, uint32_t count);
 
 /* Hot thread. */
 void tp_mailbox_want(struct tp_mailbox *mailbox, uint32_t instrument);

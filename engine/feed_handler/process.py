@@ -35,6 +35,7 @@ from tickpath.engine.feed_handler.bases import (
 )
 from tickpath.engine.feed_handler.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.feed_handler.consumers import Consumers
+from tickpath.engine.feed_handler.feed_notes import FeedNotes
 from tickpath.engine.feed_handler.hot_path import HotPath, Note
 from tickpath.engine.feed_handler.instrument_list import fetch_instruments
 from tickpath.engine.feed_handler.plan import make_plan
@@ -317,6 +318,7 @@ class FeedHandler:
         venue = self.venue
         self.hot = HotPath(self.feed, self.segment.pointer)
         self.states = StateLog(self.segment, self.instruments, self._log)
+        self.notes = FeedNotes(self.feed, self.instruments, self._log)
         if self.link is not None:
             self.hot.watch(self.link.fileno())
         handle, loop = self.hot.handle, self.hot.loop
@@ -574,6 +576,7 @@ class FeedHandler:
         if now < self._next_counters and not force:
             return
         self._next_counters = now + COUNTERS_EVERY_S
+        self.notes.step()
         netif = self.transport.netif
         sources = {"hot": self.hot.loop.counters, "feed": lib.tp_feed_counters(self.feed)}
         if isinstance(self.transport, UserTransport):

@@ -15,7 +15,7 @@ from tickpath.shm.reader import Reader, Result
 from tickpath.shm.segment import SegmentLayout, SegmentWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 SYNCING, LIVE, STALE, CROSSED = 0, 1, 2, 3
@@ -165,11 +165,20 @@ class Rig:
         return list(out[0 : lib.tp_feed_base_wanted(self.feed, out, count_max)])
 
     def offer(
-        self, version: int, bids: Levels, asks: Levels, instrument: int = 0, truncated: int = 0
+        self,
+        version: int,
+        bids: Levels | Sequence[tuple[int, int]],
+        asks: Levels,
+        instrument: int = 0,
+        truncated: int = 0,
     ) -> bool:
-        def array(levels: Levels) -> Any:
-            # In no order: the feed sorts.
-            rows = sorted(levels.items(), key=lambda row: row[0] * 7919 % 1009)
+        def array(levels: Levels | Sequence[tuple[int, int]]) -> Any:
+            # A dict in no order: the feed sorts. Rows in theirs.
+            rows = (
+                sorted(levels.items(), key=lambda row: row[0] * 7919 % 1009)
+                if isinstance(levels, dict)
+                else levels
+            )
             return ffi.new("struct tp_level[]", [{"price": p, "quantity": q} for p, q in rows] or 1)
 
         # Named: a C struct in a dict initialiser would not keep them alive.

@@ -136,6 +136,49 @@ def test_feed_crossed_for_many_messages_resyncs(rig: Rig) -> None:
     assert rig.state() == (SYNCING, CROSSED_REASON)
 
 
+CROSSED_LIMITS = {"crossed_messages_max": 3, "crossed_ms_max": 400}
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_feed_crossed_is_given_up_behind_the_venues_own_number_of_messages(
+    tmp_path: Path, more: int
+) -> None:
+    rig = Rig(tmp_path, venue=SampleVenue(IN_BAND_RULE, facts=CROSSED_LIMITS).c)
+    reach(rig, "CROSSED")
+    for number in range(12, 14 + more):
+        rig.message(delta(number))
+    assert rig.state() == ((SYNCING, CROSSED_REASON) if more else (CROSSED, CROSSED_REASON))
+    rig.close()
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_feed_crossed_is_given_up_behind_the_venues_own_time(tmp_path: Path, more: int) -> None:
+    rig = Rig(tmp_path, venue=SampleVenue(IN_BAND_RULE, facts=CROSSED_LIMITS).c)
+    reach(rig, "CROSSED")
+    rig.tick(400 * MS + more * 100 * MS)  # it is looked at ten times a second
+    assert rig.state() == ((SYNCING, CROSSED_REASON) if more else (CROSSED, CROSSED_REASON))
+    rig.close()
+
+
+def test_feed_crossed_for_too_long_is_judged_by_the_grid_not_by_when_the_tick_comes(
+    tmp_path: Path,
+) -> None:
+    """A replay ticks only where something changed: it must not find what the feed did not."""
+    states = []
+    for ticks in ((5 * MS,), ()):
+        rig = Rig(tmp_path, venue=SampleVenue(IN_BAND_RULE, facts=CROSSED_LIMITS).c)
+        rig.now += 50 * MS
+        reach(rig, "CROSSED")
+        rig.now += 350 * MS
+        for after_ns in ticks:  # the first of its cell of 100 ms
+            rig.tick(after_ns)
+        rig.now += 90 * MS - sum(ticks)
+        rig.tick()
+        states.append(rig.state())
+        rig.close()
+    assert states == [(CROSSED, CROSSED_REASON)] * 2
+
+
 def test_feed_crossed_snapshot_is_never_live(rig: Rig) -> None:
     rig.up()
     rig.tick(SETTLE)
@@ -339,6 +382,44 @@ def test_feed_offer_without_order_or_with_zeros_is_sorted(rig: Rig) -> None:
     record = rig.record()
     assert record["bids"] == [(30, 2), (20, 3), (10, 1)]
     assert record["asks"] == [(50, 2), (70, 1)]
+
+
+@pytest.mark.parametrize(
+    ("bids", "shown", "doubled"),
+    [
+        ([(30, 2), (20, 3), (30, 4)], [(30, 4), (20, 3)], 1),
+        ([(30, 2), (30, 4), (20, 3)], [(30, 4), (20, 3)], 1),
+        ([(10, 1), (30, 2), (10, 5), (10, 6)], [(30, 2), (10, 6)], 2),
+        ([(30, 2), (20, 3), (30, 0)], [(20, 3)], 1),
+        ([(30, 0), (20, 3), (30, 2)], [(30, 2), (20, 3)], 1),
+        ([(30, 2), (20, 3)], [(30, 2), (20, 3)], 0),
+    ],
+)
+def test_feed_offer_that_names_a_price_twice_last_wins_and_is_counted(
+    rig: Rig, bids: list[tuple[int, int]], shown: list[tuple[int, int]], doubled: int
+) -> None:
+    rig.up()
+    rig.message(Venue(version=4).step([], versions=1))
+    rig.wanted()
+    rig.offer(5, bids, {70: 1})
+    rig.tick()
+    assert rig.record()["bids"] == shown
+    assert rig.state() == (LIVE, NONE)
+    assert (rig.counters.doubled, rig.counters.bases_refused) == (doubled, 0)
+
+
+def test_feed_offer_of_all_levels_in_any_order_is_sorted(rig: Rig) -> None:
+    rig.up()
+    rig.message(Venue(version=4).step([], versions=1))
+    count = lib.TP_DEPTH_LEVEL_COUNT_MAX
+    prices = [1 + (number * 7919) % count for number in range(count)]
+    rig.wanted()
+    rig.offer(5, [(price, price) for price in prices], {count + 1 + p: 1 for p in range(count)})
+    rig.tick()
+    bids, asks = rig.levels()
+    assert len(bids) > 2000, "as many as the book keeps"
+    assert bids == {price: price for price in range(count - len(bids) + 1, count + 1)}
+    assert asks == dict.fromkeys(range(count + 1, count + 1 + len(asks)), 1)
 
 
 @pytest.mark.parametrize(

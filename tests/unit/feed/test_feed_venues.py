@@ -53,6 +53,7 @@ class SampleVenue:
 
     rule: dict[str, Any]
     compression: int = 0
+    facts: dict[str, int] = field(default_factory=dict)
     resets: list[int] = field(default_factory=list)
     _kept: list[Any] = field(default_factory=list)
 
@@ -82,7 +83,7 @@ class SampleVenue:
         made = {
             key: foreign.callback(kind, function) for key, (kind, function) in callbacks.items()
         }
-        facts = {"compression": self.compression}
+        facts = {"compression": self.compression, **self.facts}
         self.c = ffi.new("struct tp_venue *", {"name": name, "facts": facts, **made})
         self._channel = channel
         self._kept += [rule, channel, name, made]
@@ -235,6 +236,13 @@ def test_in_band_base_in_any_order_with_a_price_twice_is_taken_last_wins(make: A
     part["bids"] = [[98, 1], [100, 1], [99, 1], [100, 7], [97, 0]]
     assert rig.message(json.dumps(part).encode()) == APPLIED
     assert rig.levels() == ({100: 7, 99: 1, 98: 1}, ASKS)
+    rig.tick()
+    assert rig.counters.doubled == 1
+    part |= {"l": 11, "bids": [[100, 1], [99, 1], [99, 0]]}  # as the last of them, it is gone
+    assert rig.message(json.dumps(part).encode()) == APPLIED
+    assert rig.levels() == ({100: 1}, ASKS)
+    rig.tick()
+    assert rig.counters.doubled == 2
 
 
 def test_in_band_base_out_of_range_is_refused_whole(make: Any) -> None:

@@ -190,6 +190,8 @@ const struct tp_venue tp_venue_toy = {
             .pinger = TP_PINGER_CLIENT,
             .ping_interval_s = 30,
             .message_size_max = 1 << 20,
+            .crossed_messages_max = 3, /* each message leaves a book that is not crossed */
+            .crossed_ms_max = 500,
         },
     .describe = describe,
     .router_size = router_size,
