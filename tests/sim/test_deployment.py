@@ -17,6 +17,7 @@ import pytest
 from tickpath._core import lib
 from tickpath.engine.sim.dialect import HttpResponse, Message, json_response
 from tickpath.engine.sim.exchange import DRIP_S
+from tickpath.engine.sim.venues import load_dialect
 from tickpath.engine.sim.venues.mexc import MexcDialect
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.settings import MexcSettings
@@ -41,6 +42,7 @@ RUNS = int(os.environ.get("TICKPATH_DEPLOYMENT_RUNS", "60"))
 ONE = os.environ.get("TICKPATH_DEPLOYMENT_SEED")
 FOUND = [3076]  # seeds that found a fault once: an old base after a reconnect
 SEEDS = sorted({*range(RUNS), *FOUND}) if ONE is None else [int(ONE)]
+VENUES = ("binance", "mexc")
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 FAULTS_S = 8.0
 ONCE = (
@@ -104,11 +106,12 @@ class Misfortune:
             deployment.order(text)
 
 
-def random_setup(seed: int, directory: Path, **fields: Any) -> Setup:
+def random_setup(seed: int, directory: Path, venue: str = "mexc", **fields: Any) -> Setup:
     generator = random.Random(f"setup {seed}")
     return Setup(
         seed=seed,
         directory=directory,
+        dialect=load_dialect(venue),
         symbols=SYMBOLS[: generator.randrange(1, 4)],
         rate=generator.choice((10.0, 40.0, 120.0)),
         depth=generator.choice((25, 60, 200)),
@@ -183,9 +186,12 @@ def suffer(setup: Setup) -> None:
     assert left == [], f"seed {setup.seed}: left in shared memory: {left}"
 
 
+@pytest.mark.parametrize("venue", VENUES)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_deployment_is_right_while_live_and_comes_back(seed: int, tmp_path: Path) -> None:
-    suffer(random_setup(seed, tmp_path))
+def test_deployment_is_right_while_live_and_comes_back(
+    seed: int, venue: str, tmp_path: Path
+) -> None:
+    suffer(random_setup(seed, tmp_path, venue))
 
 
 def tls_context(certificate: Certificate) -> ssl.SSLContext:

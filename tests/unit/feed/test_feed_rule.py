@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tickpath._core import ffi, lib
+from tickpath.proto.venues import load_venue
 
 BUFFERING, FIRST, FOLLOWING = range(3)
 APPLY, BUFFER, DROP, GAP, UNCHANGED, RESTART = range(6)
@@ -216,12 +217,11 @@ def test_sync_rules_of_this_build_are_those_of_the_table(index: int) -> None:
         if name.startswith(ffi.string(venue.name).decode())
     ]
     describe: Any = venue.describe
-    depth = describe(DEPTH_CHANNELS[ffi.string(venue.name).decode()])
+    own = load_venue(ffi.string(venue.name).decode())
+    (channel, *_) = own.channels(own.example_symbol, own.settings())
+    depth = describe(channel.encode())
     found = bytes(ffi.buffer(depth.rule))
     assert found in [bytes(ffi.buffer(rule)) for rule in known]
-
-
-DEPTH_CHANNELS = {"mexc": b"spot@public.aggre.depth.v3.api.pb@100ms@BTCUSDT"}
 
 
 # ---- every relation of numbers -------------------------------------------------------------------

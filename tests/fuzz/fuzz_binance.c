@@ -1,0 +1,116 @@
+/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/venues/binance/decode.c proto/venues/binance/router.c proto/venues/binance/venue.c */
+/* Any bytes as a message of Binance's, and as a body behind the head that its streams have.
+ *
+ * Invariants: those of proto/venue.h; the quick reader and the one key by key say the same; what
+ * was decoded is decoded alike when other bytes follow it in memory. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/venue.h"
+#include "proto/venues/binance/decode.h"
+
+enum { STREAMS = 4, SLACK = 80, INSTRUMENT = 3 };
+
+extern const struct tp_venue tp_venue_binance;
+static struct tp_depth_update exact, other;
+static struct tp_trade_update trades;
+
+static void require(int condition)
+{
+    if (!condition)
+        abort();
+}
+
+static void check_levels(const struct tp_level *levels, uint32_t count)
+{
+    require(count <= TP_DEPTH_LEVEL_COUNT_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        require(levels[i].price >= 0 && levels[i].quantity >= 0);
+}
+
+static void check_same(void)
+{
+    require(exact.first_version == other.first_version);
+    require(exact.last_version == other.last_version && exact.exchange_ns == other.exchange_ns);
+    require(exact.bid_count == other.bid_count && exact.ask_count == other.ask_count);
+    require(exact.flags == other.flags && exact.previous_version == other.previous_version);
+    require(memcmp(exact.bids, other.bids, exact.bid_count * sizeof *exact.bids) == 0);
+    require(memcmp(exact.asks, other.asks, exact.ask_count * sizeof *exact.asks) == 0);
+}
+
+static void check_depth(const struct tp_body *body)
+{
+    const enum tp_decode_status status = tp_venue_binance.decode_depth(body, &exact);
+    require(tp_binance_decode_any(body, &other) == status);
+    if (status == TP_DECODE_OK)
+        check_same();
+    struct tp_body copy = *body;
+    uint8_t *longer = malloc(body->size + SLACK);
+    require(longer != NULL);
+    memcpy(longer, body->data, body->size);
+    memset(longer + body->size, '1', SLACK);
+    copy.data = longer;
+    require(tp_venue_binance.decode_depth(&copy, &other) == status);
+    free(longer);
+    if (status != TP_DECODE_OK)
+        return;
+    check_same();
+    require(exact.first_version <= exact.last_version);
+    require(((exact.flags & TP_DEPTH_TOP) != 0) == (body->meaning == TP_MEANING_TOP));
+    check_levels(exact.bids, exact.bid_count);
+    check_levels(exact.asks, exact.ask_count);
+}
+
+static void check_trades(const struct tp_body *body)
+{
+    if (tp_venue_binance.decode_trades(body, &trades) != TP_DECODE_OK)
+        return;
+    require(trades.count == 1 && trades.trades[0].price >= 0 && trades.trades[0].quantity >= 0);
+}
+
+/* A copy of exactly this size: the sanitizer sees each byte that is read behind it. */
+static void check_body(const uint8_t *data, size_t size, enum tp_meaning meaning)
+{
+    uint8_t *body = malloc(size + 1);
+    require(body != NULL);
+    memcpy(body + 1, data, size);
+    const struct tp_body what = {body + 1, size, meaning, .scale = {-2, -8}};
+    if (meaning == TP_MEANING_TRADES)
+        check_trades(&what);
+    else
+        check_depth(&what);
+    free(body);
+}
+
+static void check_message(void *router, const uint8_t *data, size_t size)
+{
+    const struct tp_venue_message message = {.data = data, .size = size, .opcode = 1};
+    struct tp_route route;
+    tp_venue_binance.route(router, &message, 0, &route);
+    require(route.meaning <= TP_MEANING_NOTICE && route.next_offset == 0);
+    if (route.meaning != TP_MEANING_DELTA && route.meaning != TP_MEANING_TOP &&
+        route.meaning != TP_MEANING_TRADES)
+        return;
+    require(route.instrument == INSTRUMENT && route.body_offset + route.body_size <= size);
+    check_body(data + route.body_offset, route.body_size, route.meaning);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const char *const streams[] = {"btcusdt@depth@100ms", "ethusdt@depth",
+                                          "btcusdt@bookTicker", "btcusdt@trade"};
+    void *router = malloc(tp_venue_binance.router_size(STREAMS, 1));
+    require(router != NULL);
+    tp_venue_binance.router_init(router, STREAMS, 1);
+    for (uint32_t i = 0; i < STREAMS; i++)
+        require(tp_venue_binance.router_add(router, streams[i], INSTRUMENT));
+    check_message(router, data, size);
+    check_body(data, size, TP_MEANING_DELTA);
+    check_body(data, size, TP_MEANING_TOP);
+    check_body(data, size, TP_MEANING_TRADES);
+    free(router);
+    return 0;
+}
