@@ -164,6 +164,7 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
     of->connection = (uint16_t)connection;
     of->price_exponent = record->price_exponent;
     of->quantity_exponent = record->quantity_exponent;
+    feed->histories[instrument].listed = record->status;
     of->generation = 1;
     of->state = TP_BOOK_SYNCING;
     of->reason = TP_SYNC_REASON_STARTING;
@@ -390,6 +391,7 @@ RARE static enum tp_feed_result take_unusual(struct tp_feed *feed, uint32_t inde
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
     if ((instrument->flags & FEED_ACTIVE) == 0 && !feed_is_refused(instrument)) {
+        tp_feed_confirmed(feed, index, received_ns); /* one that is halted has the channel still */
         feed->counters.inactive++;
         return TP_FEED_IGNORED;
     }
@@ -446,9 +448,12 @@ static enum tp_feed_result take(struct tp_feed *feed, const struct tp_venue_mess
     case TP_MEANING_BASE:
     case TP_MEANING_DELTA:
         return take_depth(feed, message, route, received_ns);
+    case TP_MEANING_STATUS:
+        return feed_take_status(
+            feed, route->instrument,
+            (struct tp_span){message->data + route->body_offset, route->body_size}, received_ns);
     case TP_MEANING_TOP:
     case TP_MEANING_TRADES:
-    case TP_MEANING_STATUS:
     case TP_MEANING_OWN:
         feed->counters.unpublished++;
         return TP_FEED_IGNORED;

@@ -9,8 +9,8 @@
  * (proto/venue.h, proto/sync_rule.h); no venue's name stands in this folder. Levels are absolute. A
  * book that lost its place in the chain is SYNCING until a base gives it another: by REST or by a
  * request on the socket, met by the messages kept meanwhile, or in-band, where nothing is kept.
- * After a reconnect the book is replaced. Trades, tickers, status and own news are routed and
- * counted; their events come with layout 2. */
+ * After a reconnect the book is replaced. What the venue does not trade is not LIVE (trading.h).
+ * Trades, tickers and own news are routed and counted; their events come with layout 2. */
 #ifndef TP_ENGINE_FEED_H
 #define TP_ENGINE_FEED_H
 #include <stdbool.h>
@@ -73,14 +73,15 @@ struct tp_feed_counters {
         silences,      /* times that a connection fell silent */
         bases_refused, /* levels out of range */
         bases_unasked; /* answers to a request that was withdrawn */
-    uint64_t unpublished, /* messages of a meaning that has no event yet: tops, trades, status */
+    uint64_t unpublished, /* messages of a meaning that has no event yet: tops, trades */
         baseless,         /* changes that came before the in-band base they build on */
         unchanged,        /* messages that say that nothing changed */
         unreadable,       /* messages that are nothing of the venue's and name no instrument */
         checksums,        /* books that did not give their message's checksum */
         shallow,          /* books whose touch came near or past the end of what is known */
         resets,           /* numberings that began anew on a connection */
-        doubled;          /* prices that a base named twice: the last one counts */
+        doubled,          /* prices that a base named twice: the last one counts */
+        halts;            /* instruments that the venue stopped trading */
 };
 
 struct tp_feed;

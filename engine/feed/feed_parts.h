@@ -1,7 +1,8 @@
 /* What the files of engine/feed share: the feed's own structures. No one else includes this.
  *
  * Reading order: feed.h, sync.h, feed.c (one message), depth.c (truncation, checksums),
- * feed_state.c (all that happens to a book besides messages), publish.h, backlog.h, mailbox.h. */
+ * feed_state.c (all that happens to a book besides messages), trading.h, publish.h, backlog.h,
+ * mailbox.h. */
 #ifndef TP_ENGINE_FEED_PARTS_H
 #define TP_ENGINE_FEED_PARTS_H
 #include "engine/book/book.h"
@@ -57,6 +58,7 @@ struct feed_history {
     uint64_t lowest;    /* the base's number, or a lower one that was received since */
     uint64_t doubted;   /* FEED_DOUBTED: a message below this number is of another numbering */
     uint64_t crossed_since_ns;
+    uint8_t listed, streamed; /* enum tp_instrument_status: by the venue's list, by its stream */
 };
 
 /* The word-wise writers of shm read records as uint64_t: a union keeps that defined. */
@@ -123,6 +125,13 @@ void feed_keep_behind(struct tp_feed *feed, uint32_t index, struct tp_span body,
 bool feed_checksum_holds(const struct feed_instrument *instrument,
                          const struct tp_depth_update *update);
 
+/* trading.c */
+/* Whether the venue does not trade it. */
+bool feed_is_halted(const struct feed_history *history);
+/* A message of the stream that says so. */
+enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index, struct tp_span body,
+                                     uint64_t received_ns);
+
 /* Its connection is up, and the venue does not serve its channel. */
 static inline bool feed_is_refused(const struct feed_instrument *instrument)
 {
@@ -157,6 +166,10 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
                                    uint64_t decoded_ns);
 /* The book was loaded: publishes it whole, LIVE or as its levels and its connection say. */
 void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, uint64_t now_ns);
+/* The venue does not trade it: STALE (HALTED); and trades it again: a sync begins. Its connection
+ * is up. */
+void feed_halt(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
+void feed_reopen(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
 /* Keeps a message of a syncing instrument. */
 void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns);
 #endif

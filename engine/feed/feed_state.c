@@ -64,6 +64,8 @@ static enum tp_feed_place place_of(const struct feed_instrument *instrument)
     }
     if (instrument->reason == TP_SYNC_REASON_REFUSED)
         return TP_PLACE_REFUSED;
+    if (instrument->reason == TP_SYNC_REASON_HALTED)
+        return TP_PLACE_HALTED;
     return instrument->reason == TP_SYNC_REASON_SILENT ? TP_PLACE_SILENT : TP_PLACE_RETIRED;
 }
 
@@ -213,7 +215,11 @@ void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t n
             feed->connections[connection].settle_ns = now_ns + feed->config.base_timeout_ns;
         const uint8_t asked = feed->config.needs_confirmation ? FEED_UNCONFIRMED : 0;
         begin(feed, i, FEED_ADDED | FEED_ACTIVE | asked);
-        move(feed, i, TP_FEED_EVENT_UP, TP_SYNC_REASON_STARTING, now_ns);
+        feed->histories[i].streamed = TP_INSTRUMENT_UNKNOWN;
+        if (feed_is_halted(&feed->histories[i]))
+            feed_halt(feed, i, now_ns);
+        else
+            move(feed, i, TP_FEED_EVENT_UP, TP_SYNC_REASON_STARTING, now_ns);
     }
 }
 
@@ -238,9 +244,37 @@ void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t
     }
 }
 
+/* Its messages do not count; whether its channel is confirmed is remembered. */
+void feed_halt(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
+    struct feed_instrument *instrument = &feed->instruments[index];
+    if (feed_is_refused(instrument))
+        instrument->flags |= FEED_UNCONFIRMED;
+    const uint8_t kept = instrument->flags & FEED_UNCONFIRMED;
+    retire(feed, index, TP_FEED_EVENT_HALTED, TP_SYNC_REASON_HALTED, now_ns);
+    instrument->flags |= kept;
+}
+
+void feed_reopen(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    begin(feed, index, FEED_ADDED | FEED_ACTIVE | (instrument->flags & FEED_UNCONFIRMED));
+    move(feed, index, TP_FEED_EVENT_UP, TP_SYNC_REASON_STARTING, now_ns);
+    /* Else `settle` wants one; an in-band base came while it was halted, or never will by itself.
+     */
+    if (feed->connections[instrument->connection].settle_ns == 0 ||
+        instrument->rule->base == TP_BASE_IN_BAND)
+        feed_want(feed, index);
+}
+
 void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns)
 {
     assert(instrument < feed->config.instrument_count);
+    struct feed_instrument *of = &feed->instruments[instrument];
+    if (of->reason == TP_SYNC_REASON_HALTED) {
+        of->flags |= FEED_UNCONFIRMED;
+        return;
+    }
     if ((feed->instruments[instrument].flags & FEED_ADDED) != 0)
         retire(feed, instrument, TP_FEED_EVENT_REFUSED, TP_SYNC_REASON_REFUSED, now_ns);
 }
@@ -274,6 +308,8 @@ void tp_feed_confirmed(struct tp_feed *feed, uint32_t instrument, uint64_t now_n
     if ((of->flags & FEED_UNCONFIRMED) == 0)
         return;
     of->flags &= (uint8_t)~FEED_UNCONFIRMED;
+    if ((of->flags & FEED_ACTIVE) == 0)
+        return; /* halted */
     if (of->reason == TP_SYNC_REASON_UNCONFIRMED)
         move(feed, instrument, TP_FEED_EVENT_WAITING, TP_SYNC_REASON_STARTING, now_ns);
     /* Else `settle` wants a base, or the first message. */

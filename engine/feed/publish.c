@@ -137,3 +137,20 @@ void feed_publish(struct tp_feed *feed, const struct feed_change *change)
     if (change->top)
         publish_top(ring, &out, instrument->book);
 }
+
+void feed_publish_status(struct tp_feed *feed, uint32_t instrument,
+                         enum tp_instrument_status status, uint64_t exchange_ns, uint64_t now_ns)
+{
+    const struct feed_instrument *of = &feed->instruments[instrument];
+    tp_ring_gate_pass(feed->config.gate, 1);
+    union ring_event out = {.event = {.instrument = (uint16_t)instrument,
+                                      .type = TP_EVENT_STATUS,
+                                      .price_exponent = of->price_exponent,
+                                      .quantity_exponent = of->quantity_exponent,
+                                      .connection = of->connection,
+                                      .received_ns = now_ns,
+                                      .published_ns = tp_clock_now_ns(feed->config.clock)}};
+    out.event.u.status.status = status;
+    out.event.u.status.exchange_ns = exchange_ns;
+    (void)tp_ring_publish(feed->config.ring, out.words);
+}

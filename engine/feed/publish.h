@@ -19,5 +19,8 @@ struct feed_change {
  * for the counts, and up to depth levels a side, each once, in its place. */
 void feed_record_share(const struct tp_book *book, uint32_t depth, union feed_record *head,
                        _Atomic uint64_t *word);
+/* STATUS: what the venue says of its trading. */
+void feed_publish_status(struct tp_feed *feed, uint32_t instrument,
+                         enum tp_instrument_status status, uint64_t exchange_ns, uint64_t now_ns);
 void feed_publish(struct tp_feed *feed, const struct feed_change *change);
 #endif

@@ -10,13 +10,14 @@
 
 /* clang-format off */ /* it aligns no columns, and this is a table */
 static const uint8_t NEXT[TP_PLACE_COUNT][TP_FEED_EVENT_COUNT] = {
-    /* on:                up    down   refused silence speech  base    unseen waiting lost */
-    [TP_PLACE_SYNCING] = {SYNC, STALE, STALE,  STAY,   STAY,   LEVELS, STALE, SYNC,   SYNC},
-    [TP_PLACE_LIVE]    = {SYNC, STALE, STALE,  STALE,  STAY,   LEVELS, STALE, STAY,   SYNC},
-    [TP_PLACE_CROSSED] = {SYNC, STALE, STALE,  STALE,  STAY,   LEVELS, STALE, STAY,   SYNC},
-    [TP_PLACE_SILENT]  = {SYNC, STALE, STALE,  STAY,   LEVELS, LEVELS, STALE, STAY,   SYNC},
-    [TP_PLACE_RETIRED] = {SYNC, STALE, STALE,  STAY,   STAY,   STAY,   STAY,  STAY,   STAY},
-    [TP_PLACE_REFUSED] = {SYNC, STALE, STAY,   STAY,   STAY,   STAY,   STAY,  SYNC,   STAY},
+    /* on:                up    down   refused silence speech  base    unseen waiting lost  halted */
+    [TP_PLACE_SYNCING] = {SYNC, STALE, STALE,  STAY,   STAY,   LEVELS, STALE, SYNC,   SYNC, STALE},
+    [TP_PLACE_LIVE]    = {SYNC, STALE, STALE,  STALE,  STAY,   LEVELS, STALE, STAY,   SYNC, STALE},
+    [TP_PLACE_CROSSED] = {SYNC, STALE, STALE,  STALE,  STAY,   LEVELS, STALE, STAY,   SYNC, STALE},
+    [TP_PLACE_SILENT]  = {SYNC, STALE, STALE,  STAY,   LEVELS, LEVELS, STALE, STAY,   SYNC, STALE},
+    [TP_PLACE_RETIRED] = {SYNC, STALE, STALE,  STAY,   STAY,   STAY,   STAY,  STAY,   STAY, STALE},
+    [TP_PLACE_REFUSED] = {SYNC, STALE, STAY,   STAY,   STAY,   STAY,   STAY,  SYNC,   STAY, STALE},
+    [TP_PLACE_HALTED]  = {SYNC, STALE, STAY,   STAY,   STAY,   STAY,   STAY,  STAY,   STAY, STAY},
 };
 /* clang-format on */
 

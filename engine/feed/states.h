@@ -16,11 +16,12 @@ enum tp_feed_place {
     TP_PLACE_SILENT,  /* STALE: its connection says nothing; the book is whole */
     TP_PLACE_RETIRED, /* STALE: disconnected; its messages do not count */
     TP_PLACE_REFUSED, /* STALE: the venue said no, or nothing; asked again, it may say yes */
+    TP_PLACE_HALTED,  /* STALE: the venue does not trade it */
     TP_PLACE_COUNT,
 };
 
 enum tp_feed_event {
-    TP_FEED_EVENT_UP,          /* its connection opened */
+    TP_FEED_EVENT_UP,          /* its connection opened, or the venue trades it again */
     TP_FEED_EVENT_DOWN,        /* and ended */
     TP_FEED_EVENT_REFUSED,     /* the venue said no to it, or nothing in time */
     TP_FEED_EVENT_SILENCE,     /* its connection fell silent */
@@ -29,6 +30,7 @@ enum tp_feed_event {
     TP_FEED_EVENT_BASE_UNSEEN, /* the same while its connection is silent */
     TP_FEED_EVENT_WAITING,     /* for the venue's yes to its channel; or, with that, for a base */
     TP_FEED_EVENT_LOST,        /* gap, broken message, overflow, crossed for too long */
+    TP_FEED_EVENT_HALTED,      /* the venue does not trade it, on a connection that is up */
     TP_FEED_EVENT_COUNT,
 };
 

@@ -458,8 +458,8 @@ def test_feed_instrument_add_bad_record_is_refused(tmp_path: Path, row: dict[str
 
 # ---- the table of engine/feed/states.c, cell by cell ---------------------------------------------
 
-PLACES = ("SYNCING", "LIVE", "CROSSED", "SILENT", "RETIRED", "REFUSED")
-EVENTS = ("UP", "DOWN", "REFUSED", "SILENCE", "SPEECH", "BASE", "LOST")
+PLACES = ("SYNCING", "LIVE", "CROSSED", "SILENT", "RETIRED", "REFUSED", "HALTED")
+EVENTS = ("UP", "DOWN", "REFUSED", "SILENCE", "SPEECH", "BASE", "LOST", "HALTED")
 # What comes of a channel that was refused says that it was not: the table is not asked.
 PROVES = {("REFUSED", "BASE"): (LIVE, NONE), ("REFUSED", "LOST"): (SYNCING, STARTING)}
 IN_BAND_RULE = {"chain": 1, "base": 1, "in_band_base": True}
@@ -477,7 +477,9 @@ def reach(rig: Rig, place: str) -> None:
         rig.down()
     elif place == "REFUSED":
         lib.tp_feed_refused(rig.feed, 0, rig.now)
-    is_stale = place in {"SILENT", "RETIRED", "REFUSED"}
+    elif place == "HALTED":
+        lib.tp_feed_list_status(rig.feed, 0, lib.TP_INSTRUMENT_HALTED, rig.now)
+    is_stale = place in {"SILENT", "RETIRED", "REFUSED", "HALTED"}
     state = STALE if is_stale else getattr(lib, f"TP_BOOK_{place}")
     assert rig.state()[0] == state
     rig.events()
@@ -485,6 +487,8 @@ def reach(rig: Rig, place: str) -> None:
 
 def cause(rig: Rig, event: str) -> None:
     match event:
+        case "UP" if rig.state()[1] == lib.TP_SYNC_REASON_HALTED:
+            lib.tp_feed_list_status(rig.feed, 0, lib.TP_INSTRUMENT_TRADING, rig.now)
         case "UP":
             rig.up()
         case "DOWN":
@@ -496,6 +500,8 @@ def cause(rig: Rig, event: str) -> None:
         case "SPEECH":
             rig.message(b"", opcode=WS_PONG)
             rig.tick()
+        case "HALTED":
+            lib.tp_feed_list_status(rig.feed, 0, lib.TP_INSTRUMENT_HALTED, rig.now)
         case "BASE":
             rig.message(base(20))
         case "LOST":

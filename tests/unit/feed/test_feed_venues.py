@@ -78,6 +78,10 @@ class SampleVenue:
                 "enum tp_decode_status(*)(const struct tp_body *, struct tp_depth_update *)",
                 self._decode,
             ),
+            "decode_status": (
+                "enum tp_decode_status(*)(const struct tp_body *, struct tp_status_update *)",
+                self._decode_status,
+            ),
         }
         foreign: Any = ffi  # its stub has no callbacks: the product makes none
         made = {
@@ -118,6 +122,12 @@ class SampleVenue:
             setattr(out, f"{name}_count", len(rows))
             for at, (price, quantity) in enumerate(rows):
                 levels[at].price, levels[at].quantity = price, quantity
+        return int(lib.TP_DECODE_MALFORMED if part.get("bad") else lib.TP_DECODE_OK)
+
+    @staticmethod
+    def _decode_status(body: Any, out: Any) -> int:
+        part = json.loads(bytes(ffi.buffer(body.data, body.size)))
+        out.trading, out.exchange_ns = part["trading"], part.get("t", 0)
         return int(lib.TP_DECODE_MALFORMED if part.get("bad") else lib.TP_DECODE_OK)
 
 
@@ -486,7 +496,6 @@ def test_levels_that_fall_out_of_the_venues_depth_are_removed_and_said(make: Any
     [
         ("TOP", IGNORED, "unpublished"),
         ("TRADES", IGNORED, "unpublished"),
-        ("STATUS", IGNORED, "unpublished"),
         ("OWN", IGNORED, "unpublished"),
         ("ACKNOWLEDGEMENT", NOTE, "control"),
         ("REFUSAL", NOTE, "control"),

@@ -1,0 +1,83 @@
+/* The two sources of trading.h, and what follows for the book. */
+#include "engine/feed/trading.h"
+
+#include <assert.h>
+
+#include "engine/feed/publish.h"
+
+static_assert((int)TP_INSTRUMENT_TRADING == (int)TP_TRADING_OPEN &&
+                  (int)TP_INSTRUMENT_CANCEL_ONLY == (int)TP_TRADING_CANCEL_ONLY &&
+                  (int)TP_INSTRUMENT_HALTED == (int)TP_TRADING_HALTED &&
+                  (int)TP_INSTRUMENT_DELISTED == (int)TP_TRADING_DELISTED,
+              "a decoder's status is a record's");
+
+/* The gravest word counts: their numbers rise with it. */
+static enum tp_instrument_status status_of(const struct feed_history *history)
+{
+    return (enum tp_instrument_status)(history->listed > history->streamed ? history->listed
+                                                                           : history->streamed);
+}
+
+bool feed_is_halted(const struct feed_history *history)
+{
+    return status_of(history) > TP_INSTRUMENT_TRADING;
+}
+
+/* The status was `before`. */
+static void follow(struct tp_feed *feed, uint32_t index, enum tp_instrument_status before,
+                   uint64_t exchange_ns, uint64_t now_ns)
+{
+    const struct feed_history *history = &feed->histories[index];
+    const enum tp_instrument_status status = status_of(history);
+    if (status == before)
+        return;
+    feed_publish_status(feed, index, status, exchange_ns, now_ns);
+    const bool was_halted = before > TP_INSTRUMENT_TRADING;
+    if (feed_is_halted(history) == was_halted)
+        return;
+    feed->counters.halts += !was_halted;
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    if ((instrument->flags & FEED_ADDED) == 0 || !feed->connections[instrument->connection].up)
+        return; /* connection_up looks */
+    if (was_halted)
+        feed_reopen(feed, index, now_ns);
+    else
+        feed_halt(feed, index, now_ns);
+}
+
+void tp_feed_list_status(struct tp_feed *feed, uint32_t instrument,
+                         enum tp_instrument_status status, uint64_t now_ns)
+{
+    assert(instrument < feed->config.instrument_count);
+    struct feed_history *history = &feed->histories[instrument];
+    const enum tp_instrument_status before = status_of(history);
+    history->listed = (uint8_t)status;
+    follow(feed, instrument, before, 0, now_ns);
+}
+
+enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index, struct tp_span body,
+                                     uint64_t received_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    const struct tp_body what = {.data = body.data,
+                                 .size = body.size,
+                                 .meaning = TP_MEANING_STATUS,
+                                 .scale = {.price_exponent = instrument->price_exponent,
+                                           .quantity_exponent = instrument->quantity_exponent}};
+    struct tp_status_update update;
+    const struct tp_venue *venue = feed->config.venue;
+    if (venue->decode_status == NULL) {
+        feed->counters.unpublished++;
+        return TP_FEED_IGNORED;
+    }
+    if (venue->decode_status(&what, &update) != TP_DECODE_OK ||
+        update.trading > TP_TRADING_DELISTED) {
+        feed->counters.broken++; /* the book's own messages are whole: it stays as it is */
+        return TP_FEED_BROKEN;
+    }
+    struct feed_history *history = &feed->histories[index];
+    const enum tp_instrument_status before = status_of(history);
+    history->streamed = (uint8_t)update.trading;
+    follow(feed, index, before, update.exchange_ns, received_ns);
+    return TP_FEED_APPLIED;
+}

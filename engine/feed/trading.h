@@ -1,0 +1,16 @@
+/* Whether the venue trades an instrument: what it does not trade is not LIVE.
+ *
+ * Two sources say so: the venue's list, which the cold thread reads now and then, and its stream.
+ * Open is what both call open, or say nothing of. What the stream said is of its connection: one
+ * that opens anew knows nothing yet.
+ *
+ * Called by feed.c (the stream), engine/feed_handler/hot_path.c and engine/recording/replayer.c
+ * (the list). Hot path's thread. */
+#ifndef TP_ENGINE_TRADING_H
+#define TP_ENGINE_TRADING_H
+#include "engine/feed/feed.h"
+
+/* The venue's list has it so: STALE (HALTED) until it is open again, then SYNCING. */
+void tp_feed_list_status(struct tp_feed *feed, uint32_t instrument,
+                         enum tp_instrument_status status, uint64_t now_ns);
+#endif
