@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 RING_CAPACITY_MIN, RING_CAPACITY_MAX = 1 << 10, 1 << 24
 TAP_CAPACITY_MIN = 1 << 14  # a base of 5,000 levels a side fits a quarter of it
 MS_MAX = 3_600_000
+KEEP_BYTES_MIN, KEEP_BYTES_MAX = 1 << 16, 1 << 36
 REST_PORT = 443  # of HTTPS, whatever the port of the venue's WebSocket
 RENAMED = {"reader": "feed_handler"}  # sections: their names of the version before, still accepted
 LOSSLESS_DEADLINE_US_MAX = 50_000  # half of what readers take for a silent writer
@@ -178,6 +179,20 @@ class HealthConfig(_Section, frozen=True):
         ),
     ] = 20_000
     """Nothing came on a connection for so long: its books are STALE."""
+    keep_s: Seconds = 30.0
+    """Messages of a book that waits for a base are kept for so long: it may lag as much."""
+    keep_bytes: (
+        Annotated[
+            int,
+            Meta(
+                ge=KEEP_BYTES_MIN,
+                le=KEEP_BYTES_MAX,
+                extra=_remedy("3000000 is one book of 100 kB/s for 30 s"),
+            ),
+        ]
+        | None
+    ) = None
+    """What all books that wait may keep together; None: by their number, 8 MiB or more."""
 
 
 class ReconnectConfig(_Section, frozen=True):

@@ -132,6 +132,15 @@ bool tp_backlog_peek(const struct tp_backlog_pool *pool, const struct tp_backlog
     return true;
 }
 
+uint64_t tp_backlog_first_ns(const struct tp_backlog_pool *pool, const struct tp_backlog *backlog)
+{
+    uint64_t received_ns = 0;
+    uint32_t size;
+    if (backlog->message_count > 0)
+        (void)read_header(pool, backlog, &received_ns, &size);
+    return received_ns;
+}
+
 void tp_backlog_drop_first(struct tp_backlog_pool *pool, struct tp_backlog *backlog)
 {
     assert(backlog->message_count > 0);
@@ -140,7 +149,9 @@ void tp_backlog_drop_first(struct tp_backlog_pool *pool, struct tp_backlog *back
     (void)read_header(pool, backlog, &received_ns, &size);
     backlog->message_count--;
     if (backlog->message_count == 0) {
+        const uint8_t cut = backlog->cut;
         tp_backlog_clear(pool, backlog);
+        backlog->cut = cut;
         return;
     }
     uint32_t left = HEADER_SIZE + size;

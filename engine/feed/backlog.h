@@ -32,7 +32,9 @@ struct tp_backlog {
     uint32_t first, last;          /* chunks; TP_BACKLOG_NONE: empty */
     uint32_t head, tail;           /* offsets in the first and behind the last chunk's bytes */
     uint32_t bytes, message_count; /* bytes: messages and their headers */
+    uint8_t cut;                   /* enum tp_backlog_cut: why its oldest are gone, last time */
 };
+enum tp_backlog_cut { TP_BACKLOG_WHOLE, TP_BACKLOG_CUT_BY_TIME, TP_BACKLOG_CUT_BY_BYTES };
 
 void tp_backlog_pool_init(struct tp_backlog_pool *pool, struct tp_backlog_chunk *chunks,
                           uint32_t chunk_count);
@@ -45,6 +47,8 @@ bool tp_backlog_append(struct tp_backlog_pool *pool, struct tp_backlog *backlog,
  * tp_backlog_drop_first. False: empty. */
 bool tp_backlog_peek(const struct tp_backlog_pool *pool, const struct tp_backlog *backlog,
                      struct tp_buffer *out, uint64_t *received_ns);
+/* When the oldest message came; 0: empty. */
+uint64_t tp_backlog_first_ns(const struct tp_backlog_pool *pool, const struct tp_backlog *backlog);
 void tp_backlog_drop_first(struct tp_backlog_pool *pool, struct tp_backlog *backlog);
 void tp_backlog_clear(struct tp_backlog_pool *pool, struct tp_backlog *backlog);
 #endif

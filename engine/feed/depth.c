@@ -91,7 +91,8 @@ void feed_keep_behind(struct tp_feed *feed, uint32_t index, struct tp_span body,
                       uint64_t received_ns)
 {
     struct tp_backlog *backlog = &feed->backlogs[index];
-    if (tp_backlog_append(&feed->pool, backlog, body, received_ns, feed->config.buffered_bytes_max))
+    if (body.size <= feed->staging.capacity &&
+        tp_backlog_append(&feed->pool, backlog, body, received_ns, feed->config.buffered_bytes_max))
         return;
     feed->counters.overflows++;
     tp_backlog_clear(&feed->pool, backlog);

@@ -21,14 +21,19 @@ static size_t lines(size_t size)
 static struct tp_feed_config completed(const struct tp_feed_config *config)
 {
     struct tp_feed_config full = *config;
-    if (full.buffered_bytes_max == 0)
-        full.buffered_bytes_max = TP_FEED_BUFFERED_BYTES_DEFAULT;
     if (full.buffer_pool_bytes == 0) {
-        const uint64_t all = (uint64_t)full.instrument_count * full.buffered_bytes_max;
+        const uint64_t each =
+            full.buffered_bytes_max != 0 ? full.buffered_bytes_max : TP_FEED_POOL_BYTES_BUSY;
+        const uint64_t all = full.instrument_count * each;
         const uint64_t shares = (uint64_t)full.instrument_count * TP_FEED_POOL_BYTES_EACH;
         const uint64_t pool = shares > TP_FEED_POOL_BYTES_LEAST ? shares : TP_FEED_POOL_BYTES_LEAST;
         full.buffer_pool_bytes = all < pool ? all : pool;
     }
+    if (full.buffered_bytes_max == 0)
+        full.buffered_bytes_max =
+            full.buffer_pool_bytes < INT32_MAX ? (uint32_t)full.buffer_pool_bytes : INT32_MAX;
+    if (full.keep_ns == 0)
+        full.keep_ns = TP_FEED_KEEP_NS_DEFAULT;
     if (full.settle_ns == 0)
         full.settle_ns = TP_FEED_SETTLE_NS_DEFAULT;
     if (full.base_timeout_ns == 0)
@@ -65,6 +70,14 @@ struct layout {
     uint32_t chunk_count;
 };
 
+/* Of the one kept message in hand. */
+static size_t staging_size(const struct tp_feed_config *full)
+{
+    return full->buffered_bytes_max < TP_FEED_MESSAGE_BYTES_KEPT_MAX
+               ? full->buffered_bytes_max
+               : TP_FEED_MESSAGE_BYTES_KEPT_MAX;
+}
+
 static struct layout layout_of(const struct tp_feed_config *full)
 {
     const struct tp_book_config book = book_config(full, 1);
@@ -84,7 +97,7 @@ static struct layout layout_of(const struct tp_feed_config *full)
     at.requests = at.cells + TP_MAILBOX_CELL_COUNT * lines(sizeof(struct tp_mailbox_cell));
     at.chunks = at.requests + lines(count * sizeof(uint32_t));
     at.staging = at.chunks + at.chunk_count * sizeof(struct tp_backlog_chunk);
-    at.books = at.staging + lines(full->buffered_bytes_max);
+    at.books = at.staging + lines(staging_size(full));
     at.end = at.books + count * at.book_size;
     return at;
 }
@@ -121,8 +134,7 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     full.venue->router_init(feed->router, full.instrument_count, full.connection_count);
     feed->backlogs = (void *)(base + at.backlogs);
     feed->update = (void *)(base + at.update);
-    feed->staging =
-        (struct tp_buffer){.data = base + at.staging, .capacity = full.buffered_bytes_max};
+    feed->staging = (struct tp_buffer){.data = base + at.staging, .capacity = staging_size(&full)};
     feed->books = base + at.books;
     feed->book_size = at.book_size;
     tp_backlog_pool_init(&feed->pool, (void *)(base + at.chunks), at.chunk_count);

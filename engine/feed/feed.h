@@ -31,13 +31,15 @@ struct tp_feed_config {
     const struct tp_venue *venue; /* of all instruments; its messages come inflated */
     uint32_t instrument_count;
     uint32_t connection_count;
-    uint32_t buffered_bytes_max; /* raw messages kept per syncing instrument; default 1 MiB */
+    uint32_t buffered_bytes_max; /* raw messages kept per syncing instrument; default: the pool */
     uint64_t silent_after_ns;    /* no message on a connection for so long: its books go STALE */
     struct tp_ring_writer *ring;
     struct tp_snapshot_writer *snapshots;
     const struct tp_clock *clock;
     /* For all that follow 0 means the default. */
     uint64_t buffer_pool_bytes; /* kept messages of all instruments; TP_FEED_POOL_BYTES_* */
+    uint64_t
+        keep_ns; /* kept messages that are older are dropped: a base that lags so long is met */
     uint64_t settle_ns; /* an instrument that is quiet after connection_up asks so much later */
     uint64_t base_timeout_ns; /* an in-band base that has not come so long after up is asked for */
     uint32_t snapshot_depth;  /* levels a side in the snapshot table, up to TP_BOOK_DEPTH_MAX */
@@ -53,14 +55,17 @@ struct tp_feed_config {
 enum {
     TP_FEED_INSTRUMENT_COUNT_MAX = 1 << 16,
     TP_FEED_CONNECTION_COUNT_MAX = 1 << 10,
-    TP_FEED_BUFFERED_BYTES_DEFAULT = 1 << 20,
+    TP_FEED_MESSAGE_BYTES_KEPT_MAX = 1 << 20, /* of one message */
+    /* What a busy book brings, 100 kB/s, for as long as a base may lag, 30 s. */
+    TP_FEED_POOL_BYTES_BUSY = 4 << 20,
     /* Of the pool that all share, the larger of two: for each book what 100 messages of 200 bytes a
      * second bring in 3 s, in which a connection's 30 bases are fetched at 10 a second; and, where
-     * books are few, what eight of them may keep at most. Never more than all may. */
+     * books are few, what two busy ones keep. Never more than all of them may. */
     TP_FEED_POOL_BYTES_EACH = 64 << 10,
     TP_FEED_POOL_BYTES_LEAST = 8 << 20,
     TP_FEED_SETTLE_NS_DEFAULT = 500000000,
 };
+static const uint64_t TP_FEED_KEEP_NS_DEFAULT = 30000000000;
 /* Five venues acknowledge channels that then stay silent. */
 static const uint64_t TP_FEED_BASE_TIMEOUT_NS_DEFAULT = 10000000000;
 static const uint64_t TP_FEED_BUFFER_POOL_BYTES_MAX = (uint64_t)1 << 36;
@@ -82,6 +87,8 @@ struct tp_feed_counters {
         resets,           /* numberings that began anew on a connection */
         doubled,          /* prices that a base named twice: the last one counts */
         halts;            /* instruments that the venue stopped trading */
+    /* Bases that were older than what was kept, for keep_ns, or for the pool had no more room. */
+    uint64_t outlived_keep_s, outlived_keep_bytes;
 };
 
 struct tp_feed;

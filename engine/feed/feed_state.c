@@ -168,21 +168,38 @@ static void doubt(struct tp_feed *feed, uint32_t index, uint64_t number)
     feed->histories[index].doubted = number;
 }
 
-void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns)
+static void drop_oldest(struct tp_feed *feed, struct tp_backlog *backlog, enum tp_backlog_cut why)
+{
+    tp_backlog_drop_first(&feed->pool, backlog);
+    backlog->cut = (uint8_t)why;
+}
+
+/* False: larger than all that may be kept. What does not fit pushes out the oldest: a base that is
+ * not older than what is left is still met. */
+static bool append(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns)
 {
     struct tp_backlog *backlog = &feed->backlogs[index];
+    const uint64_t keep_ns = feed->config.keep_ns;
+    while (backlog->message_count > 0 && received_ns > keep_ns &&
+           tp_backlog_first_ns(&feed->pool, backlog) < received_ns - keep_ns)
+        drop_oldest(feed, backlog, TP_BACKLOG_CUT_BY_TIME);
     const uint32_t bytes_max = feed->config.buffered_bytes_max;
-    if (!tp_backlog_append(&feed->pool, backlog, body, received_ns, bytes_max)) {
-        /* Start again from this message. The base that is asked for stays wanted: it may well
-         * be new enough for what is kept from here on, and is refused if it is not. */
-        feed->counters.overflows++;
-        feed->counters.resyncs++;
-        start_buffering(feed, index);
+    const bool fits = body.size <= feed->staging.capacity;
+    while (!fits || !tp_backlog_append(&feed->pool, backlog, body, received_ns, bytes_max)) {
+        if (feed->instruments[index].reason != TP_SYNC_REASON_OVERFLOW) /* the first of a sync */
+            feed->counters.overflows++;
         move(feed, index, TP_FEED_EVENT_LOST, TP_SYNC_REASON_OVERFLOW, received_ns);
-        if (!tp_backlog_append(&feed->pool, backlog, body, received_ns, bytes_max))
-            return; /* larger than all of it, or no room at all: a gap that the next one shows */
+        if (!fits || backlog->message_count == 0)
+            return false;
+        drop_oldest(feed, backlog, TP_BACKLOG_CUT_BY_BYTES);
     }
-    feed->counters.buffered++;
+    return true;
+}
+
+void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns)
+{
+    /* What is not kept is a gap that the next one shows. */
+    feed->counters.buffered += append(feed, index, body, received_ns);
     if ((feed->instruments[index].flags & FEED_WANTED) == 0)
         feed_want(feed, index);
 }
@@ -436,6 +453,9 @@ static bool use_base(struct tp_feed *feed, uint32_t index, uint64_t least, uint6
     case FEED_APPLY_GAP:
         if (first) {
             feed->counters.bases_too_old++;
+            feed->counters.outlived_keep_s += feed->backlogs[index].cut == TP_BACKLOG_CUT_BY_TIME;
+            feed->counters.outlived_keep_bytes +=
+                feed->backlogs[index].cut == TP_BACKLOG_CUT_BY_BYTES;
             want_newer(feed, index, reason, now_ns);
             return false;
         }

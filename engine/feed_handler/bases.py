@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from tickpath.proto.venue import Base, RestBudget, RestRefusal
 
 TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
+IN_FLIGHT_MAX = 16
+"""Requests: each has a thread while it is under way, and its connection afterwards."""
 BASE_SIZE_MAX = 8 << 20
 POLL_S = 0.005
 STOP_WITHIN_S = 0.05
@@ -50,6 +53,10 @@ class RateLimitError(RemoteError):
     def __init__(self, refusal: RestRefusal) -> None:
         super().__init__(f"the venue limits requests: {refusal.reason}; waiting as it says")
         self.refusal = refusal
+
+
+class LateError(RemoteError):
+    """Say that an answer was not there in time."""
 
 
 # ---- when ----------------------------------------------------------------------------------------
@@ -113,6 +120,7 @@ class BaseSchedule:
     _next_slot: float = float("-inf")  # GCRA: when the budget would be whole again
     _paused_until: float = float("-inf")
     _limited: int = 0  # 429s in a row
+    _limited_at: float = float("-inf")
 
     def want(self, instrument: int, now: float) -> None:
         """Note that an instrument waits; one that came back soon after a fetch waits a while."""
@@ -161,15 +169,22 @@ class BaseSchedule:
         """Note that the venue answered."""
         self._limited = 0
 
-    def limited(self, error: RateLimitError, now: float) -> float:
-        """Stop all requests for as long as the venue asks; return for how long."""
+    def limited(self, error: RateLimitError, now: float, asked: float | None = None) -> float:
+        """Stop all requests for as long as the venue asks; return for how long.
+
+        asked: when the request was made. Several that were under way together are refused once:
+        what is refused of a time before the pause makes it no longer, unless the venue says so.
+        """
         refusal = error.refusal
+        is_same = asked is not None and asked <= self._limited_at
         least = self.budget.banned_s if refusal.is_ban else self.budget.limited_s
         pause = refusal.retry_after_s
         if pause is None:
-            pause = least * 2.0 ** min(self._limited, 10)
+            pause = least * 2.0 ** min(max(0, self._limited - is_same), 10)
         pause = min(pause, self.budget.pause_max_s) * (1.0 + 0.1 * self.jitter())
-        self._limited += 1
+        if not is_same:
+            self._limited += 1
+            self._limited_at = now
         self._paused_until = max(self._paused_until, now + pause)
         return pause
 
@@ -204,13 +219,34 @@ def read_answer(
 
 
 class RestClient:
-    """GET from one host over a kernel socket that is kept open; not for several threads at once."""
+    """GET from one host over a kernel socket that is kept open; not for several threads at once.
 
-    def __init__(self, venue: VenueConfig, clock: Clock = SYSTEM) -> None:
+    But `cut`, which ends a request under way, and `another`.
+    """
+
+    def __init__(
+        self, venue: VenueConfig, clock: Clock = SYSTEM, context: ssl.SSLContext | None = None
+    ) -> None:
         self._venue, self._clock = venue, clock
         self._host, self._port = venue.rest
-        self._context = self._tls_context() if venue.tls else None
+        self._context = (context or self._tls_context()) if venue.tls else None
         self._connection: http.client.HTTPConnection | None = None
+        self._is_cut = self._is_late = False
+
+    def _cut_late(self, sock: socket.socket) -> None:
+        self._is_late = True
+        _cut(sock)
+
+    def another(self) -> RestClient:
+        """Return one more client of the same host: it shares the certificates, a megabyte."""
+        return RestClient(self._venue, self._clock, self._context)
+
+    def cut(self) -> None:
+        """End what is under way and all that follows; a connection being made ends soon."""
+        self._is_cut = True
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            _cut(connection.sock)
 
     def _tls_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self._venue.ca_file)
@@ -225,7 +261,7 @@ class RestClient:
 
     def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
         address = resolve(self._host, self._venue.resolve, self._port)
-        plain = socket.create_connection((address, self._port), timeout_s)
+        plain = socket.create_connection((address, self._port), min(timeout_s, CONNECT_TIMEOUT_S))
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
@@ -260,17 +296,22 @@ class RestClient:
             try:
                 if self._connection is None:
                     self._connection = self._connect(timeout_s)
+                self._connection.sock.settimeout(timeout_s)
+                if self._is_cut:  # while it connected
+                    raise ConnectionAbortedError("the feed handler ends")
                 return self._exchange(self._connection, request, size_max, timeout_s)
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
                 self.close()
-                if is_fresh:
+                if is_fresh or self._is_cut or self._is_late:
                     raise self._failure(request, error) from error
                 # The venue closed an idle connection: nothing was answered, asking again is safe.
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 raise self._failure(request, error) from error
-            except RemoteError:
+            except RemoteError as error:
                 self.close()
+                if self._is_late:
+                    raise self._failure(request, error) from error
                 raise
         raise AssertionError("the second round returns or raises")
 
@@ -278,9 +319,10 @@ class RestClient:
         reason = str(error) or type(error).__name__
         if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in UNKNOWN_ISSUER:
             reason += ": name the certificates to trust by ca_file of its [[venue]]"
-        return RemoteError(
-            f"{_method(request)} {request.target} from {self._host}:{self._port}: {reason}"
-        )
+        whose = f"{_method(request)} {request.target} from {self._host}:{self._port}"
+        if self._is_late or isinstance(error, TimeoutError):
+            return LateError(f"{whose}: timed out")
+        return RemoteError(f"{whose}: {reason}")
 
     def _exchange(
         self,
@@ -291,7 +333,8 @@ class RestClient:
     ) -> bytes:
         method, target = _method(request), request.target
         # The socket's own timeout starts anew with every byte: this one ends a dripping answer.
-        late = threading.Timer(timeout_s, _cut, (connection.sock,))
+        late = threading.Timer(timeout_s, self._cut_late, (connection.sock,))
+        self._is_late = False
         late.daemon = True
         late.start()
         try:
@@ -386,17 +429,18 @@ def _nobody_asks(instrument: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One base to be fetched; the next one is asked for when this is settled."""
+    """One base to be fetched, until it is settled; asked when, by the worker's clock."""
 
     instrument: int
     request: HttpRequest
+    asked_s: float
 
 
 class BaseWorker:
-    """The cold thread: one request at a time, so that no answer is older than its question.
+    """The cold thread that asks, and one for each request under way: a late answer delays no other.
 
-    `books`, `fetch` (REST request to body), `schedule` and `ask_in_band` may be replaced before
-    `start`. Where the venue gives bases on the socket alone (`is_in_band`),
+    `books`, `fetch` (REST request to body; any thread), `schedule`, `timeout_s` and `ask_in_band`
+    may be replaced before `start`. Where the venue gives bases on the socket alone (`is_in_band`),
     `ask_in_band(instrument)` has one asked for there.
     """
 
@@ -415,15 +459,22 @@ class BaseWorker:
         self.books: Books = FeedBooks(feed, depth)
         self.fetch: Callable[[HttpRequest], bytes] = self._get
         self.schedule = BaseSchedule(Budget.of_venue(venue.venue.rest_budget(venue.settings)))
+        self.timeout_s = TIMEOUT_S
         self._venue, self._instruments, self._log = venue, instruments, log
         self.ask_in_band: Callable[[int], None] = _nobody_asks
         self.is_in_band = not by_rest
         self._due: dict[int, float] = {}  # of bases asked for on the socket
-        self._client: RestClient | None = None
+        # Of what follows, and of the books, which know one cold thread.
+        self._lock = threading.Lock()
+        self._latest: dict[int, Question] = {}  # of each instrument: what may still be answered
+        self._under_way = 0
+        self._idle: list[RestClient] = []
+        self._busy: list[RestClient] = []
+        self._answering: list[threading.Thread] = []  # of the cold thread alone
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bases", daemon=True)
         self.is_alive = False
-        """The thread runs and uses the feed, even if a signal cut `stop` short."""
+        """A thread runs and uses the feed, even if a signal cut `stop` short."""
         self.has_died = False
         """The thread ended by an error of our own: nobody fetches bases any more."""
 
@@ -433,50 +484,100 @@ class BaseWorker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; waits for a request under way, TIMEOUT_S at most."""
+        """End the threads, and what is under way; waits CONNECT_TIMEOUT_S at most."""
         self._stop.set()
+        self._cut()
         if self._thread.is_alive():
             self._thread.join()
 
+    def _cut(self) -> None:
+        with self._lock:
+            for client in self._busy:
+                client.cut()
+
     def _get(self, request: HttpRequest) -> bytes:
-        if self._client is None:
-            self._client = RestClient(self._venue, self._clock)
-        return self._client.ask(request, size_max=BASE_SIZE_MAX)
+        client = self._borrow()
+        try:
+            return client.ask(request, size_max=BASE_SIZE_MAX, timeout_s=self.timeout_s)
+        finally:
+            with self._lock:
+                self._busy.remove(client)
+                self._idle.append(client)
+
+    def _borrow(self) -> RestClient:
+        with self._lock:
+            known = [*self._idle, *self._busy]
+            if self._idle:
+                client = self._idle.pop()  # the one that was used last: the others may be closed
+            else:
+                client = known[0].another() if known else RestClient(self._venue, self._clock)
+            self._busy.append(client)
+            if self._stop.is_set():
+                client.cut()
+            return client
 
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                self.step()
-                self.books.wait(min(STOP_WITHIN_S, self.schedule.wait_s(self._clock.now_s())))
+                question = self.ask()
+                if question is not None:
+                    self._answer_aside(question)
+                self.books.wait(min(STOP_WITHIN_S, self._wait_s()))
         finally:
             self.has_died = not self._stop.is_set()
+            self._stop.set()
+            self._cut()
+            for thread in self._answering:
+                thread.join()
             self.is_alive = False
-            if self._client is not None:
-                self._client.close()
+            for client in self._idle:
+                client.close()
+
+    def _wait_s(self) -> float:
+        if self._under_way >= IN_FLIGHT_MAX:
+            return STOP_WITHIN_S
+        return self.schedule.wait_s(self._clock.now_s())
+
+    def _answer_aside(self, question: Question) -> None:
+        self._answering = [thread for thread in self._answering if thread.is_alive()]
+        thread = threading.Thread(target=self._answer, args=(question,), name="base", daemon=True)
+        thread.start()
+        self._answering.append(thread)
+
+    def _answer(self, question: Question) -> None:
+        self.settle(question, lambda: self.fetch(question.request))
 
     def step(self) -> None:
         """Note who waits, and fetch at most one base."""
         question = self.ask()
         if question is not None:
-            self.settle(question, lambda: self.fetch(question.request))
+            self._answer(question)
 
     def ask(self) -> Question | None:
         """Note who waits, and return what is to be fetched now, if anything."""
         now = self._clock.now_s()
-        for waiting in self.books.wanted():
-            self.schedule.want(waiting, now)
-        instrument = self.schedule.take(now)
-        if self.is_in_band:
-            self._ask_on_socket(instrument, now)
-            return None
-        if instrument is None:
-            return None
+        with self._lock:
+            for waiting in self.books.wanted():
+                self._latest.pop(waiting, None)  # an answer to what was asked before is too old
+                self.schedule.want(waiting, now)
+            if self._under_way >= IN_FLIGHT_MAX:
+                return None
+            instrument = self.schedule.take(now)
+            if self.is_in_band:
+                self._ask_on_socket(instrument, now)
+                return None
+            return None if instrument is None else self._question(instrument, now)
+
+    def _question(self, instrument: int, now: float) -> Question | None:
         symbol, venue = self._instruments[instrument].symbol, self._venue
         try:
-            return Question(instrument, venue.venue.base_request(symbol, venue.settings))
+            request = venue.venue.base_request(symbol, venue.settings)
         except Exception as error:  # a venue's folder may raise what it likes
             self._give_up(instrument, error)
             return None
+        self._latest[instrument] = question = Question(instrument, request, now)
+        self._under_way += 1
+        return question
 
     def _give_up(self, instrument: int, error: Exception) -> None:
         """Say why a base could not be had, and want it anew."""
@@ -498,15 +599,31 @@ class BaseWorker:
         """Hand over what `fetch` returns for a question of `ask`, or act on what it raises."""
         instrument = question.instrument
         row = self._instruments[instrument]
+        base: Base | None = None
+        failure: Exception | None = None
         try:
             base = self._venue.venue.parse_base(fetch(), row)
-            self.schedule.succeeded()
-            while not self.books.offer(instrument, base) and not self._stop.wait(POLL_S):
-                pass
-        except RateLimitError as error:
-            # From now: the answer may have taken seconds, and the venue counts from it.
-            pause = self.schedule.limited(error, self._clock.now_s())
-            self._log(f"base of {row.symbol}: {error}: no requests for {pause:.0f} s")
-            self.books.failed(instrument)
         except Exception as error:  # of a venue's folder, the system or the remote: one base's
-            self._give_up(instrument, error)
+            failure = error
+        with self._lock:
+            self._under_way -= 1
+            if isinstance(failure, RateLimitError):
+                # From now: the answer may have taken seconds, and the venue counts from it.
+                now = self._clock.now_s()
+                pause = self.schedule.limited(failure, now, question.asked_s)
+                self._log(f"base of {row.symbol}: {failure}: no requests for {pause:.0f} s")
+            elif base is not None:
+                self.schedule.succeeded()
+            if self._latest.get(instrument) is not question:
+                return  # it was wanted anew meanwhile: this book may lack what came in between
+            del self._latest[instrument]
+            if base is not None:
+                while not self.books.offer(instrument, base) and not self._stop.wait(POLL_S):
+                    pass
+            elif isinstance(failure, RateLimitError):
+                self.books.failed(instrument)
+            elif isinstance(failure, LateError):
+                remedy = f"its messages are kept for {self.timeout_s:g} s: raise health.keep_s"
+                self._give_up(instrument, LateError(f"{failure}; {remedy} if it is always so late"))
+            elif failure is not None and not self._stop.is_set():
+                self._give_up(instrument, failure)

@@ -42,7 +42,7 @@ UMEM_BYTES = 8 * MIB  # of netstack's link: 4096 frames of 2048 bytes
 # The interpreter and its libraries, ours, OpenSSL and libipsec-mb, and what Python keeps of 30
 # instruments; with AF_XDP libbpf too. Measured: `tickpath bench memory`.
 PROGRAM_BYTES, AF_XDP_PROGRAM_BYTES = 36 * MIB, 3 * MIB
-THREADS = 4  # hot, handshakes, bases, waker
+THREADS = 5  # hot, handshakes, bases, waker; of each request under way, mostly one
 # Counters and their names, histograms, and the control segment beside it.
 COUNTERS_BYTES = 128 * KIB
 BLOCK_BYTES = 512  # of st_blocks, stat(2)
@@ -63,6 +63,8 @@ def feed_config(config: Config, books: int, connections: int) -> Any:
     feed = ffi.new("struct tp_feed_config *")
     feed.venue = find_decoder(config.venues[0].name)
     feed.instrument_count, feed.connection_count = books, connections
+    feed.buffer_pool_bytes = config.health.keep_bytes or 0
+    feed.keep_ns = int(config.health.keep_s * 1e9)
     return feed
 
 

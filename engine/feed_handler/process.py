@@ -318,13 +318,16 @@ class FeedHandler:
         venue = self.venue
         self.hot = HotPath(self.feed, self.segment.pointer)
         self.states = StateLog(self.segment, self.instruments, self._log)
-        self.notes = FeedNotes(self.feed, self.instruments, self._log)
+        self.notes = FeedNotes(
+            self.feed, self.instruments, self.config.health, self._log, self._clock
+        )
         if self.link is not None:
             self.hot.watch(self.link.fileno())
         handle, loop = self.hot.handle, self.hot.loop
         loop.netif, handle.gate = self.transport.netif, self.consumers.gate
         self.bases = BaseWorker(self.feed, venue, self.instruments, self._log, self._clock)
         self.speaker = Speaker(self.plan, self._say)
+        self.bases.timeout_s = self.config.health.keep_s
         self.bases.ask_in_band = self.speaker.request_base
         handle.needs_confirmation = True
         handle.tap = self.tap.pointer if self.tap is not None else ffi.NULL

@@ -27,7 +27,7 @@ from tickpath.engine.config.schema import (
     ShmConfig,
     VenueConfig,
 )
-from tickpath.engine.feed_handler.bases import TIMEOUT_S, read_answer
+from tickpath.engine.feed_handler.bases import LateError, read_answer
 from tickpath.engine.feed_handler.process import FeedHandler, Outside
 from tickpath.engine.sim.connection import Connection
 from tickpath.engine.sim.dialect import HttpRequest
@@ -36,7 +36,6 @@ from tickpath.engine.sim.faults import parse_fault
 from tickpath.engine.sim.venues import load_dialect
 from tickpath.proto.venue import HttpResponse
 from tickpath.shm.clock import Clock
-from tickpath.shm.errors import RemoteError
 from tickpath.shm.reader import Reader
 
 from tests.sim.virtual import NEVER, SECOND
@@ -64,12 +63,13 @@ DEPTH_SHOWN = 20
 SILENT_S = 2.0
 DROP_S = 1.25 * SILENT_S
 RECONNECT_MAX_S = 2.0
+KEEP_S = 5.0
 HANDSHAKE_S = 10.0
 BASE_RETRY_MAX_S = 10.0
 # The longest way back to LIVE by the rules: a silence is noticed, a handshake that was under way
 # ends, then comes the pause before the next one; a base that was limited or failed is asked for
 # again after its longest backoff, and may take its time-out.
-RECOVERY_S = DROP_S + HANDSHAKE_S + RECONNECT_MAX_S + BASE_RETRY_MAX_S + TIMEOUT_S + 2.0
+RECOVERY_S = DROP_S + HANDSHAKE_S + RECONNECT_MAX_S + BASE_RETRY_MAX_S + KEEP_S + 2.0
 # A LIVE book may be so old: what a dripping connection holds back counts as life.
 LAG_MAX_S = SILENT_S + DRIP_S
 LIVE = 1
@@ -96,6 +96,7 @@ class Setup:
     settings: Any = None
     tls: ssl.SSLContext | None = None
     ca_file: Path | None = None
+    keep_s: float = KEEP_S
 
 
 @dataclass(slots=True)
@@ -124,7 +125,7 @@ class VirtualRest:
         request: venue.HttpRequest,
         *,
         size_max: int,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float = KEEP_S,
     ) -> bytes:
         now = datetime.fromtimestamp(UNIX_NS / SECOND, UTC)
         answer, _ = self._ask(request)
@@ -169,7 +170,6 @@ class Deployment:
             segment_clock=ffi.new("struct tp_clock *"),
         )
         self.feed_handler = FeedHandler(config, self.tell, outside)
-        self._question: Question | None = None
         self._cold_ns = self._busy_ns = 0
         self._open()
 
@@ -193,7 +193,7 @@ class Deployment:
             instance=f"virtual-{setup.seed}",
             feed_handler=FeedHandlerConfig(huge_pages=False, lock_memory=False),
             shm=ShmConfig(ring_capacity=1 << 10),
-            health=HealthConfig(silent_after_ms=int(SILENT_S * 1000)),
+            health=HealthConfig(silent_after_ms=int(SILENT_S * 1000), keep_s=setup.keep_s),
             reconnect=ReconnectConfig(max_s=RECONNECT_MAX_S),
         )
 
@@ -263,7 +263,7 @@ class Deployment:
         if now_ns >= self._cold_ns:
             self._cold_ns = now_ns + COLD_NS
             self.feed_handler.step()
-            self._ask_for_base()
+            self._ask_for_bases()
         self._look()
         soon_ns = now_ns + (TICK_NS if now_ns < self._busy_ns else IDLE_NS)
         return min(soon_ns, self.transport.next_ns(), due[0][0] if due else NEVER)
@@ -276,30 +276,27 @@ class Deployment:
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return HttpResponse(answer.status, headers, answer.body), answer.delay_s
 
-    def _ask_for_base(self) -> None:
-        if self._question is not None:
-            return
-        self._question = question = self.feed_handler.bases.ask()
-        if question is not None:
+    def _ask_for_bases(self) -> None:
+        while (question := self.feed_handler.bases.ask()) is not None:
             half_s = self.random.uniform(0.001, 0.05)
-            self.later(half_s, lambda: self._answer(question, half_s))
+            self.later(half_s, partial(self._answer, question, half_s))
 
     def _answer(self, question: Question, half_s: float) -> None:
         answer, delay_s = self._http(question.request)
-        is_late = delay_s + 2 * half_s > TIMEOUT_S
-        after_s = TIMEOUT_S - half_s if is_late else delay_s + half_s
+        timeout_s = self.feed_handler.bases.timeout_s
+        is_late = delay_s + 2 * half_s > timeout_s
+        after_s = timeout_s - half_s if is_late else delay_s + half_s
         self.later(after_s, lambda: self._settle(question, None if is_late else answer))
 
     def _settle(self, question: Question, answer: HttpResponse | None) -> None:
         def fetch() -> bytes:
             if answer is None:
-                raise RemoteError("timed out")
+                raise LateError("timed out")
             now = datetime.fromtimestamp((self.now_ns - START_NS + UNIX_NS) / SECOND, UTC)
             return read_answer(
                 self.feed_handler.venue, question.request, answer, size_max=1 << 23, now=now
             )
 
-        self._question = None
         self._cold_ns, self._busy_ns = 0, self.now_ns + BUSY_NS
         self.feed_handler.bases.settle(question, fetch)
 

@@ -45,6 +45,7 @@ SEEDS = sorted({*range(RUNS), *FOUND}) if ONE is None else [int(ONE)]
 VENUES = ("binance", "mexc")
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 FAULTS_S = 8.0
+LATE_S = 14.0
 ONCE = (
     *("gap", "disconnect", "garbage", "half-frame", "drip", "crossed", "duplicate", "ping-flood"),
     *("close", "close:1008", "silent", "rest-late:2", "rest-late:8", "rest-limit:3", "rest-error"),
@@ -313,13 +314,13 @@ class DoubledPrice(MexcDialect):
 
 
 class LateBases(MexcDialect):
-    """Gives each base 8 s late."""
+    """Gives each base late, as it was when it was asked for."""
 
     def http(self, request: HttpRequest, now_ns: int) -> HttpResponse | None:
         answer = super().http(request, now_ns)
         if answer is None or not request.target.startswith(requests.DEPTH_PATH):
             return answer
-        return replace(answer, delay_s=8.0)
+        return replace(answer, delay_s=LATE_S)
 
 
 class Halting(MexcDialect):
@@ -390,10 +391,21 @@ def test_live_from_a_base_that_names_a_price_twice(make: Make) -> None:
     assert len(told) == 1, "said once"
 
 
-@not_today("base", "an answer is waited for 5 s, whatever the buffer covers")
 def test_live_from_a_base_that_comes_late(make: Make) -> None:
-    deployment = make(dialect=LateBases)
-    assert deployment.run(60.0, deployment.are_live)
+    """And those of other instruments do not wait for it."""
+    deployment = make(dialect=LateBases, symbols=SYMBOLS, keep_s=30.0)
+    assert deployment.run(LATE_S + 2.0, deployment.are_live)
+    deployment.run(1.0)
+    assert deployment.counters.bases_applied == len(SYMBOLS)
+
+
+def test_live_never_from_a_base_later_than_is_kept_and_the_key_to_raise_is_named(
+    make: Make,
+) -> None:
+    deployment = make(dialect=LateBases, keep_s=LATE_S - 1.0)
+    assert not deployment.run(30.0, lambda: deployment.is_live(0))
+    (line, *_) = [line for line in deployment.story if "timed out" in line]
+    assert "its messages are kept for 13 s: raise health.keep_s" in line
 
 
 def test_live_ends_when_the_numbering_begins_anew(make: Make) -> None:

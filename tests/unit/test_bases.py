@@ -22,6 +22,7 @@ from tickpath.engine.feed_handler.bases import (
     BaseSchedule,
     BaseWorker,
     Budget,
+    LateError,
     RateLimitError,
     RestClient,
 )
@@ -714,6 +715,15 @@ def test_worker_full_mailbox_is_tried_again() -> None:
     books.full = 3
     step(worker(books, lambda _: GOOD), 0.0)
     assert books.offered == [(0, 77, 150, 0)]
+
+
+def test_rest_client_that_timed_out_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        venue = VenueConfig(
+            symbols=("A",), host="127.0.0.1", port=listener.getsockname()[1], tls=False
+        )
+        with pytest.raises(LateError, match=r"GET / from 127\.0\.0\.1:\d+: timed out"):
+            RestClient(venue).get("/", size_max=4, timeout_s=0.1)
 
 
 def test_worker_thread_ends_on_stop() -> None:

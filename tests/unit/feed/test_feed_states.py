@@ -44,6 +44,68 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def test_feed_base_that_lags_is_met_by_a_busy_book(tmp_path: Path) -> None:
+    """14 s at 100 kB/s, by the defaults."""
+    rig, venue = Rig(tmp_path, buffer_pool_bytes=0), Venue()
+    rig.up()
+    rig.message(venue.step())
+    assert rig.wanted() == [0]
+    asked_at, begun, size = venue.version, rig.now, 0
+    while rig.now - begun < 14 * SECOND:
+        rig.now += 10 * MS
+        data = venue.step([(BID, venue.middle - 1 - i % 30, 5 + i) for i in range(40)], versions=1)
+        size += len(data)
+        rig.message(data)
+    assert size > 1_400_000
+    assert rig.counters.overflows == 0
+    rig.offer(asked_at, *venue.history[asked_at])
+    rig.tick()
+    assert rig.state() == (LIVE, NONE)
+    assert_book(rig, venue)
+    rig.close()
+
+
+def test_feed_keeps_messages_for_so_long_and_says_that_a_base_outlived_them(
+    tmp_path: Path,
+) -> None:
+    rig, venue = Rig(tmp_path, keep_ns=SECOND), Venue()
+    rig.up()
+    versions = []
+    for _ in range(20):
+        rig.message(venue.step(versions=1))
+        versions.append(venue.version)
+        rig.now += 100 * MS
+    for lag_ns, state in ((1100 * MS, SYNCING), (1000 * MS, LIVE)):
+        number = versions[19 - lag_ns // (100 * MS)] - 1
+        assert rig.wanted() == [0]
+        rig.offer(number, *venue.history[number])
+        rig.tick()
+        assert rig.state()[0] == state
+    assert_book(rig, venue)
+    assert (rig.counters.outlived_keep_s, rig.counters.outlived_keep_bytes) == (1, 0)
+    assert rig.counters.overflows == 0
+    rig.close()
+
+
+def test_feed_backlog_that_is_full_pushes_out_its_oldest(tmp_path: Path) -> None:
+    """A base that is not older than what is left is met; one that is says what to raise."""
+    rig, venue = Rig(tmp_path, buffered_bytes_max=4096, buffer_pool_bytes=1 << 16), Venue()
+    rig.up()
+    versions = []
+    for _ in range(100):
+        rig.message(venue.step(versions=1))
+        versions.append(venue.version)
+    assert rig.counters.overflows == 1, "of one sync"
+    for number, state in ((versions[10], SYNCING), (versions[-8], LIVE)):
+        assert rig.wanted() == [0]
+        rig.offer(number, *venue.history[number])
+        rig.tick()
+        assert rig.state()[0] == state
+    assert_book(rig, venue)
+    assert (rig.counters.outlived_keep_s, rig.counters.outlived_keep_bytes) == (0, 1)
+    rig.close()
+
+
 def test_feed_backlog_overflow_starts_again_and_heals(tmp_path: Path) -> None:
     rig, venue = Rig(tmp_path, buffered_bytes_max=4096, buffer_pool_bytes=1 << 16), Venue()
     rig.up()

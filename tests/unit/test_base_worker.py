@@ -1,0 +1,136 @@
+"""Several bases under way at once: none delays another, none is older than its question."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from tickpath.engine.config.schema import VenueConfig
+from tickpath.engine.feed_handler.bases import (
+    IN_FLIGHT_MAX,
+    BaseWorker,
+    Question,
+    RateLimitError,
+)
+from tickpath.proto.venue import RestRefusal
+from tickpath.shm.clock import Clock
+
+from tests.unit.test_bases import GOOD, ROWS, Books, now_ns, schedule, worker
+
+if TYPE_CHECKING:
+    from tickpath.proto.venue import HttpRequest
+
+
+def test_worker_late_answer_delays_no_other_instrument() -> None:
+    books, late = Books(0, 1), threading.Event()
+
+    def fetch(request: HttpRequest) -> bytes:
+        assert "ETH" in request.target or late.wait(20)
+        return GOOD
+
+    one = worker(books, fetch)
+    one._clock = Clock(time.monotonic_ns)
+    one.start()
+    end = time.monotonic() + 10
+    while not books.offered and time.monotonic() < end:
+        time.sleep(0.005)
+    assert [row[0] for row in books.offered] == [1]
+    late.set()
+    while len(books.offered) < 2 and time.monotonic() < end:
+        time.sleep(0.005)
+    one.stop()
+    assert [row[0] for row in books.offered] == [1, 0]
+
+
+def test_worker_asks_for_so_many_at_once_and_no_more() -> None:
+    one = worker(Books(*[0, 1] * IN_FLIGHT_MAX), lambda _: GOOD)
+    books = cast("Books", one.books)
+    one.schedule = schedule(per_second=1000.0, burst=1000)
+    now_ns[0] = 0
+    questions: list[Question | None] = []
+    for _ in range(IN_FLIGHT_MAX):
+        books.queue = [len(questions) % 2]
+        now_ns[0] += 31 * 10**9
+        questions.append(one.ask())
+    assert None not in questions
+    books.queue = [0]
+    now_ns[0] += 31 * 10**9
+    assert one.ask() is None
+    one.settle(cast("Question", questions[0]), lambda: GOOD)
+    assert one.ask() is not None
+
+
+def test_worker_answer_to_what_was_wanted_anew_meanwhile_is_dropped() -> None:
+    """It may lack what came in between; the one that was asked for since is taken."""
+    one = worker(Books(0), lambda _: GOOD)
+    books = cast("Books", one.books)
+    one.schedule = schedule(retry_first_s=0.1)
+    now_ns[0] = 0
+    old = one.ask()
+    books.queue = [0]
+    now_ns[0] = 10**9
+    assert one.ask() is None, "it waits a little, as it was asked for a moment ago"
+    now_ns[0] = 2 * 10**9
+    new = one.ask()
+    assert old is not None
+    assert new is not None
+    one.settle(old, lambda: GOOD)
+    assert (books.offered, books.failures) == ([], [])
+    one.settle(new, lambda: GOOD)
+    assert books.offered == [(0, 77, 150, 0)]
+
+
+def test_worker_requests_that_are_limited_together_are_one_limit() -> None:
+    one = worker(Books(0, 1), lambda _: GOOD)
+    now_ns[0] = 0
+    first, second = one.ask(), one.ask()
+    assert first is not None
+    assert second is not None
+
+    def limited() -> bytes:
+        raise RateLimitError(RestRefusal("status 429", False))
+
+    now_ns[0] = 10**9
+    one.settle(first, limited)
+    now_ns[0] = 2 * 10**9
+    one.settle(second, limited)
+    assert one.ask() is None
+    assert one.schedule.wait_s(2.0) == 10.0
+    now_ns[0] = 12 * 10**9
+    third = one.ask()
+    assert third is not None
+    one.settle(third, limited)
+    assert one.ask() is None
+    assert one.schedule.wait_s(12.0) == 20.0, "another one, in a row"
+
+
+@pytest.mark.parametrize("answers", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n1"])
+def test_worker_stop_cuts_what_is_under_way(answers: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peers: list[socket.socket] = []
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            peers.append(peer)
+            peer.recv(4096)
+            peer.sendall(answers)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        port = listener.getsockname()[1]
+        venue = VenueConfig(symbols=("BTCUSDT",), host="127.0.0.1", port=port, tls=False)
+        lines: list[str] = []
+        one = BaseWorker(None, venue, ROWS, lines.append)
+        one.books, one.timeout_s = Books(0), 60.0
+        one.start()
+        thread.join(10)
+        begin = time.monotonic()
+        one.stop()
+        assert time.monotonic() - begin < 5
+        assert not one.is_alive
+        assert not one.has_died
+        assert lines == [], "nobody waits for it any more"
+        peers[0].close()
