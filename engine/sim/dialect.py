@@ -59,6 +59,8 @@ class Client:
     """One WebSocket as a dialect sees it: what it subscribed to."""
 
     channels: set[str] = field(default_factory=set)
+    spoke_ns: int = 0
+    """When the venue last spoke by itself, for dialects that do."""
 
 
 @dataclass(slots=True)

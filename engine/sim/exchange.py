@@ -190,10 +190,11 @@ class Exchange:
             self._next = (self._next + 1) % len(active)
             symbol = active[self._next]
             delta = self._floor.listings[symbol].book.step(self._level_count())
-            if symbol in self._skip or symbol in self._muted:
+            pushed = self._dialect.pushes(symbol, delta, now_ns)  # the venue said it, lost or not
+            if pushed and (symbol in self._skip or symbol in self._muted):
                 self._skip.discard(symbol)
                 continue
-            self._send(symbol, delta, now_ns, touched)
+            self._send(symbol, delta, pushed, touched)
         for connection in touched:
             connection.flush()
 
@@ -203,10 +204,16 @@ class Exchange:
             return low if low == high else self._random.randint(low, high)
         return min(1 + int(self._random.expovariate(1 / (LEVELS_MEAN - 0.5))), LEVELS_MAX)
 
-    def _send(self, symbol: str, delta: Delta, now_ns: int, touched: set[Connection]) -> None:
+    def _send(
+        self,
+        symbol: str,
+        delta: Delta,
+        pushed: Sequence[tuple[str, Message]],
+        touched: set[Connection],
+    ) -> None:
         """Queue a change for all who listen; `touched` are those to flush."""
         listing, counters = self._floor.listings[symbol], self._floor.counters
-        for channel, message in self._dialect.pushes(symbol, delta, now_ns):
+        for channel, message in pushed:
             framed = frame(message)
             self._last_frames[channel] = framed
             subscribers = listing.subscribers[channel]
@@ -344,7 +351,10 @@ class Exchange:
         elif fault is Fault.RENUMBER:
             listing.book.renumber()
         elif fault is Fault.CROSSED:
-            self._send(symbol, listing.book.cross(), self._clock.unix_ns(), touched)
+            delta = listing.book.cross()
+            self._send(
+                symbol, delta, self._dialect.pushes(symbol, delta, self._clock.unix_ns()), touched
+            )
         for channel, subscribers in listing.subscribers.items():
             data = b""
             if fault is Fault.DUPLICATE:
