@@ -70,7 +70,8 @@ def _expected(info: msgspec.inspect.Type) -> str:
         case msgspec.inspect.UnionType(types=types):
             words = _expected(_not_none(types))
         case msgspec.inspect.LiteralType(values=values):
-            words = "one of " + ", ".join(f'"{value}"' for value in values)
+            shown = (f'"{value}"' if isinstance(value, str) else str(value) for value in values)
+            words = "one of " + ", ".join(shown)
         case msgspec.inspect.IntType():
             words = _number("an integer", info)
         case msgspec.inspect.FloatType():
@@ -102,7 +103,7 @@ def _is_of(value: object, info: msgspec.inspect.Type) -> bool:
         return isinstance(info, msgspec.inspect.BoolType)
     match info:
         case msgspec.inspect.LiteralType(values=values):
-            return isinstance(value, str) and value in values
+            return isinstance(value, str | int) and value in values
         case msgspec.inspect.StrType():
             return isinstance(value, str)
         case msgspec.inspect.IntType():

@@ -3,8 +3,9 @@
 The venue is engine/sim's exchange with its dialect, the feed handler is `FeedHandler` with its
 real hot path, connections, bases and plan; between them a memory link, our TCP and WebSocket, with
 TLS where asked for. REST is the dialect's answer after a delay. The truth that books are held to is
-the market's own, kept by the exchange at every version. One seed decides everything; nothing reads
-the host's clock, sleeps, or outlives the run.
+the market's own, kept by the exchange at every version; where the venue numbers nothing, a book is
+known by what it shows, to the depth that its channel has. One seed decides everything; nothing
+reads the host's clock, sleeps, or outlives the run.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from tickpath.engine.sim.exchange import DRIP_S, Exchange, Options
 from tickpath.engine.sim.faults import parse_fault
 from tickpath.engine.sim.venues import load_dialect
 from tickpath.proto.venue import HttpResponse
+from tickpath.proto.venues.decoder import find_decoder
 from tickpath.shm.clock import Clock
 from tickpath.shm.reader import Reader
 
@@ -153,6 +155,10 @@ class Deployment:
         self.places: dict[str, dict[int, int]] = {name: {} for name in listed}  # in `times`
         self.times: dict[str, list[int]] = {name: [] for name in listed}  # of the versions
         self.lag_max_s = LAG_MAX_S
+        self._rule = book_rule(setup)
+        self._depth = min(DEPTH_SHOWN, self._rule.depth or DEPTH_SHOWN)
+        # The last version that showed just this; asked only where nothing is numbered.
+        self._shown: dict[str, dict[tuple[bytes, bytes], int]] = {name: {} for name in listed}
         self._listings = self.exchange._floor.listings
         for name, listing in self._listings.items():
             self._witness(name, listing.book)
@@ -218,9 +224,9 @@ class Deployment:
         end.meet(Connection(self.exchange))
 
     def _witness(self, name: str, book: Book) -> None:
-        sides = (packed(side.levels(DEPTH_SHOWN)) for side in (book.bids, book.asks))
-        bids, asks = sides
+        bids, asks = (packed(side.levels(self._depth)) for side in (book.bids, book.asks))
         self.truth[name][book.version] = bids, asks
+        self._shown[name][bids, asks] = book.version
         self.places[name][book.version] = len(self.times[name])
         self.times[name].append(self.now_ns)
 
@@ -318,6 +324,7 @@ class Deployment:
         asks = bytes(ffi.buffer(record.asks, 16 * record.ask_count))
         before, name = self.seen[slot], self._symbols[slot]
         seen = Seen(record.book_sequence, record.state, record.reason, bids, asks)
+        seen.version = self._version(name, seen)
         self.seen[slot] = seen
         if (before.state, before.reason) != (seen.state, seen.reason):
             self.tell(f"{name} {STATES[seen.state]} reason {seen.reason} at {seen.version}")
@@ -326,8 +333,10 @@ class Deployment:
         true = self.truth[name].get(seen.version)
         if true is None:
             raise self.failure(f"{name} is LIVE at version {seen.version}, which never was")
-        # A base that shows little makes a book LIVE with half of it.
-        least = min(20, max(1, self.feed_handler.venue.settings.depth // 2)) * 16
+        # A base that shows little makes a book LIVE with half of it, but not where the venue keeps
+        # it to a depth.
+        depth = self.feed_handler.venue.settings.depth
+        least = 16 * (self._depth if self._rule.must_truncate else min(20, max(1, depth // 2)))
         held = [side[: max(len(of), least)] for side, of in zip(true, (bids, asks), strict=True)]
         if held != [bids, asks]:
             raise self.failure(
@@ -336,6 +345,12 @@ class Deployment:
                 f"the venue had {unpacked(true[0])}, {unpacked(true[1])}"
             )
 
+    def _version(self, name: str, seen: Seen) -> int:
+        """Return which version a book is of; -1: none that ever was."""
+        if self._rule.chain != lib.TP_CHAIN_NONE:
+            return seen.version
+        return self._shown[name].get((seen.bids, seen.asks), -1)
+
     def is_live(self, slot: int) -> bool:
         """Say whether a book is LIVE, and as new as the wire allows."""
         return self.seen[slot].state == LIVE and self.lag_s(slot) < 0.2
@@ -343,7 +358,7 @@ class Deployment:
     def lag_s(self, slot: int) -> float:
         """Return for how long the venue has had a newer book than shared memory."""
         name = self._symbols[slot]
-        place = self.places[name].get(self.seen[slot].version, -1) + 1
+        place = self.places[name].get(self._version(name, self.seen[slot]), -1) + 1
         times = self.times[name]
         return 0.0 if place == len(times) else (self.now_ns - times[place]) / SECOND
 
@@ -375,6 +390,14 @@ class Deployment:
         """Free everything."""
         self._memory.close()
         self.feed_handler.close()
+
+
+def book_rule(setup: Setup) -> Any:
+    """Return by which rule messages keep the deployment's books whole."""
+    venue = setup.dialect.venue
+    settings = setup.settings or venue.settings()
+    channel, *_ = venue.channels(setup.symbols[0], settings)
+    return find_decoder(venue.name).describe(ffi.new("char[]", channel.encode())).rule
 
 
 def packed(levels: Sequence[tuple[int, int]]) -> bytes:

@@ -107,6 +107,14 @@ def test_config_wrong_value_is_named(text: str, message: str) -> None:
         ("[[venue]]\nsymbols = [5]", "venue[0].symbols[0] is 5 (an integer), expected a string"),
         ("[venue]\nsymbols = ['A']", "venue is {'symbols': ['A']} (a table), expected an array"),
         (MINIMAL * 2, "venue stands 2 times, expected one [[venue]]"),
+        (
+            "[[venue]]\nname = 'kraken'\nsymbols = ['BTC/USD']\ndepth = 20",
+            "venue[0].depth is 20 (an integer), expected one of 10, 25, 100, 500, 1000",
+        ),
+        (
+            "[[venue]]\nname = 'kraken'\nsymbols = ['BTC/USD']\ndepth = '10'",
+            "venue[0].depth is '10' (a string), expected one of 10, 25, 100, 500, 1000",
+        ),
         (MINIMAL + "name = 'nope'", "venue[0].name is 'nope' (a string), expected one of"),
         (MINIMAL + "name = 5", "venue[0].name is 5 (an integer), expected one of"),
         (MINIMAL + "settings = 5", "venue[0].settings is 5 (an integer), expected no such key"),

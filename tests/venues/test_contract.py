@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import tomllib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tickpath._core import ffi, lib
+from tickpath.engine.config.check import load_config
 from tickpath.proto.instrument import parse_symbol
 from tickpath.proto.venue import HttpResponse, Limits, Meaning, pack_messages
 from tickpath.proto.venue import parse_retry_after as retry_after
 from tickpath.proto.venues import DEFAULT_NAME, load_venue, venue_names
 from tickpath.proto.venues.decoder import find_decoder
 
-from tests.venues.outside import samples_path
+from tests.venues.outside import OUTSIDE, ROOT, samples_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +74,17 @@ def test_venue_defaults_are_within_its_own_limits(venue: Venue) -> None:
     idle = venue.limits.idle_without_data_s
     assert idle is None or venue.ping_interval_s <= idle / 2
     assert venue.rest_budget(settings).per_second > 0
+
+
+def test_venue_example_configuration_is_accepted_and_shows_its_defaults(venue: Venue) -> None:
+    path = ROOT / "examples" / f"{venue.name}.toml"
+    if venue.name in OUTSIDE:
+        return
+    (section,) = load_config(path).venues
+    assert section.name == venue.name
+    assert section.settings == venue.settings()
+    keys = {key for one in tomllib.loads(path.read_text())["venue"] for key in one}
+    assert set(venue.settings.__struct_fields__) <= keys
 
 
 def test_venue_requests_name_each_channel_once(venue: Venue) -> None:
