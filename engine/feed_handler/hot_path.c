@@ -4,6 +4,8 @@
 
 #include "engine/feed/checkpoint.h"
 
+enum { REFUSED_EVERY_NS = 10000000 };
+
 /* ---- what a connection says ------------------------------------------------------------------ */
 
 static void send_text(struct tp_hot_path *hot, uint32_t number, struct tp_span text,
@@ -54,6 +56,33 @@ static void connection_down(struct tp_hot_path *hot, uint32_t number, uint64_t n
     tp_feed_connection_down(hot->feed, number, now_ns);
 }
 
+/* What the cold side is to see besides its notes: what was refused or is nobody's, 100 a second at
+ * most, and an accepted message now and then, so that a change of the venue's format is noticed
+ * (canary.py). Out of line: few messages come here. */
+static __attribute__((noinline, cold)) void
+hand_over(struct tp_hot_path *hot, const struct tp_loop_event *event, enum tp_feed_result result)
+{
+    const uint32_t number = event->connection;
+    const struct tp_ws_message *said = &event->message;
+    const uint64_t now_ns = event->now_ns;
+    if (result == TP_FEED_NOTE) {
+        tp_loop_note_text(hot->loop, number, said->payload);
+        return;
+    }
+    if (result >= TP_FEED_UNKNOWN) {
+        if (now_ns < hot->next_refused_ns)
+            return;
+        hot->next_refused_ns = now_ns + REFUSED_EVERY_NS;
+        tp_loop_show(hot->loop, result == TP_FEED_BROKEN ? TP_NOTE_REFUSED : TP_NOTE_SAMPLE, number,
+                     said->payload);
+        return;
+    }
+    if (said->opcode > TP_WS_BINARY || said->payload.size > TP_HANDOVER_TEXT_MAX)
+        return; /* no venue's message, or one that would be cut: the next one */
+    hot->next_sample_ns = now_ns + hot->sample_every_ns;
+    tp_loop_show(hot->loop, TP_NOTE_SAMPLE, number, said->payload);
+}
+
 /* The tap comes after the feed: recording must not delay the book. */
 static void message(struct tp_hot_path *hot, const struct tp_loop_event *event)
 {
@@ -64,8 +93,8 @@ static void message(struct tp_hot_path *hot, const struct tp_loop_event *event)
     const enum tp_feed_result result =
         tp_feed_message(hot->feed, number, opcode, said->payload, received_ns);
     tp_tap_message(hot->tap, tp_tap_tag(TP_RECORD_IN, opcode, number), said->payload, received_ns);
-    if (result == TP_FEED_NOTE)
-        tp_loop_note_text(hot->loop, number, said->payload);
+    if (result >= TP_FEED_UNKNOWN || received_ns >= hot->next_sample_ns)
+        hand_over(hot, event, result);
 }
 
 static void instrument_refused(struct tp_hot_path *hot, uint32_t instrument, uint64_t now_ns)
@@ -168,7 +197,10 @@ int tp_hot_path_run(struct tp_hot_path *hot)
 
 struct tp_hot_path *tp_hot_path_new(void)
 {
-    return calloc(1, sizeof(struct tp_hot_path));
+    struct tp_hot_path *hot = calloc(1, sizeof *hot);
+    if (hot != NULL)
+        hot->next_sample_ns = UINT64_MAX;
+    return hot;
 }
 
 void tp_hot_path_free(struct tp_hot_path *hot)

@@ -48,10 +48,13 @@ struct tp_hot_path {
     struct tp_ring_gate *gate;  /* the feed's; NULL: none */
     bool needs_confirmation;    /* as the feed's config has it */
     struct tp_tap *tap;         /* NULL: nobody records; the feed's config has the same */
+    uint64_t sample_every_ns;   /* so often the cold side is shown a message that was accepted */
+    /* hot thread; the cold thread sets the first before run. UINT64_MAX: no sample, ever */
+    uint64_t next_sample_ns, next_refused_ns;
     struct tp_hot_path_connection connection[TP_LOOP_CONNECTION_MAX];
 };
 
-/* Zeroed, borrows all that it points to. */
+/* Zeroed but for next_sample_ns, which is "never"; borrows all that it points to. */
 struct tp_hot_path *tp_hot_path_new(void);
 void tp_hot_path_free(struct tp_hot_path *hot);
 

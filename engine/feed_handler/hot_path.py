@@ -7,7 +7,7 @@ the loop and its handover.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
@@ -21,11 +21,12 @@ NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What the hot thread has to say: kind is TP_NOTE_OPENED, TP_NOTE_TEXT or TP_NOTE_ENDED."""
+    """What the hot thread has to say: kind is one of TP_NOTE_…; size: of the whole text."""
 
     kind: int
     connection: int
     text: bytes
+    size: int = field(default=0, compare=False)
 
 
 class HotPath:
@@ -68,6 +69,11 @@ class HotPath:
         """Count what a connection says as soon as it is open."""
         return int(self.handle.connection[number].open_message_count)
 
+    def sample(self, every_s: float) -> None:
+        """Be shown an accepted message so often, from the first on; before `run`."""
+        self.handle.sample_every_ns = int(every_s * NS_PER_S)
+        self.handle.next_sample_ns = 0
+
     def run(self) -> int:
         """Run the loop in this thread until it is stopped: 0, or a link's negative errno."""
         return int(lib.tp_hot_path_run(self.handle))
@@ -90,7 +96,8 @@ class HotPath:
         if note == ffi.NULL:
             return None
         size = min(note.size, lib.TP_HANDOVER_TEXT_MAX)
-        taken = Note(note.kind, note.connection, bytes(ffi.buffer(note.text, size)))
+        text = bytes(ffi.buffer(note.text, size))
+        taken = Note(note.kind, note.connection, text, note.size)
         lib.tp_handover_note_release(self._handover)
         return taken
 

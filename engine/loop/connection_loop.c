@@ -9,6 +9,7 @@ enum {
     CLOSE_GOING_AWAY = 1001, /* RFC 6455 7.4.1 */
     /* Of each session OPENED and ENDED may wait; the next one is offered after ENDED was read. */
     LIFE_NOTES_MAX = 2 * TP_LOOP_CONNECTION_MAX,
+    SHOWN_NOTES_KEPT = LIFE_NOTES_MAX + (TP_HANDOVER_NOTE_COUNT - LIFE_NOTES_MAX) / 2,
 };
 static_assert((int)LIFE_NOTES_MAX < (int)TP_HANDOVER_NOTE_COUNT, "what must not get lost has room");
 static const uint64_t END_TIMEOUT_NS =
@@ -193,15 +194,10 @@ enum tp_status tp_loop_send_bytes(struct tp_loop *loop, uint32_t number, struct 
     return tp_session_send_bytes(loop->connection[number].session, data, taken);
 }
 
-void tp_loop_note_text(struct tp_loop *loop, uint32_t number, struct tp_span text)
+static void fill_note(struct tp_loop *loop, struct tp_note *note, enum tp_note_kind kind,
+                      uint32_t number, struct tp_span text)
 {
-    loop->counters.text_messages++;
-    struct tp_note *note = tp_handover_note_claim(&loop->handover, LIFE_NOTES_MAX);
-    if (note == NULL) {
-        loop->counters.inbox_full++;
-        return;
-    }
-    note->kind = TP_NOTE_TEXT;
+    note->kind = kind;
     note->connection = number;
     note->size = (uint32_t)text.size;
     note->now_ns = loop->now_ns;
@@ -209,6 +205,24 @@ void tp_loop_note_text(struct tp_loop *loop, uint32_t number, struct tp_span tex
     memcpy(note->text, text.data,
            text.size < TP_HANDOVER_TEXT_MAX ? text.size : TP_HANDOVER_TEXT_MAX);
     tp_handover_note_commit(&loop->handover);
+}
+
+void tp_loop_note_text(struct tp_loop *loop, uint32_t number, struct tp_span text)
+{
+    loop->counters.text_messages++;
+    struct tp_note *note = tp_handover_note_claim(&loop->handover, LIFE_NOTES_MAX);
+    if (note == NULL)
+        loop->counters.inbox_full++;
+    else
+        fill_note(loop, note, TP_NOTE_TEXT, number, text);
+}
+
+void tp_loop_show(struct tp_loop *loop, enum tp_note_kind kind, uint32_t number,
+                  struct tp_span message)
+{
+    struct tp_note *note = tp_handover_note_claim(&loop->handover, SHOWN_NOTES_KEPT);
+    if (note != NULL)
+        fill_note(loop, note, kind, number, message);
 }
 
 /* ---- every TICK_NS ---------------------------------------------------------------------------

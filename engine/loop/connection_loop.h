@@ -130,6 +130,9 @@ enum tp_status tp_loop_send_bytes(struct tp_loop *loop, uint32_t connection, str
                                   size_t *taken);
 /* Passes a message on to the cold thread; counted where there is no room. */
 void tp_loop_note_text(struct tp_loop *loop, uint32_t connection, struct tp_span text);
+/* Shows it one, SAMPLE or REFUSED; dropped where half of its queue is in use. */
+void tp_loop_show(struct tp_loop *loop, enum tp_note_kind kind, uint32_t connection,
+                  struct tp_span message);
 
 /* Cold thread. */
 /* The loop ends in order: every open connection is DOWN and gets a close frame. */

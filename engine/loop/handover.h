@@ -53,6 +53,9 @@ enum tp_note_kind {
     TP_NOTE_OPENED, /* the session's handshakes are done */
     TP_NOTE_TEXT,   /* a message that the loop's caller passes on */
     TP_NOTE_ENDED,  /* session ended and is the cold thread's again */
+    /* Messages that its caller shows; nobody waits for them: they give way to all others. */
+    TP_NOTE_SAMPLE,  /* one that was taken, or that nobody asked for */
+    TP_NOTE_REFUSED, /* one that its decoder refused */
 };
 
 struct tp_note {

@@ -318,6 +318,54 @@ def test_hot_path_records_what_it_said_and_heard_in_order(tapped: TappedWorld) -
     ]
 
 
+def shown(world: HotWorld, kind: int) -> list[bytes]:
+    """Return the messages that were shown to the cold thread."""
+    return [note.text for note in world.notes if note.kind == kind]
+
+
+def test_hot_path_shows_an_accepted_message_so_often(tapped: TappedWorld) -> None:
+    venue = Venue()
+    tapped.hot.sample(0.5)
+    tapped.go_live(venue)
+    first = len(shown(tapped, lib.TP_NOTE_SAMPLE))
+    said = []
+    for _ in range(20):  # in 2 s
+        said.append(venue.step())
+        tapped.say(said[-1])
+        end_ns = tapped.now_ns + SECOND // 10
+        tapped.run(lambda end_ns=end_ns: tapped.now_ns >= end_ns, limit_ns=SECOND)  # type: ignore[misc] # a loop's value
+    samples = shown(tapped, lib.TP_NOTE_SAMPLE)
+    assert first == 1
+    assert 3 <= len(samples) - first <= 4
+    assert set(samples[first:]) <= set(said)
+    assert shown(tapped, lib.TP_NOTE_REFUSED) == []
+
+
+def test_hot_path_shows_no_accepted_message_unless_asked(tapped: TappedWorld) -> None:
+    tapped.go_live(Venue())
+    assert shown(tapped, lib.TP_NOTE_SAMPLE) == []
+
+
+def test_hot_path_shows_refused_messages_whole_and_not_all_of_a_flood(tapped: TappedWorld) -> None:
+    venue = Venue()
+    tapped.go_live(venue)
+    good = venue.step()
+    broken = good[:-1] + b"\xff"  # its last field does not end
+    for _ in range(5):
+        tapped.say(broken)
+    before = tapped.loop.counters.messages
+    tapped.run(lambda: tapped.loop.counters.messages > before, limit_ns=SECOND)
+    tapped.run(lambda: bool(shown(tapped, lib.TP_NOTE_REFUSED)), limit_ns=SECOND)
+    assert shown(tapped, lib.TP_NOTE_REFUSED) == [broken]
+
+
+def test_hot_path_shows_what_nobody_asked_for(tapped: TappedWorld) -> None:
+    tapped.run(lambda: tapped.phase == lib.TP_SESSION_OPEN, limit_ns=SECOND)
+    tapped.say(b"not a message of this venue")
+    tapped.run(lambda: bool(shown(tapped, lib.TP_NOTE_SAMPLE)), limit_ns=SECOND)
+    assert shown(tapped, lib.TP_NOTE_SAMPLE) == [b"not a message of this venue"]
+
+
 def test_hot_path_pings_while_it_is_open_and_not_after(tapped: TappedWorld) -> None:
     end_ns = tapped.now_ns + 3 * SECOND + SECOND // 2
     tapped.run(lambda: tapped.now_ns > end_ns, limit_ns=4 * SECOND)

@@ -431,6 +431,20 @@ def test_loop_text_notes_leave_room_for_what_must_not_get_lost(make_world: MakeW
     assert world.notes[-1] == (lib.TP_NOTE_ENDED, 0)
 
 
+def test_loop_shows_messages_only_while_half_of_the_notes_are_free(make_world: MakeWorld) -> None:
+    world = opened(make_world(quiet()))
+    world.take_notes()
+    world.notes.clear()
+    text = ffi.new("uint8_t[]", b"x" * 5000)
+    span = ffi.new("struct tp_span *", {"data": text, "size": 5000})
+    for _ in range(lib.TP_HANDOVER_NOTE_COUNT):
+        lib.tp_loop_show(world.loop, lib.TP_NOTE_REFUSED, 0, span[0])
+    world.take_notes()
+    room = lib.TP_HANDOVER_NOTE_COUNT - 2 * lib.TP_LOOP_CONNECTION_MAX
+    assert world.notes == [(lib.TP_NOTE_REFUSED, 0)] * (room // 2)
+    assert world.loop.counters.inbox_full == 0
+
+
 def test_loop_measures_its_longest_turn_since_it_was_asked(make_world: MakeWorld) -> None:
     world = make_world(quiet())
     loop = world.loop
