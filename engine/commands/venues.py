@@ -15,7 +15,7 @@ from tickpath._core import ffi, lib
 from tickpath.engine.commands.venue_arguments import find_venue
 from tickpath.proto.venue import BaseSource, Meaning
 from tickpath.proto.venues import DEFAULT_NAME, FOLDERS_VARIABLE, venue_names
-from tickpath.proto.venues.decoder import find_decoder
+from tickpath.proto.venues.decoder import find_decoder, meaning_of
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def facts(venue: Venue) -> dict[str, Any]:
         kind = decoder.describe(ffi.new("char[]", name.encode()))
         if kind == ffi.NULL:
             raise ValueError(f"its decoder knows no channel {name}: compile it anew")
-        channels.append({"name": name, "carries": MEANINGS[Meaning(_meaning(kind.meaning))]})
+        channels.append({"name": name, "carries": MEANINGS[meaning_of(kind.meaning)]})
         rule = rule or kind.rule
     return {
         "name": venue.name,
@@ -117,13 +117,6 @@ def facts(venue: Venue) -> dict[str, Any]:
         "channels": channels,
         "never_seen": venue.never_seen,
     }
-
-
-def _meaning(number: int) -> str:
-    name = next(
-        one for one in dir(lib) if one.startswith("TP_MEANING_") and getattr(lib, one) == number
-    )
-    return name.removeprefix("TP_MEANING_").lower()
 
 
 def _base(venue: Venue, settings: Any) -> str:

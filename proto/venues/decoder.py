@@ -10,10 +10,22 @@ from functools import cache
 from typing import Any, Final
 
 from tickpath._core import ffi, lib
+from tickpath.proto.venue import Meaning
 from tickpath.proto.venues import venue_folder
 
 LIBRARY: Final = "_decoder.so"
 """In an outside venue's folder: its C files and those of proto/encoding, compiled."""
+
+_MEANINGS: Final = {
+    getattr(lib, name): Meaning[name.removeprefix("TP_MEANING_")]
+    for name in dir(lib)
+    if name.startswith("TP_MEANING_")
+}
+
+
+def meaning_of(number: int) -> Meaning:
+    """Return a value of C's enum tp_meaning by its name."""
+    return _MEANINGS[number]
 
 
 @cache
