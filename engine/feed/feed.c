@@ -65,7 +65,7 @@ static bool in_range(const struct tp_feed_config *full)
 /* Where each part stands in the feed's memory; all offsets are multiples of a cache line. */
 struct layout {
     size_t instruments, histories, connections, router, backlogs, update, cells, requests, chunks,
-        staging, books, end;
+        misfits, staging, books, end;
     size_t book_size;
     uint32_t chunk_count;
 };
@@ -96,7 +96,8 @@ static struct layout layout_of(const struct tp_feed_config *full)
     at.cells = at.update + lines(sizeof(struct tp_depth_update));
     at.requests = at.cells + TP_MAILBOX_CELL_COUNT * lines(sizeof(struct tp_mailbox_cell));
     at.chunks = at.requests + lines(count * sizeof(uint32_t));
-    at.staging = at.chunks + at.chunk_count * sizeof(struct tp_backlog_chunk);
+    at.misfits = at.chunks + at.chunk_count * sizeof(struct tp_backlog_chunk);
+    at.staging = at.misfits + count * sizeof(struct feed_misfit_slot);
     at.books = at.staging + lines(staging_size(full));
     at.end = at.books + count * at.book_size;
     return at;
@@ -137,6 +138,8 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     feed->staging = (struct tp_buffer){.data = base + at.staging, .capacity = staging_size(&full)};
     feed->books = base + at.books;
     feed->book_size = at.book_size;
+    feed->misfits = (void *)(base + at.misfits);
+    memset(feed->misfits, 0, full.instrument_count * sizeof *feed->misfits);
     tp_backlog_pool_init(&feed->pool, (void *)(base + at.chunks), at.chunk_count);
     tp_mailbox_init(&feed->mailbox, (void *)(base + at.requests), full.instrument_count,
                     (void *)(base + at.cells));
@@ -152,6 +155,12 @@ static const struct tp_sync_rule *rule_of(const struct tp_venue *venue, const ch
     if (kind == NULL || kind->rule == NULL || kind->rule->checksum == TP_CHECKSUM_TWENTY_FIVE)
         return NULL;
     return kind->rule;
+}
+
+void feed_renew_book(struct tp_feed *feed, uint32_t index, int64_t tick_size)
+{
+    const struct tp_book_config config = book_config(&feed->config, tick_size);
+    feed->instruments[index].book = tp_book_init(feed->books + index * feed->book_size, &config);
 }
 
 bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
@@ -171,8 +180,7 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
         return false;
     of->rule = rule;
     feed->counts_connections = feed->counts_connections || rule->counts_connection;
-    const struct tp_book_config config = book_config(&feed->config, record->tick_size);
-    of->book = tp_book_init(feed->books + instrument * feed->book_size, &config);
+    feed_renew_book(feed, instrument, record->tick_size);
     of->connection = (uint16_t)connection;
     of->price_exponent = record->price_exponent;
     of->quantity_exponent = record->quantity_exponent;
@@ -195,7 +203,9 @@ HOT_PART enum tp_decode_status decode(struct tp_feed *feed,
                                  .size = body.size,
                                  .meaning = meaning,
                                  .scale = {.price_exponent = instrument->price_exponent,
-                                           .quantity_exponent = instrument->quantity_exponent}};
+                                           .quantity_exponent = instrument->quantity_exponent},
+                                 .misfit = &feed->misfit};
+    feed->misfit.text.at = NULL; /* what it was of is gone */
     const enum tp_decode_status status = feed->config.venue->decode_depth(&what, feed->update);
     if (status != TP_DECODE_OK)
         return status;
@@ -298,6 +308,12 @@ HOT_PART enum tp_feed_result finish(struct tp_feed *feed, uint32_t index, uint64
 RARE static enum tp_feed_result give_up(struct tp_feed *feed, uint32_t index,
                                         enum tp_decode_status status, uint64_t received_ns)
 {
+    if (feed_is_misfit(feed, status)) {
+        feed_misfit(feed, index, status, received_ns);
+        return TP_FEED_BROKEN;
+    }
+    if (status == TP_DECODE_BAD_NUMBER)
+        feed_tell_garbage(feed, index);
     if (status == TP_DECODE_UNKNOWN)
         feed->counters.unknown_body++;
     else
@@ -342,8 +358,13 @@ RARE static enum tp_feed_result turn_away(struct tp_feed *feed, uint32_t index, 
         feed->counters.shallow++;
         feed_resync(feed, index, TP_SYNC_REASON_SHALLOW, received_ns);
         return TP_FEED_BUFFERED;
-    case FEED_APPLY_BROKEN:
+    case FEED_APPLY_MISFIT: /* of kept messages only: a decoder's */
         break;
+    case FEED_APPLY_BROKEN:
+        if (!feed_finds_misfit(feed, &feed->instruments[index]))
+            break;
+        feed_misfit(feed, index, TP_DECODE_TOO_LARGE, received_ns);
+        return TP_FEED_BROKEN;
     }
     feed->counters.broken++;
     feed_resync(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, received_ns);
@@ -379,6 +400,10 @@ RARE static enum tp_feed_result await_base(struct tp_feed *feed, uint32_t index,
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
     tp_feed_confirmed(feed, index, received_ns); /* no book goes before it: nothing LIVE is shown */
+    if (feed->histories[index].is_misscaled) {
+        feed->counters.unscaled++;
+        return TP_FEED_IGNORED;
+    }
     if (instrument->rule->in_band_base) {
         const enum tp_decode_status status = feed_decode(feed, instrument, body, meaning);
         if (status != TP_DECODE_OK)

@@ -47,7 +47,8 @@ struct tp_feed_config {
     uint32_t overflow_levels; /* engine/book: levels a side behind them */
     /* Hops of every applied message; NULL: not recorded. */
     struct tp_histogram *received_to_decoded, *decoded_to_published;
-    bool needs_confirmation;   /* no base is wanted before tp_feed_confirmed, or a message */
+    bool needs_confirmation; /* no base is wanted before tp_feed_confirmed, or a message */
+    bool moves_scale; /* somebody takes misfits and calls tp_feed_rescale; else they are broken */
     struct tp_ring_gate *gate; /* lossless consumers; NULL: nobody is waited for */
     struct tp_tap *tap;        /* engine/recording: bases as they are taken; NULL: not recorded */
 };
@@ -89,6 +90,10 @@ struct tp_feed_counters {
         halts;            /* instruments that the venue stopped trading */
     /* Bases that were older than what was kept, for keep_ns, or for the pool had no more room. */
     uint64_t outlived_keep_s, outlived_keep_bytes;
+    uint64_t too_fine, /* messages with a digit more than the scale keeps */
+        too_large,     /* messages with a number beyond 64 bits at the scale */
+        unscaled,      /* messages that came before the scale was moved */
+        rescaled;      /* moves of a scale */
 };
 
 struct tp_feed;

@@ -1,16 +1,19 @@
 /* What the files of engine/feed share: the feed's own structures. No one else includes this.
  *
  * Reading order: feed.h, sync.h, feed.c (one message), depth.c (truncation, checksums),
- * feed_state.c (all that happens to a book besides messages), trading.h, publish.h, backlog.h,
- * mailbox.h. */
+ * feed_state.c (all that happens to a book besides messages), trading.h, rescale.h, publish.h,
+ * backlog.h, mailbox.h. */
 #ifndef TP_ENGINE_FEED_PARTS_H
 #define TP_ENGINE_FEED_PARTS_H
 #include "engine/book/book.h"
 #include "engine/feed/backlog.h"
 #include "engine/feed/feed.h"
 #include "engine/feed/mailbox.h"
+#include "engine/feed/rescale.h"
 #include "engine/feed/sync.h"
 #include "proto/venue.h"
+
+enum { MISFIT_TEXT_SIZE = 32 }; /* a mantissa, an e and an exponent */
 
 enum feed_flag {
     FEED_ADDED = 0x1,
@@ -59,7 +62,16 @@ struct feed_history {
     uint64_t doubted;   /* FEED_DOUBTED: a message below this number is of another numbering */
     uint64_t crossed_since_ns;
     uint8_t listed, streamed; /* enum tp_instrument_status: by the venue's list, by its stream */
+    bool is_misscaled;        /* a number did not fit: nothing counts until the scale was moved */
 };
+
+/* rescale.h: the number that an instrument's scale did not hold. told counts up by the hot thread,
+ * taken follows by the cold one: equal, the slot is free. */
+struct feed_misfit_slot {
+    struct tp_feed_misfit number;
+    _Atomic uint32_t told, taken;
+};
+static_assert(sizeof(struct feed_misfit_slot) == 64, "one cache line");
 
 /* The word-wise writers of shm read records as uint64_t: a union keeps that defined. */
 union feed_record {
@@ -77,9 +89,14 @@ struct tp_feed {
     bool counts_connections;     /* some rule has counts_connection */
     struct tp_backlog *backlogs; /* one an instrument */
     struct tp_backlog_pool pool;
-    struct tp_buffer staging;       /* one buffered message while it is replayed */
-    struct tp_depth_update *update; /* the message in hand */
-    uint8_t *books;                 /* book_size apart */
+    struct tp_buffer staging;              /* one buffered message while it is replayed */
+    struct tp_depth_update *update;        /* the message in hand */
+    struct tp_misfit misfit;               /* the number that its decoder or its book refused */
+    uint8_t misfit_text[MISFIT_TEXT_SIZE]; /* of one that the book refused */
+    struct feed_misfit_slot *misfits;      /* one an instrument */
+    uint64_t misfits_seen; /* cold thread: none was told since misfits_told was so */
+    _Atomic uint64_t misfits_told;
+    uint8_t *books; /* book_size apart */
     size_t book_size;
     uint32_t crossed_messages_max; /* the venue's, or the default */
     uint64_t crossed_ns_max;
@@ -101,11 +118,30 @@ enum feed_apply {
     FEED_APPLY_SAME,     /* nothing changed, and the venue said so */
     FEED_APPLY_CHECKSUM, /* the book is not what the venue says it is */
     FEED_APPLY_SHALLOW,  /* the base showed too little for what is left of it */
+    FEED_APPLY_MISFIT,   /* a number does not fit the scale: feed->misfit */
 };
 enum tp_decode_status feed_decode(struct tp_feed *feed, const struct feed_instrument *instrument,
                                   struct tp_span body, enum tp_meaning meaning);
 /* Judges and applies update, and appends what falls out of a book that must be truncated. */
 enum feed_apply feed_apply(struct tp_feed *feed, uint32_t index, struct tp_depth_update *update);
+
+/* Empties the book and gives it another step. */
+void feed_renew_book(struct tp_feed *feed, uint32_t index, int64_t tick_size);
+
+/* rescale.c */
+static inline bool feed_is_misfit(const struct tp_feed *feed, enum tp_decode_status status)
+{
+    return feed->config.moves_scale &&
+           (status == TP_DECODE_TOO_FINE || status == TP_DECODE_TOO_LARGE);
+}
+/* The book refused the update in hand. Whether that is for a price which a coarser scale would
+ * make small enough: then feed->misfit is it. */
+bool feed_finds_misfit(struct tp_feed *feed, const struct feed_instrument *instrument);
+/* The decoder refused feed->misfit: SYNCING (SCALE), and the cold thread is told. */
+void feed_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status status,
+                 uint64_t now_ns);
+/* Tells the cold thread of a number that no scale holds. */
+void feed_tell_garbage(struct tp_feed *feed, uint32_t index);
 
 /* depth.c: what a rule demands of the book after a message. */
 /* Removes the levels beyond rule->depth and appends their removals to the update. False: no room
@@ -146,6 +182,8 @@ enum tp_sync_reason feed_book_reason(enum tp_book_state state);
 bool feed_enter(struct tp_feed *feed, uint32_t index, enum tp_book_state state,
                 enum tp_sync_reason reason, uint64_t now_ns);
 void feed_want(struct tp_feed *feed, uint32_t index);
+/* Withdraws the question for a base: what answers it is not taken. */
+void feed_want_nothing(struct tp_feed *feed, uint32_t index);
 /* Whether a base is of use: the book has none, or is to have a deeper one. */
 static inline bool feed_takes_base(const struct feed_instrument *instrument)
 {

@@ -101,8 +101,22 @@ void feed_want(struct tp_feed *feed, uint32_t index)
 {
     if (must_be_confirmed(&feed->instruments[index]))
         return; /* it could miss what changes before the stream begins; wanted when it is */
+    if (feed->histories[index].is_misscaled)
+        return; /* its numbers would not fit either; wanted once the scale was moved */
     feed->instruments[index].flags |= FEED_WANTED;
     tp_mailbox_want(&feed->mailbox, index);
+}
+
+void feed_want_nothing(struct tp_feed *feed, uint32_t index)
+{
+    feed->instruments[index].flags &= (uint8_t)~FEED_WANTED;
+    tp_mailbox_cancel(&feed->mailbox, index);
+}
+
+/* What a book waits for that begins anew. */
+static enum tp_sync_reason first_reason(const struct feed_history *history)
+{
+    return history->is_misscaled ? TP_SYNC_REASON_SCALE : TP_SYNC_REASON_STARTING;
 }
 
 /* Empties the backlog; messages are kept from now on. */
@@ -236,7 +250,7 @@ void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t n
         if (feed_is_halted(&feed->histories[i]))
             feed_halt(feed, i, now_ns);
         else
-            move(feed, i, TP_FEED_EVENT_UP, TP_SYNC_REASON_STARTING, now_ns);
+            move(feed, i, TP_FEED_EVENT_UP, first_reason(&feed->histories[i]), now_ns);
     }
 }
 
@@ -276,7 +290,7 @@ void feed_reopen(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
     begin(feed, index, FEED_ADDED | FEED_ACTIVE | (instrument->flags & FEED_UNCONFIRMED));
-    move(feed, index, TP_FEED_EVENT_UP, TP_SYNC_REASON_STARTING, now_ns);
+    move(feed, index, TP_FEED_EVENT_UP, first_reason(&feed->histories[index]), now_ns);
     /* Else `settle` wants one; an in-band base came while it was halted, or never will by itself.
      */
     if (feed->connections[instrument->connection].settle_ns == 0 ||
@@ -307,7 +321,7 @@ static void accepted_after_all(struct tp_feed *feed, uint32_t index, uint64_t no
 {
     const struct feed_instrument *of = &feed->instruments[index];
     begin(feed, index, FEED_ADDED | FEED_ACTIVE);
-    move(feed, index, TP_FEED_EVENT_WAITING, TP_SYNC_REASON_STARTING, now_ns);
+    move(feed, index, TP_FEED_EVENT_WAITING, first_reason(&feed->histories[index]), now_ns);
     if (of->rule->base == TP_BASE_IN_BAND)
         feed->connections[of->connection].settle_ns = now_ns + feed->config.base_timeout_ns;
     else
@@ -328,7 +342,8 @@ void tp_feed_confirmed(struct tp_feed *feed, uint32_t instrument, uint64_t now_n
     if ((of->flags & FEED_ACTIVE) == 0)
         return; /* halted */
     if (of->reason == TP_SYNC_REASON_UNCONFIRMED)
-        move(feed, instrument, TP_FEED_EVENT_WAITING, TP_SYNC_REASON_STARTING, now_ns);
+        move(feed, instrument, TP_FEED_EVENT_WAITING, first_reason(&feed->histories[instrument]),
+             now_ns);
     /* Else `settle` wants a base, or the first message. */
     const bool settled = feed->connections[of->connection].settle_ns == 0;
     if (settled && (of->flags & FEED_WANTED) == 0)
@@ -368,6 +383,10 @@ static enum feed_apply replay(struct tp_feed *feed, uint32_t index, uint64_t *re
             applied = feed_apply(feed, index, feed->update);
         else if (status == TP_DECODE_UNKNOWN)
             feed->counters.unknown_body++;
+        else if (feed_is_misfit(feed, status)) {
+            feed_misfit(feed, index, status, kept_ns);
+            return FEED_APPLY_MISFIT;
+        }
         if (applied == FEED_APPLY_OLD && !feed_is_duplicate(feed, index, instrument->received_ns))
             applied = FEED_APPLY_RESET;
         if (applied == FEED_APPLY_GAP || applied == FEED_APPLY_RESET)
@@ -482,6 +501,8 @@ static bool use_base(struct tp_feed *feed, uint32_t index, uint64_t least, uint6
     case FEED_APPLY_SHALLOW:
         feed->counters.shallow++;
         want_newer(feed, index, TP_SYNC_REASON_SHALLOW, now_ns);
+        return false;
+    case FEED_APPLY_MISFIT: /* said already */
         return false;
     }
     return false;
@@ -600,6 +621,10 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
     const bool loaded = load_update(instrument, update, &doubled) &&
                         (!instrument->rule->must_truncate || feed_truncate(instrument, update));
     tp_mailbox_note_doubled(&feed->mailbox, index, doubled);
+    if (!loaded && feed_finds_misfit(feed, instrument)) {
+        feed_misfit(feed, index, TP_DECODE_TOO_LARGE, received_ns);
+        return TP_FEED_BROKEN;
+    }
     if (!loaded || !feed_checksum_holds(instrument, update)) {
         feed->counters.broken += !loaded;
         feed->counters.checksums += loaded;

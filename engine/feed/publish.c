@@ -47,6 +47,16 @@ static void publish_state(struct tp_ring_writer *ring, union ring_event *out,
     (void)tp_ring_publish(ring, out->words);
 }
 
+static void publish_row(struct tp_ring_writer *ring, union ring_event *out,
+                        const struct feed_instrument *instrument, enum tp_row_change change)
+{
+    out->event.type = TP_EVENT_INSTRUMENT;
+    memset(&out->event.u, 0, sizeof out->event.u);
+    out->event.u.row.generation = instrument->generation;
+    out->event.u.row.change = change;
+    (void)tp_ring_publish(ring, out->words);
+}
+
 static void publish_clear(struct tp_ring_writer *ring, union ring_event *out)
 {
     out->event.type = TP_EVENT_CLEAR;
@@ -109,8 +119,8 @@ void feed_publish(struct tp_feed *feed, const struct feed_change *change)
     const uint64_t level_count =
         change->update == NULL ? 0
                                : (uint64_t)change->update->bid_count + change->update->ask_count;
-    const uint64_t event_count =
-        level_count + change->state_changed + change->cleared + change->top;
+    const uint64_t event_count = level_count + (change->row_change != 0) + change->state_changed +
+                                 change->cleared + change->top;
     tp_ring_gate_pass(feed->config.gate, event_count);
     const uint64_t published_ns = tp_clock_now_ns(feed->config.clock);
     if (change->update != NULL && feed->config.received_to_decoded != NULL) {
@@ -126,6 +136,8 @@ void feed_publish(struct tp_feed *feed, const struct feed_change *change)
                                       .received_ns = change->received_ns,
                                       .published_ns = published_ns}};
     const bool live = instrument->state == TP_BOOK_LIVE;
+    if (change->row_change != 0)
+        publish_row(ring, &out, instrument, change->row_change);
     if (change->state_changed && !live)
         publish_state(ring, &out, instrument);
     if (change->cleared)

@@ -1,14 +1,16 @@
 /* One change of one book into shared memory: the snapshot first, then its events.
  *
- * Order within a change: snapshot (whose ring_index already counts the events that follow), STATE
- * if the book stops being LIVE, CLEAR if it was replaced, LEVELs, STATE if it becomes LIVE, TOP. So
- * no level is ever read under a better state than it deserves, and TOP ends every message. */
+ * Order within a change: snapshot (whose ring_index already counts the events that follow),
+ * INSTRUMENT if its row changed, STATE if the book stops being LIVE, CLEAR if it was replaced,
+ * LEVELs, STATE if it becomes LIVE, TOP. So no level is ever read under a better state than it
+ * deserves, and TOP ends every message. */
 #ifndef TP_ENGINE_PUBLISH_H
 #define TP_ENGINE_PUBLISH_H
 #include "engine/feed/feed_parts.h"
 
 struct feed_change {
     uint32_t instrument;
+    enum tp_row_change row_change; /* 0: its row is as it was */
     bool state_changed;
     bool cleared;                         /* the book was replaced */
     bool top;                             /* a message or a base: TOP at the end */

@@ -170,7 +170,8 @@ bool tp_decimal_parse_scientific(const uint8_t *text, size_t size, int32_t expon
 enum tp_decode_status tp_decimal_refusal(struct tp_text text, int32_t exponent, bool has_power)
 {
     int64_t value, power;
-    if (!value_parse(text.at, text.size, has_power, &value, &power) || value == 0)
+    if (text.size > TP_DECIMAL_TEXT_MAX ||
+        !value_parse(text.at, text.size, has_power, &value, &power) || value == 0)
         return TP_DECODE_BAD_NUMBER;
     int64_t whole = value; /* at the coarsest exponent that holds each of its digits */
     if (power < TP_DECIMAL_EXPONENT_MIN || !value_raise(&whole, power))

@@ -18,6 +18,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first character is
 
 enum {
     TP_DECIMAL_EXPONENT_MIN = -18,
+    TP_DECIMAL_TEXT_MAX = 44,  /* a longer text is no number that another scale would help */
     TP_DECIMAL_HALF = 8,       /* digits that one register takes */
     TP_DECIMAL_LOAD_SIZE = 17, /* eight digits, the point, eight digits: readable from text on */
 };

@@ -46,7 +46,8 @@ static void check(struct tp_text text, int32_t exponent, bool has_power)
         require(is_held(text, 0, exponent + 1, has_power));
         break;
     case TP_DECODE_BAD_NUMBER:
-        require(!is_held(text, 0, TP_DECIMAL_EXPONENT_MIN, has_power));
+        require(text.size > TP_DECIMAL_TEXT_MAX ||
+                !is_held(text, 0, TP_DECIMAL_EXPONENT_MIN, has_power));
         break;
     default:
         abort();

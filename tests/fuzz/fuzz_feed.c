@@ -1,4 +1,4 @@
-/* sources: engine/book/book.c engine/feed/depth.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/states.c engine/feed/sync.c engine/recording/tap.c shm/message_ring.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c */
+/* sources: engine/book/book.c engine/feed/depth.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/rescale.c engine/feed/states.c engine/feed/sync.c engine/recording/tap.c shm/message_ring.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c */
 /* Any order of messages, snapshots, connections and time, on a feed with tiny limits.
  *
  * Input: a program of one-byte operations; see step(). Invariants after each: the books' own, a
@@ -10,6 +10,7 @@
 
 #include "engine/book/book.h"
 #include "engine/feed/feed.h"
+#include "engine/feed/rescale.h"
 
 extern const struct tp_venue tp_venue_mexc;
 
@@ -125,6 +126,21 @@ static void offer(struct rig *rig, struct input *in, uint32_t instrument)
     (void)tp_feed_base_offer(rig->feed, &base);
 }
 
+/* As the cold thread would, or any scale at all. */
+static void rescale(struct rig *rig, struct input *in, uint32_t instrument)
+{
+    struct tp_feed_misfit misfit;
+    while (tp_feed_misfit_take(rig->feed, &misfit)) /* ends: at most one an instrument */
+        assert(misfit.instrument < INSTRUMENTS && misfit.status >= TP_DECODE_BAD_NUMBER);
+    const struct tp_feed_scale scale = {.tick_size = 1 + take(in),
+                                        .generation = 2,
+                                        .price_exponent = (int8_t)(1 - take(in) % 21),
+                                        .quantity_exponent = (int8_t)(1 - take(in) % 21)};
+    const bool moved = tp_feed_rescale(rig->feed, instrument, &scale, rig->now_ns);
+    assert(!moved || tp_feed_state(rig->feed, instrument) != TP_BOOK_LIVE);
+    assert(!moved || tp_feed_scale(rig->feed, instrument).price_exponent == scale.price_exponent);
+}
+
 static void step(struct rig *rig, struct input *in)
 {
     const uint8_t operation = take(in);
@@ -153,7 +169,10 @@ static void step(struct rig *rig, struct input *in)
             tp_feed_connection_down(rig->feed, one, rig->now_ns);
         break;
     default:
-        tp_feed_base_failed(rig->feed, one);
+        if ((operation & 8) != 0)
+            rescale(rig, in, one);
+        else
+            tp_feed_base_failed(rig->feed, one);
     }
 }
 
@@ -193,6 +212,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                                  .buffer_pool_bytes = 4096,
                                                  .silent_after_ns = 1000000000,
                                                  .settle_ns = 300000000,
+                                                 .moves_scale = true,
                                                  .window_ticks = 256,
                                                  .overflow_levels = 30};
     static struct rig rig;

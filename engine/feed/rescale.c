@@ -1,0 +1,166 @@
+/* The move of rescale.h. Hot path's thread, but for tp_feed_misfit_take. */
+#include "engine/feed/rescale.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "engine/feed/publish.h"
+
+/* ---- from the hot thread to the cold one */
+
+static void tell(struct tp_feed *feed, uint32_t index, enum tp_decode_status status)
+{
+    struct feed_misfit_slot *slot = &feed->misfits[index];
+    const uint32_t told = atomic_load_explicit(&slot->told, memory_order_relaxed);
+    /* Pairs with the release in tp_feed_misfit_take: the slot was copied before it is filled. */
+    if (atomic_load_explicit(&slot->taken, memory_order_acquire) != told)
+        return;
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    const struct tp_text text = feed->misfit.text;
+    const size_t size = text.size < TP_FEED_MISFIT_TEXT_MAX ? text.size : TP_FEED_MISFIT_TEXT_MAX;
+    slot->number = (struct tp_feed_misfit){
+        .instrument = index,
+        .price_exponent = instrument->price_exponent,
+        .quantity_exponent = instrument->quantity_exponent,
+        .status = (uint8_t)status,
+        .kind = (uint8_t)feed->misfit.kind,
+        .text_size = (uint8_t)(text.size < UINT8_MAX ? text.size : UINT8_MAX),
+    };
+    memcpy(slot->number.text, text.at, size);
+    /* Pairs with the acquire in tp_feed_misfit_take. */
+    atomic_store_explicit(&slot->told, told + 1, memory_order_release);
+    /* After the slot: whoever sees the count finds it. Pairs with the same acquire there. */
+    atomic_store_explicit(&feed->misfits_told,
+                          atomic_load_explicit(&feed->misfits_told, memory_order_relaxed) + 1,
+                          memory_order_release);
+}
+
+bool tp_feed_misfit_take(struct tp_feed *feed, struct tp_feed_misfit *out)
+{
+    /* Spares the scan: a slot that is filled while others are looked at moves the count again.
+     * Pairs with the releases in tell. */
+    const uint64_t count = atomic_load_explicit(&feed->misfits_told, memory_order_acquire);
+    if (count == feed->misfits_seen)
+        return false;
+    for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
+        struct feed_misfit_slot *slot = &feed->misfits[i];
+        /* Pairs with the release in tell. */
+        const uint32_t told = atomic_load_explicit(&slot->told, memory_order_acquire);
+        if (atomic_load_explicit(&slot->taken, memory_order_relaxed) == told)
+            continue;
+        *out = slot->number;
+        /* Pairs with the acquire in tell. */
+        atomic_store_explicit(&slot->taken, told, memory_order_release);
+        return true;
+    }
+    feed->misfits_seen = count;
+    return false;
+}
+
+/* ---- a number that does not fit */
+
+void feed_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status status,
+                 uint64_t now_ns)
+{
+    feed->counters.too_fine += status == TP_DECODE_TOO_FINE;
+    feed->counters.too_large += status == TP_DECODE_TOO_LARGE;
+    tell(feed, index, status);
+    feed->histories[index].is_misscaled = true;
+    feed_want_nothing(feed, index); /* a base that is under way is of this scale */
+    feed_resync(feed, index, TP_SYNC_REASON_SCALE, now_ns);
+}
+
+static const struct tp_level *beyond_book(const struct tp_level *levels, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (levels[i].price > TP_BOOK_PRICE_MAX)
+            return &levels[i];
+    return NULL;
+}
+
+/* Writes digits that end before `end`; returns where they begin. */
+static uint8_t *write_digits(uint8_t *end, int64_t number)
+{
+    do {
+        *--end = (uint8_t)('0' + number % 10);
+        number /= 10;
+    } while (number > 0); /* 19 turns at most */
+    return end;
+}
+
+/* "12345e-2": a mantissa and its exponent. */
+static struct tp_text write_number(uint8_t text[MISFIT_TEXT_SIZE], int64_t mantissa, int digits)
+{
+    uint8_t *at = write_digits(text + MISFIT_TEXT_SIZE, digits);
+    *--at = '-';
+    *--at = 'e';
+    at = write_digits(at, mantissa);
+    return (struct tp_text){at, (size_t)(text + MISFIT_TEXT_SIZE - at)};
+}
+
+bool feed_finds_misfit(struct tp_feed *feed, const struct feed_instrument *instrument)
+{
+    const struct tp_depth_update *update = feed->update;
+    const struct tp_level *level = beyond_book(update->bids, update->bid_count);
+    if (level == NULL)
+        level = beyond_book(update->asks, update->ask_count);
+    if (level == NULL || !feed->config.moves_scale || instrument->price_exponent == 0)
+        return false;
+    feed->misfit = (struct tp_misfit){
+        .text = write_number(feed->misfit_text, level->price, -instrument->price_exponent),
+        .kind = TP_NUMBER_PRICE};
+    return true;
+}
+
+void feed_tell_garbage(struct tp_feed *feed, uint32_t index)
+{
+    if (feed->misfit.text.at != NULL)
+        tell(feed, index, TP_DECODE_BAD_NUMBER);
+}
+
+/* ---- another scale */
+
+static bool is_scale(const struct tp_feed_scale *scale)
+{
+    return scale->price_exponent <= 0 && scale->price_exponent >= -18 &&
+           scale->quantity_exponent <= 0 && scale->quantity_exponent >= -18 &&
+           scale->tick_size >= 1 && scale->tick_size <= TP_BOOK_PRICE_MAX;
+}
+
+bool tp_feed_rescale(struct tp_feed *feed, uint32_t index, const struct tp_feed_scale *scale,
+                     uint64_t now_ns)
+{
+    if (index >= feed->config.instrument_count || !is_scale(scale) ||
+        (feed->instruments[index].flags & FEED_ADDED) == 0)
+        return false;
+    struct feed_instrument *instrument = &feed->instruments[index];
+    /* The subscription stands, so that a base that is fetched from now on misses nothing. */
+    const bool stands = feed->connections[instrument->connection].settle_ns == 0 ||
+                        instrument->rule->base == TP_BASE_IN_BAND ||
+                        (instrument->flags & FEED_WANTED) != 0;
+    feed->counters.rescaled++;
+    /* No book is shown LIVE without its levels: its word goes first. */
+    feed->histories[index].is_misscaled = true;
+    feed_want_nothing(feed, index);
+    feed_resync(feed, index, TP_SYNC_REASON_SCALE, now_ns);
+    feed->histories[index].is_misscaled = false;
+    instrument->price_exponent = scale->price_exponent;
+    instrument->quantity_exponent = scale->quantity_exponent;
+    instrument->generation = (uint32_t)scale->generation;
+    feed_renew_book(feed, index, scale->tick_size);
+    feed_publish(feed, &(struct feed_change){.instrument = index,
+                                             .row_change = TP_ROW_SCALED,
+                                             .cleared = true,
+                                             .received_ns = now_ns,
+                                             .decoded_ns = now_ns});
+    if ((instrument->flags & FEED_ACTIVE) != 0 && stands) /* else the first message wants one */
+        feed_want(feed, index);
+    return true;
+}
+
+struct tp_scale tp_feed_scale(const struct tp_feed *feed, uint32_t index)
+{
+    assert(index < feed->config.instrument_count);
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    return (struct tp_scale){instrument->price_exponent, instrument->quantity_exponent};
+}
