@@ -588,6 +588,16 @@ const char *tp_session_phase_name(enum tp_session_phase phase)
     return names[phase];
 }
 
+uint16_t tp_session_http_status(const struct tp_session *s)
+{
+    return s->http_status;
+}
+
+const char *tp_session_retry_after(const struct tp_session *s)
+{
+    return s->retry_after;
+}
+
 void tp_session_error_text(const struct tp_session *s, char *out, size_t capacity)
 {
     static const char *const layers[] = {"no error",  "connect", "tcp",       "tls",      "http",

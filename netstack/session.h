@@ -132,6 +132,10 @@ enum tp_session_phase tp_session_phase(const struct tp_session *session);
 enum tp_session_error tp_session_error(const struct tp_session *session);
 /* "tls: bad_record_mac", "websocket: masked frame from the server (1002)", ... */
 void tp_session_error_text(const struct tp_session *session, char *out, size_t capacity);
+/* ERROR_HTTP: the status of an upgrade that was refused, 0 where it was none; and its Retry-After
+ * (RFC 9110 10.2.3) as it came, "" where there was none. The text lives as long as the session. */
+uint16_t tp_session_http_status(const struct tp_session *session);
+const char *tp_session_retry_after(const struct tp_session *session);
 const char *tp_session_phase_name(enum tp_session_phase phase);
 /* What the peer's close frame said: code 1006 when there was none (RFC 6455 7.1.5). */
 uint16_t tp_session_close_code(const struct tp_session *session);

@@ -8,7 +8,8 @@ enum {
     TP_SESSION_FRAGMENT_SIZE = 16000, /* more leaves in fragments that fit one TLS record each */
     TP_SESSION_SCRATCH_SIZE = TP_SESSION_FRAGMENT_SIZE + TP_WS_FRAME_HEADER_SIZE_MAX,
     TP_SESSION_SEALED_SIZE = TP_SESSION_SCRATCH_SIZE + 1024,
-    TP_SESSION_ENTROPY_SIZE = 1024, /* masks are drawn in blocks: one RAND_bytes costs 400 ns */
+    TP_SESSION_ENTROPY_SIZE = 1024,   /* masks are drawn in blocks: one RAND_bytes costs 400 ns */
+    TP_SESSION_RETRY_AFTER_SIZE = 64, /* an HTTP date has 29 bytes */
     TP_SESSION_CLOSE_REASON_SIZE = TP_WS_CONTROL_PAYLOAD_SIZE_MAX - 2,
     TP_SESSION_CLOSE_CODE_NONE = 1006, /* RFC 6455 7.1.5: there was no close frame */
 };
@@ -52,6 +53,8 @@ struct tp_session {
     struct tp_session_counters counters;
     char text[160]; /* of an error whose words are not static */
     /* session_ws.c */
+    uint16_t http_status; /* of an upgrade that was refused; 0: none was */
+    char retry_after[TP_SESSION_RETRY_AFTER_SIZE];
     char key[TP_WS_KEY_SIZE + 1];
     bool close_sent, pong_pending;
     uint16_t close_code_sent; /* or to be sent, as soon as there is room (CLOSING) */

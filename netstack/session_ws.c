@@ -52,6 +52,17 @@ static void websocket_start(struct tp_session *s, uint64_t now_ns)
     tp_session_set_phase(s, TP_SESSION_UPGRADING, now_ns);
 }
 
+/* The head dies with the buffer. A field that is too long to be one is none. */
+static void keep_refusal(struct tp_session *s, const struct tp_http1_head *head)
+{
+    uint32_t count = 0;
+    const struct tp_span after = tp_http1_header_find(head, "retry-after", &count);
+    s->http_status = head->status;
+    if (count == 1 && after.size < sizeof s->retry_after)
+        snprintf(s->retry_after, sizeof s->retry_after, "%.*s", (int)after.size,
+                 (const char *)after.data);
+}
+
 static void websocket_upgrade(struct tp_session *s, uint64_t now_ns)
 {
     struct tp_http1_head head;
@@ -63,10 +74,12 @@ static void websocket_upgrade(struct tp_session *s, uint64_t now_ns)
         return;
     if (status != TP_OK || !tp_ws_handshake_accepted(&head, s->key, &error)) {
         snprintf(s->text, sizeof s->text, "%s", error);
-        if (status == TP_OK && head.status != 101)
+        if (status == TP_OK && head.status != 101) {
+            keep_refusal(s, &head);
             snprintf(s->text, sizeof s->text, "the server answered %u %.*s, expected 101",
                      head.status, (int)(head.reason.size < 80 ? head.reason.size : 80),
                      (const char *)head.reason.data);
+        }
         tp_session_fail(s, TP_SESSION_ERROR_HTTP, s->text);
         return;
     }

@@ -13,6 +13,7 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 # Tests assert behaviour, not wall-clock time: a busy host is no failure of a property.
 settings.register_profile("tickpath", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tickpath")
+
+# No test waits because another one was told to: pauses of venues are kept by address and port.
+RUN_DIRECTORY = tempfile.TemporaryDirectory(prefix="tickpath-tests-")
+os.environ["TICKPATH_RUN_DIRECTORY"] = RUN_DIRECTORY.name
 
 AF_XDP = getattr(socket, "AF_XDP", 44)  # linux/socket.h; Python has no name for it.
 

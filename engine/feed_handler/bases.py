@@ -21,8 +21,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tickpath._core import ffi, lib
+from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address
 from tickpath.netstack.transport import resolve
-from tickpath.proto.venue import BaseSource, HttpRequest, HttpResponse
+from tickpath.proto.venue import BaseSource, HttpRequest, HttpResponse, RestRefusal
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from tickpath.engine.config.schema import VenueConfig
     from tickpath.proto.instrument import Instrument
-    from tickpath.proto.venue import Base, RestBudget, RestRefusal
+    from tickpath.proto.venue import Base, RestBudget
 
 TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
@@ -51,7 +52,9 @@ class RateLimitError(RemoteError):
     """Say that the venue wants no requests for a while, or has banned us."""
 
     def __init__(self, refusal: RestRefusal) -> None:
-        super().__init__(f"the venue limits requests: {refusal.reason}; waiting as it says")
+        left_s = refusal.retry_after_s
+        until = "" if left_s is None else f", for {left_s:.0f} s"
+        super().__init__(f"the venue limits requests: {refusal.reason}{until}")
         self.refusal = refusal
 
 
@@ -209,6 +212,9 @@ def read_answer(
     refusal = venue.venue.rest_refusal(answer, now)
     if refusal is not None:
         raise RateLimitError(refusal)
+    asked_s = asked_pause_s(answer.status, answer.headers.get("retry-after", ""), now)
+    if asked_s:
+        raise RateLimitError(RestRefusal(f"status {answer.status}", False, asked_s))
     host, port = venue.rest
     whose = f"{_method(request)} {request.target} from {host}:{port}"
     if answer.status != http.client.OK:
@@ -228,6 +234,7 @@ class RestClient:
         self, venue: VenueConfig, clock: Clock = SYSTEM, context: ssl.SSLContext | None = None
     ) -> None:
         self._venue, self._clock = venue, clock
+        self._pauses, self._own = Pauses(clock), ""
         self._host, self._port = venue.rest
         self._context = (context or self._tls_context()) if venue.tls else None
         self._connection: http.client.HTTPConnection | None = None
@@ -261,6 +268,8 @@ class RestClient:
 
     def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
         address = resolve(self._host, self._venue.resolve, self._port)
+        self._own = own_address(address, self._port)
+        self._heed()
         plain = socket.create_connection((address, self._port), min(timeout_s, CONNECT_TIMEOUT_S))
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -296,6 +305,8 @@ class RestClient:
             try:
                 if self._connection is None:
                     self._connection = self._connect(timeout_s)
+                else:
+                    self._heed()
                 self._connection.sock.settimeout(timeout_s)
                 if self._is_cut:  # while it connected
                     raise ConnectionAbortedError("the feed handler ends")
@@ -355,7 +366,28 @@ class RestClient:
         headers = {name.lower(): value for name, value in response.headers.items()}
         answer = HttpResponse(response.status, headers, body)
         now = datetime.fromtimestamp(self._clock.unix_ns() / NS_PER_S, UTC)
-        return read_answer(self._venue, request, answer, size_max=size_max, now=now)
+        try:
+            return read_answer(self._venue, request, answer, size_max=size_max, now=now)
+        except RateLimitError as error:
+            self._keep(error.refusal)
+            raise
+
+    def _whose(self) -> tuple[str, str]:
+        return f"{self._host}:{self._port}", self._own
+
+    def _keep(self, refusal: RestRefusal) -> None:
+        """Let all processes of this address know, and the next start."""
+        pause_s = refusal.retry_after_s
+        if pause_s is None:
+            budget = self._venue.venue.rest_budget(self._venue.settings)
+            pause_s = budget.banned_s if refusal.is_ban else budget.limited_s
+        self._pauses.note(*self._whose(), pause_s, refusal.reason)
+
+    def _heed(self) -> None:
+        """Ask nothing while the venue wants no requests; raises RateLimitError."""
+        left_s, reason = self._pauses.find(*self._whose())
+        if left_s > 0:
+            raise RateLimitError(RestRefusal(f"{reason}, not long ago", False, left_s))
 
 
 def _method(request: HttpRequest) -> str:

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ from tickpath.engine.feed_handler.state_log import StateLog
 from tickpath.engine.feed_handler.subscriptions import Answer, Subscriptions
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.loop.handshakes import Handshakes
+from tickpath.engine.loop.pauses import Pauses
 from tickpath.engine.recording.tap import Subscription, TapWriter
 from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.supervisor.feed_handler_watch import HOT_THREAD_NAME
@@ -120,6 +121,7 @@ class Outside:
     watch_link: Callable[[str], LinkWatch] = LinkWatch
     directory: Path = DIRECTORY
     """Of the shared memory."""
+    pauses: Pauses = field(default_factory=Pauses)
     segment_clock: Any = None
     """The segment's own, a `struct tp_clock *`; None: calibrated."""
 
@@ -188,7 +190,8 @@ class FeedHandler:
                 return fetch_instruments(self.venue, rest, self._log)
             except RateLimitError as error:
                 pause = schedule.limited(error, self._clock.now_s())
-                self._log(f"instrument list: {error}: asking again in {pause:.0f} s")
+                at = wall_time(self._clock.unix_ns() / NS_PER_S + pause)
+                self._log(f"instrument list: {error}: asking again in {pause:.0f} s, at {at}")
             if self._stop.wait(pause):
                 return None
 
@@ -351,6 +354,7 @@ class FeedHandler:
             handshake_worker=self.handshakes.worker,
             memory=self.sessions.pointer,
             clock=self._clock,
+            pauses=self._outside.pauses,
         )
         for number, planned in enumerate(self.plan.connections):
             if planned is None:

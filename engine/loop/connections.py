@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
+from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address
 from tickpath.engine.loop.resolver import POLL_S, Resolver
+from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.netstack.session import ERROR_TEXT_SIZE, Target
 from tickpath.netstack.transport import RECEIVE_WINDOW
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
@@ -57,6 +60,8 @@ class Endpoint:
     """Sent with the upgrade."""
     silent_drop_ns: int = 0
     """0: never."""
+    pause_s: Callable[[int, str, datetime], float | None] = asked_pause_s
+    """How long an upgrade that was refused asks to wait, by its status and Retry-After."""
     prepare: Callable[[], None] = lambda: None
     """Called before each try: the hot thread has no session of the connection then."""
 
@@ -71,6 +76,8 @@ class _Slot:
     offered_at: float = 0.0
     open: bool = False
     is_dropped: bool = False
+    own: str = ""
+    """Our address, as its venue sees it."""
 
 
 @dataclass(slots=True)
@@ -90,6 +97,7 @@ class Connections:
     clock: Clock = SYSTEM
     resolver: Resolver = field(default_factory=Resolver)
     slots: list[_Slot] = field(default_factory=list)
+    pauses: Pauses = field(default_factory=Pauses)
     _held_because: str = ""
 
     def add(self, endpoint: Endpoint) -> int:
@@ -118,7 +126,8 @@ class Connections:
         reason = ffi.string(text).decode(errors="replace") if failed else f"closed with code {code}"
         if slot.is_dropped:
             reason = self._held_because or "ended, since its link was lost"
-        self._take_back(number, slot, reason)
+        pause_s = self._note_pause(slot)
+        self._take_back(number, slot, reason, pause_s)
 
     def step(self) -> None:
         """Try again what is due; nothing while it is held."""
@@ -192,22 +201,58 @@ class Connections:
         layer = lib.tp_tls_record_layer_name(tls)
         return ", " + " ".join(ffi.string(text).decode() for text in (version, cipher, layer))
 
-    def _take_back(self, number: int, slot: _Slot, reason: str) -> None:
+    def _note_pause(self, slot: _Slot) -> float:
+        """Keep what the answer to an upgrade asks us to wait, for all who connect there."""
+        status = int(lib.tp_session_http_status(slot.session))
+        if status == 0:
+            return 0.0
+        after = ffi.string(lib.tp_session_retry_after(slot.session)).decode(errors="replace")
+        now = datetime.fromtimestamp(self.clock.unix_ns() / NS_PER_S, UTC)
+        pause_s = slot.endpoint.pause_s(status, after, now)
+        if not pause_s:
+            return 0.0
+        why = f"the upgrade was answered with status {status}"
+        self.pauses.note(self._name(slot), slot.own, pause_s, why)
+        return pause_s
+
+    def _take_back(self, number: int, slot: _Slot, reason: str, pause_s: float = 0.0) -> None:
         lib.tp_session_free(slot.session)
         slot.session, slot.open, slot.is_dropped = None, False, False
         if slot.stream is not None:
             self.transport.release(slot.stream)
             slot.stream = None
-        self._fail(number, slot, reason, self.clock.now_s())
+        self._fail(number, slot, reason, pause_s)
 
-    def _fail(self, number: int, slot: _Slot, reason: str, now: float) -> None:
+    def _fail(self, number: int, slot: _Slot, reason: str, pause_s: float = 0.0) -> None:
+        """Plan the next try, and say so; pause_s: the venue wants none before."""
+        now = self.clock.now_s()
         slot.failures += 1
         delay = self.reconnect.delay_s(slot.failures, self.random.random())
+        delay = max(delay, pause_s * (1.0 + 0.1 * self.random.random()))
         slot.retry_at = now + delay
         again = "now" if delay == 0 else f"in {delay:.2f} s"
+        if pause_s:
+            again = f"in {delay:.0f} s, as it asks, at {self._time_of_day(delay)}"
         if self._held_because:
             again = "once the link is back"
         self.log(f"connection {number}: {self._name(slot)}: {reason}; trying again {again}")
+
+    def _must_wait(self, number: int, slot: _Slot, address: str, now: float) -> bool:
+        """Wait where another connection, process or start of ours was asked to."""
+        slot.own = own_address(address, slot.endpoint.target.port)
+        left_s, why = self.pauses.find(self._name(slot), slot.own)
+        if left_s <= 0:
+            return False
+        delay = left_s * (1.0 + 0.1 * self.random.random())
+        slot.retry_at = now + delay
+        self.log(
+            f"connection {number}: {self._name(slot)}: {why}, not long ago: trying in "
+            f"{delay:.0f} s, at {self._time_of_day(delay)}"
+        )
+        return True
+
+    def _time_of_day(self, in_s: float) -> str:
+        return wall_time(self.clock.unix_ns() / NS_PER_S + in_s)
 
     def _try(self, number: int, slot: _Slot, now: float) -> None:
         endpoint = slot.endpoint
@@ -218,9 +263,11 @@ class Connections:
             if address is None:
                 slot.retry_at = now + POLL_S
                 return
+            if self._must_wait(number, slot, address, now):
+                return
             stream = self.transport.open_stream(address, endpoint.target.port)
         except (LocalError, RemoteError, SystemSetupError) as error:
-            self._fail(number, slot, str(error), now)
+            self._fail(number, slot, str(error))
             return
         try:
             session = self._new_session(endpoint, stream)
@@ -230,7 +277,7 @@ class Connections:
             if not isinstance(error, LocalError):
                 raise
             # No memory, no free buffer, too many handshakes: this one waits, the others go on.
-            self._fail(number, slot, str(error), now)
+            self._fail(number, slot, str(error))
             return
         slot.session, slot.stream, slot.offered_at = session, stream, now
         endpoint.prepare()

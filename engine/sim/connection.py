@@ -49,6 +49,9 @@ class Service(Protocol):
     def is_websocket(self, path: str) -> bool:
         """Say whether this path is upgraded."""
 
+    def refuses_upgrade(self) -> HttpResponse | None:
+        """Return what an upgrade is answered with that is not wanted now."""
+
     def opened(self, connection: Connection) -> None:
         """Take note of a new WebSocket."""
 
@@ -139,7 +142,11 @@ class Connection(asyncio.Protocol):
         if request is None:
             self._respond(HttpResponse(400, b'{"code":400,"msg":"no HTTP/1.1 request"}'), False)
         elif self._service.is_websocket(request.target.partition("?")[0]):
-            self._upgrade(head)
+            refusal = self._service.refuses_upgrade()
+            if refusal is None:
+                self._upgrade(head)
+            else:
+                self._respond(refusal, False)
         else:
             keep = request.headers.get("connection", "").lower() != "close"
             self._respond(self._service.http(request), keep)

@@ -231,6 +231,10 @@ class Exchange:
         """Say whether this path is upgraded."""
         return path in self._dialect.websocket_paths
 
+    def refuses_upgrade(self) -> HttpResponse | None:
+        """Refuse upgrades while they are limited."""
+        return self._rest_faults.refuse_upgrade(self._clock.unix_ns())
+
     def opened(self, connection: Connection) -> None:
         """Count a WebSocket, and end it if it subscribes to nothing for long."""
         self._websockets[connection.client] = connection

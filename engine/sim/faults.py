@@ -37,6 +37,7 @@ class Fault(Enum):
     REST_LIMIT = "rest-limit"  # [:SECONDS] 429 with Retry-After for so long
     REST_ERROR = "rest-error"  # the next answer is a 503
     REST_MALFORMED = "rest-malformed"  # the next answer ends in its middle
+    UPGRADE_LIMIT = "upgrade-limit"  # [:SECONDS] upgrades get 429 with Retry-After for so long
     REST_OLD = "rest-old"  # the next answer is the first one that was given to this request
 
 
@@ -46,6 +47,7 @@ HARMS_INSTRUMENT: Final = frozenset(
 NEEDS_ARGUMENT: Final = frozenset({Fault.REFUSE, Fault.ACCEPT, Fault.MUTE, Fault.UNMUTE})
 TAKES_NUMBER: Final = frozenset(
     {Fault.DRIP, Fault.PING_FLOOD, Fault.CLOSE, Fault.REST_LATE, Fault.REST_LIMIT}
+    | {Fault.UPGRADE_LIMIT}
 )
 TAKES_NOTHING: Final = frozenset(
     {Fault.DISCONNECT, Fault.HALF_FRAME, Fault.PAUSE, Fault.RESUME, Fault.SILENT}

@@ -22,6 +22,7 @@ KEPT_TARGETS_MAX: Final = 1024
 
 REST_FAULTS: Final = frozenset(
     {Fault.REST_LATE, Fault.REST_LIMIT, Fault.REST_ERROR, Fault.REST_MALFORMED, Fault.REST_OLD}
+    | {Fault.UPGRADE_LIMIT}
 )
 
 
@@ -30,22 +31,28 @@ class RestFaults:
 
     def __init__(self) -> None:
         self._orders: deque[Order] = deque()
-        self._limited_until_ns = 0
+        self._limited_until_ns = self._upgrades_until_ns = 0
         self._kept: dict[str, HttpResponse] = {}
 
     def do(self, order: Order, now_ns: int) -> None:
         """Let an order take effect from the next answer on."""
+        limit_ns = int(float(order.argument or LIMIT_S) * NS_PER_S)
         if order.fault is Fault.REST_LIMIT:
-            self._limited_until_ns = now_ns + int(float(order.argument or LIMIT_S) * NS_PER_S)
+            self._limited_until_ns = now_ns + limit_ns
+        elif order.fault is Fault.UPGRADE_LIMIT:
+            self._upgrades_until_ns = now_ns + limit_ns
         else:
             self._orders.append(order)
+
+    def refuse_upgrade(self, now_ns: int) -> HttpResponse | None:
+        """Return what an upgrade is answered with while they are limited."""
+        left_ns = self._upgrades_until_ns - now_ns
+        return _too_many(left_ns) if left_ns > 0 else None
 
     def spoil(self, target: str, answer: HttpResponse, now_ns: int) -> HttpResponse:
         """Return what is sent instead of an answer."""
         if now_ns < self._limited_until_ns:
-            left_s = -(-(self._limited_until_ns - now_ns) // NS_PER_S)
-            refusal = json_response(429, {"code": 429, "msg": "too many requests"})
-            return replace(refusal, headers={"Retry-After": str(left_s)})
+            return _too_many(self._limited_until_ns - now_ns)
         sent = self._spoil_once(target, answer)
         if len(self._kept) < KEPT_TARGETS_MAX:
             self._kept.setdefault(target, answer)  # the oldest: of a base, far behind the stream
@@ -62,3 +69,8 @@ class RestFaults:
         if order.fault is Fault.REST_MALFORMED:
             return replace(answer, body=answer.body[: len(answer.body) // 2])
         return self._kept.get(target, answer)
+
+
+def _too_many(left_ns: int) -> HttpResponse:
+    refusal = json_response(429, {"code": 429, "msg": "too many requests"})
+    return replace(refusal, headers={"Retry-After": str(-(-left_ns // NS_PER_S))})

@@ -30,6 +30,7 @@ from tickpath.engine.config.schema import (
 )
 from tickpath.engine.feed_handler.bases import LateError, read_answer
 from tickpath.engine.feed_handler.process import FeedHandler, Outside
+from tickpath.engine.loop.pauses import Pauses
 from tickpath.engine.sim.connection import Connection
 from tickpath.engine.sim.dialect import HttpRequest
 from tickpath.engine.sim.exchange import DRIP_S, Exchange, Options
@@ -171,6 +172,7 @@ class Deployment:
             open_transport=lambda *_: self.transport,
             open_rest=lambda of: VirtualRest(self._http, of),
             directory=setup.directory,
+            pauses=Pauses(clock, None),
             leaves_by=lambda _: self.link.interface,
             watch_link=lambda _: self.link,
             segment_clock=ffi.new("struct tp_clock *"),

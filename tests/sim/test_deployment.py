@@ -423,6 +423,21 @@ def test_live_ends_when_the_numbering_begins_anew(make: Make) -> None:
     assert deployment.are_live()
 
 
+def test_upgrade_that_is_refused_for_a_while_is_not_asked_for_before_that(make: Make) -> None:
+    deployment = make(symbols=tuple(f"SYM{number:04}USDT" for number in range(1, 41)))
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    connects = deployment.feed_handler.hot.loop.counters.connects
+    deployment.order("upgrade-limit:60")
+    deployment.order("disconnect")
+    deployment.run(1.0)
+    assert not deployment.run(58.0, lambda: any(seen.state == LIVE for seen in deployment.seen))
+    assert deployment.feed_handler.hot.loop.counters.connects == connects
+    # Both were on their way before the first answer; who asks once more lengthens a ban.
+    assert 1 <= sum("answered 429" in line for line in deployment.story) <= 2
+    assert any("as it asks, at 20" in line for line in deployment.story)
+    assert deployment.run(20.0, deployment.are_live)
+
+
 def test_live_never_beyond_what_the_base_showed(make: Make) -> None:
     deployment = make(settings=MexcSettings(depth=20))
     deployment.run(60.0)

@@ -285,6 +285,49 @@ def test_rest_client_limit_says_how_long(status: int, after: str) -> None:
     assert caught.value.refusal == RestRefusal(f"status {status}", status == 418, seconds)
 
 
+@pytest.mark.parametrize("status", [403, 418, 429, 503])
+def test_rest_client_heeds_retry_after_whatever_the_status(status: int) -> None:
+    with serving(lambda _: (status, {"Retry-After": "30"}, b"")) as (server, venue):
+        with pytest.raises(RateLimitError, match=f"status {status}, for 30 s"):
+            RestClient(venue).get("/", size_max=10)
+        for client in (RestClient(venue), RestClient(venue)):  # the next start, another process
+            with pytest.raises(RateLimitError, match=r"not long ago, for (30|29) s"):
+                client.get("/", size_max=10)
+    assert len(server.targets) == 1
+
+
+def test_rest_client_that_is_connected_heeds_what_another_was_told() -> None:
+    answers = [(200, {}, b"x"), (429, {"Retry-After": "30"}, b"")]
+    with serving(lambda _: answers.pop(0)) as (server, venue):
+        first, second = RestClient(venue), RestClient(venue)
+        assert first.get("/", size_max=1) == b"x"
+        for client in (second, first):
+            with pytest.raises(RateLimitError):
+                client.get("/", size_max=1)
+        first.close()
+    assert len(server.targets) == 2
+
+
+def test_rest_client_limited_without_a_time_waits_as_the_venues_folder_says() -> None:
+    with serving(lambda _: (429, {}, b"")) as (_, venue):
+        with pytest.raises(RateLimitError):
+            RestClient(venue).get("/", size_max=1)
+        with pytest.raises(RateLimitError) as caught:
+            RestClient(venue).get("/", size_max=1)
+    assert caught.value.refusal.retry_after_s == pytest.approx(10.0, abs=1.0)
+
+
+def test_rest_client_asks_again_when_the_pause_is_over() -> None:
+    answers = [(429, {"Retry-After": "1"}, b""), (200, {}, b"x")]
+    with serving(lambda _: answers.pop(0)) as (_, venue):
+        with pytest.raises(RateLimitError):
+            RestClient(venue).get("/", size_max=1)
+        time.sleep(1.05)
+        client = RestClient(venue)
+        assert client.get("/", size_max=1) == b"x"
+        client.close()
+
+
 def test_rest_client_too_long_body_is_refused() -> None:
     with (
         serving(lambda _: (200, {}, b"12345")) as (_, venue),
@@ -521,7 +564,7 @@ def test_feed_handler_waits_as_long_as_a_limiting_venue_says_then_asks_again(
     one = feed_handler_process.FeedHandler(config, lines.append)
     assert one._fetch_instruments() == Chosen(ROWS)
     assert asked[1] - asked[0] >= 0.2
-    assert "status 429; waiting as it says: asking again in 0 s" in lines[0]
+    assert "status 429, for 0 s: asking again in 0 s, at 20" in lines[0]
 
     asked.clear()
     one.stop()

@@ -1,0 +1,172 @@
+"""Pauses that a venue asked for: over restarts and processes, whatever the clock does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from tickpath.engine.loop.pauses import LENGTH_S_MAX, Pauses, own_address, run_directory
+from tickpath.shm.clock import NS_PER_S, Clock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOST, ADDRESS = "api.venue.test:443", "10.0.0.1"
+
+
+class Time:
+    """Both clocks of a host, moved apart at will."""
+
+    def __init__(self) -> None:
+        self.monotonic_s, self.unix_s = 1_000.0, 1_800_000_000.0
+        self.clock = Clock(
+            lambda: int(self.monotonic_s * NS_PER_S), lambda: int(self.unix_s * NS_PER_S)
+        )
+
+    def pass_by(self, seconds: float) -> None:
+        self.monotonic_s += seconds
+        self.unix_s += seconds
+
+
+def pauses(directory: Path, of: Time, boot: str = "boot 1") -> Pauses:
+    return Pauses(of.clock, directory, boot)
+
+
+def test_pause_is_known_to_the_next_start_and_ends_by_itself(tmp_path: Path) -> None:
+    of = Time()
+    pauses(tmp_path, of).note(HOST, ADDRESS, 60.0, "status 429")
+    of.pass_by(20)
+    assert pauses(tmp_path, of).find(HOST, ADDRESS) == (40.0, "status 429")
+    of.pass_by(40)
+    assert pauses(tmp_path, of).find(HOST, ADDRESS) == (0.0, "")
+
+
+def test_pause_is_of_one_host_and_one_address(tmp_path: Path) -> None:
+    one = pauses(tmp_path, Time())
+    one.note(HOST, ADDRESS, 60.0, "status 429")
+    assert one.find("api.other.test:443", ADDRESS)[0] == 0
+    assert one.find(HOST, "10.0.0.2")[0] == 0
+
+
+def test_pause_is_only_ever_made_longer(tmp_path: Path) -> None:
+    of = Time()
+    first, second = pauses(tmp_path, of), pauses(tmp_path, of)
+    first.note(HOST, ADDRESS, 60.0, "a ban")
+    second.note(HOST, ADDRESS, 5.0, "status 429")
+    assert second.find(HOST, ADDRESS) == (60.0, "a ban")
+    first.note(HOST, ADDRESS, 90.0, "a longer ban")
+    assert second.find(HOST, ADDRESS) == (90.0, "a longer ban")
+
+
+@pytest.mark.parametrize("step_s", [-86_400.0, 86_400.0])
+def test_pause_of_this_boot_does_not_care_for_the_time_of_day(
+    tmp_path: Path, step_s: float
+) -> None:
+    of = Time()
+    pauses(tmp_path, of).note(HOST, ADDRESS, 60.0, "status 429")
+    of.pass_by(10)
+    of.unix_s += step_s
+    assert pauses(tmp_path, of).find(HOST, ADDRESS)[0] == 50.0
+
+
+def test_pause_of_another_boot_goes_by_the_time_of_day(tmp_path: Path) -> None:
+    of = Time()
+    pauses(tmp_path, of).note(HOST, ADDRESS, 600.0, "a ban")
+    of.monotonic_s = 5.0
+    of.unix_s += 100
+    assert pauses(tmp_path, of, "boot 2").find(HOST, ADDRESS)[0] == 500.0
+    of.unix_s -= 86_400  # set back: no more than what was asked for
+    assert pauses(tmp_path, of, "boot 2").find(HOST, ADDRESS)[0] == 600.0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"\xff\xfe", b"[]", b'{"length_s":1e300,"reason":"x","boot":"","monotonic_ns":1}'],
+)
+def test_pause_broken_record_is_none_and_is_replaced(tmp_path: Path, data: bytes) -> None:
+    of = Time()
+    one = pauses(tmp_path, of)
+    one.note(HOST, ADDRESS, 60.0, "status 429")
+    (record,) = tmp_path.glob("pause-*")
+    record.write_bytes(data)
+    other = pauses(tmp_path, of)
+    assert other.find(HOST, ADDRESS)[0] == 0
+    other.note(HOST, ADDRESS, 30.0, "status 429")
+    assert pauses(tmp_path, of).find(HOST, ADDRESS)[0] == 30.0
+
+
+def test_pause_that_no_venue_asks_for_is_cut(tmp_path: Path) -> None:
+    one = pauses(tmp_path, Time())
+    one.note(HOST, ADDRESS, 1e12, "status 429")
+    assert one.find(HOST, ADDRESS)[0] == LENGTH_S_MAX
+    one.note("other", ADDRESS, -5.0, "status 429")
+    assert one.find("other", ADDRESS)[0] == 0
+
+
+def test_pause_without_a_directory_is_kept_by_the_process(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    one = pauses(tmp_path / "file" / "below", Time())
+    one.note(HOST, ADDRESS, 60.0, "status 429")
+    assert one.find(HOST, ADDRESS)[0] == 60.0
+
+
+def test_pause_records_that_are_over_are_removed(tmp_path: Path) -> None:
+    of = Time()
+    one = pauses(tmp_path, of)
+    for number in range(5):
+        one.note(f"host{number}", ADDRESS, 10.0, "status 429")
+    of.pass_by(11)
+    one.note(HOST, ADDRESS, 10.0, "status 429")
+    assert len(list(tmp_path.glob("pause-*"))) == 1
+
+
+def test_pause_follows_no_link(tmp_path: Path) -> None:
+    of = Time()
+    pauses(tmp_path / "a", of).note(HOST, ADDRESS, 60.0, "status 429")
+    (record,) = (tmp_path / "a").glob("pause-*")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / record.name).symlink_to(record)
+    assert pauses(tmp_path / "b", of).find(HOST, ADDRESS)[0] == 0
+
+
+NOTE = """
+import sys
+from pathlib import Path
+from tickpath.engine.loop.pauses import Pauses
+one = Pauses(directory=Path(sys.argv[1]))
+for number in range(int(sys.argv[2])):
+    one.note("h", "a", 1000.0 + number, "x" * 150)
+    if number == 0:
+        print("began", flush=True)
+"""
+
+
+def test_pause_is_known_to_another_process_however_its_writer_dies(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-c", NOTE, str(tmp_path), "1000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        here = Pauses(directory=tmp_path)
+        ends = time.monotonic() + 0.3
+        while time.monotonic() < ends:
+            assert here.find("h", "a")[0] > 999
+        os.kill(writer.pid, signal.SIGKILL)
+    assert Pauses(directory=tmp_path).find("h", "a")[0] > 999
+    here.note("h", "a", 10_000_000.0 / 10, "longer")  # the lock died with its owner
+    assert Pauses(directory=tmp_path).find("h", "a")[1] == "longer"
+
+
+def test_own_address_is_the_one_that_packets_leave_with() -> None:
+    assert own_address("127.0.0.1", 443) == "127.0.0.1"
+
+
+def test_run_directory_is_what_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TICKPATH_RUN_DIRECTORY", str(tmp_path))
+    assert run_directory() == tmp_path
