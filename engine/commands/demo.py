@@ -32,13 +32,13 @@ from tickpath.engine.sim.venues import dialect_names
 from tickpath.engine.strategy.stats import running
 from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.engine.supervisor.end_signals import EndSignals
+from tickpath.engine.supervisor.janitor import segments_of, start_janitor
 from tickpath.engine.supervisor.sandbox import EXCHANGE_ADDRESS, VethPair
 from tickpath.netstack.link.af_xdp import missing_capabilities
 from tickpath.proto.records import BookState
 from tickpath.proto.venues import DEFAULT_NAME
 from tickpath.rt import limits
 from tickpath.shm.errors import LocalError, SystemSetupError
-from tickpath.shm.segment import DIRECTORY
 
 if TYPE_CHECKING:
     import argparse
@@ -63,19 +63,6 @@ STRATEGIES = {
     "spread": "tickpath.engine.strategy.spread:Spread",
     "imbalance": "tickpath.engine.strategy.spread:Imbalance",
 }
-
-# Waits for the demo's end (its stdin closes, however the demo dies), then removes what it left.
-JANITOR = """
-import glob, pathlib, shutil, sys, time
-from tickpath.netstack.port_record import remove_orphans
-sys.stdin.buffer.read()
-for _ in range(2):  # a child that dies with the demo may be about to make one more file
-    for pattern in sys.argv[2:]:
-        for path in glob.glob(pattern): pathlib.Path(path).unlink(missing_ok=True)
-    shutil.rmtree(sys.argv[1], ignore_errors=True)
-    remove_orphans()  # its namespace died with it, the record of the ports reserved there did not
-    time.sleep(0.2)
-"""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -261,7 +248,7 @@ class Demo:
         """Start everything; raises SystemSetupError with the log of what did not start."""
         self._directory = Path(tempfile.mkdtemp(prefix="tickpath-demo-"))
         self._stack.callback(self._tidy)
-        self._start_janitor()
+        self._stack.callback(start_janitor(self._directory, self._instance))
         self._choose_path()
         self._port = self._choose_port()
         make_ca(self._directory, [SERVER_NAME], [EXCHANGE_ADDRESS, LOOPBACK])
@@ -283,30 +270,12 @@ class Demo:
         self._notes.append(text)
         self._say(text)
 
-    def _segments(self) -> list[Path]:
-        """Name what its processes leave in shared memory, as patterns; no other demo's."""
-        name = f"tickpath.{self._instance}"
-        return [DIRECTORY / name, DIRECTORY / f"{name}.*"]
-
     def _tidy(self) -> None:
         """Remove what is left after the last process: the janitor may be dead."""
-        for pattern in self._segments():
+        for pattern in segments_of(self._instance):
             for path in pattern.parent.glob(pattern.name):
                 path.unlink(missing_ok=True)
         shutil.rmtree(self._directory, ignore_errors=True)
-
-    def _start_janitor(self) -> None:
-        patterns = [str(path) for path in self._segments()]
-        command = [sys.executable, "-P", "-c", JANITOR, str(self._directory), *patterns]
-        # Its own session: neither Ctrl-C nor our death ends it; the end of its stdin does.
-        janitor = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-
-        def dismiss() -> None:
-            if janitor.stdin is not None:
-                janitor.stdin.close()
-            janitor.wait()
-
-        self._stack.callback(dismiss)
 
     def _choose_path(self) -> None:
         try:
