@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "venues": ("tickpath.engine.commands.venues", "say what is known of each venue"),
     "instruments": ("tickpath.engine.commands.instruments", "list what a venue trades now"),
+    "book": ("tickpath.engine.commands.book", "show one book live, with or without an instance"),
     "strategy": ("tickpath.engine.strategy.command", "run a strategy class in a pinned process"),
     "stat": ("tickpath.engine.commands.stat", "show the counters of a running feed handler"),
     "top": ("tickpath.engine.top.command", "watch everything live in a terminal"),

@@ -59,6 +59,14 @@ def add_venue_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+_PLACES = ("host", "port", "rest_host", "rest_port", "plain", "cacert", "insecure", "server_name")
+
+
+def has_place(args: argparse.Namespace) -> bool:
+    """Say whether an option names another place than the venue's own."""
+    return bool(args.resolve) or any(getattr(args, name) for name in _PLACES)
+
+
 def venue_section(args: argparse.Namespace, name: str, symbols: Sequence[str]) -> dict[str, Any]:
     """Return the [[venue]] section that the options say; raises LocalError."""
     if args.cacert is not None and not args.cacert.is_file():
@@ -96,7 +104,12 @@ def check_options(text: str) -> Config:
     try:
         return parse_config(text)
     except LocalError as error:
-        raise LocalError(_KEY.sub(_option, str(error))) from error
+        raise LocalError(by_option(str(error))) from error
+
+
+def by_option(text: str) -> str:
+    """Name the option, or the argument, where a message names the key that it became."""
+    return _KEY.sub(_option, text)
 
 
 _KEY = re.compile(r"venue\[0\]\.(\w+)(\[\d+\])?")

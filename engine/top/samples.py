@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING
 import msgspec
 from tickpath.engine.commands.live_view import LiveView
 from tickpath.engine.commands.stat import SegmentStatus, rated, sample
-from tickpath.proto.records import format_fixed
+from tickpath.proto.records import BookState, format_fixed
 from tickpath.shm.segment import instances
 
 if TYPE_CHECKING:
-    from tickpath.engine.client.reader import Book, BookState
+    from collections.abc import Sequence
+
+    from tickpath.engine.client.reader import Book, FeedReader
     from tickpath.engine.commands.live_view import Hop
+    from tickpath.proto.instrument import Instrument
 
 
+NS_PER_MS, MS_PER_S, MS_SHOWN_MAX = 1e6, 1e3, 10_000
 Level = tuple[str, str, int]
 """Price, quantity, and the quantity's mantissa."""
 
@@ -48,6 +52,23 @@ class BookRow(msgspec.Struct, frozen=True):
     asks: tuple[Level, ...]
     rate: float
     age_ms: float  # since it was published
+    version: int = 0  # how often it was published
+    book_sequence: int = 0
+    exchange_ns: int = 0
+    message_age_ms: float | None = None  # since its own last message; None: there was none
+    verified_age_ms: float | None = None  # since it was found equal to the venue's; None: never
+
+    @property
+    def is_live(self) -> bool:
+        return self.state == BookState.LIVE
+
+    def title(self) -> str:
+        """Say what must be known before its numbers are believed."""
+        words = [f"{self.state.name} ({self.why})" if self.why else self.state.name]
+        age, verified = self.message_age_ms, self.verified_age_ms
+        words.append("no message yet" if age is None else f"last message {_ago(age)} ago")
+        words.append("never verified" if verified is None else f"verified {_ago(verified)} ago")
+        return ", ".join(words)
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -133,25 +154,38 @@ def books_of(view: LiveView) -> tuple[BookRow, ...]:
     reader = view.reader
     if reader is None:
         return ()
-    rates, now, rows = view.rates().books, reader.now_ns(), []
-    for row in reader.instruments:
-        book = reader.book(row.index)
-        rate = rates[row.index] if row.index < len(rates) else 0.0
-        age_ms = max(0, now - book.published_ns) / 1e6 if book.version else 0.0
-        rows.append(
-            BookRow(
-                index=row.index,
-                venue=row.venue,
-                symbol=row.symbol,
-                state=book.state,
-                why=book.why,
-                bids=_side(book, book.bids),
-                asks=_side(book, book.asks),
-                rate=rate,
-                age_ms=age_ms,
-            )
-        )
-    return tuple(rows)
+    rates = view.rates().books
+    return tuple(book_row(reader, row, rates) for row in reader.instruments)
+
+
+def book_row(reader: FeedReader, row: Instrument, rates: Sequence[float]) -> BookRow:
+    """Return one book as it is now; rates: of all, by their index."""
+    book, now = reader.book(row.index), reader.now_ns()
+    return BookRow(
+        index=row.index,
+        venue=row.venue,
+        symbol=row.symbol,
+        state=book.state,
+        why=book.why,
+        bids=_side(book, book.bids),
+        asks=_side(book, book.asks),
+        rate=rates[row.index] if row.index < len(rates) else 0.0,
+        age_ms=_age_ms(now, book.published_ns) or 0.0,
+        version=book.version,
+        book_sequence=book.book_sequence,
+        exchange_ns=book.exchange_ns,
+        message_age_ms=_age_ms(now, book.message_ns),
+        verified_age_ms=_age_ms(now, book.verified_ns),
+    )
+
+
+def _age_ms(now_ns: int, then_ns: int) -> float | None:
+    """Return how long ago a stamp of the segment's clock is; None for 0, which is no stamp."""
+    return max(0, now_ns - then_ns) / NS_PER_MS if then_ns else None
+
+
+def _ago(age_ms: float) -> str:
+    return f"{age_ms:,.0f} ms" if age_ms < MS_SHOWN_MAX else f"{age_ms / MS_PER_S:,.0f} s"
 
 
 def _side(book: Book, levels: list[tuple[int, int]]) -> tuple[Level, ...]:

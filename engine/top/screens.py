@@ -61,7 +61,9 @@ def render(view: View, width: int, height: int, when: str) -> RenderableType:
     if view.shows_help:
         body: RenderableType = Text(HELP)
     elif view.screen == BOOK:
-        body = _book_body(view, width, rows)
+        book = view.book()
+        gone = Text(f"{printable(str(view.symbol))} is gone", style="red")
+        body = gone if book is None else book_body(book, width, rows)
     else:
         body = _table_body(view, width, rows)
     layout = Layout()
@@ -227,14 +229,11 @@ def _short(text: str, width: int = NAME_WIDTH) -> str:
 # ---- one book ------------------------------------------------------------------------------------
 
 
-def _book_body(view: View, width: int, count: int) -> RenderableType:
-    book = view.book()
-    if book is None:
-        return Text(f"{printable(str(view.symbol))} is gone", style="red")
+def book_body(book: BookRow, width: int, count: int) -> RenderableType:
+    """Return title and ladder of one book, of `count` lines at most; for `tickpath book` too."""
     title = Text(f"{_short(book.venue)} {_short(book.symbol)} ", style="bold")
-    title.append(book.state.name, style=STATE_COLOURS[book.state])
-    title.append(f" {book.why}" * bool(book.why))
-    title.append(f"  {book.rate:,.0f} msg/s, {book.age_ms:,.0f} ms old")
+    title.append(book.title(), style=STATE_COLOURS[book.state])
+    title.append(f"  {book.rate:,.0f} msg/s")
     levels = [*book.bids, *book.asks]
     largest = max((quantity for *_, quantity in levels), default=0)
     texts = [len(text) for price, size, _ in levels for text in (price, size)]
