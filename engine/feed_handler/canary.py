@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from tickpath.engine.feed_handler.hot_path import Note
     from tickpath.engine.feed_handler.message_shape import Contract, Shape
+    from tickpath.engine.feed_handler.plan import Plan
 
 SAMPLES: Final = "samples.ndjson"
 COUNTERS: Final = ("looked_at", "unexpected")
@@ -187,6 +189,34 @@ class Canary:
         name = "message" if kind is Meaning.UNKNOWN else f"{kind.value} message"
         line = f"{self._venue}: unexpected {name}: {text}{since}: {_shown(data, size)}"
         self._say(printable(line))
+
+
+class Canaries:
+    """Those of a feed handler's venues, by connection."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """Have none yet; `say` takes one line."""
+        self._say = say
+        self._of: dict[int, tuple[Canary, int]] = {}
+        self._all: list[Canary] = []
+
+    def add(self, plan: Plan, numbers: range) -> Canary:
+        """Look at a venue's messages; numbers: of its connections in the feed."""
+        channels = [channel.name for channel in plan.channels]
+        canary = Canary(plan.venue.name, channels, len(numbers), self._say)
+        self._all.append(canary)
+        self._of |= {number: (canary, place) for place, number in enumerate(numbers)}
+        return canary
+
+    def take(self, note: Note, now_s: float) -> None:
+        """Look at a message that the hot thread passed on or showed."""
+        canary, connection = self._of[note.connection]
+        refused = note.kind == lib.TP_NOTE_REFUSED
+        canary.take(note.text, connection, now_s, size=note.size, refused=refused)
+
+    def counters(self) -> dict[str, int]:
+        """Return the counts of all by the names of COUNTERS."""
+        return {name: sum(getattr(one, name) for one in self._all) for name in COUNTERS}
 
 
 def _shown(data: bytes, size: int) -> str:

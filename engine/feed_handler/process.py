@@ -33,6 +33,8 @@ from tickpath.engine.feed_handler.bases import (
     RateLimitError,
     RestClient,
 )
+from tickpath.engine.feed_handler.canary import COUNTERS as CANARY_COUNTERS
+from tickpath.engine.feed_handler.canary import Canaries
 from tickpath.engine.feed_handler.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.engine.feed_handler.feed_notes import FeedNotes
@@ -78,6 +80,7 @@ NS_PER_MS, NS_PER_US = 1_000_000, 1_000
 PAUSE_S = 0.1
 COUNTERS_EVERY_S = 0.2
 PATH_EVERY_S = 0.5
+SAMPLE_EVERY_S = 1.0  # of each connection, an accepted message for the canary
 IDLE_SPIN_NS, IDLE_SLEEP_NS = 20_000, 50_000
 YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
@@ -230,6 +233,7 @@ class FeedHandler:
         )
         names += tuple(f"memory.{name}" for name in memory.COUNTERS)
         names += tuple(f"consumers.{name}" for name in CONSUMER_COUNTERS)
+        names += tuple(f"canary.{name}" for name in CANARY_COUNTERS)
         names += tuple(f"symbols.{name}" for name in SYMBOL_COUNTERS)
         shm = self.config.shm
         layout = make_layout(
@@ -320,6 +324,9 @@ class FeedHandler:
     def _open_hot_path(self) -> None:
         venue = self.venue
         self.hot = HotPath(self.feed, self.segment.pointer)
+        self.hot.sample(SAMPLE_EVERY_S / len(self.plan.connections))
+        self.canaries = Canaries(self._log)
+        self.canaries.add(self.plan, range(len(self.plan.connections)))
         self.states = StateLog(self.segment, self.instruments, self._log)
         self.notes = FeedNotes(
             self.feed, self.instruments, self.config.health, self._log, self._clock
@@ -559,7 +566,9 @@ class FeedHandler:
                 self.connections.ended(note.connection)
                 self.subscriptions.ended(note.connection)
             else:
-                self._take_text(note)
+                if note.kind == lib.TP_NOTE_TEXT:  # the others are only shown
+                    self._take_text(note)
+                self.canaries.take(note, self._clock.now_s())
 
     def _take_text(self, note: Note) -> None:
         self._follow(self.subscriptions.take(note.connection, note.text, self._clock.now_s()))
@@ -596,8 +605,9 @@ class FeedHandler:
                     lib.tp_segment_counter_store(self.segment.pointer, position, value)
                 position += 1
         symbols = len(self.instruments), len(self.left_out)
-        sessions, consumers = self.sessions.counters(), self.consumers.counters()
-        for value in (*sessions.values(), *consumers.values(), *symbols):
+        owners = (self.sessions, self.consumers, self.canaries)
+        own = [value for owner in owners for value in owner.counters().values()]
+        for value in (*own, *symbols):
             lib.tp_segment_counter_store(self.segment.pointer, position, value)
             position += 1
 
