@@ -51,6 +51,8 @@ class Status(Enum):
     CANCEL_ONLY = "cancel only"
     HALTED = "halted"
     DELISTED = "delisted"
+    REMOVED = "removed"
+    """Of a row: the feed reads it no longer, whatever the venue does with it."""
 
 
 class Symbol(msgspec.Struct, frozen=True):
@@ -175,7 +177,14 @@ _TEXT_SIZES_MAX: Final = {
 }
 _KINDS: Final = tuple(Kind)
 # By the number that a row has; 0: the venue does not say.
-ROW_STATUSES: Final = (None, Status.TRADING, Status.CANCEL_ONLY, Status.HALTED, Status.DELISTED)
+ROW_STATUSES: Final = (
+    None,
+    Status.TRADING,
+    Status.CANCEL_ONLY,
+    Status.HALTED,
+    Status.DELISTED,
+    Status.REMOVED,
+)
 _EXPIRY_CENTURY: Final = "20"
 _NS_PER_S: Final = 10**9
 

@@ -61,6 +61,7 @@ enum tp_instrument_status {
     TP_INSTRUMENT_CANCEL_ONLY = 2,
     TP_INSTRUMENT_HALTED = 3,
     TP_INSTRUMENT_DELISTED = 4,
+    TP_INSTRUMENT_REMOVED = 5, /* of a row: we read it no longer, whatever the venue does */
 };
 
 struct tp_level {
@@ -154,7 +155,8 @@ enum tp_sync_reason {
     TP_SYNC_REASON_SCALE = 12,      /* a number does not fit the scale, which is moved */
     TP_SYNC_REASON_HALTED = 13,     /* the venue does not trade it */
     TP_SYNC_REASON_UNVERIFIED = 14, /* quiet, and not found equal to the venue's book in time */
-    TP_SYNC_REASON_MAX = TP_SYNC_REASON_UNVERIFIED,
+    TP_SYNC_REASON_REMOVED = 15,    /* taken out of the configuration; its row says so too */
+    TP_SYNC_REASON_MAX = TP_SYNC_REASON_REMOVED,
 };
 
 enum tp_instrument_kind {

@@ -90,6 +90,7 @@ class SyncReason(_Named):
     SCALE = int(lib.TP_SYNC_REASON_SCALE)
     HALTED = int(lib.TP_SYNC_REASON_HALTED)
     UNVERIFIED = int(lib.TP_SYNC_REASON_UNVERIFIED)
+    REMOVED = int(lib.TP_SYNC_REASON_REMOVED)
 
 
 # The same records for struct: an event, and a book up to its levels (BIDS_WORD words).

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/feed/publish.h"
+#include "engine/feed/rows.h"
 #include "netstack/ws/ws.h"
 
 enum { LINE = 64 };
@@ -148,8 +149,7 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     return feed;
 }
 
-/* NULL: no book is made of such a channel, or none that we could vouch for. */
-static const struct tp_sync_rule *rule_of(const struct tp_venue *venue, const char *channel)
+const struct tp_sync_rule *feed_rule_of(const struct tp_venue *venue, const char *channel)
 {
     const struct tp_channel *kind = venue->describe(channel);
     if (kind == NULL || kind->rule == NULL || kind->rule->checksum == TP_CHECKSUM_TWENTY_FIVE)
@@ -170,13 +170,12 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
     if (instrument >= feed->config.instrument_count || connection >= feed->config.connection_count)
         return false;
     struct feed_instrument *of = &feed->instruments[instrument];
-    if ((of->flags & FEED_ADDED) != 0 || record->tick_size < 1 ||
-        record->tick_size > TP_BOOK_PRICE_MAX || record->price_exponent > 0 ||
-        record->price_exponent < -18 || record->quantity_exponent > 0 ||
-        record->quantity_exponent < -18)
+    if ((of->flags & FEED_ADDED) != 0 || !tp_feed_row_is_sound(feed->config.venue, record, channel))
         return false;
-    const struct tp_sync_rule *rule = rule_of(feed->config.venue, channel);
-    if (rule == NULL || !feed->config.venue->router_add(feed->router, channel, instrument))
+    const struct tp_sync_rule *rule = feed_rule_of(feed->config.venue, channel);
+    /* One that was removed comes back: its channel is still there. */
+    const bool is_routed = of->rule != NULL;
+    if (!is_routed && !feed->config.venue->router_add(feed->router, channel, instrument))
         return false;
     of->rule = rule;
     feed->counts_connections = feed->counts_connections || rule->counts_connection;
@@ -185,7 +184,7 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
     of->price_exponent = record->price_exponent;
     of->quantity_exponent = record->quantity_exponent;
     feed->histories[instrument].listed = record->status;
-    of->generation = 1;
+    of->generation = of->generation == 0 ? 1 : of->generation;
     of->state = TP_BOOK_SYNCING;
     of->reason = TP_SYNC_REASON_STARTING;
     of->phase = TP_SYNC_BUFFERING;

@@ -10,6 +10,7 @@
 #include "engine/feed/feed.h"
 #include "engine/feed/mailbox.h"
 #include "engine/feed/rescale.h"
+#include "engine/feed/states.h"
 #include "engine/feed/sync.h"
 #include "proto/venue.h"
 
@@ -142,6 +143,8 @@ void feed_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status sta
                  uint64_t now_ns);
 /* Tells the cold thread of a number that no scale holds. */
 void feed_tell_garbage(struct tp_feed *feed, uint32_t index);
+/* NULL: no book is made of such a channel, or none that we could vouch for. */
+const struct tp_sync_rule *feed_rule_of(const struct tp_venue *venue, const char *channel);
 
 /* depth.c: what a rule demands of the book after a message. */
 /* Removes the levels beyond rule->depth and appends their removals to the update. False: no room
@@ -184,6 +187,11 @@ bool feed_enter(struct tp_feed *feed, uint32_t index, enum tp_book_state state,
 void feed_want(struct tp_feed *feed, uint32_t index);
 /* Withdraws the question for a base: what answers it is not taken. */
 void feed_want_nothing(struct tp_feed *feed, uint32_t index);
+/* An instrument of a connection that is up begins: it is subscribed to, and has no base. */
+void feed_start(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
+/* No message counts until the next start; event: why. */
+void feed_retire(struct tp_feed *feed, uint32_t index, enum tp_feed_event event,
+                 enum tp_sync_reason reason, uint64_t now_ns);
 /* Whether a base is of use: the book has none, or is to have a deeper one. */
 static inline bool feed_takes_base(const struct feed_instrument *instrument)
 {

@@ -231,6 +231,25 @@ static void begin(struct tp_feed *feed, uint32_t index, uint8_t flags)
     tp_mailbox_cancel(&feed->mailbox, index);
 }
 
+void feed_start(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    struct feed_connection *connection = &feed->connections[instrument->connection];
+    /* An in-band base comes by itself. Never sooner than who came before is asked for. */
+    const uint64_t settle_ns =
+        now_ns + (instrument->rule->base == TP_BASE_IN_BAND ? feed->config.base_timeout_ns
+                                                            : feed->config.settle_ns);
+    if (connection->settle_ns < settle_ns)
+        connection->settle_ns = settle_ns;
+    const uint8_t asked = feed->config.needs_confirmation ? FEED_UNCONFIRMED : 0;
+    begin(feed, index, FEED_ADDED | FEED_ACTIVE | asked);
+    feed->histories[index].streamed = TP_INSTRUMENT_UNKNOWN;
+    if (feed_is_halted(&feed->histories[index]))
+        feed_halt(feed, index, now_ns);
+    else
+        move(feed, index, TP_FEED_EVENT_UP, first_reason(&feed->histories[index]), now_ns);
+}
+
 void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t now_ns)
 {
     assert(connection < feed->config.connection_count);
@@ -242,21 +261,12 @@ void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t n
         const struct feed_instrument *instrument = &feed->instruments[i];
         if ((instrument->flags & FEED_ADDED) == 0 || instrument->connection != connection)
             continue;
-        if (instrument->rule->base == TP_BASE_IN_BAND) /* it comes by itself */
-            feed->connections[connection].settle_ns = now_ns + feed->config.base_timeout_ns;
-        const uint8_t asked = feed->config.needs_confirmation ? FEED_UNCONFIRMED : 0;
-        begin(feed, i, FEED_ADDED | FEED_ACTIVE | asked);
-        feed->histories[i].streamed = TP_INSTRUMENT_UNKNOWN;
-        if (feed_is_halted(&feed->histories[i]))
-            feed_halt(feed, i, now_ns);
-        else
-            move(feed, i, TP_FEED_EVENT_UP, first_reason(&feed->histories[i]), now_ns);
+        feed_start(feed, i, now_ns);
     }
 }
 
-/* No message counts until the next up. */
-static void retire(struct tp_feed *feed, uint32_t index, enum tp_feed_event event,
-                   enum tp_sync_reason reason, uint64_t now_ns)
+void feed_retire(struct tp_feed *feed, uint32_t index, enum tp_feed_event event,
+                 enum tp_sync_reason reason, uint64_t now_ns)
 {
     feed->instruments[index].flags = FEED_ADDED;
     start_buffering(feed, index);
@@ -271,7 +281,7 @@ void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
         const struct feed_instrument *instrument = &feed->instruments[i];
         if ((instrument->flags & FEED_ADDED) != 0 && instrument->connection == connection)
-            retire(feed, i, TP_FEED_EVENT_DOWN, TP_SYNC_REASON_DISCONNECTED, now_ns);
+            feed_retire(feed, i, TP_FEED_EVENT_DOWN, TP_SYNC_REASON_DISCONNECTED, now_ns);
     }
 }
 
@@ -282,7 +292,7 @@ void feed_halt(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
     if (feed_is_refused(instrument))
         instrument->flags |= FEED_UNCONFIRMED;
     const uint8_t kept = instrument->flags & FEED_UNCONFIRMED;
-    retire(feed, index, TP_FEED_EVENT_HALTED, TP_SYNC_REASON_HALTED, now_ns);
+    feed_retire(feed, index, TP_FEED_EVENT_HALTED, TP_SYNC_REASON_HALTED, now_ns);
     instrument->flags |= kept;
 }
 
@@ -307,7 +317,7 @@ void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns)
         return;
     }
     if ((feed->instruments[instrument].flags & FEED_ADDED) != 0)
-        retire(feed, instrument, TP_FEED_EVENT_REFUSED, TP_SYNC_REASON_REFUSED, now_ns);
+        feed_retire(feed, instrument, TP_FEED_EVENT_REFUSED, TP_SYNC_REASON_REFUSED, now_ns);
 }
 
 bool tp_feed_is_unconfirmed(const struct tp_feed *feed, uint32_t instrument)
@@ -561,7 +571,7 @@ static void mark_silence(struct tp_feed *feed, uint32_t connection, bool silent,
     feed->counters.silences += silent;
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
         const struct feed_instrument *instrument = &feed->instruments[i];
-        if (instrument->connection != connection)
+        if ((instrument->flags & FEED_ADDED) == 0 || instrument->connection != connection)
             continue;
         move(feed, i, silent ? TP_FEED_EVENT_SILENCE : TP_FEED_EVENT_SPEECH, TP_SYNC_REASON_SILENT,
              now_ns);

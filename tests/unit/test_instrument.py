@@ -168,7 +168,7 @@ GOOD = pack_row(Instrument(0, "v", "S", -2, -6, 1))
         (16, b"A" * 72, "symbol"),
         (88, b"\n", "base"),
         (152, b"\4", "kind 4"),
-        (153, b"\5", "status 5"),
+        (153, b"\6", "status 6"),
         (154, b"\1", "exponents 1 and"),
         (154, b"\xed", "exponents -19 and"),
         (155, b"\x7f", "and 127"),
