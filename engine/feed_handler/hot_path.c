@@ -1,8 +1,11 @@
 #include "engine/feed_handler/hot_path.h"
 
+#include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/feed/checkpoint.h"
+#include "engine/feed/rows.h"
 
 enum { REFUSED_EVERY_NS = 10000000 };
 
@@ -109,6 +112,16 @@ static void instrument_confirmed(struct tp_hot_path *hot, uint32_t instrument, u
     tp_feed_confirmed(hot->feed, instrument, now_ns);
 }
 
+/* One that the feed refuses was seen to be sound by the cold thread: it changed nothing. */
+static void row_changed(struct tp_hot_path *hot, struct tp_span text, uint64_t now_ns)
+{
+    struct tp_feed_row row;
+    assert(text.size == sizeof row);
+    memcpy(&row, text.data, sizeof row);
+    tp_tap_message(hot->tap, tp_tap_tag(TP_RECORD_ROW, 0, row.connection), text, now_ns);
+    hot->rows_refused += !tp_feed_row_take(hot->feed, &row, now_ns);
+}
+
 static void command(struct tp_hot_path *hot, const struct tp_loop_event *event)
 {
     switch ((enum tp_hot_path_verb)event->verb) {
@@ -124,6 +137,9 @@ static void command(struct tp_hot_path *hot, const struct tp_loop_event *event)
         break;
     case TP_HOT_PATH_SAY:
         send_text(hot, event->connection, event->text, event->now_ns);
+        break;
+    case TP_HOT_PATH_ROW:
+        row_changed(hot, event->text, event->now_ns);
         break;
     }
 }

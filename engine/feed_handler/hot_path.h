@@ -26,6 +26,7 @@ enum tp_hot_path_verb {
     TP_HOT_PATH_OVERDUE,   /* argument: the instrument that was not, in time: refused, unless a
                               message of its channel came */
     TP_HOT_PATH_SAY,       /* text: sent on the connection, if that is open */
+    TP_HOT_PATH_ROW,       /* text: a struct tp_feed_row, which stands in the table already */
 };
 
 /* What a connection says by itself; its place in hot_path->connection[] is its number in the loop
@@ -51,6 +52,7 @@ struct tp_hot_path {
     uint64_t sample_every_ns;   /* so often the cold side is shown a message that was accepted */
     /* hot thread; the cold thread sets the first before run. UINT64_MAX: no sample, ever */
     uint64_t next_sample_ns, next_refused_ns;
+    uint64_t rows_refused; /* hot thread */
     struct tp_hot_path_connection connection[TP_LOOP_CONNECTION_MAX];
 };
 

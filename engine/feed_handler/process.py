@@ -47,7 +47,7 @@ from tickpath.engine.feed_handler.subscriptions import Answer, Subscriptions
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.loop.handshakes import Handshakes
 from tickpath.engine.loop.pauses import Pauses
-from tickpath.engine.recording.tap import Subscription, TapWriter
+from tickpath.engine.recording.tap import Subscription, TapOptions, TapWriter
 from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.supervisor.feed_handler_watch import HOT_THREAD_NAME
 from tickpath.engine.supervisor.stop_flag import StopFlag
@@ -276,9 +276,11 @@ class FeedHandler:
         self.tap = TapWriter(
             self.config.instance,
             rows,
-            ring_capacity=record.ring_capacity,
-            checkpoint_every_s=record.checkpoint_s,
-            silent_after_ns=self.config.health.silent_after_ms * NS_PER_MS,
+            TapOptions(
+                ring_capacity=record.ring_capacity,
+                checkpoint_every_s=record.checkpoint_s,
+                silent_after_ns=self.config.health.silent_after_ms * NS_PER_MS,
+            ),
         )
 
     def _open_feed(self) -> None:

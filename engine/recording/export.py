@@ -75,14 +75,18 @@ class Columns:
 
     def __init__(self, meta: Meta, *, as_text: bool) -> None:
         """as_text: numbers as plain decimals, for csv; names without dictionaries."""
-        rows = meta.instruments
         self._as_text, self._offset = as_text, meta.realtime_offset_ns
+        self.number = pa.string() if as_text else DECIMAL
+        self.name = pa.string() if as_text else NAME
+        self.follow(meta)
+
+    def follow(self, meta: Meta) -> None:
+        """Take the header of a file that goes on: instruments may have come."""
+        rows = meta.instruments
         self._venues = [row.venue for row in rows]
         self._symbols = [row.symbol for row in rows]
         self.price_exponents = np.array([row.price_exponent for row in rows])
         self.quantity_exponents = np.array([row.quantity_exponent for row in rows])
-        self.number = pa.string() if as_text else DECIMAL
-        self.name = pa.string() if as_text else NAME
 
     def names(self, codes: NDArray[Any], words: list[str]) -> pa.Array:
         """Return a word for each code; null for one that has none."""
@@ -324,6 +328,8 @@ class Export:
                 if replayer is not None:
                     replayer.end_run()
                 replayer = self._replayer(meta, with_events=not has_events)
+            else:
+                replayer.go_on_with(meta)
             for batch in batches:
                 replayer.play(batch)
         if fault is not None:  # of events alone: the replay did not meet it
@@ -362,7 +368,9 @@ class Export:
             self.events.write(event_batch(columns, rows[begun]))
 
         wanted: Callable[[NDArray[Any]], None] | None = events if with_events else None
-        return Replayer(meta, on_tops=books, on_events=wanted)
+        replayer = Replayer(meta, on_tops=books, on_events=wanted)
+        replayer.on_meta.append(columns.follow)
+        return replayer
 
     def close(self) -> None:
         """Finish both files."""

@@ -48,6 +48,12 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     """The header's JSON: what the records speak of. Only `instruments` is needed."""
 
     instruments: tuple[Subscription, ...]
+    """All that the file's records speak of, as they were where it begins."""
+    instruments_max: int = 0
+    """How many there may be in files that continue this one; 0: as many as there are."""
+    connections_max: int = 0
+    changes_rows: bool = False
+    """ROW records stand in it: what comes after one is not understood without it."""
     instance: str = ""
     instance_id: str = ""
     """Equal in files that continue each other."""

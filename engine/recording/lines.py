@@ -28,6 +28,10 @@ class BookLines:
     def __init__(self, meta: Meta, out: TextIO, wanted: tuple[int, int]) -> None:
         """Take where to write, and from which t_ns to which."""
         self._out, self._wanted = out, wanted
+        self.follow(meta)
+
+    def follow(self, meta: Meta) -> None:
+        """Take the header of a file that goes on: instruments may have come."""
         self._scales = [(row.price_exponent, row.quantity_exponent) for row in meta.instruments]
         self._names = [
             f'"venue":{_quoted(row.venue)},"symbol":{_quoted(row.symbol)}'
@@ -65,6 +69,10 @@ class EventLines:
     def __init__(self, meta: Meta, out: TextIO, wanted: tuple[int, int]) -> None:
         """Take where to write, and from which t_ns to which."""
         self._out, self._wanted = out, wanted
+        self.follow(meta)
+
+    def follow(self, meta: Meta) -> None:
+        """Take the header of a file that goes on: instruments may have come."""
         self._rows = meta.instruments
 
     def __call__(self, events: NDArray[Any]) -> None:

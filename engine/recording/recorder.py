@@ -30,7 +30,7 @@ from tickpath.engine.recording.format import (
 )
 from tickpath.engine.recording.tap import SCHEMA as TAP_SCHEMA
 from tickpath.engine.recording.tap import SUFFIX as TAP_SUFFIX
-from tickpath.engine.recording.tap import read_table
+from tickpath.engine.recording.tap import Subscription, TapTable, read_table
 from tickpath.shm.errors import LocalError, SystemSetupError
 from tickpath.shm.reader import Reader
 from tickpath.shm.segment import Segment, SegmentError, SegmentNotReadyError
@@ -107,6 +107,9 @@ class Recorder:
     _synced: float = 0.0
     _syncs: list[Future[None]] = field(default_factory=list)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "sync"))
+    _row_changes: int = 0
+    _rows: tuple[Subscription, ...] = ()
+    """Of the table, as it was read last."""
     _drain: Any = field(default_factory=lambda: ffi.new("struct tp_message_drain *"))
     _lost: Any = field(default_factory=lambda: ffi.new("uint64_t *"))
     _streams: dict[int, _Stream] = field(init=False)
@@ -139,10 +142,18 @@ class Recorder:
         self._feed.register(CONSUMER_NAME)  # its lag is seen in `tickpath stat`; no need
         # What the tap still holds goes first, so that books are LIVE when the recording begins.
         self._begin_ns = self._raw.segment.now_ns()
-        if lib.tp_tap_rewind(self._raw.pointer) and lib.tp_tap_rewind(self._feed.pointer):
+        is_first = lib.tp_tap_rewind(self._raw.pointer) and lib.tp_tap_rewind(self._feed.pointer)
+        if is_first:
             self._begin_ns = 0  # both from their beginning on
         self._part = 0
-        self._start_file()
+        table = self._read_table()
+        self._rows = table.subscriptions
+        if is_first:  # those that came later come later in what is read now as well
+            self._rows = tuple(
+                msgspec.structs.replace(row, is_removed=False)
+                for row in self._rows[: table.start_count]
+            )
+        self._start_file(table)
 
     def _make_directory(self) -> None:
         """Make it once there is something to record, so that a mistyped name leaves nothing."""
@@ -186,11 +197,21 @@ class Recorder:
         assert self._raw is not None  # noqa: S101 # only called while it is open
         return self._raw.segment
 
-    def _meta(self) -> Meta:
+    def _read_table(self) -> TapTable:
         segment = self._segment()
-        table = read_table(segment)
+        self._row_changes = segment.row_changes  # first: a later change is seen at the next block
+        return read_table(segment)
+
+    def _meta(self, table: TapTable) -> Meta:
+        """Return a file's header: rows as they were, those that come with it marked."""
+        segment, known = self._segment(), self._rows
+        self._rows = table.subscriptions
+        comes = [msgspec.structs.replace(row, is_awaited=True) for row in self._rows[len(known) :]]
         return Meta(
-            instruments=table.subscriptions,
+            instruments=(*known, *comes),
+            instruments_max=int(segment.header.table.count),
+            connections_max=table.connections_max,
+            changes_rows=known != self._rows,
             instance=self.instance,
             instance_id=f"{segment.instance_id:016x}",
             part=self._part,
@@ -205,11 +226,11 @@ class Recorder:
 
     # ---- files -----------------------------------------------------------------------------------
 
-    def _start_file(self) -> None:
+    def _start_file(self, table: TapTable) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         number = self.totals.files + 1
         name = f"{self.instance}-{stamp}Z-{os.getpid()}-{number:06d}{SUFFIX}"
-        meta = self._meta()
+        meta = self._meta(table)
         self._file = FileWriter(self.directory / name, meta, self.options.level)
         self._file_since = time.monotonic()
         self._part += 1
@@ -232,6 +253,9 @@ class Recorder:
         self._check_syncs()
 
     def _write(self, kind: int, payload: bytes, count: int, span: tuple[int, int]) -> None:
+        if self._segment().row_changes != self._row_changes:
+            # A row is written before any record speaks of it: what is in hand may be the first.
+            self._next_file()
         file = self._file
         assert file is not None  # noqa: S101 # open as long as the readers are
         before = file.size
@@ -252,8 +276,11 @@ class Recorder:
         now = time.monotonic()
         too_old = now - self._file_since >= self.options.file_seconds_max
         if file.size >= self.options.file_bytes_max or too_old:
-            self._end_file()
-            self._start_file()
+            self._next_file()
+
+    def _next_file(self) -> None:
+        self._end_file()
+        self._start_file(self._read_table())
 
     def _sync_soon(self) -> None:
         """Have the disk keep what was written, in a thread: it may take long."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tickpath.engine.recording.format import Meta
+    from tickpath.engine.recording.tap import Subscription
 
 SPEED_MAX = 1e6
 BATCH_SIZE = 1 << 20  # of records: handing a batch from thread to thread takes some 50 us
@@ -219,7 +220,18 @@ def _is_gap(before: RecordingFile | None, file: RecordingFile) -> bool:
 def continues(before: Meta, meta: Meta) -> bool:
     """Say whether a file goes on where the one before ended: its books are carried over."""
     is_same = bool(meta.instance_id) and meta.instance_id == before.instance_id
-    return is_same and meta.begin_ns == 0 and meta.instruments == before.instruments
+    rows = meta.instruments[: len(before.instruments)]
+    return (
+        is_same
+        and meta.begin_ns == 0
+        and len(meta.instruments) <= max(before.instruments_max, len(before.instruments))
+        and [_identity(row) for row in rows] == [_identity(row) for row in before.instruments]
+    )
+
+
+def _identity(row: Subscription) -> tuple[str, str, str]:
+    """Return what stays while a feed handler runs: a place is one instrument's."""
+    return row.venue, row.symbol, row.channel
 
 
 def recorded_runs(*paths: Path, from_ns: int = 0) -> Iterator[tuple[Meta, Iterator[bytes]]]:
@@ -240,7 +252,8 @@ def recorded_runs(*paths: Path, from_ns: int = 0) -> Iterator[tuple[Meta, Iterat
             continue
         with file:
             lead_ns = 2 * file.meta.checkpoint_every_ns + file.meta.silent_after_ns
-            start = max(0, from_ns - lead_ns) if from_ns and file.meta.checkpoint_every_ns else 0
+            may_skip = from_ns and file.meta.checkpoint_every_ns and not file.meta.changes_rows
+            start = max(0, from_ns - lead_ns) if may_skip else 0
             batches = _raw_batches(file, start, faults)
             is_gap = was_damaged or _is_gap(before, file)
             yield file.meta, _ahead(_after_loss(batches) if is_gap else batches)
@@ -268,7 +281,8 @@ class Playback:
     def _feed_for(self, meta: Meta) -> Replayer:
         current = self._replayer
         if current is not None:
-            if continues(self._meta, meta):
+            if continues(current.meta, meta):
+                current.go_on_with(meta)
                 return current
             current.end_run()
             self._end()
@@ -375,6 +389,7 @@ def _maker(args: argparse.Namespace, pacing: Pacing | None) -> Callable[[Meta], 
             on_tops=tops,
             on_events=events,
         )
+        replayer.on_meta += [one.follow for one in (tops, events) if one is not None]
         if pacing is not None:
             pacing.attach(replayer)
         return replayer

@@ -171,10 +171,48 @@ static void imply_up(struct tp_replayer *r, uint32_t connection)
     tp_feed_connection_up(r->feed, connection, r->now_ns);
 }
 
-/* Records are missing: nothing is known of any book until its next base or checkpoint. */
+/* The row's place in the table that readers see; the rows before it, whose records are missing,
+ * stay empty there. */
+static void show_row(struct tp_replayer *r, const struct tp_feed_row *row)
+{
+    uint64_t words[(sizeof row->record + WORD - 1) / WORD];
+    const struct tp_instrument_record none = {0};
+    if (r->segment == NULL)
+        return;
+    memcpy(words, &none, sizeof none);
+    for (uint32_t i = tp_segment_row_count(r->segment); i < row->instrument; i++)
+        (void)tp_segment_row_write(r->segment, i, words);
+    memcpy(words, &row->record, sizeof row->record);
+    (void)tp_segment_row_write(r->segment, row->instrument, words);
+}
+
+static bool apply_row(struct tp_replayer *r, const struct record *record)
+{
+    struct tp_feed_row row;
+    if (record->payload.size != sizeof row)
+        return false;
+    memcpy(&row, record->payload.data, sizeof row);
+    if (row.instrument >= r->instrument_count || row.connection >= r->connection_count ||
+        row.generation == 0 || memchr(row.channel, 0, sizeof row.channel) == NULL)
+        return false;
+    r->is_awaited[row.instrument] = false;
+    r->row_changes++;
+    r->rows[row.instrument] = row;
+    r->owner[row.instrument] = row.connection;
+    show_row(r, &row); /* first: INSTRUMENT says that it stands there */
+    return tp_feed_row_take(r->feed, &row, record->t_ns);
+}
+
+/* Records are missing: nothing is known of any book until its next base or checkpoint, and rows may
+ * have come. */
 static void lose(struct tp_replayer *r)
 {
     r->gaps++;
+    for (uint32_t i = 0; i < r->instrument_count; i++) {
+        if (r->is_awaited[i])
+            (void)tp_feed_row_take(r->feed, &r->rows[i], r->now_ns);
+        r->is_awaited[i] = false;
+    }
     for (uint32_t i = 0; i < r->connection_count; i++) {
         if (r->is_up[i])
             tp_feed_connection_down(r->feed, i, r->now_ns);
@@ -278,6 +316,8 @@ static bool apply(struct tp_replayer *r, const struct record *record)
     case TP_RECORD_BASE:
     case TP_RECORD_CHECKPOINT:
         return apply_book(r, record);
+    case TP_RECORD_ROW:
+        return apply_row(r, record);
     case TP_RECORD_UP:
         r->is_up[record->connection] = true;
         tp_feed_need_confirmation(r->feed, record->opcode != 0);

@@ -11,7 +11,9 @@
 #include <stdint.h>
 
 #include "engine/feed/feed.h"
+#include "engine/feed/rows.h"
 #include "engine/recording/tap.h"
+#include "shm/segment.h"
 
 /* A book whose best bid, best ask or state changed with a record. Quantity 0: side empty. */
 struct tp_replay_top {
@@ -40,7 +42,11 @@ struct tp_replayer {
     struct tp_ring_writer *ring; /* the feed's; holds what one record can publish */
     uint32_t instrument_count, connection_count;
     bool has_ticks;             /* a TICK record stands where time alone did something */
-    const uint32_t *owner;      /* the connection of each instrument */
+    uint32_t *owner;            /* the connection of each instrument; moved by ROW records */
+    struct tp_feed_row *rows;   /* per instrument: as it was read last; generation 0: never */
+    bool *is_awaited;           /* per instrument: its row is the header's, its ROW record to come;
+                                   init leaves it */
+    struct tp_segment *segment; /* where readers find the rows; NULL: nobody does */
     bool *is_up;                /* per connection: told or implied by its first record */
     uint8_t *marked;            /* per instrument: scratch, zero between records */
     struct tp_replay_top *last; /* per instrument: as it was told last */
@@ -51,6 +57,7 @@ struct tp_replayer {
     uint64_t ring_limit; /* FULL where a record could publish beyond it; the caller's; 0: none */
     /* results */
     uint64_t records, messages, checkpoints, diverged, gaps, bases_refused, now_ns;
+    uint64_t row_changes;           /* ROW records, each of which changed rows */
     uint64_t next_tick_ns, next_ns; /* next_ns: stamp of the record at which LATER stopped */
 };
 

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from tickpath._core import ffi, lib
-from tickpath.engine.client.feed_segment import REPLAY_COUNTERS, make_layout, write_instruments
+from tickpath.engine.client.feed_segment import (
+    INSTRUMENTS_MAX,
+    REPLAY_COUNTERS,
+    make_layout,
+    write_instruments,
+)
 from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.engine.recording.format import pack_record
 from tickpath.engine.recording.tap import fill_record
-from tickpath.proto.instrument import Instrument
+from tickpath.proto.instrument import Instrument, Status
 from tickpath.proto.records import event_dtype
 from tickpath.proto.venues import load_venue
 from tickpath.proto.venues.decoder import find_decoder
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from tickpath.engine.recording.format import Meta
+    from tickpath.engine.recording.tap import Subscription
 
 END_OF_TIME: Final = (1 << 64) - 1
 ALIGNMENT: Final = 4096
@@ -63,6 +69,21 @@ def _zeroed(size: int) -> tuple[Any, Any]:
     return memory, ffi.cast("void *", memory.ctypes.data + ALIGNMENT - 1 & -ALIGNMENT)
 
 
+def _instruments(meta: Meta) -> list[Instrument]:
+    return [
+        Instrument(
+            index,
+            row.venue,
+            row.symbol,
+            row.price_exponent,
+            row.quantity_exponent,
+            row.tick_size,
+            status=Status.REMOVED if row.is_removed else Status.TRADING,
+        )
+        for index, row in enumerate(meta.instruments)
+    ]
+
+
 class Replayer:
     """One recording's feed. `on_tops` and `on_events` get views that die when they return."""
 
@@ -80,24 +101,16 @@ class Replayer:
         Raises LocalError where the header's instruments cannot be, SegmentError for the segment.
         """
         self.meta, self.on_tops, self.on_events = meta, on_tops, on_events
+        self.on_meta: list[Callable[[Meta], None]] = []
+        """Called with the header of a file that goes on, before its records: rows may have come."""
         self.await_room: Callable[[], bool] = lambda: True
         """Called where the ring's limit is reached; raises the limit, or returns False to stop."""
         self.segment: SegmentWriter | None = None
         self.consumers: Consumers | None = None
         self._kept: list[Any] = []
         self._check()
-        self._instruments = [
-            Instrument(
-                index,
-                row.venue,
-                row.symbol,
-                row.price_exponent,
-                row.quantity_exponent,
-                row.tick_size,
-            )
-            for index, row in enumerate(meta.instruments)
-        ]
-        count = len(meta.instruments)
+        self._instruments = _instruments(meta)
+        self._count = count = max(len(meta.instruments), meta.instruments_max)
         self.room = room = int(lib.tp_replayer_room(count))
         """How many events one record can publish at most."""
         try:
@@ -113,8 +126,22 @@ class Replayer:
         self._span = ffi.new("struct tp_span *")
         self._event_dtype = replay_event_dtype()
 
+    def go_on_with(self, meta: Meta) -> None:
+        """Take the header of a file that continues: its ROW records may bring instruments."""
+        if meta.instruments != self.meta.instruments:
+            self._instruments = _instruments(meta)
+            for call in self.on_meta:
+                call(meta)
+        self.meta = meta
+
     def _check(self) -> None:
         rows = self.meta.instruments
+        maxima = self.meta.instruments_max, self.meta.connections_max
+        if not (0 <= maxima[0] <= INSTRUMENTS_MAX and 0 <= maxima[1] <= CONNECTIONS_MAX):
+            raise LocalError(
+                f"recording of up to {maxima[0]} instruments and {maxima[1]} connections: expected "
+                f"at most {INSTRUMENTS_MAX} and {CONNECTIONS_MAX}"
+            )
         if not rows:
             raise LocalError("recording without instruments: nothing to replay")
         try:
@@ -134,16 +161,20 @@ class Replayer:
                 )
 
     def _open_publisher(self, instance: str | None, capacity: int) -> None:
-        rows = self.meta.instruments
         if instance is None:
-            memory, start = _zeroed(lib.tp_replay_store_size(capacity, len(rows)))
-            store = lib.tp_replay_store_init(start, capacity, len(rows))
+            memory, start = _zeroed(lib.tp_replay_store_size(capacity, self._count))
+            store = lib.tp_replay_store_init(start, capacity, self._count)
             self._ring = ffi.addressof(store, "ring")
             self._snapshots = ffi.addressof(store, "snapshots")
             self._kept.append(memory)
             return
         table = self._instruments
-        layout = make_layout(table, ring_capacity=capacity, counters=REPLAY_COUNTERS)
+        layout = make_layout(
+            table,
+            spare_rows=self._count - len(table),
+            ring_capacity=capacity,
+            counters=REPLAY_COUNTERS,
+        )
         self.segment = SegmentWriter(instance, layout)
         write_instruments(self.segment, table)
         self._ring, self._snapshots = self.segment.ring, self.segment.snapshots
@@ -155,10 +186,10 @@ class Replayer:
         rows = self.meta.instruments
         self._clock = ffi.new("struct tp_clock *")
         self._clock.tsc_base = lib.TP_CLOCK_VIRTUAL
-        self._connections = 1 + max(row.connection for row in rows)
+        self._connections = max(self.meta.connections_max, 1 + max(row.connection for row in rows))
         config = ffi.new("struct tp_feed_config *")
         config.venue = find_decoder(rows[0].venue)
-        config.instrument_count, config.connection_count = len(rows), self._connections
+        config.instrument_count, config.connection_count = self._count, self._connections
         config.silent_after_ns = self.meta.silent_after_ns
         config.ring, config.snapshots, config.clock = self._ring, self._snapshots, self._clock
         if self.consumers is not None:
@@ -166,28 +197,43 @@ class Replayer:
             self._kept.append(self.consumers.gate)
         size = lib.tp_feed_memory_size(config)
         if size == 0:
-            raise LocalError(f"{len(rows)} instruments: more than one feed can hold")
+            raise LocalError(f"{self._count} instruments: more than one feed can hold")
         memory, start = _zeroed(size)
         self.feed = lib.tp_feed_init(start, config)
         self._kept += [memory, config]
-        record = ffi.new("struct tp_instrument_record *")
+        self._rows = ffi.new("struct tp_feed_row[]", self._count)
         for index, row in enumerate(rows):
-            try:
-                fill_record(record, row)
-            except (IndexError, OverflowError, UnicodeError) as error:
-                raise LocalError(f"instrument {row}: {error}") from error
-            channel = row.channel.encode()
-            if not lib.tp_feed_instrument_add(self.feed, index, record, channel, row.connection):
-                raise LocalError(
-                    f"instrument {row}: expected exponents from -18 to 0, a tick size of 1 or "
-                    "more and a depth channel of its own"
-                )
+            self._add_row(index, row)
+
+    def _add_row(self, index: int, row: Subscription) -> None:
+        """Add an instrument of the header, unless its ROW record does."""
+        target = self._rows[index]
+        try:
+            fill_record(target.record, row)
+            target.channel = row.channel.encode()
+        except (IndexError, OverflowError, UnicodeError) as error:
+            raise LocalError(f"instrument {row}: {error}") from error
+        target.generation, target.instrument = 1, index
+        target.connection = row.connection
+        if row.is_awaited:
+            return
+        record, channel = ffi.addressof(target, "record"), row.channel.encode()
+        if not lib.tp_feed_instrument_add(self.feed, index, record, channel, row.connection):
+            raise LocalError(
+                f"instrument {row}: expected exponents from -18 to 0, a tick size of 1 or "
+                "more and a depth channel of its own"
+            )
+        if row.is_removed:
+            lib.tp_feed_row_take(self.feed, ffi.addressof(target), 0)
 
     def _open_replayer(self, room: int) -> None:
         rows = self.meta.instruments
-        count, capacity = len(rows), ROOMS * room
+        more = self._count - len(rows)
+        count, capacity = self._count, ROOMS * room
         self._arrays = {
-            "owner": ffi.new("uint32_t[]", [row.connection for row in rows]),
+            "owner": ffi.new("uint32_t[]", [one.connection for one in self._rows]),
+            "is_awaited": ffi.new("bool[]", [row.is_awaited for row in rows] + [False] * more),
+            "rows": self._rows,
             "is_up": ffi.new("bool[]", self._connections),
             "marked": ffi.new("uint8_t[]", count),
             "last": ffi.new("struct tp_replay_top[]", count),
@@ -198,6 +244,8 @@ class Replayer:
         self.c.feed, self.c.clock, self.c.ring = self.feed, self._clock, self._ring
         self.c.instrument_count, self.c.connection_count = count, self._connections
         self.c.has_ticks = self.meta.ticks
+        if self.segment is not None:
+            self.c.segment = self.segment.pointer
         if self.on_tops is not None:
             self._tops = np.zeros(capacity, dtype=TOP_DTYPE)
             self.c.tops = ffi.cast("struct tp_replay_top *", self._tops.ctypes.data)

@@ -32,6 +32,7 @@ enum tp_record_kind {
     TP_RECORD_GAP = 10,       /* u64 stream (0 raw, 1 events), u64 slots lost: by the recorder */
     TP_RECORD_OVERSIZE = 11,  /* u64 size: a message that was larger than the ring takes */
     TP_RECORD_CONFIRMED = 12, /* u64 instrument: the venue acknowledged its subscription */
+    TP_RECORD_ROW = 13,       /* struct tp_feed_row: an instrument came, changed or left */
 };
 
 /* Payload of BASE and CHECKPOINT; bid_count levels of bids, then ask_count of asks follow.
@@ -51,8 +52,10 @@ struct tp_tap_row {
     uint64_t silent_after_ns, checkpoint_every_ns; /* of the feed; the same in every row */
     uint32_t connection;
     char channel[108];
+    uint32_t since_start;      /* 0: it came after the hot thread began */
+    uint32_t connection_count; /* of the feed, at most; the same in every row */
 };
-static_assert(sizeof(struct tp_tap_row) == 376, "raw segment's schema");
+static_assert(sizeof(struct tp_tap_row) == 384, "raw segment's schema");
 
 struct tp_tap {
     /* set before the hot path runs */

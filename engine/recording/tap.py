@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tickpath._core import ffi
+from tickpath._core import ffi, lib
 from tickpath.shm.segment import SegmentLayout, SegmentWriter, kept_by
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ row silent_after_ns 248 u64
 row checkpoint_every_ns 256 u64
 row connection 264 u32
 row channel 268 char[108]
+row since_start 376 u32
+row connection_count 380 u32
 """
 
 
@@ -50,6 +52,10 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """The venue's subscription string, which every message of it begins with."""
     tick_size: int = 1
     connection: int = 0
+    is_removed: bool = False
+    """It was taken out of the feed: nothing of it comes any more."""
+    is_awaited: bool = False
+    """Of a file's header: it comes with a ROW record of this file, not before."""
 
 
 def _text(field: Any) -> str:
@@ -61,6 +67,8 @@ def fill_record(record: Any, row: Subscription) -> None:
     record.venue, record.symbol = row.venue.encode(), row.symbol.encode()
     record.price_exponent, record.quantity_exponent = row.price_exponent, row.quantity_exponent
     record.tick_size = row.tick_size
+    if row.is_removed:
+        record.status = lib.TP_INSTRUMENT_REMOVED
 
 
 def make_tap_layout(rows: int, ring_capacity: int) -> SegmentLayout:
@@ -71,32 +79,42 @@ def make_tap_layout(rows: int, ring_capacity: int) -> SegmentLayout:
     )
 
 
+class TapOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a raw segment is made for, and what its table says of the feed."""
+
+    ring_capacity: int = RING_CAPACITY_DEFAULT
+    checkpoint_every_s: float
+    silent_after_ns: int
+    spare_rows: int = 0
+    """How many instruments may come later."""
+    connections_max: int = 0
+
+
 class TapWriter:
     """Own the raw segment of an instance; made before the hot path runs, closed after it."""
 
-    def __init__(
-        self,
-        instance: str,
-        rows: Sequence[Subscription],
-        *,
-        ring_capacity: int = RING_CAPACITY_DEFAULT,
-        checkpoint_every_s: float,
-        silent_after_ns: int,
-    ) -> None:
+    def __init__(self, instance: str, rows: Sequence[Subscription], options: TapOptions) -> None:
         """Build the segment; `ready` shows it. Raises SegmentError as SegmentWriter does."""
-        layout = make_tap_layout(len(rows), ring_capacity)
+        layout = make_tap_layout(len(rows) + options.spare_rows, options.ring_capacity)
         self.segment = SegmentWriter(instance + SUFFIX, layout)
+        self._options, self._count = options, len(rows)
         for index, row in enumerate(rows):
-            target = ffi.new("struct tp_tap_row *")
-            fill_record(target.instrument, row)
-            target.silent_after_ns, target.connection = silent_after_ns, row.connection
-            target.checkpoint_every_ns = int(checkpoint_every_s * 1e9)
-            target.channel = row.channel.encode()
-            self.segment.write_row(index, bytes(ffi.buffer(target)))
+            self.write(index, row)
         segment = self.segment.pointer
         self.pointer = kept_by(ffi.new("struct tp_tap *"), segment)
         self.pointer.segment = segment
-        self.pointer.checkpoint_every_ns = int(checkpoint_every_s * 1e9)
+        self.pointer.checkpoint_every_ns = int(options.checkpoint_every_s * 1e9)
+
+    def write(self, index: int, row: Subscription) -> None:
+        """Add or change a row, before the hot thread is told of it; raises ValueError."""
+        target = ffi.new("struct tp_tap_row *")
+        fill_record(target.instrument, row)
+        target.silent_after_ns = self._options.silent_after_ns
+        target.checkpoint_every_ns = int(self._options.checkpoint_every_s * 1e9)
+        target.connection_count = self._options.connections_max
+        target.connection, target.since_start = row.connection, index < self._count
+        target.channel = row.channel.encode()
+        self.segment.write_row(index, bytes(ffi.buffer(target)))
 
     def ready(self) -> None:
         """Show the segment to recorders."""
@@ -114,6 +132,9 @@ class TapTable(msgspec.Struct, frozen=True):
     silent_after_ns: int
     """Without a message for so long a book is STALE."""
     checkpoint_every_ns: int
+    connections_max: int = 0
+    start_count: int = 0
+    """How many rows there were when the hot thread began."""
 
 
 def read_table(segment: Segment) -> TapTable:
@@ -130,9 +151,17 @@ def read_table(segment: Segment) -> TapTable:
             channel=_text(row.channel),
             tick_size=row.instrument.tick_size,
             connection=row.connection,
+            is_removed=row.instrument.status == lib.TP_INSTRUMENT_REMOVED,
         )
         for row in rows
     )
     if not found:
         return TapTable((), 0, 0)
-    return TapTable(found, int(rows[0].silent_after_ns), int(rows[0].checkpoint_every_ns))
+    first = rows[0]
+    return TapTable(
+        found,
+        int(first.silent_after_ns),
+        int(first.checkpoint_every_ns),
+        int(first.connection_count),
+        sum(int(row.since_start) for row in rows),
+    )

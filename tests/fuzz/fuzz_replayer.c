@@ -1,4 +1,4 @@
-/* sources: engine/book/book.c engine/feed/depth.c engine/feed/feed.c engine/feed/checkpoint.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/recording/replayer.c engine/recording/tap.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/message_ring.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c */
+/* sources: engine/book/book.c engine/feed/depth.c engine/feed/feed.c engine/feed/checkpoint.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/recording/replayer.c engine/recording/tap.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/message_ring.c shm/ring_gate.c shm/segment_rows.c shm/snapshot_table.c shm/clock.c */
 /* Any bytes as the records of a recording, on a feed with tiny limits.
  *
  * Input: one byte of options, then records. Invariants: the books' own; what is told of a book is
@@ -10,18 +10,27 @@
 #include "engine/book/book.h"
 #include "engine/recording/replayer.h"
 
-enum { INSTRUMENTS = 2, RING_CAPACITY = 1 << 14, ROOM = 10100, CALLS_MAX = 10000 };
+enum {
+    INSTRUMENTS = 3,
+    ADDED = 2,
+    CONNECTIONS = 2,
+    RING_CAPACITY = 1 << 14,
+    ROOM = 10100,
+    CALLS_MAX = 10000
+};
 
 extern const struct tp_venue tp_venue_mexc;
 
-static const char *const CHANNELS[INSTRUMENTS] = {"spot@public.aggre.depth.v3.api.pb@10ms@AB",
-                                                  "spot@public.aggre.depth.v3.api.pb@10ms@CD"};
-static const uint32_t OWNER[INSTRUMENTS] = {0, 1};
+static const char *const CHANNELS[ADDED] = {"spot@public.aggre.depth.v3.api.pb@10ms@AB",
+                                            "spot@public.aggre.depth.v3.api.pb@10ms@CD"};
+static const uint32_t OWNER[ADDED] = {0, 1}; /* the third may come by a ROW record */
 
 struct rig {
     struct tp_clock clock;
     struct tp_replayer replayer;
-    bool is_up[INSTRUMENTS];
+    bool is_up[CONNECTIONS], is_awaited[INSTRUMENTS];
+    uint32_t owner[INSTRUMENTS];
+    struct tp_feed_row rows[INSTRUMENTS];
     uint8_t marked[INSTRUMENTS];
     struct tp_replay_top last[INSTRUMENTS];
     uint64_t digest;
@@ -44,7 +53,7 @@ static void open_rig(struct rig *rig, uint8_t options)
 {
     struct tp_feed_config config = {.venue = &tp_venue_mexc,
                                     .instrument_count = INSTRUMENTS,
-                                    .connection_count = INSTRUMENTS,
+                                    .connection_count = CONNECTIONS,
                                     .buffered_bytes_max = 1024,
                                     .buffer_pool_bytes = 4096,
                                     .silent_after_ns = (options & 1) != 0 ? 1000000000 : 0,
@@ -63,7 +72,8 @@ static void open_rig(struct rig *rig, uint8_t options)
     config.snapshots = &store->snapshots;
     config.clock = &rig->clock;
     struct tp_feed *feed = tp_feed_init(feed_memory, &config);
-    for (uint32_t i = 0; i < INSTRUMENTS; i++) {
+    memcpy(rig->owner, OWNER, sizeof OWNER);
+    for (uint32_t i = 0; i < ADDED; i++) {
         const struct tp_instrument_record record = {
             .price_exponent = -2, .quantity_exponent = -3, .tick_size = 1};
         const bool added = tp_feed_instrument_add(feed, i, &record, CHANNELS[i], OWNER[i]);
@@ -73,9 +83,11 @@ static void open_rig(struct rig *rig, uint8_t options)
                                          .clock = &rig->clock,
                                          .ring = &store->ring,
                                          .instrument_count = INSTRUMENTS,
-                                         .connection_count = INSTRUMENTS,
+                                         .connection_count = CONNECTIONS,
                                          .has_ticks = (options & 2) != 0,
-                                         .owner = OWNER,
+                                         .owner = rig->owner,
+                                         .rows = rig->rows,
+                                         .is_awaited = rig->is_awaited,
                                          .is_up = rig->is_up,
                                          .marked = rig->marked,
                                          .last = rig->last,
@@ -91,6 +103,8 @@ static void check(struct rig *rig)
     struct tp_replayer *r = &rig->replayer;
     for (uint32_t i = 0; i < INSTRUMENTS; i++) {
         const struct tp_book *book = tp_feed_book(r->feed, i);
+        if (book == NULL)
+            continue;
         assert(tp_book_check(book));
         assert(rig->marked[i] == 0);
         if (tp_feed_state(r->feed, i) == TP_BOOK_LIVE)

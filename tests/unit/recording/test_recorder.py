@@ -26,11 +26,12 @@ WRITER = """
 import sys, time
 from tickpath._core import ffi, lib
 from tickpath.proto.instrument import Instrument
-from tickpath.engine.recording.tap import Subscription, TapWriter
+from tickpath.engine.recording.tap import Subscription, TapOptions, TapWriter
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 row = Subscription(venue="mexc", symbol="AB", price_exponent=-2, quantity_exponent=-3, channel="c")
 feed = RehearsalFeed(sys.argv[1], [Instrument(0, "mexc", "AB", -2, -3, 1)], ring_capacity=64)
-tap = TapWriter(sys.argv[1], [row], ring_capacity=64, checkpoint_every_s=1, silent_after_ns=10**9)
+options = TapOptions(ring_capacity=64, checkpoint_every_s=1, silent_after_ns=10**9)
+tap = TapWriter(sys.argv[1], [row], options)
 tap.ready()
 for _ in range(int(sys.argv[2])):
     feed.publish_event(2, (1, 2, 3, 4))
