@@ -98,6 +98,7 @@ enum tp_feed_restore tp_feed_restore(struct tp_feed *feed, const struct tp_recor
     tp_backlog_clear(&feed->pool, &feed->backlogs[book->instrument]);
     instrument->phase = TP_SYNC_FOLLOWING;
     instrument->flags &= (uint8_t) ~(FEED_DOUBTED | FEED_UNCONFIRMED); /* it was LIVE */
+    feed->histories[book->instrument].deaf = false;
     feed->histories[book->instrument].lowest = 0; /* what came before it is not known */
     instrument->version = book->version;
     instrument->exchange_ns = book->exchange_ns;

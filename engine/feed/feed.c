@@ -4,6 +4,7 @@
 
 #include "engine/feed/publish.h"
 #include "engine/feed/rows.h"
+#include "engine/feed/verify.h"
 #include "netstack/ws/ws.h"
 
 enum { LINE = 64 };
@@ -124,6 +125,7 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     memset(base, 0, at.backlogs);
     struct tp_feed *feed = (void *)base;
     feed->config = full;
+    feed->counters.verify_within_ms = full.verify_limit_ns / NS_PER_MS;
     const struct tp_venue_facts *facts = &full.venue->facts;
     feed->crossed_messages_max = facts->crossed_messages_max != 0 ? facts->crossed_messages_max
                                                                   : TP_CROSSED_MESSAGES_DEFAULT;
@@ -340,6 +342,7 @@ RARE static enum tp_feed_result turn_away(struct tp_feed *feed, uint32_t index, 
         return TP_FEED_IGNORED;
     case FEED_APPLY_SAME:
         feed->counters.unchanged++;
+        feed_prove(feed, index, received_ns, received_ns);
         return TP_FEED_IGNORED;
     case FEED_APPLY_GAP:
         feed->counters.gaps++;
@@ -398,6 +401,7 @@ RARE static enum tp_feed_result await_base(struct tp_feed *feed, uint32_t index,
                                            uint64_t received_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
+    feed->histories[index].deaf = false;
     tp_feed_confirmed(feed, index, received_ns); /* no book goes before it: nothing LIVE is shown */
     if (feed->histories[index].is_misscaled) {
         feed->counters.unscaled++;

@@ -40,6 +40,9 @@ struct tp_feed_config {
     uint64_t buffer_pool_bytes; /* kept messages of all instruments; TP_FEED_POOL_BYTES_* */
     uint64_t
         keep_ns; /* kept messages that are older are dropped: a base that lags so long is met */
+    /* engine/feed/verify.h. A quiet book is asked about after so long (0: nobody asks), and is not
+     * LIVE once it was not proved for verify_limit_ns (0: it may be quiet forever). */
+    uint64_t verify_after_ns, verify_limit_ns;
     uint64_t settle_ns; /* an instrument that is quiet after connection_up asks so much later */
     uint64_t base_timeout_ns; /* an in-band base that has not come so long after up is asked for */
     uint32_t snapshot_depth;  /* levels a side in the snapshot table, up to TP_BOOK_DEPTH_MAX */
@@ -90,10 +93,16 @@ struct tp_feed_counters {
         halts;            /* instruments that the venue stopped trading */
     /* Bases that were older than what was kept, for keep_ns, or for the pool had no more room. */
     uint64_t outlived_keep_s, outlived_keep_bytes;
-    uint64_t too_fine, /* messages with a digit more than the scale keeps */
-        too_large,     /* messages with a number beyond 64 bits at the scale */
-        unscaled,      /* messages that came before the scale was moved */
-        rescaled;      /* moves of a scale */
+    uint64_t too_fine,     /* messages with a digit more than the scale keeps */
+        too_large,         /* messages with a number beyond 64 bits at the scale */
+        unscaled,          /* messages that came before the scale was moved */
+        rescaled;          /* moves of a scale */
+    uint64_t checks,       /* bases that came to be compared with a quiet book */
+        verified,          /* books that were found to be the venue's, so or by their own channel */
+        checks_different,  /* the same number, other levels */
+        checks_deaf,       /* the venue's book moved on, and no message said so */
+        checks_unanswered, /* quiet books that were not proved in time */
+        verify_within_ms;  /* how long that is */
 };
 
 struct tp_feed;
@@ -150,6 +159,11 @@ void tp_feed_base_await(const struct tp_feed *feed, uint64_t max_ns);
 /* Cold thread: fills wanted[0, returned) with instruments that need a base from the cold side and
  * were not asked for since; each is reported once until it is offered or wanted anew. */
 uint32_t tp_feed_base_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max);
+/* Cold thread, likewise: quiet books that a base is to be compared with; it is offered, or failed,
+ * as any other. */
+uint32_t tp_feed_check_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max);
+/* Cold thread, likewise: instruments whose channel is to be subscribed to anew. */
+uint32_t tp_feed_anew_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max);
 struct tp_feed_base {
     uint32_t instrument;
     uint32_t bid_count, ask_count; /* up to TP_DEPTH_LEVEL_COUNT_MAX */

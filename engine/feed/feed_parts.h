@@ -1,8 +1,8 @@
 /* What the files of engine/feed share: the feed's own structures. No one else includes this.
  *
  * Reading order: feed.h, sync.h, feed.c (one message), depth.c (truncation, checksums),
- * feed_state.c (all that happens to a book besides messages), trading.h, rescale.h, publish.h,
- * backlog.h, mailbox.h. */
+ * feed_state.c (all that happens to a book besides messages), trading.h, rescale.h, verify.h,
+ * publish.h, backlog.h, mailbox.h. */
 #ifndef TP_ENGINE_FEED_PARTS_H
 #define TP_ENGINE_FEED_PARTS_H
 #include "engine/book/book.h"
@@ -62,6 +62,10 @@ struct feed_history {
     uint64_t lowest;    /* the base's number, or a lower one that was received since */
     uint64_t doubted;   /* FEED_DOUBTED: a message below this number is of another numbering */
     uint64_t crossed_since_ns;
+    /* verify.h: when it was asked whether the book is the venue's; when a base showed more than the
+     * book has; when it may be asked again. 0: not so. */
+    uint64_t asked_ns, ahead_ns, not_before_ns;
+    bool deaf;                /* only a message of the channel confirms it */
     uint8_t listed, streamed; /* enum tp_instrument_status: by the venue's list, by its stream */
     bool is_misscaled;        /* a number did not fit: nothing counts until the scale was moved */
 };
@@ -101,6 +105,7 @@ struct tp_feed {
     size_t book_size;
     uint32_t crossed_messages_max; /* the venue's, or the default */
     uint64_t crossed_ns_max;
+    uint32_t next_look;     /* verify.c */
     uint32_t crossed_count; /* books in CROSSED */
     uint64_t next_crossed_scan_ns;
     uint64_t tick_changes; /* what ticks did so far: bases taken, silences begun and ended */
@@ -184,6 +189,9 @@ enum tp_sync_reason feed_book_reason(enum tp_book_state state);
 /* Sets the state and says whether it or the reason changed; publishes nothing. */
 bool feed_enter(struct tp_feed *feed, uint32_t index, enum tp_book_state state,
                 enum tp_sync_reason reason, uint64_t now_ns);
+/* Goes where the table of states.h says, and publishes it. reason: the event's own. */
+void feed_move(struct tp_feed *feed, uint32_t index, enum tp_feed_event event,
+               enum tp_sync_reason reason, uint64_t now_ns);
 void feed_want(struct tp_feed *feed, uint32_t index);
 /* Withdraws the question for a base: what answers it is not taken. */
 void feed_want_nothing(struct tp_feed *feed, uint32_t index);

@@ -5,6 +5,7 @@
 
 #include "engine/feed/publish.h"
 #include "engine/feed/states.h"
+#include "engine/feed/verify.h"
 #include "engine/recording/tap.h"
 
 /* Nothing but old messages for so long is no duplicate of what came. */
@@ -66,6 +67,8 @@ static enum tp_feed_place place_of(const struct feed_instrument *instrument)
         return TP_PLACE_REFUSED;
     if (instrument->reason == TP_SYNC_REASON_HALTED)
         return TP_PLACE_HALTED;
+    if (instrument->reason == TP_SYNC_REASON_UNVERIFIED)
+        return TP_PLACE_QUIET;
     return instrument->reason == TP_SYNC_REASON_SILENT ? TP_PLACE_SILENT : TP_PLACE_RETIRED;
 }
 
@@ -91,6 +94,12 @@ static void move(struct tp_feed *feed, uint32_t index, enum tp_feed_event event,
     }
 }
 
+void feed_move(struct tp_feed *feed, uint32_t index, enum tp_feed_event event,
+               enum tp_sync_reason reason, uint64_t now_ns)
+{
+    move(feed, index, event, reason, now_ns);
+}
+
 /* A base in-band is a message of the channel: it confirms it, and is asked for by subscribing. */
 static bool must_be_confirmed(const struct feed_instrument *instrument)
 {
@@ -104,7 +113,8 @@ void feed_want(struct tp_feed *feed, uint32_t index)
     if (feed->histories[index].is_misscaled)
         return; /* its numbers would not fit either; wanted once the scale was moved */
     feed->instruments[index].flags |= FEED_WANTED;
-    tp_mailbox_want(&feed->mailbox, index);
+    feed_verify_forget(feed, index);
+    tp_mailbox_want(&feed->mailbox, index, TP_REQUEST_BASE);
 }
 
 void feed_want_nothing(struct tp_feed *feed, uint32_t index)
@@ -125,6 +135,7 @@ static void start_buffering(struct tp_feed *feed, uint32_t index)
     feed->instruments[index].phase = TP_SYNC_BUFFERING;
     feed->instruments[index].flags &= (uint8_t) ~(FEED_KEEPING | FEED_DOUBTED);
     tp_backlog_clear(&feed->pool, &feed->backlogs[index]);
+    feed_verify_forget(feed, index);
 }
 
 void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns)
@@ -223,6 +234,7 @@ static void begin(struct tp_feed *feed, uint32_t index, uint8_t flags)
 {
     struct feed_instrument *instrument = &feed->instruments[index];
     instrument->flags = flags;
+    feed->histories[index].deaf = false;
     start_buffering(feed, index);
     /* The version stays: a base below what was shown before is an old one, until a message of
      * this connection shows that the venue numbers anew. */
@@ -316,7 +328,8 @@ void tp_feed_refused(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns)
         of->flags |= FEED_UNCONFIRMED;
         return;
     }
-    if ((feed->instruments[instrument].flags & FEED_ADDED) != 0)
+    /* An answer that comes after its connection went is of a subscription that went with it. */
+    if ((of->flags & FEED_ADDED) != 0 && feed->connections[of->connection].up)
         feed_retire(feed, instrument, TP_FEED_EVENT_REFUSED, TP_SYNC_REASON_REFUSED, now_ns);
 }
 
@@ -346,7 +359,7 @@ void tp_feed_confirmed(struct tp_feed *feed, uint32_t instrument, uint64_t now_n
         accepted_after_all(feed, instrument, now_ns);
         return;
     }
-    if ((of->flags & FEED_UNCONFIRMED) == 0)
+    if ((of->flags & FEED_UNCONFIRMED) == 0 || feed->histories[instrument].deaf)
         return;
     of->flags &= (uint8_t)~FEED_UNCONFIRMED;
     if ((of->flags & FEED_ACTIVE) == 0)
@@ -551,7 +564,9 @@ static void take_offered(struct tp_feed *feed, uint64_t now_ns)
     if (cell == NULL)
         return;
     const struct feed_instrument *instrument = &feed->instruments[cell->instrument];
-    if (fresh && feed_takes_base(instrument)) {
+    if (fresh && tp_mailbox_request(cell) == TP_REQUEST_CHECK) {
+        feed_verify_answer(feed, cell, now_ns);
+    } else if (fresh && feed_takes_base(instrument)) {
         if (feed->config.tap != NULL)
             tap_base(feed, cell, now_ns);
         feed->tick_changes++;
@@ -622,6 +637,9 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
 {
     struct feed_instrument *instrument = &feed->instruments[index];
     struct tp_depth_update *update = feed->update;
+    if (feed->histories[index].asked_ns != 0) /* this answers, and replaces what it would prove */
+        instrument->verified_ns = received_ns;
+    feed_verify_forget(feed, index);
     tp_mailbox_cancel(&feed->mailbox, index);             /* whoever is asked for one may stop */
     if (feed->connections[instrument->connection].silent) /* it speaks: this is a message of its */
         mark_silence(feed, instrument->connection, false, received_ns);
@@ -696,6 +714,7 @@ bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns)
 {
     const uint64_t changes = feed->tick_changes;
     take_offered(feed, now_ns);
+    feed_verify_tick(feed, now_ns);
     for (uint32_t i = 0; i < feed->config.connection_count; i++)
         watch_connection(feed, i, now_ns);
     if (feed->crossed_count > 0 && now_ns >= feed->next_crossed_scan_ns)
@@ -722,7 +741,17 @@ void tp_feed_base_await(const struct tp_feed *feed, uint64_t max_ns)
 
 uint32_t tp_feed_base_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max)
 {
-    return tp_mailbox_wanted(&feed->mailbox, wanted, count_max);
+    return tp_mailbox_wanted(&feed->mailbox, TP_REQUEST_BASE, wanted, count_max);
+}
+
+uint32_t tp_feed_check_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max)
+{
+    return tp_mailbox_wanted(&feed->mailbox, TP_REQUEST_CHECK, wanted, count_max);
+}
+
+uint32_t tp_feed_anew_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max)
+{
+    return tp_mailbox_wanted(&feed->mailbox, TP_REQUEST_ANEW, wanted, count_max);
 }
 
 bool tp_feed_base_offer(struct tp_feed *feed, const struct tp_feed_base *base)

@@ -10,7 +10,7 @@
  * that ends whatever the cold thread was doing; the cold thread only ever compares and exchanges
  * within one generation. */
 enum request_state { REQUEST_NONE, REQUEST_WANTED, REQUEST_ASKED, REQUEST_OFFERED };
-enum { STATE_MASK = 3, GENERATION_STEP = 4 };
+enum { STATE_MASK = 3, REQUEST_SHIFT = 2, REQUEST_MASK = 3, GENERATION_STEP = 16 };
 
 void tp_mailbox_init(struct tp_mailbox *mailbox, _Atomic uint32_t *requests,
                      uint32_t instrument_count, struct tp_mailbox_cell *cells)
@@ -18,7 +18,8 @@ void tp_mailbox_init(struct tp_mailbox *mailbox, _Atomic uint32_t *requests,
     mailbox->cells = cells;
     mailbox->requests = requests;
     mailbox->instrument_count = instrument_count;
-    mailbox->next_wanted = 0;
+    static_assert(sizeof mailbox->next_wanted == TP_REQUEST_COUNT * sizeof(uint32_t), "one each");
+    memset(mailbox->next_wanted, 0, sizeof mailbox->next_wanted);
     atomic_init(&mailbox->tail, 0);
     atomic_init(&mailbox->head, 0);
     atomic_init(&mailbox->refused, 0);
@@ -34,13 +35,13 @@ static void request_renew(struct tp_mailbox *mailbox, uint32_t instrument, uint3
     const uint32_t word = atomic_load_explicit(request, memory_order_relaxed);
     /* Carries no data: relaxed would do; release costs nothing on this cold path and pairs with
      * the acquire in request_change, so that a reader of logs sees causes before effects. */
-    atomic_store_explicit(request, ((word & ~(uint32_t)STATE_MASK) + GENERATION_STEP) | state,
-                          memory_order_release);
+    const uint32_t generation = word / GENERATION_STEP + 1;
+    atomic_store_explicit(request, generation * GENERATION_STEP | state, memory_order_release);
 }
 
-void tp_mailbox_want(struct tp_mailbox *mailbox, uint32_t instrument)
+void tp_mailbox_want(struct tp_mailbox *mailbox, uint32_t instrument, enum tp_request request)
 {
-    request_renew(mailbox, instrument, REQUEST_WANTED);
+    request_renew(mailbox, instrument, (uint32_t)request << REQUEST_SHIFT | REQUEST_WANTED);
 }
 
 void tp_mailbox_cancel(struct tp_mailbox *mailbox, uint32_t instrument)
@@ -96,14 +97,24 @@ bool tp_mailbox_is_wanted(const struct tp_mailbox *mailbox)
     return false;
 }
 
-uint32_t tp_mailbox_wanted(struct tp_mailbox *mailbox, uint32_t *wanted, uint32_t count_max)
+static enum tp_request request_of(const struct tp_mailbox *mailbox, uint32_t instrument)
+{
+    const uint32_t word =
+        atomic_load_explicit(&mailbox->requests[instrument], memory_order_relaxed);
+    return (enum tp_request)(word >> REQUEST_SHIFT & REQUEST_MASK);
+}
+
+uint32_t tp_mailbox_wanted(struct tp_mailbox *mailbox, enum tp_request request, uint32_t *wanted,
+                           uint32_t count_max)
 {
     uint32_t count = 0, word;
+    uint32_t *const next = &mailbox->next_wanted[request];
     /* Begins where the last scan ended, so that a small count_max starves nobody. */
     for (uint32_t i = 0; i < mailbox->instrument_count && count < count_max; i++) {
-        const uint32_t instrument = mailbox->next_wanted;
-        mailbox->next_wanted = instrument + 1 < mailbox->instrument_count ? instrument + 1 : 0;
-        if (request_change(mailbox, instrument, &word, REQUEST_WANTED, REQUEST_ASKED))
+        const uint32_t instrument = *next;
+        *next = instrument + 1 < mailbox->instrument_count ? instrument + 1 : 0;
+        if (request_of(mailbox, instrument) == request &&
+            request_change(mailbox, instrument, &word, REQUEST_WANTED, REQUEST_ASKED))
             wanted[count++] = instrument;
     }
     return count;

@@ -26,15 +26,19 @@ struct tp_mailbox_cell {
 
 struct tp_mailbox {
     struct tp_mailbox_cell *cells;
-    _Atomic uint32_t *requests; /* generation << 2 | enum request_state */
+    _Atomic uint32_t *requests; /* generation << 4 | enum tp_request << 2 | enum request_state */
     uint32_t instrument_count;
-    uint32_t next_wanted;                  /* cold thread: where its next scan begins */
+    uint32_t next_wanted[3]; /* cold thread: where its next scan for each enum tp_request begins */
     _Alignas(64) _Atomic uint32_t tail;    /* cells written; cold thread */
     _Alignas(64) _Atomic uint32_t head;    /* cells taken; hot thread */
     _Alignas(64) _Atomic uint64_t refused; /* offers with broken levels; cold thread */
     _Atomic uint64_t doubled;              /* prices that came twice in a base; both threads */
     _Atomic uint32_t doubled_instrument;   /* in whose base the last one did */
 };
+
+/* What is asked for: the base that a sync starts from; one to compare a quiet book with; nothing
+ * but that the channel be subscribed to anew. */
+enum tp_request { TP_REQUEST_BASE, TP_REQUEST_CHECK, TP_REQUEST_ANEW, TP_REQUEST_COUNT };
 
 /* requests[instrument_count] and cells[TP_MAILBOX_CELL_COUNT] belong to the caller. */
 void tp_mailbox_init(struct tp_mailbox *mailbox, _Atomic uint32_t *requests,
@@ -47,16 +51,21 @@ bool tp_mailbox_ask(struct tp_mailbox *mailbox, uint32_t instrument);
 void tp_mailbox_note_doubled(struct tp_mailbox *mailbox, uint32_t instrument, uint32_t count);
 
 /* Hot thread. */
-void tp_mailbox_want(struct tp_mailbox *mailbox, uint32_t instrument);
+void tp_mailbox_want(struct tp_mailbox *mailbox, uint32_t instrument, enum tp_request request);
 void tp_mailbox_cancel(struct tp_mailbox *mailbox, uint32_t instrument);
 /* The oldest base, valid until tp_mailbox_release; NULL: none. *fresh: it answers its
  * instrument's latest request. */
 const struct tp_mailbox_cell *tp_mailbox_peek(struct tp_mailbox *mailbox, bool *fresh);
 void tp_mailbox_release(struct tp_mailbox *mailbox);
+static inline enum tp_request tp_mailbox_request(const struct tp_mailbox_cell *cell)
+{
+    return (enum tp_request)(cell->request >> 2 & 3);
+}
 
 /* Cold thread. */
 bool tp_mailbox_is_wanted(const struct tp_mailbox *mailbox); /* some base is */
-uint32_t tp_mailbox_wanted(struct tp_mailbox *mailbox, uint32_t *wanted, uint32_t count_max);
+uint32_t tp_mailbox_wanted(struct tp_mailbox *mailbox, enum tp_request request, uint32_t *wanted,
+                           uint32_t count_max);
 /* False: full. An offer that nobody waits for any more is taken and forgotten; one with broken
  * levels is refused, counted and wanted again. */
 bool tp_mailbox_offer(struct tp_mailbox *mailbox, const struct tp_feed_base *offer);

@@ -77,6 +77,17 @@ static void publish_top(struct tp_ring_writer *ring, union ring_event *out,
     (void)tp_ring_publish(ring, out->words);
 }
 
+static void publish_verified(struct tp_ring_writer *ring, union ring_event *out,
+                             const struct feed_instrument *instrument, bool equal)
+{
+    out->event.type = TP_EVENT_VERIFIED;
+    memset(&out->event.u, 0, sizeof out->event.u);
+    out->event.u.verified.verified_ns = equal ? instrument->verified_ns : out->event.received_ns;
+    out->event.u.verified.is_equal = equal;
+    out->event.u.verified.book_sequence = instrument->version;
+    (void)tp_ring_publish(ring, out->words);
+}
+
 void feed_record_share(const struct tp_book *book, uint32_t depth, union feed_record *head,
                        _Atomic uint64_t *word)
 {
@@ -101,6 +112,7 @@ static void publish_record(struct tp_feed *feed, const struct feed_change *chang
     head->decoded_ns = change->decoded_ns;
     head->published_ns = published_ns;
     head->message_ns = instrument->received_ns;
+    head->verified_ns = instrument->verified_ns;
     head->instrument = (uint16_t)change->instrument;
     head->connection = instrument->connection;
     head->state = instrument->state;
@@ -120,7 +132,7 @@ void feed_publish(struct tp_feed *feed, const struct feed_change *change)
         change->update == NULL ? 0
                                : (uint64_t)change->update->bid_count + change->update->ask_count;
     const uint64_t event_count = level_count + (change->row_change != 0) + change->state_changed +
-                                 change->cleared + change->top;
+                                 change->cleared + change->compared + change->top;
     tp_ring_gate_pass(feed->config.gate, event_count);
     const uint64_t published_ns = tp_clock_now_ns(feed->config.clock);
     if (change->update != NULL && feed->config.received_to_decoded != NULL) {
@@ -146,6 +158,8 @@ void feed_publish(struct tp_feed *feed, const struct feed_change *change)
         publish_levels(ring, &out, change->update);
     if (change->state_changed && live)
         publish_state(ring, &out, instrument);
+    if (change->compared)
+        publish_verified(ring, &out, instrument, change->equal);
     if (change->top)
         publish_top(ring, &out, instrument->book);
 }

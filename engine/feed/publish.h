@@ -14,6 +14,7 @@ struct feed_change {
     bool state_changed;
     bool cleared;                         /* the book was replaced */
     bool top;                             /* a message or a base: TOP at the end */
+    bool compared, equal;                 /* a quiet book, with the venue's */
     const struct tp_depth_update *update; /* whose levels to publish; NULL: none */
     uint64_t received_ns, decoded_ns;
 };

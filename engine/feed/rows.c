@@ -35,7 +35,7 @@ static bool join(struct tp_feed *feed, const struct tp_feed_row *row, uint64_t n
         of->generation = before;
         return false;
     }
-    of->exchange_ns = of->received_ns = 0;
+    of->exchange_ns = of->received_ns = of->verified_ns = 0;
     feed->histories[row->instrument].is_misscaled = false;
     /* SYNCING STARTING, whatever it was before. */
     publish_row(feed, row->instrument, TP_ROW_ADDED, true, now_ns);

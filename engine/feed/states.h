@@ -17,6 +17,7 @@ enum tp_feed_place {
     TP_PLACE_RETIRED, /* STALE: disconnected; its messages do not count */
     TP_PLACE_REFUSED, /* STALE: the venue said no, or nothing; asked again, it may say yes */
     TP_PLACE_HALTED,  /* STALE: the venue does not trade it */
+    TP_PLACE_QUIET,   /* STALE: quiet for too long, and not proved; its messages count */
     TP_PLACE_COUNT,
 };
 
@@ -31,6 +32,8 @@ enum tp_feed_event {
     TP_FEED_EVENT_WAITING,     /* for the venue's yes to its channel; or, with that, for a base */
     TP_FEED_EVENT_LOST,        /* gap, broken message, overflow, crossed for too long */
     TP_FEED_EVENT_HALTED,      /* the venue does not trade it, on a connection that is up */
+    TP_FEED_EVENT_UNPROVED,    /* quiet for too long */
+    TP_FEED_EVENT_PROVED,      /* still the venue's book */
     TP_FEED_EVENT_COUNT,
 };
 

@@ -6,6 +6,7 @@
 
 #include "engine/book/book.h"
 #include "engine/feed/checkpoint.h"
+#include "engine/feed/verify.h"
 
 enum { KIND_MASK = 0xff, OPCODE_SHIFT = 8, CONNECTION_SHIFT = 16, WORD = 8 };
 /* Recordings of others have no TICK records: books that stay crossed are looked for so often. */
@@ -293,6 +294,20 @@ static bool apply_answer(struct tp_replayer *r, const struct record *record)
     return true;
 }
 
+static bool apply_verdict(struct tp_replayer *r, const struct record *record)
+{
+    uint64_t words[2]; /* instrument, proved_ns */
+    if (record->payload.size != sizeof words)
+        return false;
+    memcpy(words, record->payload.data, sizeof words);
+    if (words[0] >= r->instrument_count || record->opcode < TP_VERDICT_EQUAL ||
+        record->opcode > TP_VERDICT_UNANSWERED)
+        return false;
+    tp_feed_conclude(r->feed, (uint32_t)words[0], (enum tp_verdict)record->opcode, words[1],
+                     record->t_ns);
+    return true;
+}
+
 static bool apply_gap(struct tp_replayer *r, const struct record *record)
 {
     uint64_t words[2]; /* stream, slots lost */
@@ -333,6 +348,8 @@ static bool apply(struct tp_replayer *r, const struct record *record)
     case TP_RECORD_REFUSED:
     case TP_RECORD_CONFIRMED:
         return apply_answer(r, record);
+    case TP_RECORD_VERDICT:
+        return apply_verdict(r, record);
     case TP_RECORD_GAP:
         return apply_gap(r, record);
     case TP_RECORD_OVERSIZE:

@@ -226,6 +226,8 @@ class Rig:
             "version": record.book_sequence,
             "ring_index": self.reader.snapshot[1],
             "received_ns": record.received_ns,
+            "message_ns": record.message_ns,
+            "verified_ns": record.verified_ns,
             "times": (record.decoded_ns, record.published_ns),
             "bids": [
                 (record.bids[i].price, record.bids[i].quantity) for i in range(record.bid_count)

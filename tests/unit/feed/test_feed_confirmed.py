@@ -66,6 +66,17 @@ def states(rig: Rig) -> list[tuple[int, int]]:
     return [(values[0], values[1]) for kind, _, values in rig.events() if kind == STATE]
 
 
+def test_feed_answer_that_comes_after_its_connection_went_is_of_nothing(rig: Rig) -> None:
+    """Else a yes behind a no would make a book active that has no connection."""
+    rig.up()
+    rig.down()
+    lib.tp_feed_refused(rig.feed, 0, rig.now)
+    assert rig.state() == (STALE, DISCONNECTED)
+    assert rig.message(Venue().step()) == lib.TP_FEED_IGNORED
+    lib.tp_feed_confirmed(rig.feed, 0, rig.now)
+    assert (rig.state(), rig.wanted()) == ((STALE, DISCONNECTED), [])
+
+
 def test_feed_base_is_wanted_only_after_the_acknowledgement(rig: Rig) -> None:
     """One that was fetched before could miss what changed before the stream began."""
     venue = Venue()

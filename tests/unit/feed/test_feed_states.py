@@ -520,11 +520,26 @@ def test_feed_instrument_add_bad_record_is_refused(tmp_path: Path, row: dict[str
 
 # ---- the table of engine/feed/states.c, cell by cell ---------------------------------------------
 
-PLACES = ("SYNCING", "LIVE", "CROSSED", "SILENT", "RETIRED", "REFUSED", "HALTED")
-EVENTS = ("UP", "DOWN", "REFUSED", "SILENCE", "SPEECH", "BASE", "LOST", "HALTED")
+PLACES = ("SYNCING", "LIVE", "CROSSED", "SILENT", "QUIET", "RETIRED", "REFUSED", "HALTED")
+EVENTS = (
+    "UP",
+    "DOWN",
+    "REFUSED",
+    "SILENCE",
+    "SPEECH",
+    "BASE",
+    "LOST",
+    "HALTED",
+    "UNPROVED",
+    "PROVED",
+)
 # What comes of a channel that was refused says that it was not: the table is not asked.
 PROVES = {("REFUSED", "BASE"): (LIVE, NONE), ("REFUSED", "LOST"): (SYNCING, STARTING)}
 IN_BAND_RULE = {"chain": 1, "base": 1, "in_band_base": True}
+
+
+def conclude(rig: Rig, verdict: int) -> None:
+    lib.tp_feed_conclude(rig.feed, 0, verdict, rig.now, rig.now)
 
 
 def reach(rig: Rig, place: str) -> None:
@@ -535,13 +550,15 @@ def reach(rig: Rig, place: str) -> None:
         rig.message(delta(11, {102: 1}))
     elif place == "SILENT":
         rig.tick(3 * SECOND)
+    elif place == "QUIET":
+        conclude(rig, lib.TP_VERDICT_UNANSWERED)
     elif place == "RETIRED":
         rig.down()
     elif place == "REFUSED":
         lib.tp_feed_refused(rig.feed, 0, rig.now)
     elif place == "HALTED":
         lib.tp_feed_list_status(rig.feed, 0, lib.TP_INSTRUMENT_HALTED, rig.now)
-    is_stale = place in {"SILENT", "RETIRED", "REFUSED", "HALTED"}
+    is_stale = place in {"SILENT", "QUIET", "RETIRED", "REFUSED", "HALTED"}
     state = STALE if is_stale else getattr(lib, f"TP_BOOK_{place}")
     assert rig.state()[0] == state
     rig.events()
@@ -566,6 +583,10 @@ def cause(rig: Rig, event: str) -> None:
             lib.tp_feed_list_status(rig.feed, 0, lib.TP_INSTRUMENT_HALTED, rig.now)
         case "BASE":
             rig.message(base(20))
+        case "UNPROVED":
+            conclude(rig, lib.TP_VERDICT_UNANSWERED)
+        case "PROVED":
+            conclude(rig, lib.TP_VERDICT_EQUAL)
         case "LOST":
             rig.message(delta(99, {100: 1}))
 

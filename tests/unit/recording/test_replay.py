@@ -375,7 +375,7 @@ ROWS = (
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 13), st.integers(0, 3), st.integers(0, 2),
+            st.integers(0, 15), st.integers(0, 5), st.integers(0, 2),
             st.integers(0, 2**64 - 1), st.binary(max_size=80),
         ),
         max_size=10,
