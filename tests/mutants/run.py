@@ -1,0 +1,303 @@
+"""Plant one-line faults, one at a time, and fail where the tests do not see one.
+
+`make mutants` runs all; `python tests/mutants/run.py --tenth 3` every tenth one from the third on;
+`--room shm` those of a room; `--only NAME` one. A file `ROOM.toml` beside this one lists the
+faults of a room:
+
+    [[mutant]]
+    name = "ring-lap-off-by-one"
+    kind = "out of bounds"      # one of KINDS
+    file = "shm/broadcast_ring.h"
+    was = "behind > capacity"   # stands in the file once
+    now = "behind >= capacity"
+    caught_by = ["tests/unit/test_shm_reader.py", "c:shm", "fuzz:frame"]
+
+A test is a file or node id of pytest, `c:` and a C test of meson, or `fuzz:` and a fuzzer, whose
+seeds are then played. The tree that the faults are planted in is a copy, in build/mutants.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+SCRATCH = ROOT / "build" / "mutants"
+# What may never live, and what else a fault is.
+GRAVE = frozenset({"wrong book", "out of bounds", "memory order", "order state"})
+KINDS = GRAVE | {"boundary", "lifetime", "protocol", "record", "refusal", "report", "schedule"}
+CAUGHT_AT_LEAST = 0.95
+TEST_TIMEOUT_S = 600.0
+TENTHS = 10
+
+
+class InvalidMutantError(Exception):
+    """Say what is wrong with an entry of the lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One planted fault."""
+
+    name: str
+    kind: str
+    file: str
+    was: str
+    now: str
+    caught_by: tuple[str, ...]
+    room: str
+
+    def apply(self, text: str) -> str:
+        """Return the file with the fault in it; raises InvalidMutantError."""
+        count = text.count(self.was)
+        if count != 1:
+            raise InvalidMutantError(
+                f"{self.room}.toml, {self.name}: `was` stands in {self.file} {count} times, "
+                "expected once: write what stands there now"
+            )
+        return text.replace(self.was, self.now)
+
+
+def read_list(path: Path) -> list[Mutant]:
+    """Read a room's faults; raises InvalidMutantError."""
+    rows: list[dict[str, Any]] = tomllib.loads(path.read_text())["mutant"]
+    return [_read_row(path.stem, row) for row in rows]
+
+
+def _read_row(room: str, row: dict[str, Any]) -> Mutant:
+    expected = {"name", "kind", "file", "was", "now", "caught_by"}
+    where = f"{room}.toml, {row.get('name', '?')}"
+    if set(row) != expected:
+        raise InvalidMutantError(f"{where}: keys {sorted(row)}, expected {sorted(expected)}")
+    if row["kind"] not in KINDS:
+        raise InvalidMutantError(f"{where}: kind {row['kind']!r}, expected one of {sorted(KINDS)}")
+    if not row["caught_by"] or row["was"] == row["now"]:
+        raise InvalidMutantError(f"{where}: no test, or no fault")
+    return Mutant(**{**row, "caught_by": tuple(row["caught_by"])}, room=room)
+
+
+def read_lists() -> list[Mutant]:
+    """Read all rooms; raises InvalidMutantError, also for a name that two have."""
+    mutants = [one for path in sorted(HERE.glob("*.toml")) for one in read_list(path)]
+    for name, count in Counter(one.name for one in mutants).items():
+        if count > 1:
+            raise InvalidMutantError(f"{name}: {count} of that name, expected one")
+    return mutants
+
+
+# ---- the copy of the tree ------------------------------------------------------------------------
+
+
+def _listed_files() -> Iterator[str]:
+    words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    yield from (name for name in done.stdout.split("\0") if name and (ROOT / name).is_file())
+
+
+class Tree:
+    """The copy, with an environment of its own that borrows the packages of the tree's."""
+
+    def __init__(self, root: Path = SCRATCH) -> None:
+        self.root = root
+        self._bin = root / ".venv" / "bin"
+        self.environment = {
+            **os.environ,
+            "PATH": f"{self._bin}:{os.environ['PATH']}",
+            "VIRTUAL_ENV": str(root / ".venv"),
+        }
+        self.environment.pop("TICKPATH_GROUPS", None)
+
+    def make(self) -> None:
+        """Copy the tree and build it; what is the same from before stays, and is not rebuilt."""
+        names = set(_listed_files())
+        for name in names:
+            self._copy(name)
+        if not self._bin.exists():
+            self._make_environment()
+        if not (self.root / "build/dev/build.ninja").exists():
+            words = ["meson", "setup", "build/dev", "--buildtype=debugoptimized"]
+            words += ["-Db_ndebug=false", f"--prefix={self.root / '.venv'}"]
+            self._must([*words, "-Dpython.install_env=venv"])
+        self._must(["ninja", "-C", "build/dev", "meson-test-prereq"])
+        if not self.build():
+            raise SystemExit("mutants: the tree does not build without a fault")
+
+    def _copy(self, name: str) -> None:
+        source, target = ROOT / name, self.root / name
+        if target.exists() and target.read_bytes() == source.read_bytes():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        shutil.copymode(source, target)
+
+    def _make_environment(self) -> None:
+        """Make a .venv whose packages are the tree's, all but tickpath."""
+        own = ROOT / ".venv"
+        site = next((own / "lib").glob("python3*/site-packages"))
+        words = [str(own / "bin/python"), "-P", "-m", "venv", "--without-pip", ".venv"]
+        self._must(words)
+        mine = next((self.root / ".venv/lib").glob("python3*/site-packages"))
+        others = self.root / "build" / "packages"  # a folder without tickpath, of links
+        others.mkdir(parents=True, exist_ok=True)
+        for entry in site.iterdir():
+            if not entry.name.startswith("tickpath"):
+                (others / entry.name).symlink_to(entry)
+        lines = [str(others)]
+        lines += [line for one in site.glob("*.pth") for line in one.read_text().splitlines()]
+        (mine / "packages.pth").write_text("\n".join(lines) + "\n")
+        for script in (own / "bin").iterdir():
+            target = self._bin / script.name
+            if target.exists() or target.is_symlink():
+                continue
+            data = script.read_bytes()
+            target.write_bytes(data.replace(str(own).encode(), str(self.root / ".venv").encode()))
+            target.chmod(0o755)
+
+    def _must(self, words: Sequence[str]) -> None:
+        if self._run(words).returncode != 0:
+            raise SystemExit(f"mutants: failed: {' '.join(words)} (in {self.root})")
+
+    def _run(
+        self, words: Sequence[str], timeout_s: float = TEST_TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words,
+            cwd=self.root,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+        )
+
+    def build(self) -> bool:
+        """Build what changed and put it in place."""
+        if self._run(["ninja", "-C", "build/dev", "--quiet"]).returncode != 0:
+            return False
+        words = ["meson", "install", "-C", "build/dev", "--no-rebuild", "--quiet"]
+        return self._run(words).returncode == 0
+
+    def passes(self, test: str) -> bool:
+        """Run one test; one that hangs has failed."""
+        room, _, name = test.partition(":")
+        if room == "c":
+            words = ["meson", "test", "-C", "build/dev", "--quiet", name]
+        elif room == "fuzz":
+            words = ["python", "tests/fuzz/run.py", "--seconds", "5", name]
+        else:
+            words = ["pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not vm", test]
+        try:
+            done = self._run(words)
+        except subprocess.TimeoutExpired:
+            return False
+        if room not in {"c", "fuzz"} and done.returncode not in {0, 1}:
+            print(done.stdout[-2000:], done.stderr[-1000:], sep="\n", file=sys.stderr)
+            raise InvalidMutantError(f"{test}: pytest ended with status {done.returncode}")
+        return done.returncode == 0
+
+
+# ---- the faults ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one fault fared: by which test it was caught, None where it lived."""
+
+    mutant: Mutant
+    caught_by: str | None
+    seconds: float
+
+
+def try_mutant(tree: Tree, mutant: Mutant) -> Outcome:
+    """Plant a fault, run its tests until one fails, and take it out again."""
+    started = time.monotonic()
+    path = tree.root / mutant.file
+    sound = path.read_text()
+    path.write_text(mutant.apply(sound))
+    try:
+        if not tree.build():
+            raise InvalidMutantError(f"{mutant.room}.toml, {mutant.name}: does not compile")
+        caught = next((test for test in mutant.caught_by if not tree.passes(test)), None)
+    finally:
+        path.write_text(sound)
+    return Outcome(mutant, caught, time.monotonic() - started)
+
+
+def check_tests_pass(tree: Tree, mutants: Iterable[Mutant]) -> list[str]:
+    """Return the tests that fail without any fault: they would catch everything."""
+    tests = dict.fromkeys(test for one in mutants for test in one.caught_by)
+    return [test for test in tests if not tree.passes(test)]
+
+
+def report(outcomes: Sequence[Outcome]) -> int:
+    """Print what lived and the share that was caught; return the exit status."""
+    lived = [one.mutant for one in outcomes if one.caught_by is None]
+    for one in lived:
+        grave = " (of a kind that may never live)" if one.kind in GRAVE else ""
+        print(f"LIVED {one.room}/{one.name}: {one.kind}{grave}: {one.file}: {one.now.strip()}")
+    share = 1.0 - len(lived) / len(outcomes)
+    print(f"mutants: {len(outcomes) - len(lived)} of {len(outcomes)} caught, {share:.1%}")
+    is_grave = any(one.kind in GRAVE for one in lived)
+    return 1 if is_grave or share < CAUGHT_AT_LEAST else 0
+
+
+def choose(mutants: Sequence[Mutant], arguments: argparse.Namespace) -> list[Mutant]:
+    """Return those that the command line asks for."""
+    chosen = [
+        one
+        for one in mutants
+        if (arguments.room is None or one.room == arguments.room)
+        and (not arguments.only or one.name in arguments.only)
+    ]
+    return chosen if arguments.tenth is None else chosen[arguments.tenth % TENTHS :: TENTHS]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description="plant faults and see the tests catch them")
+    parser.add_argument("--tenth", type=int, help="every tenth fault only, from this one on")
+    parser.add_argument("--room", help="the faults of one list only")
+    parser.add_argument("--only", action="append", default=[], help="this fault only (repeatable)")
+    parser.add_argument(
+        "--trust", action="store_true", help="do not run the tests without a fault first"
+    )
+    arguments = parser.parse_args(words)
+    mutants = choose(read_lists(), arguments)
+    if not mutants:
+        parser.error("no such mutant")
+    tree = Tree()
+    tree.make()
+    if not arguments.trust:
+        failing = check_tests_pass(tree, mutants)
+        if failing:
+            print("mutants: these fail without a fault:", *failing, sep="\n  ", file=sys.stderr)
+            return 2
+    outcomes = []
+    for number, mutant in enumerate(mutants, 1):
+        outcomes.append(try_mutant(tree, mutant))
+        found = outcomes[-1].caught_by
+        told = "LIVED" if found is None else f"caught by {found}"
+        where = f"{mutant.room}/{mutant.name}"
+        print(f"{number}/{len(mutants)} {where}: {told}, {outcomes[-1].seconds:.0f} s", flush=True)
+    return report(outcomes)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except InvalidMutantError as error:
+        print(f"mutants: {error}", file=sys.stderr)
+        sys.exit(2)
