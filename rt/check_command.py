@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from tickpath.rt.arguments import add_arguments, make_context, make_host
 from tickpath.rt.catalogue import all_items, selected_items
+from tickpath.rt.catalogue.tried import tried_on
 from tickpath.rt.check import NOT_WELL, check_host, write_command
 from tickpath.rt.counters import difference, take_sample
 from tickpath.rt.errors import RequestError
@@ -120,7 +121,11 @@ def as_json(report: Report, context: Context) -> dict[str, object]:
         "confidence": dataclasses.asdict(report.confidence),
         "profile": dataclasses.asdict(context.profile),
         "items": [
-            {**dataclasses.asdict(each), "severity": each.severity.name.lower()}
+            {
+                **dataclasses.asdict(each),
+                "severity": each.severity.name.lower(),
+                "tried": tried_on(each.id),
+            }
             for each in report.findings
         ],
     }
@@ -221,6 +226,7 @@ def print_explanations(
     """Print all about an item, with the lines that set it by hand."""
     for item, finding in zip(items, findings, strict=True):
         print_details(finding)
+        print(f"  tried on   {tried_on(item.id) or 'no kernel: by source and documents'}")
         settings = item.settings(context) if item.settings is not None else ()
         if settings:
             print("  by hand")
@@ -229,8 +235,9 @@ def print_explanations(
 
 
 def print_catalogue(items: Iterable[Item]) -> None:
-    """Print every item as a row: id, severity, how it is judged, why."""
+    """Print every item as a row: id, severity, how it is judged, why, where it was tried."""
     for item in items:
         kind = "seen" if item.observe is not None else "set"
         head = f"{item.id:<28}{item.severity.name.lower():<10}{kind:<6}"
-        print(textwrap.fill(head + item.why, PIPED_WIDTH, subsequent_indent=" " * 44))
+        tried = f" (tried on {tried_on(item.id)})" if tried_on(item.id) else ""
+        print(textwrap.fill(head + item.why + tried, PIPED_WIDTH, subsequent_indent=" " * 44))

@@ -12,6 +12,7 @@ import pytest
 from tickpath.rt import command
 from tickpath.rt.catalogue import AREAS, all_items, selected_items
 from tickpath.rt.catalogue.scheduler import stalls
+from tickpath.rt.catalogue.tried import KERNELS, TRIED
 from tickpath.rt.check import NOT_WELL, Report, check_host, judge_item
 from tickpath.rt.errors import RequestError
 from tickpath.rt.host import Host, Output
@@ -385,7 +386,7 @@ def test_command_json_has_score_and_items(
     assert 0 <= told["score"] < 50
     assert len(told["items"]) == len(all_items())
     for item in told["items"]:
-        assert {"id", "state", "desired", "live", "why", "fix"} <= set(item)
+        assert {"id", "state", "desired", "live", "why", "fix", "tried"} <= set(item)
         assert item["state"] in set(State)
 
 
@@ -421,6 +422,20 @@ def test_command_explain_has_the_lines_to_type(
     _, out = run_on_tree(rt_host.stock_metal(tmp_path), capsys, "--explain", "mem.ksm")
     assert "echo 0 > /sys/kernel/mm/ksm/run" in out
     assert "why " in out
+    assert "tried on   Linux 6.1 PREEMPT_RT, Linux 6.1 cloud\n" in out
+
+
+def test_command_explain_says_where_no_kernel_was_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out = run_on_tree(rt_host.stock_metal(tmp_path), capsys, "--explain", "cpu.governor")
+    assert "tried on   no kernel: by source and documents\n" in out
+
+
+def test_catalogue_was_tried_where_it_says() -> None:
+    """tests/vm/test_1_command_lines.py asks the kernels; here only that the names are ours."""
+    assert set(TRIED) <= {item.id for item in all_items()}
+    assert {one for kernels in TRIED.values() for one in kernels} == set(KERNELS)
 
 
 def test_command_text_of_a_file_does_not_drive_the_terminal(

@@ -45,16 +45,24 @@ SHOWN = re.compile(r"^SHOWN (\S+) (?:is (.*?)|absent)\s*$", re.MULTILINE)
 FIRST_PROCESS = Path(__file__).with_name("first_process.c")
 
 
-def ask(kernel: Path, command_line: str, paths: Sequence[str], folder: Path) -> dict[str, str]:
+def ask(
+    kernel: Path,
+    command_line: str,
+    paths: Sequence[str],
+    folder: Path,
+    trials: Sequence[tuple[str, str]] = (),
+) -> dict[str, str]:
     """Boot four CPUs with a command line; return the first line of each file, "" where absent.
 
-    folder: where the initramfs is built. Raises RuntimeError where the kernel does not come up.
+    trials: paths and values that are written before they are read. folder: where the initramfs is
+    built. Raises RuntimeError where the kernel does not come up.
     """
     archive = folder / "initramfs.cpio"
     program = folder / "init"
-    if not archive.exists():
-        subprocess.run(["gcc", "-O1", "-static", "-o", program, FIRST_PROCESS], check=True)
-        archive.write_bytes(pack({"dev": None, "init": program.read_bytes()}))
+    subprocess.run(["gcc", "-O1", "-static", "-o", program, FIRST_PROCESS], check=True)
+    lines = "".join(f"{path}\t{value}\n" for path, value in trials)
+    files = {"dev": None, "init": program.read_bytes(), "trials": lines.encode()}
+    archive.write_bytes(pack(files))
     words = f"console=ttyS0 panic=-1 {command_line} show={','.join(paths)}"
     argv = [
         *DIES_WITH_US,

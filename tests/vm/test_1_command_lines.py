@@ -1,4 +1,8 @@
-"""Command lines of the kernel, judged by the kernel: booted alone, without a disk."""
+"""Rules about the kernel, judged by the kernel: booted alone, without a disk.
+
+What is wanted of the command line and of the files of /proc and /sys; rt/catalogue/tried.py says
+of which items.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tickpath.rt.catalogue import all_items
+from tickpath.rt.catalogue.tried import TRIED
 from tickpath.rt.command_line import in_force, parse_command_line
 from tickpath.rt.item import Context
 from tickpath.rt.profile import Request, choose_profile
-from tickpath.rt.setting import BootParameter
+from tickpath.rt.reading import same
+from tickpath.rt.setting import BootParameter, KernelFile, Sysctl
 from tickpath.rt.topology import read_topology
 
 from tests.unit import rt_host
@@ -18,6 +24,8 @@ from tests.vm.kernel_boot import ask, lint
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tickpath.rt.setting import Setting
 
     from tests.unit.rt_host import Tree
     from tests.vm.image import Image
@@ -52,13 +60,26 @@ def test_lint_every_cpu_isolated_is_refused_by_the_kernel(disk: Image) -> None:
     assert verdict.complaints == ("Housekeeping: must include one present CPU, using boot CPU:0",)
 
 
-def words_for(tree: Tree, request: Request) -> tuple[list[str], int]:
-    """Return all words that the catalogue wants of a machine, and how many CPUs it has."""
+def wanted_by_item(tree: Tree, request: Request) -> dict[str, list[Setting]]:
+    """Return what each item of the catalogue wants of a machine."""
     topology = read_topology(tree.host)
     context = Context(tree.host, topology, choose_profile(topology, request))
-    settings = [one for item in all_items() if item.settings for one in item.settings(context)]
-    words = [one.word for one in settings if isinstance(one, BootParameter)]
-    return words, len(topology.cpus)
+    return {
+        item.id: list(item.settings(context)) for item in all_items() if item.settings is not None
+    }
+
+
+def words_for(wanted: dict[str, list[Setting]]) -> dict[str, list[str]]:
+    """Return the words of the command line among it, by item."""
+    words = {
+        name: [one.word for one in settings if isinstance(one, BootParameter)]
+        for name, settings in wanted.items()
+    }
+    return {name: some for name, some in words.items() if some}
+
+
+def said_of(flavour: str) -> set[str]:
+    return {name for name, kernels in TRIED.items() if flavour in kernels}
 
 
 def metal_with_rt_kernel(root: Path) -> Tree:
@@ -72,14 +93,24 @@ def metal_with_busy_polling(root: Path) -> Tree:
     return rt_host.stock_metal(root, busy_poll=True)
 
 
+PROFILES = [
+    (metal_with_rt_kernel, Request("metal-irq", idle_poll=True, mitigations_off=True), "rt"),
+    (metal_with_busy_polling, Request("metal-busy-poll"), "cloud"),
+    (rt_host.cloud_guest, Request("cloud"), "cloud"),
+    (rt_host.rt_guest, Request("vm-lab"), "rt"),
+]
+
+
+def as_built(tree: Tree, disk: Image, flavour: str) -> Tree:
+    """Have it the options that a kernel was built with: what it lacks is not asked of it."""
+    for name in tree.host.glob("/boot/config-*"):
+        tree.write(name, disk.config(flavour))
+    return tree
+
+
 @pytest.mark.parametrize(
     ("plant", "request_", "flavour"),
-    [
-        (metal_with_rt_kernel, Request("metal-irq", idle_poll=True, mitigations_off=True), "rt"),
-        (metal_with_busy_polling, Request("metal-busy-poll"), "cloud"),
-        (rt_host.cloud_guest, Request("cloud"), "cloud"),
-        (rt_host.rt_guest, Request("vm-lab"), "rt"),
-    ],
+    PROFILES,
     ids=["metal-irq", "metal-busy-poll", "cloud", "vm-lab"],
 )
 def test_lint_words_of_each_profile_are_known_to_the_kernel(
@@ -89,11 +120,10 @@ def test_lint_words_of_each_profile_are_known_to_the_kernel(
     request_: Request,
     flavour: str,
 ) -> None:
-    tree = plant(tmp_path)
-    for name in tree.host.glob("/boot/config-*"):  # what it lacks is not asked of it
-        tree.write(name, disk.config(flavour))
-    words, cpus = words_for(tree, request_)
+    tree = as_built(plant(tmp_path), disk, flavour)
+    words = [one for some in words_for(wanted_by_item(tree, request_)).values() for one in some]
     assert words
+    cpus = len(read_topology(tree.host).cpus)
     verdict = lint(disk.kernel(flavour), " ".join(words), cpus=cpus)
     assert (verdict.unknown, verdict.complaints) == ((), ()), " ".join(words)
 
@@ -153,3 +183,37 @@ def test_other_words_given_twice_count_by_their_last(
     told = ask(disk.kernel(flavour), words, [*wanted, "/proc/pressure/cpu"], tmp_path)
     assert told.pop("/proc/pressure/cpu").startswith("some avg10=")
     assert {path: text.strip() for path, text in told.items()} == wanted
+
+
+@pytest.mark.parametrize("flavour", ["rt", "cloud"])
+def test_items_are_tried_on_this_kernel_as_they_say(
+    disk: Image, tmp_path: Path, flavour: str
+) -> None:
+    """Each value is written, and the kernel then has it; words are judged by the profiles above."""
+    words = {
+        name
+        for number, (plant, request, kernel) in enumerate(PROFILES)
+        if kernel == flavour
+        for name in words_for(
+            wanted_by_item(as_built(plant(tmp_path / str(number)), disk, flavour), request)
+        )
+    }
+    wanted = wanted_by_item(rt_host.rt_guest(tmp_path / "guest"), Request("vm-lab"))
+    metal = wanted_by_item(rt_host.stock_metal(tmp_path / "metal"), Request("metal-irq"))
+    for name, settings in metal.items():  # of a machine with other CPUs, what names none of them
+        wanted[name] = wanted.get(name) or [one for one in settings if isinstance(one, Sysctl)]
+    files = {
+        name: [one for one in settings if isinstance(one, Sysctl | KernelFile)]
+        for name, settings in wanted.items()
+        if settings and all(isinstance(one, Sysctl | KernelFile) for one in settings)
+    }
+    trials = {one.path: one.value for settings in files.values() for one in settings}
+    told = ask(
+        disk.kernel(flavour), "isolcpus=managed_irq,domain,1", [], tmp_path, list(trials.items())
+    )
+    held = {
+        name
+        for name, settings in files.items()
+        if all(told.get(one.path) and same(one, told[one.path]) for one in settings)
+    }
+    assert words | held == said_of(flavour)
