@@ -1,7 +1,8 @@
 """The catalogue: what a low-latency host should keep, one module an area.
 
 declare has the forms; boot, cpu, memory, scheduler, interrupts, network, services, firmware and
-process the items; tried says on which kernels their rules were. Called by: rt.check, tuning.plan. Calls: the modules of this folder.
+process the items; tried says on which kernels their rules were. Called by: rt.check, tuning.plan.
+Calls: the modules of this folder.
 """
 
 from __future__ import annotations
