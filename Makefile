@@ -1,7 +1,7 @@
 # Thin: each target is one line of work. `make help` lists them.
 .DEFAULT_GOAL := help
 .PHONY: help setup build dev check check-style check-c check-unit-1 check-unit-2 test lint style \
-  c-test sanitize fuzz py-test test-vm vm-image demo zipapp wheelhouse provision format clean
+  c-test sanitize fuzz mutants py-test test-vm vm-image demo zipapp wheelhouse provision format clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ASAN_OPTIONS ?= detect_leaks=1:strict_string_checks=1
@@ -9,6 +9,8 @@ export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
 FUZZ_SECONDS ?= 10
 # Seconds that all fuzzers share out among themselves, in place of FUZZ_SECONDS each.
 FUZZ_SECONDS_SHARED ?=
+# Every tenth planted fault only, from this one on; `make test` plants none without it.
+MUTANTS_TENTH ?=
 # `make test VM=1` runs the tests of tests/vm as well, in the same run of pytest.
 VM ?=
 # setup.sh names its build folder after the interpreter.
@@ -51,7 +53,7 @@ demo: ## set up what running needs, then run the main job for 20 seconds (as roo
 	@tickpath demo
 
 test: setup ## check everything (FUZZ_SECONDS=10 a fuzzer); whatever fails, all of it runs
-	@tests/run_groups.sh lint c-test sanitize fuzz py-test
+	@tests/run_groups.sh lint c-test sanitize fuzz $(if $(MUTANTS_TENTH),mutants) py-test
 
 style:
 	ruff check --quiet .
@@ -74,6 +76,9 @@ sanitize: setup ## run the C tests under ASan and UBSan
 
 fuzz: setup ## run every fuzzer for FUZZ_SECONDS
 	@python tests/fuzz/run.py $(if $(FUZZ_SECONDS_SHARED),--shared $(FUZZ_SECONDS_SHARED),--seconds $(FUZZ_SECONDS))
+
+mutants: setup ## plant faults, one at a time, and see the tests catch each (an hour; MUTANTS_TENTH=3)
+	@python tests/mutants/run.py $(if $(MUTANTS_TENTH),--tenth $(MUTANTS_TENTH))
 
 py-test: setup ## run the tests in Python
 	@pytest --quiet --durations=20 $(if $(VM),-m "")

@@ -303,7 +303,8 @@ def main(words: Sequence[str] | None = None) -> int:
         found = outcomes[-1].caught_by
         told = "LIVED" if found is None else f"caught by {found}"
         print(f"{where}: {told}, {outcomes[-1].seconds:.0f} s", flush=True)
-    return report(outcomes) if invalid == 0 else 2
+    status = report(outcomes)
+    return status if invalid == 0 else 2
 
 
 if __name__ == "__main__":

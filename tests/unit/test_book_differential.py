@@ -237,6 +237,35 @@ def test_book_clear_forgets_levels_and_what_was_dropped() -> None:
     assert book.set(ASK, 6000, 2) == lib.TP_BOOK_SET_DONE
 
 
+def test_book_regrid_keeps_what_lies_before_the_dropped() -> None:
+    """A full overflow dropped 60,000; then a price that is off the grid of 10 costs 50,000."""
+    book, oracle = Book(10, 256, 4), Oracle()
+    for price in (10_000, 20_000, 30_000, 40_000, 50_000, 60_000):
+        book.set(ASK, price, 1)
+        oracle.set(ASK, price, 1)
+    assert book.counters.dropped == 1
+    for price in (50_000, 60_000):
+        oracle.set(ASK, price, 0)  # the window needs its room while the step changes
+    for price, quantity in ((10_005, 2), (20_000, 0), (49_990, 3)):
+        assert book.set(ASK, price, quantity) == lib.TP_BOOK_SET_DONE
+        oracle.set(ASK, price, quantity)
+        check_equal(book, oracle)
+    for price in (49_995, 50_000):  # between the old ticks, and behind: nothing is known
+        assert book.set(ASK, price, 1) == lib.TP_BOOK_SET_DROPPED
+    check_equal(book, oracle)
+
+
+def test_book_load_that_does_not_fit_ends_before_the_dropped() -> None:
+    book = Book(1, 256, 2)
+    assert book.load(ASK, [(1000, 1), (5000, 1), (6000, 1), (7000, 1), (8000, 1)])
+    assert book.counters.dropped == 2
+    assert lib.tp_book_extent(book.book, ASK) == 6999
+    assert book.set(ASK, 5000, 0) == lib.TP_BOOK_SET_DONE  # there is room again
+    assert book.set(ASK, 7000, 2) == lib.TP_BOOK_SET_DROPPED  # yet 7000 is not known
+    assert book.set(ASK, 6999, 3) == lib.TP_BOOK_SET_DONE
+    assert book.levels(ASK) == [(1000, 1), (6000, 1), (6999, 3)]
+
+
 @pytest.mark.parametrize(
     "config",
     [

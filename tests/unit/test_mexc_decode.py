@@ -413,16 +413,29 @@ def test_decode_number_shapes_equal_fraction(
         assert status in NUMBERS
 
 
-def test_decode_level_limit_is_exact() -> None:
-    level = text(1, text(1, b"1") + text(2, b"1"))
-    tail = text(4, b"1") + text(5, b"1")
+@pytest.mark.parametrize("side", [1, 2])
+@pytest.mark.parametrize(
+    "padding", [b"", b"x" * 64]
+)  # with it sixteen bytes may be loaded anywhere
+def test_decode_level_limit_is_exact(side: int, padding: bytes) -> None:
+    level = text(side, text(1, b"1") + text(2, b"1"))
+    tail = text(4, b"1") + text(5, b"1") + text(3, padding)
     fits = head + text(313, level * DEPTH_LEVEL_COUNT_MAX + tail)
     status, ours = decode(fits)
     assert status == OK
     assert ours is not None
-    assert len(ours.asks) == DEPTH_LEVEL_COUNT_MAX
+    assert len(ours.asks) + len(ours.bids) == DEPTH_LEVEL_COUNT_MAX
     status, _ = decode(head + text(313, level * (DEPTH_LEVEL_COUNT_MAX + 1) + tail))
     assert status == int(lib.TP_DECODE_TOO_MANY)
+
+
+@pytest.mark.parametrize("number", [b"", b".", b"5.", b".5", b"5..0", b"-5", b"+5", b"5e1", b" 5"])
+@pytest.mark.parametrize("padding", [b"", b"x" * 64])
+def test_decode_text_that_is_no_decimal_is_refused(number: bytes, padding: bytes) -> None:
+    for level in (text(1, number) + text(2, b"1"), text(1, b"1") + text(2, number)):
+        tail = text(4, b"1") + text(5, b"1") + text(3, padding)
+        status, _ = decode(head + text(313, text(1, level) + tail))
+        assert status == int(lib.TP_DECODE_BAD_NUMBER)
 
 
 def text(number: int, value: bytes) -> bytes:
