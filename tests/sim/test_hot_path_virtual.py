@@ -366,6 +366,17 @@ def test_hot_path_shows_what_nobody_asked_for(tapped: TappedWorld) -> None:
     assert shown(tapped, lib.TP_NOTE_SAMPLE) == [b"not a message of this venue"]
 
 
+@pytest.mark.parametrize("needs", [False, True])
+def test_hot_path_record_of_an_open_connection_says_what_its_books_wait_for(
+    tapped: TappedWorld, needs: bool
+) -> None:
+    tapped.hot.handle.needs_confirmation = needs  # a replay begins with the same demand
+    tapped.run(lambda: len(tapped.server.received) == 2, limit_ns=SECOND)
+    tapped.tap.drain()
+    (up,) = (tag for tag, _, _ in tapped.tap.taken() if tag & 0xFF == lib.TP_RECORD_UP)
+    assert up >> 8 & 0xFF == needs
+
+
 def test_hot_path_pings_while_it_is_open_and_not_after(tapped: TappedWorld) -> None:
     end_ns = tapped.now_ns + 3 * SECOND + SECOND // 2
     tapped.run(lambda: tapped.now_ns > end_ns, limit_ns=4 * SECOND)
