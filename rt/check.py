@@ -211,7 +211,7 @@ def judge_confidence(context: Context, findings: Sequence[Finding], is_root: boo
     if context.topology.hypervisor is not None:
         light.append(f"under {context.topology.hypervisor}: it decides when these CPUs run")
     if context.host.exists("/sys/module/kvm_pvm") or "nested_pvm" in context.topology.command_line:
-        grave.append("nested in another virtual machine, whose delays are not even told")
+        grave.append("nested in another virtual machine, whose delays are not even reported")
     if not is_root:
         grave.append("not root: debugfs, other users' processes and device registers are hidden")
     if context.deltas is None:

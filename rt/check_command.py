@@ -54,9 +54,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "check",
         description="Judge this host for real-time work: each item desired, persisted and live, "
-        "why it matters and what mends it. Nothing is changed.",
+        "why it matters and how to fix it. Nothing is changed.",
         epilog="example: tickpath rt check --isolated 2-3 --nic eth1\n"
-        "exit status: 0 all that is asked for is well; else 10 and the greatest severity of what "
+        "exit status: 0 all that is asked for is OK; else 10 plus the greatest severity of what "
         "is\nnot: 11 low, 12 medium, 13 high, 15 critical; 2 wrong usage, or a request that this\n"
         "machine cannot be asked",
         formatter_class=RawDescriptionHelpFormatter,
@@ -64,7 +64,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_arguments(parser)
     parser.add_argument("--only", metavar="WHAT", help="areas or ids: boot,cpu,mem.swap")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--all", action="store_true", help="show what is well or unsupported too")
+    parser.add_argument("--all", action="store_true", help="show what is OK or unsupported too")
     parser.add_argument("--explain", metavar="ID", help="tell all about one item")
     parser.add_argument("--list", action="store_true", help="print the catalogue and end")
     parser.add_argument(

@@ -290,7 +290,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--beat", required=True, metavar="FILE:OFFSET", help="8 bytes that change while it lives"
     )
-    parser.add_argument("--name", default="strategy", help="in what is told")
+    parser.add_argument("--name", default="strategy", help="the name in its messages")
     parser.add_argument("--watchdog", type=float, metavar="S", help="the manager's limit")
     parser.add_argument("--avoid", type=int, metavar="CPU", help="run anywhere but there")
     return parser.parse_args(argv)

@@ -38,7 +38,7 @@ class Loader:
             case "systemd-boot":
                 return "the options line of its entry (/etc/kernel/cmdline, then kernel-install)"
             case "unified kernel image":
-                return "the image itself (/etc/kernel/cmdline, then build and sign it anew)"
+                return "the image itself (/etc/kernel/cmdline, then build and sign it again)"
             case "EFI stub":
                 return "the firmware's boot entry (efibootmgr --unicode)"
             case _:

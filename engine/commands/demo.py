@@ -567,4 +567,4 @@ backend = "{backend}"
 def path_told(log: str) -> str:
     """Return what the feed handler's log says of its path."""
     told = (line.partition("path: ")[2] for line in log.splitlines())
-    return next((text for text in told if text), "not told")
+    return next((text for text in told if text), "not known")

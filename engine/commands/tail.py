@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         raise LocalError(f"--count {args.count}: expected 1 or more, 0 for no end")
     stop = StopFlag()
     with (
-        EndSignals(stop.set, "whoever reads its output", (signal.SIGTERM,)),
+        EndSignals(stop.set, "the reader of its output", (signal.SIGTERM,)),
         open_reader(args.instance, name="tail") as reader,
     ):
         _Tail(reader, args).run(stop)

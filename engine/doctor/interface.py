@@ -98,7 +98,7 @@ def xdp_abilities(host: Host, name: str, features: Mapping[str, int]) -> Finding
     bits = features.get(name)
     remedy = ""
     if bits is None:
-        state, read = State.UNKNOWN, "not told by this kernel (Linux 6.3 and newer do)"
+        state, read = State.UNKNOWN, "this kernel does not say (Linux 6.3 and newer do)"
         remedy = "the mode in use is reported when a port is opened"
     elif bits & XDP_BASIC and bits & XDP_REDIRECT:
         state = State.OK

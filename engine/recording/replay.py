@@ -413,7 +413,7 @@ def run(args: argparse.Namespace) -> int:
     if args.instance is not None:
         check_name("--instance", args.instance)
     stop = StopFlag()
-    with EndSignals(stop.set, "whoever reads its output, or a record under way"):
+    with EndSignals(stop.set, "the reader of its output, or a record under way"):
         return _replay(args, speed, stop)
 
 

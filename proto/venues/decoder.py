@@ -46,8 +46,10 @@ def find_decoder(name: str) -> Any:
     if found.layout != lib.TP_VENUE_LAYOUT:  # first: nothing else of it can be believed
         raise ValueError(
             f"{path}: compiled from headers of another tickpath (layout {found.layout:#x}, "
-            f"expected {lib.TP_VENUE_LAYOUT:#x}); compile it anew: docs/contributing.md"
+            f"expected {lib.TP_VENUE_LAYOUT:#x}); compile it again: docs/contributing.md"
         )
     if ffi.string(found.name) != name.encode():
-        raise ValueError(f"{path}: its venue has another name than its folder; compile it anew")
+        raise ValueError(
+            f"{path}: its venue has another name than its folder; rename one and compile it again"
+        )
     return found

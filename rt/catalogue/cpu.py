@@ -146,7 +146,7 @@ def shallow_idle(context: Context) -> Seen:
     desired = "no deep idle state on a hot CPU"
     deltas = context.deltas
     if deltas is None or not deltas.idle_states:
-        return Seen(State.UNSUPPORTED, "no idle states are told here", None, where)
+        return Seen(State.UNSUPPORTED, "this machine reports no idle states", None, where)
     entered = {
         name: max(
             deltas.per_second(deltas.idle_states, name, cpu) for cpu in context.profile.isolated

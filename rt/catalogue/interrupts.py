@@ -201,7 +201,7 @@ ITEMS = (
         "an interrupt that comes later begins on a housekeeping CPU",
         default_mask,
         nothing_isolated,
-        missing_file(DEFAULT_MASK, "not told"),
+        missing_file(DEFAULT_MASK, "not reported"),
     ),
     AREA.setting(
         "irq.affinity",

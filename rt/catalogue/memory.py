@@ -78,7 +78,7 @@ def huge_pages_near(context: Context) -> Seen:
     if len(context.topology.nodes) < 2 or not nodes or not context.profile.huge_pages_2m:
         return Seen(State.UNSUPPORTED, "one memory node, or no huge pages asked for", None, where)
     there = {node: context.host.read(where[0].replace("*", str(node), 1)) for node in nodes}
-    live = ", ".join(f"node {node}: {count or 'not told'}" for node, count in there.items())
+    live = ", ".join(f"node {node}: {count or 'not reported'}" for node, count in there.items())
     if all(count is not None and count.isdigit() and int(count) > 0 for count in there.values()):
         return Seen(State.OK, desired, live, where)
     place = where[0].replace("*", str(nodes[0]), 1)

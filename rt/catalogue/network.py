@@ -163,7 +163,7 @@ def near_nic(context: Context) -> Seen:
     where = (f"{NET}/{context.profile.nic}/device/numa_node", "/sys/devices/system/node")
     desired = "hot CPUs on the NIC's memory node"
     if nic is None or nic.node is None or not context.profile.isolated:
-        return Seen(State.UNSUPPORTED, "no memory node told, or nothing isolated", None, where)
+        return Seen(State.UNSUPPORTED, "no memory node reported, or nothing isolated", None, where)
     local = context.topology.nodes.get(nic.node, ())
     far = [cpu for cpu in context.profile.isolated if cpu not in local]
     if not far:
@@ -268,7 +268,7 @@ ITEMS = (
     AREA.setting(
         "nic.coalesce",
         Severity.HIGH,
-        "the NIC tells of a packet at once, and does not wait for a second one",
+        "the NIC reports a packet at once, and does not wait for a second one",
         coalescing,
         without_nic,
     ),

@@ -173,7 +173,7 @@ def run_sides(
     if all(saved):
         return compare.load_rounds(sides[0], tool), compare.load_rounds(sides[1], tool)
     if any(saved):
-        raise RequestError("--ab: a saved set compares with a saved set only: measure both anew")
+        raise RequestError("--ab: a saved set compares with a saved set only: measure both again")
     for side in sides:
         if side.cpus is not None and set(side.cpus) - set(bench.topology.cpus):
             raise RequestError(f"--ab cpu:{side.value}: not all of them are online")

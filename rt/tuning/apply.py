@@ -106,7 +106,7 @@ class Applier:
             self.journal.wrote(entry, step.after)
             return Outcome(step, "written")
         if step.kind == "grub-config":
-            self.tell("making the boot menu anew (grub-mkconfig)")
+            self.tell("rebuilding the boot menu (grub-mkconfig)")
             step = replace(step, after=self.make_menu())
         before = self.disk.state(step.target)
         if before is not None and before.data == step.after.encode():

@@ -157,7 +157,7 @@ def outcome_lines(outcomes: tuple[Outcome, ...]) -> list[str]:
     for each in outcomes:
         lines.append(each.step.command)
         if each.status == "kept":
-            lines.append(f"    not taken: {each.told!r} is read afterwards")
+            lines.append(f"    refused by the kernel: it reads {each.told!r} afterwards")
         elif each.status == "failed":
             lines.append(f"    failed: {each.told}")
     return lines

@@ -43,7 +43,7 @@ def promotion_steps(context: Context) -> list[Step]:
     if failures:
         raise RequestError(
             f"the trial is not promoted: {'; '.join(failures)}. The next boot is by the old entry "
-            "again; mend the profile and apply anew"
+            "again; fix the profile and apply again"
         )
     return menu_steps(context, grub.Lines(None, lines.trial), "boot")
 

@@ -201,7 +201,7 @@ class Reverter:
         if now == previous:
             self.mark(entry)
         elif now is None:
-            self.leave(entry, "not told", "the interface is gone")
+            self.leave(entry, "not known", "the interface is gone")
         elif now not in (entry.wrote, entry.reads):
             self.leave(entry, now, "somebody changed it since")
         elif self.dry_run:

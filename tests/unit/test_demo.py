@@ -102,7 +102,7 @@ def test_death_by_signal_or_status_is_told_in_words() -> None:
     [
         ("12:00:00 path: AF_XDP native copy on tp0 queue 0\nmore\n", "AF_XDP native copy on tp0"),
         ("some\n12:00:00 path: kernel sockets\n", "kernel sockets"),
-        ("", "not told"),
+        ("", "not known"),
     ],
 )
 def test_path_told_drops_the_log_lines_clock(log: str, path: str) -> None:

@@ -200,7 +200,7 @@ def test_second_signal_ends_a_tail_that_nobody_reads(feed: RehearsalFeed, tmp_pa
         feed.heartbeat()
         time.sleep(0.02)
     started.signal(signal.SIGTERM)
-    started.await_line("waiting for whoever reads its output")
+    started.await_line("waiting for the reader of its output")
     started.signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         started.child.wait(10)

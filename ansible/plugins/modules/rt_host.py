@@ -25,7 +25,7 @@ author:
 options:
   state:
     description:
-      - C(applied) writes what is missing; with check mode it only tells.
+      - C(applied) writes what is missing; with check mode it only reports.
       - C(planned) tells what C(applied) would write, and never writes.
       - C(checked) judges and scores the host.
       - C(reverted) undoes what was applied, as far as it is still ours.
