@@ -37,6 +37,25 @@ def test_session_faulty_wire_messages_arrive_whole_and_in_order(
         check_end(world)
 
 
+@pytest.mark.parametrize("tls", ["TLSv1.3", ""])
+def test_session_application_that_reads_seldom_is_promised_no_more_than_its_buffer(
+    tls: str, certificate: Certificate, contexts: Callable[[Plan], Any]
+) -> None:
+    """Acknowledgements between two reads must not open the window for what the buffer lacks."""
+    messages = [bytes([i]) * 8000 for i in range(200)]  # many times the buffer
+    plan = Plan(
+        seed=1,
+        tls=tls,
+        server_messages=messages,
+        read_every_ns=SECOND // 2,
+        buffer_size=1 << 16,
+        message_size_max=1 << 14,
+    )
+    world = World(plan, certificate, contexts(plan))
+    world.run(world.ended, limit_ns=300 * SECOND)
+    check_end(world)
+
+
 @pytest.mark.parametrize("unacknowledged", [False, True])
 def test_session_peer_vanishes_session_ends_by_its_own_deadline(
     *, unacknowledged: bool, certificate: Certificate, contexts: Callable[[Plan], Any]
