@@ -14,6 +14,7 @@ from tickpath.rt import counters, ethtool_answer, tasks
 from tickpath.rt.command_line import (
     SPACES,
     format_command_line,
+    in_force,
     parse_command_line,
     split_words,
     values_of,
@@ -353,3 +354,27 @@ def test_command_that_is_not_there_is_told_and_not_raised() -> None:
     done = run_command(["no-such-program-of-tickpath"])
     assert done.status == 127
     assert "not installed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "isolated", "nohz_full"),
+    [  # as Linux 6.1 has them: tests/vm/test_1_command_lines.py asks it
+        (
+            "isolcpus=managed_irq,domain,1 isolcpus=managed_irq,domain,2",
+            "managed_irq,domain,1",
+            None,
+        ),
+        ("nohz_full=1 nohz_full=2-3", None, "1"),
+        ("nohz_full=2 isolcpus=nohz,domain,1", None, "2"),
+        ("isolcpus=1 nohz_full=2 nohz_full=2 isolcpus=3", "1", "2"),
+    ],
+)
+def test_isolation_list_behind_another_is_not_in_force(
+    words: str, isolated: str | None, nohz_full: str | None
+) -> None:
+    parameters = parse_command_line(words)
+    found = {name: in_force(name, parameters) for name in ("isolcpus", "nohz_full")}
+    assert {name: one and one.value for name, one in found.items()} == {
+        "isolcpus": isolated,
+        "nohz_full": nohz_full,
+    }

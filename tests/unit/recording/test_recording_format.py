@@ -206,6 +206,19 @@ def test_index_that_is_damaged_hides_no_block(tmp_path: Path) -> None:
     assert "CRC-32" in str(fault)
 
 
+@pytest.mark.parametrize("missing", [0, 1, 3])
+def test_recording_without_one_of_its_blocks_is_a_fault(tmp_path: Path, missing: int) -> None:
+    path = tmp_path / "a.tpr"
+    write(path, closed=False)
+    with RecordingFile(path) as file:
+        places = [block.offset for block in file.blocks()]
+    data = path.read_bytes()
+    path.write_bytes(data[: places[missing]] + data[places[missing + 1] :])
+    got, fault = read(path)
+    assert got == PAYLOADS[:missing]
+    assert f"block {missing + 1}, expected {missing}: some are missing" in str(fault)
+
+
 def test_recording_of_another_version_names_both(tmp_path: Path) -> None:
     path = tmp_path / "a.tpr"
     path.write_bytes(HEADER.pack(b"TICKPREC", 3, 0))

@@ -5,21 +5,25 @@ from __future__ import annotations
 import base64
 import json
 import signal
+import struct
 import subprocess
 import sys
 import time
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tickpath._core import lib
 from tickpath.engine.recording.format import RAW, FileWriter, Meta, pack_record
 from tickpath.engine.recording.ndjson import NdjsonRecording
-from tickpath.engine.recording.pacing import RING_CAPACITY
+from tickpath.engine.recording.pacing import RING_CAPACITY, Pacing
 from tickpath.engine.recording.replayer import BrokenRecordError, Replayer
 from tickpath.engine.recording.tap import Subscription
+from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.proto.records import BookState
 from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
 from tickpath.shm.errors import LocalError
@@ -508,6 +512,37 @@ def test_replay_over_a_restart_of_the_reader_turns_its_books_stale(tmp_path: Pat
     events, _ = replay(tmp_path, "--print", "events")
     told = [one["state"] for one in events if one["type"] == "STATE"]
     assert told.count("STALE") == 1
+
+
+@pytest.mark.parametrize(("stream", "gaps"), [(0, 1), (1, 0)])
+def test_replay_of_lost_events_loses_no_book(tmp_path: Path, stream: int, gaps: int) -> None:
+    """Events are made anew from the raw messages: only where those are missing there is a gap."""
+    rows = live_rows(Venue(), 100, 20)
+    rows.insert(10, (109, int(lib.TP_RECORD_GAP), 0, struct.pack("<QQ", stream, 7)))
+    path = record_file(tmp_path / "a.tpr", Meta(instruments=ROWS, instance_id="one"), rows)
+    printed, done = replay(path, "--print", "books", "--json")
+    assert json.loads(done.stderr)["gaps"] == gaps
+    assert ("STALE" in [one["state"] for one in printed]) == bool(gaps)
+
+
+def test_pacing_publishes_no_further_than_a_ring_ahead_of_the_slowest() -> None:
+    class Consumers:
+        def slowest(self, head: int, *, only_lossless: bool) -> tuple[int, int]:
+            assert (head, only_lossless) == (5000, True)
+            return 4100, 1
+
+    replayer = SimpleNamespace(
+        c=SimpleNamespace(ring_limit=0),
+        consumers=Consumers(),
+        event_count=5000,
+        ring_capacity=1024,
+        room=100,
+    )
+    pacing = Pacing("unit", StopFlag(), is_lossless=False, wait_s=0.0)
+    assert pacing._set_limit(replayer)  # type: ignore[arg-type]  # all that it looks at
+    assert replayer.c.ring_limit == 4100 + 1024
+    replayer.room = 125  # one record's events need more than what is left
+    assert not pacing._set_limit(replayer)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
