@@ -542,7 +542,7 @@ def test_pacing_publishes_no_further_than_a_ring_ahead_of_the_slowest() -> None:
     assert pacing._set_limit(replayer)  # type: ignore[arg-type]  # all that it looks at
     assert replayer.c.ring_limit == 4100 + 1024
     replayer.room = 125  # one record's events need more than what is left
-    assert not pacing._set_limit(replayer)  # type: ignore[arg-type]  # as above
+    assert not pacing._set_limit(replayer)  # type: ignore[arg-type]  # all that it looks at
 
 
 @pytest.mark.slow
