@@ -12,7 +12,7 @@ import pytest
 from tickpath._core import ffi, lib
 from tickpath.engine.recording.format import RAW, RecordingFile
 from tickpath.engine.recording.recorder import Recorder
-from tickpath.engine.recording.tap import Subscription, TapWriter
+from tickpath.engine.recording.tap import Subscription, TapOptions, TapWriter
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.proto.instrument import Instrument
 from tickpath.shm.segment import SegmentNotReadyError, remove_dead
@@ -32,7 +32,8 @@ def new_feed() -> RehearsalFeed:
 
 
 def new_tap() -> TapWriter:
-    return TapWriter(INSTANCE, [ROW], ring_capacity=RING, checkpoint_every_s=1, silent_after_ns=1)
+    options = TapOptions(ring_capacity=RING, checkpoint_every_s=1, silent_after_ns=1)
+    return TapWriter(INSTANCE, [ROW], options)
 
 
 @pytest.fixture
@@ -98,11 +99,11 @@ def test_recorder_of_two_feed_handlers_at_once_refuses(tmp_path: Path) -> None:
     """Between two runs the one segment may be the old one's, the other the new one's."""
     code = (
         "import sys; sys.argv[1:] or sys.exit(2)\n"
-        "from tickpath.engine.recording.tap import Subscription, TapWriter\n"
+        "from tickpath.engine.recording.tap import Subscription, TapOptions, TapWriter\n"
         "row = Subscription(venue='mexc', symbol='AB', price_exponent=-2, quantity_exponent=-3,"
         " channel='c')\n"
-        "tap = TapWriter(sys.argv[1], [row], ring_capacity=64, checkpoint_every_s=1,"
-        " silent_after_ns=1)\n"
+        "options = TapOptions(ring_capacity=64, checkpoint_every_s=1, silent_after_ns=1)\n"
+        "tap = TapWriter(sys.argv[1], [row], options)\n"
         "tap.ready()\nprint('up', flush=True)\nsys.stdin.read()\n"
     )
     words = [sys.executable, "-P", "-c", code, INSTANCE]
