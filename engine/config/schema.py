@@ -134,6 +134,8 @@ class ShmConfig(_Section, frozen=True):
             extra=_remedy("16384 slots are 1 MiB and stay in the second-level cache"),
         ),
     ] = 16384
+    instrument_spare: Annotated[int, Meta(ge=0, le=4096)] = 16
+    """How many instruments may come while the feed handler runs (SIGHUP); each costs a book."""
     group: str | None = None
     """Whose members may read, and register as consumers; None: the process's own."""
     mode: Literal["0600", "0640", "0644"] = "0640"

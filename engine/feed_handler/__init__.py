@@ -5,7 +5,7 @@ hot_path.py (its Python side: what a connection says when it opens, the notes), 
 said on open ones), plan.py (which channel goes over which connection where), subscriptions.py (what
 the venue said to that), bases.py (whole books over REST), instrument_list.py (the configured
 symbols in the venue's list), memory.py (message memory, and what all of it comes to), consumers.py
-(who reads, who sleeps), state_log.py (lines about books), feed_notes.py (lines about what a feed
-counts), canary.py and message_shape.py (whether a venue's messages are what they were), process.py
-(all of these in one process).
+(who reads, who sleeps), state_log.py (lines about books), feed_notes.py (lines
+about what a feed counts), replan.py (symbols that come and go), canary.py and message_shape.py
+(whether a venue's messages are what they were), process.py (all of these in one process).
 """

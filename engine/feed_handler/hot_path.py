@@ -118,6 +118,17 @@ class HotPath:
         command.argument = instrument
         return bool(lib.tp_handover_command(self._handover, command))
 
+    def take_row(self, row: Any) -> bool:
+        """Hand over a `struct tp_feed_row`, which stands in the table already. False: try again."""
+        command = self._command(lib.TP_HOT_PATH_ROW)
+        command.connection = row.connection
+        command.text.data = ffi.cast("uint8_t *", row)
+        command.text.size = ffi.sizeof("struct tp_feed_row")
+        if not lib.tp_handover_command(self._handover, command):
+            return False
+        self._said.append(row)
+        return True
+
     def say(self, connection: int, text: bytes) -> bool:
         """Send a text on a connection, if that is open. False: the queue is full, try again."""
         command, memory = self._command(lib.TP_HOT_PATH_SAY), ffi.from_buffer("uint8_t[]", text)

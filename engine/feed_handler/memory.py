@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import make_layout
+from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX
 from tickpath.engine.recording.tap import SUFFIX as TAP_SUFFIX
 from tickpath.engine.recording.tap import make_tap_layout
 from tickpath.proto.instrument import Instrument
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tickpath.engine.config.schema import Config
+    from tickpath.engine.feed_handler.plan import Plan
 
 KIB, MIB = 1 << 10, 1 << 20
 # What a connection may have in flight to us: 80 Mbit/s at a round trip of 100 ms.
@@ -129,13 +131,25 @@ def needs(config: Config, books: int, connections: int) -> list[Need]:
     return found if kernel else [*found, Need("frames", UMEM_BYTES)]
 
 
+def connections_max(plan: Plan, places: int) -> int:
+    """Return how many connections there may be once all places are taken, those of now included.
+
+    Instruments that come fill what has room first.
+    """
+    symbols = max(1, sum(symbol is not None for symbol in plan.symbols))
+    each = -(-len(plan.channels) // symbols)
+    rooms = len(plan.connections) * plan.capacity - len(plan.channels)
+    more = -(-max(0, (places - symbols) * each - rooms) // max(1, plan.capacity))
+    return min(len(plan.connections) + more, CONNECTIONS_MAX)
+
+
 def shared_needs(config: Config, books: int) -> list[Need]:
     """Return what stands in shared memory: the segment, and the raw one where messages are tapped.
 
     Counters are counted generously: their names are the writer's.
     """
     rows = [Instrument(index, "", "", 0, 0) for index in range(books)]
-    layout = make_layout(rows, ring_capacity=config.shm.ring_capacity)
+    layout = make_layout(rows, spare_rows=0, ring_capacity=config.shm.ring_capacity)
     found = [Need("segment", segment_size(layout) + COUNTERS_BYTES)]
     if config.record.tap:
         tap = make_tap_layout(books, config.record.ring_capacity)

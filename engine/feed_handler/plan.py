@@ -67,7 +67,8 @@ class ConnectionChange:
 class Plan:
     """Which channel goes where. The number of an instrument or a connection never changes.
 
-    A place that was given up (None) is the next one's that needs one.
+    The place of a symbol that left (None) is its own when it comes back, and nobody else's: readers
+    hold it. A connection that was given up is the next one's that needs one.
     """
 
     config: VenueConfig
@@ -75,6 +76,8 @@ class Plan:
     connections: tuple[PlannedConnection | None, ...] = ()
     channels: tuple[Channel, ...] = ()
     """In order of instruments; an instrument's first is that of its book."""
+    former: tuple[tuple[str, int], ...] = ()
+    """Symbols that left, and their places."""
 
     @property
     def venue(self) -> Venue:
@@ -143,7 +146,7 @@ class _Draft:
         self._plan, self._capacity = plan, plan.capacity
         self._symbols: list[str | None] = list(plan.symbols)
         self._places = {symbol: i for i, symbol in enumerate(plan.symbols) if symbol is not None}
-        self._free = [i for i, symbol in enumerate(plan.symbols) if symbol is None][::-1]
+        self._former = dict(plan.former)
         self._endpoints: list[Any] = [one and one.endpoint for one in plan.connections]
         self._names: list[list[str]] = [
             list(one.channels) if one is not None else [] for one in plan.connections
@@ -156,7 +159,7 @@ class _Draft:
         if place is None:
             raise ValueError(f"symbol {symbol!r}: not subscribed to")
         self._symbols[place] = None
-        self._free.append(place)
+        self._former[symbol] = place
         for channel in [one for one in self._channels.values() if one.instrument == place]:
             del self._channels[channel.name]
             self._names[channel.connection].remove(channel.name)
@@ -167,7 +170,7 @@ class _Draft:
             raise ValueError(f"symbol {symbol!r}: subscribed to already")
         config = self._plan.config
         venue, settings = config.venue, config.settings
-        place = self._free.pop() if self._free else len(self._symbols)
+        place = self._former.pop(symbol, len(self._symbols))
         self._symbols[place : place + 1] = [symbol]
         self._places[symbol] = place
         groups: dict[Endpoint, list[str]] = {}
@@ -214,7 +217,13 @@ class _Draft:
             for endpoint, names in zip(self._endpoints, self._names, strict=True)
         )
         ordered = sorted(self._channels.values(), key=lambda one: one.instrument)
-        plan = replace(before, symbols=symbols, connections=connections, channels=tuple(ordered))
+        plan = replace(
+            before,
+            symbols=symbols,
+            connections=connections,
+            channels=tuple(ordered),
+            former=tuple(self._former.items()),
+        )
         self._check_messages(plan)
         changes = (
             _compare(number, before.connections[number : number + 1], now)

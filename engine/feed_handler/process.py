@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import ffi, lib
-from tickpath.engine.client.feed_segment import make_layout, write_instruments
+from tickpath.engine.client.feed_segment import INSTRUMENTS_MAX, make_layout, write_instruments
 from tickpath.engine.config.check import load_config
 from tickpath.engine.feed_handler import memory
 from tickpath.engine.feed_handler.bases import (
@@ -41,13 +41,14 @@ from tickpath.engine.feed_handler.feed_notes import FeedNotes
 from tickpath.engine.feed_handler.hot_path import HotPath, Note
 from tickpath.engine.feed_handler.instrument_list import fetch_instruments
 from tickpath.engine.feed_handler.plan import make_plan
+from tickpath.engine.feed_handler.replan import Replan, start_thread, tap_row
 from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.state_log import StateLog
 from tickpath.engine.feed_handler.subscriptions import Answer, Subscriptions
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.loop.handshakes import Handshakes
 from tickpath.engine.loop.pauses import Pauses
-from tickpath.engine.recording.tap import Subscription, TapOptions, TapWriter
+from tickpath.engine.recording.tap import TapOptions, TapWriter
 from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.supervisor.feed_handler_watch import HOT_THREAD_NAME
 from tickpath.engine.supervisor.stop_flag import StopFlag
@@ -67,11 +68,12 @@ from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 from tickpath.shm.segment import DIRECTORY, SegmentWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tickpath.engine.config.schema import Config, VenueConfig
     from tickpath.engine.feed_handler.bases import Rest
     from tickpath.engine.feed_handler.instrument_list import Chosen
+    from tickpath.engine.feed_handler.plan import ConnectionChange, Plan
     from tickpath.netstack.transport import Transport
 
 NS_PER_MS, NS_PER_US = 1_000_000, 1_000
@@ -125,6 +127,8 @@ class Outside:
     directory: Path = DIRECTORY
     """Of the shared memory."""
     pauses: Pauses = field(default_factory=Pauses)
+    aside: Callable[[Callable[[], None]], None] = start_thread
+    """Does some work beside the cold thread."""
     segment_clock: Any = None
     """The segment's own, a `struct tp_clock *`; None: calibrated."""
 
@@ -141,6 +145,9 @@ class FeedHandler:
         self.config, self._log = config, tell
         self._outside = outside or Outside()
         self._clock = self._outside.clock
+        self.log, self.outside, self.clock = self._log, self._outside, self._clock
+        self._reload_path: str | None = None
+        self._is_reload_due = False
         self.venue: VenueConfig = config.venues[0]
         self._stop = StopFlag()
         self.tap: TapWriter | None = None
@@ -159,12 +166,16 @@ class FeedHandler:
         chosen = self._fetch_instruments()
         if chosen is None:
             return False
-        self.instruments, self.left_out = chosen.rows, chosen.left_out
+        self.instruments = chosen.rows
         try:
             self.plan = make_plan(self.venue, [row.symbol for row in self.instruments])
         except ValueError as error:
             raise LocalError(f"venue[0].symbols: {error}") from error
         self.subscriptions = Subscriptions(self.plan)
+        spare = self.config.shm.instrument_spare
+        self.places = min(len(self.instruments) + spare, INSTRUMENTS_MAX)
+        self.connections_max = memory.connections_max(self.plan, self.places)
+        self.replan = Replan(self, chosen)
         steps = (
             self._open_segment,  # before the link: it reports another one of this instance
             self._open_transport,
@@ -238,6 +249,7 @@ class FeedHandler:
         shm = self.config.shm
         layout = make_layout(
             rows,
+            spare_rows=self.places - len(rows),
             ring_capacity=shm.ring_capacity,
             counters=names,
             histograms=HISTOGRAMS,
@@ -261,18 +273,8 @@ class FeedHandler:
         record = self.config.record
         if not record.tap:
             return
-        rows = [
-            Subscription(
-                venue=row.venue,
-                symbol=row.symbol,
-                price_exponent=row.price_exponent,
-                quantity_exponent=row.quantity_exponent,
-                channel=channel.name,
-                tick_size=row.tick_size,
-                connection=channel.connection,
-            )
-            for row, channel in zip(self.instruments, self.plan.book_channels(), strict=True)
-        ]
+        pairs = zip(self.instruments, self.plan.book_channels(), strict=True)
+        rows = [tap_row(row, channel) for row, channel in pairs]
         self.tap = TapWriter(
             self.config.instance,
             rows,
@@ -280,12 +282,14 @@ class FeedHandler:
                 ring_capacity=record.ring_capacity,
                 checkpoint_every_s=record.checkpoint_s,
                 silent_after_ns=self.config.health.silent_after_ms * NS_PER_MS,
+                spare_rows=self.places - len(rows),
+                connections_max=self.connections_max,
             ),
         )
 
     def _open_feed(self) -> None:
-        pointer, count = self.segment.pointer, len(self.plan.connections)
-        config = memory.feed_config(self.config, len(self.instruments), count)
+        pointer = self.segment.pointer
+        config = memory.feed_config(self.config, self.places, self.connections_max)
         config.silent_after_ns = self.config.health.silent_after_ms * NS_PER_MS
         config.ring = lib.tp_segment_ring_writer(pointer)
         config.snapshots = lib.tp_segment_snapshot_writer(pointer)
@@ -297,7 +301,7 @@ class FeedHandler:
         config.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         size = lib.tp_feed_memory_size(config)
         if size == 0:
-            raise LocalError(f"{len(self.instruments)} instruments: more than one feed can hold")
+            raise LocalError(f"{self.places} instruments: more than one feed can hold")
         books, are_huge = process.map_memory(size, huge_pages=self.config.feed_handler.huge_pages)
         self.feed = lib.tp_feed_init(ffi.from_buffer(books), config)
         self._kept += [books, config]
@@ -328,7 +332,7 @@ class FeedHandler:
         self.hot = HotPath(self.feed, self.segment.pointer)
         self.hot.sample(SAMPLE_EVERY_S / len(self.plan.connections))
         self.canaries = Canaries(self._log)
-        self.canaries.add(self.plan, range(len(self.plan.connections)))
+        self.canary = self.canaries.add(self.plan, range(self.connections_max))
         self.states = StateLog(self.segment, self.instruments, self._log)
         self.notes = FeedNotes(
             self.feed, self.instruments, self.config.health, self._log, self._clock
@@ -344,14 +348,14 @@ class FeedHandler:
         handle.needs_confirmation = True
         handle.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         feed_handler, reconnect = self.config.feed_handler, self.config.reconnect
-        silent_ns = self.config.health.silent_after_ms * NS_PER_MS
         if not feed_handler.spin:
             loop.idle_spin_ns, loop.idle_sleep_ns = IDLE_SPIN_NS, IDLE_SLEEP_NS
         if feed_handler.yield_to_others:
             loop.yield_every_ns, loop.yield_for_ns = YIELD_EVERY_NS, YIELD_FOR_NS
+        loop.connection_count = self.connections_max  # those to come have no session yet
         ca_file = Path(venue.ca_file) if venue.ca_file else None
         tls = new_tls_context(ca_file, insecure=venue.insecure) if venue.tls else ffi.NULL
-        self.sessions = memory.SessionMemory(self.config, len(self.plan.connections))
+        self.sessions = memory.SessionMemory(self.config, self.connections_max)
         self.handshakes = Handshakes()
         loop.handshake_worker = self.handshakes.worker
         self.connections = Connections(
@@ -365,20 +369,43 @@ class FeedHandler:
             clock=self._clock,
             pauses=self._outside.pauses,
         )
-        for number, planned in enumerate(self.plan.connections):
-            if planned is None:
-                raise AssertionError("a first plan leaves no connection out")
-            to = planned.endpoint
-            self.connections.add(
-                Endpoint(
-                    target=Target("wss" if venue.tls else "ws", to.host, to.port, to.path),
-                    server_name=venue.server_name or to.host,
-                    addresses=venue.resolve,
-                    headers=to.headers,
-                    silent_drop_ns=silent_ns + silent_ns // 4,  # the books go STALE first
-                    prepare=partial(self._speak, number),
-                )
-            )
+        for number in range(len(self.plan.connections)):
+            self.connections.add(self.endpoint(number))
+
+    def endpoint(self, number: int) -> Endpoint:
+        """Return where a connection of the plan goes."""
+        venue, planned = self.venue, self.plan.connections[number]
+        if planned is None:
+            raise AssertionError(f"connection {number} of the plan goes nowhere")
+        to, silent_ns = planned.endpoint, self.config.health.silent_after_ms * NS_PER_MS
+        return Endpoint(
+            target=Target("wss" if venue.tls else "ws", to.host, to.port, to.path),
+            server_name=venue.server_name or to.host,
+            addresses=venue.resolve,
+            headers=to.headers,
+            silent_drop_ns=silent_ns + silent_ns // 4,  # the books go STALE first
+            prepare=partial(self._speak, number),
+        )
+
+    def take_plan(self, plan: Plan, changes: Sequence[ConnectionChange]) -> None:
+        """Go on by another plan; `changes` are done once the hot thread knows the rows."""
+        self.plan = self.speaker.plan = plan
+        self.subscriptions.changed(plan, changes, self._clock.now_s())
+        self.canary.subscribe([one.name for one in plan.channels], self.connections_max)
+
+    def reload(self, path: str) -> None:
+        """Have the configuration read anew soon; from a signal handler too."""
+        self._reload_path, self._is_reload_due = path, True
+
+    def _reload(self) -> None:
+        """Read the configuration anew, where that was asked for, and see what is new in it."""
+        if not self._is_reload_due or self._reload_path is None:
+            return
+        self._is_reload_due = False
+        try:
+            self.replan.ask(load_config(self._reload_path, self._log))
+        except LocalError as error:
+            self._log(f"reload: {error}: all goes on as it was")
 
     def _speak(self, number: int) -> None:
         """Set what a connection will say: some venues want the time in it."""
@@ -447,6 +474,8 @@ class FeedHandler:
         if not self._answers:  # what shared memory says is as new as what was answered
             self._follow(self.subscriptions.step(self._clock.now_s(), self.states.reason))
         self._pass_answers()
+        self._reload()
+        self.replan.step()
         self.speaker.step(self._clock.now_s(), self._clock.unix_ns() // NS_PER_S)
         self._look_at_link()
         if not self._answers:  # they are of sessions before: what connects anew comes after them
@@ -606,7 +635,7 @@ class FeedHandler:
                     value = int(getattr(sources[group], name))
                     lib.tp_segment_counter_store(self.segment.pointer, position, value)
                 position += 1
-        symbols = len(self.instruments), len(self.left_out)
+        symbols = self.replan.symbols, len(self.replan.left_out)
         owners = (self.sessions, self.consumers, self.canaries)
         own = [value for owner in owners for value in owner.counters().values()]
         for value in (*own, *symbols):
@@ -627,8 +656,8 @@ def main(path: str, tell: Callable[[str], None] = log) -> int:
     """Run a feed handler from a configuration file, in the process that the supervisor made."""
     process.keep_small()
     feed_handler = FeedHandler(load_config(path), tell)
-    for number in (signal.SIGINT, signal.SIGHUP):  # of a terminal: the supervisor's, who tells us
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the supervisor's, who tells us
+    signal.signal(signal.SIGHUP, lambda *_: feed_handler.reload(path))
     waits_for = "the venue's answer and the hot thread"
     with EndSignals(
         feed_handler.stop, waits_for, (signal.SIGTERM,)

@@ -68,7 +68,10 @@ class Speaker:
                 line.next_s = max(line.next_s, now_s) + pause
 
     def _ask(self, instrument: int, time_s: int) -> None:
-        channel, venue = self.plan.book_channel(instrument), self.plan.venue
+        channels = [one for one in self.plan.channels if one.instrument == instrument]
+        if not channels:
+            return  # it left meanwhile
+        channel, venue = channels[0], self.plan.venue
         if venue.base_source is BaseSource.REQUEST:
             text = venue.base_message(channel.name, request=self._request, time_s=time_s)
             self._add(channel.connection, [text])

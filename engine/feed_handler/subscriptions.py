@@ -91,6 +91,19 @@ class Subscriptions:
         self._channels[connection] = {name: _Channel(now_s + CONFIRM_S) for name in names}
         self._next_s = min(self._next_s, now_s + CONFIRM_S)
 
+    def changed(self, plan: Plan, changes: Iterable[ConnectionChange], now_s: float) -> None:
+        """Take a new plan: on open connections wait for what is asked for now, and for no more."""
+        self.plan = plan
+        self._books = {one.name: one.instrument for one in plan.book_channels()}
+        for change in changes:
+            channels = self._channels.get(change.connection)
+            if channels is None:
+                continue  # it is not open: what it opens with is the new plan's
+            for name in change.unsubscribe:
+                channels.pop(name, None)
+            channels |= {name: _Channel(now_s + CONFIRM_S) for name in change.subscribe}
+        self._next_s = min(self._next_s, now_s + CONFIRM_S)
+
     def ended(self, connection: int) -> None:
         """Wait for nothing of a connection that is down: it subscribes anew once it is open."""
         self._channels.pop(connection, None)

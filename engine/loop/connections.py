@@ -76,6 +76,7 @@ class _Slot:
     offered_at: float = 0.0
     open: bool = False
     is_dropped: bool = False
+    is_retired: bool = False
     own: str = ""
     """Our address, as its venue sees it."""
 
@@ -101,13 +102,36 @@ class Connections:
     _held_because: str = ""
 
     def add(self, endpoint: Endpoint) -> int:
-        """Register a connection and return its number. Before the loop runs."""
+        """Register a connection and return its number.
+
+        Before the loop runs, or as long as its connection_count leaves room.
+        """
         number = len(self.slots)
         if number == lib.TP_LOOP_CONNECTION_MAX:
             raise LocalError(f"{number + 1} connections: expected at most {number}")
         self.slots.append(_Slot(endpoint))
-        self.loop.connection_count = len(self.slots)
+        if self.loop.connection_count < len(self.slots):  # noqa: PLR1730 # the hot thread reads it
+            self.loop.connection_count = len(self.slots)
         return number
+
+    def retire(self, number: int) -> None:
+        """End a connection and try it no more, until `replace`."""
+        slot = self.slots[number]
+        slot.is_retired = True
+        if slot.session is not None:
+            slot.is_dropped = self.drop(number)  # the queue may be full: the next step
+
+    def replace(self, number: int, endpoint: Endpoint) -> None:
+        """Give the place of a retired connection to another one."""
+        slot = self.slots[number]
+        slot.endpoint, slot.is_retired = endpoint, False
+        slot.failures, slot.retry_at = 0, 0.0
+
+    def begin_again(self, number: int) -> None:
+        """End a connection that is not open yet: what it would open with is not right any more."""
+        slot = self.slots[number]
+        if slot.session is not None and not slot.open and not slot.is_dropped:
+            slot.is_dropped = self.drop(number)
 
     def opened(self, number: int) -> None:
         """Take note that a connection's handshakes are done (TP_NOTE_OPENED)."""
@@ -124,8 +148,10 @@ class Connections:
         failed = lib.tp_session_error(session) != lib.TP_SESSION_ERROR_NONE
         code = int(lib.tp_session_close_code(session))
         reason = ffi.string(text).decode(errors="replace") if failed else f"closed with code {code}"
-        if slot.is_dropped:
-            reason = self._held_because or "ended, since its link was lost"
+        if slot.is_dropped and slot.is_retired:
+            reason = "ended, since nothing is read by it any more"
+        elif slot.is_dropped:
+            reason = self._held_because or "ended: its link was lost, or its symbols changed"
         pause_s = self._note_pause(slot)
         self._take_back(number, slot, reason, pause_s)
 
@@ -136,17 +162,23 @@ class Connections:
             return
         now = self.clock.now_s()
         for number, slot in enumerate(self.slots):
-            if slot.session is None and now >= slot.retry_at:
+            if slot.is_retired:
+                if slot.session is not None and not slot.is_dropped:
+                    slot.is_dropped = self.drop(number)
+            elif slot.session is None and now >= slot.retry_at:
                 self._try(number, slot, now)
             elif slot.open and now - slot.offered_at > self.reconnect.stable_after_s:
                 slot.failures = 0
+
+    def _idle(self) -> list[_Slot]:
+        return [slot for slot in self.slots if slot.session is None and not slot.is_retired]
 
     def wait_s(self, max_s: float) -> float:
         """Return how long until a try is due, at most `max_s`."""
         if self._held_because:
             return max_s
         now = self.clock.now_s()
-        due = (slot.retry_at for slot in self.slots if slot.session is None)
+        due = (slot.retry_at for slot in self._idle())
         return max(0.0, min(max_s, min(due, default=max_s + now) - now))
 
     @property
@@ -235,6 +267,8 @@ class Connections:
             again = f"in {delay:.0f} s, as it asks, at {self._time_of_day(delay)}"
         if self._held_because:
             again = "once the link is back"
+        if slot.is_retired:
+            again = "only when it is needed"
         self.log(f"connection {number}: {self._name(slot)}: {reason}; trying again {again}")
 
     def _must_wait(self, number: int, slot: _Slot, address: str, now: float) -> bool:

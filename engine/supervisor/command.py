@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.supervisor.feed_handler_watch import HANG_AFTER_S, FeedHandlerWatch
+from tickpath.engine.supervisor.hangup import Hangup
 from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.rt import guard, process
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from tickpath.engine.config.schema import Config
 
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # and SIGHUP of a terminal that went away
 GUARD_PRIORITY = 1  # of SCHED_FIFO: ahead of all that is ordinary, behind all that is not
 STABLE_AFTER_S = 10.0
 STOP_TIMEOUT_S = 8.0  # a snapshot under way may take 5
@@ -75,8 +78,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _report_check(config: Config, path: Path, *, as_json: bool) -> None:
     venue = config.venues[0]
-    books = len(venue.symbols)
-    connections = len(make_plan(venue, list(venue.symbols)).connections)
+    books = len(venue.symbols) + config.shm.instrument_spare
+    plan = make_plan(venue, list(venue.symbols))
+    connections = memory.connections_max(plan, books)
     found = memory.needs(config, books, connections)
     room = memory.shared_needs(config, books)
     shortage = memory.shared_shortage(config, room)
@@ -108,6 +112,8 @@ class Supervisor:
         self._config, self._path, self._as_json = config, path, as_json
         self._clock = clock
         self._stop = StopFlag()
+        self._hangup = Hangup(self._stop.set)
+        self._reload_due = False
         self._feed_handler: subprocess.Popen[str] | None = None
         self._failures = 0
         self._killed_because = ""  # set while a feed handler that we killed ends
@@ -119,7 +125,8 @@ class Supervisor:
         """Return the exit status: 0 after a signal, else why the feed handler could not start."""
         self._leave_hot_cpu()
         try:
-            with EndSignals(self._stop.set, self._what_it_waits_for):
+            ends = EndSignals(self._stop.set, self._what_it_waits_for, END_SIGNALS)
+            with ends, self._hangup:
                 return self._keep_running()
         finally:
             self._notifier.close()
@@ -204,6 +211,7 @@ class Supervisor:
             while not self._stop.wait(guard.POLL_S) and feed_handler.poll() is None:
                 now = self._clock.now_s()
                 watch.look()
+                self._pass_reload(watch, feed_handler)
                 self._notify(watch, feed_handler.pid, now)
                 if now < next_age:
                     continue
@@ -215,6 +223,15 @@ class Supervisor:
                     feed_handler.kill()
         finally:
             watch.close()
+
+    def _pass_reload(self, watch: FeedHandlerWatch, feed_handler: subprocess.Popen[str]) -> None:
+        """Have the feed handler read its configuration anew, once it is one that can."""
+        self._reload_due |= self._hangup.take()
+        if not self._reload_due or not watch.is_up:
+            return  # one that starts reads it anyway, and is asked when it is up
+        self._reload_due = False
+        feed_handler.send_signal(signal.SIGHUP)
+        self._tell("reload", "reads its configuration anew", pid=feed_handler.pid)
 
     def _notify(self, watch: FeedHandlerWatch, pid: int, now_s: float) -> None:
         if not watch.is_beating:

@@ -175,6 +175,7 @@ class Deployment:
             pauses=Pauses(clock, None),
             leaves_by=lambda _: self.link.interface,
             watch_link=lambda _: self.link,
+            aside=lambda work: work(),
             segment_clock=ffi.new("struct tp_clock *"),
         )
         self.feed_handler = FeedHandler(config, self.tell, outside)
@@ -311,6 +312,10 @@ class Deployment:
     # What shared memory says, against the truth.
 
     def _look(self) -> None:
+        for row in self.feed_handler.instruments[len(self._symbols) :]:  # that came since
+            self._symbols.append(row.symbol)
+            self._records.append(0)
+            self.seen.append(Seen(-1, 0, 0, b"", b""))
         for slot in range(len(self._symbols)):
             version = self._memory.read_snapshot(slot)
             if version != self._records[slot]:
@@ -356,6 +361,10 @@ class Deployment:
     def is_live(self, slot: int) -> bool:
         """Say whether a book is LIVE, and as new as the wire allows."""
         return self.seen[slot].state == LIVE and self.lag_s(slot) < 0.2
+
+    def is_live_by_name(self, symbol: str) -> bool:
+        """Say whether an instrument is there, and LIVE."""
+        return symbol in self._symbols and self.is_live(self._symbols.index(symbol))
 
     def lag_s(self, slot: int) -> float:
         """Return for how long the venue has had a newer book than shared memory."""

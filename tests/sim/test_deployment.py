@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import pytest
@@ -23,7 +24,15 @@ from tickpath.proto.venues import resolve_symbol
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.settings import MexcSettings
 
-from tests.sim.deployment import DROP_S, LIVE, RECOVERY_S, Deployment, DeploymentError, Setup
+from tests.sim.deployment import (
+    DROP_S,
+    LIVE,
+    RECOVERY_S,
+    STALE,
+    Deployment,
+    DeploymentError,
+    Setup,
+)
 from tests.sim.virtual import certificate
 
 if TYPE_CHECKING:
@@ -494,3 +503,149 @@ def test_live_reader_knows_a_hot_loop_that_stands(make: Make) -> None:
     deployment.feed_handler.segment.header.clock.ns_base += 3_000_000_000
     assert deployment.feed_handler.segment.heartbeat_age_ns() > 2_900_000_000
     assert lib.tp_feed_state(deployment.feed_handler.feed, 0) == 1
+
+
+# ---- symbols that come and go --------------------------------------------------------------------
+
+
+def configure(deployment: Deployment, symbols: tuple[str, ...], **fields: Any) -> None:
+    """Edit the configuration's symbols, and have it read anew."""
+    config = deployment.feed_handler.config
+    venue = msgspec.structs.replace(config.venues[0], symbols=symbols)
+    deployment.feed_handler.replan.ask(msgspec.structs.replace(config, venues=(venue,), **fields))
+
+
+def test_reload_brings_an_instrument_beside_live_ones(make: Make) -> None:
+    deployment = make(symbols=("BTCUSDT", "ETHUSDT"), listed=SYMBOLS)
+    assert deployment.run(5.0, deployment.are_live)
+    connects = deployment.feed_handler.hot.loop.counters.connects
+    configure(deployment, SYMBOLS)
+    states = len(deployment.story)
+    assert deployment.run(5.0, lambda: deployment.is_live_by_name("SOLUSDT"))
+    said = "\n".join(deployment.story[states:])
+    assert "reload: added SOLUSDT" in said
+    assert "BTCUSDT" not in said
+    assert "ETHUSDT" not in said
+    assert deployment.feed_handler.hot.loop.counters.connects == connects
+    check_counters(deployment, set())
+
+
+def test_reload_takes_an_instrument_away_and_gives_it_back_its_place(make: Make) -> None:
+    deployment = make(symbols=SYMBOLS)
+    assert deployment.run(5.0, deployment.are_live)
+    configure(deployment, ("BTCUSDT", "SOLUSDT"))
+    deployment.run(1.0)
+    assert (deployment.seen[1].state, deployment.seen[1].reason) == (2, 15)
+    assert deployment.is_live(0)
+    assert deployment.is_live(2)
+    deployment.run(5.0)
+    assert deployment.seen[1].state == STALE
+    configure(deployment, SYMBOLS)
+    assert deployment.run(5.0, deployment.are_live)
+    assert [row.symbol for row in deployment.feed_handler.instruments] == list(SYMBOLS)
+    check_counters(deployment, set())
+
+
+def test_reload_opens_a_connection_and_closes_the_empty_one(make: Make) -> None:
+    symbols = tuple(f"SYM{number:04}USDT" for number in range(1, 41))
+    deployment = make(symbols=symbols[:30], listed=symbols, rate=200.0, depth=25)
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    configure(deployment, symbols)
+    assert deployment.run(RECOVERY_S, lambda: len(deployment.seen) == 40 and deployment.are_live())
+    slots = deployment.feed_handler.connections.slots
+    assert [slot.open for slot in slots] == [True, True]
+    configure(deployment, symbols[:30])
+    deployment.run(3.0)
+    assert [slot.open for slot in slots] == [True, False]
+    assert all(deployment.is_live(slot) for slot in range(30))
+    configure(deployment, symbols[:35])
+    assert deployment.run(RECOVERY_S, lambda: all(map(deployment.is_live, range(35))))
+    assert [slot.open for slot in slots] == [True, True]
+    assert len(slots) == 2
+
+
+def test_reload_refuses_all_but_symbols_by_name(make: Make) -> None:
+    deployment = make(listed=SYMBOLS)
+    assert deployment.run(5.0, deployment.are_live)
+    health = deployment.feed_handler.config.health
+    configure(deployment, SYMBOLS, health=msgspec.structs.replace(health, silent_after_ms=1234))
+    assert deployment.run(5.0, lambda: deployment.is_live_by_name("SOLUSDT"))
+    (line,) = [one for one in deployment.story if "silent_after_ms" in one]
+    assert (
+        "reload: health.silent_after_ms is 1234, runs with 2000: only symbols change while it "
+        "runs: restart it for this" in line
+    )
+    assert deployment.feed_handler.config.health == health
+
+
+def test_reload_names_what_has_no_place_and_takes_the_rest(make: Make) -> None:
+    symbols = tuple(f"SYM{number:04}USDT" for number in range(1, 21))
+    deployment = make(symbols=symbols[:1], listed=symbols)
+    assert deployment.run(5.0, deployment.are_live)
+    configure(deployment, symbols)
+    assert deployment.run(RECOVERY_S, lambda: len(deployment.seen) == 17 and deployment.are_live())
+    left = [line for line in deployment.story if "no place is left of 17" in line]
+    assert len(left) == 3
+    assert "raise shm.instrument_spare and restart it" in left[0]
+
+
+class Hiding(MexcDialect):
+    """Does not list what it trades, for a while."""
+
+    hidden: ClassVar[set[str]] = set()
+
+    def http(self, request: HttpRequest, now_ns: int) -> HttpResponse | None:
+        answer = super().http(request, now_ns)
+        if answer is None or not request.target.startswith(requests.EXCHANGE_INFO_PATH):
+            return answer
+        listed = msgspec.json.decode(answer.body)
+        rows = [row for row in listed["symbols"] if row["symbol"] not in self.hidden]
+        return json_response(200, listed | {"symbols": rows})
+
+
+def test_reload_finds_a_symbol_once_it_is_listed(make: Make) -> None:
+    Hiding.hidden.add("SOLUSDT")
+    deployment = make(symbols=SYMBOLS, dialect=Hiding, rate=5.0)
+    assert deployment.run(5.0, lambda: deployment.is_live(0) and deployment.is_live(1))
+    Hiding.hidden.clear()
+    assert not deployment.run(300.0, lambda: deployment.is_live_by_name("SOLUSDT"))
+    assert deployment.run(310.0, lambda: deployment.is_live_by_name("SOLUSDT"))
+    assert sum("SOLUSDT" in line and "left out" in line for line in deployment.story) == 1
+
+
+def test_reload_of_nothing_listed_changes_nothing(make: Make) -> None:
+    deployment = make()
+    assert deployment.run(5.0, deployment.are_live)
+    configure(deployment, ("NOSUCHUSDT",))
+    deployment.run(5.0)
+    assert deployment.are_live()
+    assert any("no symbol of the configuration is listed" in line for line in deployment.story)
+
+
+@pytest.mark.parametrize("seed", list(SEEDS)[:: max(1, len(SEEDS) // 4)])
+def test_deployment_whose_symbols_come_and_go_is_as_right(seed: int, tmp_path: Path) -> None:
+    """Every LIVE book equals the venue's at each look, whatever fails while they come and go."""
+    generator = random.Random(f"symbols {seed}")
+    listed = tuple(f"SYM{number:04}USDT" for number in range(1, 41))
+    setup = replace(random_setup(seed, tmp_path), symbols=listed[:29], listed=listed, rate=80.0)
+    deployment = Deployment(setup)
+    try:
+        assert deployment.run(RECOVERY_S, deployment.are_live)
+        misfortune = Misfortune(deployment)
+        for _ in range(4):
+            wanted = tuple(generator.sample(listed, generator.randrange(1, 41)))
+            deployment.later(generator.uniform(0, FAULTS_S), partial(configure, deployment, wanted))
+        deployment.run(FAULTS_S + (LINGER_S if misfortune.kinds & LINGERS else ARRIVAL_S))
+        wanted = tuple(generator.sample(listed, 20))
+        configure(deployment, wanted)
+
+        def is_right() -> bool:
+            planned = {one for one in deployment.feed_handler.plan.symbols if one is not None}
+            return planned == set(wanted) and all(map(deployment.is_live_by_name, wanted))
+
+        if not deployment.run(2 * RECOVERY_S, is_right):
+            raise deployment.failure("the symbols of the end are not LIVE")
+        deployment.stop()
+    finally:
+        deployment.close()
+    assert [path.name for path in tmp_path.iterdir()] == []

@@ -87,6 +87,10 @@ def test_unit_runs_a_command_that_exists(name: str) -> None:
     assert command in COMMANDS
 
 
+def test_reader_unit_reloads_by_the_signal_that_run_hears() -> None:
+    assert settings("tickpath-reader@.service")["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+
+
 def test_strategy_unit_is_another_user_without_any_capability() -> None:
     reader, strategy = (settings(name) for name in SERVICES)
     assert strategy["User"] != reader["User"]

@@ -1,0 +1,252 @@
+"""Symbols that come and go while the feed handler runs; the others stay LIVE and lose nothing.
+
+`ask` takes a configuration that was read anew: only its symbols may differ, all else is refused by
+name. The venue's list is then fetched beside the cold thread, and `step` does what follows: the
+plan, the rows (shared memory first, then the hot thread), then what is said on open connections,
+new ones, and the end of empty ones. Symbols that the list did not have are looked for again every
+LIST_EVERY_S. Called by: engine/feed_handler/process.py. Calls: plan.py, instrument_list.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from tickpath._core import ffi
+from tickpath.engine.client.feed_segment import write_instrument
+from tickpath.engine.feed_handler.instrument_list import choose, fetch_list
+from tickpath.engine.recording.tap import Subscription
+from tickpath.proto.instrument import Status, pack_row
+from tickpath.proto.venues import resolve_symbol
+from tickpath.shm.clock import NS_PER_S
+from tickpath.shm.errors import LocalError, RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tickpath.engine.config.schema import Config
+    from tickpath.engine.feed_handler.instrument_list import Chosen
+    from tickpath.engine.feed_handler.plan import Channel, ConnectionChange, Plan
+    from tickpath.engine.feed_handler.process import FeedHandler
+    from tickpath.proto.instrument import Instrument
+    from tickpath.proto.venue import InstrumentList
+
+LIST_EVERY_S: Final = 600.0
+RETRY_S: Final = 60.0
+RESTART: Final = "only symbols change while it runs: restart it for this"
+
+
+def start_thread(work: Callable[[], None]) -> None:
+    """Do some work beside the cold thread."""
+    threading.Thread(target=work, name="list", daemon=True).start()
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Say what besides symbols differs: each key with both values."""
+    found: list[str] = []
+    _compare("", msgspec.to_builtins(old), msgspec.to_builtins(new), found)
+    return found
+
+
+def _compare(path: str, old: object, new: object, found: list[str]) -> None:
+    if path.startswith("venue[") and path.endswith("].symbols"):
+        return
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            inner = f"{path}.{key}" if path else str(key)
+            _compare(inner, old.get(key), new.get(key), found)
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        for index, (one, other) in enumerate(zip(old, new, strict=True)):
+            _compare(f"{path}[{index}]", one, other, found)
+    elif old != new:
+        shown = [msgspec.json.encode(value).decode() for value in (new, old)]
+        found.append(f"{path} is {shown[0]:.80}, runs with {shown[1]:.80}: {RESTART}")
+
+
+def make_feed_row(row: Instrument, generation: int, channel: Channel, connection: int) -> Any:
+    """Return a `struct tp_feed_row *` for the hot thread."""
+    made = ffi.new("struct tp_feed_row *")
+    ffi.memmove(ffi.addressof(made, "record"), pack_row(row), ffi.sizeof(made.record))
+    made.generation, made.instrument, made.connection = generation, row.index, connection
+    made.channel = channel.name.encode()
+    return made
+
+
+class Replan:
+    """What is asked of one feed handler, and how far it is; all of it is the cold thread's."""
+
+    def __init__(self, of: FeedHandler, chosen: Chosen) -> None:
+        """Borrow a feed handler that is open."""
+        self._of = of
+        self.left_out = dict(chosen.left_out)
+        self._rows: deque[Any] = deque()  # not taken by the hot thread yet
+        self._changes: deque[ConnectionChange] = deque()  # to be done when all rows were taken
+        self._fetched: deque[InstrumentList | Exception] = deque()
+        self._is_fetching = self._is_asked = False
+        self._next_list_s = of.clock.now_s() + LIST_EVERY_S
+
+    @property
+    def symbols(self) -> int:
+        """Count the symbols that are read."""
+        return sum(symbol is not None for symbol in self._of.plan.symbols)
+
+    def ask(self, config: Config) -> None:
+        """Take a configuration that was read anew."""
+        of = self._of
+        for line in differences(of.config, config):
+            of.log(f"reload: {line}")
+        if len(config.venues) != len(of.config.venues):
+            return
+        symbols = config.venues[0].symbols
+        of.venue = msgspec.structs.replace(of.venue, symbols=symbols)
+        of.config = msgspec.structs.replace(of.config, venues=(of.venue,))
+        self._is_asked, self._next_list_s = True, of.clock.now_s()
+
+    def step(self) -> None:
+        """Do what is due; never waits."""
+        now_s = self._of.clock.now_s()
+        is_due = now_s >= self._next_list_s and (self._is_asked or bool(self.left_out))
+        if is_due and not self._is_fetching and not self._changes:
+            self._is_fetching, self._next_list_s = True, now_s + LIST_EVERY_S
+            self._of.outside.aside(self._fetch)
+        if self._fetched and not self._changes:
+            self._is_fetching = False
+            self._take(self._fetched.popleft())
+        while self._rows and self._of.hot.take_row(self._rows[0]):
+            self._rows.popleft()
+        while self._changes and not self._rows:
+            self._do(self._changes.popleft())
+
+    def _fetch(self) -> None:
+        """Fetch the list; in a thread of its own."""
+        of = self._of
+        try:
+            rest = of.outside.open_rest(of.venue)
+            try:
+                self._fetched.append(fetch_list(of.venue, rest))
+            finally:
+                rest.close()
+        except Exception as error:
+            self._fetched.append(error)
+
+    def _take(self, listed: InstrumentList | Exception) -> None:
+        of = self._of
+        if isinstance(listed, Exception):
+            foreseen = isinstance(listed, RemoteError | LocalError)
+            what = str(listed) if foreseen else f"{type(listed).__name__}: {listed}"
+            of.log(f"reload: instrument list: {what}: asking again in {RETRY_S:.0f} s")
+            self._next_list_s = of.clock.now_s() + RETRY_S
+            return
+        was_asked, self._is_asked = self._is_asked, False
+        chosen = choose(of.venue, listed)
+        known, self.left_out = self.left_out, dict(chosen.left_out)
+        new = {name: why for name, why in chosen.left_out.items() if name not in known}
+        for line in replace(chosen, left_out=new).describe_left_out():
+            of.log(f"reload: {line}")
+        if not chosen.rows:
+            of.log("reload: no symbol of the configuration is listed: all goes on as it was")
+            return
+        added, removed = self._replan(chosen)
+        words = [f"added {', '.join(added)}"] if added else []
+        words += [f"removed {', '.join(removed)}"] if removed else []
+        if words or was_asked:
+            of.log(f"reload: {'; '.join(words) or 'no symbol came or went'}")
+
+    # ---- the plan --------------------------------------------------------------------------------
+
+    def _own_names(self, chosen: Chosen) -> set[str]:
+        """Return the venue's names of all that is configured, listed or not: it stays."""
+        names = {row.symbol for row in chosen.rows}
+        for symbol in chosen.left_out:
+            names.add(symbol)
+            with contextlib.suppress(ValueError):
+                names.add(resolve_symbol(self._of.venue.venue, symbol))
+        return names
+
+    def _replan(self, chosen: Chosen) -> tuple[list[str], list[str]]:
+        """Change the plan and write the rows; return which symbols came and which went."""
+        plan, wanted = self._of.plan, self._own_names(chosen)
+        here = {symbol for symbol in plan.symbols if symbol is not None}
+        removed = sorted(here - wanted)
+        rows = {row.symbol: row for row in chosen.rows if row.symbol not in here}
+        added = self._fitting(plan, list(rows), removed)
+        if not added and not removed:
+            return [], []
+        after, changes = plan.change(add=added, remove=removed)
+        for symbol in removed:
+            place = plan.symbols.index(symbol)
+            gone = msgspec.structs.replace(self._of.instruments[place], status=Status.REMOVED)
+            self._write(gone, plan.book_channel(place))
+        for symbol in sorted(added, key=after.symbols.index):
+            place = after.symbols.index(symbol)
+            came = msgspec.structs.replace(rows[symbol], index=place)
+            self._write(came, after.book_channel(place))
+        self._of.take_plan(after, changes)
+        self._changes += changes
+        return added, removed
+
+    def _fitting(self, plan: Plan, symbols: list[str], removed: list[str]) -> list[str]:
+        """Return those for which there is room, and name the others."""
+        added: list[str] = []
+        places, connections = self._of.places, self._of.connections_max
+        for symbol in symbols:
+            try:
+                after, _ = plan.change(add=[*added, symbol], remove=removed)
+                if len(after.symbols) > places:
+                    raise ValueError(
+                        f"symbol {symbol!r}: no place is left of {places}: raise "
+                        "shm.instrument_spare and restart it"
+                    )
+                if len(after.connections) > connections:
+                    raise ValueError(
+                        f"symbol {symbol!r}: no connection is left of {connections}: restart it"
+                    )
+            except ValueError as error:
+                if symbol not in self.left_out:
+                    self._of.log(f"reload: {error}: left out, the others run")
+                self.left_out[symbol] = str(error)
+                continue
+            added.append(symbol)
+        return added
+
+    # ---- doing it --------------------------------------------------------------------------------
+
+    def _write(self, row: Instrument, channel: Channel) -> None:
+        """Write a row where readers and recorders find it, then let the hot thread know."""
+        of = self._of
+        of.instruments[row.index : row.index + 1] = [row]
+        generation = write_instrument(of.segment, row)
+        if of.tap is not None:
+            of.tap.write(row.index, tap_row(row, channel))
+        self._rows.append(make_feed_row(row, generation, channel, channel.connection))
+
+    def _do(self, change: ConnectionChange) -> None:
+        of, number = self._of, change.connection
+        if change.is_closed:
+            of.connections.retire(number)
+        elif number == len(of.connections.slots):
+            of.connections.add(of.endpoint(number))
+        elif change.is_new:
+            of.connections.replace(number, of.endpoint(number))
+        elif of.connections.slots[number].open:
+            of.speaker.change(change, of.clock.unix_ns() // NS_PER_S)
+        else:
+            of.connections.begin_again(number)
+
+
+def tap_row(row: Instrument, channel: Channel) -> Subscription:
+    """Return what a recorder must know of an instrument."""
+    return Subscription(
+        venue=row.venue,
+        symbol=row.symbol,
+        price_exponent=row.price_exponent,
+        quantity_exponent=row.quantity_exponent,
+        channel=channel.name,
+        tick_size=row.tick_size,
+        connection=channel.connection,
+        is_removed=row.status is Status.REMOVED,
+    )
