@@ -142,7 +142,9 @@ struct tp_venue {
      * router_size bytes, aligned to 8, the caller's. */
     size_t (*router_size)(uint32_t channel_count_max, uint32_t connection_count);
     void (*router_init)(void *router, uint32_t channel_count_max, uint32_t connection_count);
-    /* instrument: what route shall return. False: full, unknown, or there already. */
+    /* instrument: what route shall return. With a book's channel the venue's trades and its own
+     * best prices of the same instrument are routed there as well: whether they come is for the
+     * subscriptions to say. False: full, unknown, or a book that is there already. */
     bool (*router_add)(void *router, const char *channel, uint32_t instrument);
     /* A connection opened anew; NULL: nothing is remembered of connections. */
     void (*router_reset)(void *router, uint32_t connection);

@@ -11,61 +11,6 @@
 #include "proto/venues/binance/decode.h"
 #include "proto/venues/binance/router.h"
 
-/* Docs read 2026-07-21: keep messages until the REST book is there; drop those with u <= its
- * lastUpdateId; from then on U <= book's number + 1, else one was lost; a message with u below it
- * is ignored. The documents let every message begin before the book's number. */
-static const struct tp_sync_rule diff_rule = {
-    .chain = TP_CHAIN_RANGE,
-    .base = TP_BASE_REST,
-    .meeting = TP_MEETING_COVERS,
-    .may_overlap = true,
-};
-
-static const struct {
-    const char *suffix;
-    struct tp_channel channel;
-} channels[] = {
-    {"@depth@100ms", {TP_MEANING_DELTA, &diff_rule}},
-    {"@depth", {TP_MEANING_DELTA, &diff_rule}},
-    {"@bookTicker", {TP_MEANING_TOP, NULL}},
-    {"@trade", {TP_MEANING_TRADES, NULL}},
-};
-
-/* A symbol in lower case, then what is streamed of it. */
-static const struct tp_channel *describe(const char *channel)
-{
-    const char *suffix = strchr(channel, '@');
-    if (suffix == NULL || suffix == channel || strlen(channel) > TP_BINANCE_STREAM_SIZE_MAX)
-        return NULL;
-    for (const char *at = channel; at < suffix; at++)
-        if ((*at >= 'A' && *at <= 'Z') || *at == '"' || *at == '\\' || (uint8_t)*at <= ' ')
-            return NULL;
-    for (size_t i = 0; i < sizeof channels / sizeof *channels; i++)
-        if (strcmp(suffix, channels[i].suffix) == 0)
-            return &channels[i].channel;
-    return NULL;
-}
-
-static size_t router_size(uint32_t channel_count_max, uint32_t connection_count)
-{
-    (void)connection_count; /* nothing is remembered of connections */
-    return tp_binance_router_size(channel_count_max);
-}
-
-static void router_init(void *router, uint32_t channel_count_max, uint32_t connection_count)
-{
-    (void)connection_count;
-    tp_binance_router_init(router, channel_count_max);
-}
-
-static bool router_add(void *router, const char *channel, uint32_t instrument)
-{
-    const struct tp_channel *kind = describe(channel);
-    return kind != NULL && tp_binance_router_add(router, channel, kind->meaning, instrument);
-}
-
-/* ---- route: what is no data of ours in the usual shape */
-
 /* What a message says of itself, key by key. */
 struct said {
     struct tp_text stream, data, event;
@@ -122,9 +67,8 @@ static enum tp_meaning answer_meaning(const struct said *said)
 
 static const struct tp_text NOTHING = {(const uint8_t *)"", 0};
 
-__attribute__((noinline, cold)) static void route_other(const struct tp_binance_router *router,
-                                                        const struct tp_venue_message *message,
-                                                        struct tp_route *out)
+void tp_binance_route_other(const struct tp_binance_router *router,
+                            const struct tp_venue_message *message, struct tp_route *out)
 {
     struct said said = {.stream = NOTHING, .event = NOTHING};
     struct tp_text key;
@@ -144,57 +88,12 @@ __attribute__((noinline, cold)) static void route_other(const struct tp_binance_
         out->meaning = TP_MEANING_NOTICE;
         return;
     }
-    const struct tp_binance_entry *entry = tp_binance_find(router, said.stream);
-    out->meaning = entry->size == 0 ? TP_MEANING_UNKNOWN : (enum tp_meaning)entry->meaning;
-    out->instrument = entry->instrument;
+    if (!tp_binance_router_find(router, said.stream, out)) {
+        out->meaning = TP_MEANING_UNKNOWN;
+        return;
+    }
     out->body_offset = (uint32_t)(said.data.at - message->data);
     out->body_size = (uint32_t)said.data.size;
-}
-
-/* ---- route: {"stream":"NAME","data":BODY} without a space */
-
-static const char HEAD[] = "{\"stream\":\"", MIDDLE[] = "\",\"data\":";
-enum { HEAD_SIZE = sizeof HEAD - 1, MIDDLE_SIZE = sizeof MIDDLE - 1 };
-
-/* Where the stream's name ends: the first quote, no farther than a name of ours is long. */
-static inline size_t name_size(const uint8_t *name, size_t size_max)
-{
-    const uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
-    size_t size = 0;
-    for (; size + sizeof(uint64_t) <= size_max; size += sizeof(uint64_t)) {
-        const uint64_t quote = tp_load_8(name + size) ^ ones * '"';
-        const uint64_t found = (quote - ones) & ~quote & highs;
-        if (found != 0)
-            return size + ((size_t)__builtin_ctzll(found) >> 3);
-    }
-    return size_max;
-}
-
-static void route(void *memory, const struct tp_venue_message *message, uint32_t from,
-                  struct tp_route *out)
-{
-    (void)from; /* a message has one part */
-    const struct tp_binance_router *router = memory;
-    const uint8_t *data = message->data;
-    const size_t size = message->size;
-    out->next_offset = 0;
-    if (size > HEAD_SIZE + TP_BINANCE_STREAM_SIZE_MAX + MIDDLE_SIZE &&
-        memcmp(data, HEAD, HEAD_SIZE) == 0 && data[size - 1] == '}') {
-        const struct tp_text name = {data + HEAD_SIZE,
-                                     name_size(data + HEAD_SIZE, TP_BINANCE_STREAM_SIZE_MAX)};
-        const uint8_t *behind = name.at + name.size;
-        if (memcmp(behind, MIDDLE, MIDDLE_SIZE) == 0) {
-            const struct tp_binance_entry *entry = tp_binance_find(router, name);
-            if (entry->size != 0) {
-                out->meaning = (enum tp_meaning)entry->meaning;
-                out->instrument = entry->instrument;
-                out->body_offset = (uint32_t)(HEAD_SIZE + name.size + MIDDLE_SIZE);
-                out->body_size = (uint32_t)size - 1 - out->body_offset;
-                return;
-            }
-        }
-    }
-    route_other(router, message, out);
 }
 
 extern const struct tp_venue tp_venue_binance; /* the registry's table declares it by this name */
@@ -213,11 +112,11 @@ const struct tp_venue tp_venue_binance = {
             .compression = TP_COMPRESSION_NONE,
             .pinger = TP_PINGER_NOBODY,
         },
-    .describe = describe,
-    .router_size = router_size,
-    .router_init = router_init,
-    .router_add = router_add,
-    .route = route,
+    .describe = tp_binance_describe,
+    .router_size = tp_binance_router_size,
+    .router_init = tp_binance_router_init,
+    .router_add = tp_binance_router_add,
+    .route = tp_binance_route,
     .decode_depth = tp_binance_decode_depth,
     .decode_trades = tp_binance_decode_trades,
 };
