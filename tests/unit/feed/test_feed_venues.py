@@ -45,6 +45,8 @@ APPLIED, BUFFERED, IGNORED = lib.TP_FEED_APPLIED, lib.TP_FEED_BUFFERED, lib.TP_F
 UNKNOWN, NOTE = lib.TP_FEED_UNKNOWN, lib.TP_FEED_NOTE
 BASE_TIMEOUT = 10 * SECOND
 BIDS, ASKS = {100: 5, 99: 5, 98: 5}, {101: 5, 102: 5, 103: 5}
+# A feed calls the functions of its venue for as long as it lives: no venue of a test ends before.
+ALIVE: list[SampleVenue] = []
 
 
 @dataclass
@@ -91,6 +93,7 @@ class SampleVenue:
         self.c = ffi.new("struct tp_venue *", {"name": name, "facts": facts, **made})
         self._channel = channel
         self._kept += [rule, channel, name, made]
+        ALIVE.append(self)
 
     def _describe(self, name: Any) -> Any:
         return self._channel if ffi.string(name).startswith(b"spot") else ffi.NULL
