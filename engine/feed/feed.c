@@ -66,8 +66,8 @@ static bool in_range(const struct tp_feed_config *full)
 
 /* Where each part stands in the feed's memory; all offsets are multiples of a cache line. */
 struct layout {
-    size_t instruments, histories, connections, router, backlogs, update, cells, requests, chunks,
-        misfits, staging, books, end;
+    size_t instruments, histories, connections, router, backlogs, update, trades, cells, requests,
+        chunks, misfits, staging, books, end;
     size_t book_size;
     uint32_t chunk_count;
 };
@@ -95,7 +95,8 @@ static struct layout layout_of(const struct tp_feed_config *full)
     at.backlogs =
         at.router + lines(full->venue->router_size(full->instrument_count, full->connection_count));
     at.update = at.backlogs + lines(count * sizeof(struct tp_backlog));
-    at.cells = at.update + lines(sizeof(struct tp_depth_update));
+    at.trades = at.update + lines(sizeof(struct tp_depth_update));
+    at.cells = at.trades + lines(sizeof(struct tp_trade_update));
     at.requests = at.cells + TP_MAILBOX_CELL_COUNT * lines(sizeof(struct tp_mailbox_cell));
     at.chunks = at.requests + lines(count * sizeof(uint32_t));
     at.misfits = at.chunks + at.chunk_count * sizeof(struct tp_backlog_chunk);
@@ -138,6 +139,7 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     full.venue->router_init(feed->router, full.instrument_count, full.connection_count);
     feed->backlogs = (void *)(base + at.backlogs);
     feed->update = (void *)(base + at.update);
+    feed->trades = (void *)(base + at.trades);
     feed->staging = (struct tp_buffer){.data = base + at.staging, .capacity = staging_size(&full)};
     feed->books = base + at.books;
     feed->book_size = at.book_size;
@@ -494,6 +496,7 @@ static enum tp_feed_result take(struct tp_feed *feed, const struct tp_venue_mess
             (struct tp_span){message->data + route->body_offset, route->body_size}, received_ns);
     case TP_MEANING_TOP:
     case TP_MEANING_TRADES:
+        return feed_take_market(feed, message, route, received_ns);
     case TP_MEANING_OWN:
         feed->counters.unpublished++;
         return TP_FEED_IGNORED;

@@ -10,7 +10,8 @@
  * book that lost its place in the chain is SYNCING until a base gives it another: by REST or by a
  * request on the socket, met by the messages kept meanwhile, or in-band, where nothing is kept.
  * After a reconnect the book is replaced. What the venue does not trade is not LIVE (trading.h).
- * Trades, tickers and own news are routed and counted; their events come with layout 2. */
+ * Trades and the venue's own best prices are events of their own, which move no book (market.c);
+ * own news are routed and counted. */
 #ifndef TP_ENGINE_FEED_H
 #define TP_ENGINE_FEED_H
 #include <stdbool.h>
@@ -82,7 +83,7 @@ struct tp_feed_counters {
         silences,      /* times that a connection fell silent */
         bases_refused, /* levels out of range */
         bases_unasked; /* answers to a request that was withdrawn */
-    uint64_t unpublished, /* messages of a meaning that has no event yet: tops, trades */
+    uint64_t unpublished, /* messages of a meaning that has no event or no decoder yet */
         baseless,         /* changes that came before the in-band base they build on */
         unchanged,        /* messages that say that nothing changed */
         unreadable,       /* messages that are nothing of the venue's and name no instrument */
@@ -90,7 +91,8 @@ struct tp_feed_counters {
         shallow,          /* books whose touch came near or past the end of what is known */
         resets,           /* numberings that began anew on a connection */
         doubled,          /* prices that a base named twice: the last one counts */
-        halts;            /* instruments that the venue stopped trading */
+        halts,            /* instruments that the venue stopped trading */
+        trades, bests;    /* events of trades, and of the venue's own best prices */
     /* Bases that were older than what was kept, for keep_ns, or for the pool had no more room. */
     uint64_t outlived_keep_s, outlived_keep_bytes;
     uint64_t too_fine,     /* messages with a digit more than the scale keeps */
@@ -121,7 +123,7 @@ enum tp_feed_result {
     TP_FEED_BUFFERED, /* instrument is syncing */
     TP_FEED_IGNORED,  /* duplicate, or older than the base */
     TP_FEED_UNKNOWN,  /* not one of our channels: counted */
-    TP_FEED_BROKEN,   /* decoder refused it: the instrument went SYNCING (reason BROKEN_MESSAGE) */
+    TP_FEED_BROKEN,   /* decoder refused it: a book's instrument went SYNCING (BROKEN_MESSAGE) */
     TP_FEED_NOTE,     /* not for a book: hand it to the cold side, whatever its opcode */
 };
 /* payload: one WebSocket message of any opcode (RFC 6455 5.2), used during the call only; whatever

@@ -1,8 +1,8 @@
 /* What the files of engine/feed share: the feed's own structures. No one else includes this.
  *
  * Reading order: feed.h, sync.h, feed.c (one message), depth.c (truncation, checksums),
- * feed_state.c (all that happens to a book besides messages), trading.h, rescale.h, verify.h,
- * publish.h, backlog.h, mailbox.h. */
+ * market.c (trades, best prices), feed_state.c (all that happens to a book besides messages),
+ * trading.h, rescale.h, verify.h, publish.h, backlog.h, mailbox.h. */
 #ifndef TP_ENGINE_FEED_PARTS_H
 #define TP_ENGINE_FEED_PARTS_H
 #include "engine/book/book.h"
@@ -96,6 +96,7 @@ struct tp_feed {
     struct tp_backlog_pool pool;
     struct tp_buffer staging;              /* one buffered message while it is replayed */
     struct tp_depth_update *update;        /* the message in hand */
+    struct tp_trade_update *trades;        /* the same, where it is of trades */
     struct tp_misfit misfit;               /* the number that its decoder or its book refused */
     uint8_t misfit_text[MISFIT_TEXT_SIZE]; /* of one that the book refused */
     struct feed_misfit_slot *misfits;      /* one an instrument */
@@ -181,6 +182,10 @@ static inline bool feed_is_refused(const struct feed_instrument *instrument)
 {
     return instrument->state == TP_BOOK_STALE && instrument->reason == TP_SYNC_REASON_REFUSED;
 }
+
+/* market.c: a message of trades or of the venue's own best prices, as events. */
+enum tp_feed_result feed_take_market(struct tp_feed *feed, const struct tp_venue_message *message,
+                                     const struct tp_route *route, uint64_t received_ns);
 
 /* feed_state.c */
 /* The state that the levels themselves give: LIVE or CROSSED. */

@@ -12,12 +12,7 @@ enum {
     ASK_WORD = offsetof(struct tp_book_record, asks) / sizeof(uint64_t),
 };
 
-union ring_event {
-    struct tp_event event;
-    uint64_t words[TP_RING_EVENT_WORDS];
-};
-
-static void publish_levels(struct tp_ring_writer *ring, union ring_event *out,
+static void publish_levels(struct tp_ring_writer *ring, union feed_event *out,
                            const struct tp_depth_update *update)
 {
     out->event.type = TP_EVENT_LEVEL;
@@ -37,7 +32,7 @@ static void publish_levels(struct tp_ring_writer *ring, union ring_event *out,
     out->event.flags = 0;
 }
 
-static void publish_state(struct tp_ring_writer *ring, union ring_event *out,
+static void publish_state(struct tp_ring_writer *ring, union feed_event *out,
                           const struct feed_instrument *instrument)
 {
     out->event.type = TP_EVENT_STATE;
@@ -47,7 +42,7 @@ static void publish_state(struct tp_ring_writer *ring, union ring_event *out,
     (void)tp_ring_publish(ring, out->words);
 }
 
-static void publish_row(struct tp_ring_writer *ring, union ring_event *out,
+static void publish_row(struct tp_ring_writer *ring, union feed_event *out,
                         const struct feed_instrument *instrument, enum tp_row_change change)
 {
     out->event.type = TP_EVENT_INSTRUMENT;
@@ -57,14 +52,14 @@ static void publish_row(struct tp_ring_writer *ring, union ring_event *out,
     (void)tp_ring_publish(ring, out->words);
 }
 
-static void publish_clear(struct tp_ring_writer *ring, union ring_event *out)
+static void publish_clear(struct tp_ring_writer *ring, union feed_event *out)
 {
     out->event.type = TP_EVENT_CLEAR;
     memset(&out->event.u, 0, sizeof out->event.u);
     (void)tp_ring_publish(ring, out->words);
 }
 
-static void publish_top(struct tp_ring_writer *ring, union ring_event *out,
+static void publish_top(struct tp_ring_writer *ring, union feed_event *out,
                         const struct tp_book *book)
 {
     const struct tp_level bid = tp_book_best(book, TP_SIDE_BID);
@@ -77,7 +72,7 @@ static void publish_top(struct tp_ring_writer *ring, union ring_event *out,
     (void)tp_ring_publish(ring, out->words);
 }
 
-static void publish_verified(struct tp_ring_writer *ring, union ring_event *out,
+static void publish_verified(struct tp_ring_writer *ring, union feed_event *out,
                              const struct feed_instrument *instrument, bool equal)
 {
     out->event.type = TP_EVENT_VERIFIED;
@@ -141,7 +136,7 @@ void feed_publish(struct tp_feed *feed, const struct feed_change *change)
         tp_histogram_record(feed->config.decoded_to_published, published_ns - change->decoded_ns);
     }
     publish_record(feed, change, ring->next + event_count, published_ns);
-    union ring_event out = {.event = {.instrument = (uint16_t)change->instrument,
+    union feed_event out = {.event = {.instrument = (uint16_t)change->instrument,
                                       .price_exponent = instrument->price_exponent,
                                       .quantity_exponent = instrument->quantity_exponent,
                                       .connection = instrument->connection,
@@ -169,7 +164,7 @@ void feed_publish_status(struct tp_feed *feed, uint32_t instrument,
 {
     const struct feed_instrument *of = &feed->instruments[instrument];
     tp_ring_gate_pass(feed->config.gate, 1);
-    union ring_event out = {.event = {.instrument = (uint16_t)instrument,
+    union feed_event out = {.event = {.instrument = (uint16_t)instrument,
                                       .type = TP_EVENT_STATUS,
                                       .price_exponent = of->price_exponent,
                                       .quantity_exponent = of->quantity_exponent,

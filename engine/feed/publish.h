@@ -8,6 +8,12 @@
 #define TP_ENGINE_PUBLISH_H
 #include "engine/feed/feed_parts.h"
 
+/* The word-wise writer of the ring reads events as uint64_t: a union keeps that defined. */
+union feed_event {
+    struct tp_event event;
+    uint64_t words[TP_RING_EVENT_WORDS];
+};
+
 struct feed_change {
     uint32_t instrument;
     enum tp_row_change row_change; /* 0: its row is as it was */

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,6 +24,7 @@ from tickpath.engine.sim.venues.mexc import MexcDialect
 from tickpath.proto.venues import resolve_symbol
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.settings import MexcSettings
+from tickpath.shm.reader import Result
 
 from tests.sim.deployment import (
     DROP_S,
@@ -235,6 +237,41 @@ def test_deployment_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
         stories.append(deployment.story)
     assert stories[0] == stories[1]
     assert len(stories[0]) > 10
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_deployment_trades_and_best_prices_are_the_venues(venue: str, make: Make) -> None:
+    dialect = load_dialect(venue)
+    settings = msgspec.convert({"trades": True, "best": True}, dialect.venue.settings)
+    deployment = make(dialect=dialect, symbols=SYMBOLS[:1], settings=settings)
+    trades: list[tuple[int, ...]] = []
+    bests: list[tuple[int, ...]] = []
+
+    def take() -> bool:
+        while deployment._memory.poll() == Result.EVENT:
+            words = deployment._memory.event
+            kind = words[1] >> 16 & 0xFF
+            if kind in (lib.TP_EVENT_TRADE, lib.TP_EVENT_BEST):
+                (trades if kind == lib.TP_EVENT_TRADE else bests).append(tuple(words[4:8]))
+        return False
+
+    deployment.run(5.0, take)
+    (symbol,) = deployment.setup.symbols
+    truth = deployment.truth[symbol]
+    versions = [trade_id for *_, trade_id in trades]
+    known = list(truth)
+    at = known.index(versions[0])
+    assert versions == known[at : at + len(versions)], "every change made one trade, none is lost"
+    assert len(versions) > 50
+    assert len(bests) == len(trades)
+    for version, best, (price, *_) in zip(versions, bests, trades, strict=True):
+        bids, asks = truth[version]
+        touch = (*struct.unpack_from("qq", bids), *struct.unpack_from("qq", asks))
+        assert best == touch
+        assert price == (touch[0] if version % 2 == 0 else touch[2])
+    assert deployment.is_live(0)
+    assert deployment.counters.trades == len(trades)
+    assert deployment.counters.unknown_channel == 0
 
 
 # ---- what the rig itself must notice -------------------------------------------------------------

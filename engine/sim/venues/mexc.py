@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 NS_PER_MS: Final = 1_000_000
 AGGREGATED_DEPTHS_TAG: Final = b"\xca\x13"
 _DEPTH_PREFIX: Final = "spot@public.aggre.depth.v3.api.pb@"
-_CHANNELS: Final = {speed: f"{_DEPTH_PREFIX}{speed}@" for speed in requests.SPEEDS}
+_DEALS_PREFIX: Final = "spot@public.aggre.deals.v3.api.pb@"
+_TICKER_PREFIX: Final = "spot@public.aggre.bookTicker.v3.api.pb@"
+_CHANNELS: Final = tuple(
+    f"{prefix}{speed}@"
+    for prefix in (_DEPTH_PREFIX, _DEALS_PREFIX, _TICKER_PREFIX)
+    for speed in requests.SPEEDS
+)
 
 
 def varint(value: int) -> bytes:
@@ -60,6 +66,30 @@ def depth_message(channel: str, symbol: str, time_ms: int, body: bytes) -> Messa
     head = PushDataV3ApiWrapper(channel=channel, symbol=symbol, sendTime=time_ms)
     data = head.SerializeToString() + AGGREGATED_DEPTHS_TAG + varint(len(body)) + body
     return Message(data, is_text=False)
+
+
+def write_deal(push: PushDataV3ApiWrapper, book: Book, delta: Delta) -> None:
+    """Make up a trade at the touch, one a change of the book."""
+    sold = delta.last_version % 2 == 0
+    price = book.bids.best() if sold else book.asks.best()
+    push.publicAggreDeals.deals.add(
+        price=format_fixed(price, book.instrument.price_exponent),
+        quantity=format_fixed(1 + delta.last_version % 1000, book.instrument.quantity_exponent),
+        tradeType=2 if sold else 1,
+        time=push.sendTime,
+        tradeId=str(delta.last_version),
+    )
+
+
+def write_ticker(push: PushDataV3ApiWrapper, book: Book, delta: Delta) -> None:
+    """Write the touch."""
+    scale, ticker = book.instrument, push.publicAggreBookTicker
+    bid, ask = book.bids.best(), book.asks.best()
+    ticker.bidPrice = format_fixed(bid, scale.price_exponent)
+    ticker.bidQuantity = format_fixed(book.bids.quantities[bid], scale.quantity_exponent)
+    ticker.askPrice = format_fixed(ask, scale.price_exponent)
+    ticker.askQuantity = format_fixed(book.asks.quantities[ask], scale.quantity_exponent)
+    ticker.version = str(delta.last_version)
 
 
 def reply(text: str) -> Message:
@@ -127,7 +157,7 @@ class MexcDialect(Dialect):
 
     def _subscribe(self, client: Client, channel: str) -> str:
         floor, symbol = self._floor, channel.rpartition("@")[2]
-        if channel not in {prefix + symbol for prefix in _CHANNELS.values()}:
+        if channel not in {prefix + symbol for prefix in _CHANNELS}:
             return "channel is invalid!"
         if symbol in floor.refused:
             return "Blocked!"
@@ -146,14 +176,20 @@ class MexcDialect(Dialect):
         return ""
 
     def pushes(self, symbol: str, delta: Delta, now_ns: int) -> list[tuple[str, Message]]:
-        """Write a depth push for each speed that somebody listens to: they do not differ here."""
+        """Write a push for each channel that somebody listens to: speeds do not differ here."""
         listing = self._floor.listings[symbol]
-        body = depth_body(listing.book, delta)
         time_ms = now_ns // NS_PER_MS
-        return [
-            (channel, depth_message(channel, symbol, time_ms, body))
-            for channel in listing.subscribers
-        ]
+        pushed = []
+        for channel in listing.subscribers:
+            if channel.startswith(_DEPTH_PREFIX):
+                body = depth_body(listing.book, delta)
+                pushed.append((channel, depth_message(channel, symbol, time_ms, body)))
+                continue
+            push = PushDataV3ApiWrapper(channel=channel, symbol=symbol, sendTime=time_ms)
+            write = write_deal if channel.startswith(_DEALS_PREFIX) else write_ticker
+            write(push, listing.book, delta)
+            pushed.append((channel, Message(push.SerializeToString(), is_text=False)))
+        return pushed
 
     def garbage(self, symbol: str, channel: str) -> Message:
         """Write a body whose length is not what it says: no protobuf reader may accept it.

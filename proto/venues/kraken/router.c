@@ -269,6 +269,8 @@ static void route_item(const struct tp_kraken_router *router,
     if (next != NULL)
         out->next_offset = (uint32_t)(next - message->data);
     const struct entry *entry = entry_find(router, kind, symbol);
+    if (entry->kind == 0 && kind != TP_KRAKEN_BOOK) /* its instrument's book may be ours */
+        entry = entry_find(router, TP_KRAKEN_BOOK, symbol);
     if (entry->kind != 0)
         out->instrument = entry->instrument;
     else

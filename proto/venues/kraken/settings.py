@@ -12,3 +12,6 @@ class KrakenSettings(Settings, frozen=True):
 
     depth: Literal[10, 25, 100, 500, 1000] = 10
     """Levels a side that the venue keeps for us; its checksum covers ten of them."""
+    trades: bool = False
+    best: bool = False
+    """Its own best bid and ask (ticker), beside the book."""

@@ -63,8 +63,9 @@ class Kraken(Venue):
         return Endpoint(requests.WEBSOCKET_HOST, requests.WEBSOCKET_PATH)
 
     def channels(self, symbol: str, settings: KrakenSettings) -> tuple[str, ...]:
-        """Return the book's channel."""
-        return (requests.channel(f"book-{settings.depth}", symbol),)
+        """Return the book's channel, and what else is asked for."""
+        wanted = {f"book-{settings.depth}": True, "trade": settings.trades, "ticker": settings.best}
+        return tuple(requests.channel(kind, symbol) for kind, is_on in wanted.items() if is_on)
 
     def subscribe(self, channels: Sequence[str], *, request: int, time_s: int) -> list[bytes]:
         """Return the messages that subscribe; each channel is acknowledged by itself."""

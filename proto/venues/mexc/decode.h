@@ -45,4 +45,7 @@ enum tp_decode_status tp_mexc_decode_body(const struct tp_body *body, struct tp_
 enum tp_decode_status tp_mexc_decode_depth(const uint8_t *data, size_t size,
                                            const struct tp_scale *scale,
                                            struct tp_depth_update *out);
+/* deals.c: decode_trades of the seam. */
+enum tp_decode_status tp_mexc_decode_trades(const struct tp_body *body,
+                                            struct tp_trade_update *out);
 #endif

@@ -22,3 +22,6 @@ class MexcSettings(Settings, frozen=True):
         Meta(ge=1, le=45, extra={"remedy": "MEXC bans an address that asks 500 times in 10 s"}),
     ] = 10
     """How many bases are fetched in a second at most, after a burst of 10."""
+    trades: bool = False
+    best: bool = False
+    """Its own best bid and ask (bookTicker), beside the book; at the same speed, as trades are."""

@@ -149,4 +149,5 @@ const struct tp_venue tp_venue_mexc = {
     .router_add = router_add,
     .route = tp_mexc_route_message,
     .decode_depth = tp_mexc_decode_body,
+    .decode_trades = tp_mexc_decode_trades,
 };

@@ -70,8 +70,15 @@ class Mexc(Venue):
         return Endpoint(requests.WEBSOCKET_HOST, requests.WEBSOCKET_PATH)
 
     def channels(self, symbol: str, settings: MexcSettings) -> tuple[str, ...]:
-        """Return the channel of aggregated depth."""
-        return (requests.depth_channel(symbol, settings.speed),)
+        """Return the channel of aggregated depth, and what else is asked for."""
+        more = (
+            (requests.deals_channel, settings.trades),
+            (requests.book_ticker_channel, settings.best),
+        )
+        return (
+            requests.depth_channel(symbol, settings.speed),
+            *(name(symbol, settings.speed) for name, is_wanted in more if is_wanted),
+        )
 
     def subscribe(self, channels: Sequence[str], *, request: int, time_s: int) -> list[bytes]:
         """Return the messages that subscribe."""

@@ -80,6 +80,10 @@ class SampleVenue:
                 "enum tp_decode_status(*)(const struct tp_body *, struct tp_depth_update *)",
                 self._decode,
             ),
+            "decode_trades": (
+                "enum tp_decode_status(*)(const struct tp_body *, struct tp_trade_update *)",
+                self._decode_trades,
+            ),
             "decode_status": (
                 "enum tp_decode_status(*)(const struct tp_body *, struct tp_status_update *)",
                 self._decode_status,
@@ -125,6 +129,16 @@ class SampleVenue:
             setattr(out, f"{name}_count", len(rows))
             for at, (price, quantity) in enumerate(rows):
                 levels[at].price, levels[at].quantity = price, quantity
+        return int(lib.TP_DECODE_MALFORMED if part.get("bad") else lib.TP_DECODE_OK)
+
+    @staticmethod
+    def _decode_trades(body: Any, out: Any) -> int:
+        """Read {"trades":[[price,quantity,id,flags,exchange_ns],…]}."""
+        part = json.loads(bytes(ffi.buffer(body.data, body.size)))
+        out.count = len(part["trades"])
+        for at, row in enumerate(part["trades"]):
+            one = out.trades[at]
+            one.price, one.quantity, one.id, one.flags, one.exchange_ns = row
         return int(lib.TP_DECODE_MALFORMED if part.get("bad") else lib.TP_DECODE_OK)
 
     @staticmethod
@@ -497,8 +511,6 @@ def test_levels_that_fall_out_of_the_venues_depth_are_removed_and_said(make: Any
 @pytest.mark.parametrize(
     ("meaning", "result", "counter"),
     [
-        ("TOP", IGNORED, "unpublished"),
-        ("TRADES", IGNORED, "unpublished"),
         ("OWN", IGNORED, "unpublished"),
         ("ACKNOWLEDGEMENT", NOTE, "control"),
         ("REFUSAL", NOTE, "control"),
