@@ -42,8 +42,20 @@ class Strategy:
         other's: `reader.book` of another instrument may be held beside it. `copy` keeps it.
         """
 
+    def on_trade(self, instrument: Instrument, event: Event) -> None:
+        """Act on one trade, where the configuration asks for them: `event.price`, `event.taker`.
+
+        It comes whether the book is LIVE or not. A view that the next event overwrites.
+        """
+
+    def on_best(self, instrument: Instrument, event: Event) -> None:
+        """Act on the venue's own best bid and ask, where the configuration asks for them.
+
+        Often newer than the book's top, and no proof of it. A view that the next event overwrites.
+        """
+
     def on_event(self, event: Event) -> None:
-        """Act on one event: LEVEL, TOP, STATE or CLEAR; a view that the next one overwrites."""
+        """Act on one event of any type, after the methods above; a view that is overwritten."""
 
     def on_state(self, instrument: Instrument, state: BookState, reason: SyncReason) -> None:
         """Take note that a book became tradable (LIVE) or ceased to be, and why.

@@ -47,6 +47,7 @@ NS_PER_MS, NS_PER_S = 1_000_000, 1_000_000_000
 _EMPTY, _EVENT, _LAPPED = int(Result.EMPTY), int(Result.EVENT), int(Result.LAPPED)
 _SILENT, _ALIVE = int(Result.SILENT), int(Result.ALIVE)
 _TOP, _STATE = int(EventType.TOP), int(EventType.STATE)
+_TRADE, _BEST = int(EventType.TRADE), int(EventType.BEST)
 _INSTRUMENT = int(EventType.INSTRUMENT)
 
 
@@ -220,6 +221,7 @@ class Runtime:
         kind = type(strategy)
         has_book, has_event = kind.on_book != Strategy.on_book, kind.on_event != Strategy.on_event
         on_book, on_event, book = strategy.on_book, strategy.on_event, reader.book
+        tell = self._tell_event
         record, hops, generations = self._hop_recorder(), self._hops, self._generations
 
         def handle(word: int) -> None:
@@ -236,11 +238,8 @@ class Runtime:
                         on_book(self._instrument_of(latest), latest)
                 else:
                     record(hops)
-            elif event_type == _STATE:
-                instrument = strategy.instruments[word & 0xFFFF]
-                strategy.on_state(instrument, event.state, event.reason)
-            elif event_type == _INSTRUMENT:
-                self._follow_instruments()
+            elif event_type > _TOP:  # not one of the many levels
+                tell(event_type, word & 0xFFFF)
             if has_event:
                 on_event(event)
 
@@ -258,6 +257,26 @@ class Runtime:
         self._follow_instruments()
         instrument = self.strategy.instruments[book.instrument]
         return instrument.in_scale(book.price_exponent, book.quantity_exponent)
+
+    def _tell_event(self, event_type: int, index: int) -> None:
+        """Tell of an event that is neither a level nor a top."""
+        strategy, event = self.strategy, self.reader.event
+        if event_type == _TRADE:
+            strategy.on_trade(self._instrument_of_event(index), event)
+        elif event_type == _BEST:
+            strategy.on_best(self._instrument_of_event(index), event)
+        elif event_type == _STATE:
+            strategy.on_state(strategy.instruments[index], event.state, event.reason)
+        elif event_type == _INSTRUMENT:
+            self._follow_instruments()
+
+    def _instrument_of_event(self, index: int) -> Instrument:
+        """Return the instrument in the scale of the event in hand."""
+        if index >= len(self.strategy.instruments):
+            self._follow_instruments()
+        event = self.reader.event
+        instrument = self.strategy.instruments[index]
+        return instrument.in_scale(event.price_exponent, event.quantity_exponent)
 
     def _hop_recorder(self) -> Callable[[Any], None]:
         """Return what measures; nothing on a replay, whose stamps are of its recording's day."""

@@ -156,6 +156,43 @@ def test_runtime_tells_books_and_events_in_order(stage: Stage, recorder: Recorde
     ]
 
 
+def test_runtime_tells_trades_and_best_prices_apart_from_books(tmp_path: Path) -> None:
+    class Market(Strategy):
+        def __init__(self) -> None:
+            self.told: list[Any] = []
+
+        def on_book(self, instrument: Instrument, book: Any) -> None:
+            self.told.append(("book", instrument.symbol))
+
+        def on_trade(self, instrument: Instrument, event: Any) -> None:
+            word = (instrument.symbol, event.taker, event.price, event.quantity, event.trade_id)
+            self.told.append(word)
+
+        def on_best(self, instrument: Instrument, event: Any) -> None:
+            self.told.append(("best", instrument.symbol, *event.value))
+
+        def on_idle(self) -> None:
+            if not self.told:
+                scene.feed.publish_event(EventType.TRADE, (100, 5, 7, 42), instrument=1)
+                scene.feed.publish_event(EventType.BEST, (99, 1, 101, 2))
+                scene.feed.publish_top((100, 1), (101, 2))
+            else:
+                scene.runtime.stop()
+
+    strategy = Market()
+    scene = Stage(tmp_path, strategy)
+    try:
+        scene.runtime.run(10)
+    finally:
+        scene.close()
+    assert strategy.told == [
+        ("ETHUSDT", "buy", 100, 5, 42),
+        ("best", "BTCUSDT", 99, 1, 101, 2),
+        ("book", "BTCUSDT"),
+    ]
+    assert scene.runtime.counts.tops == 1, "no book was made of them"
+
+
 def test_runtime_joins_at_the_head_after_on_start(tmp_path: Path) -> None:
     class Slow(Recorder):
         def on_start(self) -> None:
