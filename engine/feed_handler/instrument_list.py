@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from tickpath._core import ffi, lib
 from tickpath.engine.feed_handler.bases import Rest, RestClient
 from tickpath.proto.instrument import pack_row
 from tickpath.proto.venue import HttpRequest, InstrumentList
 from tickpath.proto.venues import find_symbol, resolve_symbol
+from tickpath.proto.venues.decoder import find_decoder
 from tickpath.shm.errors import LocalError, RemoteError
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 INSTRUMENTS_TIMEOUT_S = 20.0
 INSTRUMENTS_SIZE_MAX = 64 << 20
 LEFT_OUT_SHOWN: Final = 8
+CHANNEL_SIZE_MAX: Final = 107
+"""Bytes of a channel's name in the tap's table, less the NUL."""
 PAGES_MAX = 100
 
 
@@ -103,7 +107,7 @@ def choose(venue: VenueConfig, listed: InstrumentList) -> Chosen:
         place = f"venue[0].symbols[{number}]"
         try:
             row = msgspec.structs.replace(_asked(venue, listed, symbol), index=len(chosen.rows))
-            pack_row(row)  # what shared memory cannot hold takes itself out too
+            _check_sound(venue, row)  # what no book can be made of takes itself out too
             if row.symbol in places:
                 raise ValueError(f"symbol {symbol!r}: is {places[row.symbol]} already")
         except ValueError as error:
@@ -112,6 +116,18 @@ def choose(venue: VenueConfig, listed: InstrumentList) -> Chosen:
         places[row.symbol] = place
         chosen.rows.append(row)
     return chosen
+
+
+def _check_sound(venue: VenueConfig, row: Instrument) -> None:
+    """Raise ValueError where shared memory cannot hold a row, or the feed makes no book of it."""
+    record = ffi.from_buffer("struct tp_instrument_record *", pack_row(row))
+    channel = venue.venue.channels(row.symbol, venue.settings)[0].encode()
+    decoder = find_decoder(venue.name)
+    if len(channel) > CHANNEL_SIZE_MAX or not lib.tp_feed_row_is_sound(decoder, record, channel):
+        raise ValueError(
+            f"symbol {row.symbol!r}: no book can be made of its channel {channel.decode()!r}, a "
+            f"tick of {row.tick_size} and exponents {row.price_exponent}, {row.quantity_exponent}"
+        )
 
 
 def _asked(venue: VenueConfig, listed: InstrumentList, symbol: str) -> Instrument:

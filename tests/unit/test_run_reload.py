@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from tickpath.engine.client.reader import BookState, FeedReader, SyncReason, open_reader
+from tickpath.engine.recording.format import EVENTS, RecordingFile, recording_paths
+from tickpath.engine.recording.recorder import Recorder
+from tickpath.engine.recording.replay import continues, recorded_runs
+from tickpath.engine.recording.replayer import Replayer, replay_event_dtype
 from tickpath.engine.supervisor.hangup import Hangup
 from tickpath.proto.instrument import Status
 from tickpath.proto.records import EventType
@@ -23,16 +28,46 @@ __all__ = ["start"]  # a fixture
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 
 
-def follow(reader: FeedReader, until: Callable[[], bool]) -> list[tuple[int, int, list[int]]]:
+def follow(
+    reader: FeedReader, until: Callable[[], bool], recorder: Recorder | None = None
+) -> list[tuple[int, int, list[int]]]:
     """Read on until something holds; return each event's instrument, type and values."""
     seen = []
     end = time.monotonic() + PATIENCE_S
     while not until():
         assert time.monotonic() < end
+        if recorder is not None:
+            recorder.step()
         if reader.next() == 1:
             event = reader.event
             seen.append((event.instrument, int(event.type), list(reader.event_words[4:6])))
     return seen
+
+
+def check_recording(path: Path) -> None:
+    """Hold a replay's events to those that were published, which the recording has beside it."""
+    live: list[bytes] = []
+    for one in recording_paths(path):
+        with RecordingFile(one) as file:
+            live += [block.payload() for block in file.blocks() if block.kind == EVENTS]
+            last = file.meta
+    assert [row.symbol for row in last.instruments] == list(SYMBOLS)
+    played: list[Any] = []
+    replayer: Replayer | None = None
+    for meta, batches in recorded_runs(path):
+        if replayer is None:
+            replayer = Replayer(meta, on_events=lambda events: played.append(events.copy()))
+        else:
+            assert continues(replayer.meta, meta)
+            replayer.go_on_with(meta)
+        for batch in batches:
+            replayer.play(batch)
+    assert replayer is not None
+    replayer.close()
+    was = np.frombuffer(b"".join(live), dtype=replay_event_dtype())
+    now = np.concatenate(played)[: len(was)]
+    for name in ("index", "instrument", "type", "flags", "received_ns", "u"):
+        assert (was[name] == now[name]).all(), name
 
 
 def is_live(reader: FeedReader, symbol: str) -> bool:
@@ -52,6 +87,7 @@ def test_run_reloads_symbols_on_sighup_and_says_what_it_did(
         edited = text.replace('["BTCUSDT"]', symbols).replace("spin = false", f"spin = {spin}")
         path.write_text(edited, encoding="utf-8")
 
+    text = text.replace("[[venue]]", "[record]\ntap = true\n[[venue]]")
     write('["BTCUSDT", "ETHUSDT"]')
     listen = f"127.0.0.1:{port}"
     words = ["sim", "mexc", "--plain", "--listen", listen, "--instruments", ",".join(SYMBOLS)]
@@ -62,10 +98,12 @@ def test_run_reloads_symbols_on_sighup_and_says_what_it_did(
     with open_reader(instance) as reader:
         follow(reader, lambda: is_live(reader, "BTCUSDT") and is_live(reader, "ETHUSDT"))
 
+        recorder = Recorder(instance=instance, directory=tmp_path / "recording")
+        recorder.open()
         reader.join()  # what comes from here on is of the reload
         write('["BTCUSDT", "SOLUSDT"]', spin="true")
         program.process.send_signal(signal.SIGHUP)
-        seen = follow(reader, lambda: is_live(reader, "SOLUSDT"))
+        seen = follow(reader, lambda: is_live(reader, "SOLUSDT"), recorder)
         program.wait_for("reload", lambda lines: count("added SOLUSDT; removed ETH")(lines) == 1)
         rows = reader.instruments
         assert [row.symbol for row in rows] == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
@@ -76,6 +114,13 @@ def test_run_reloads_symbols_on_sighup_and_says_what_it_did(
         assert told == {(1, 2), (2, 1)}  # with their rows' generations
         assert not [one for one, kind, _ in seen if one == 0 and kind == EventType.STATE]
         assert count("feed_handler.spin is true, runs with false: only symbols")(program.lines) == 1
+
+        write('["BTCUSDT", "ETHUSDT", "SOLUSDT"]')
+        program.process.send_signal(signal.SIGHUP)
+        follow(reader, lambda: is_live(reader, "ETHUSDT"), recorder)
+        assert [row.symbol for row in reader.instruments] == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
+        recorder.close()
+        check_recording(tmp_path / "recording")
 
         write('["BTCUSDT"', spin="false")  # no TOML
         program.process.send_signal(signal.SIGHUP)
