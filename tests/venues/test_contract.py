@@ -223,5 +223,5 @@ def test_decoder_of_other_headers_is_refused(
     library = tmp_path / "_decoder.so"
     subprocess.run(["cc", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
     monkeypatch.setattr("tickpath.proto.venues.decoder.venue_folder", lambda _: tmp_path)
-    with pytest.raises(ValueError, match=r"compiled from headers of another tickpath.*anew"):
+    with pytest.raises(ValueError, match=r"compiled from headers of another tickpath.*again"):
         find_decoder("old")
