@@ -253,9 +253,14 @@ install_tickpath() {
         folder+=-run
         settings=(--config-settings=setup-args=-Dtests=false)
     fi
-    PATH=$venv/bin:$PATH quietly "$venv/bin/python" -m pip --disable-pip-version-check install \
-        --no-input --no-build-isolation --no-deps --force-reinstall \
+    # Built before the one that is there goes: a build that is interrupted leaves that in place.
+    rm -rf build/wheel
+    PATH=$venv/bin:$PATH quietly "$venv/bin/python" -m pip --disable-pip-version-check wheel \
+        --no-input --no-build-isolation --no-deps --wheel-dir build/wheel \
         --config-settings=build-dir="$folder" "${settings[@]}" .
+    remove_development_build
+    quietly "$venv/bin/python" -m pip --disable-pip-version-check install \
+        --no-input --no-deps --force-reinstall build/wheel/*.whl
     show_mypy_the_core "$folder"
 }
 
@@ -323,8 +328,6 @@ main() {
     if [[ ${1:-} == dev ]]; then
         install_development_build
     elif [[ ! -e $source_stamp || $(cat "$source_stamp") != "$(source_fingerprint)" ]]; then
-        remove_development_build
-        rm -f "$source_stamp"
         install_tickpath "$level"
         source_fingerprint >"$source_stamp"
         say 'done'
