@@ -47,6 +47,15 @@ THREAD_STACK_BYTES = 512 << 10
 PAGE_BYTES = mmap.PAGESIZE
 
 
+def command_line(pid: int) -> str:
+    """Return the command line of a process; "" where it cannot be read."""
+    try:
+        data = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return ""
+    return data.rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace")
+
+
 def name_thread(name: str) -> None:
     """Name the calling thread for `top -H` and `ps -L`: Python does not, before 3.14.
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from tickpath.engine.config.check import EXAMPLE, load_config
 from tickpath.engine.config.host import check_host
+from tickpath.engine.config.lists import look_at_lists
 from tickpath.engine.feed_handler import memory
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.supervisor.child_process import spawn, stop
@@ -29,16 +30,19 @@ from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.rt import guard, process
 from tickpath.rt.notify import Notifier, Watchdog, watchdog_s
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
-from tickpath.shm.errors import LocalError
-from tickpath.shm.segment import SegmentError, remove_dead
+from tickpath.shm.errors import LocalError, SystemSetupError
+from tickpath.shm.segment import Segment, SegmentError, remove_dead
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from types import FrameType
 
+    from tickpath.engine.config.lists import ListCheck
     from tickpath.engine.config.schema import Config
 
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # and SIGHUP of a terminal that went away
+EXIT_REMOTE, EXIT_LOCAL = 1, 2
 GUARD_PRIORITY = 1  # of SCHED_FIFO: ahead of all that is ordinary, behind all that is not
 STABLE_AFTER_S = 10.0
 STOP_TIMEOUT_S = 8.0  # a snapshot under way may take 5
@@ -57,6 +61,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("config", type=Path, metavar="CONFIG.toml")
     parser.add_argument("--check", action="store_true", help="only check the file and this host")
     parser.add_argument(
+        "--lists",
+        action="store_true",
+        help="with --check: ask each venue for its list as well, and name the symbols that would "
+        "be left out (status 2), or that it could not be asked (status 1)",
+    )
+    parser.add_argument(
         "--json", action="store_true", help="one JSON object a line of what happens"
     )
 
@@ -70,13 +80,42 @@ def run(args: argparse.Namespace) -> int:
             told = {"config": str(args.config), "ok": False, "well": False, "error": str(error)}
             print(json.dumps(told))
         raise
+    if args.lists and not args.check:
+        raise LocalError("--lists without --check: it says what is checked: add --check")
     if args.check:
-        _report_check(config, args.config, as_json=args.json)
-        return 0
+        lists = look_at_lists(config) if args.lists else []
+        _report_check(config, args.config, lists, as_json=args.json)
+        return status_of(lists)
+    refuse_second(config.instance, args.config)
     return Supervisor(config, args.config, as_json=args.json).run()
 
 
-def _report_check(config: Config, path: Path, *, as_json: bool) -> None:
+def refuse_second(instance: str, path: Path) -> None:
+    """Raise SystemSetupError, which names the holder, where an instance of this name runs."""
+    try:
+        with Segment(instance) as segment:
+            if not segment.writer_lives():
+                return
+            pid = int(segment.header.writer_pid)
+            is_here = segment.writer_is_in_sight()
+    except SegmentError:
+        return  # none, or one that cannot be read: its writer's lock decides
+    holder = f"process {pid}" if is_here else f"process {pid} of another PID namespace"
+    words = process.command_line(pid) if is_here else ""
+    raise SystemSetupError(
+        f"{path}: instance {instance!r} runs already, {holder}{f' ({words})' * bool(words)} writes "
+        "it: stop that one, or give this one another `instance`"
+    )
+
+
+def status_of(lists: Sequence[ListCheck]) -> int:
+    """Return 2 where a symbol would be left out, 1 where a venue could not be asked, else 0."""
+    if any(one.left_out for one in lists):
+        return EXIT_LOCAL
+    return EXIT_REMOTE if any(one.error for one in lists) else 0
+
+
+def _report_check(config: Config, path: Path, lists: Sequence[ListCheck], *, as_json: bool) -> None:
     venue = config.venues[0]
     books = len(venue.symbols) + config.shm.instrument_spare
     plan = make_plan(venue, list(venue.symbols))
@@ -86,11 +125,16 @@ def _report_check(config: Config, path: Path, *, as_json: bool) -> None:
     shortage = memory.shared_shortage(config, room)
     if as_json:
         sizes = {one.name: one.size for one in (*found, *room)}
+        ok = status_of(lists) == 0
         # "well" is the name of "ok" in 0.1; it goes with the next version.
-        print(json.dumps({"config": str(path), "ok": True, "well": True, "memory": sizes}))
+        told = {"config": str(path), "ok": ok, "well": ok, "memory": sizes}
+        told |= {"lists": [one.facts() for one in lists]} if lists else {}
+        print(json.dumps(told))
     else:
-        lines = [memory.describe(found), memory.describe(room, "shared memory"), f"{path}: OK"]
-        print("\n".join(lines), file=sys.stderr)
+        lines = [memory.describe(found), memory.describe(room, "shared memory")]
+        lines += [line for one in lists for line in one.lines()]
+        verdicts = ("OK", "a venue could not be asked", "symbols would be left out")
+        print("\n".join([*lines, f"{path}: {verdicts[status_of(lists)]}"]), file=sys.stderr)
     if shortage:
         print(f"warning: {shortage}", file=sys.stderr)
 

@@ -17,6 +17,7 @@ from tickpath.proto.venues import load_venue, venue_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 ROWS = [
     {
@@ -215,6 +216,61 @@ def test_instruments_wrong_option_is_2_and_named(
 ) -> None:
     assert main(["instruments", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+# ---- run --check --lists -------------------------------------------------------------------------
+
+
+def config_of(tmp_path: Path, options: list[str], symbols: list[str]) -> str:
+    """Write a configuration for the venue that `options` lead to."""
+    path = tmp_path / "lists.toml"
+    path.write_text(
+        f'[network]\nbackend = "kernel"\n[[venue]]\nname = "mexc"\ntls = false\n'
+        f'host = "127.0.0.1"\nport = {options[-1]}\nsymbols = {json.dumps(symbols)}\n'
+    )
+    return str(path)
+
+
+def test_check_of_the_lists_names_what_would_be_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with venue_that_says(listed(*ROWS, BROKEN)) as options:
+        path = config_of(tmp_path, options, ["BTC/USDT", "BTCUSD", "ETHUSDC"])
+        assert main(["run", "--check", "--lists", path]) == 2
+        error = capsys.readouterr().err
+        assert "mexc: lists 2 of 3 symbols\n" in error
+        assert "mexc: left out: venue[0].symbols[1]: symbol 'BTCUSD': did you mean" in error
+        assert "1 rows left out (SOLUSDT)" in error
+        assert error.endswith(f"{path}: symbols would be left out\n")
+        assert main(["run", "--check", "--lists", "--json", path]) == 2
+        told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is False
+    (one,) = told["lists"]
+    assert (one["listed"], one["found"], list(one["left_out"])) == (2, 2, ["BTCUSD"])
+
+
+def test_check_of_the_lists_is_ok_where_all_are_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with venue_that_says(listed(*ROWS)) as options:
+        path = config_of(tmp_path, options, ["BTC/USDT", "ETHUSDC"])
+        assert main(["run", "--check", "--lists", path]) == 0
+    assert capsys.readouterr().err.endswith(f"mexc: lists 2 of 2 symbols\n{path}: OK\n")
+
+
+def test_check_of_a_list_that_cannot_be_had_says_so_and_is_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config_of(tmp_path, ["9"], ["BTCUSDT"])
+    assert main(["run", "--check", "--lists", path]) == 1
+    error = capsys.readouterr().err
+    assert "mexc: its list could not be had: GET /api/v3/exchangeInfo from 127.0.0.1:9:" in error
+    assert main(["run", "--check", path]) == 0  # nothing is asked unless it is asked for
+
+
+def test_lists_without_check_is_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--lists", config_of(tmp_path, ["9"], ["BTCUSDT"])]) == 2
+    assert "--lists without --check" in capsys.readouterr().err
 
 
 # ---- the table -----------------------------------------------------------------------------------
