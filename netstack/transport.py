@@ -289,7 +289,9 @@ def open_transport(
     if backend == "kernel":
         if placement.faults is not None:
             raise LocalError("faults are done to AF_XDP frames, expected backend af_xdp or auto")
-        return KernelTransport(interface=placement.interface)
+        asked = KernelTransport(interface=placement.interface)
+        asked.description += " (asked for by backend kernel)"
+        return asked
     try:
         return _open_user_transport(address, placement)
     except PlacementError:

@@ -58,6 +58,10 @@ EXIT_DEMO_FAILED = 1
 EXIT_SIGNAL = 128  # plus its number, as shells report it
 LOG_END, LOG_LINES = 600, 3  # characters, lines
 NO_FIRST_HOP = "exchange>frame: left out, its clock has 1 ms resolution: `tickpath bench wire`"
+NEXT = (
+    "next: `tickpath venues` (what can be read), `tickpath book VENUE:SYMBOL` (a real book), "
+    "`tickpath doctor` (what this host lacks), docs/operations.md (run it)"
+)
 FEED_HANDLER_PRIORITY, STRATEGY_PRIORITY = 20, 15
 STRATEGIES = {
     "spread": "tickpath.engine.strategy.spread:Spread",
@@ -534,6 +538,7 @@ backend = "{backend}"
             self._say(line)
         self._say(f"all rates are averages over {average.seconds:.1f} s")
         self._say(NO_FIRST_HOP)
+        self._say(NEXT)
 
     def _facts(self, status: int, troubles: list[str]) -> dict[str, Any]:
         """Return the summary for programs: prices as decimal text, latencies in ns."""

@@ -7,7 +7,6 @@ quantities are exact decimals. Called by: engine/cli.py. Calls: engine/client/re
 from __future__ import annotations
 
 import json
-import signal
 from typing import TYPE_CHECKING, Any
 
 from tickpath.engine.client.reader import RESTARTED, open_reader
@@ -62,12 +61,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print events and troubles; 0 after --count or SIGTERM."""
+    """Print events and troubles; 0 after --count or a signal."""
     if args.count < 0:
         raise LocalError(f"--count {args.count}: expected 1 or more, 0 for no end")
     stop = StopFlag()
     with (
-        EndSignals(stop.set, "the reader of its output", (signal.SIGTERM,)),
+        EndSignals(stop.set, "the reader of its output"),
         open_reader(args.instance, name="tail") as reader,
     ):
         _Tail(reader, args).run(stop)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from argparse import RawDescriptionHelpFormatter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,17 +24,19 @@ from tickpath.engine.recording.format import (
     RecordingFault,
     RecordingFile,
     recording_paths,
+    unwritable,
 )
 from tickpath.engine.recording.ndjson import NdjsonRecording
 from tickpath.engine.recording.old_events import from_layout_1
 from tickpath.engine.recording.replay import continues, recorded_runs
 from tickpath.engine.recording.replayer import Replayer, replay_event_dtype
 from tickpath.proto.records import EVENT_ASK, BookState, EventType, SyncReason, format_fixed
-from tickpath.shm.errors import LocalError, SystemSetupError
+from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -45,26 +45,6 @@ NAME = pa.dictionary(pa.int32(), pa.string())
 TIME = pa.timestamp("ns")  # UTC; without a zone, since readers want more packages for one
 _IDENTITY = [("venue", NAME), ("symbol", NAME)]
 _TOP = ["bid", "bid_qty", "ask", "ask_qty"]
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `tickpath export`."""
-    parser = subparsers.add_parser(
-        "export",
-        description="Write a recording's events and books as columns.\n\n"
-        "NAME.events.* has a row an event, NAME.books.* one for each message that changed a best\n"
-        "price, its quantity or the state. Prices and quantities are exact: decimal(38, 18) in\n"
-        "parquet, plain decimals in csv.",
-        epilog="example: tickpath export recordings/ --format parquet --out columns/",
-        formatter_class=RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("file", type=Path, metavar="FILE|DIR", help="of `tickpath record`")
-    parser.add_argument("--ndjson", action="store_true", help="FILE is lines of JSON")
-    parser.add_argument("--format", choices=("parquet", "csv"), default="parquet")
-    parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="made if missing (default: here)"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object a file written")
 
 
 # ---- columns -------------------------------------------------------------------------------------
@@ -397,9 +377,7 @@ def run(args: argparse.Namespace) -> int:
         export.close()
     except OSError as error:
         export.abandon()
-        raise SystemSetupError(
-            f"--out {args.out}: {error.strerror or error}: nothing was left there; choose another"
-        ) from error
+        raise unwritable(args.out, error, "nothing was left there") from error
     for table in (export.events, export.books):
         if table.is_open:
             if args.json:

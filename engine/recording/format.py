@@ -72,6 +72,19 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int = 0
 
 
+def unwritable(directory: Path, error: OSError, consequence: str) -> LocalError | SystemSetupError:
+    """Make the error of an --out that cannot be written.
+
+    Where it is no folder, what the user wrote is wrong; else the disk, or a permission, is.
+    """
+    is_no_folder = isinstance(error, FileExistsError | NotADirectoryError)
+    kind = LocalError if is_no_folder else SystemSetupError
+    return kind(
+        f"--out {directory}: {error.strerror or error}: {consequence}; expected a folder that can "
+        "be made or written"
+    )
+
+
 class RecordingFault(LocalError):  # noqa: N818 # a fault of the file, an error of the command
     """Say where a file stops being one, and that everything before was read."""
 

@@ -141,7 +141,7 @@ def _sentence(recorder: Recorder) -> str:
     ratio = totals.bytes_in / totals.bytes_out if totals.bytes_out else 0.0
     gaps = totals.raw_gaps + totals.event_gaps
     return (
-        f"{recorder.instance}: {totals.records:,} records, {totals.events:,} events, "
+        f"{recorder.instance}: {totals.records:,} raw records, {totals.events:,} published events, "
         f"{totals.bytes_out / 1e6:,.1f} MB in {totals.files} file(s) ({ratio:.1f}x), {gaps} gaps"
         + (": waiting for the feed handler" if recorder.is_waiting else "")
     )

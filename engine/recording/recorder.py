@@ -27,6 +27,7 @@ from tickpath.engine.recording.format import (
     FileWriter,
     Meta,
     pack_record,
+    unwritable,
 )
 from tickpath.engine.recording.tap import SCHEMA as TAP_SCHEMA
 from tickpath.engine.recording.tap import SUFFIX as TAP_SUFFIX
@@ -161,10 +162,7 @@ class Recorder:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             self._close_readers()
-            raise LocalError(
-                f"--out {self.directory}: {error.strerror}: expected a directory that can be made "
-                "or written"
-            ) from error
+            raise unwritable(self.directory, error, "nothing is recorded") from error
 
     def _open_raw(self) -> Reader:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import math
 import os
@@ -125,6 +126,18 @@ def load_strategy(text: str) -> type[Strategy]:
     return found
 
 
+def misspelt(strategy_class: type[Strategy]) -> list[str]:
+    """Say of each on_... that nobody calls which method was likely meant."""
+    called = [name for name in vars(Strategy) if name.startswith("on_")]
+    own = [name for name in dir(strategy_class) if name.startswith("on_") and name not in called]
+    lines = []
+    for name in own:
+        close = difflib.get_close_matches(name, called, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"those that are: {', '.join(called)}"
+        lines.append(f"{strategy_class.__name__}.{name} is never called: {hint}")
+    return lines
+
+
 def _folder(module_name: str) -> Path:
     """Return where a module of the user's own is looked for, after all that is installed."""
     here = Path.cwd()
@@ -172,6 +185,8 @@ def run(args: argparse.Namespace) -> int:
         strategy_class = load_strategy(args.strategy)
     except StrategyFailedError as error:
         return _tell_failure(args, error.__cause__)
+    for line in misspelt(strategy_class):
+        warn_to_stderr(line)
     name = args.name or _UNFIT_FOR_A_NAME.sub("_", strategy_class.__name__)
     with (
         open_reader(args.instance, name=name, wait_s=args.wait) as reader,

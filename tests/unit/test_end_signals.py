@@ -11,9 +11,11 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tickpath.engine.cli import COMMANDS
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import running
 from tickpath.engine.supervisor.end_signals import PATIENCE_S, SAME_REQUEST_S
@@ -22,7 +24,6 @@ from tickpath.shm.segment import DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -188,6 +189,86 @@ def test_first_signal_ends_a_command_in_good_order(
     assert started.child.poll() is None, started.log.read_text()
     started.signal(signal.SIGTERM)
     assert started.end()[0] == 0, started.log.read_text()
+
+
+# Which status a command has after its first Ctrl-C or SIGTERM. What runs until it is told to end
+# has done its work: 0. What was on the way to a result is cut short: as a shell shows the signal.
+TOLD_TO_END = {
+    "book": ["book", "mexc:TENDUSDT", "--json"],
+    "relay": ["relay", INSTANCE, "--to", "redis://127.0.0.1:9/0"],
+    "run": ["run", "CONFIG"],
+    "sim": ["sim", "mexc", "--plain", "--listen", "127.0.0.1:0"],
+    "strategy": ["strategy", "tickpath.engine.strategy.spread:Spread", "--instance", INSTANCE],
+    "tail": ["tail", INSTANCE],
+}
+TOLD_ELSEWHERE = {
+    "top": "test_top_gives_the_terminal_back",
+    "record": "tests/netns/test_end_to_end_recording.py: it needs a tap",
+    "replay": "its speed has an end, and a signal ends it in good order",
+}
+CUT_SHORT = {
+    "get": ["get", "http://127.0.0.1:PORT/", "--backend", "kernel", "--timeout", "60"],
+    "instruments": ["instruments", "mexc", "--plain", "--host", "127.0.0.1", "--port", "PORT"],
+    "ws": ["ws", "ws://127.0.0.1:PORT/", "--backend", "kernel", "--timeout", "60"],
+}
+CUT_SHORT_ELSEWHERE = {
+    "bench": "takes minutes",
+    "demo": "tests/netns",
+    "export": "as any program",
+    "doctor": "as any program",
+    "rt": "test_rt_command.py; its journal is undone by revert",
+}
+BRIEF = {"clean", "dump", "stat", "venues"}
+
+
+def catches(pid: int, number: int) -> bool:
+    """Say whether a process has a handler for a signal: of SIGTERM Python itself has none."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
+def test_each_command_has_one_way_to_end() -> None:
+    tables = (TOLD_TO_END, TOLD_ELSEWHERE, CUT_SHORT, CUT_SHORT_ELSEWHERE, dict.fromkeys(BRIEF))
+    names = [name for table in tables for name in table]
+    assert sorted(names) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_has_the_status_of_the_table(tmp_path: Path, number: int) -> None:
+    own = Instrument(1, "mexc", "TENDUSDT", -2, -6)
+    started: dict[str, subprocess.Popen[bytes]] = {}
+    with (
+        RehearsalFeed(INSTANCE, (*INSTRUMENTS, own)) as feed,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+    ):
+        port = str(silent.getsockname()[1])
+        config = tmp_path / "run.toml"
+        config.write_text(
+            f'instance = "{INSTANCE}-run"\n[network]\nbackend = "kernel"\n[[venue]]\n'
+            f'name = "mexc"\nhost = "127.0.0.1"\nport = {port}\nsymbols = ["BTCUSDT"]\n'
+        )
+        for name, words in (TOLD_TO_END | CUT_SHORT).items():
+            said = [word.replace("CONFIG", str(config)).replace("PORT", port) for word in words]
+            with (tmp_path / name).open("w") as log:
+                started[name] = subprocess.Popen(
+                    ["tickpath", *said], stdin=subprocess.PIPE, stdout=log, stderr=log
+                )
+        waited = [child for name, child in started.items() if name != "instruments"]
+        end = time.monotonic() + 60
+        while not all(catches(child.pid, signal.SIGTERM) for child in waited):
+            feed.heartbeat()
+            time.sleep(0.02)
+            assert time.monotonic() < end
+        ended = {name: child.poll() for name, child in started.items()}
+        assert set(ended.values()) == {None}, ended
+        for child in started.values():
+            child.send_signal(number)
+        found = {name: child.wait(30) for name, child in started.items()}
+    cut = (-number, 128 + number)
+    logs = {name: (tmp_path / name).read_text()[-300:] for name in found}
+    assert {name: found[name] for name in TOLD_TO_END if found.get(name)} == {}, logs
+    assert [name for name in CUT_SHORT if found[name] not in cut] == [], (found, logs)
 
 
 def test_second_signal_ends_a_tail_that_nobody_reads(feed: RehearsalFeed, tmp_path: Path) -> None:

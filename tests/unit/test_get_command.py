@@ -176,7 +176,7 @@ def test_get_json_with_a_file_is_one_object_on_stdout(
         assert get("--json", "-o", str(tmp_path / "f"), f"http://127.0.0.1:{port}/") == 0
     report = json.loads(capfd.readouterr().out)
     assert (report["status"], report["bytes"], report["tls_ms"]) == (200, 5, 0)
-    assert report["path"] == "kernel sockets"
+    assert report["path"] == "kernel sockets (asked for by backend kernel)"
     assert 0 < report["connect_ms"] <= report["first_byte_ms"] <= report["total_ms"]
 
 

@@ -148,7 +148,7 @@ def test_ws_json_prints_objects(stdin: int, capfd: pytest.CaptureFixture[str]) -
     assert [json.loads(line) for line in out.splitlines()] == [
         {"opcode": "text", "text": 'line\n"break"'},
         {"opcode": "binary", "base64": "AA=="},
-        {"closed": 3000, "reason": "r\n", "path": "kernel sockets"},
+        {"closed": 3000, "reason": "r\n", "path": "kernel sockets (asked for by backend kernel)"},
     ]
     assert err == "closed: 3000 r\\n\n"
 

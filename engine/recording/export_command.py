@@ -1,0 +1,40 @@
+"""`tickpath export`: its options; the work is export.py's, which needs pyarrow.
+
+Called by: engine/cli.py. Calls: export.py, once it runs: help needs no package.
+"""
+
+from __future__ import annotations
+
+from argparse import RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `tickpath export`."""
+    parser = subparsers.add_parser(
+        "export",
+        description="Write a recording's events and books as columns.\n\n"
+        "NAME.events.* has a row an event, NAME.books.* one for each message that changed a best\n"
+        "price, its quantity or the state. Prices and quantities are exact: decimal(38, 18) in\n"
+        "parquet, plain decimals in csv.",
+        epilog="example: tickpath export recordings/ --format parquet --out columns/",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE|DIR", help="of `tickpath record`")
+    parser.add_argument("--ndjson", action="store_true", help="FILE is lines of JSON")
+    parser.add_argument("--format", choices=("parquet", "csv"), default="parquet")
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="made if missing (default: here)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a file written")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; 0, or an error. Raises ModuleNotFoundError where pyarrow is not installed."""
+    from tickpath.engine.recording import export  # noqa: PLC0415 # only where it is to work
+
+    return export.run(args)
