@@ -200,7 +200,7 @@ class Venue(Protocol):
     example_symbol: ClassVar[str]
     """In help and messages."""
     never_seen: ClassVar[str] = ""
-    """What of all this nobody here has seen on a wire, in words; "": its README says."""
+    """What of all this nobody here has seen on a wire, in words, as its README has it."""
 
     # Names.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.engine.commands.venue_arguments import find_venue
-from tickpath.proto.venue import BaseSource, Meaning
+from tickpath.proto.venue import BaseSource, Meaning, Verification
 from tickpath.proto.venues import DEFAULT_NAME, FOLDERS_VARIABLE, venue_names
 from tickpath.proto.venues.decoder import find_decoder, meaning_of
 from tickpath.shm.errors import LocalError
@@ -45,6 +45,11 @@ MEETS_BASE: Final = "the first after a base may begin before it"
 CHECKSUMS: Final = {
     lib.TP_CHECKSUM_TEN: "CRC-32 of ten levels a side with a message",
     lib.TP_CHECKSUM_TWENTY_FIVE: "CRC-32 of 25 levels a side with a message",
+}
+VERIFICATIONS: Final = {
+    Verification.REST: "a quiet book is compared with a base by REST",
+    Verification.ASK: "for a quiet book a base is asked for on the socket",
+    Verification.HEARTBEAT: "a quiet book's own channel says that nothing changed",
 }
 FLAGS: Final = {
     "may_overlap": "later ones may begin before the last one's end",
@@ -112,7 +117,7 @@ def facts(venue: Venue) -> dict[str, Any]:
         "title": venue.title,
         "base": _base(venue, settings),
         "sync": rule_words(rule),
-        "verification": CHECKSUMS.get(rule.checksum, "") if rule else "",
+        "verification": _verification(venue, settings, rule),
         "limits": _limits(venue, settings),
         "channels": channels,
         "never_seen": venue.never_seen,
@@ -125,6 +130,11 @@ def _base(venue: Venue, settings: Any) -> str:
         depth = venue.base_depth(settings)
         words += f", {depth:,} levels a side" if depth else ", the whole book"
     return words
+
+
+def _verification(venue: Venue, settings: Any, rule: Any) -> list[str]:
+    words = [CHECKSUMS[rule.checksum]] if rule and rule.checksum in CHECKSUMS else []
+    return [*words, VERIFICATIONS[venue.verification(settings)]]
 
 
 def rule_words(rule: Any) -> list[str]:
@@ -164,7 +174,7 @@ def _paragraph(told: dict[str, Any]) -> list[str]:
     rows = {
         "base": told["base"],
         "sync": "; ".join(told["sync"]),
-        "verification": told["verification"] or "none by the venue",
+        "verification": "; ".join(told["verification"]),
         "limits": ", ".join(limit_words(told["limits"])),
         "channels": ", ".join(f"{one['name']} ({one['carries']})" for one in told["channels"]),
         "never seen": told["never_seen"] or "nothing is said",

@@ -210,6 +210,8 @@ class Canaries:
 
     def take(self, note: Note, now_s: float) -> None:
         """Look at a message that the hot thread passed on or showed."""
+        if note.connection not in self._of:  # of a plan that is newer than ours
+            return
         canary, connection = self._of[note.connection]
         refused = note.kind == lib.TP_NOTE_REFUSED
         canary.take(note.text, connection, now_s, size=note.size, refused=refused)

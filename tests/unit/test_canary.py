@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tickpath._core import lib
+from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler.canary import (
     COUNTERS,
     SAID_EVERY_S,
+    Canaries,
     Canary,
     Router,
     read_contracts,
 )
+from tickpath.engine.feed_handler.hot_path import Note
 from tickpath.engine.feed_handler.message_shape import learn, shape_of
+from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.proto.venue import Meaning
 from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
 
@@ -191,6 +196,15 @@ def test_plan_that_changed_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     watch.canary.subscribe([OTHER], 1)
     wrapper = push(lambda one: setattr(one, "channel", OTHER)) + bytes([0x38, 1])
     assert "unexpected delta message: new field 7" in watch.take(wrapper)
+
+
+def test_note_of_a_connection_that_is_not_ours_is_left_alone() -> None:
+    canaries = Canaries(lambda _: None)
+    plan = make_plan(VenueConfig(symbols=("BTCUSDT",), name="mexc"), ["BTCUSDT"])
+    canaries.add(plan, range(2, 3))
+    for connection in (0, 2, 3):
+        canaries.take(Note(lib.TP_NOTE_SAMPLE, connection, push()), 0.0)
+    assert canaries.counters() == {"looked_at": 1, "unexpected": 0}
 
 
 # ---- shapes --------------------------------------------------------------------------------------

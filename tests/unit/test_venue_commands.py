@@ -13,7 +13,7 @@ from tickpath._core import ffi, lib
 from tickpath.engine.cli import main
 from tickpath.engine.commands.text_table import aligned, width
 from tickpath.engine.commands.venues import rule_words
-from tickpath.proto.venues import load_venue, venue_names
+from tickpath.proto.venues import venue_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,9 @@ def test_venues_tells_of_each_venue(capsys: pytest.CaptureFixture[str]) -> None:
     assert mexc["sync"][0] == "a message begins at the number after the last one's end"
     assert mexc["limits"]["channels_per_connection"] == 30
     assert mexc["channels"][0]["carries"] == "book"
+    assert mexc["verification"] == ["a quiet book is compared with a base by REST"]
     assert "none was tried against the live venue" in mexc["never_seen"]
+    assert told["kraken"]["verification"][0] == "CRC-32 of ten levels a side with a message"
 
 
 def test_venues_as_text_has_a_line_of_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,11 +103,6 @@ def test_venues_as_text_has_a_line_of_each_kind(capsys: pytest.CaptureFixture[st
 def test_venues_unknown_one_is_2_and_names_the_likely(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["venues", "mexx"]) == 2
     assert "did you mean mexc?" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["mexc"])
-def test_venue_says_what_it_never_saw(name: str) -> None:
-    assert load_venue(name).never_seen
 
 
 def test_rule_in_words_says_each_part() -> None:

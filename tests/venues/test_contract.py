@@ -87,6 +87,10 @@ def test_venue_example_configuration_is_accepted_and_shows_its_defaults(venue: V
     assert set(venue.settings.__struct_fields__) <= keys
 
 
+def test_venue_says_what_was_never_seen_on_a_wire(venue: Venue) -> None:
+    assert venue.never_seen
+
+
 def test_venue_requests_name_each_channel_once(venue: Venue) -> None:
     (channel, *_) = venue.channels(venue.example_symbol, venue.settings())
     for make in (venue.subscribe, venue.unsubscribe):

@@ -53,6 +53,10 @@ class Binance(Venue):
     ping_interval_s = 10.0
     """Not needed to stay connected: a quiet connection shows that it lives before it is silent."""
     example_symbol = "BTCUSDT"
+    never_seen = (
+        "a message that begins before the book's number, numbers that begin anew, serverShutdown; "
+        "nothing was tried against the live venue from here"
+    )
 
     def check_symbol(self, symbol: str) -> None:
         """Raise ValueError where this can be no symbol of Binance's."""

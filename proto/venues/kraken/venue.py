@@ -49,6 +49,10 @@ class Kraken(Venue):
     rest_host = requests.REST_HOST
     ping_interval_s = 15.0
     example_symbol = "BTC/USD"
+    never_seen = (
+        "a message whose data has more than one book, one without a checksum; nothing was tried "
+        "against the live venue from here"
+    )
 
     def check_symbol(self, symbol: str) -> None:
         """Raise ValueError where this can be no symbol of Kraken's."""
