@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath.engine.config.schema import RENAMED, Config, VenueConfig
+from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.proto.venues import DEFAULT_NAME, load_venue, resolve_symbol, venue_names
 from tickpath.shm.errors import LocalError
@@ -288,6 +289,18 @@ def _check_names(venue: VenueConfig, path: str) -> None:
             raise wrong(place, address, "an IPv4 address", str(error)) from error
 
 
+def _check_verification(config: Config) -> None:
+    health = config.health
+    if health.verify_quiet_after_s > health.verify_max_s:
+        expected = f"at most verify_max_s, {health.verify_max_s:g}"
+        raise wrong("health.verify_quiet_after_s", health.verify_quiet_after_s, expected)
+    for index, venue in enumerate(config.venues):
+        try:
+            verification.check_plan(venue, health, len(venue.symbols))
+        except LocalError as error:
+            raise LocalError(f"venue[{index}].symbols: {error}") from error
+
+
 def _check_values(config: Config) -> None:
     if len(config.venues) != 1:
         raise LocalError(
@@ -297,6 +310,7 @@ def _check_values(config: Config) -> None:
     _check_settings(config.venues[0], "venue[0]")
     _check_symbols(config.venues[0], "venue[0]")
     _check_names(config.venues[0], "venue[0]")
+    _check_verification(config)
     low, high = config.network.port_range
     if low > high:
         raise wrong("network.port_range", [low, high], "the first port not above the last")

@@ -181,6 +181,10 @@ class HealthConfig(_Section, frozen=True):
         ),
     ] = 20_000
     """Nothing came on a connection for so long: its books are STALE."""
+    verify_quiet_after_s: Seconds = 60.0
+    """A book without a message of its own for so long is LIVE only if it was proved meanwhile."""
+    verify_max_s: Seconds = 600.0
+    """Where the venue's budget cannot prove all quiet books so soon, it takes so long at most."""
     keep_s: Seconds = 30.0
     """Messages of a book that waits for a base are kept for so long: it may lag as much."""
     keep_bytes: (

@@ -3,7 +3,8 @@
 Read in this order: hot_path.h and hot_path.c (what the loop returns > feed > tap > note),
 hot_path.py (its Python side: what a connection says when it opens, the notes), speaker.py (what is
 said on open ones), plan.py (which channel goes over which connection where), subscriptions.py (what
-the venue said to that), bases.py (whole books over REST), instrument_list.py (the configured
+the venue said to that), bases.py (whole books over REST),
+verification.py (which of them are only to be compared), instrument_list.py (the configured
 symbols in the venue's list), memory.py (message memory, and what all of it comes to), consumers.py
 (who reads, who sleeps), state_log.py (lines about books), feed_notes.py (lines
 about what a feed counts), replan.py (symbols that come and go), canary.py and message_shape.py

@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tickpath._core import ffi, lib
+from tickpath.engine.feed_handler import verification
+from tickpath.engine.feed_handler.verification import Checks
 from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address
 from tickpath.netstack.transport import resolve
 from tickpath.proto.venue import BaseSource, HttpRequest, HttpResponse, RestRefusal
@@ -43,6 +45,8 @@ POLL_S = 0.005
 STOP_WITHIN_S = 0.05
 # A base that was asked for on the socket and did not come is asked for anew.
 IN_BAND_WITHIN_S = 5.0
+# A subscription that brings nothing is made anew after so long, doubling.
+ANEW_FIRST_S, ANEW_MAX_S = 10.0, 300.0
 WANTED_AT_ONCE = 256
 # x509_vfy.h, X509_V_ERR_…: self-signed, and issuers that are not among those that are trusted.
 UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
@@ -144,6 +148,22 @@ class BaseSchedule:
         tolerance = (self.budget.burst - 1) / self.budget.per_second
         return max(self._paused_until, self._next_slot - tolerance)
 
+    def spend(self, now: float, cost: float = 1.0) -> None:
+        """Count a request against the budget; cost: of that of a base."""
+        # A quarter of jitter, so that feed handlers started together drift apart.
+        interval = (1.0 + 0.25 * self.jitter()) / self.budget.per_second
+        self._next_slot = max(self._next_slot, now) + interval * cost
+
+    def is_spare(self, now: float) -> bool:
+        """Say whether something else may be asked: no base is due, and the budget is whole."""
+        return now >= max(self._paused_until, self._next_slot) and not any(
+            row.due <= now for row in self._waiting.values()
+        )
+
+    def spare_s(self, now: float) -> float:
+        """Return for how long nothing else may be asked, at least."""
+        return max(0.0, self._paused_until - now, self._next_slot - now)
+
     def take(self, now: float) -> int | None:
         """Return the instrument to fetch now and count it against the budget, or None."""
         if now < self._budget_from():
@@ -156,9 +176,7 @@ class BaseSchedule:
         history = self._history[instrument]
         history.fetches += 1
         history.last = now
-        # A quarter of jitter, so that feed handlers started together drift apart.
-        interval = (1.0 + 0.25 * self.jitter()) / self.budget.per_second
-        self._next_slot = max(self._next_slot, now) + interval
+        self.spend(now)
         return instrument
 
     def wait_s(self, now: float) -> float:
@@ -413,7 +431,16 @@ class Books(Protocol):
         """Hand one over; False: no room yet, try again."""
 
     def failed(self, instrument: int) -> None:
-        """Say that it could not be had; it will be wanted anew."""
+        """Say that it could not be had; it will be wanted anew, as what it was."""
+
+    def quiet(self) -> Sequence[int]:
+        """Return the instruments whose books a base is to be compared with; as `wanted`."""
+
+    def compare(self, instrument: int, base: Base) -> bool:
+        """Hand one over to be compared; False: no room yet, try again."""
+
+    def unheard(self) -> Sequence[int]:
+        """Return the instruments whose channels are to be subscribed to anew; as `wanted`."""
 
     def wait(self, seconds: float) -> None:
         """Sleep until one is wanted, so long at most."""
@@ -422,19 +449,40 @@ class Books(Protocol):
 class FeedBooks:
     """The cold thread's side of a C feed."""
 
-    def __init__(self, feed: Any, base_depth: int = 0) -> None:
-        """Take a feed, and how many levels a side a base has that does not show all; 0: none."""
-        self._feed, self._base_depth = feed, base_depth
+    def __init__(self, feed: Any, base_depth: int = 0, check_depth: int = 0) -> None:
+        """Take a feed, and how many levels a side a base has that does not show all; 0: none.
+
+        check_depth: the same of those that are compared.
+        """
+        self._feed, self._base_depth, self._check_depth = feed, base_depth, check_depth
         self._wanted = ffi.new("uint32_t[]", WANTED_AT_ONCE)
         self._base = ffi.new("struct tp_feed_base *")
 
     def wanted(self) -> Sequence[int]:
         """Return the instruments that want a base."""
-        count = lib.tp_feed_base_wanted(self._feed, self._wanted, WANTED_AT_ONCE)
+        return self._listed(lib.tp_feed_base_wanted)
+
+    def quiet(self) -> Sequence[int]:
+        """Return the instruments whose books are to be checked."""
+        return self._listed(lib.tp_feed_check_wanted)
+
+    def unheard(self) -> Sequence[int]:
+        """Return the instruments whose channels bring nothing."""
+        return self._listed(lib.tp_feed_anew_wanted)
+
+    def _listed(self, look: Callable[[Any, Any, int], int]) -> Sequence[int]:
+        count = look(self._feed, self._wanted, WANTED_AT_ONCE)
         return list(self._wanted[0:count]) if count else ()
 
     def offer(self, instrument: int, base: Base) -> bool:
         """Copy a base into the feed's mailbox; False: full."""
+        return self._offer(instrument, base, self._base_depth)
+
+    def compare(self, instrument: int, base: Base) -> bool:
+        """Do the same: the request that it answers says what it is for."""
+        return self._offer(instrument, base, self._check_depth)
+
+    def _offer(self, instrument: int, base: Base, depth: int) -> bool:
         row = self._base
         row.instrument, row.version = instrument, base.version
         row.bids, row.bid_count = base.bids, len(base.bids)
@@ -442,7 +490,7 @@ class FeedBooks:
         row.truncated = sum(
             1 << side
             for side, levels in enumerate((base.bids, base.asks))
-            if 0 < self._base_depth <= len(levels)
+            if 0 < depth <= len(levels)
         )
         return bool(lib.tp_feed_base_offer(self._feed, row))
 
@@ -466,6 +514,8 @@ class Question:
     instrument: int
     request: HttpRequest
     asked_s: float
+    is_check: bool = False
+    """Its base is compared with the book, not put in its place."""
 
 
 class BaseWorker:
@@ -488,7 +538,9 @@ class BaseWorker:
         self._clock = clock
         by_rest = venue.venue.base_source is BaseSource.REST
         depth = venue.venue.base_depth(venue.settings) if by_rest else 0
-        self.books: Books = FeedBooks(feed, depth)
+        check_depth = venue.venue.check_depth(venue.settings) if by_rest else 0
+        self.books: Books = FeedBooks(feed, depth, check_depth)
+        self.checks = Checks(verification.cost(venue))
         self.fetch: Callable[[HttpRequest], bytes] = self._get
         self.schedule = BaseSchedule(Budget.of_venue(venue.venue.rest_budget(venue.settings)))
         self.timeout_s = TIMEOUT_S
@@ -496,6 +548,7 @@ class BaseWorker:
         self.ask_in_band: Callable[[int], None] = _nobody_asks
         self.is_in_band = not by_rest
         self._due: dict[int, float] = {}  # of bases asked for on the socket
+        self._anew: dict[int, tuple[float, float]] = {}  # subscriptions: when again, pause before
         # Of what follows, and of the books, which know one cold thread.
         self._lock = threading.Lock()
         self._latest: dict[int, Question] = {}  # of each instrument: what may still be answered
@@ -568,7 +621,8 @@ class BaseWorker:
     def _wait_s(self) -> float:
         if self._under_way >= IN_FLIGHT_MAX:
             return STOP_WITHIN_S
-        return self.schedule.wait_s(self._clock.now_s())
+        now = self._clock.now_s()
+        return min(self.schedule.wait_s(now), self.checks.wait_s(now, self.schedule))
 
     def _answer_aside(self, question: Question) -> None:
         self._answering = [thread for thread in self._answering if thread.is_alive()]
@@ -591,31 +645,67 @@ class BaseWorker:
         with self._lock:
             for waiting in self.books.wanted():
                 self._latest.pop(waiting, None)  # an answer to what was asked before is too old
+                self.checks.drop(waiting)
+                self._anew.pop(waiting, None)
                 self.schedule.want(waiting, now)
-            if self._under_way >= IN_FLIGHT_MAX:
-                return None
-            instrument = self.schedule.take(now)
-            if self.is_in_band:
-                self._ask_on_socket(instrument, now)
-                return None
-            return None if instrument is None else self._question(instrument, now)
+            for quiet in self.books.quiet():
+                self._latest.pop(quiet, None)
+                self._anew.pop(quiet, None)
+                self.checks.want(quiet, now)
+            self._subscribe_anew(now)
+            return self._next(now)
 
-    def _question(self, instrument: int, now: float) -> Question | None:
-        symbol, venue = self._instruments[instrument].symbol, self._venue
-        try:
-            request = venue.venue.base_request(symbol, venue.settings)
-        except Exception as error:  # a venue's folder may raise what it likes
-            self._give_up(instrument, error)
+    def _next(self, now: float) -> Question | None:
+        if self._under_way >= IN_FLIGHT_MAX:
             return None
-        self._latest[instrument] = question = Question(instrument, request, now)
+        instrument = self.schedule.take(now)
+        is_check = instrument is None
+        if is_check and self._under_way < IN_FLIGHT_MAX // 2:  # the rest is for bases
+            instrument = self.checks.take(now, self.schedule)
+        if self.is_in_band:
+            self._ask_on_socket(instrument, now)
+            return None
+        if instrument is None:
+            return None
+        return self._question(instrument, now, is_check=is_check)
+
+    def _subscribe_anew(self, now: float) -> None:
+        """Have silent channels subscribed to again, now and then until a message comes."""
+        for instrument in self.books.unheard():
+            _, pause = self._anew.get(instrument, (0.0, ANEW_FIRST_S / 2))
+            if instrument not in self._anew:
+                symbol = self._instruments[instrument].symbol
+                self._log(
+                    f"{symbol}: the venue's book moved on and no message of its channel said so: "
+                    "subscribing to it anew; LIVE again once one comes"
+                )
+            pause = min(2 * pause, ANEW_MAX_S)
+            self._anew[instrument] = now + pause, pause
+            self.ask_in_band(instrument)
+        for instrument, (due, _) in self._anew.items():
+            if due <= now:
+                self.books.failed(instrument)
+
+    def _question(self, instrument: int, now: float, *, is_check: bool) -> Question | None:
+        symbol, venue = self._instruments[instrument].symbol, self._venue
+        ask = venue.venue.check_request if is_check else venue.venue.base_request
+        try:
+            request = ask(symbol, venue.settings)
+        except Exception as error:  # a venue's folder may raise what it likes
+            self._give_up(instrument, error, is_check=is_check)
+            return None
+        self._latest[instrument] = question = Question(instrument, request, now, is_check)
         self._under_way += 1
         return question
 
-    def _give_up(self, instrument: int, error: Exception) -> None:
+    def _give_up(self, instrument: int, error: Exception, *, is_check: bool = False) -> None:
         """Say why a base could not be had, and want it anew."""
+        if is_check:
+            self.checks.settled(instrument, well=False)
         foreseen = isinstance(error, RemoteError | LocalError | ValueError)
         reason = str(error) if foreseen else f"{type(error).__name__}: {error}"
-        self._log(f"base of {self._instruments[instrument].symbol}: {reason}: trying again")
+        what = "check" if is_check else "base"
+        self._log(f"{what} of {self._instruments[instrument].symbol}: {reason}: trying again")
         self.books.failed(instrument)
 
     def _ask_on_socket(self, instrument: int | None, now: float) -> None:
@@ -650,12 +740,15 @@ class BaseWorker:
                 return  # it was wanted anew meanwhile: this book may lack what came in between
             del self._latest[instrument]
             if base is not None:
-                while not self.books.offer(instrument, base) and not self._stop.wait(POLL_S):
+                hand_over = self.books.compare if question.is_check else self.books.offer
+                while not hand_over(instrument, base) and not self._stop.wait(POLL_S):
                     pass
+                if question.is_check:
+                    self.checks.settled(instrument, well=True)
             elif isinstance(failure, RateLimitError):
                 self.books.failed(instrument)
-            elif isinstance(failure, LateError):
+            elif isinstance(failure, LateError) and not question.is_check:
                 remedy = f"its messages are kept for {self.timeout_s:g} s: raise health.keep_s"
                 self._give_up(instrument, LateError(f"{failure}; {remedy} if it is always so late"))
             elif failure is not None and not self._stop.is_set():
-                self._give_up(instrument, failure)
+                self._give_up(instrument, failure, is_check=question.is_check)

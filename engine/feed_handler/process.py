@@ -25,7 +25,7 @@ import msgspec
 from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import INSTRUMENTS_MAX, make_layout, write_instruments
 from tickpath.engine.config.check import load_config
-from tickpath.engine.feed_handler import memory
+from tickpath.engine.feed_handler import memory, verification
 from tickpath.engine.feed_handler.bases import (
     BaseSchedule,
     BaseWorker,
@@ -298,6 +298,7 @@ class FeedHandler:
         config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
         config.gate = self.consumers.gate
         config.needs_confirmation = True
+        verification.configure(config, self.venue, self.config.health, len(self.instruments))
         config.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         size = lib.tp_feed_memory_size(config)
         if size == 0:
@@ -306,6 +307,9 @@ class FeedHandler:
         self.feed = lib.tp_feed_init(ffi.from_buffer(books), config)
         self._kept += [books, config]
         self._tell_pages(size, books_are_huge=are_huge)
+        stretched = verification.describe(self.venue, self.config.health, len(self.instruments))
+        if stretched:
+            self._log(stretched)
         for row, channel in zip(self.instruments, self.plan.book_channels(), strict=True):
             record = ffi.from_buffer("struct tp_instrument_record *", pack_row(row))
             if not lib.tp_feed_instrument_add(

@@ -66,7 +66,7 @@ DEPTH_SHOWN = 20
 SILENT_S = 2.0
 DROP_S = 1.25 * SILENT_S
 RECONNECT_MAX_S = 2.0
-KEEP_S = 5.0
+KEEP_S = 10.0
 HANDSHAKE_S = 10.0
 BASE_RETRY_MAX_S = 10.0
 # The longest way back to LIVE by the rules: a silence is noticed, a handshake that was under way
@@ -75,6 +75,7 @@ BASE_RETRY_MAX_S = 10.0
 RECOVERY_S = DROP_S + HANDSHAKE_S + RECONNECT_MAX_S + BASE_RETRY_MAX_S + KEEP_S + 2.0
 # A LIVE book may be so old: what a dripping connection holds back counts as life.
 LAG_MAX_S = SILENT_S + DRIP_S
+SYNCING = 0
 LIVE = 1
 STALE = 2
 STATES = ("SYNCING", "LIVE", "STALE", "CROSSED")
@@ -100,6 +101,7 @@ class Setup:
     tls: ssl.SSLContext | None = None
     ca_file: Path | None = None
     keep_s: float = KEEP_S
+    quiet_s: float = 60.0
 
 
 @dataclass(slots=True)
@@ -202,7 +204,11 @@ class Deployment:
             instance=f"virtual-{setup.seed}",
             feed_handler=FeedHandlerConfig(huge_pages=False, lock_memory=False),
             shm=ShmConfig(ring_capacity=1 << 10),
-            health=HealthConfig(silent_after_ms=int(SILENT_S * 1000), keep_s=setup.keep_s),
+            health=HealthConfig(
+                silent_after_ms=int(SILENT_S * 1000),
+                keep_s=setup.keep_s,
+                verify_quiet_after_s=setup.quiet_s,
+            ),
             reconnect=ReconnectConfig(max_s=RECONNECT_MAX_S),
         )
 

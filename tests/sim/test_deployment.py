@@ -31,6 +31,7 @@ from tests.sim.deployment import (
     LIVE,
     RECOVERY_S,
     STALE,
+    SYNCING,
     Deployment,
     DeploymentError,
     Setup,
@@ -67,7 +68,7 @@ ONCE = (
 )
 PHASES = (
     *(("pause", "resume"), ("refuse:{}", "accept:{}"), ("down", "up")),
-    *(("damage", "whole"), ("unplug", "plug")),
+    *(("damage", "whole"), ("unplug", "plug"), ("mute:{}", "unmute:{}")),
 )
 LINGERS = frozenset({"drip", "half-frame", "silent"})
 LINGER_S = DROP_S + DRIP_S  # what they do to a connection is over, or it is dropped
@@ -132,6 +133,7 @@ def random_setup(seed: int, directory: Path, venue: str = "mexc", **fields: Any)
         symbols=tuple(symbols[: generator.randrange(1, 4)]),
         rate=generator.choice((10.0, 40.0, 120.0)),
         depth=generator.choice((25, 60, 200)),
+        quiet_s=3.0,
         **fields,
     )
 
@@ -151,8 +153,9 @@ def check_counters(deployment: Deployment, kinds: set[str]) -> None:
         "overflows": feed.overflows,
         "broken": feed.broken * ("garbage" not in kinds),
         "crossed": feed.crossed * ("crossed" not in kinds),
-        "gaps": feed.gaps * ("gap" not in kinds),
-        "checksums": feed.checksums * ("gap" not in kinds),
+        "gaps": feed.gaps * (not kinds & {"gap", "mute"}),
+        "different": feed.checks_different,
+        "checksums": feed.checksums * (not kinds & {"gap", "mute"}),
         "open": hot.connects - hot.disconnects - open_count,
         # A venue that no reset reached keeps the connection that its client gave up.
         "open there": (exchange.connections - open_count) * ("unplug" not in kinds),
@@ -489,15 +492,44 @@ def test_live_never_beyond_what_the_base_showed(make: Make) -> None:
     deployment.run(60.0)
 
 
-@not_today(
-    "freshness", "the age of an instrument's own last message is not looked at", DeploymentError
-)
+def rest(deployment: Deployment, symbol: str) -> None:
+    """Let an instrument's book stand still from now on, while its connection is busy."""
+    deployment.exchange._floor.active.remove(symbol)
+
+
 def test_live_ends_when_one_instrument_falls_silent(make: Make) -> None:
     deployment = make(rate=10.0)
     assert deployment.run(5.0, deployment.are_live)
     deployment.lag_max_s = 70.0  # verify_quiet_after_s is 60
     deployment.order("mute:BTCUSDT")
     deployment.run(80.0)
+    assert (deployment.seen[0].state, deployment.seen[1].state) == (SYNCING, LIVE)
+    assert deployment.counters.checks_deaf == 1, "no base makes it LIVE: its stream brings nothing"
+    assert deployment.exchange.counters.subscriptions == 2, "it was subscribed to anew"
+    deployment.order("unmute:BTCUSDT")
+    assert deployment.run(10.0, deployment.are_live)
+
+
+def test_live_goes_on_while_an_instrument_is_quiet_and_proved(make: Make) -> None:
+    deployment = make(rate=10.0)
+    assert deployment.run(5.0, deployment.are_live)
+    rest(deployment, "BTCUSDT")
+    deployment.run(200.0, lambda: deployment.seen[0].state != LIVE)
+    assert deployment.are_live()
+    assert deployment.counters.verified == 200 // 30
+    assert deployment.counters.bases_applied == 2
+
+
+def test_live_ends_at_the_limit_where_a_quiet_instrument_cannot_be_proved(make: Make) -> None:
+    deployment = make(rate=10.0)
+    assert deployment.run(5.0, deployment.are_live)
+    rest(deployment, "BTCUSDT")
+    deployment.order("rest-limit:100")
+    deployment.run(58.0)
+    assert deployment.are_live()
+    deployment.run(3.0)
+    assert [seen.state for seen in deployment.seen] == [STALE, LIVE]
+    assert deployment.run(100.0, deployment.are_live)
 
 
 @not_today("scale", "an instrument whose prices get a digit more stays broken")

@@ -18,7 +18,7 @@ from tickpath.engine.feed_handler.bases import (
 from tickpath.proto.venue import RestRefusal
 from tickpath.shm.clock import Clock
 
-from tests.unit.test_bases import GOOD, ROWS, Books, now_ns, schedule, worker
+from tests.unit.test_bases import GOOD, ROWS, Books, now_ns, schedule, step, worker
 
 if TYPE_CHECKING:
     from tickpath.proto.venue import HttpRequest
@@ -134,3 +134,35 @@ def test_worker_stop_cuts_what_is_under_way(answers: bytes) -> None:
         assert not one.has_died
         assert lines == [], "nobody waits for it any more"
         peers[0].close()
+
+
+def test_worker_limited_asks_nobody_until_it_is_over() -> None:
+    lines: list[str] = []
+    books = Books(0, 1)
+
+    def limited(_: HttpRequest) -> bytes:
+        raise RateLimitError(RestRefusal("status 429", False, 30.0))
+
+    one = worker(books, limited, lines.append)
+    for now in (0.0, 10.0, 29.0):
+        step(one, now)
+    assert books.failures == [0]
+    assert "no requests for 30 s" in lines[0]
+    step(one, 30.0)
+    assert books.failures == [0, 1]
+
+
+def test_worker_limited_late_pauses_from_the_answer_on() -> None:
+    """Retry-After counts from the answer, which may have taken as long as the pause itself."""
+    books = Books(0)
+
+    def limited(_: HttpRequest) -> bytes:
+        now_ns[0] += 4_000_000_000
+        raise RateLimitError(RestRefusal("status 429", False, 5.0))
+
+    one = worker(books, limited)
+    for now in (0.0, 4.0, 8.9):
+        step(one, now)
+    assert books.failures == [0]
+    step(one, 9.1)
+    assert books.failures == [0, 0]

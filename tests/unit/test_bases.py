@@ -582,11 +582,26 @@ class Books:
         self.queue = list(wanted)
         self.offered: list[tuple[int, int, int, int]] = []
         self.failures: list[int] = []
+        self.quieted: list[int] = []
+        self.silent: list[int] = []
+        self.compared: list[int] = []
         self.full = 0
 
     def wanted(self) -> Sequence[int]:
         out, self.queue = self.queue, []
         return out
+
+    def quiet(self) -> Sequence[int]:
+        out, self.quieted = self.quieted, []
+        return out
+
+    def unheard(self) -> Sequence[int]:
+        out, self.silent = self.silent, []
+        return out
+
+    def compare(self, instrument: int, base: Base) -> bool:
+        self.compared.append(instrument)
+        return base.version > 0
 
     def offer(self, instrument: int, base: Base) -> bool:
         if self.full:
@@ -719,38 +734,6 @@ def test_worker_thread_that_was_stopped_has_not_died() -> None:
     one.start()
     one.stop()
     assert not one.has_died
-
-
-def test_worker_limited_asks_nobody_until_it_is_over() -> None:
-    lines: list[str] = []
-    books = Books(0, 1)
-
-    def limited(_: HttpRequest) -> bytes:
-        raise RateLimitError(RestRefusal("status 429", False, 30.0))
-
-    one = worker(books, limited, lines.append)
-    for now in (0.0, 10.0, 29.0):
-        step(one, now)
-    assert books.failures == [0]
-    assert "no requests for 30 s" in lines[0]
-    step(one, 30.0)
-    assert books.failures == [0, 1]
-
-
-def test_worker_limited_late_pauses_from_the_answer_on() -> None:
-    """Retry-After counts from the answer, which may have taken as long as the pause itself."""
-    books = Books(0)
-
-    def limited(_: HttpRequest) -> bytes:
-        now_ns[0] += 4_000_000_000
-        raise RateLimitError(RestRefusal("status 429", False, 5.0))
-
-    one = worker(books, limited)
-    for now in (0.0, 4.0, 8.9):
-        step(one, now)
-    assert books.failures == [0]
-    step(one, 9.1)
-    assert books.failures == [0, 0]
 
 
 def test_worker_full_mailbox_is_tried_again() -> None:
