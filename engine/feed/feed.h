@@ -181,8 +181,8 @@ bool tp_feed_base_offer(struct tp_feed *feed, const struct tp_feed_base *base);
 /* Cold thread: the fetch failed; want it again. */
 void tp_feed_base_failed(struct tp_feed *feed, uint32_t instrument);
 
-/* Cold thread: how many prices came twice in bases so far, and in whose base the last one did. */
-uint64_t tp_feed_doubled(const struct tp_feed *feed, uint32_t *instrument);
+/* Cold thread: 1 + the instrument in whose base a price last came twice; 0: in none. */
+uint32_t tp_feed_doubled(const struct tp_feed *feed);
 
 uint32_t tp_feed_instrument_count(const struct tp_feed *feed);
 const struct tp_feed_counters *tp_feed_counters(const struct tp_feed *feed);

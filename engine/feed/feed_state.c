@@ -725,12 +725,9 @@ bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns)
     return feed->tick_changes != changes;
 }
 
-uint64_t tp_feed_doubled(const struct tp_feed *feed, uint32_t *instrument)
+uint32_t tp_feed_doubled(const struct tp_feed *feed)
 {
-    /* Pairs with the release in tp_mailbox_note_doubled. */
-    const uint64_t count = atomic_load_explicit(&feed->mailbox.doubled, memory_order_acquire);
-    *instrument = atomic_load_explicit(&feed->mailbox.doubled_instrument, memory_order_relaxed);
-    return count;
+    return atomic_load_explicit(&feed->mailbox.doubled_of, memory_order_relaxed);
 }
 
 void tp_feed_base_await(const struct tp_feed *feed, uint64_t max_ns)

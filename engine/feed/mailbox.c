@@ -24,7 +24,7 @@ void tp_mailbox_init(struct tp_mailbox *mailbox, _Atomic uint32_t *requests,
     atomic_init(&mailbox->head, 0);
     atomic_init(&mailbox->refused, 0);
     atomic_init(&mailbox->doubled, 0);
-    atomic_init(&mailbox->doubled_instrument, 0);
+    atomic_init(&mailbox->doubled_of, 0);
     for (uint32_t i = 0; i < instrument_count; i++)
         atomic_init(&requests[i], REQUEST_NONE);
 }
@@ -131,9 +131,8 @@ void tp_mailbox_note_doubled(struct tp_mailbox *mailbox, uint32_t instrument, ui
 {
     if (count == 0)
         return;
-    atomic_store_explicit(&mailbox->doubled_instrument, instrument, memory_order_relaxed);
-    /* Pairs with the acquire of whoever reads both: the instrument is one that was counted. */
-    atomic_fetch_add_explicit(&mailbox->doubled, count, memory_order_release);
+    atomic_store_explicit(&mailbox->doubled_of, instrument + 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&mailbox->doubled, count, memory_order_relaxed);
 }
 
 /* Whether a price comes before another one on this side, best first. */

@@ -33,7 +33,7 @@ struct tp_mailbox {
     _Alignas(64) _Atomic uint32_t head;    /* cells taken; hot thread */
     _Alignas(64) _Atomic uint64_t refused; /* offers with broken levels; cold thread */
     _Atomic uint64_t doubled;              /* prices that came twice in a base; both threads */
-    _Atomic uint32_t doubled_instrument;   /* in whose base the last one did */
+    _Atomic uint32_t doubled_of;           /* 1 + in whose base the last one did; 0: none did */
 };
 
 /* What is asked for: the base that a sync starts from; one to compare a quiet book with; nothing

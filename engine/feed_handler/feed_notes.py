@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tickpath._core import ffi, lib
+from tickpath._core import lib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +34,6 @@ class FeedNotes:
     ) -> None:
         """Borrow the feed; `instruments` in its order."""
         self._feed, self._instruments, self._say, self._clock = feed, instruments, say, clock
-        self._doubled = ffi.new("uint32_t *")
         self._has_said_doubled = False
         self._seen: dict[str, int] = {}
         self._next_s: dict[str, float] = {}
@@ -46,9 +45,10 @@ class FeedNotes:
 
     def step(self) -> None:
         """Say what is new."""
-        if not self._has_said_doubled and lib.tp_feed_doubled(self._feed, self._doubled):
+        doubled = 0 if self._has_said_doubled else int(lib.tp_feed_doubled(self._feed))
+        if doubled:
             self._has_said_doubled = True
-            symbol = self._instruments[self._doubled[0]].symbol
+            symbol = self._instruments[doubled - 1].symbol
             self._say(
                 f"base of {symbol}: it names a price twice: the last quantity counts (said once; "
                 "the counter feed.doubled goes on)"

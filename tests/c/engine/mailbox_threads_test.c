@@ -23,13 +23,20 @@ struct shared {
     _Atomic bool stop;
 };
 
+/* Bases and checks in turn: an answer is never one to a request of the other kind. */
+static enum tp_request kind_of(uint64_t version)
+{
+    return version % 2 == 0 ? TP_REQUEST_BASE : TP_REQUEST_CHECK;
+}
+
 static void *cold(void *argument)
 {
     struct shared *shared = argument;
     struct tp_level bids[LEVELS], asks[LEVELS];
     uint32_t wanted[3];
     for (uint32_t round = 0; !atomic_load(&shared->stop); round++) {
-        const uint32_t count = tp_mailbox_wanted(&shared->mailbox, wanted, 3);
+        const enum tp_request asked = round % 2 == 0 ? TP_REQUEST_BASE : TP_REQUEST_CHECK;
+        const uint32_t count = tp_mailbox_wanted(&shared->mailbox, asked, wanted, 3);
         for (uint32_t i = 0; i < count; i++) {
             const uint64_t version = atomic_load(&shared->version[wanted[i]]);
             for (int level = 0; level < LEVELS; level++) {
@@ -58,14 +65,15 @@ static void *cold(void *argument)
 
 static void request(struct shared *shared, uint32_t instrument)
 {
-    atomic_fetch_add(&shared->version[instrument], 1);
-    tp_mailbox_want(&shared->mailbox, instrument);
+    const uint64_t version = atomic_fetch_add(&shared->version[instrument], 1) + 1;
+    tp_mailbox_want(&shared->mailbox, instrument, kind_of(version));
 }
 
 static void take(struct shared *shared, const struct tp_mailbox_cell *cell)
 {
     /* Fetched after the latest request: not older than what that one raised. */
     assert_int_equal(cell->version, atomic_load(&shared->version[cell->instrument]));
+    assert_int_equal(tp_mailbox_request(cell), kind_of(cell->version));
     assert_int_equal(cell->bid_count, LEVELS);
     assert_int_equal(cell->ask_count, LEVELS);
     for (int level = 0; level < LEVELS; level++) {
