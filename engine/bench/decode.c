@@ -2,6 +2,8 @@
 
 #include <time.h>
 
+#include "engine/feed/feed.h"
+
 static uint64_t clock_now(void)
 {
     struct timespec now;
@@ -26,6 +28,18 @@ uint64_t tp_bench_decode(const struct tp_venue *venue, void *router,
                                      .meaning = route.meaning,
                                      .scale = *scale};
         if (route.meaning != TP_MEANING_DELTA || venue->decode_depth(&body, out) != TP_DECODE_OK)
+            return 0;
+    }
+    return clock_now() - start_ns;
+}
+
+uint64_t tp_bench_feed(struct tp_feed *feed, const struct tp_bench_messages *messages)
+{
+    const uint64_t start_ns = clock_now();
+    for (uint32_t i = 0; i < messages->count; i++) {
+        const struct tp_span payload = {messages->data + messages->offset[i],
+                                        messages->offset[i + 1] - messages->offset[i]};
+        if (tp_feed_message(feed, 0, messages->opcode, payload, start_ns) != TP_FEED_APPLIED)
             return 0;
     }
     return clock_now() - start_ns;

@@ -6,6 +6,8 @@
 
 #include "proto/venue.h"
 
+struct tp_feed;
+
 /* Messages behind each other: i is data[offset[i], offset[i + 1]). */
 struct tp_bench_messages {
     const uint8_t *data;
@@ -19,4 +21,7 @@ struct tp_bench_messages {
 uint64_t tp_bench_decode(const struct tp_venue *venue, void *router,
                          const struct tp_bench_messages *messages, const struct tp_scale *scale,
                          struct tp_depth_update *out);
+/* Gives every message to the feed, on connection 0. Returns the nanoseconds of the whole batch, 0
+ * when one was not applied. */
+uint64_t tp_bench_feed(struct tp_feed *feed, const struct tp_bench_messages *messages);
 #endif

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from tickpath._bench import ffi, lib
+from tickpath.engine.bench.checked import measure_checked
 from tickpath.engine.bench.measure import OURS, Report, at_least, progress, progress_end, row
 from tickpath.engine.bench.messages import Market, markets, round_robin
 from tickpath.engine.bench.venues import bench_venue
@@ -113,6 +114,7 @@ def measure(count: int, rounds: int) -> Report:
         report.notes.append(f"{case}: {sum(map(len, batch)) / BATCH:.0f} bytes a message")
         report.rows += _measure_case(case, contenders, per_round, rounds)
         _check_equal(contenders[0][1], contenders[1][1])
+    measure_checked(report, per_round, rounds)
     progress_end()
     for case, (_, goal) in CASES.items():
         ours, theirs = report.find(OURS, case), report.find(implementation, case)

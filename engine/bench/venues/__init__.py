@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import pkgutil
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler.plan import make_plan
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from tickpath.engine.bench.messages import Level, Market
     from tickpath.engine.feed_handler.plan import Plan
+    from tickpath.proto.instrument import Instrument
     from tickpath.proto.venue import Settings, Venue
 
 
@@ -48,6 +50,36 @@ class BenchVenue(Protocol):
 
         To its book's number (by channel), first and last version, bids and asks as floats.
         """
+
+
+@runtime_checkable
+class CheckedVenue(Protocol):
+    """A venue whose messages have checksums: `checked.py` measures them as far as the book."""
+
+    venue: ClassVar[Venue]
+    settings: ClassVar[Settings]
+    case: ClassVar[str]
+    implementation: ClassVar[str]
+    """What `contender` reads messages with."""
+    goal: ClassVar[float]
+    """How many times as long the contender is to take, at least."""
+
+    def messages(self, symbols: Sequence[str], count: int) -> tuple[list[Instrument], list[bytes]]:
+        """Return the instruments, and so many messages of each in turn, first its base."""
+
+    def contender(self, rows: Sequence[Instrument]) -> Callable[[bytes], Any]:
+        """Return what a good Python program takes a message with.
+
+        To the book's best prices as floats, bids and asks; raises ValueError where a checksum does
+        not hold.
+        """
+
+
+def checked_venues() -> list[CheckedVenue]:
+    """Load those venues' side of the benchmarks."""
+    names = (one.name for one in pkgutil.iter_modules(__path__) if one.ispkg)
+    found = [import_module(f"{__name__}.{name}.bench").BENCH for name in sorted(names)]
+    return [one for one in found if isinstance(one, CheckedVenue)]
 
 
 @cache
