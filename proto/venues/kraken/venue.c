@@ -87,6 +87,9 @@ const struct tp_venue tp_venue_kraken = {
             .compression = TP_COMPRESSION_NONE,
             .pinger = TP_PINGER_CLIENT,
             .ping_interval_s = 30,
+            /* Each message makes the book of one moment, on both sides, and its checksum says so:
+             * it is not crossed, and two in a row are no accident. */
+            .crossed_messages_max = 2,
         },
     .describe = describe,
     .router_size = router_size,

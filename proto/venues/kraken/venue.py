@@ -15,6 +15,7 @@ from tickpath.proto.venue import (
     RestBudget,
     RestRefusal,
     Venue,
+    Verification,
     parse_retry_after,
 )
 from tickpath.proto.venues.kraken import requests
@@ -94,6 +95,10 @@ class Kraken(Venue):
     def parse_instruments(self, data: bytes) -> InstrumentList:
         """Read AssetPairs."""
         return requests.parse_instruments(data)
+
+    def verification(self, settings: KrakenSettings) -> Verification:
+        """Prove a quiet book by another subscription: its heartbeats are the connection's alone."""
+        return Verification.ASK
 
     def rest_budget(self, settings: KrakenSettings) -> RestBudget:
         """Return how fast the list, and bases by a new subscription, may be asked for.

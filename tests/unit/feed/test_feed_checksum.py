@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tickpath._core import lib
+from tickpath.engine.feed_handler.canary import Canary
 
 from tests.unit.feed.conftest import BROKEN, GAP, LEVEL, LIVE, NONE, SYNCING, WS_TEXT, Rig
 
@@ -277,6 +278,18 @@ if FRAMES.is_dir():
                 assert rig.levels() == (mantissas(wire.bids), mantissas(wire.asks))
             rig.close()
         assert ended >= len(frames) - 6
+
+    def test_real_frames_are_as_the_samples_show() -> None:
+        """The documents' older example of a snapshot alone has no time."""
+        said: list[str] = []
+        channels = [f"book-10:{symbol}" for symbol, _ in CAPTURES.values()]
+        canary = Canary("kraken", channels, 1, said.append)
+        for name in (*CAPTURES, "refusal_instrument_misc_2026"):
+            for line in (FRAMES / f"{name}.jsonl").read_bytes().splitlines():
+                if not line.startswith((b'{"method":"subscribe","params"', b'{"symbol"')):
+                    canary.take(line, 0, 0.0)
+        assert canary.looked_at > 50
+        assert said == []
 
     def test_every_real_frame_is_routed(make: Make) -> None:
         rig = make("BTC/USD", -1)
