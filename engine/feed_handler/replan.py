@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from tickpath._core import ffi
 from tickpath.engine.client.feed_segment import write_instrument
+from tickpath.engine.feed_handler.bases import BaseSchedule, Budget, RateLimitError
 from tickpath.engine.feed_handler.instrument_list import choose, fetch_list
 from tickpath.engine.recording.tap import Subscription
 from tickpath.proto.instrument import Status, pack_row
@@ -87,6 +88,8 @@ class Replan:
         self._changes: deque[ConnectionChange] = deque()  # to be done when all rows were taken
         self._fetched: deque[InstrumentList | Exception] = deque()
         self._is_fetching = self._is_asked = False
+        own = of.venue.venue
+        self._schedule = BaseSchedule(Budget.of_venue(own.rest_budget(of.venue.settings)))
         self._next_list_s = of.clock.now_s() + LIST_EVERY_S
 
     @property
@@ -138,8 +141,9 @@ class Replan:
         if isinstance(listed, Exception):
             foreseen = isinstance(listed, RemoteError | LocalError)
             what = str(listed) if foreseen else f"{type(listed).__name__}: {listed}"
-            of.log(f"reload: instrument list: {what}: asking again in {RETRY_S:.0f} s")
-            self._next_list_s = of.clock.now_s() + RETRY_S
+            pause_s = self._pause_s(listed)
+            of.log(f"reload: instrument list: {what}: asking again in {pause_s:.0f} s")
+            self._next_list_s = of.clock.now_s() + pause_s
             return
         was_asked, self._is_asked = self._is_asked, False
         chosen = choose(of.venue, listed)
@@ -155,6 +159,12 @@ class Replan:
         words += [f"removed {', '.join(removed)}"] if removed else []
         if words or was_asked:
             of.log(f"reload: {'; '.join(words) or 'no symbol came or went'}")
+
+    def _pause_s(self, failure: Exception) -> float:
+        """Return how long to wait: at least as long as the venue says."""
+        if not isinstance(failure, RateLimitError):
+            return RETRY_S
+        return max(RETRY_S, self._schedule.limited(failure, self._of.clock.now_s()))
 
     # ---- the plan --------------------------------------------------------------------------------
 

@@ -682,6 +682,29 @@ def test_reload_finds_a_symbol_once_it_is_listed(make: Make) -> None:
     assert sum("SOLUSDT" in line and "left out" in line for line in deployment.story) == 1
 
 
+class Limiting(MexcDialect):
+    """Answers the second question for the list with a pause."""
+
+    asked: ClassVar[list[int]] = []
+
+    def http(self, request: HttpRequest, now_ns: int) -> HttpResponse | None:
+        if request.target.startswith(requests.EXCHANGE_INFO_PATH):
+            self.asked.append(now_ns)
+            if len(self.asked) == 2:
+                return HttpResponse(429, b"", {"Retry-After": "120"})
+        return super().http(request, now_ns)
+
+
+def test_reload_waits_for_the_list_as_long_as_the_venue_says(make: Make) -> None:
+    Limiting.asked.clear()
+    deployment = make(symbols=SYMBOLS[:2], listed=SYMBOLS, dialect=Limiting, rate=5.0)
+    assert deployment.run(5.0, deployment.are_live)
+    configure(deployment, SYMBOLS)
+    assert deployment.run(140.0, lambda: deployment.is_live_by_name("SOLUSDT"))
+    assert len(Limiting.asked) == 3
+    assert Limiting.asked[2] - Limiting.asked[1] >= 120 * 10**9
+
+
 def test_reload_of_nothing_listed_changes_nothing(make: Make) -> None:
     deployment = make()
     assert deployment.run(5.0, deployment.are_live)
