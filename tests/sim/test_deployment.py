@@ -242,7 +242,7 @@ def test_deployment_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     assert len(stories[0]) > 10
 
 
-@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize("venue", ["binance", "mexc"])  # whose dialects make up trades
 def test_deployment_trades_and_best_prices_are_the_venues(venue: str, make: Make) -> None:
     dialect = load_dialect(venue)
     settings = msgspec.convert({"trades": True, "best": True}, dialect.venue.settings)
