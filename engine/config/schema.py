@@ -185,6 +185,10 @@ class HealthConfig(_Section, frozen=True):
     """A book without a message of its own for so long is LIVE only if it was proved meanwhile."""
     verify_max_s: Seconds = 600.0
     """Where the venue's budget cannot prove all quiet books so soon, it takes so long at most."""
+    list_every_s: Annotated[
+        float, Meta(ge=10.0, le=86400.0, extra=_remedy("an instrument list is large: 300 is often"))
+    ] = 300.0
+    """The venue's instrument list is read again: what it does not trade is not LIVE."""
     keep_s: Seconds = 30.0
     """Messages of a book that waits for a base are kept for so long: it may lag as much."""
     keep_bytes: (

@@ -45,14 +45,22 @@ static void follow(struct tp_feed *feed, uint32_t index, enum tp_instrument_stat
         feed_halt(feed, index, now_ns);
 }
 
-void tp_feed_list_status(struct tp_feed *feed, uint32_t instrument,
-                         enum tp_instrument_status status, uint64_t now_ns)
+bool tp_feed_list_status(struct tp_feed *feed, const struct tp_feed_listing *listing,
+                         uint64_t now_ns)
 {
-    assert(instrument < feed->config.instrument_count);
-    struct feed_history *history = &feed->histories[instrument];
+    const uint32_t index = listing->instrument;
+    if (index >= feed->config.instrument_count || listing->status > TP_INSTRUMENT_DELISTED)
+        return false;
+    struct feed_history *history = &feed->histories[index];
     const enum tp_instrument_status before = status_of(history);
-    history->listed = (uint8_t)status;
-    follow(feed, instrument, before, 0, now_ns);
+    history->listed = (uint8_t)listing->status;
+    feed->instruments[index].generation = (uint32_t)listing->generation;
+    feed_publish(feed, &(struct feed_change){.instrument = index,
+                                             .row_change = TP_ROW_CHANGED,
+                                             .received_ns = now_ns,
+                                             .decoded_ns = now_ns});
+    follow(feed, index, before, 0, now_ns);
+    return true;
 }
 
 enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index, struct tp_span body,

@@ -10,7 +10,15 @@
 #define TP_ENGINE_TRADING_H
 #include "engine/feed/feed.h"
 
-/* The venue's list has it so: STALE (HALTED) until it is open again, then SYNCING. */
-void tp_feed_list_status(struct tp_feed *feed, uint32_t instrument,
-                         enum tp_instrument_status status, uint64_t now_ns);
+struct tp_feed_listing {
+    uint32_t instrument;
+    uint32_t status;     /* enum tp_instrument_status */
+    uint64_t generation; /* of the row that was written with it */
+};
+static_assert(sizeof(struct tp_feed_listing) == 16, "stands in recordings as it is");
+
+/* The venue's list has it so: STALE (HALTED) until it is open again, then SYNCING; readers are told
+ * (INSTRUMENT, STATUS). False: no such instrument or status; nothing changed. */
+bool tp_feed_list_status(struct tp_feed *feed, const struct tp_feed_listing *listing,
+                         uint64_t now_ns);
 #endif

@@ -9,4 +9,7 @@ symbols in the venue's list), memory.py (message memory, and what all of it come
 (who reads, who sleeps), state_log.py (lines about books), feed_notes.py (lines
 about what a feed counts), replan.py (symbols that come and go), canary.py and message_shape.py
 (whether a venue's messages are what they were), process.py (all of these in one process).
+
+list_reader.py (the instrument list, read again) and trading.py (what it says of trading) end the
+books of what the venue does not trade.
 """

@@ -6,6 +6,7 @@
 
 #include "engine/feed/checkpoint.h"
 #include "engine/feed/rows.h"
+#include "engine/feed/trading.h"
 
 enum { REFUSED_EVERY_NS = 10000000 };
 
@@ -122,6 +123,15 @@ static void row_changed(struct tp_hot_path *hot, struct tp_span text, uint64_t n
     hot->rows_refused += !tp_feed_row_take(hot->feed, &row, now_ns);
 }
 
+static void instrument_listed(struct tp_hot_path *hot, struct tp_span text, uint64_t now_ns)
+{
+    struct tp_feed_listing listing;
+    assert(text.size == sizeof listing);
+    memcpy(&listing, text.data, sizeof listing);
+    tp_tap_message(hot->tap, tp_tap_tag(TP_RECORD_LISTED, 0, 0), text, now_ns);
+    (void)tp_feed_list_status(hot->feed, &listing, now_ns);
+}
+
 static void command(struct tp_hot_path *hot, const struct tp_loop_event *event)
 {
     switch ((enum tp_hot_path_verb)event->verb) {
@@ -134,6 +144,9 @@ static void command(struct tp_hot_path *hot, const struct tp_loop_event *event)
     case TP_HOT_PATH_OVERDUE:
         if (tp_feed_is_unconfirmed(hot->feed, (uint32_t)event->argument))
             instrument_refused(hot, (uint32_t)event->argument, event->now_ns);
+        break;
+    case TP_HOT_PATH_LISTED:
+        instrument_listed(hot, event->text, event->now_ns);
         break;
     case TP_HOT_PATH_SAY:
         send_text(hot, event->connection, event->text, event->now_ns);

@@ -25,6 +25,7 @@ enum tp_hot_path_verb {
     TP_HOT_PATH_CONFIRMED, /* argument: the instrument that was acknowledged */
     TP_HOT_PATH_OVERDUE,   /* argument: the instrument that was not, in time: refused, unless a
                               message of its channel came */
+    TP_HOT_PATH_LISTED,    /* text: a struct tp_feed_listing */
     TP_HOT_PATH_SAY,       /* text: sent on the connection, if that is open */
     TP_HOT_PATH_ROW,       /* text: a struct tp_feed_row, which stands in the table already */
 };

@@ -6,9 +6,10 @@ the loop and its handover.
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tickpath._core import ffi, lib
 from tickpath.shm.errors import LocalError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NS_PER_S = 1_000_000_000
+LISTING: Final = struct.Struct("=IIQ")  # struct tp_feed_listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,11 @@ class HotPath:
         """Say that no acknowledgement came in time. False: the queue is full, try again."""
         return self._answer(lib.TP_HOT_PATH_OVERDUE, instrument)
 
+    def list_status(self, instrument: int, status: int, generation: int) -> bool:
+        """Say what the venue's list has; generation: of its row. False: the queue is full."""
+        text = LISTING.pack(instrument, status, generation)
+        return self._text(self._command(lib.TP_HOT_PATH_LISTED), text)
+
     def _answer(self, verb: int, instrument: int) -> bool:
         command = self._command(verb)
         command.argument = instrument
@@ -131,8 +138,12 @@ class HotPath:
 
     def say(self, connection: int, text: bytes) -> bool:
         """Send a text on a connection, if that is open. False: the queue is full, try again."""
-        command, memory = self._command(lib.TP_HOT_PATH_SAY), ffi.from_buffer("uint8_t[]", text)
+        command = self._command(lib.TP_HOT_PATH_SAY)
         command.connection = connection
+        return self._text(command, text)
+
+    def _text(self, command: Any, text: bytes) -> bool:
+        memory = ffi.from_buffer("uint8_t[]", text)
         command.text.data, command.text.size = memory, len(text)
         if not lib.tp_handover_command(self._handover, command):
             return False

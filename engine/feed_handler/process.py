@@ -23,7 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import ffi, lib
-from tickpath.engine.client.feed_segment import INSTRUMENTS_MAX, make_layout, write_instruments
+from tickpath.engine.client.feed_segment import (
+    INSTRUMENTS_MAX,
+    make_layout,
+    write_instrument,
+    write_instruments,
+)
 from tickpath.engine.config.check import load_config
 from tickpath.engine.feed_handler import memory, verification
 from tickpath.engine.feed_handler.bases import (
@@ -40,11 +45,13 @@ from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.engine.feed_handler.feed_notes import FeedNotes
 from tickpath.engine.feed_handler.hot_path import HotPath, Note
 from tickpath.engine.feed_handler.instrument_list import fetch_instruments
+from tickpath.engine.feed_handler.list_reader import ListReader
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.feed_handler.replan import Replan, start_thread, tap_row
 from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.state_log import StateLog
 from tickpath.engine.feed_handler.subscriptions import Answer, Subscriptions
+from tickpath.engine.feed_handler.trading import Trading
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
 from tickpath.engine.loop.handshakes import Handshakes
 from tickpath.engine.loop.pauses import Pauses
@@ -61,7 +68,7 @@ from tickpath.netstack.transport import (
     open_transport,
     resolve,
 )
-from tickpath.proto.instrument import pack_row
+from tickpath.proto.instrument import ROW_STATUSES, pack_row
 from tickpath.rt import limits, process
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
@@ -75,6 +82,7 @@ if TYPE_CHECKING:
     from tickpath.engine.feed_handler.instrument_list import Chosen
     from tickpath.engine.feed_handler.plan import ConnectionChange, Plan
     from tickpath.netstack.transport import Transport
+    from tickpath.proto.venue import InstrumentList
 
 NS_PER_MS, NS_PER_US = 1_000_000, 1_000
 # Of the cold loop, which shares a housekeeping CPU. What the hot thread has for it ends the pause;
@@ -347,6 +355,15 @@ class FeedHandler:
         loop.netif, handle.gate = self.transport.netif, self.consumers.gate
         self.bases = BaseWorker(self.feed, venue, self.instruments, self._log, self._clock)
         self.speaker = Speaker(self.plan, self._say)
+        self.trading = Trading(self.instruments)
+        self.list_reader = ListReader(
+            venue,
+            self._outside.open_rest,
+            self._log,
+            self.config.health.list_every_s,
+            self._outside.aside,
+            self._clock,
+        )
         self.bases.timeout_s = self.config.health.keep_s
         self.bases.ask_in_band = self.speaker.request_base
         handle.needs_confirmation = True
@@ -481,11 +498,24 @@ class FeedHandler:
         self._reload()
         self.replan.step()
         self.speaker.step(self._clock.now_s(), self._clock.unix_ns() // NS_PER_S)
+        listed = self.list_reader.step()
+        if listed is not None:
+            self._take_list(listed)
         self._look_at_link()
         if not self._answers:  # they are of sessions before: what connects anew comes after them
             self.connections.step()
         self._copy_counters()
         self.states.step(self._clock.now_s())
+
+    def _take_list(self, listed: InstrumentList) -> None:
+        """Publish the rows whose status changed; the hot thread stops or begins their books."""
+        changed, line = self.trading.take(listed)
+        if line:
+            self._log(line)
+        for row in changed:
+            generation = write_instrument(self.segment, row)
+            status = ROW_STATUSES.index(row.status)
+            self._answers.append((partial(self.hot.list_status, row.index, status), generation))
 
     def _look_at_link(self) -> None:
         """End all connections as soon as their link is lost: their books go STALE with them."""

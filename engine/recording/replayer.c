@@ -6,6 +6,7 @@
 
 #include "engine/book/book.h"
 #include "engine/feed/checkpoint.h"
+#include "engine/feed/trading.h"
 #include "engine/feed/verify.h"
 
 enum { KIND_MASK = 0xff, OPCODE_SHIFT = 8, CONNECTION_SHIFT = 16, WORD = 8 };
@@ -308,6 +309,15 @@ static bool apply_verdict(struct tp_replayer *r, const struct record *record)
     return true;
 }
 
+static bool apply_listing(struct tp_replayer *r, const struct record *record)
+{
+    struct tp_feed_listing listing;
+    if (record->payload.size != sizeof listing)
+        return false;
+    memcpy(&listing, record->payload.data, sizeof listing);
+    return tp_feed_list_status(r->feed, &listing, record->t_ns);
+}
+
 static bool apply_gap(struct tp_replayer *r, const struct record *record)
 {
     uint64_t words[2]; /* stream, slots lost */
@@ -350,6 +360,8 @@ static bool apply(struct tp_replayer *r, const struct record *record)
         return apply_answer(r, record);
     case TP_RECORD_VERDICT:
         return apply_verdict(r, record);
+    case TP_RECORD_LISTED:
+        return apply_listing(r, record);
     case TP_RECORD_GAP:
         return apply_gap(r, record);
     case TP_RECORD_OVERSIZE:

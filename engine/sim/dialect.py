@@ -98,6 +98,8 @@ class Floor:
         """Instruments that somebody listens to: only they move."""
         self.refused: set[str] = set()
         """Instruments whose subscriptions a fault refuses."""
+        self.halted: set[str] = set()
+        """Instruments that the list calls halted."""
 
     def subscribe(self, client: Client, symbol: str, channel: str) -> None:
         """Let a client listen to a channel of a listed instrument; twice is once."""

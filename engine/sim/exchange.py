@@ -330,10 +330,8 @@ class Exchange:
         if order.fault in NEEDS_ARGUMENT:
             if argument not in self._floor.listings:
                 raise LocalError(f"{argument!r}: expected an instrument of this simulator")
-            is_mute = order.fault in {Fault.MUTE, Fault.UNMUTE}
-            marked = self._muted if is_mute else self._floor.refused
-            begins = order.fault in {Fault.MUTE, Fault.REFUSE}
-            (marked.add if begins else marked.discard)(argument)
+            begins, _, marked = next(one for one in self._marks() if order.fault in one[:2])
+            (marked.add if order.fault is begins else marked.discard)(argument)
             return 1
         if order.fault in {Fault.PAUSE, Fault.RESUME}:
             self._paused = order.fault is Fault.PAUSE
@@ -342,6 +340,14 @@ class Exchange:
         for connection in connections:
             self._harm_connection(order.fault, argument, connection)
         return len(connections)
+
+    def _marks(self) -> tuple[tuple[Fault, Fault, set[str]], ...]:
+        """Return which faults mark an instrument, and which end that."""
+        return (
+            (Fault.MUTE, Fault.UNMUTE, self._muted),
+            (Fault.REFUSE, Fault.ACCEPT, self._floor.refused),
+            (Fault.HALT, Fault.REOPEN, self._floor.halted),
+        )
 
     def _symbols(self, argument: str) -> list[str]:
         if argument and argument not in self._floor.listings:

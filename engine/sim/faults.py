@@ -30,6 +30,8 @@ class Fault(Enum):
     PAUSE = "pause"  # no pushes; all else is answered
     RESUME = "resume"  # ends pause
     SILENT = "silent"  # nothing is sent any more over the WebSockets that are open
+    HALT = "halt"  # :SYMBOL the instrument list calls it halted
+    REOPEN = "reopen"  # :SYMBOL ends halt
     MUTE = "mute"  # :SYMBOL its changes are not sent, all others are
     UNMUTE = "unmute"  # :SYMBOL ends mute
     RENUMBER = "renumber"  # [:SYMBOL] its versions begin anew at 1
@@ -44,7 +46,9 @@ class Fault(Enum):
 HARMS_INSTRUMENT: Final = frozenset(
     {Fault.GAP, Fault.GARBAGE, Fault.CROSSED, Fault.DUPLICATE, Fault.RENUMBER}
 )
-NEEDS_ARGUMENT: Final = frozenset({Fault.REFUSE, Fault.ACCEPT, Fault.MUTE, Fault.UNMUTE})
+NEEDS_ARGUMENT: Final = frozenset(
+    {Fault.REFUSE, Fault.ACCEPT, Fault.MUTE, Fault.UNMUTE, Fault.HALT, Fault.REOPEN}
+)
 TAKES_NUMBER: Final = frozenset(
     {Fault.DRIP, Fault.PING_FLOOD, Fault.CLOSE, Fault.REST_LATE, Fault.REST_LIMIT}
     | {Fault.UPGRADE_LIMIT}

@@ -76,6 +76,7 @@ RECOVERY_S = DROP_S + HANDSHAKE_S + RECONNECT_MAX_S + BASE_RETRY_MAX_S + KEEP_S 
 # A LIVE book may be so old: what a dripping connection holds back counts as life.
 LAG_MAX_S = SILENT_S + DRIP_S
 SYNCING = 0
+LIST_EVERY_S = 60.0
 LIVE = 1
 STALE = 2
 STATES = ("SYNCING", "LIVE", "STALE", "CROSSED")
@@ -98,6 +99,7 @@ class Setup:
     rate: float = 40.0
     depth: int = 60
     settings: Any = None
+    list_every_s: float = LIST_EVERY_S
     tls: ssl.SSLContext | None = None
     ca_file: Path | None = None
     keep_s: float = KEEP_S
@@ -208,6 +210,7 @@ class Deployment:
                 silent_after_ms=int(SILENT_S * 1000),
                 keep_s=setup.keep_s,
                 verify_quiet_after_s=setup.quiet_s,
+                list_every_s=setup.list_every_s,
             ),
             reconnect=ReconnectConfig(max_s=RECONNECT_MAX_S),
         )
@@ -216,6 +219,7 @@ class Deployment:
         feed_handler = self.feed_handler
         if not feed_handler.open():
             raise DeploymentError("the feed handler was stopped while it opened")
+        feed_handler.list_reader.jitter = random.Random(self.random.getrandbits(63)).random
         feed_handler.connections.random = random.Random(self.random.getrandbits(63))
         feed_handler.bases.schedule.jitter = random.Random(self.random.getrandbits(63)).random
         # The writer's copy, which the hot path reads, is what was last stored (shm/clock.h).

@@ -12,15 +12,17 @@ import random
 import struct
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
 import pytest
 from tickpath._core import lib
+from tickpath.engine.client.feed_segment import read_instruments
 from tickpath.engine.sim.dialect import HttpResponse, Message, json_response
 from tickpath.engine.sim.exchange import DRIP_S
 from tickpath.engine.sim.venues import load_dialect
 from tickpath.engine.sim.venues.mexc import MexcDialect
+from tickpath.proto.instrument import Status
 from tickpath.proto.venues import resolve_symbol
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.settings import MexcSettings
@@ -28,6 +30,7 @@ from tickpath.shm.reader import Result
 
 from tests.sim.deployment import (
     DROP_S,
+    LIST_EVERY_S,
     LIVE,
     RECOVERY_S,
     STALE,
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tickpath.engine.sim.dialect import Client, HttpRequest
+    from tickpath.shm.segment import Segment
 
     from tests.sim.virtual import Certificate
 
@@ -64,11 +68,12 @@ LATE_S = 14.0
 ONCE = (
     *("gap", "disconnect", "garbage", "half-frame", "drip", "crossed", "duplicate", "ping-flood"),
     *("close", "close:1008", "silent", "rest-late:2", "rest-late:8", "rest-limit:3", "rest-error"),
-    *("rest-malformed", "rest-old"),
+    *("rest-malformed", "rest-old", "upgrade-limit:3"),
 )
 PHASES = (
     *(("pause", "resume"), ("refuse:{}", "accept:{}"), ("down", "up")),
     *(("damage", "whole"), ("unplug", "plug"), ("mute:{}", "unmute:{}")),
+    ("halt:{}", "reopen:{}"),
 )
 LINGERS = frozenset({"drip", "half-frame", "silent"})
 LINGER_S = DROP_S + DRIP_S  # what they do to a connection is over, or it is dropped
@@ -134,6 +139,7 @@ def random_setup(seed: int, directory: Path, venue: str = "mexc", **fields: Any)
         rate=generator.choice((10.0, 40.0, 120.0)),
         depth=generator.choice((25, 60, 200)),
         quiet_s=3.0,
+        list_every_s=generator.choice((2.0, LIST_EVERY_S)),
         **fields,
     )
 
@@ -546,12 +552,31 @@ def test_live_again_after_the_scale_moved(make: Make) -> None:
     assert deployment.run(120.0, deployment.are_live)
 
 
-@not_today("trading", "the venue's list is read once, its status never")
 def test_live_ends_when_the_list_says_halted(make: Make) -> None:
     deployment = make(dialect=Halting, rate=10.0)
     assert deployment.run(5.0, deployment.are_live)
-    deployment.run(180.0)
+    deployment.run(LIST_EVERY_S + 60.0)
+    assert [seen.reason for seen in deployment.seen] == [lib.TP_SYNC_REASON_HALTED] * 2
+    deployment.run(60.0)
     assert not deployment.is_live(0)
+
+
+def test_live_again_once_a_halted_instrument_is_open(make: Make) -> None:
+    deployment = make(rate=10.0)
+    assert deployment.run(5.0, deployment.are_live)
+    deployment.order("halt:BTCUSDT")
+    assert deployment.run(1.2 * LIST_EVERY_S, lambda: deployment.seen[0].state == STALE)
+    assert deployment.is_live(1)
+    rows = read_instruments(cast("Segment", deployment.feed_handler.segment))
+    assert [row.status for row in rows] == [Status.HALTED, Status.TRADING]
+    assert [deployment.seen[0].reason] == [lib.TP_SYNC_REASON_HALTED]
+    deployment.order("disconnect")
+    deployment.run(5.0)
+    assert (deployment.is_live(0), deployment.is_live(1)) == (False, True)
+    deployment.order("reopen:BTCUSDT")
+    assert deployment.run(1.2 * LIST_EVERY_S, deployment.are_live)
+    said = [line.partition(" instrument list: ")[2] for line in deployment.story]
+    assert [line for line in said if line] == ["now BTCUSDT halted", "now BTCUSDT trading"]
 
 
 def test_live_although_one_symbol_is_not_listed(make: Make) -> None:

@@ -234,3 +234,19 @@ def test_parse_fixed_equals_decimal_or_refuses(text: str, exponent: int) -> None
             parse_fixed(text, exponent)
     else:
         assert parse_fixed(text, exponent) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "side", "expected"),
+    [
+        ("1", 1, Status.TRADING),
+        ("1", 2, Status.TRADING),
+        ("1", "4", Status.HALTED),
+        ("3", 4, Status.DELISTED),
+        ("2", 1, Status.HALTED),
+    ],
+)
+def test_instrument_that_no_side_may_trade_is_halted(
+    status: str, side: int | str, expected: Status
+) -> None:
+    assert _listed(status=status, tradeSideType=side).status is expected

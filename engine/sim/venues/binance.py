@@ -184,7 +184,7 @@ class BinanceDialect(Dialect):
             rows.append(
                 {
                     "symbol": symbol,
-                    "status": "TRADING",
+                    "status": "HALT" if symbol in self._floor.halted else "TRADING",
                     **{"baseAsset": name.base, "baseAssetPrecision": 8},
                     **{"quoteAsset": name.quote, "quotePrecision": 8, "quoteAssetPrecision": 8},
                     "isSpotTradingAllowed": True,

@@ -239,7 +239,7 @@ class KrakenDialect(Dialect):
         if request.target.partition("?")[0] != requests.ASSET_PAIRS_PATH:
             return None
         rows = {}
-        for listing in self._floor.listings.values():
+        for symbol, listing in self._floor.listings.items():
             instrument, name = listing.book.instrument, listing.book.name
             base, quote = (_OLD_NAMES.get(asset, asset) for asset in (name.base, name.quote))
             rows[base + quote] = {
@@ -252,7 +252,7 @@ class KrakenDialect(Dialect):
                 "ordermin": format_fixed(1, instrument.quantity_exponent),
                 "costmin": "0.5",
                 "tick_size": format_fixed(1, instrument.price_exponent),
-                "status": "online",
+                "status": "maintenance" if symbol in self._floor.halted else "online",
             }
         return json_response(200, {"error": [], "result": rows})
 

@@ -220,7 +220,7 @@ class MexcDialect(Dialect):
             rows.append(
                 {
                     "symbol": symbol,
-                    "status": "1",
+                    "status": "2" if symbol in self._floor.halted else "1",
                     "baseAsset": name.base,
                     "baseAssetPrecision": -instrument.quantity_exponent,
                     "quoteAsset": name.quote,

@@ -170,6 +170,7 @@ class _SymbolJson(msgspec.Struct, rename="camel"):
     base_size_precision: str = "0"
     quote_amount_precision: str = "0"
     status: str | int = "1"
+    trade_side_type: str | int = 1
 
 
 class _NameJson(msgspec.Struct):
@@ -182,6 +183,7 @@ class _ExchangeInfoJson(msgspec.Struct):
 
 _row_decoder = msgspec.json.Decoder(_SymbolJson)
 _name_decoder = msgspec.json.Decoder(_NameJson)
+TRADE_SIDES_CLOSED: Final = "4"  # of tradeSideType: 1 both, 2 buys alone, 3 sells alone
 _STATUS = {
     "1": Status.TRADING,
     "ENABLED": Status.TRADING,
@@ -192,6 +194,12 @@ _STATUS = {
 def _fraction_digits(step: str) -> int:
     _, _, fraction = step.partition(".")
     return len(fraction.rstrip("0"))
+
+
+def _status(row: _SymbolJson) -> Status:
+    status = _STATUS.get(str(row.status), Status.HALTED)
+    is_closed = str(row.trade_side_type) == TRADE_SIDES_CLOSED
+    return Status.HALTED if is_closed and status is Status.TRADING else status
 
 
 def _instrument(row: _SymbolJson, index: int) -> Instrument:
@@ -212,7 +220,7 @@ def _instrument(row: _SymbolJson, index: int) -> Instrument:
         name=Symbol(row.base_asset, row.quote_asset),
         quantity_min=parse_fixed(row.base_size_precision, -quantity_digits),
         notional_min=_decimal(row.quote_amount_precision),
-        status=_STATUS.get(str(row.status), Status.HALTED),
+        status=_status(row),
     )
 
 

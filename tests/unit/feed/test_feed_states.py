@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath._core import lib
+from tickpath._core import ffi, lib
 
 from tests.unit.feed.conftest import (
     ASK,
@@ -542,6 +542,12 @@ def conclude(rig: Rig, verdict: int) -> None:
     lib.tp_feed_conclude(rig.feed, 0, verdict, rig.now, rig.now)
 
 
+def listed(rig: Rig, status: int) -> None:
+    assert lib.tp_feed_list_status(
+        rig.feed, ffi.new("struct tp_feed_listing *", (0, status, 2)), rig.now
+    )
+
+
 def reach(rig: Rig, place: str) -> None:
     rig.up()
     if place != "SYNCING":
@@ -557,7 +563,7 @@ def reach(rig: Rig, place: str) -> None:
     elif place == "REFUSED":
         lib.tp_feed_refused(rig.feed, 0, rig.now)
     elif place == "HALTED":
-        lib.tp_feed_list_status(rig.feed, 0, lib.TP_INSTRUMENT_HALTED, rig.now)
+        listed(rig, int(lib.TP_INSTRUMENT_HALTED))
     is_stale = place in {"SILENT", "QUIET", "RETIRED", "REFUSED", "HALTED"}
     state = STALE if is_stale else getattr(lib, f"TP_BOOK_{place}")
     assert rig.state()[0] == state
@@ -567,7 +573,7 @@ def reach(rig: Rig, place: str) -> None:
 def cause(rig: Rig, event: str) -> None:
     match event:
         case "UP" if rig.state()[1] == lib.TP_SYNC_REASON_HALTED:
-            lib.tp_feed_list_status(rig.feed, 0, lib.TP_INSTRUMENT_TRADING, rig.now)
+            listed(rig, int(lib.TP_INSTRUMENT_TRADING))
         case "UP":
             rig.up()
         case "DOWN":
@@ -580,7 +586,7 @@ def cause(rig: Rig, event: str) -> None:
             rig.message(b"", opcode=WS_PONG)
             rig.tick()
         case "HALTED":
-            lib.tp_feed_list_status(rig.feed, 0, lib.TP_INSTRUMENT_HALTED, rig.now)
+            listed(rig, int(lib.TP_INSTRUMENT_HALTED))
         case "BASE":
             rig.message(base(20))
         case "UNPROVED":

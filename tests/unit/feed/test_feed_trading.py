@@ -34,13 +34,15 @@ if TYPE_CHECKING:
 
 HALTED = int(lib.TP_SYNC_REASON_HALTED)
 UNCONFIRMED = int(lib.TP_SYNC_REASON_UNCONFIRMED)
+ROW_EVENT = int(lib.TP_EVENT_INSTRUMENT)
 STATUS_EVENT = int(lib.TP_EVENT_STATUS)
 UNKNOWN, OPEN, CANCEL_ONLY, HALT, DELISTED = range(5)
 IN_BAND_RULE = {"chain": 2, "base": 1, "in_band_base": True}
 
 
 def listed(rig: Rig, status: int, instrument: int = 0) -> None:
-    lib.tp_feed_list_status(rig.feed, instrument, status, rig.now)
+    listing = ffi.new("struct tp_feed_listing *", (instrument, status, 2))
+    assert lib.tp_feed_list_status(rig.feed, listing, rig.now)
 
 
 def streamed(trading: int, instrument: int = 0, **more: int) -> bytes:
@@ -70,6 +72,7 @@ def test_feed_listed_as_not_trading_is_stale_until_it_is_open_again(rig: Rig, st
     listed(rig, status)
     assert rig.state() == (STALE, HALTED)
     assert [(kind, values[0]) for kind, _, values in rig.events()] == [
+        (ROW_EVENT, 2),
         (STATUS_EVENT, status),
         (STATE, STALE),
     ]
@@ -91,9 +94,9 @@ def test_feed_same_status_again_says_nothing(rig: Rig) -> None:
     listed(rig, HALT)
     rig.events()
     listed(rig, HALT)
-    assert rig.events() == []
+    assert [kind for kind, _, _ in rig.events()] == [ROW_EVENT]
     listed(rig, DELISTED)
-    assert [kind for kind, _, _ in rig.events()] == [STATUS_EVENT]
+    assert [kind for kind, _, _ in rig.events()] == [ROW_EVENT, STATUS_EVENT]
     assert rig.state() == (STALE, HALTED)
 
 

@@ -1,0 +1,166 @@
+"""The instrument list is read again, never too often, and what it says of trading is followed."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from tickpath.engine.config.schema import VenueConfig
+from tickpath.engine.feed_handler.bases import RateLimitError
+from tickpath.engine.feed_handler.list_reader import LEAST_S, ListReader
+from tickpath.engine.feed_handler.trading import Trading
+from tickpath.proto.instrument import Instrument, Status
+from tickpath.proto.venue import HttpRequest, InstrumentList, RestRefusal
+from tickpath.shm.clock import NS_PER_S, Clock
+from tickpath.shm.errors import RemoteError
+
+EVERY_S = 300.0
+
+
+class Rest:
+    """Answers with an empty list, or raises; counts the questions."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.asked = self.closed = 0
+
+    def ask(self, request: HttpRequest, *, size_max: int, timeout_s: float = 0.0) -> bytes:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return b'{"symbols":[]}'
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Rig:
+    def __init__(self, jitter: float = 0.0) -> None:
+        self.now_s = 1000.0
+        self.lines: list[str] = []
+        self.rest = Rest()
+        clock = Clock(lambda: int(self.now_s * NS_PER_S), lambda: int(self.now_s * NS_PER_S))
+        self.reader = ListReader(
+            VenueConfig(symbols=("BTCUSDT",)),
+            lambda _: self.rest,
+            self.lines.append,
+            EVERY_S,
+            lambda work: work(),
+            clock,
+            lambda: jitter,
+        )
+
+    def step(self, after_s: float = 0.0) -> bool:
+        """Let time pass; returns whether a list came."""
+        self.now_s += after_s
+        came = [self.reader.step() for _ in range(2)]
+        return any(one is not None for one in came)
+
+
+def test_list_is_read_so_often_and_given_once() -> None:
+    rig = Rig()
+    assert not rig.step(EVERY_S - 1)
+    assert rig.step(1)
+    assert not rig.step()
+    assert (rig.rest.asked, rig.rest.closed) == (1, 1)
+    assert rig.step(EVERY_S)
+
+
+def test_list_interval_is_jittered() -> None:
+    rig = Rig(jitter=1.0)
+    assert not rig.step(1.09 * EVERY_S)
+    assert rig.step(0.02 * EVERY_S)
+
+
+def test_list_that_is_wanted_is_read_soon_but_not_again_and_again() -> None:
+    rig = Rig()
+    rig.reader.want()
+    assert not rig.step(LEAST_S - 1)
+    assert rig.step(1)
+    for _ in range(10):
+        rig.reader.want()
+        assert not rig.step(0.1)
+    assert rig.step(LEAST_S)
+
+
+def test_list_that_cannot_be_read_is_said_once_and_read_again_later() -> None:
+    rig = Rig()
+    rig.rest.error = RemoteError("no answer")
+    assert not rig.step(EVERY_S)
+    assert len(rig.lines) == 1
+    assert "instrument list: no answer: what was read before still counts" in rig.lines[0]
+    for wait_s in (10, 20, 40, 80, 160, 300, 300):
+        asked = rig.rest.asked
+        rig.step(wait_s - 1)
+        assert rig.rest.asked == asked
+        rig.step(1)
+        assert rig.rest.asked == asked + 1
+    rig.rest.error = None
+    assert rig.step(EVERY_S)
+    assert rig.lines[1:] == ["instrument list: read again"]
+
+
+def test_list_is_not_asked_for_while_the_venue_wants_no_requests() -> None:
+    rig = Rig()
+    rig.rest.error = RateLimitError(RestRefusal("status 429", False, 600.0))
+    rig.step(EVERY_S)
+    assert "reading it again in 600 s, at 1970-01-01" in rig.lines[0]
+    rig.rest.error = None
+    rig.reader.want()
+    assert not rig.step(599)
+    assert rig.step(1)
+
+
+def test_list_error_of_a_venues_folder_is_no_end() -> None:
+    rig = Rig()
+    rig.rest.error = KeyError("symbols")
+    rig.step(EVERY_S)
+    assert "KeyError" in rig.lines[0]
+    rig.rest.error = None
+    assert rig.step(10)
+
+
+# ---- what it says --------------------------------------------------------------------------------
+
+
+def row(symbol: str, index: int = 0, status: Status = Status.TRADING) -> Instrument:
+    return Instrument(index, "mexc", symbol, -2, -4, status=status)
+
+
+def listed(*rows: Instrument, left_out: tuple[str, ...] = ()) -> InstrumentList:
+    return InstrumentList({one.symbol: one for one in rows}, dict.fromkeys(left_out, "bad row"))
+
+
+@pytest.mark.parametrize("status", [Status.HALTED, Status.CANCEL_ONLY, Status.DELISTED])
+def test_trading_status_that_changed_is_returned_once(status: Status) -> None:
+    one = Trading([row("A", 0), row("B", 1)])
+    list_now = listed(row("A", 0, status), row("B", 1))
+    assert one.take(list_now) == ([row("A", 0, status)], f"instrument list: now A {status.value}")
+    assert one.take(list_now) == ([], "")
+    changed, line = one.take(listed(row("A"), row("B")))
+    assert changed == [row("A", 0)]
+    assert line == "instrument list: now A trading"
+
+
+def test_trading_instrument_that_is_gone_is_delisted() -> None:
+    changed, _ = Trading([row("A", 0), row("B", 1)]).take(listed(row("B")))
+    assert changed == [row("A", 0, Status.DELISTED)]
+
+
+def test_trading_row_that_cannot_be_read_stays_as_it_was() -> None:
+    one = Trading([row("A", 0), row("B", 1)])
+    assert one.take(listed(row("B"), left_out=("A",))) == ([], "")
+
+
+def test_trading_list_without_any_of_ours_is_not_believed() -> None:
+    one = Trading([row("A", 0), row("B", 1)])
+    changed, line = one.take(listed(row("C")))
+    assert changed == []
+    assert "has none of our instruments" in line
+
+
+def test_trading_many_changes_are_one_line() -> None:
+    rows = [row(f"S{number}", number) for number in range(20)]
+    halted = [msgspec.structs.replace(one, status=Status.HALTED) for one in rows]
+    changed, line = Trading(rows).take(listed(*halted))
+    assert len(changed) == 20
+    assert line.endswith("S7 halted and 12 more")
