@@ -405,6 +405,7 @@ class FeedHandler:
             addresses=venue.resolve,
             headers=to.headers,
             silent_drop_ns=silent_ns + silent_ns // 4,  # the books go STALE first
+            age_max_s=venue.venue.limits.connection_age_max_s,
             prepare=partial(self._speak, number),
         )
 

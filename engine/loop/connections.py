@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from tickpath.netstack.transport import Stream, Transport
 
 MESSAGE_SIZE_MAX = 1 << 20
+NEVER = float("inf")
+# Of the age that a venue allows, when a connection is replaced: connections that opened together
+# must not be replaced together, and the venue's own clock may run ahead.
+AGE_LEAST, AGE_SPREAD = 0.8, 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,8 @@ class Endpoint:
     """Sent with the upgrade."""
     silent_drop_ns: int = 0
     """0: never."""
+    age_max_s: float | None = None
+    """The venue ends a connection that is so old: it is replaced before that. None: it does not."""
     pause_s: Callable[[int, str, datetime], float | None] = asked_pause_s
     """How long an upgrade that was refused asks to wait, by its status and Retry-After."""
     prepare: Callable[[], None] = lambda: None
@@ -77,6 +83,9 @@ class _Slot:
     open: bool = False
     is_dropped: bool = False
     is_retired: bool = False
+    replace_at: float = NEVER
+    is_planned: bool = False
+    """It is being replaced, since it is old."""
     own: str = ""
     """Our address, as its venue sees it."""
 
@@ -137,6 +146,10 @@ class Connections:
         """Take note that a connection's handshakes are done (TP_NOTE_OPENED)."""
         slot = self.slots[number]
         slot.open = True
+        age_max_s = slot.endpoint.age_max_s
+        if age_max_s is not None:
+            share = AGE_LEAST + AGE_SPREAD * self.random.random()
+            slot.replace_at = self.clock.now_s() + share * age_max_s
         self.log(f"connection {number}: open to {self._name(slot)}{self._tls(slot)}")
 
     def ended(self, number: int) -> None:
@@ -152,6 +165,8 @@ class Connections:
             reason = "ended, since nothing is read by it any more"
         elif slot.is_dropped:
             reason = self._held_because or "ended: its link was lost, or its symbols changed"
+        if slot.is_planned:
+            reason = "ended as planned"
         pause_s = self._note_pause(slot)
         self._take_back(number, slot, reason, pause_s)
 
@@ -169,6 +184,27 @@ class Connections:
                 self._try(number, slot, now)
             elif slot.open and now - slot.offered_at > self.reconnect.stable_after_s:
                 slot.failures = 0
+        self._replace_old(now)
+
+    def _replace_old(self, now: float) -> None:
+        """End one connection that is old, while all others are open and settled: no two at once."""
+        old = [number for number, slot in enumerate(self.slots) if slot.replace_at <= now]
+        is_calm = all(
+            slot.open and now - slot.offered_at > self.reconnect.stable_after_s
+            for slot in self.slots
+            if not slot.is_retired
+        )
+        if not old or not is_calm:
+            return
+        number = min(old, key=lambda one: self.slots[one].replace_at)
+        slot = self.slots[number]
+        if self.drop(number):
+            slot.replace_at, slot.is_planned = NEVER, True
+            age_h, limit_h = (now - slot.offered_at) / 3600, (slot.endpoint.age_max_s or 0) / 3600
+            self.log(
+                f"connection {number}: {self._name(slot)}: planned reconnect: open for "
+                f"{age_h:.3g} h of the {limit_h:.3g} h that the venue allows; its books resync"
+            )
 
     def _idle(self) -> list[_Slot]:
         return [slot for slot in self.slots if slot.session is None and not slot.is_retired]
@@ -250,6 +286,7 @@ class Connections:
     def _take_back(self, number: int, slot: _Slot, reason: str, pause_s: float = 0.0) -> None:
         lib.tp_session_free(slot.session)
         slot.session, slot.open, slot.is_dropped = None, False, False
+        slot.replace_at, slot.is_planned = NEVER, False
         if slot.stream is not None:
             self.transport.release(slot.stream)
             slot.stream = None

@@ -18,6 +18,7 @@ import msgspec
 import pytest
 from tickpath._core import lib
 from tickpath.engine.client.feed_segment import read_instruments
+from tickpath.engine.loop.connections import Reconnect
 from tickpath.engine.sim.dialect import HttpResponse, Message, json_response
 from tickpath.engine.sim.exchange import DRIP_S
 from tickpath.engine.sim.venues import load_dialect
@@ -32,6 +33,7 @@ from tests.sim.deployment import (
     DROP_S,
     LIST_EVERY_S,
     LIVE,
+    RECONNECT_MAX_S,
     RECOVERY_S,
     STALE,
     SYNCING,
@@ -491,6 +493,30 @@ def test_upgrade_that_is_refused_for_a_while_is_not_asked_for_before_that(make: 
     assert 1 <= sum("answered 429" in line for line in deployment.story) <= 2
     assert any("as it asks, at 20" in line for line in deployment.story)
     assert deployment.run(20.0, deployment.are_live)
+
+
+def test_connections_are_replaced_one_by_one_before_they_are_too_old(make: Make) -> None:
+    deployment = make(symbols=tuple(f"SYM{number:04}USDT" for number in range(1, 32)), rate=31.0)
+    connections = deployment.feed_handler.connections
+    limit_s = deployment.feed_handler.venue.venue.limits.connection_age_max_s
+    assert [slot.endpoint.age_max_s for slot in connections.slots] == [limit_s] * 2
+    connections.reconnect = Reconnect(max_s=RECONNECT_MAX_S, stable_after_s=5.0)
+    for slot in connections.slots:
+        slot.endpoint = replace(slot.endpoint, age_max_s=100.0)
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    opened_ns = dict.fromkeys(range(2), deployment.now_ns)
+    ages, planned = [], 0
+    while planned < 4:
+        assert deployment.run(120.0, lambda: not all(slot.open for slot in connections.slots))
+        down = [number for number, slot in enumerate(connections.slots) if not slot.open]
+        assert len(down) == 1, "no two at once"
+        ages.append((deployment.now_ns - opened_ns[down[0]]) / 1e9)
+        assert deployment.run(RECOVERY_S, deployment.are_live)
+        opened_ns[down[0]] = deployment.now_ns
+        planned += 1
+    assert min(ages) > 70.0
+    assert max(ages) < 100.0
+    assert sum("planned reconnect" in line for line in deployment.story) == planned
 
 
 def test_live_never_beyond_what_the_base_showed(make: Make) -> None:
