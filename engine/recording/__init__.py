@@ -7,4 +7,5 @@ lines.py (the text form out), pacing.py and replay.py (`tickpath replay`),
 old_events.py (events of version 1), export_command.py and export.py
 (`tickpath export`). docs/recording.md specifies
 the files.
+left_out.py says what had to be left out.
 """

@@ -26,6 +26,7 @@ from tickpath.engine.recording.format import (
     recording_paths,
     unwritable,
 )
+from tickpath.engine.recording.left_out import LEFT_OUT, LeftOut
 from tickpath.engine.recording.ndjson import NdjsonRecording
 from tickpath.engine.recording.old_events import from_layout_1
 from tickpath.engine.recording.replay import continues, recorded_runs
@@ -298,6 +299,7 @@ class Export:
     events: Table
     books: Table
     as_text: bool
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def export_recording(self, path: Path) -> None:
         """Export files of `tickpath record`; raises LocalError at a fault, after all before it."""
@@ -306,12 +308,15 @@ class Export:
         for meta, batches in recorded_runs(path):
             if replayer is None or not continues(replayer.meta, meta):
                 if replayer is not None:
+                    self.left_out.note(replayer)
                     replayer.end_run()
                 replayer = self._replayer(meta, with_events=not has_events)
             else:
                 replayer.go_on_with(meta)
             for batch in batches:
                 replayer.play(batch)
+        if replayer is not None:
+            self.left_out.note(replayer)
         if fault is not None:  # of events alone: the replay did not meet it
             raise fault
 
@@ -321,6 +326,8 @@ class Export:
         replayer = self._replayer(recording.meta, with_events=True)
         for batch in recording.batches():
             replayer.play(batch)
+        self.left_out.note(replayer)
+        self.left_out.note_lines(recording)
 
     def _export_recorded_events(self, path: Path) -> tuple[bool, RecordingFault | None]:
         found, fault = False, None
@@ -384,6 +391,9 @@ def run(args: argparse.Namespace) -> int:
                 print(json.dumps(table.summary()))
             else:
                 print(table.told(), file=sys.stderr)
+    left_out = export.left_out.all_words()
+    if left_out:
+        print(f"tickpath: left out: {'; '.join(left_out)}", file=sys.stderr)
     if fault is not None:
         raise fault
-    return 0
+    return LEFT_OUT if left_out else 0

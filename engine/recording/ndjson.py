@@ -3,7 +3,7 @@
 A line: {"t_ns":…,"venue":NAME,"conn":…,"dir":"in|out|snapshot","text"|"base64":…}. The file is
 read twice: once for the instruments and how many decimals their numbers have, which no line says,
 then for the records; what its messages show is the venue's to say (proto/transcript.py). All lines
-are of one venue, the first's. Lines up to the first bad one count. docs/recording.md has the rules.
+are of one venue, the first's. A bad line takes itself out. docs/recording.md has the rules.
 Called by: replay.py. Calls: format.py.
 """
 
@@ -65,7 +65,7 @@ _line_decoder = msgspec.json.Decoder(_Line)
 
 
 class LineFault(LocalError):  # noqa: N818 # a fault of the file, an error of the command
-    """Say which line is bad, and what it should be; all before it counts."""
+    """Say which line is bad, and what it should be; it is left out, the others count."""
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(f"line {number}: {reason}")
@@ -97,19 +97,28 @@ def _parse(number: int, data: bytes) -> Message:
     return Message(number, line.t_ns, venue, line.conn, line.dir, is_text, payload, line.symbol)
 
 
-def read_lines(path: Path) -> Iterator[Message]:
-    """Yield checked lines; raises LineFault at the first bad one, LocalError without a file."""
+def read_lines(path: Path) -> Iterator[Message | LineFault]:
+    """Yield checked lines, and what is wrong with the others; raises LocalError without a file."""
     try:
         with path.open("rb") as file:
             number = 0
             while data := file.readline(LINE_SIZE_MAX):
                 number += 1
                 if len(data) == LINE_SIZE_MAX:
-                    raise LineFault(number, f"longer than {LINE_SIZE_MAX} bytes")
-                if data.strip():
-                    yield _parse(number, data)
+                    while data and not data.endswith(b"\n"):
+                        data = file.readline(LINE_SIZE_MAX)
+                    yield LineFault(number, f"longer than {LINE_SIZE_MAX} bytes")
+                elif data.strip():
+                    yield _checked(number, data)
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror}: give a file of JSON lines") from error
+
+
+def _checked(number: int, data: bytes) -> Message | LineFault:
+    try:
+        return _parse(number, data)
+    except LineFault as fault:
+        return fault
 
 
 # ---- first reading: which instruments, how many decimals -----------------------------------------
@@ -121,6 +130,9 @@ class _Found:
     conn: Connection | None = None
     price_digits: int = 0
     quantity_digits: int = 0
+    conns: set[Connection] = field(default_factory=set)
+    last_conn: Connection | None = None
+    switches: int = 0  # how often its messages went on over another connection
     versions: list[int] = field(default_factory=list)  # least and greatest of its messages
     prices: list[float] = field(default_factory=list)  # likewise; only ever compared
 
@@ -168,7 +180,9 @@ class Survey:
     """What the first reading found."""
 
     lines: int = 0
-    fault: LineFault | None = None
+    """Those that count."""
+    faults: dict[int, LineFault] = field(default_factory=dict)
+    """Those that do not, by number."""
     venue: str = ""
     """Of all lines; "" before the first."""
     foreign_channels: dict[str, int] = field(default_factory=dict)
@@ -180,18 +194,22 @@ class Survey:
     _inferred: dict[int, str] = field(default_factory=dict)  # by line
 
     def read(self, path: Path) -> None:
-        """Read the file up to its first bad line."""
-        try:
-            for message in read_lines(path):
+        """Read the file; a bad line is noted and left out."""
+        for message in read_lines(path):
+            if isinstance(message, LineFault):
+                self.faults[message.number] = message
+                continue
+            try:
                 self._check_venue(message)
                 self._look(message)
-                self.lines = message.number
-        except LineFault as fault:
-            self.fault = fault
+            except LineFault as fault:
+                self.faults[message.number] = fault
+                continue
+            self.lines += 1
         for message, body in self._nameless:
             if not self._infer(message, body):
-                self.fault, self.lines = _whose(message.number), message.number - 1
-                return
+                self.faults[message.number] = _whose(message.number)
+                self.lines -= 1
 
     @property
     def transcript(self) -> Transcript:
@@ -262,6 +280,9 @@ class Survey:
             self.foreign_channels[channel] = self.foreign_channels.get(channel, 0) + 1
             return
         found = self._claim(channel, message.conn)
+        found.switches += found.last_conn not in (None, message.conn)
+        found.last_conn = message.conn
+        found.conns.add(message.conn)
         shown = transcript.look(message.payload)
         if shown is None:
             return  # the feed meets it too, and says so by the book's state
@@ -290,6 +311,11 @@ class Survey:
         conn = message.conn if isinstance(message.conn, str) else ""
         named = message.symbol or in_body or self.transcript.request(conn).symbol
         return named or self._asked.get(message.conn, "") or (conn if conn in self._found else "")
+
+    def is_raced(self, channel: str) -> bool:
+        """Say whether connections bring a channel in turn, more often than reconnects explain."""
+        found = self._found.get(self.transcript.symbol_of(channel))
+        return found is not None and found.switches >= 2 * len(found.conns)
 
     def subscriptions(self) -> tuple[Subscription, ...]:
         """Return the instruments, connections numbered in the order in which they appeared."""
@@ -335,6 +361,8 @@ class NdjsonRecording:
         instrument_list: the venue's, for the numbers' decimals.
         """
         self.path = path
+        self.raced: dict[str, int] = {}
+        """Messages left out, by channel: another connection brings it at the same time."""
         self._survey = Survey()
         self._survey.read(path)
         if instrument_list is not None:
@@ -342,8 +370,9 @@ class NdjsonRecording:
                 self._survey.list_instruments(instrument_list)
             except ValueError as error:
                 raise LocalError(f"--instruments: {error}: give the venue's reply") from error
-        if (fault := self._survey.fault) is not None and self._survey.lines == 0:
-            raise LocalError(f"{path}: {fault}") from fault
+        if self._survey.lines == 0:
+            for fault in self._survey.faults.values():
+                raise LocalError(f"{path}: {fault}") from fault
         self.meta = Meta(instruments=self._survey.subscriptions(), instance_id="ndjson")
         self._owner = {row.channel: row.connection for row in self.meta.instruments}
         self._number = self._survey.connections()
@@ -358,11 +387,18 @@ class NdjsonRecording:
         """Return how many messages each channel had that is not depth."""
         return self._survey.foreign_channels
 
+    @property
+    def faults(self) -> list[LineFault]:
+        """Return what is wrong with the lines that were left out."""
+        return list(self._survey.faults.values())
+
     def batches(self) -> Iterator[bytes]:
-        """Yield records, about 256 KiB at a time; raises LocalError at the first bad line."""
+        """Yield records, about 256 KiB at a time."""
         parts: list[bytes] = []
         size = 0
-        for message in read_lines_until(self.path, self._survey.lines):
+        for message in read_lines(self.path):
+            if isinstance(message, LineFault) or message.number in self._survey.faults:
+                continue
             for record in self._records(message):
                 parts.append(record)
                 size += len(record)
@@ -371,10 +407,6 @@ class NdjsonRecording:
                 parts, size = [], 0
         if parts:
             yield b"".join(parts)
-        if self._survey.fault is not None:
-            raise LocalError(
-                f"{self.path}: {self._survey.fault}: all before it was read"
-            ) from self._survey.fault
 
     def _records(self, message: Message) -> Iterator[bytes]:
         t_ns, payload = message.t_ns, message.payload
@@ -397,23 +429,21 @@ class NdjsonRecording:
             yield pack_record(lib.TP_RECORD_IN, opcode, number, t_ns, payload)
 
     def _adopt(self, message: Message) -> Iterator[bytes]:
-        """Let a connection that speaks on another's channel be the one after a reconnect."""
+        """Let a connection that speaks on another's channel be the one after a reconnect.
+
+        Where two speak on it in turn, the first one's messages make the book, the others' are left
+        out: to follow both would be to begin it anew with every message.
+        """
         read = self._survey.transcript.channel_of
-        owner = self._owner.get(read(message.payload, is_text=message.is_text) or "")
+        channel = read(message.payload, is_text=message.is_text) or ""
+        owner = self._owner.get(channel)
         if owner is None:
+            return
+        if self._survey.is_raced(channel):
+            self.raced[channel] = self.raced.get(channel, 0) + 1
             return
         for conn in [conn for conn, number in self._number.items() if number == owner]:
             del self._number[conn]
         self._number[message.conn] = owner
         yield pack_record(lib.TP_RECORD_DOWN, 0, owner, message.t_ns, b"")
         yield pack_record(lib.TP_RECORD_UP, 0, owner, message.t_ns, b"")
-
-
-def read_lines_until(path: Path, last: int) -> Iterator[Message]:
-    """Yield the lines up to a number, which were found sound before."""
-    if last == 0:
-        return
-    for message in read_lines(path):
-        yield message
-        if message.number >= last:
-            return

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from tickpath.engine.recording.left_out import LEFT_OUT
 from tickpath.engine.recording.recorder import Recorder, RecordOptions, Totals
 from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.engine.supervisor.stop_flag import StopFlag
@@ -173,6 +174,14 @@ def _record(args: argparse.Namespace, options: RecordOptions, stop: StopFlag) ->
     finally:
         recorder.abandon()
     teller.end(recorder)
+    lost = recorder.totals.lost_slots + recorder.totals.lost_events
+    if lost:
+        print(
+            f"tickpath: left out: {recorder.totals.lost_slots:,} slots of messages and "
+            f"{recorder.totals.lost_events:,} events that were overwritten before they were read: "
+            "give [record] ring_capacity more, or the recorder a CPU",
+            file=sys.stderr,
+        )
     if failure is not None:
         raise failure
-    return 0
+    return LEFT_OUT if lost else 0

@@ -23,6 +23,7 @@ from tickpath.engine.recording.format import (
     pack_record,
     recording_paths,
 )
+from tickpath.engine.recording.left_out import LEFT_OUT, LeftOut
 from tickpath.engine.recording.lines import BookLines, EventLines
 from tickpath.engine.recording.ndjson import NdjsonRecording
 from tickpath.engine.recording.pacing import RING_CAPACITY, Pacing
@@ -54,7 +55,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="examples: tickpath replay recordings/ --print books\n"
         "          tickpath replay --ndjson messages.ndjson --print events\n"
         "          tickpath replay live-20260101T000000Z-1-000001.tpr --instance again --speed 1\n"
-        "docs/recording.md has the formats. A damaged file is read up to the fault: status 2.",
+        "docs/recording.md has the formats. A damaged file is read up to the fault: status 2. "
+        "What\nhad to be left out is named at the end: status 6.",
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -105,6 +107,9 @@ class Summary(msgspec.Struct):
     messages: int = 0
     events: int = 0
     gaps: int = 0
+    """Holes in the recording."""
+    version_gaps: int = 0
+    """Holes in the venue's numbering: the book goes SYNCING until its next base."""
     checkpoints: int = 0
     diverged: int = 0
     broken: int = 0
@@ -117,6 +122,8 @@ class Summary(msgspec.Struct):
     last_ns: int = 0
     seconds: float = 0.0
     fault: str = ""
+    left_out: list[str] = []
+    """What had to be left out, a phrase each."""
 
     def add(self, replayer: Replayer) -> None:
         """Add what one feed counted."""
@@ -124,6 +131,7 @@ class Summary(msgspec.Struct):
         self.records += int(c.records)
         self.messages += int(c.messages)
         self.gaps += int(c.gaps)
+        self.version_gaps += int(replayer.counters.gaps)
         self.checkpoints += int(c.checkpoints)
         self.diverged += int(c.diverged)
         self.events += replayer.event_count
@@ -274,6 +282,7 @@ class Playback:
         self._replayer: Replayer | None = None
         self._meta: Meta  # of its first file
         self.summary = Summary()
+        self.left_out = LeftOut()
         self.to_ns = END_OF_TIME
         self._told = 0.0
         self._is_live = sys.stderr.isatty()
@@ -284,14 +293,17 @@ class Playback:
             if continues(current.meta, meta):
                 current.go_on_with(meta)
                 return current
+            self.left_out.note(current)
             current.end_run()
-            self._end()
+            self._end(is_noted=True)
         self._meta = meta
         self._replayer = self._make(meta)
         return self._replayer
 
-    def _end(self) -> None:
+    def _end(self, *, is_noted: bool = False) -> None:
         if self._replayer is not None:
+            if not is_noted:
+                self.left_out.note(self._replayer)
             self.summary.add(self._replayer)
             self._replayer.close()
             self._replayer = None
@@ -359,12 +371,13 @@ def _instrument_list(path: Path | None) -> bytes | None:
         raise LocalError(f"--instruments {path}: {error.strerror}: give a file") from error
 
 
-def _runs(args: argparse.Namespace) -> Iterator[tuple[Meta, Iterator[bytes]]]:
+def _runs(args: argparse.Namespace, left_out: LeftOut) -> Iterator[tuple[Meta, Iterator[bytes]]]:
     if not args.ndjson:
         yield from recorded_runs(*args.file, from_ns=args.from_ns)
         return
     recording = NdjsonRecording(args.file[0], _instrument_list(args.instruments))
     yield recording.meta, recording.batches()
+    left_out.note_lines(recording)
 
 
 def _pacing(args: argparse.Namespace, speed: float | None, stop: StopFlag) -> Pacing | None:
@@ -424,7 +437,7 @@ def _replay(args: argparse.Namespace, speed: float | None, stop: StopFlag) -> in
     start = time.monotonic()
     fault: LocalError | None = None
     try:
-        for meta, batches in _runs(args):
+        for meta, batches in _runs(args, playback.left_out):
             playback.run(meta, batches)
             if stop.is_set():
                 break
@@ -435,12 +448,16 @@ def _replay(args: argparse.Namespace, speed: float | None, stop: StopFlag) -> in
     summary = playback.summary
     summary.seconds = time.monotonic() - start
     summary.fault = str(fault or "")
+    if not stop.is_set():  # who ends it in its midst left the rest out
+        summary.left_out = playback.left_out.all_words()
     sys.stdout.flush()
     if fault is None or summary.records:
         _tell(args, summary)
+    if summary.left_out and not args.json:
+        print(f"tickpath: left out: {'; '.join(summary.left_out)}", file=sys.stderr)
     if fault is not None:
         raise fault
-    return 0
+    return LEFT_OUT if summary.left_out else 0
 
 
 def _untold(summary: Summary) -> str:
@@ -466,6 +483,7 @@ def _tell(args: argparse.Namespace, summary: Summary) -> None:
         print(
             f"{summary.records:,} records, {summary.messages:,} messages, {summary.events:,} "
             f"events in {summary.seconds:.2f} s ({rate:,.0f} events/s), {summary.gaps} gaps"
+            + (f", {summary.version_gaps} gaps in the venue's numbers" * (summary.version_gaps > 0))
             + (f", {summary.runs} runs of a feed handler" if summary.runs > 1 else "")
             + (f"; {_untold(summary)}" if summary.broken or summary.undecoded else ""),
             file=file,

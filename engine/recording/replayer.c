@@ -35,6 +35,7 @@ void tp_replayer_init(struct tp_replayer *r)
     assert(r->events == NULL || r->event_capacity >= room);
     memset(r->is_up, 0, r->connection_count * sizeof *r->is_up);
     memset(r->marked, 0, r->instrument_count);
+    memset(r->was_live, 0, r->instrument_count);
     memset(r->last, 0, r->instrument_count * sizeof *r->last);
 }
 
@@ -143,9 +144,23 @@ static void keep_tops(struct tp_replayer *r, uint64_t from)
         r->marked[instrument_at(r, index)] = 0;
 }
 
+/* Word 3 of an event is the first of what it says: of a STATE the state. */
+static void keep_live(struct tp_replayer *r, uint64_t from)
+{
+    static_assert(offsetof(struct tp_event, u) == 3 * WORD, "in the fourth word");
+    for (uint64_t index = from; index != r->ring->next; index++) {
+        const struct tp_ring_slot *slot = slot_at(r, index);
+        const uint64_t head = atomic_load_explicit(&slot->word[0], memory_order_relaxed);
+        if ((head >> 16 & 0xff) == TP_EVENT_STATE &&
+            atomic_load_explicit(&slot->word[3], memory_order_relaxed) == TP_BOOK_LIVE)
+            r->was_live[(uint16_t)head] = 1;
+    }
+}
+
 static void keep_results(struct tp_replayer *r, uint64_t from)
 {
     assert(r->ring->next - from <= r->ring->mask + 1);
+    keep_live(r, from);
     if (r->events != NULL)
         keep_events(r, from);
     if (r->tops != NULL)
@@ -417,6 +432,10 @@ enum tp_replay_status tp_replayer_run(struct tp_replayer *r, struct tp_span reco
         if (!has_room(r))
             return TP_REPLAY_FULL;
         const uint64_t from = r->ring->next;
+        if (record.t_ns < r->now_ns) { /* time goes on only: a clock that was set, lines mixed up */
+            r->backwards++;
+            record.t_ns = r->now_ns;
+        }
         begin(r, record.t_ns);
         const bool is_sound = apply(r, &record);
         if (r->ring->next != from) /* time may have done something, whatever the record is */
@@ -433,6 +452,8 @@ void tp_replayer_base(struct tp_replayer *r, const struct tp_feed_base *base, ui
 {
     assert(base->instrument < r->instrument_count && has_room(r));
     const uint64_t from = r->ring->next;
+    r->backwards += now_ns < r->now_ns;
+    now_ns = now_ns < r->now_ns ? r->now_ns : now_ns;
     begin(r, now_ns);
     imply_up(r, r->owner[base->instrument]);
     r->bases_refused += !tp_feed_base_take(r->feed, base, now_ns);

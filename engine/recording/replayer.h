@@ -49,6 +49,7 @@ struct tp_replayer {
     struct tp_segment *segment; /* where readers find the rows; NULL: nobody does */
     bool *is_up;                /* per connection: told or implied by its first record */
     uint8_t *marked;            /* per instrument: scratch, zero between records */
+    uint8_t *was_live;          /* per instrument: it was, once */
     struct tp_replay_top *last; /* per instrument: as it was told last */
     /* where results go; NULL: not wanted. The counts are set to 0 by whoever took them. */
     struct tp_replay_top *tops;
@@ -57,6 +58,7 @@ struct tp_replayer {
     uint64_t ring_limit; /* FULL where a record could publish beyond it; the caller's; 0: none */
     /* results */
     uint64_t records, messages, checkpoints, diverged, gaps, bases_refused, now_ns;
+    uint64_t backwards;             /* records whose stamp is before that of the one before */
     uint64_t row_changes;           /* ROW records, each of which changed rows */
     uint64_t next_tick_ns, next_ns; /* next_ns: stamp of the record at which LATER stopped */
 };

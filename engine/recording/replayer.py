@@ -107,6 +107,8 @@ class Replayer:
         """Called where the ring's limit is reached; raises the limit, or returns False to stop."""
         self.segment: SegmentWriter | None = None
         self.consumers: Consumers | None = None
+        self.left_out: list[tuple[str, str]] = []
+        """What was left out, besides what is counted: kind and example."""
         self._kept: list[Any] = []
         self._check()
         self._instruments = _instruments(meta)
@@ -236,6 +238,7 @@ class Replayer:
             "rows": self._rows,
             "is_up": ffi.new("bool[]", self._connections),
             "marked": ffi.new("uint8_t[]", count),
+            "was_live": ffi.new("uint8_t[]", count),
             "last": ffi.new("struct tp_replay_top[]", count),
         }
         self.c = ffi.new("struct tp_replayer *")
@@ -311,11 +314,12 @@ class Replayer:
         index = next((i for i, row in enumerate(self.meta.instruments) if row.symbol == name), None)
         if index is None:
             known = ", ".join(row.symbol for row in self.meta.instruments[:8])
-            raise BrokenRecordError(
-                f"base of {name!r}: expected one of {known}: its payload is SYMBOL, a newline "
-                "and the REST body"
-            )
-        self.take_base(index, body, int(header.time_ns))
+            self.left_out.append(("base of another book", f"{name!r}: expected one of {known}"))
+        else:
+            try:
+                self.take_base(index, body, int(header.time_ns))
+            except BrokenRecordError as error:  # this book's alone
+                self.left_out.append(("base that cannot be read", str(error)))
         return 16 + len(payload) + -len(payload) % 8
 
     def take_base(self, index: int, body: bytes, t_ns: int) -> None:
@@ -331,6 +335,10 @@ class Replayer:
         given.asks, given.ask_count = base.asks, len(base.asks)
         lib.tp_replayer_base(self.c, given, t_ns)
         self.hand_on()
+
+    def was_live(self, instrument: int) -> bool:
+        """Say whether a book was LIVE at any time."""
+        return bool(self._arrays["was_live"][instrument])
 
     @property
     def counters(self) -> Any:

@@ -506,7 +506,7 @@ def test_connections_are_replaced_one_by_one_before_they_are_too_old(make: Make)
     assert deployment.run(RECOVERY_S, deployment.are_live)
     opened_ns = dict.fromkeys(range(2), deployment.now_ns)
     ages, planned = [], 0
-    while planned < 4:
+    while planned < 3:
         assert deployment.run(120.0, lambda: not all(slot.open for slot in connections.slots))
         down = [number for number, slot in enumerate(connections.slots) if not slot.open]
         assert len(down) == 1, "no two at once"
