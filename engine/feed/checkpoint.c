@@ -59,6 +59,7 @@ void tp_feed_checkpoint(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
         return;
     struct tp_record_book book = {
         .instrument = index,
+        .flags = feed_scale_flags(feed, index),
         .version = instrument->version,
         .exchange_ns = instrument->exchange_ns,
         .received_ns = instrument->received_ns,
@@ -68,8 +69,8 @@ void tp_feed_checkpoint(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
             tp_book_top(instrument->book, TP_SIDE_ASK, tap->asks, TP_DEPTH_LEVEL_COUNT_MAX),
     };
     if ((instrument->flags & FEED_LIMITED) != 0) {
-        book.flags = (uint32_t)instrument->depth_least << LEAST_SHIFT |
-                     (uint32_t)instrument->depth_low << LOW_SHIFT;
+        book.flags |= (uint32_t)instrument->depth_least << LEAST_SHIFT |
+                      (uint32_t)instrument->depth_low << LOW_SHIFT;
         book.flags |= add_extent(instrument, TP_SIDE_BID, tap->bids, &book.bid_count);
         book.flags |= add_extent(instrument, TP_SIDE_ASK, tap->asks, &book.ask_count);
     }

@@ -172,6 +172,9 @@ struct tp_feed_base {
     uint64_t version;
     const struct tp_level *bids, *asks; /* in any order; quantity 0 is left out */
     uint32_t truncated; /* 1 << enum tp_side: beyond that side's last level nothing is known */
+    /* tp_record_scale_flags of its numbers: one of another scale than the book's is not taken, and
+     * another is wanted. 0: of the book's. */
+    uint32_t scale;
 };
 /* Cold thread: levels need no order. False: the mailbox is still full, try again. Copies. A
  * base older than what is buffered is refused by tick and wanted again. It must have been

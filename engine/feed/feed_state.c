@@ -454,7 +454,8 @@ void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, ui
 static void tap_base(struct tp_feed *feed, const struct tp_mailbox_cell *cell, uint64_t now_ns)
 {
     const struct tp_record_book book = {.instrument = cell->instrument,
-                                        .flags = cell->truncated,
+                                        .flags = cell->truncated |
+                                                 feed_scale_flags(feed, cell->instrument),
                                         .version = cell->version,
                                         .bid_count = cell->bid_count,
                                         .ask_count = cell->ask_count};
@@ -564,7 +565,10 @@ static void take_offered(struct tp_feed *feed, uint64_t now_ns)
     if (cell == NULL)
         return;
     const struct feed_instrument *instrument = &feed->instruments[cell->instrument];
-    if (fresh && tp_mailbox_request(cell) == TP_REQUEST_CHECK) {
+    if (fresh && cell->scale != 0 && cell->scale != feed_scale_flags(feed, cell->instrument)) {
+        feed->counters.bases_unasked++; /* the scale moved meanwhile, or has yet to */
+        feed_want(feed, cell->instrument);
+    } else if (fresh && tp_mailbox_request(cell) == TP_REQUEST_CHECK) {
         feed_verify_answer(feed, cell, now_ns);
     } else if (fresh && feed_takes_base(instrument)) {
         if (feed->config.tap != NULL)

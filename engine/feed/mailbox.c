@@ -191,6 +191,7 @@ static bool cell_fill(struct tp_mailbox *mailbox, struct tp_mailbox_cell *cell,
     cell->instrument = offer->instrument;
     cell->version = offer->version;
     cell->truncated = offer->truncated;
+    cell->scale = offer->scale;
     uint32_t doubled = 0;
     if (!copy_sorted(TP_SIDE_BID, offer->bids, offer->bid_count, cell->bids, &cell->bid_count,
                      &doubled) ||

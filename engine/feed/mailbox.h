@@ -19,7 +19,7 @@ struct tp_mailbox_cell {
     uint32_t request; /* the request word that this answers */
     uint64_t version;
     uint32_t bid_count, ask_count;
-    uint32_t truncated;                             /* as in the offer */
+    uint32_t truncated, scale;                      /* as in the offer */
     struct tp_level bids[TP_DEPTH_LEVEL_COUNT_MAX]; /* sorted best first */
     struct tp_level asks[TP_DEPTH_LEVEL_COUNT_MAX];
 };

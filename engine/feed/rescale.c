@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/feed/publish.h"
+#include "engine/recording/tap.h"
 
 /* ---- from the hot thread to the cold one */
 
@@ -156,6 +157,12 @@ bool tp_feed_rescale(struct tp_feed *feed, uint32_t index, const struct tp_feed_
     if ((instrument->flags & FEED_ACTIVE) != 0 && stands) /* else the first message wants one */
         feed_want(feed, index);
     return true;
+}
+
+uint32_t feed_scale_flags(const struct tp_feed *feed, uint32_t index)
+{
+    const struct tp_scale scale = tp_feed_scale(feed, index);
+    return tp_record_scale_flags(scale.price_exponent, scale.quantity_exponent);
 }
 
 struct tp_scale tp_feed_scale(const struct tp_feed *feed, uint32_t index)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/feed/checkpoint.h"
+#include "engine/feed/rescale.h"
 #include "engine/feed/rows.h"
 #include "engine/feed/trading.h"
 
@@ -132,6 +133,19 @@ static void instrument_listed(struct tp_hot_path *hot, struct tp_span text, uint
     (void)tp_feed_list_status(hot->feed, &listing, now_ns);
 }
 
+static void instrument_rescaled(struct tp_hot_path *hot, struct tp_span text, uint64_t now_ns)
+{
+    struct tp_record_scale to;
+    assert(text.size == sizeof to);
+    memcpy(&to, text.data, sizeof to);
+    const struct tp_feed_scale scale = {.tick_size = to.tick_size,
+                                        .generation = to.generation,
+                                        .price_exponent = to.price_exponent,
+                                        .quantity_exponent = to.quantity_exponent};
+    tp_tap_scale(hot->tap, &to, now_ns);
+    (void)tp_feed_rescale(hot->feed, to.instrument, &scale, now_ns); /* it may have left */
+}
+
 static void command(struct tp_hot_path *hot, const struct tp_loop_event *event)
 {
     switch ((enum tp_hot_path_verb)event->verb) {
@@ -153,6 +167,9 @@ static void command(struct tp_hot_path *hot, const struct tp_loop_event *event)
         break;
     case TP_HOT_PATH_ROW:
         row_changed(hot, event->text, event->now_ns);
+        break;
+    case TP_HOT_PATH_RESCALE:
+        instrument_rescaled(hot, event->text, event->now_ns);
         break;
     }
 }

@@ -17,6 +17,8 @@ from tickpath.shm.errors import LocalError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tickpath.proto.instrument import Instrument
+
 NS_PER_S = 1_000_000_000
 LISTING: Final = struct.Struct("=IIQ")  # struct tp_feed_listing
 
@@ -136,9 +138,20 @@ class HotPath:
         self._said.append(row)
         return True
 
+    def rescale(self, row: Instrument, generation: int) -> bool:
+        """Move an instrument's scale, once its row was written. False: the queue is full."""
+        scale = ffi.new("struct tp_record_scale *")
+        scale.instrument, scale.generation = row.index, generation
+        scale.price_exponent, scale.quantity_exponent = row.price_exponent, row.quantity_exponent
+        scale.tick_size = row.tick_size
+        return self._give(lib.TP_HOT_PATH_RESCALE, 0, bytes(ffi.buffer(scale)))
+
     def say(self, connection: int, text: bytes) -> bool:
         """Send a text on a connection, if that is open. False: the queue is full, try again."""
-        command = self._command(lib.TP_HOT_PATH_SAY)
+        return self._give(lib.TP_HOT_PATH_SAY, connection, text)
+
+    def _give(self, verb: int, connection: int, text: bytes) -> bool:
+        command = self._command(verb)
         command.connection = connection
         return self._text(command, text)
 

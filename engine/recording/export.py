@@ -52,7 +52,7 @@ _TOP = ["bid", "bid_qty", "ask", "ask_qty"]
 
 
 class Columns:
-    """Turn rows of numpy into a record batch; a book's scale is its instrument's."""
+    """Turn rows of numpy, which name the scale of their numbers, into a record batch."""
 
     def __init__(self, meta: Meta, *, as_text: bool) -> None:
         """as_text: numbers as plain decimals, for csv; names without dictionaries."""
@@ -66,8 +66,6 @@ class Columns:
         rows = meta.instruments
         self._venues = [row.venue for row in rows]
         self._symbols = [row.symbol for row in rows]
-        self.price_exponents = np.array([row.price_exponent for row in rows])
-        self.quantity_exponents = np.array([row.quantity_exponent for row in rows])
 
     def names(self, codes: NDArray[Any], words: list[str]) -> pa.Array:
         """Return a word for each code; null for one that has none."""
@@ -173,8 +171,7 @@ def event_schema(columns: Columns) -> pa.Schema:
 def book_batch(columns: Columns, tops: NDArray[Any]) -> pa.RecordBatch:
     """Return a row a changed book."""
     instruments = tops["instrument"]
-    prices = columns.price_exponents[instruments]
-    quantities = columns.quantity_exponents[instruments]
+    prices, quantities = tops["price_exponent"], tops["quantity_exponent"]
     no_bid, no_ask = tops["bid_qty"] == 0, tops["ask_qty"] == 0
     arrays = [
         pa.array(tops["t_ns"]),

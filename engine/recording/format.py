@@ -68,6 +68,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_every_ns: int = 0
     ticks: bool = False
     """TICK records stand where time alone changed a book."""
+    scales: bool = False
+    """SCALED records stand where a scale was moved: a number that does not fit waits for one."""
     host: str = ""
     created_ns: int = 0
 

@@ -32,7 +32,6 @@ class BookLines:
 
     def follow(self, meta: Meta) -> None:
         """Take the header of a file that goes on: instruments may have come."""
-        self._scales = [(row.price_exponent, row.quantity_exponent) for row in meta.instruments]
         self._names = [
             f'"venue":{_quoted(row.venue)},"symbol":{_quoted(row.symbol)}'
             for row in meta.instruments
@@ -42,10 +41,9 @@ class BookLines:
         """Write them; an empty side is null."""
         first, last = self._wanted
         lines = []
-        for t_ns, index, state, bid, bid_qty, ask, ask_qty in tops.tolist():
+        for t_ns, index, state, price, quantity, bid, bid_qty, ask, ask_qty in tops.tolist():
             if not first <= t_ns <= last:
                 continue
-            price, quantity = self._scales[index]
             lines.append(
                 f'{{"t_ns":{t_ns},{self._names[index]},"state":"{_STATES[state]}",'
                 f"{_side('bid', bid, bid_qty, price, quantity)},"

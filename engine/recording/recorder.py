@@ -218,6 +218,7 @@ class Recorder:
             silent_after_ns=table.silent_after_ns,
             checkpoint_every_ns=table.checkpoint_every_ns,
             ticks=True,
+            scales=True,
             host=socket.gethostname(),
             created_ns=time.time_ns(),
         )

@@ -6,8 +6,10 @@
 
 #include "engine/book/book.h"
 #include "engine/feed/checkpoint.h"
+#include "engine/feed/rescale.h"
 #include "engine/feed/trading.h"
 #include "engine/feed/verify.h"
+#include "proto/encoding/decimal.h"
 
 enum { KIND_MASK = 0xff, OPCODE_SHIFT = 8, CONNECTION_SHIFT = 16, WORD = 8 };
 /* Recordings of others have no TICK records: books that stay crossed are looked for so often. */
@@ -99,8 +101,10 @@ static void keep_events(struct tp_replayer *r, uint64_t from)
 
 static bool same_top(const struct tp_replay_top *a, const struct tp_replay_top *b)
 {
-    return a->state == b->state && a->bid == b->bid && a->bid_quantity == b->bid_quantity &&
-           a->ask == b->ask && a->ask_quantity == b->ask_quantity;
+    return a->state == b->state && a->price_exponent == b->price_exponent &&
+           a->quantity_exponent == b->quantity_exponent && a->bid == b->bid &&
+           a->bid_quantity == b->bid_quantity && a->ask == b->ask &&
+           a->ask_quantity == b->ask_quantity;
 }
 
 static void keep_top(struct tp_replayer *r, uint32_t instrument)
@@ -108,9 +112,12 @@ static void keep_top(struct tp_replayer *r, uint32_t instrument)
     const struct tp_book *book = tp_feed_book(r->feed, instrument);
     const struct tp_level bid = tp_book_best(book, TP_SIDE_BID);
     const struct tp_level ask = tp_book_best(book, TP_SIDE_ASK);
+    const struct tp_scale scale = tp_feed_scale(r->feed, instrument);
     const struct tp_replay_top top = {.t_ns = r->now_ns,
                                       .instrument = instrument,
-                                      .state = tp_feed_state(r->feed, instrument),
+                                      .state = (uint8_t)tp_feed_state(r->feed, instrument),
+                                      .price_exponent = (int8_t)scale.price_exponent,
+                                      .quantity_exponent = (int8_t)scale.quantity_exponent,
                                       .bid = bid.price,
                                       .bid_quantity = bid.quantity,
                                       .ask = ask.price,
@@ -333,6 +340,50 @@ static bool apply_listing(struct tp_replayer *r, const struct record *record)
     return tp_feed_list_status(r->feed, &listing, record->t_ns);
 }
 
+/* ---- scales */
+
+static bool is_of_scale(const struct tp_replayer *r, uint32_t instrument, struct tp_scale scale)
+{
+    const struct tp_scale now = tp_feed_scale(r->feed, instrument);
+    return now.price_exponent == scale.price_exponent &&
+           now.quantity_exponent == scale.quantity_exponent;
+}
+
+/* A recording that is read from its midst on: a book of another scale than the row's. */
+static bool is_book_scaled(struct tp_replayer *r, const struct record *record)
+{
+    struct tp_record_book book;
+    const struct tp_level *sides[2];
+    if (!read_book(r, record->payload, &book, sides))
+        return false;
+    const struct tp_scale scale = tp_record_scale_of(book.flags);
+    if (scale.price_exponent > 0 || scale.quantity_exponent > 0 ||
+        scale.price_exponent < TP_DECIMAL_EXPONENT_MIN ||
+        scale.quantity_exponent < TP_DECIMAL_EXPONENT_MIN || is_of_scale(r, book.instrument, scale))
+        return false;
+    r->scale = (struct tp_record_scale){.instrument = book.instrument,
+                                        .price_exponent = (int8_t)scale.price_exponent,
+                                        .quantity_exponent = (int8_t)scale.quantity_exponent};
+    return true;
+}
+
+/* Whether a scale is to be moved before the record, which r->scale then tells. */
+static bool is_scaled(struct tp_replayer *r, const struct record *record)
+{
+    if (r->is_rescaled)
+        return false;
+    if (record->kind == TP_RECORD_BASE || record->kind == TP_RECORD_CHECKPOINT)
+        return is_book_scaled(r, record);
+    if (record->kind != TP_RECORD_SCALED || record->payload.size != sizeof r->scale)
+        return false;
+    memcpy(&r->scale, record->payload.data, sizeof r->scale);
+    const struct tp_record_scale *scale = &r->scale;
+    return scale->instrument < r->instrument_count && scale->tick_size >= 1 &&
+           scale->tick_size <= TP_BOOK_PRICE_MAX && scale->price_exponent <= 0 &&
+           scale->price_exponent >= TP_DECIMAL_EXPONENT_MIN && scale->quantity_exponent <= 0 &&
+           scale->quantity_exponent >= TP_DECIMAL_EXPONENT_MIN;
+}
+
 static bool apply_gap(struct tp_replayer *r, const struct record *record)
 {
     uint64_t words[2]; /* stream, slots lost */
@@ -377,6 +428,8 @@ static bool apply(struct tp_replayer *r, const struct record *record)
         return apply_verdict(r, record);
     case TP_RECORD_LISTED:
         return apply_listing(r, record);
+    case TP_RECORD_SCALED:
+        return r->is_rescaled; /* else it is broken */
     case TP_RECORD_GAP:
         return apply_gap(r, record);
     case TP_RECORD_OVERSIZE:
@@ -427,8 +480,11 @@ enum tp_replay_status tp_replayer_run(struct tp_replayer *r, struct tp_span reco
             r->next_ns = record.t_ns;
             return TP_REPLAY_LATER;
         }
+        r->next_ns = record.t_ns;
         if (record.kind == TP_RECORD_BASE_TEXT)
             return TP_REPLAY_BASE_TEXT;
+        if (is_scaled(r, &record))
+            return TP_REPLAY_SCALED;
         if (!has_room(r))
             return TP_REPLAY_FULL;
         const uint64_t from = r->ring->next;
@@ -440,12 +496,27 @@ enum tp_replay_status tp_replayer_run(struct tp_replayer *r, struct tp_span reco
         const bool is_sound = apply(r, &record);
         if (r->ring->next != from) /* time may have done something, whatever the record is */
             keep_results(r, from);
+        r->is_rescaled = false;
         if (!is_sound)
             return TP_REPLAY_BROKEN;
         r->records++;
         *offset += size;
     }
     return TP_REPLAY_DONE;
+}
+
+void tp_replayer_rescale(struct tp_replayer *r, int64_t tick_size, uint64_t generation)
+{
+    assert(has_room(r) && !r->is_rescaled);
+    const struct tp_feed_scale scale = {.tick_size = tick_size,
+                                        .generation = generation,
+                                        .price_exponent = r->scale.price_exponent,
+                                        .quantity_exponent = r->scale.quantity_exponent};
+    const uint64_t from = r->ring->next;
+    begin(r, r->next_ns);
+    (void)tp_feed_rescale(r->feed, r->scale.instrument, &scale, r->next_ns); /* it may have left */
+    r->is_rescaled = true;
+    keep_results(r, from);
 }
 
 void tp_replayer_base(struct tp_replayer *r, const struct tp_feed_base *base, uint64_t now_ns)

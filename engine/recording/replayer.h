@@ -18,7 +18,9 @@
 /* A book whose best bid, best ask or state changed with a record. Quantity 0: side empty. */
 struct tp_replay_top {
     uint64_t t_ns;
-    uint32_t instrument, state;
+    uint32_t instrument;
+    uint8_t state, reserved;
+    int8_t price_exponent, quantity_exponent; /* of the numbers below */
     int64_t bid, bid_quantity, ask, ask_quantity;
 };
 static_assert(sizeof(struct tp_replay_top) == 48, "read by numpy");
@@ -61,6 +63,8 @@ struct tp_replayer {
     uint64_t backwards;             /* records whose stamp is before that of the one before */
     uint64_t row_changes;           /* ROW records, each of which changed rows */
     uint64_t next_tick_ns, next_ns; /* next_ns: stamp of the record at which LATER stopped */
+    struct tp_record_scale scale;   /* at which SCALED stopped */
+    bool is_rescaled;               /* and it was taken: the record itself is next */
 };
 
 /* Ring and snapshots in plain memory, for a replay that nobody watches. */
@@ -84,11 +88,14 @@ enum tp_replay_status {
     TP_REPLAY_FULL,      /* take the results and call again */
     TP_REPLAY_LATER,     /* the next record's stamp is above until_ns */
     TP_REPLAY_BASE_TEXT, /* the record at *offset is for tp_replayer_base */
+    TP_REPLAY_SCALED,    /* scale says what is for tp_replayer_rescale; then call again */
     TP_REPLAY_BROKEN,    /* the record at *offset cannot be */
 };
 /* Takes records from data[*offset, size), aligned to 8, and moves *offset. */
 enum tp_replay_status tp_replayer_run(struct tp_replayer *replayer, struct tp_span records,
                                       size_t *offset, uint64_t until_ns);
+/* The row was written: its book is of the new scale from here on. generation: the row's. */
+void tp_replayer_rescale(struct tp_replayer *replayer, int64_t tick_size, uint64_t generation);
 /* In place of a BASE_TEXT record; the caller moves past it. */
 void tp_replayer_base(struct tp_replayer *replayer, const struct tp_feed_base *base,
                       uint64_t now_ns);

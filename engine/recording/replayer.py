@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import (
     INSTRUMENTS_MAX,
     REPLAY_COUNTERS,
     make_layout,
+    write_instrument,
     write_instruments,
 )
 from tickpath.engine.feed_handler.consumers import Consumers
@@ -37,13 +39,17 @@ END_OF_TIME: Final = (1 << 64) - 1
 ALIGNMENT: Final = 4096
 CONNECTIONS_MAX: Final = 1 << 10  # engine/feed: TP_FEED_CONNECTION_COUNT_MAX
 LOSSLESS_DEADLINE_NS: Final = 50_000_000  # the most that a gate may have; pacing never needs it
+_WAIT_FOR_ROOM: Final = (lib.TP_REPLAY_FULL, lib.TP_REPLAY_BASE_TEXT, lib.TP_REPLAY_SCALED)
 ROOMS: Final = 4  # results are handed on after so many of the largest records
 
 TOP_DTYPE: Final = np.dtype(
     {
-        "names": ["t_ns", "instrument", "state", "bid", "bid_qty", "ask", "ask_qty"],
-        "formats": ["u8", "u4", "u4", "i8", "i8", "i8", "i8"],
-        "offsets": [0, 8, 12, 16, 24, 32, 40],
+        "names": [
+            *("t_ns", "instrument", "state", "price_exponent", "quantity_exponent"),
+            *("bid", "bid_qty", "ask", "ask_qty"),
+        ],
+        "formats": ["u8", "u4", "u1", "i1", "i1", "i8", "i8", "i8", "i8"],
+        "offsets": [0, 8, 12, 14, 15, 16, 24, 32, 40],
         "itemsize": 48,
     }
 )
@@ -193,6 +199,7 @@ class Replayer:
         config.venue = find_decoder(rows[0].venue)
         config.instrument_count, config.connection_count = self._count, self._connections
         config.silent_after_ns = self.meta.silent_after_ns
+        config.moves_scale = self.meta.scales
         config.ring, config.snapshots, config.clock = self._ring, self._snapshots, self._clock
         if self.consumers is not None:
             config.gate = self.consumers.gate
@@ -273,11 +280,13 @@ class Replayer:
         while True:
             status = run(self.c, span, self._offset, until_ns)
             self.hand_on()
-            may_go_on = status not in (lib.TP_REPLAY_FULL, lib.TP_REPLAY_BASE_TEXT)
+            may_go_on = status not in _WAIT_FOR_ROOM
             if not may_go_on and self._is_at_limit and not self.await_room():
                 return int(self._offset[0])
             if status == lib.TP_REPLAY_BASE_TEXT:
                 self._offset[0] += self._base(records, int(self._offset[0]))
+            elif status == lib.TP_REPLAY_SCALED:
+                self._rescale()
             elif status == lib.TP_REPLAY_BROKEN:
                 raise BrokenRecordError(
                     f"record at byte {self._offset[0]} of its block: kind, connection or size "
@@ -321,6 +330,19 @@ class Replayer:
             except BrokenRecordError as error:  # this book's alone
                 self.left_out.append(("base that cannot be read", str(error)))
         return 16 + len(payload) + -len(payload) % 8
+
+    def _rescale(self) -> None:
+        """Move the scale that a record names: the row first, then all that depends on it."""
+        to = self.c.scale
+        row = self._instruments[to.instrument].in_scale(to.price_exponent, to.quantity_exponent)
+        if to.tick_size:
+            row = msgspec.structs.replace(row, tick_size=int(to.tick_size))
+        self._instruments[to.instrument] = row
+        generation = int(to.generation)
+        if self.segment is not None:
+            generation = write_instrument(self.segment, row)
+        lib.tp_replayer_rescale(self.c, row.tick_size, generation)
+        self.hand_on()
 
     def take_base(self, index: int, body: bytes, t_ns: int) -> None:
         """Give the feed a REST body. Raises BrokenRecordError where it is none."""

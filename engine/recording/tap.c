@@ -39,6 +39,14 @@ void tp_tap_answer(struct tp_tap *tap, enum tp_record_kind kind, uint32_t instru
                 &(struct tp_message_piece){&word, sizeof word}, 1);
 }
 
+void tp_tap_scale(struct tp_tap *tap, const struct tp_record_scale *scale, uint64_t now_ns)
+{
+    const uint32_t tag = tp_tap_tag(TP_RECORD_SCALED, 0, 0);
+    if (tap != NULL)
+        publish(tap, &(struct tp_message_header){sizeof *scale, tag, now_ns},
+                &(struct tp_message_piece){scale, sizeof *scale}, 1);
+}
+
 void tp_tap_book(struct tp_tap *tap, uint32_t tag, const struct tp_record_book *book,
                  const struct tp_level *const sides[2], uint64_t now_ns)
 {

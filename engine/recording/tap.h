@@ -35,6 +35,7 @@ enum tp_record_kind {
     TP_RECORD_ROW = 13,       /* struct tp_feed_row: an instrument came, changed or left */
     TP_RECORD_VERDICT = 14,   /* u64 instrument, u64 proved_ns; opcode: enum tp_verdict */
     TP_RECORD_LISTED = 15, /* struct tp_feed_listing: the venue's list says whether it trades it */
+    TP_RECORD_SCALED = 20,    /* struct tp_record_scale: its numbers are of it from here on */
 };
 
 /* Payload of BASE and CHECKPOINT; bid_count levels of bids, then ask_count of asks follow.
@@ -47,6 +48,37 @@ struct tp_record_book {
     uint32_t bid_count, ask_count;
 };
 static_assert(sizeof(struct tp_record_book) == 40, "recording version 1");
+
+/* Payload of SCALED. */
+struct tp_record_scale {
+    uint32_t instrument;
+    int8_t price_exponent, quantity_exponent;
+    uint16_t reserved;
+    int64_t tick_size;
+    uint64_t generation; /* of the instrument's row */
+};
+static_assert(sizeof(struct tp_record_scale) == 24, "recording version 2");
+
+/* The scale of a BASE's or CHECKPOINT's numbers stands in its flags, so that whoever begins in the
+ * midst knows it: digits behind the point and 1, of prices in bits 2 to 6, of quantities in bits 24
+ * to 28; 0: written before scales moved. */
+enum {
+    TP_RECORD_PRICE_SHIFT = 2,
+    TP_RECORD_QUANTITY_SHIFT = 24,
+    TP_RECORD_DIGITS_MASK = 0x1f,
+};
+static inline uint32_t tp_record_scale_flags(int32_t price_exponent, int32_t quantity_exponent)
+{
+    return (uint32_t)(1 - price_exponent) << TP_RECORD_PRICE_SHIFT |
+           (uint32_t)(1 - quantity_exponent) << TP_RECORD_QUANTITY_SHIFT;
+}
+/* Exponents above 0: not said. */
+static inline struct tp_scale tp_record_scale_of(uint32_t flags)
+{
+    return (struct tp_scale){
+        1 - (int32_t)(flags >> TP_RECORD_PRICE_SHIFT & TP_RECORD_DIGITS_MASK),
+        1 - (int32_t)(flags >> TP_RECORD_QUANTITY_SHIFT & TP_RECORD_DIGITS_MASK)};
+}
 
 /* One row of the raw segment's table: all that a replay needs to build the same feed. */
 struct tp_tap_row {
@@ -77,6 +109,7 @@ static inline uint32_t tp_tap_tag(enum tp_record_kind kind, uint8_t opcode, uint
 /* Hot thread; tap may be NULL: nothing happens. */
 void tp_tap_message(struct tp_tap *tap, uint32_t tag, struct tp_span payload, uint64_t now_ns);
 void tp_tap_mark(struct tp_tap *tap, uint32_t tag, uint64_t now_ns);
+void tp_tap_scale(struct tp_tap *tap, const struct tp_record_scale *scale, uint64_t now_ns);
 /* kind: REFUSED or CONFIRMED. */
 void tp_tap_answer(struct tp_tap *tap, enum tp_record_kind kind, uint32_t instrument,
                    uint64_t now_ns);

@@ -15,6 +15,7 @@ from tickpath.shm.segment import SegmentLayout, SegmentWriter, kept_by
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tickpath.proto.instrument import Instrument
     from tickpath.shm.segment import Segment
 
 SUFFIX = ".raw"
@@ -98,6 +99,7 @@ class TapWriter:
         layout = make_tap_layout(len(rows) + options.spare_rows, options.ring_capacity)
         self.segment = SegmentWriter(instance + SUFFIX, layout)
         self._options, self._count = options, len(rows)
+        self._rows: dict[int, Subscription] = {}
         for index, row in enumerate(rows):
             self.write(index, row)
         segment = self.segment.pointer
@@ -107,6 +109,7 @@ class TapWriter:
 
     def write(self, index: int, row: Subscription) -> None:
         """Add or change a row, before the hot thread is told of it; raises ValueError."""
+        self._rows[index] = row
         target = ffi.new("struct tp_tap_row *")
         fill_record(target.instrument, row)
         target.silent_after_ns = self._options.silent_after_ns
@@ -115,6 +118,19 @@ class TapWriter:
         target.connection, target.since_start = row.connection, index < self._count
         target.channel = row.channel.encode()
         self.segment.write_row(index, bytes(ffi.buffer(target)))
+
+    def rescale(self, row: Instrument) -> None:
+        """Let an instrument's scale be another one: files that begin from now on say so."""
+        before = self._rows[row.index]
+        self.write(
+            row.index,
+            msgspec.structs.replace(
+                before,
+                price_exponent=row.price_exponent,
+                quantity_exponent=row.quantity_exponent,
+                tick_size=row.tick_size,
+            ),
+        )
 
     def ready(self) -> None:
         """Show the segment to recorders."""

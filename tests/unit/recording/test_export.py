@@ -119,12 +119,12 @@ def test_export_numbers_are_exact_at_any_scale(
         for i, e in enumerate(scales)
     )
     mantissas = np.array([row[0] for row in rows], dtype=np.int64)
-    which = np.array([row[1] for row in rows], dtype=np.uint32)
+    exponents = np.array([scales[i] for _, i in rows], dtype=np.int8)
     absent = np.zeros(len(rows), dtype=bool)
     expected = [Decimal(m).scaleb(scales[i]) for m, i in rows]
     for as_text in (False, True):
         columns = Columns(Meta(instruments=instruments), as_text=as_text)
-        found = columns.numbers(mantissas, columns.price_exponents[which], absent).to_pylist()
+        found = columns.numbers(mantissas, exponents, absent).to_pylist()
         assert [Decimal(one) for one in found] == expected
 
 

@@ -184,7 +184,7 @@ def test_replay_of_any_sequence_gives_the_oracles_books(
              for name in ("price_exponent", "quantity_exponent")]  # fmt: skip
 
     def keep(rows: Any) -> None:
-        for t_ns, _, state, *numbers in rows.tolist():
+        for t_ns, _, state, _, _, *numbers in rows.tolist():
             exact = [Decimal(n) * scale[i % 2] for i, n in enumerate(numbers)]
             exact = [None if not numbers[i | 1] else n for i, n in enumerate(exact)]
             tops.append((t_ns, BookState(state).name, *exact))
