@@ -360,6 +360,8 @@ class Exchange:
             self._skip.add(symbol)
         elif fault is Fault.RENUMBER:
             listing.book.renumber()
+        elif fault is Fault.SCALE:
+            self._rescale(symbol, touched)
         elif fault is Fault.CROSSED:
             delta = listing.book.cross()
             self._send(
@@ -376,6 +378,15 @@ class Exchange:
                 touched.add(self._websockets[client])
         for connection in touched:
             connection.flush()
+
+    def _rescale(self, symbol: str, touched: set[Connection]) -> None:
+        book = self._floor.listings[symbol].book
+        before = book.instrument
+        delta = book.rescale()
+        if delta is not None:
+            after, book.instrument = book.instrument, before  # it is said with the digits of before
+            self._send(symbol, delta, self._clock.unix_ns(), touched)
+            book.instrument = after
 
     def _harm_connection(self, fault: Fault, argument: str, connection: Connection) -> None:
         if fault is Fault.DISCONNECT:

@@ -35,6 +35,7 @@ class Fault(Enum):
     MUTE = "mute"  # :SYMBOL its changes are not sent, all others are
     UNMUTE = "unmute"  # :SYMBOL ends mute
     RENUMBER = "renumber"  # [:SYMBOL] its versions begin anew at 1
+    SCALE = "scale"  # [:SYMBOL] its numbers get a digit more, or fewer, or are too large for them
     REST_LATE = "rest-late"  # [:SECONDS] the next answer comes so much later
     REST_LIMIT = "rest-limit"  # [:SECONDS] 429 with Retry-After for so long
     REST_ERROR = "rest-error"  # the next answer is a 503
@@ -44,7 +45,7 @@ class Fault(Enum):
 
 
 HARMS_INSTRUMENT: Final = frozenset(
-    {Fault.GAP, Fault.GARBAGE, Fault.CROSSED, Fault.DUPLICATE, Fault.RENUMBER}
+    {Fault.GAP, Fault.GARBAGE, Fault.CROSSED, Fault.DUPLICATE, Fault.RENUMBER, Fault.SCALE}
 )
 NEEDS_ARGUMENT: Final = frozenset(
     {Fault.REFUSE, Fault.ACCEPT, Fault.MUTE, Fault.UNMUTE, Fault.HALT, Fault.REOPEN}

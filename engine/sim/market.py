@@ -11,6 +11,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from tickpath.proto.instrument import Instrument, Symbol
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 LEVELS_MAX: Final = 20
 """Changes in one message, as the venue's own deltas have."""
 SPREAD_MAX: Final = 8
+DIGITS_MAX: Final = 8
+HUGE: Final = 10**16
+"""A quantity that 64 bits hold with two digits behind the point at most."""
+_FINE_MAX: Final = 2**58
+"""Ten times as much is no quantity that 64 bits hold."""
+_COARSE_MIN: Final = 1000
+"""Prices below so many times the depth are not written coarser: there must be room for a walk."""
 _FIRST_VERSION: Final = 10_589_632_359
 # Base: price of the start, price exponent, quantity exponent. All are quoted in USDT.
 _KNOWN: Final = {
@@ -94,6 +102,7 @@ class Book:
         self._quantity_max = 10 ** (1 - instrument.quantity_exponent)
         self.bids, self.asks = Side(is_bid=True), Side(is_bid=False)
         self._crossing: int | None = None
+        self._is_huge_next = False
         self.witness: Callable[[Book], None] = lambda _: None
         """Called after every change, for who keeps the history."""
         for offset in range(1, depth + 1):
@@ -114,6 +123,10 @@ class Book:
             changes[True, self._crossing] = 0
             self.bids.put(self._crossing, 0)
             self._crossing = None
+        if self._is_huge_next:
+            self._is_huge_next = False
+            changes[True, self.bids.best()] = HUGE
+            self.bids.put(self.bids.best(), HUGE)
         for _ in range(4 * level_count):
             if len(changes) >= level_count:
                 break
@@ -155,11 +168,76 @@ class Book:
         """Let the versions begin anew, as a venue does whose matching engine was restarted."""
         self.version = 0
 
+    def rescale(self) -> Delta | None:
+        """Write prices or quantities with a digit more or fewer, or one that few digits can have.
+
+        Returns what is to be said with the digits of before.
+        """
+        instrument = self.instrument
+        price, quantity = instrument.price_exponent, instrument.quantity_exponent
+        choice = self._random.choice(("finer price", "finer quantity", "price", "quantity", "huge"))
+        if choice == "finer price" and -price < DIGITS_MAX:
+            self._set_scale(price - 1, quantity)
+        elif choice == "finer quantity" and -quantity < DIGITS_MAX and self._largest() < _FINE_MAX:
+            self._set_scale(price, quantity - 1)
+        elif choice == "price" and price < 0 and self.bids.worst() > _COARSE_MIN * self.depth:
+            return self._coarsen(10, 1)
+        elif choice == "quantity" and quantity < 0:
+            return self._coarsen(1, 10)
+        elif choice == "huge":
+            self._is_huge_next = True
+            return self._coarsen(1, 10**-quantity)
+        return None
+
+    def _largest(self) -> int:
+        return max(max(side.quantities.values()) for side in (self.bids, self.asks))
+
+    def _set_scale(self, price: int, quantity: int) -> None:
+        """Write the same numbers with other digits; where they are fewer, the rest are zeros."""
+        prices = 10.0 ** (self.instrument.price_exponent - price)
+        quantities = 10.0 ** (self.instrument.quantity_exponent - quantity)
+        self.instrument = msgspec.structs.replace(
+            self.instrument, price_exponent=price, quantity_exponent=quantity
+        )
+        for side in (self.bids, self.asks):
+            side.quantities = {
+                _times(one, prices): _times(size, quantities)
+                for one, size in side.quantities.items()
+            }
+            side.prices = sorted(side.quantities)
+        self._quantity_max = 10 ** (1 - quantity)
+
+    def _coarsen(self, price: int, quantity: int) -> Delta:
+        """Leave only numbers that such multiples write; then write them with fewer digits."""
+        changes: dict[tuple[bool, int], int] = {}
+        for side in (self.bids, self.asks):
+            merged: dict[int, int] = {}
+            for one, size in side.quantities.items():
+                down = one // price * price
+                to = down if side.is_bid or down == one else down + price
+                merged[to] = merged.get(to, 0) + max(quantity, size // quantity * quantity)
+            for one in [one for one in side.prices if one not in merged]:
+                changes[side.is_bid, one] = 0
+                side.put(one, 0)
+            for one, size in merged.items():
+                changes[side.is_bid, one] = size
+                side.put(one, size)
+        delta = self._delta(changes)
+        self._set_scale(
+            self.instrument.price_exponent + len(str(price)) - 1,
+            self.instrument.quantity_exponent + len(str(quantity)) - 1,
+        )
+        return delta
+
     def cross(self) -> Delta:
         """Put a bid at the best ask; the next step takes it away."""
         self._crossing = self.asks.best()
         self.bids.put(self._crossing, 1)
         return self._delta({(True, self._crossing): 1})
+
+
+def _times(number: int, factor: float) -> int:
+    return number * round(factor) if factor >= 1 else number // round(1 / factor)
 
 
 def instrument_names(count: int) -> list[Symbol]:

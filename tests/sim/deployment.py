@@ -115,6 +115,8 @@ class Seen:
     reason: int
     bids: bytes
     asks: bytes
+    price_exponent: int = 0
+    quantity_exponent: int = 0
 
 
 class VirtualRest:
@@ -156,14 +158,14 @@ class Deployment:
         listed = setup.listed or setup.symbols
         options = Options(instruments=listed, rate=setup.rate, depth=setup.depth, seed=setup.seed)
         self.exchange = Exchange(setup.dialect, options, clock, self.later)
-        self.truth: dict[str, dict[int, tuple[bytes, bytes]]] = {name: {} for name in listed}
+        self.truth: dict[str, dict[int, Truth]] = {name: {} for name in listed}
         self.places: dict[str, dict[int, int]] = {name: {} for name in listed}  # in `times`
         self.times: dict[str, list[int]] = {name: [] for name in listed}  # of the versions
         self.lag_max_s = LAG_MAX_S
         self._rule = book_rule(setup)
         self._depth = min(DEPTH_SHOWN, self._rule.depth or DEPTH_SHOWN)
         # The last version that showed just this; asked only where nothing is numbered.
-        self._shown: dict[str, dict[tuple[bytes, bytes], int]] = {name: {} for name in listed}
+        self._shown: dict[str, dict[Values, int]] = {name: {} for name in listed}
         self._listings = self.exchange._floor.listings
         for name, listing in self._listings.items():
             self._witness(name, listing.book)
@@ -237,9 +239,12 @@ class Deployment:
         end.meet(Connection(self.exchange))
 
     def _witness(self, name: str, book: Book) -> None:
-        bids, asks = (packed(side.levels(self._depth)) for side in (book.bids, book.asks))
-        self.truth[name][book.version] = bids, asks
-        self._shown[name][bids, asks] = book.version
+        bids, asks = (side.levels(self._depth) for side in (book.bids, book.asks))
+        row = book.instrument
+        true = Truth(bids, asks, row.price_exponent, row.quantity_exponent)
+        self.truth[name][book.version] = true
+        if self._rule.chain == lib.TP_CHAIN_NONE:
+            self._shown[name][true.values] = book.version
         self.places[name][book.version] = len(self.times[name])
         self.times[name].append(self.now_ns)
 
@@ -340,7 +345,8 @@ class Deployment:
         bids = bytes(ffi.buffer(record.bids, 16 * record.bid_count))
         asks = bytes(ffi.buffer(record.asks, 16 * record.ask_count))
         before, name = self.seen[slot], self._symbols[slot]
-        seen = Seen(record.book_sequence, record.state, record.reason, bids, asks)
+        scale = record.price_exponent, record.quantity_exponent
+        seen = Seen(record.book_sequence, record.state, record.reason, bids, asks, *scale)
         seen.version = self._version(name, seen)
         self.seen[slot] = seen
         if (before.state, before.reason) != (seen.state, seen.reason):
@@ -354,19 +360,22 @@ class Deployment:
         # it to a depth.
         depth = self.feed_handler.venue.settings.depth
         least = 16 * (self._depth if self._rule.must_truncate else min(20, max(1, depth // 2)))
-        held = [side[: max(len(of), least)] for side, of in zip(true, (bids, asks), strict=True)]
+        sides = true.packed(record.price_exponent, record.quantity_exponent)
+        held = [side[: max(len(of), least)] for side, of in zip(sides, (bids, asks), strict=True)]
         if held != [bids, asks]:
             raise self.failure(
                 f"{name} is LIVE at version {seen.version} with {unpacked(bids)}, "
                 f"{unpacked(asks)}; "
-                f"the venue had {unpacked(true[0])}, {unpacked(true[1])}"
+                f"the venue had {true}"
             )
 
     def _version(self, name: str, seen: Seen) -> int:
         """Return which version a book is of; -1: none that ever was."""
         if self._rule.chain != lib.TP_CHAIN_NONE:
             return seen.version
-        return self._shown[name].get((seen.bids, seen.asks), -1)
+        scale = seen.price_exponent, seen.quantity_exponent
+        shown = Truth(unpacked(seen.bids), unpacked(seen.asks), *scale)
+        return self._shown[name].get(shown.values, -1)
 
     def is_live(self, slot: int) -> bool:
         """Say whether a book is LIVE, and as new as the wire allows."""
@@ -419,6 +428,50 @@ def book_rule(setup: Setup) -> Any:
     settings = setup.settings or venue.settings()
     channel, *_ = venue.channels(setup.symbols[0], settings)
     return find_decoder(venue.name).describe(ffi.new("char[]", channel.encode())).rule
+
+
+Values = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What the venue had at one version, with its digits of then."""
+
+    bids: list[tuple[int, int]]
+    asks: list[tuple[int, int]]
+    price_exponent: int
+    quantity_exponent: int
+
+    def packed(self, price_exponent: int, quantity_exponent: int) -> tuple[bytes, bytes]:
+        """Write the same numbers at another scale, as shared memory has them."""
+        bids, asks = (
+            packed(
+                [
+                    (
+                        rescaled(price, self.price_exponent - price_exponent),
+                        rescaled(quantity, self.quantity_exponent - quantity_exponent),
+                    )
+                    for price, quantity in side
+                ]
+            )
+            for side in (self.bids, self.asks)
+        )
+        return bids, asks
+
+    @property
+    def values(self) -> Values:
+        """Return the numbers themselves, times a power of ten that no scale goes beyond."""
+        price, quantity = 10 ** (18 + self.price_exponent), 10 ** (18 + self.quantity_exponent)
+        return tuple((one * price, size * quantity) for one, size in (*self.bids, (0, 0), *self.asks))
+
+
+def rescaled(mantissa: int, power: int) -> int:
+    """Return mantissa * 10**power; one that is no whole number there is none of the book's."""
+    factor: int = 10 ** abs(power)
+    if power >= 0:
+        return mantissa * factor
+    whole, rest = divmod(mantissa, factor)
+    return -1 if rest else whole
 
 
 def packed(levels: Sequence[tuple[int, int]]) -> bytes:
