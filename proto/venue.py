@@ -160,6 +160,8 @@ class Base(msgspec.Struct, frozen=True):
     """Its place in the chain of deltas."""
     bids: Any
     asks: Any
+    scale: tuple[int, int] | None = None
+    """The exponents of its numbers, as the engine notes them; None: those of the instrument."""
 
 
 class InstrumentList(msgspec.Struct, frozen=True):

@@ -147,6 +147,9 @@ bool feed_finds_misfit(struct tp_feed *feed, const struct feed_instrument *instr
 /* The decoder refused feed->misfit: SYNCING (SCALE), and the cold thread is told. */
 void feed_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status status,
                  uint64_t now_ns);
+/* Tells the cold thread of a base without its checksum, which is made of digits as the venue writes
+ * them: it may write others by now. */
+void feed_tell_doubt(struct tp_feed *feed, uint32_t index);
 /* What a record of the tap says of the scale of its numbers. */
 uint32_t feed_scale_flags(const struct tp_feed *feed, uint32_t index);
 /* Tells the cold thread of a number that no scale holds. */

@@ -658,6 +658,8 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
         return TP_FEED_BROKEN;
     }
     if (!loaded || !feed_checksum_holds(instrument, update)) {
+        if (loaded)
+            feed_tell_doubt(feed, index);
         feed->counters.broken += !loaded;
         feed->counters.checksums += loaded;
         feed_resync(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, received_ns);

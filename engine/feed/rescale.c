@@ -113,9 +113,17 @@ bool feed_finds_misfit(struct tp_feed *feed, const struct feed_instrument *instr
     return true;
 }
 
+void feed_tell_doubt(struct tp_feed *feed, uint32_t index)
+{
+    static const uint8_t nothing[1];
+    feed->misfit = (struct tp_misfit){{nothing, 0}, TP_NUMBER_UNKNOWN};
+    if (feed->config.moves_scale)
+        tell(feed, index, TP_DECODE_OK);
+}
+
 void feed_tell_garbage(struct tp_feed *feed, uint32_t index)
 {
-    if (feed->misfit.text.at != NULL)
+    if (feed->config.moves_scale && feed->misfit.text.at != NULL)
         tell(feed, index, TP_DECODE_BAD_NUMBER);
 }
 

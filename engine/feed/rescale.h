@@ -26,8 +26,10 @@ struct tp_feed_misfit {
     char text[TP_FEED_MISFIT_TEXT_MAX];       /* as much of it as there is room for */
 };
 
-/* Cold thread: the next number that nobody took; false: none. A number of no scale at all
- * (TP_DECODE_BAD_NUMBER) is told too: its message was refused, its book goes on by a new base. */
+/* Cold thread: the next one that nobody took; false: none. Told too: a number of no scale at all
+ * (TP_DECODE_BAD_NUMBER), whose message was refused and whose book goes on by a new base; and a
+ * base without its checksum (TP_DECODE_OK, no text), which is made of digits as the venue writes
+ * them. */
 bool tp_feed_misfit_take(struct tp_feed *feed, struct tp_feed_misfit *out);
 
 struct tp_feed_scale {

@@ -18,14 +18,23 @@ import ssl
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from tickpath._core import ffi, lib
+import msgspec
 from tickpath.engine.feed_handler import verification
+from tickpath.engine.feed_handler.feed_books import Books, FeedBooks
+from tickpath.engine.feed_handler.scales import Misfit
 from tickpath.engine.feed_handler.verification import Checks
 from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address
 from tickpath.netstack.transport import resolve
-from tickpath.proto.venue import BaseSource, HttpRequest, HttpResponse, RestRefusal
+from tickpath.proto.records import ScaleError
+from tickpath.proto.venue import (
+    BaseSource,
+    HttpRequest,
+    HttpResponse,
+    InstrumentList,
+    RestRefusal,
+)
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError
 
@@ -41,13 +50,15 @@ CONNECT_TIMEOUT_S = 5.0
 IN_FLIGHT_MAX = 16
 """Requests: each has a thread while it is under way, and its connection afterwards."""
 BASE_SIZE_MAX = 8 << 20
+LIST_SIZE_MAX = 64 << 20
+LIST: Final = -1
+"""In the place of an instrument: the list of all is asked for."""
 POLL_S = 0.005
 STOP_WITHIN_S = 0.05
 # A base that was asked for on the socket and did not come is asked for anew.
 IN_BAND_WITHIN_S = 5.0
 # A subscription that brings nothing is made anew after so long, doubling.
 ANEW_FIRST_S, ANEW_MAX_S = 10.0, 300.0
-WANTED_AT_ONCE = 256
 # x509_vfy.h, X509_V_ERR_…: self-signed, and issuers that are not among those that are trusted.
 UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
 
@@ -421,95 +432,20 @@ def _cut(sock: socket.socket) -> None:
 # ---- for whom ------------------------------------------------------------------------------------
 
 
-class Books(Protocol):
-    """Who waits for bases: a feed, or a test's stand-in."""
-
-    def wanted(self) -> Sequence[int]:
-        """Return the instruments that want one and were not reported since."""
-
-    def offer(self, instrument: int, base: Base) -> bool:
-        """Hand one over; False: no room yet, try again."""
-
-    def failed(self, instrument: int) -> None:
-        """Say that it could not be had; it will be wanted anew, as what it was."""
-
-    def quiet(self) -> Sequence[int]:
-        """Return the instruments whose books a base is to be compared with; as `wanted`."""
-
-    def compare(self, instrument: int, base: Base) -> bool:
-        """Hand one over to be compared; False: no room yet, try again."""
-
-    def unheard(self) -> Sequence[int]:
-        """Return the instruments whose channels are to be subscribed to anew; as `wanted`."""
-
-    def wait(self, seconds: float) -> None:
-        """Sleep until one is wanted, so long at most."""
-
-
-class FeedBooks:
-    """The cold thread's side of a C feed."""
-
-    def __init__(self, feed: Any, base_depth: int = 0, check_depth: int = 0) -> None:
-        """Take a feed, and how many levels a side a base has that does not show all; 0: none.
-
-        check_depth: the same of those that are compared.
-        """
-        self._feed, self._base_depth, self._check_depth = feed, base_depth, check_depth
-        self._wanted = ffi.new("uint32_t[]", WANTED_AT_ONCE)
-        self._base = ffi.new("struct tp_feed_base *")
-
-    def wanted(self) -> Sequence[int]:
-        """Return the instruments that want a base."""
-        return self._listed(lib.tp_feed_base_wanted)
-
-    def quiet(self) -> Sequence[int]:
-        """Return the instruments whose books are to be checked."""
-        return self._listed(lib.tp_feed_check_wanted)
-
-    def unheard(self) -> Sequence[int]:
-        """Return the instruments whose channels bring nothing."""
-        return self._listed(lib.tp_feed_anew_wanted)
-
-    def _listed(self, look: Callable[[Any, Any, int], int]) -> Sequence[int]:
-        count = look(self._feed, self._wanted, WANTED_AT_ONCE)
-        return list(self._wanted[0:count]) if count else ()
-
-    def offer(self, instrument: int, base: Base) -> bool:
-        """Copy a base into the feed's mailbox; False: full."""
-        return self._offer(instrument, base, self._base_depth)
-
-    def compare(self, instrument: int, base: Base) -> bool:
-        """Do the same: the request that it answers says what it is for."""
-        return self._offer(instrument, base, self._check_depth)
-
-    def _offer(self, instrument: int, base: Base, depth: int) -> bool:
-        row = self._base
-        row.instrument, row.version = instrument, base.version
-        row.bids, row.bid_count = base.bids, len(base.bids)
-        row.asks, row.ask_count = base.asks, len(base.asks)
-        row.truncated = sum(
-            1 << side
-            for side, levels in enumerate((base.bids, base.asks))
-            if 0 < depth <= len(levels)
-        )
-        return bool(lib.tp_feed_base_offer(self._feed, row))
-
-    def failed(self, instrument: int) -> None:
-        """Want it again."""
-        lib.tp_feed_base_failed(self._feed, instrument)
-
-    def wait(self, seconds: float) -> None:
-        """Look every 10 ms, in C: a thread of Python that did would take a tenth of a slow CPU."""
-        lib.tp_feed_base_await(self._feed, int(seconds * 1e9))
-
-
 def _nobody_asks(instrument: int) -> None:
     raise AssertionError(f"instrument {instrument}: nobody was named who asks on the socket")
 
 
+def _nobody_reads(listed: InstrumentList) -> None:
+    raise AssertionError(f"{len(listed.instruments)} instruments: nobody was named who reads them")
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One base to be fetched, until it is settled; asked when, by the worker's clock."""
+    """One base or page of the list to be fetched, until it is settled.
+
+    asked_s: by the worker's clock.
+    """
 
     instrument: int
     request: HttpRequest
@@ -549,6 +485,12 @@ class BaseWorker:
         self.is_in_band = not by_rest
         self._due: dict[int, float] = {}  # of bases asked for on the socket
         self._anew: dict[int, tuple[float, float]] = {}  # subscriptions: when again, pause before
+        self.on_misfit: Callable[[int, Misfit], None] | None = None
+        """Takes a number of a base that its instrument's scale did not hold; any thread."""
+        self.on_list: Callable[[InstrumentList], None] = _nobody_reads
+        """Takes what `want_list` asked for; any thread."""
+        self._listed: InstrumentList | None = None  # the pages so far, while it is asked for
+        self._list_request = HttpRequest("")
         # Of what follows, and of the books, which know one cold thread.
         self._lock = threading.Lock()
         self._latest: dict[int, Question] = {}  # of each instrument: what may still be answered
@@ -583,7 +525,8 @@ class BaseWorker:
     def _get(self, request: HttpRequest) -> bytes:
         client = self._borrow()
         try:
-            return client.ask(request, size_max=BASE_SIZE_MAX, timeout_s=self.timeout_s)
+            size_max = LIST_SIZE_MAX if request is self._list_request else BASE_SIZE_MAX
+            return client.ask(request, size_max=size_max, timeout_s=self.timeout_s)
         finally:
             with self._lock:
                 self._busy.remove(client)
@@ -659,6 +602,9 @@ class BaseWorker:
         if self._under_way >= IN_FLIGHT_MAX:
             return None
         instrument = self.schedule.take(now)
+        if instrument == LIST:
+            self._under_way += 1
+            return Question(LIST, self._list_request, now)
         is_check = instrument is None
         if is_check and self._under_way < IN_FLIGHT_MAX // 2:  # the rest is for bases
             instrument = self.checks.take(now, self.schedule)
@@ -698,6 +644,42 @@ class BaseWorker:
         self._under_way += 1
         return question
 
+    def want_list(self) -> None:
+        """Ask for the venue's instrument list, within the budget of all requests; any thread."""
+        with self._lock:
+            if self._listed is None:
+                self._listed = InstrumentList({}, {})
+                self._list_request = self._venue.venue.instruments_request(self._venue.settings)
+                self.schedule.want(LIST, self._clock.now_s())
+
+    def _settle_list(self, question: Question, fetch: Callable[[], bytes]) -> None:
+        """Hand over the list once its last page is there; a page that failed is asked for again."""
+        failure: Exception | None = None
+        try:
+            page = self._venue.venue.parse_instruments(fetch())
+        except Exception as error:  # of a venue's folder, the system or the remote
+            failure = error
+        with self._lock:
+            self._under_way -= 1
+            now = self._clock.now_s()
+            whole, more = self._listed or InstrumentList({}, {}), None
+            if isinstance(failure, RateLimitError):
+                pause = self.schedule.limited(failure, now, question.asked_s)
+                self._log(f"instrument list: {failure}: no requests for {pause:.0f} s")
+            elif failure is not None:
+                self._log(f"instrument list: {failure}: trying again")
+            else:
+                self.schedule.succeeded()
+                whole.instruments.update(page.instruments)
+                whole.left_out.update(page.left_out)
+                more = page.more
+            if failure is not None or more is not None:
+                self._list_request = more or self._list_request
+                self.schedule.want(LIST, now)
+                return
+            self._listed = None
+        self.on_list(whole)
+
     def _give_up(self, instrument: int, error: Exception, *, is_check: bool = False) -> None:
         """Say why a base could not be had, and want it anew."""
         if is_check:
@@ -720,11 +702,16 @@ class BaseWorker:
     def settle(self, question: Question, fetch: Callable[[], bytes]) -> None:
         """Hand over what `fetch` returns for a question of `ask`, or act on what it raises."""
         instrument = question.instrument
+        if instrument == LIST:
+            self._settle_list(question, fetch)
+            return
         row = self._instruments[instrument]
         base: Base | None = None
         failure: Exception | None = None
         try:
             base = self._venue.venue.parse_base(fetch(), row)
+            scale = row.price_exponent, row.quantity_exponent
+            base = msgspec.structs.replace(base, scale=scale)
         except Exception as error:  # of a venue's folder, the system or the remote: one base's
             failure = error
         with self._lock:
@@ -746,6 +733,9 @@ class BaseWorker:
                 if question.is_check:
                     self.checks.settled(instrument, well=True)
             elif isinstance(failure, RateLimitError):
+                self.books.failed(instrument)
+            elif isinstance(failure, ScaleError) and self.on_misfit is not None:
+                self.on_misfit(instrument, Misfit.of(failure, row))
                 self.books.failed(instrument)
             elif isinstance(failure, LateError) and not question.is_check:
                 remedy = f"its messages are kept for {self.timeout_s:g} s: raise health.keep_s"

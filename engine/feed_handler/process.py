@@ -48,6 +48,7 @@ from tickpath.engine.feed_handler.instrument_list import fetch_instruments
 from tickpath.engine.feed_handler.list_reader import ListReader
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.feed_handler.replan import Replan, start_thread, tap_row
+from tickpath.engine.feed_handler.rescaling import Rescaling
 from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.state_log import StateLog
 from tickpath.engine.feed_handler.subscriptions import Answer, Subscriptions
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from tickpath.engine.feed_handler.instrument_list import Chosen
     from tickpath.engine.feed_handler.plan import ConnectionChange, Plan
     from tickpath.netstack.transport import Transport
+    from tickpath.proto.instrument import Instrument
     from tickpath.proto.venue import InstrumentList
 
 NS_PER_MS, NS_PER_US = 1_000_000, 1_000
@@ -305,7 +307,7 @@ class FeedHandler:
         config.received_to_decoded = lib.tp_segment_histogram(pointer, 0)
         config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
         config.gate = self.consumers.gate
-        config.needs_confirmation = True
+        config.needs_confirmation = config.moves_scale = True
         verification.configure(config, self.venue, self.config.health, len(self.instruments))
         config.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         size = lib.tp_feed_memory_size(config)
@@ -366,6 +368,9 @@ class FeedHandler:
         )
         self.bases.timeout_s = self.config.health.keep_s
         self.bases.ask_in_band = self.speaker.request_base
+        self.rescaling = Rescaling(
+            self.hot, self.bases, self.instruments, self._write_row, self._log
+        )
         handle.needs_confirmation = True
         handle.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         feed_handler, reconnect = self.config.feed_handler, self.config.reconnect
@@ -428,6 +433,11 @@ class FeedHandler:
             self.replan.ask(load_config(self._reload_path, self._log))
         except LocalError as error:
             self._log(f"reload: {error}: all goes on as it was")
+
+    def _write_row(self, row: Instrument) -> int:
+        if self.tap is not None:
+            self.tap.rescale(row)
+        return write_instrument(self.segment, row)
 
     def _speak(self, number: int) -> None:
         """Set what a connection will say: some venues want the time in it."""
@@ -498,6 +508,7 @@ class FeedHandler:
         self._pass_answers()
         self._reload()
         self.replan.step()
+        self.rescaling.step(self._clock.now_s())
         self.speaker.step(self._clock.now_s(), self._clock.unix_ns() // NS_PER_S)
         listed = self.list_reader.step()
         if listed is not None:

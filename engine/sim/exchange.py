@@ -381,12 +381,11 @@ class Exchange:
 
     def _rescale(self, symbol: str, touched: set[Connection]) -> None:
         book = self._floor.listings[symbol].book
-        before = book.instrument
         delta = book.rescale()
-        if delta is not None:
-            after, book.instrument = book.instrument, before  # it is said with the digits of before
-            self._send(symbol, delta, self._clock.unix_ns(), touched)
-            book.instrument = after
+        if delta is not None:  # said with the digits of before
+            pushed = self._dialect.pushes(symbol, delta, self._clock.unix_ns())
+            self._send(symbol, delta, pushed, touched)
+        book.take_scale()
 
     def _harm_connection(self, fault: Fault, argument: str, connection: Connection) -> None:
         if fault is Fault.DISCONNECT:

@@ -103,6 +103,7 @@ class Book:
         self.bids, self.asks = Side(is_bid=True), Side(is_bid=False)
         self._crossing: int | None = None
         self._is_huge_next = False
+        self._next_scale: tuple[int, int] | None = None
         self.witness: Callable[[Book], None] = lambda _: None
         """Called after every change, for who keeps the history."""
         for offset in range(1, depth + 1):
@@ -169,17 +170,17 @@ class Book:
         self.version = 0
 
     def rescale(self) -> Delta | None:
-        """Write prices or quantities with a digit more or fewer, or one that few digits can have.
+        """Have prices or quantities written with a digit more or fewer, or a huge one with none.
 
-        Returns what is to be said with the digits of before.
+        Returns what is to be said with the digits of before; then comes `take_scale`.
         """
         instrument = self.instrument
         price, quantity = instrument.price_exponent, instrument.quantity_exponent
         choice = self._random.choice(("finer price", "finer quantity", "price", "quantity", "huge"))
         if choice == "finer price" and -price < DIGITS_MAX:
-            self._set_scale(price - 1, quantity)
+            self._next_scale = price - 1, quantity
         elif choice == "finer quantity" and -quantity < DIGITS_MAX and self._largest() < _FINE_MAX:
-            self._set_scale(price, quantity - 1)
+            self._next_scale = price, quantity - 1
         elif choice == "price" and price < 0 and self.bids.worst() > _COARSE_MIN * self.depth:
             return self._coarsen(10, 1)
         elif choice == "quantity" and quantity < 0:
@@ -192,7 +193,7 @@ class Book:
     def _largest(self) -> int:
         return max(max(side.quantities.values()) for side in (self.bids, self.asks))
 
-    def _set_scale(self, price: int, quantity: int) -> None:
+    def set_scale(self, price: int, quantity: int) -> None:
         """Write the same numbers with other digits; where they are fewer, the rest are zeros."""
         prices = 10.0 ** (self.instrument.price_exponent - price)
         quantities = 10.0 ** (self.instrument.quantity_exponent - quantity)
@@ -208,7 +209,7 @@ class Book:
         self._quantity_max = 10 ** (1 - quantity)
 
     def _coarsen(self, price: int, quantity: int) -> Delta:
-        """Leave only numbers that such multiples write; then write them with fewer digits."""
+        """Leave only numbers that are such multiples, so that fewer digits write them."""
         changes: dict[tuple[bool, int], int] = {}
         for side in (self.bids, self.asks):
             merged: dict[int, int] = {}
@@ -222,12 +223,17 @@ class Book:
             for one, size in merged.items():
                 changes[side.is_bid, one] = size
                 side.put(one, size)
-        delta = self._delta(changes)
-        self._set_scale(
+        self._next_scale = (
             self.instrument.price_exponent + len(str(price)) - 1,
             self.instrument.quantity_exponent + len(str(quantity)) - 1,
         )
-        return delta
+        return self._delta(changes)
+
+    def take_scale(self) -> None:
+        """Write all from now on as the last `rescale` has it."""
+        if self._next_scale is not None:
+            self.set_scale(*self._next_scale)
+            self._next_scale = None
 
     def cross(self) -> Delta:
         """Put a bid at the best ask; the next step takes it away."""

@@ -462,7 +462,9 @@ class Truth:
     def values(self) -> Values:
         """Return the numbers themselves, times a power of ten that no scale goes beyond."""
         price, quantity = 10 ** (18 + self.price_exponent), 10 ** (18 + self.quantity_exponent)
-        return tuple((one * price, size * quantity) for one, size in (*self.bids, (0, 0), *self.asks))
+        return tuple(
+            (one * price, size * quantity) for one, size in (*self.bids, (0, 0), *self.asks)
+        )
 
 
 def rescaled(mantissa: int, power: int) -> int:

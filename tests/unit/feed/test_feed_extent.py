@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_handler.bases import FeedBooks
+from tickpath.engine.feed_handler.feed_books import FeedBooks
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.venues import load_venue
 from tickpath.proto.venues.mexc.settings import MexcSettings

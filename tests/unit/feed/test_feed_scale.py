@@ -345,3 +345,31 @@ def test_scale_misfit_that_nobody_would_take_is_a_broken_message(tmp_path: Path)
     assert rig.counters.broken == 1
     assert misfits(rig) == []
     rig.close()
+
+
+@pytest.mark.parametrize(("scale", "is_taken"), [((-2, -8), True), ((-3, -8), False)])
+def test_base_of_another_scale_is_not_taken(
+    rig: Rig, scale: tuple[int, int], *, is_taken: bool
+) -> None:
+    """It was read before the move, or for one that has yet to come: its numbers mean others."""
+    venue = Venue()
+    rig.up()
+    rig.message(venue.step())
+    assert rig.wanted() == [0]
+    bids = ffi.new("struct tp_level[]", [(49_999, 5)])
+    asks = ffi.new("struct tp_level[]", [(50_001, 5)])
+    base = ffi.new(
+        "struct tp_feed_base *",
+        {
+            "version": venue.version,
+            "bids": bids,
+            "asks": asks,
+            "bid_count": 1,
+            "ask_count": 1,
+            "scale": lib.tp_record_scale_flags(*scale),
+        },
+    )
+    assert lib.tp_feed_base_offer(rig.feed, base)
+    rig.tick()
+    assert rig.state() == ((LIVE, NONE) if is_taken else (SYNCING, STARTING))
+    assert rig.wanted() == ([] if is_taken else [0])

@@ -1,0 +1,90 @@
+"""Between the hot thread, the thread of bases and `Scales`: what did not fit, and where to go.
+
+A number that did not fit comes from the feed or from a base; the list is asked for by the thread of
+bases, within its budget. A scale moves in this order: the instrument's row in shared memory (and in
+the tap's table), then the hot thread, which publishes INSTRUMENT and all that follows. Called by:
+process.py beside it (the cold thread). Calls: engine/feed/rescale.h, scales.py, bases.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from tickpath._core import ffi, lib
+from tickpath.engine.feed_handler.scales import Misfit, Scales
+from tickpath.proto.instrument import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tickpath.engine.feed_handler.bases import BaseWorker
+    from tickpath.engine.feed_handler.hot_path import HotPath
+    from tickpath.engine.feed_handler.scales import What
+    from tickpath.proto.instrument import Instrument
+    from tickpath.proto.venue import InstrumentList
+
+_WHATS: dict[int, What] = {lib.TP_NUMBER_PRICE: "price", lib.TP_NUMBER_QUANTITY: "quantity"}
+
+
+class Rescaling:
+    """The moves of one feed's scales; `instruments` in its order, replaced as they move."""
+
+    def __init__(
+        self,
+        hot: HotPath,
+        bases: BaseWorker,
+        instruments: list[Instrument],
+        write_row: Callable[[Instrument], int],
+        log: Callable[[str], None],
+    ) -> None:
+        """`write_row` writes a row that readers see, and returns its generation."""
+        self._hot, self._bases, self._instruments = hot, bases, instruments
+        self._write_row = write_row
+        self._scales = Scales(instruments, self._move, log)
+        self._misfit = ffi.new("struct tp_feed_misfit *")
+        # Of the bases' threads.
+        self._of_bases: deque[tuple[int, Misfit]] = deque()
+        self._lists: deque[InstrumentList] = deque()
+        self._written: dict[int, tuple[Instrument, int]] = {}
+        bases.on_misfit = lambda instrument, misfit: self._of_bases.append((instrument, misfit))
+        bases.on_list = self._lists.append
+
+    def step(self, now_s: float) -> None:
+        """Take what did not fit, and do what is due; never waits."""
+        while lib.tp_feed_misfit_take(self._hot.handle.feed, self._misfit):
+            self._take(now_s)
+        while self._of_bases:
+            place, misfit = self._of_bases.popleft()
+            self._scales.misfit(place, misfit, now_s)
+        while self._lists:
+            self._scales.listed(self._lists.popleft().instruments, now_s)
+        if self._scales.wants_list(now_s):
+            self._bases.want_list()
+        self._scales.step(now_s)
+
+    def _take(self, now_s: float) -> None:
+        from_c: Any = self._misfit
+        size = min(from_c.text_size, lib.TP_FEED_MISFIT_TEXT_MAX)
+        text = bytes(ffi.buffer(from_c.text, size)).decode("ascii", "backslashreplace")
+        misfit = Misfit(
+            _WHATS.get(int(from_c.kind), ""), text, from_c.price_exponent, from_c.quantity_exponent
+        )
+        if from_c.status == lib.TP_DECODE_OK:
+            self._scales.doubt(int(from_c.instrument), now_s)
+        elif from_c.status == lib.TP_DECODE_BAD_NUMBER:
+            self._scales.garbage(int(from_c.instrument), misfit, now_s)
+        else:
+            self._scales.misfit(int(from_c.instrument), misfit, now_s)
+
+    def _move(self, place: int, row: Instrument) -> bool:
+        """Move a scale; False: the hot thread has no room now."""
+        if self._instruments[place].status is Status.REMOVED:
+            return True  # nobody reads it any more
+        if place not in self._written or self._written[place][0] != row:
+            self._written[place] = row, self._write_row(row)
+        if not self._hot.rescale(row, self._written[place][1]):
+            return False
+        self._instruments[place] = row
+        del self._written[place]
+        return True
