@@ -3,14 +3,12 @@
 Read in this order: hot_path.h and hot_path.c (what the loop returns > feed > tap > note),
 hot_path.py (its Python side: what a connection says when it opens, the notes), speaker.py (what is
 said on open ones), plan.py (which channel goes over which connection where), subscriptions.py (what
-the venue said to that), bases.py (whole books over REST), feed_books.py (whom they are for),
-verification.py (which of them are only to be compared), instrument_list.py (the configured symbols
-in the venue's list), scales.py and rescaling.py (how many digits their numbers have, when that
-changes), memory.py (message memory, and what all of it comes to), consumers.py (who reads, who
-sleeps), state_log.py (lines about books), feed_notes.py (lines about what a feed counts), replan.py
-(symbols that come and go), canary.py and message_shape.py (whether a venue's messages are what they
-were), process.py (all of these in one process).
-
-list_reader.py (the instrument list, read again) and trading.py (what it says of trading) end the
-books of what the venue does not trade.
+the venue said to that), notices.py (what else it says), bases.py (whole books over REST),
+feed_books.py (whom they are for), verification.py (which of them are only to be compared),
+instrument_list.py (the configured symbols in the venue's list), scales.py and rescaling.py (how
+many digits their numbers have, when that changes), memory.py (message memory, and what all of it
+comes to), consumers.py (who reads, who sleeps), state_log.py (lines about books), feed_notes.py
+(lines about what a feed counts), replan.py (symbols that come and go), canary.py and
+message_shape.py (whether a venue's messages are what they were), process.py (all of these in one
+process).
 """

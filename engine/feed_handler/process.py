@@ -656,6 +656,8 @@ class FeedHandler:
         self._answers += [(self.hot.confirm, one) for one in answer.confirmed]
         self._answers += [(self.hot.refuse, one) for one in answer.refused]
         self._answers += [(self.hot.overdue, one) for one in answer.overdue]
+        for connection, text in answer.said_back:
+            self.speaker.answer(connection, text)
         for change in answer.changes:
             self.speaker.change(change, self._clock.unix_ns() // NS_PER_S)
 

@@ -1,4 +1,4 @@
-"""What is said on connections that are open already, at the venue's pace: new bases, changes.
+"""What is said on open connections, at the venue's pace: answers, new bases, changes.
 
 No I/O: `step` hands to `send` what is due. A connection that opens anew says all that it needs by
 itself (`Plan.open_messages`), so what waited for it is forgotten. `request_base` may be called by
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tickpath.engine.feed_handler.plan import Plan
 
+ANSWERS_MAX: Final = 16
 REQUEST_FIRST: Final = 1_000
 """Ids below are those of what a connection says as it opens."""
 
@@ -28,6 +29,8 @@ class _Line:
     """One connection: what waits, and from when on the next may be sent."""
 
     waiting: deque[bytes] = field(default_factory=deque)
+    answers: deque[bytes] = field(default_factory=lambda: deque(maxlen=ANSWERS_MAX))
+    """What the venue waits for: goes first. Of a flood the newest: a ping's answer is the last."""
     next_s: float = float("-inf")
 
 
@@ -57,14 +60,20 @@ class Speaker:
         messages = self.plan.messages(change, request=self._request, time_s=time_s)
         self._add(change.connection, [one.data for one in messages])
 
+    def answer(self, connection: int, text: bytes) -> None:
+        """Say what the venue must be answered, before all that waits."""
+        self._lines.setdefault(connection, _Line()).answers.append(text)
+
     def step(self, now_s: float, time_s: int) -> None:
         """Send what is due; the rest waits for the next step."""
         while self._bases:
             self._ask(self._bases.popleft(), time_s)
         pause = 1.0 / self.plan.venue.limits.messages_per_second
         for connection, line in self._lines.items():
-            while line.waiting and line.next_s <= now_s and self._send(connection, line.waiting[0]):
-                line.waiting.popleft()
+            while (first := line.answers or line.waiting) and line.next_s <= now_s:
+                if not self._send(connection, first[0]):
+                    break
+                first.popleft()
                 line.next_s = max(line.next_s, now_s) + pause
 
     def _ask(self, instrument: int, time_s: int) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from tickpath.engine.feed_handler.notices import Notices
 from tickpath.engine.feed_handler.plan import ConnectionChange
 from tickpath.proto.records import SyncReason
 from tickpath.proto.venue import BaseSource, Meaning
@@ -66,6 +67,8 @@ class Answer:
     overdue: list[int] = field(default_factory=list)
     """Refused, unless something of their channels came."""
     changes: list[ConnectionChange] = field(default_factory=list)
+    said_back: list[tuple[int, bytes]] = field(default_factory=list)
+    """Connection and text: what the venue must be answered, such as its pings."""
 
 
 @dataclass(slots=True)
@@ -79,6 +82,7 @@ class Subscriptions:
     _asked: dict[int, dict[int, tuple[str, ...]]] = field(default_factory=dict)  # by request
     _next_s: float = NEVER_S  # nothing is due before
     _said: set[str] = field(default_factory=set)  # channels of which trouble was reported
+    _notices: Notices = field(default_factory=Notices)
 
     def __post_init__(self) -> None:
         """Know which channel is whose book."""
@@ -130,14 +134,15 @@ class Subscriptions:
         requests = self._asked.get(connection, {})
         for note in self.plan.venue.parse_notes(text):
             asked = None if note.request is None else requests.get(note.request)
+            if note.answer:
+                answer.said_back.append((connection, note.answer))
             match note.meaning:
                 case Meaning.ACKNOWLEDGEMENT:
                     self._accept(connection, note.channels or asked or (), now_s, answer)
                 case Meaning.REFUSAL:
                     self._refuse(connection, (note, asked), now_s, answer)
                 case Meaning.BROKEN | Meaning.NOTICE:
-                    if note.reason:
-                        answer.lines.append(f"connection {connection}: {note.reason}")
+                    answer.lines += self._notices.take(connection, note.reason, now_s)
         return answer
 
     def _accept(self, connection: int, names: Iterable[str], now_s: float, answer: Answer) -> None:

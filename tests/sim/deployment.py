@@ -358,7 +358,7 @@ class Deployment:
             raise self.failure(f"{name} is LIVE at version {seen.version}, which never was")
         # A base that shows little makes a book LIVE with half of it, but not where the venue keeps
         # it to a depth.
-        depth = self.feed_handler.venue.settings.depth
+        depth = getattr(self.feed_handler.venue.settings, "depth", self.setup.depth)
         least = 16 * (self._depth if self._rule.must_truncate else min(20, max(1, depth // 2)))
         sides = true.packed(record.price_exponent, record.quantity_exponent)
         held = [side[: max(len(of), least)] for side, of in zip(sides, (bids, asks), strict=True)]

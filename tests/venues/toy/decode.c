@@ -82,7 +82,7 @@ static enum tp_meaning answer_meaning(struct tp_text op)
         return TP_MEANING_ACKNOWLEDGEMENT;
     if (tp_text_is(op, "refused"))
         return TP_MEANING_REFUSAL;
-    if (tp_text_is(op, "pong"))
+    if (tp_text_is(op, "ping") || tp_text_is(op, "pong"))
         return TP_MEANING_HEARTBEAT;
     return tp_text_is(op, "notice") ? TP_MEANING_NOTICE : TP_MEANING_UNKNOWN;
 }

@@ -32,8 +32,13 @@ def request(op: str, channels: Sequence[str], number: int) -> bytes:
     return msgspec.json.encode({"op": op, "channels": channels, "id": number})
 
 
+def pong(number: int | None) -> bytes:
+    """Return what a ping of the venue's is answered with: its own number."""
+    return msgspec.json.encode({"op": "pong", "id": number})
+
+
 class _Reply(msgspec.Struct):
-    op: Literal["subscribed", "unsubscribed", "refused", "pong", "notice"]
+    op: Literal["subscribed", "unsubscribed", "refused", "ping", "pong", "notice"]
     channels: tuple[str, ...] = ()
     id: int | None = None
     reason: str = ""
@@ -43,6 +48,7 @@ _MEANINGS: Final = {
     "subscribed": Meaning.ACKNOWLEDGEMENT,
     "unsubscribed": Meaning.ACKNOWLEDGEMENT,
     "refused": Meaning.REFUSAL,
+    "ping": Meaning.HEARTBEAT,
     "pong": Meaning.HEARTBEAT,
     "notice": Meaning.NOTICE,
 }
@@ -61,6 +67,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
             channels=reply.channels,
             request=reply.id,
             reason=reply.reason,
+            answer=pong(reply.id) if reply.op == "ping" else b"",
         ),
     )
 
