@@ -11,4 +11,7 @@ comes to), consumers.py (who reads, who sleeps), state_log.py (lines about books
 (lines about what a feed counts), replan.py (symbols that come and go), canary.py and
 message_shape.py (whether a venue's messages are what they were), process.py (all of these in one
 process).
+
+list_reader.py (the instrument list, read again) and trading.py (what it says of trading) end the
+books of what the venue does not trade.
 """

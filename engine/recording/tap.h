@@ -35,7 +35,7 @@ enum tp_record_kind {
     TP_RECORD_ROW = 13,       /* struct tp_feed_row: an instrument came, changed or left */
     TP_RECORD_VERDICT = 14,   /* u64 instrument, u64 proved_ns; opcode: enum tp_verdict */
     TP_RECORD_LISTED = 15, /* struct tp_feed_listing: the venue's list says whether it trades it */
-    TP_RECORD_SCALED = 20,    /* struct tp_record_scale: its numbers are of it from here on */
+    TP_RECORD_SCALED = 20, /* struct tp_record_scale: its numbers are of it from here on */
 };
 
 /* Payload of BASE and CHECKPOINT; bid_count levels of bids, then ask_count of asks follow.
