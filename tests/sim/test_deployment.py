@@ -733,7 +733,9 @@ class Limiting(MexcDialect):
 
 def test_reload_waits_for_the_list_as_long_as_the_venue_says(make: Make) -> None:
     Limiting.asked.clear()
-    deployment = make(symbols=SYMBOLS[:2], listed=SYMBOLS, dialect=Limiting, rate=5.0)
+    deployment = make(
+        symbols=SYMBOLS[:2], listed=SYMBOLS, list_every_s=3600.0, dialect=Limiting, rate=5.0
+    )
     assert deployment.run(5.0, deployment.are_live)
     configure(deployment, SYMBOLS)
     assert deployment.run(140.0, lambda: deployment.is_live_by_name("SOLUSDT"))
