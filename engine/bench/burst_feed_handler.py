@@ -102,7 +102,7 @@ class BurstFeedHandler:
         self._planned = plan.book_channels()
         self._connection_count = max(len(plan.connections), self.connection_count_min)
         config = ffi.new("struct tp_feed_config *")
-        config.venue = lib.tp_venue_find(own.venue.name.encode())
+        config.venues[0].venue = lib.tp_venue_find(own.venue.name.encode())
         config.instrument_count = len(self.markets)
         config.connection_count = self._connection_count
         config.silent_after_ns, config.settle_ns = NEVER_NS, 1
@@ -202,7 +202,7 @@ class BurstFeedHandler:
 
     def _give_bases(self) -> None:
         wanted = ffi.new("uint32_t[16]")
-        for index in wanted[0 : lib.tp_feed_base_wanted(self.feed, wanted, 16)]:
+        for index in wanted[0 : lib.tp_feed_base_wanted(self.feed, 0, wanted, 16)]:
             market = self.markets[index]
             bids, asks = (
                 ffi.new("struct tp_level[]", list(side.items()))
@@ -212,7 +212,7 @@ class BurstFeedHandler:
             base.instrument, base.version = index, market.version
             base.bids, base.bid_count = bids, len(bids)
             base.asks, base.ask_count = asks, len(asks)
-            while not lib.tp_feed_base_offer(self.feed, base):
+            while not lib.tp_feed_base_offer(self.feed, 0, base):
                 self._pause(0.0001)
 
     def _all_live(self) -> bool:

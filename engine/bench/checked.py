@@ -40,7 +40,7 @@ class Feed:
         write_instruments(self.segment, rows)
         pointer = self.segment.pointer
         config = ffi.new("struct tp_feed_config *")
-        config.venue = lib.tp_venue_find(own.venue.name.encode())
+        config.venues[0].venue = lib.tp_venue_find(own.venue.name.encode())
         config.instrument_count, config.connection_count = len(rows), 1
         config.silent_after_ns = NEVER_NS
         config.ring = lib.tp_segment_ring_writer(pointer)

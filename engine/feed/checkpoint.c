@@ -115,11 +115,11 @@ bool tp_feed_base_take(struct tp_feed *feed, const struct tp_feed_base *base, ui
     if ((instrument->flags & FEED_ACTIVE) == 0 || !feed_takes_base(instrument))
         return false;
     feed_want(feed, base->instrument);
-    const uint64_t refused = atomic_load_explicit(&feed->mailbox.refused, memory_order_relaxed);
-    if (!tp_mailbox_ask(&feed->mailbox, base->instrument) ||
-        !tp_mailbox_offer(&feed->mailbox, base))
+    struct tp_mailbox *mailbox = feed_mailbox(feed, base->instrument);
+    const uint64_t refused = atomic_load_explicit(&mailbox->refused, memory_order_relaxed);
+    if (!tp_mailbox_ask(mailbox, base->instrument) || !tp_mailbox_offer(mailbox, base))
         return false;
-    if (atomic_load_explicit(&feed->mailbox.refused, memory_order_relaxed) != refused)
+    if (atomic_load_explicit(&mailbox->refused, memory_order_relaxed) != refused)
         return false;
     tp_feed_tick(feed, now_ns);
     return true;

@@ -52,13 +52,31 @@ static struct tp_book_config book_config(const struct tp_feed_config *full, int6
                                    .overflow_levels = full->overflow_levels};
 }
 
+static uint32_t venue_count(const struct tp_feed_config *config)
+{
+    uint32_t count = 0;
+    while (count < TP_FEED_VENUE_COUNT_MAX && config->venues[count].venue != NULL)
+        count++;
+    return count;
+}
+
+static bool venues_in_range(const struct tp_feed_config *full)
+{
+    const uint32_t count = venue_count(full);
+    for (uint32_t i = 0; i < count; i++)
+        /* Nothing before the feed inflates messages. */
+        if (full->venues[i].venue->facts.compression == TP_COMPRESSION_GZIP ||
+            full->venues[i].channel_count > TP_FEED_INSTRUMENT_COUNT_MAX)
+            return false;
+    return count > 0;
+}
+
 static bool in_range(const struct tp_feed_config *full)
 {
     const struct tp_book_config book = book_config(full, 1);
-    /* Nothing before the feed inflates messages. */
-    return full->venue != NULL && full->venue->facts.compression != TP_COMPRESSION_GZIP &&
-           full->instrument_count >= 1 && full->instrument_count <= TP_FEED_INSTRUMENT_COUNT_MAX &&
-           full->connection_count >= 1 && full->connection_count <= TP_FEED_CONNECTION_COUNT_MAX &&
+    return venues_in_range(full) && full->instrument_count >= 1 &&
+           full->instrument_count <= TP_FEED_INSTRUMENT_COUNT_MAX && full->connection_count >= 1 &&
+           full->connection_count <= TP_FEED_CONNECTION_COUNT_MAX &&
            full->snapshot_depth <= TP_BOOK_DEPTH_MAX &&
            full->buffer_pool_bytes <= TP_FEED_BUFFER_POOL_BYTES_MAX &&
            tp_book_memory_size(&book) != 0;
@@ -66,8 +84,8 @@ static bool in_range(const struct tp_feed_config *full)
 
 /* Where each part stands in the feed's memory; all offsets are multiples of a cache line. */
 struct layout {
-    size_t instruments, histories, connections, router, backlogs, update, trades, cells, requests,
-        chunks, misfits, staging, books, end;
+    size_t instruments, histories, connections, venues, routers, backlogs, update, trades, cells,
+        requests, chunks, misfits, staging, books, end;
     size_t book_size;
     uint32_t chunk_count;
 };
@@ -80,10 +98,28 @@ static size_t staging_size(const struct tp_feed_config *full)
                : TP_FEED_MESSAGE_BYTES_KEPT_MAX;
 }
 
+static size_t router_size(const struct tp_feed_config *full, uint32_t number)
+{
+    const struct tp_feed_venue *of = &full->venues[number];
+    const uint32_t channels = of->channel_count != 0 ? of->channel_count : full->instrument_count;
+    return lines(of->venue->router_size(channels, full->connection_count));
+}
+
+static size_t cells_size(void)
+{
+    return TP_MAILBOX_CELL_COUNT * lines(sizeof(struct tp_mailbox_cell));
+}
+
+static size_t requests_size(const struct tp_feed_config *full)
+{
+    return lines(full->instrument_count * sizeof(uint32_t));
+}
+
 static struct layout layout_of(const struct tp_feed_config *full)
 {
     const struct tp_book_config book = book_config(full, 1);
     const size_t count = full->instrument_count;
+    const uint32_t venues = venue_count(full);
     struct layout at = {.book_size = tp_book_memory_size(&book),
                         .chunk_count =
                             (uint32_t)((full->buffer_pool_bytes + TP_BACKLOG_CHUNK_SIZE - 1) /
@@ -91,14 +127,16 @@ static struct layout layout_of(const struct tp_feed_config *full)
     at.instruments = lines(sizeof(struct tp_feed));
     at.histories = at.instruments + count * sizeof(struct feed_instrument);
     at.connections = at.histories + lines(count * sizeof(struct feed_history));
-    at.router = at.connections + lines(full->connection_count * sizeof(struct feed_connection));
-    at.backlogs =
-        at.router + lines(full->venue->router_size(full->instrument_count, full->connection_count));
+    at.venues = at.connections + lines(full->connection_count * sizeof(struct feed_connection));
+    at.routers = at.venues + venues * lines(sizeof(struct feed_venue));
+    at.backlogs = at.routers;
+    for (uint32_t i = 0; i < venues; i++)
+        at.backlogs += router_size(full, i);
     at.update = at.backlogs + lines(count * sizeof(struct tp_backlog));
     at.trades = at.update + lines(sizeof(struct tp_depth_update));
     at.cells = at.trades + lines(sizeof(struct tp_trade_update));
-    at.requests = at.cells + TP_MAILBOX_CELL_COUNT * lines(sizeof(struct tp_mailbox_cell));
-    at.chunks = at.requests + lines(count * sizeof(uint32_t));
+    at.requests = at.cells + venues * cells_size();
+    at.chunks = at.requests + venues * requests_size(full);
     at.misfits = at.chunks + at.chunk_count * sizeof(struct tp_backlog_chunk);
     at.staging = at.misfits + count * sizeof(struct feed_misfit_slot);
     at.books = at.staging + lines(staging_size(full));
@@ -114,6 +152,34 @@ size_t tp_feed_memory_size(const struct tp_feed_config *config)
     return layout_of(&full).end + LINE - 1; /* init aligns */
 }
 
+/* Each venue has its own router and mailbox: they share nothing. */
+static void init_venues(struct tp_feed *feed, uint8_t *base, const struct layout *at)
+{
+    const struct tp_feed_config *full = &feed->config;
+    uint8_t *router = base + at->routers;
+    feed->venues = (void *)(base + at->venues);
+    feed->venue_count = venue_count(full);
+    for (uint32_t i = 0; i < feed->venue_count; i++) {
+        const struct tp_feed_venue *from = &full->venues[i];
+        struct feed_venue *to = &feed->venues[i];
+        to->venue = from->venue;
+        to->router = router;
+        const struct tp_venue_facts *facts = &from->venue->facts;
+        to->crossed_messages_max = facts->crossed_messages_max != 0 ? facts->crossed_messages_max
+                                                                    : TP_CROSSED_MESSAGES_DEFAULT;
+        to->crossed_ns_max = NS_PER_MS * (facts->crossed_ms_max != 0 ? facts->crossed_ms_max
+                                                                     : TP_CROSSED_MS_DEFAULT);
+        const uint32_t channels =
+            from->channel_count != 0 ? from->channel_count : full->instrument_count;
+        from->venue->router_init(router, channels, full->connection_count);
+        tp_mailbox_init(&to->mailbox, (void *)(base + at->requests + i * requests_size(full)),
+                        full->instrument_count, (void *)(base + at->cells + i * cells_size()));
+        router += router_size(full, i);
+    }
+    for (uint32_t i = 0; i < full->connection_count; i++)
+        tp_feed_connection_assign(feed, i, 0);
+}
+
 struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
 {
     const struct tp_feed_config full = completed(config);
@@ -127,16 +193,10 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     struct tp_feed *feed = (void *)base;
     feed->config = full;
     feed->counters.verify_within_ms = full.verify_limit_ns / NS_PER_MS;
-    const struct tp_venue_facts *facts = &full.venue->facts;
-    feed->crossed_messages_max = facts->crossed_messages_max != 0 ? facts->crossed_messages_max
-                                                                  : TP_CROSSED_MESSAGES_DEFAULT;
-    feed->crossed_ns_max =
-        NS_PER_MS * (facts->crossed_ms_max != 0 ? facts->crossed_ms_max : TP_CROSSED_MS_DEFAULT);
     feed->instruments = (void *)(base + at.instruments);
     feed->histories = (void *)(base + at.histories);
     feed->connections = (void *)(base + at.connections);
-    feed->router = base + at.router;
-    full.venue->router_init(feed->router, full.instrument_count, full.connection_count);
+    init_venues(feed, base, &at);
     feed->backlogs = (void *)(base + at.backlogs);
     feed->update = (void *)(base + at.update);
     feed->trades = (void *)(base + at.trades);
@@ -146,11 +206,18 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     feed->misfits = (void *)(base + at.misfits);
     memset(feed->misfits, 0, full.instrument_count * sizeof *feed->misfits);
     tp_backlog_pool_init(&feed->pool, (void *)(base + at.chunks), at.chunk_count);
-    tp_mailbox_init(&feed->mailbox, (void *)(base + at.requests), full.instrument_count,
-                    (void *)(base + at.cells));
     for (uint32_t i = 0; i < full.instrument_count; i++)
         tp_backlog_init(&feed->backlogs[i]);
     return feed;
+}
+
+void tp_feed_connection_assign(struct tp_feed *feed, uint32_t connection, uint32_t venue)
+{
+    assert(connection < feed->config.connection_count && venue < feed->venue_count);
+    struct feed_connection *of = &feed->connections[connection];
+    of->venue = feed->venues[venue].venue;
+    of->router = feed->venues[venue].router;
+    of->venue_number = (uint8_t)venue;
 }
 
 const struct tp_sync_rule *feed_rule_of(const struct tp_venue *venue, const char *channel)
@@ -174,15 +241,16 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
     if (instrument >= feed->config.instrument_count || connection >= feed->config.connection_count)
         return false;
     struct feed_instrument *of = &feed->instruments[instrument];
-    if ((of->flags & FEED_ADDED) != 0 || !tp_feed_row_is_sound(feed->config.venue, record, channel))
+    struct feed_connection *by = &feed->connections[connection];
+    if ((of->flags & FEED_ADDED) != 0 || !tp_feed_row_is_sound(by->venue, record, channel))
         return false;
-    const struct tp_sync_rule *rule = feed_rule_of(feed->config.venue, channel);
+    const struct tp_sync_rule *rule = feed_rule_of(by->venue, channel);
     /* One that was removed comes back: its channel is still there. */
     const bool is_routed = of->rule != NULL;
-    if (!is_routed && !feed->config.venue->router_add(feed->router, channel, instrument))
+    if (!is_routed && !by->venue->router_add(by->router, channel, instrument))
         return false;
     of->rule = rule;
-    feed->counts_connections = feed->counts_connections || rule->counts_connection;
+    by->counts = by->counts || rule->counts_connection;
     feed_renew_book(feed, instrument, record->tick_size);
     of->connection = (uint16_t)connection;
     of->price_exponent = record->price_exponent;
@@ -209,7 +277,8 @@ HOT_PART enum tp_decode_status decode(struct tp_feed *feed,
                                            .quantity_exponent = instrument->quantity_exponent},
                                  .misfit = &feed->misfit};
     feed->misfit.text.at = NULL; /* what it was of is gone */
-    const enum tp_decode_status status = feed->config.venue->decode_depth(&what, feed->update);
+    const struct tp_venue *venue = feed->connections[instrument->connection].venue;
+    const enum tp_decode_status status = venue->decode_depth(&what, feed->update);
     if (status != TP_DECODE_OK)
         return status;
     /* A whole book where the rule knows of none, or no book at all. */
@@ -301,7 +370,8 @@ HOT_PART enum tp_feed_result finish(struct tp_feed *feed, uint32_t index, uint64
                                              .update = feed->update,
                                              .received_ns = received_ns,
                                              .decoded_ns = decoded_ns});
-    if (state == TP_BOOK_CROSSED && ++instrument->crossed_messages > feed->crossed_messages_max)
+    if (state == TP_BOOK_CROSSED &&
+        ++instrument->crossed_messages > feed_venue(feed, index)->crossed_messages_max)
         feed_resync(feed, index, TP_SYNC_REASON_CROSSED, received_ns);
     return TP_FEED_APPLIED;
 }
@@ -527,12 +597,13 @@ RARE static enum tp_feed_result take_parts(struct tp_feed *feed,
         feed->counters.bytes += message->size;
     }
     /* A broken message may have no number: the next one's shows that it is missing. */
-    if (feed->counts_connections && route->meaning != TP_MEANING_BROKEN)
+    const struct feed_connection *of = &feed->connections[message->connection];
+    if (of->counts && route->meaning != TP_MEANING_BROKEN)
         follow_connection(feed, message->connection, route->sequence, received_ns);
     enum tp_feed_result result = take(feed, message, route, received_ns);
     while (route->next_offset != 0) {
         const uint32_t from = route->next_offset;
-        feed->config.venue->route(feed->router, message, from, route);
+        of->venue->route(of->router, message, from, route);
         assert(route->next_offset == 0 || route->next_offset > from);
         const enum tp_feed_result part = take(feed, message, route, received_ns);
         result = part > result ? part : result;
@@ -544,14 +615,15 @@ enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection, u
                                     struct tp_span payload, uint64_t received_ns)
 {
     assert(connection < feed->config.connection_count);
-    feed->connections[connection].last_ns = received_ns;
+    struct feed_connection *of = &feed->connections[connection];
+    of->last_ns = received_ns;
     if (opcode > TP_WS_BINARY)
         return TP_FEED_IGNORED; /* ping, pong, close: of the connection, not of the venue */
     const struct tp_venue_message message = {
         .data = payload.data, .size = payload.size, .connection = connection, .opcode = opcode};
     struct tp_route route;
-    feed->config.venue->route(feed->router, &message, 0, &route);
-    if (route.meaning != TP_MEANING_DELTA || (route.next_offset | feed->counts_connections) != 0)
+    of->venue->route(of->router, &message, 0, &route);
+    if (route.meaning != TP_MEANING_DELTA || (route.next_offset | of->counts) != 0)
         return take_parts(feed, &message, &route, received_ns);
     feed->counters.messages++;
     feed->counters.bytes += payload.size;

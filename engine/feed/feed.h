@@ -28,9 +28,18 @@
 struct tp_ring_gate;
 struct tp_tap;
 
+/* At once in one feed: so many [[venue]] sections. */
+enum { TP_FEED_VENUE_COUNT_MAX = 16 };
+
+/* One venue of the feed: a router and a mailbox of its own. */
+struct tp_feed_venue {
+    const struct tp_venue *venue; /* its messages come inflated */
+    uint32_t channel_count;       /* of it at most; 0: as many as instruments */
+};
+
 struct tp_feed_config {
-    const struct tp_venue *venue; /* of all instruments; its messages come inflated */
-    uint32_t instrument_count;
+    struct tp_feed_venue venues[TP_FEED_VENUE_COUNT_MAX]; /* the first without a venue ends them */
+    uint32_t instrument_count;                            /* of all venues, as all that follows */
     uint32_t connection_count;
     uint32_t buffered_bytes_max; /* raw messages kept per syncing instrument; default: the pool */
     uint64_t silent_after_ns;    /* no message on a connection for so long: its books go STALE */
@@ -112,6 +121,9 @@ struct tp_feed;
  * each message touches about five pages. */
 size_t tp_feed_memory_size(const struct tp_feed_config *config);
 struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config);
+/* Says which of config.venues a connection goes to; the first, where this is not called. Before
+ * its instruments are added. */
+void tp_feed_connection_assign(struct tp_feed *feed, uint32_t connection, uint32_t venue);
 /* Before the first message. channel: the venue's subscription string; connection: which one carries
  * it. */
 bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
@@ -155,17 +167,23 @@ void tp_feed_need_confirmation(struct tp_feed *feed, bool needs);
  * replayed. */
 bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns);
 
-/* Cold thread: sleeps until an instrument wants a base (seen within 10 ms), max_ns are over, or
- * a signal interrupts it. */
-void tp_feed_base_await(const struct tp_feed *feed, uint64_t max_ns);
-/* Cold thread: fills wanted[0, returned) with instruments that need a base from the cold side and
+/* The six below: one cold thread a venue, which is the venue's number in config.venues; what one
+ * of them waits for never delays another.
+ *
+ * Sleeps until an instrument wants a base (seen within 10 ms), max_ns are over, or a signal
+ * interrupts it. */
+void tp_feed_base_await(const struct tp_feed *feed, uint32_t venue, uint64_t max_ns);
+/* Fills wanted[0, returned) with instruments that need a base from the cold side and
  * were not asked for since; each is reported once until it is offered or wanted anew. */
-uint32_t tp_feed_base_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max);
-/* Cold thread, likewise: quiet books that a base is to be compared with; it is offered, or failed,
- * as any other. */
-uint32_t tp_feed_check_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max);
-/* Cold thread, likewise: instruments whose channel is to be subscribed to anew. */
-uint32_t tp_feed_anew_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max);
+uint32_t tp_feed_base_wanted(struct tp_feed *feed, uint32_t venue, uint32_t *wanted,
+                             uint32_t count_max);
+/* Likewise: quiet books that a base is to be compared with; it is offered, or failed, as any
+ * other. */
+uint32_t tp_feed_check_wanted(struct tp_feed *feed, uint32_t venue, uint32_t *wanted,
+                              uint32_t count_max);
+/* Likewise: instruments whose channel is to be subscribed to anew. */
+uint32_t tp_feed_anew_wanted(struct tp_feed *feed, uint32_t venue, uint32_t *wanted,
+                             uint32_t count_max);
 struct tp_feed_base {
     uint32_t instrument;
     uint32_t bid_count, ask_count; /* up to TP_DEPTH_LEVEL_COUNT_MAX */
@@ -176,13 +194,13 @@ struct tp_feed_base {
      * another is wanted. 0: of the book's. */
     uint32_t scale;
 };
-/* Cold thread: levels need no order. False: the mailbox is still full, try again. Copies. A
+/* Levels need no order. False: the mailbox is still full, try again. Copies. A
  * base older than what is buffered is refused by tick and wanted again. It must have been
  * fetched after its instrument was last reported as wanted: give up a fetch under way when the
  * instrument is reported anew. */
-bool tp_feed_base_offer(struct tp_feed *feed, const struct tp_feed_base *base);
-/* Cold thread: the fetch failed; want it again. */
-void tp_feed_base_failed(struct tp_feed *feed, uint32_t instrument);
+bool tp_feed_base_offer(struct tp_feed *feed, uint32_t venue, const struct tp_feed_base *base);
+/* The fetch failed; want it again. */
+void tp_feed_base_failed(struct tp_feed *feed, uint32_t venue, uint32_t instrument);
 
 /* Cold thread: 1 + the instrument in whose base a price last came twice; 0: in none. */
 uint32_t tp_feed_doubled(const struct tp_feed *feed);

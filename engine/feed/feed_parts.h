@@ -2,7 +2,7 @@
  *
  * Reading order: feed.h, sync.h, feed.c (one message), depth.c (truncation, checksums),
  * market.c (trades, best prices), feed_state.c (all that happens to a book besides messages),
- * trading.h, rescale.h, verify.h, publish.h, backlog.h, mailbox.h. */
+ * cold_side.c, trading.h, rescale.h, verify.h, publish.h, backlog.h, mailbox.h. */
 #ifndef TP_ENGINE_FEED_PARTS_H
 #define TP_ENGINE_FEED_PARTS_H
 #include "engine/book/book.h"
@@ -48,12 +48,24 @@ struct feed_instrument {
 static_assert(sizeof(struct feed_instrument) == 64, "one cache line");
 
 struct feed_connection {
+    const struct tp_venue *venue;
+    void *router;     /* the venue's own */
     uint64_t last_ns; /* last sign of life */
     uint64_t
         settle_ns; /* when instruments that have no base yet since `up` ask for one; 0: they did */
     uint64_t next_sequence; /* where the venue numbers a connection's messages; see is_counted */
     bool up, silent;
     bool is_counted; /* next_sequence is known: a message came since `up` */
+    bool counts;     /* some rule of the connection's instruments has counts_connection */
+    uint8_t venue_number;
+};
+
+struct feed_venue {
+    const struct tp_venue *venue;
+    void *router;
+    uint32_t crossed_messages_max; /* the venue's, or the default */
+    uint64_t crossed_ns_max;
+    struct tp_mailbox mailbox; /* with the cold thread of this venue alone */
 };
 
 /* What few messages read. */
@@ -90,8 +102,9 @@ struct tp_feed {
     struct feed_instrument *instruments;
     struct feed_history *histories;
     struct feed_connection *connections;
-    void *router;                /* the venue's own */
-    bool counts_connections;     /* some rule has counts_connection */
+    struct feed_venue *venues;
+    uint32_t venue_count;
+    uint32_t next_mailbox;       /* the venue whose bases are looked for first */
     struct tp_backlog *backlogs; /* one an instrument */
     struct tp_backlog_pool pool;
     struct tp_buffer staging;              /* one buffered message while it is replayed */
@@ -104,15 +117,23 @@ struct tp_feed {
     _Atomic uint64_t misfits_told;
     uint8_t *books; /* book_size apart */
     size_t book_size;
-    uint32_t crossed_messages_max; /* the venue's, or the default */
-    uint64_t crossed_ns_max;
     uint32_t next_look;     /* verify.c */
     uint32_t crossed_count; /* books in CROSSED */
     uint64_t next_crossed_scan_ns;
     uint64_t tick_changes; /* what ticks did so far: bases taken, silences begun and ended */
     union feed_record out; /* the record in hand */
-    struct tp_mailbox mailbox;
 };
+
+static inline struct feed_venue *feed_venue(struct tp_feed *feed, uint32_t instrument)
+{
+    const uint32_t connection = feed->instruments[instrument].connection;
+    return &feed->venues[feed->connections[connection].venue_number];
+}
+
+static inline struct tp_mailbox *feed_mailbox(struct tp_feed *feed, uint32_t instrument)
+{
+    return &feed_venue(feed, instrument)->mailbox;
+}
 
 /* feed.c: also used for buffered messages. body: the message behind its channel. */
 enum feed_apply {

@@ -1,6 +1,5 @@
 /* All that happens to a book besides messages: connections, silence, bases, resyncs. Which state
- * follows which is the table of states.h. Hot path's thread; the two ends of the mailbox that a
- * cold thread uses are here too. */
+ * follows which is the table of states.h. Hot path's thread. */
 #include <assert.h>
 
 #include "engine/feed/publish.h"
@@ -114,13 +113,13 @@ void feed_want(struct tp_feed *feed, uint32_t index)
         return; /* its numbers would not fit either; wanted once the scale was moved */
     feed->instruments[index].flags |= FEED_WANTED;
     feed_verify_forget(feed, index);
-    tp_mailbox_want(&feed->mailbox, index, TP_REQUEST_BASE);
+    tp_mailbox_want(feed_mailbox(feed, index), index, TP_REQUEST_BASE);
 }
 
 void feed_want_nothing(struct tp_feed *feed, uint32_t index)
 {
     feed->instruments[index].flags &= (uint8_t)~FEED_WANTED;
-    tp_mailbox_cancel(&feed->mailbox, index);
+    tp_mailbox_cancel(feed_mailbox(feed, index), index);
 }
 
 /* What a book waits for that begins anew. */
@@ -240,7 +239,7 @@ static void begin(struct tp_feed *feed, uint32_t index, uint8_t flags)
      * this connection shows that the venue numbers anew. */
     if (instrument->version != 0)
         doubt(feed, index, instrument->version);
-    tp_mailbox_cancel(&feed->mailbox, index);
+    tp_mailbox_cancel(feed_mailbox(feed, index), index);
 }
 
 void feed_start(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
@@ -265,10 +264,13 @@ void feed_start(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
 void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t now_ns)
 {
     assert(connection < feed->config.connection_count);
-    feed->connections[connection] = (struct feed_connection){
-        .last_ns = now_ns, .settle_ns = now_ns + feed->config.settle_ns, .up = true};
-    if (feed->config.venue->router_reset != NULL)
-        feed->config.venue->router_reset(feed->router, connection);
+    struct feed_connection *of = &feed->connections[connection];
+    of->last_ns = now_ns;
+    of->settle_ns = now_ns + feed->config.settle_ns;
+    of->up = true;
+    of->silent = of->is_counted = false;
+    if (of->venue->router_reset != NULL)
+        of->venue->router_reset(of->router, connection);
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
         const struct feed_instrument *instrument = &feed->instruments[i];
         if ((instrument->flags & FEED_ADDED) == 0 || instrument->connection != connection)
@@ -282,7 +284,7 @@ void feed_retire(struct tp_feed *feed, uint32_t index, enum tp_feed_event event,
 {
     feed->instruments[index].flags = FEED_ADDED;
     start_buffering(feed, index);
-    tp_mailbox_cancel(&feed->mailbox, index);
+    tp_mailbox_cancel(feed_mailbox(feed, index), index);
     move(feed, index, event, reason, now_ns);
 }
 
@@ -557,11 +559,27 @@ static void take_base(struct tp_feed *feed, const struct tp_mailbox_cell *cell, 
     (void)use_base(feed, cell->instrument, seen_version, now_ns, now_ns);
 }
 
+/* The next offered base and the mailbox that it is in, the venues in turn. */
+static const struct tp_mailbox_cell *next_offered(struct tp_feed *feed, struct tp_mailbox **in,
+                                                  bool *fresh)
+{
+    for (uint32_t i = 0; i < feed->venue_count; i++) {
+        *in = &feed->venues[feed->next_mailbox].mailbox;
+        feed->next_mailbox =
+            feed->next_mailbox + 1 < feed->venue_count ? feed->next_mailbox + 1 : 0;
+        const struct tp_mailbox_cell *cell = tp_mailbox_peek(*in, fresh);
+        if (cell != NULL)
+            return cell;
+    }
+    return NULL;
+}
+
 /* At most one a tick: a base of thousands of levels takes tens of microseconds. */
 static void take_offered(struct tp_feed *feed, uint64_t now_ns)
 {
     bool fresh;
-    const struct tp_mailbox_cell *cell = tp_mailbox_peek(&feed->mailbox, &fresh);
+    struct tp_mailbox *in;
+    const struct tp_mailbox_cell *cell = next_offered(feed, &in, &fresh);
     if (cell == NULL)
         return;
     const struct feed_instrument *instrument = &feed->instruments[cell->instrument];
@@ -578,7 +596,7 @@ static void take_offered(struct tp_feed *feed, uint64_t now_ns)
     } else {
         feed->counters.bases_unasked++;
     }
-    tp_mailbox_release(&feed->mailbox);
+    tp_mailbox_release(in);
 }
 
 /* A silent connection that speaks again has lost nothing: the bytes below are a stream, and every
@@ -644,7 +662,7 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
     if (feed->histories[index].asked_ns != 0) /* this answers, and replaces what it would prove */
         instrument->verified_ns = received_ns;
     feed_verify_forget(feed, index);
-    tp_mailbox_cancel(&feed->mailbox, index);             /* whoever is asked for one may stop */
+    tp_mailbox_cancel(feed_mailbox(feed, index), index);  /* whoever is asked for one may stop */
     if (feed->connections[instrument->connection].silent) /* it speaks: this is a message of its */
         mark_silence(feed, instrument->connection, false, received_ns);
     instrument->version = update->last_version;
@@ -652,7 +670,7 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
     uint32_t doubled = 0;
     const bool loaded = load_update(instrument, update, &doubled) &&
                         (!instrument->rule->must_truncate || feed_truncate(instrument, update));
-    tp_mailbox_note_doubled(&feed->mailbox, index, doubled);
+    tp_mailbox_note_doubled(feed_mailbox(feed, index), index, doubled);
     if (!loaded && feed_finds_misfit(feed, instrument)) {
         feed_misfit(feed, index, TP_DECODE_TOO_LARGE, received_ns);
         return TP_FEED_BROKEN;
@@ -709,7 +727,7 @@ static void give_up_crossed(struct tp_feed *feed, uint64_t now_ns)
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
         const uint64_t since_ns = feed->histories[i].crossed_since_ns;
         if (feed->instruments[i].state == TP_BOOK_CROSSED && cell_ns > since_ns &&
-            cell_ns - since_ns > feed->crossed_ns_max) {
+            cell_ns - since_ns > feed_venue(feed, i)->crossed_ns_max) {
             feed->tick_changes++;
             feed_resync(feed, i, TP_SYNC_REASON_CROSSED, now_ns);
         }
@@ -725,44 +743,12 @@ bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns)
         watch_connection(feed, i, now_ns);
     if (feed->crossed_count > 0 && now_ns >= feed->next_crossed_scan_ns)
         give_up_crossed(feed, now_ns);
-    feed->counters.bases_refused =
-        atomic_load_explicit(&feed->mailbox.refused, memory_order_relaxed);
-    feed->counters.doubled = atomic_load_explicit(&feed->mailbox.doubled, memory_order_relaxed);
-    return feed->tick_changes != changes;
-}
-
-uint32_t tp_feed_doubled(const struct tp_feed *feed)
-{
-    return atomic_load_explicit(&feed->mailbox.doubled_of, memory_order_relaxed);
-}
-
-void tp_feed_base_await(const struct tp_feed *feed, uint64_t max_ns)
-{
-    while (!tp_mailbox_is_wanted(&feed->mailbox) && tp_clock_nap(&max_ns)) {
+    feed->counters.bases_refused = feed->counters.doubled = 0;
+    for (uint32_t i = 0; i < feed->venue_count; i++) {
+        const struct tp_mailbox *mailbox = &feed->venues[i].mailbox;
+        feed->counters.bases_refused +=
+            atomic_load_explicit(&mailbox->refused, memory_order_relaxed);
+        feed->counters.doubled += atomic_load_explicit(&mailbox->doubled, memory_order_relaxed);
     }
-}
-
-uint32_t tp_feed_base_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max)
-{
-    return tp_mailbox_wanted(&feed->mailbox, TP_REQUEST_BASE, wanted, count_max);
-}
-
-uint32_t tp_feed_check_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max)
-{
-    return tp_mailbox_wanted(&feed->mailbox, TP_REQUEST_CHECK, wanted, count_max);
-}
-
-uint32_t tp_feed_anew_wanted(struct tp_feed *feed, uint32_t *wanted, uint32_t count_max)
-{
-    return tp_mailbox_wanted(&feed->mailbox, TP_REQUEST_ANEW, wanted, count_max);
-}
-
-bool tp_feed_base_offer(struct tp_feed *feed, const struct tp_feed_base *base)
-{
-    return tp_mailbox_offer(&feed->mailbox, base);
-}
-
-void tp_feed_base_failed(struct tp_feed *feed, uint32_t instrument)
-{
-    tp_mailbox_failed(&feed->mailbox, instrument);
+    return feed->tick_changes != changes;
 }

@@ -56,9 +56,9 @@ static void publish_trades(struct tp_feed *feed, union feed_event *out)
     feed->counters.trades += update->count;
 }
 
-static enum tp_decode_status decode(struct tp_feed *feed, const struct tp_body *body)
+static enum tp_decode_status decode(struct tp_feed *feed, const struct tp_venue *venue,
+                                    const struct tp_body *body)
 {
-    const struct tp_venue *venue = feed->config.venue;
     if (body->meaning == TP_MEANING_TRADES)
         return venue->decode_trades(body, feed->trades);
     const enum tp_decode_status status = venue->decode_depth(body, feed->update);
@@ -71,7 +71,8 @@ enum tp_feed_result feed_take_market(struct tp_feed *feed, const struct tp_venue
 {
     const struct feed_instrument *instrument = &feed->instruments[route->instrument];
     const bool is_trades = route->meaning == TP_MEANING_TRADES;
-    if (is_trades && feed->config.venue->decode_trades == NULL) {
+    const struct tp_venue *venue = feed->connections[message->connection].venue;
+    if (is_trades && venue->decode_trades == NULL) {
         feed->counters.unpublished++;
         return TP_FEED_IGNORED;
     }
@@ -84,7 +85,7 @@ enum tp_feed_result feed_take_market(struct tp_feed *feed, const struct tp_venue
                                  .meaning = route->meaning,
                                  .scale = {.price_exponent = instrument->price_exponent,
                                            .quantity_exponent = instrument->quantity_exponent}};
-    if (decode(feed, &body) != TP_DECODE_OK) {
+    if (decode(feed, venue, &body) != TP_DECODE_OK) {
         feed->counters.broken++; /* the book's own messages are whole: it stays as it is */
         return TP_FEED_BROKEN;
     }

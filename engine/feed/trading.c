@@ -73,7 +73,7 @@ enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index, struc
                                  .scale = {.price_exponent = instrument->price_exponent,
                                            .quantity_exponent = instrument->quantity_exponent}};
     struct tp_status_update update;
-    const struct tp_venue *venue = feed->config.venue;
+    const struct tp_venue *venue = feed->connections[instrument->connection].venue;
     if (venue->decode_status == NULL) {
         feed->counters.unpublished++;
         return TP_FEED_IGNORED;

@@ -109,7 +109,7 @@ static void turn_deaf(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
     feed->instruments[index].flags |= FEED_UNCONFIRMED;
     feed->histories[index].deaf = true;
     feed_resync(feed, index, TP_SYNC_REASON_SILENT, now_ns);
-    tp_mailbox_want(&feed->mailbox, index, TP_REQUEST_ANEW);
+    tp_mailbox_want(feed_mailbox(feed, index), index, TP_REQUEST_ANEW);
 }
 
 static void tap_verdict(struct tp_feed *feed, uint32_t index, enum tp_verdict verdict,
@@ -181,7 +181,7 @@ static void look(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
         (instrument->flags & FEED_KEEPING) != 0)
         return;
     history->asked_ns = now_ns;
-    tp_mailbox_want(&feed->mailbox, index, TP_REQUEST_CHECK);
+    tp_mailbox_want(feed_mailbox(feed, index), index, TP_REQUEST_CHECK);
 }
 
 void feed_verify_tick(struct tp_feed *feed, uint64_t now_ns)

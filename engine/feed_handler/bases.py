@@ -475,7 +475,7 @@ class BaseWorker:
         by_rest = venue.venue.base_source is BaseSource.REST
         depth = venue.venue.base_depth(venue.settings) if by_rest else 0
         check_depth = venue.venue.check_depth(venue.settings) if by_rest else 0
-        self.books: Books = FeedBooks(feed, depth, check_depth)
+        self.books: Books = FeedBooks(feed, 0, depth, check_depth)
         self.checks = Checks(verification.cost(venue))
         self.fetch: Callable[[HttpRequest], bytes] = self._get
         self.schedule = BaseSchedule(Budget.of_venue(venue.venue.rest_budget(venue.settings)))

@@ -45,12 +45,14 @@ class Books(Protocol):
 class FeedBooks:
     """The cold thread's side of a C feed."""
 
-    def __init__(self, feed: Any, base_depth: int = 0, check_depth: int = 0) -> None:
-        """Take a feed, and how many levels a side a base has that does not show all; 0: none.
+    def __init__(self, feed: Any, venue: int, base_depth: int = 0, check_depth: int = 0) -> None:
+        """Take a feed and the venue's number in it.
 
-        check_depth: the same of those that are compared.
+        base_depth: how many levels a side a base has that does not show all; 0: none. check_depth:
+        the same of those that are compared.
         """
-        self._feed, self._base_depth, self._check_depth = feed, base_depth, check_depth
+        self._feed, self._venue = feed, venue
+        self._base_depth, self._check_depth = base_depth, check_depth
         self._wanted = ffi.new("uint32_t[]", WANTED_AT_ONCE)
         self._base = ffi.new("struct tp_feed_base *")
 
@@ -66,8 +68,8 @@ class FeedBooks:
         """Return the instruments whose channels bring nothing."""
         return self._listed(lib.tp_feed_anew_wanted)
 
-    def _listed(self, look: Callable[[Any, Any, int], int]) -> Sequence[int]:
-        count = look(self._feed, self._wanted, WANTED_AT_ONCE)
+    def _listed(self, look: Callable[[Any, int, Any, int], int]) -> Sequence[int]:
+        count = look(self._feed, self._venue, self._wanted, WANTED_AT_ONCE)
         return list(self._wanted[0:count]) if count else ()
 
     def offer(self, instrument: int, base: Base) -> bool:
@@ -89,12 +91,12 @@ class FeedBooks:
             for side, levels in enumerate((base.bids, base.asks))
             if 0 < depth <= len(levels)
         )
-        return bool(lib.tp_feed_base_offer(self._feed, row))
+        return bool(lib.tp_feed_base_offer(self._feed, self._venue, row))
 
     def failed(self, instrument: int) -> None:
         """Want it again."""
-        lib.tp_feed_base_failed(self._feed, instrument)
+        lib.tp_feed_base_failed(self._feed, self._venue, instrument)
 
     def wait(self, seconds: float) -> None:
         """Look every 10 ms, in C: a thread of Python that did would take a tenth of a slow CPU."""
-        lib.tp_feed_base_await(self._feed, int(seconds * 1e9))
+        lib.tp_feed_base_await(self._feed, self._venue, int(seconds * 1e9))

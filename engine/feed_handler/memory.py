@@ -63,7 +63,7 @@ class Need:
 def feed_config(config: Config, books: int, connections: int) -> Any:
     """Return a `struct tp_feed_config *` with all that its memory's size depends on."""
     feed = ffi.new("struct tp_feed_config *")
-    feed.venue = find_decoder(config.venues[0].name)
+    feed.venues[0].venue = find_decoder(config.venues[0].name)
     feed.instrument_count, feed.connection_count = books, connections
     feed.buffer_pool_bytes = config.health.keep_bytes or 0
     feed.keep_ns = int(config.health.keep_s * 1e9)

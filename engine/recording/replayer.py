@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 END_OF_TIME: Final = (1 << 64) - 1
 ALIGNMENT: Final = 4096
 CONNECTIONS_MAX: Final = 1 << 10  # engine/feed: TP_FEED_CONNECTION_COUNT_MAX
+VENUES_MAX: Final = int(lib.TP_FEED_VENUE_COUNT_MAX)
 LOSSLESS_DEADLINE_NS: Final = 50_000_000  # the most that a gate may have; pacing never needs it
 _WAIT_FOR_ROOM: Final = (lib.TP_REPLAY_FULL, lib.TP_REPLAY_BASE_TEXT, lib.TP_REPLAY_SCALED)
 ROOMS: Final = 4  # results are handed on after so many of the largest records
@@ -152,21 +153,27 @@ class Replayer:
             )
         if not rows:
             raise LocalError("recording without instruments: nothing to replay")
-        try:
-            self._venue = load_venue(rows[0].venue)
-        except ValueError as error:
-            raise LocalError(f"recording: {rows[0].symbol!r}: {error}") from error
+        goes_to: dict[int, str] = {}
         for row in rows:
-            if row.venue != self._venue.name:
+            try:
+                load_venue(row.venue)
+            except ValueError as error:
+                raise LocalError(f"recording: {row.symbol!r}: {error}") from error
+            if goes_to.setdefault(row.connection, row.venue) != row.venue:
                 raise LocalError(
-                    f"venue {row.venue!r} of {row.symbol!r}: expected {self._venue.name!r}, the "
-                    "first instrument's: a recording has one venue"
+                    f"venue {row.venue!r} of {row.symbol!r}: expected "
+                    f"{goes_to[row.connection]!r}, as other instruments of its connection "
+                    f"{row.connection}"
                 )
             if not 0 <= row.connection < CONNECTIONS_MAX:
                 raise LocalError(
                     f"connection {row.connection} of {row.symbol!r}: expected 0 to "
                     f"{CONNECTIONS_MAX - 1}"
                 )
+        self._venues = list(dict.fromkeys(goes_to.values()))
+        self._goes_to = {number: self._venues.index(name) for number, name in goes_to.items()}
+        if len(self._venues) > VENUES_MAX:
+            raise LocalError(f"{len(self._venues)} venues: expected at most {VENUES_MAX}")
 
     def _open_publisher(self, instance: str | None, capacity: int) -> None:
         if instance is None:
@@ -196,7 +203,8 @@ class Replayer:
         self._clock.tsc_base = lib.TP_CLOCK_VIRTUAL
         self._connections = max(self.meta.connections_max, 1 + max(row.connection for row in rows))
         config = ffi.new("struct tp_feed_config *")
-        config.venue = find_decoder(rows[0].venue)
+        for place, name in enumerate(self._venues):
+            config.venues[place].venue = find_decoder(name)
         config.instrument_count, config.connection_count = self._count, self._connections
         config.silent_after_ns = self.meta.silent_after_ns
         config.moves_scale = self.meta.scales
@@ -210,6 +218,8 @@ class Replayer:
         memory, start = _zeroed(size)
         self.feed = lib.tp_feed_init(start, config)
         self._kept += [memory, config]
+        for number, place in self._goes_to.items():
+            lib.tp_feed_connection_assign(self.feed, number, place)
         self._rows = ffi.new("struct tp_feed_row[]", self._count)
         for index, row in enumerate(rows):
             self._add_row(index, row)
@@ -348,7 +358,7 @@ class Replayer:
         """Give the feed a REST body. Raises BrokenRecordError where it is none."""
         row = self.meta.instruments[index]
         try:
-            base = self._venue.parse_base(body, self._instruments[index])
+            base = load_venue(row.venue).parse_base(body, self._instruments[index])
         except ValueError as error:
             raise BrokenRecordError(f"base of {row.symbol}: {error}") from error
         given = ffi.new("struct tp_feed_base *")

@@ -1,4 +1,4 @@
-/* sources: engine/book/book.c engine/feed/checksum.c engine/feed/depth.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/feed/verify.c engine/recording/tap.c shm/message_ring.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c engine/feed/market.c proto/venues/mexc/deals.c */
+/* sources: engine/book/book.c engine/feed/checksum.c engine/feed/depth.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/cold_side.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/feed/verify.c engine/recording/tap.c shm/message_ring.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c engine/feed/market.c proto/venues/mexc/deals.c */
 /* Any order of messages, snapshots, connections and time, on a feed with tiny limits.
  *
  * Input: a program of one-byte operations; see step(). Invariants after each: the books' own, a
@@ -122,8 +122,8 @@ static void offer(struct rig *rig, struct input *in, uint32_t instrument)
                                       .ask_count = count,
                                       .truncated = shape >> 4 & 3};
     uint32_t wanted[INSTRUMENTS];
-    (void)tp_feed_base_wanted(rig->feed, wanted, INSTRUMENTS);
-    (void)tp_feed_base_offer(rig->feed, &base);
+    (void)tp_feed_base_wanted(rig->feed, 0, wanted, INSTRUMENTS);
+    (void)tp_feed_base_offer(rig->feed, 0, &base);
 }
 
 /* As the cold thread would, or any scale at all. */
@@ -172,7 +172,7 @@ static void step(struct rig *rig, struct input *in)
         if ((operation & 8) != 0)
             rescale(rig, in, one);
         else
-            tp_feed_base_failed(rig->feed, one);
+            tp_feed_base_failed(rig->feed, 0, one);
     }
 }
 
@@ -205,7 +205,7 @@ static void check(struct rig *rig)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct tp_feed_config limits = {.venue = &tp_venue_mexc,
+    static const struct tp_feed_config limits = {.venues = {{.venue = &tp_venue_mexc}},
                                                  .instrument_count = INSTRUMENTS,
                                                  .connection_count = INSTRUMENTS,
                                                  .buffered_bytes_max = 1024,

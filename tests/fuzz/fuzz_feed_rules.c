@@ -1,4 +1,4 @@
-/* sources: engine/book/book.c engine/feed/checksum.c engine/feed/depth.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/feed/verify.c engine/recording/tap.c shm/message_ring.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c engine/feed/market.c */
+/* sources: engine/book/book.c engine/feed/checksum.c engine/feed/depth.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/cold_side.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/feed/verify.c engine/recording/tap.c shm/message_ring.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c engine/feed/market.c */
 /* A feed under any rule of proto/sync_rule.h, fed by any messages of a venue that exists only here.
  *
  * Input: a rule (7 bytes), then a program of operations; see step(). A message of the venue is
@@ -209,8 +209,8 @@ static void offer(struct rig *rig, struct input *in, uint32_t instrument)
                                       .ask_count = count,
                                       .truncated = version >> 3 & 3};
     uint32_t wanted[INSTRUMENTS];
-    (void)tp_feed_base_wanted(rig->feed, wanted, INSTRUMENTS);
-    (void)tp_feed_base_offer(rig->feed, &base);
+    (void)tp_feed_base_wanted(rig->feed, 0, wanted, INSTRUMENTS);
+    (void)tp_feed_base_offer(rig->feed, 0, &base);
     tp_feed_tick(rig->feed, rig->now_ns);
 }
 
@@ -252,7 +252,7 @@ static void check(const struct rig *rig)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct tp_feed_config limits = {.venue = &venue,
+    static const struct tp_feed_config limits = {.venues = {{.venue = &venue}},
                                                  .instrument_count = INSTRUMENTS,
                                                  .connection_count = INSTRUMENTS,
                                                  .buffered_bytes_max = 1024,

@@ -1,4 +1,4 @@
-/* sources: engine/book/book.c engine/feed/checksum.c engine/feed/depth.c engine/feed/feed.c engine/feed/checkpoint.c engine/feed/feed_state.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/feed/verify.c engine/recording/replayer.c engine/recording/tap.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/message_ring.c shm/ring_gate.c shm/segment_rows.c shm/snapshot_table.c shm/clock.c engine/feed/market.c proto/venues/mexc/deals.c */
+/* sources: engine/book/book.c engine/feed/checksum.c engine/feed/depth.c engine/feed/feed.c engine/feed/checkpoint.c engine/feed/feed_state.c engine/feed/cold_side.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/feed/verify.c engine/recording/replayer.c engine/recording/tap.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/message_ring.c shm/ring_gate.c shm/segment_rows.c shm/snapshot_table.c shm/clock.c engine/feed/market.c proto/venues/mexc/deals.c */
 /* Any bytes as the records of a recording, on a feed with tiny limits.
  *
  * Input: one byte of options, then records. Invariants: the books' own; what is told of a book is
@@ -51,7 +51,7 @@ static void *store_memory, *feed_memory;
 
 static void open_rig(struct rig *rig, uint8_t options)
 {
-    struct tp_feed_config config = {.venue = &tp_venue_mexc,
+    struct tp_feed_config config = {.venues = {{.venue = &tp_venue_mexc}},
                                     .instrument_count = INSTRUMENTS,
                                     .connection_count = CONNECTIONS,
                                     .buffered_bytes_max = 1024,

@@ -55,7 +55,7 @@ CALLS: dict[str, dict[str, str]] = {
         "netstack/tcp/isn.c:tp_tcp_isn_init": "EVP_sha256 HMAC",
     },
     "the cold thread, while the hot one runs": {
-        "engine/feed/feed_state.c:tp_feed_base_await": "tp_clock_nap",
+        "engine/feed/cold_side.c:tp_feed_base_await": "tp_clock_nap",
         "engine/loop/handover.c:tp_handover_await": "ppoll read",
         "netstack/link/af_xdp.c:tp_af_xdp_statistics": "getsockopt",
         "netstack/session.c:tp_session_error_text": "snprintf",

@@ -113,7 +113,7 @@ struct bench {
 
 static void open_feed(struct bench *bench, void *memory, size_t memory_size)
 {
-    const struct tp_feed_config config = {.venue = &tp_venue_mexc,
+    const struct tp_feed_config config = {.venues = {{.venue = &tp_venue_mexc}},
                                           .instrument_count = bench->instruments,
                                           .connection_count = 1,
                                           .buffered_bytes_max = 1 << 16,
@@ -144,7 +144,7 @@ static void make_live(struct bench *bench)
     tp_feed_connection_up(bench->feed, 0, 1);
     tp_feed_tick(bench->feed, 3);
     uint32_t wanted[INSTRUMENTS_MAX];
-    const uint32_t count = tp_feed_base_wanted(bench->feed, wanted, INSTRUMENTS_MAX);
+    const uint32_t count = tp_feed_base_wanted(bench->feed, 0, wanted, INSTRUMENTS_MAX);
     assert(count == bench->instruments);
     for (uint32_t i = 0; i < count; i++) {
         const struct tp_feed_base base = {.instrument = i,
@@ -153,7 +153,7 @@ static void make_live(struct bench *bench)
                                           .bid_count = LEVELS,
                                           .asks = asks,
                                           .ask_count = LEVELS};
-        const bool offered = tp_feed_base_offer(bench->feed, &base);
+        const bool offered = tp_feed_base_offer(bench->feed, 0, &base);
         assert(offered);
         tp_feed_tick(bench->feed, 4);
     }

@@ -94,10 +94,12 @@ class Rig:
     """A feed, its shared memory, and a reader of it. Time is the test's.
 
     added: how many of the instruments are added already; all but for a test that adds its own.
+    venues: in place of venue, one for each connection.
     """
 
     def __init__(self, directory: Path, instruments: int = 1, **config: Any) -> None:
         added = config.pop("added", instruments)
+        venues = config.pop("venues", [config.pop("venue", lib.tp_venue_find(b"mexc"))])
         layout = SegmentLayout(
             schema="test words 0 u64",
             ring_capacity=1 << 14,
@@ -111,7 +113,7 @@ class Rig:
         self.config = ffi.new(
             "struct tp_feed_config *",
             {
-                "venue": config.pop("venue", lib.tp_venue_find(b"mexc")),
+                "venues": [{"venue": venue} for venue in venues],
                 "instrument_count": instruments,
                 "connection_count": 2,
                 "silent_after_ns": 2 * SECOND,
@@ -125,6 +127,9 @@ class Rig:
         self._memory = ffi.new("uint8_t[]", lib.tp_feed_memory_size(self.config))
         self.feed = lib.tp_feed_init(self._memory, self.config)
         self.now = SECOND
+        self.venue = 0  # the one for which bases are wanted and offered
+        for number in range(1, len(venues)):
+            lib.tp_feed_connection_assign(self.feed, number, number)
         for i in range(added):
             assert self.add(i, channel(i))
 
@@ -162,7 +167,7 @@ class Rig:
 
     def wanted(self, count_max: int = 64) -> list[int]:
         out = ffi.new("uint32_t[]", count_max)
-        return list(out[0 : lib.tp_feed_base_wanted(self.feed, out, count_max)])
+        return list(out[0 : lib.tp_feed_base_wanted(self.feed, self.venue, out, count_max)])
 
     def offer(
         self,
@@ -195,7 +200,7 @@ class Rig:
                 "truncated": truncated,
             },
         )
-        return bool(lib.tp_feed_base_offer(self.feed, base))
+        return bool(lib.tp_feed_base_offer(self.feed, self.venue, base))
 
     def state(self, instrument: int = 0) -> tuple[int, int]:
         state = int(lib.tp_feed_state(self.feed, instrument))

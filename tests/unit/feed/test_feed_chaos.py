@@ -126,7 +126,7 @@ class Chaos:
         if not self.asked:
             return
         if action == "fail":
-            lib.tp_feed_base_failed(self.rig.feed, 0)
+            lib.tp_feed_base_failed(self.rig.feed, 0, 0)
             self.asked.clear()
             return
         if action == "late_snapshot":  # anything between the request and now

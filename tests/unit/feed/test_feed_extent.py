@@ -221,7 +221,7 @@ def test_feed_books_know_a_base_that_came_back_full(
 ) -> None:
     """MEXC sends 2,000 levels at most, and nothing in its answer says that there are more."""
     mexc = load_venue("mexc")
-    books = FeedBooks(rig.feed, mexc.base_depth(MexcSettings(depth=asked)))
+    books = FeedBooks(rig.feed, 0, mexc.base_depth(MexcSettings(depth=asked)))
     sides = {
         "bids": [[f"{10_000 - i}", "1"] for i in range(sent)],
         "asks": [[f"{10_001 + i}", "1"] for i in range(sent)],

@@ -205,7 +205,8 @@ CROSSED_LIMITS = {"crossed_messages_max": 3, "crossed_ms_max": 400}
 def test_feed_crossed_is_given_up_behind_the_venues_own_number_of_messages(
     tmp_path: Path, more: int
 ) -> None:
-    rig = Rig(tmp_path, venue=SampleVenue(IN_BAND_RULE, facts=CROSSED_LIMITS).c)
+    venue = SampleVenue(IN_BAND_RULE, facts=CROSSED_LIMITS)
+    rig = Rig(tmp_path, venue=venue.c)
     reach(rig, "CROSSED")
     for number in range(12, 14 + more):
         rig.message(delta(number))
@@ -215,7 +216,8 @@ def test_feed_crossed_is_given_up_behind_the_venues_own_number_of_messages(
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_feed_crossed_is_given_up_behind_the_venues_own_time(tmp_path: Path, more: int) -> None:
-    rig = Rig(tmp_path, venue=SampleVenue(IN_BAND_RULE, facts=CROSSED_LIMITS).c)
+    venue = SampleVenue(IN_BAND_RULE, facts=CROSSED_LIMITS)
+    rig = Rig(tmp_path, venue=venue.c)
     reach(rig, "CROSSED")
     rig.tick(400 * MS + more * 100 * MS)  # it is looked at ten times a second
     assert rig.state() == ((SYNCING, CROSSED_REASON) if more else (CROSSED, CROSSED_REASON))
@@ -228,7 +230,8 @@ def test_feed_crossed_for_too_long_is_judged_by_the_grid_not_by_when_the_tick_co
     """A replay ticks only where something changed: it must not find what the feed did not."""
     states = []
     for ticks in ((5 * MS,), ()):
-        rig = Rig(tmp_path, venue=SampleVenue(IN_BAND_RULE, facts=CROSSED_LIMITS).c)
+        venue = SampleVenue(IN_BAND_RULE, facts=CROSSED_LIMITS)  # its functions live as long as it
+        rig = Rig(tmp_path, venue=venue.c)
         rig.now += 50 * MS
         reach(rig, "CROSSED")
         rig.now += 350 * MS
@@ -381,21 +384,21 @@ def test_feed_failed_fetch_is_wanted_again(rig: Rig) -> None:
     rig.up()
     rig.message(Venue().step())
     assert rig.wanted() == [0]
-    lib.tp_feed_base_failed(rig.feed, 0)
+    lib.tp_feed_base_failed(rig.feed, 0, 0)
     assert rig.wanted() == [0]
 
 
 def test_feed_await_ends_when_a_snapshot_is_wanted(rig: Rig) -> None:
     rig.up()
     begin = time.monotonic()
-    lib.tp_feed_base_await(rig.feed, SECOND // 20)
+    lib.tp_feed_base_await(rig.feed, 0, SECOND // 20)
     assert time.monotonic() - begin >= 0.05
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(lib.tp_feed_base_await, rig.feed, 20 * SECOND)
+        waiting = pool.submit(lib.tp_feed_base_await, rig.feed, 0, 20 * SECOND)
         rig.message(Venue().step())
         waiting.result(15)
     assert rig.wanted() == [0]
-    lib.tp_feed_base_await(rig.feed, 1)  # nothing is, and the time is over
+    lib.tp_feed_base_await(rig.feed, 0, 1)  # nothing is, and the time is over
 
 
 def test_feed_wanted_count_max_starves_nobody(tmp_path: Path) -> None:
@@ -404,7 +407,7 @@ def test_feed_wanted_count_max_starves_nobody(tmp_path: Path) -> None:
     rig.tick(SETTLE)
     assert [rig.wanted(2), rig.wanted(2), rig.wanted(2)] == [[0, 1], [2, 3], [4]]
     for i in range(5):
-        lib.tp_feed_base_failed(rig.feed, i)
+        lib.tp_feed_base_failed(rig.feed, 0, i)
     assert sorted(rig.wanted(2) + rig.wanted(2) + rig.wanted(2)) == list(range(5))
     rig.close()
 

@@ -61,6 +61,7 @@ class SampleVenue:
 
     def __post_init__(self) -> None:
         self.rows: list[str] = []
+        self.heard: list[int] = []  # connections, of the messages that were routed
         rule = ffi.new("struct tp_sync_rule *", self.rule)
         channel = ffi.new(
             "struct tp_channel *", {"meaning": int(lib.TP_MEANING_DELTA), "rule": rule}
@@ -106,9 +107,9 @@ class SampleVenue:
         self.rows.append(str(instrument))
         return True
 
-    @staticmethod
-    def _route(_router: Any, message: Any, start: int, out: Any) -> None:
+    def _route(self, _router: Any, message: Any, start: int, out: Any) -> None:
         """A message is lines; each is a part: {"i":instrument,"m":meaning,"n":sequence,…}."""
+        self.heard.append(message.connection)
         data = bytes(ffi.buffer(message.data, message.size))
         end = data.find(b"\n", start)
         out.next_offset = 0 if end < 0 else end + 1
@@ -288,7 +289,7 @@ def test_in_band_broken_messages_ask_for_one_base_not_for_one_each(make: Any) ->
         assert rig.message(delta(last, bad=1)) == lib.TP_FEED_BROKEN
         assert rig.wanted() == ([0] if last == 11 else [])
         assert rig.state() == (SYNCING, BROKEN)
-    lib.tp_feed_base_failed(rig.feed, 0)  # the asker gave up: asked for again
+    lib.tp_feed_base_failed(rig.feed, 0, 0)  # the asker gave up: asked for again
     assert rig.wanted() == [0]
     assert rig.message(base(20)) == APPLIED
     assert rig.state() == (LIVE, NONE)
@@ -548,7 +549,7 @@ def test_feed_that_could_not_vouch_for_a_book_is_refused(tmp_path: Path) -> None
     config = ffi.new("struct tp_feed_config *", {"instrument_count": 1, "connection_count": 1})
     assert lib.tp_feed_memory_size(config) == 0  # no venue
     packed = SampleVenue(IN_BAND_RULE, compression=int(lib.TP_COMPRESSION_GZIP))
-    config.venue = packed.c
+    config.venues[0].venue = packed.c
     assert lib.tp_feed_memory_size(config) == 0  # nobody inflates
     unverified = SampleVenue({**IN_BAND_RULE, "checksum": int(lib.TP_CHECKSUM_TWENTY_FIVE)})
     rig = Rig(tmp_path, venue=unverified.c, added=0)

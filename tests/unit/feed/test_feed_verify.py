@@ -58,12 +58,12 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 def checks(rig: Rig) -> list[int]:
     out = ffi.new("uint32_t[]", 16)
-    return list(out[0 : lib.tp_feed_check_wanted(rig.feed, out, 16)])
+    return list(out[0 : lib.tp_feed_check_wanted(rig.feed, 0, out, 16)])
 
 
 def anew(rig: Rig) -> list[int]:
     out = ffi.new("uint32_t[]", 16)
-    return list(out[0 : lib.tp_feed_anew_wanted(rig.feed, out, 16)])
+    return list(out[0 : lib.tp_feed_anew_wanted(rig.feed, 0, out, 16)])
 
 
 def fall_quiet(rig: Rig, venue: Venue) -> int:
@@ -290,7 +290,7 @@ def test_stale_unverified_book_is_live_with_its_next_message(rig: Rig) -> None:
 
 def test_failed_check_is_wanted_again_as_a_check(rig: Rig) -> None:
     fall_quiet(rig, Venue())
-    lib.tp_feed_base_failed(rig.feed, 0)
+    lib.tp_feed_base_failed(rig.feed, 0, 0)
     assert (rig.wanted(), checks(rig)) == ([], [0])
 
 

@@ -106,7 +106,7 @@ def live_through(rig: Recorded, venue: Venue) -> None:
 
     def ask() -> None:
         rig.tick(AFTER + 1)
-        assert lib.tp_feed_check_wanted(rig.feed, out, 4) == 1
+        assert lib.tp_feed_check_wanted(rig.feed, 0, out, 4) == 1
 
     def sync() -> None:
         assert rig.wanted() == [0]
@@ -129,7 +129,7 @@ def live_through(rig: Recorded, venue: Venue) -> None:
     sync()
     rig.tick(AFTER + 1)
     rig.tick(LIMIT)
-    lib.tp_feed_base_failed(rig.feed, 0)
+    lib.tp_feed_base_failed(rig.feed, 0, 0)
     rig.tick(MS)
     rig.message(venue.step())
 

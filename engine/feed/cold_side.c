@@ -1,0 +1,52 @@
+/* What the cold threads of the process ask a feed and give it: each venue's end of its mailbox. */
+#include <assert.h>
+
+#include "engine/feed/feed_parts.h"
+
+void tp_feed_base_await(const struct tp_feed *feed, uint32_t venue, uint64_t max_ns)
+{
+    assert(venue < feed->venue_count);
+    while (!tp_mailbox_is_wanted(&feed->venues[venue].mailbox) && tp_clock_nap(&max_ns)) {
+    }
+}
+
+uint32_t tp_feed_base_wanted(struct tp_feed *feed, uint32_t venue, uint32_t *wanted,
+                             uint32_t count_max)
+{
+    assert(venue < feed->venue_count);
+    return tp_mailbox_wanted(&feed->venues[venue].mailbox, TP_REQUEST_BASE, wanted, count_max);
+}
+
+uint32_t tp_feed_check_wanted(struct tp_feed *feed, uint32_t venue, uint32_t *wanted,
+                              uint32_t count_max)
+{
+    assert(venue < feed->venue_count);
+    return tp_mailbox_wanted(&feed->venues[venue].mailbox, TP_REQUEST_CHECK, wanted, count_max);
+}
+
+uint32_t tp_feed_anew_wanted(struct tp_feed *feed, uint32_t venue, uint32_t *wanted,
+                             uint32_t count_max)
+{
+    assert(venue < feed->venue_count);
+    return tp_mailbox_wanted(&feed->venues[venue].mailbox, TP_REQUEST_ANEW, wanted, count_max);
+}
+
+bool tp_feed_base_offer(struct tp_feed *feed, uint32_t venue, const struct tp_feed_base *base)
+{
+    assert(venue < feed->venue_count);
+    return tp_mailbox_offer(&feed->venues[venue].mailbox, base);
+}
+
+void tp_feed_base_failed(struct tp_feed *feed, uint32_t venue, uint32_t instrument)
+{
+    assert(venue < feed->venue_count);
+    tp_mailbox_failed(&feed->venues[venue].mailbox, instrument);
+}
+
+uint32_t tp_feed_doubled(const struct tp_feed *feed)
+{
+    uint32_t doubled = 0;
+    for (uint32_t i = 0; i < feed->venue_count && doubled == 0; i++)
+        doubled = atomic_load_explicit(&feed->venues[i].mailbox.doubled_of, memory_order_relaxed);
+    return doubled;
+}
