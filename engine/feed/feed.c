@@ -502,7 +502,7 @@ RARE static enum tp_feed_result take_unusual(struct tp_feed *feed, uint32_t inde
                                              uint64_t received_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
-    if ((instrument->flags & FEED_ACTIVE) == 0 && !feed_is_refused(instrument)) {
+    if ((instrument->flags & FEED_ACTIVE) == 0 && !feed_is_refused(feed, instrument)) {
         tp_feed_confirmed(feed, index, received_ns); /* one that is halted has the channel still */
         feed->counters.inactive++;
         return TP_FEED_IGNORED;

@@ -204,9 +204,11 @@ enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index, struc
                                      uint64_t received_ns);
 
 /* Its connection is up, and the venue does not serve its channel. */
-static inline bool feed_is_refused(const struct feed_instrument *instrument)
+static inline bool feed_is_refused(const struct tp_feed *feed,
+                                   const struct feed_instrument *instrument)
 {
-    return instrument->state == TP_BOOK_STALE && instrument->reason == TP_SYNC_REASON_REFUSED;
+    return instrument->state == TP_BOOK_STALE && instrument->reason == TP_SYNC_REASON_REFUSED &&
+           feed->connections[instrument->connection].up;
 }
 
 /* market.c: a message of trades or of the venue's own best prices, as events. */

@@ -303,7 +303,7 @@ void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t
 void feed_halt(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
 {
     struct feed_instrument *instrument = &feed->instruments[index];
-    if (feed_is_refused(instrument))
+    if (feed_is_refused(feed, instrument))
         instrument->flags |= FEED_UNCONFIRMED;
     const uint8_t kept = instrument->flags & FEED_UNCONFIRMED;
     feed_retire(feed, index, TP_FEED_EVENT_HALTED, TP_SYNC_REASON_HALTED, now_ns);
@@ -357,7 +357,7 @@ void tp_feed_confirmed(struct tp_feed *feed, uint32_t instrument, uint64_t now_n
 {
     assert(instrument < feed->config.instrument_count);
     struct feed_instrument *of = &feed->instruments[instrument];
-    if (feed_is_refused(of)) {
+    if (feed_is_refused(feed, of)) {
         accepted_after_all(feed, instrument, now_ns);
         return;
     }

@@ -333,3 +333,17 @@ def test_feed_in_band_base_is_a_message_of_the_channel(tmp_path: Path) -> None:
     assert rig.state() == (LIVE, NONE)
     assert rig.message(delta(11, {100: 1})) == lib.TP_FEED_APPLIED
     rig.close()
+
+
+def test_feed_refused_after_the_connection_ended_is_of_no_stream(rig: Rig) -> None:
+    """The answer came late: neither a message nor a yes begins a sync before the next `up`."""
+    venue = Venue()
+    rig.down()
+    lib.tp_feed_refused(rig.feed, 0, rig.now)
+    assert rig.message(venue.step()) == lib.TP_FEED_IGNORED
+    confirm(rig)
+    rig.tick(SECOND)
+    assert rig.wanted() == []
+    rig.offer(venue.version, *venue.book)
+    rig.tick()
+    assert rig.state()[0] == STALE
