@@ -369,7 +369,7 @@ def test_base_of_another_scale_is_not_taken(
             "scale": lib.tp_record_scale_flags(*scale),
         },
     )
-    assert lib.tp_feed_base_offer(rig.feed, base)
+    assert lib.tp_feed_base_offer(rig.feed, 0, base)
     rig.tick()
     assert rig.state() == ((LIVE, NONE) if is_taken else (SYNCING, STARTING))
     assert rig.wanted() == ([] if is_taken else [0])
