@@ -513,8 +513,9 @@ void tp_replayer_rescale(struct tp_replayer *r, int64_t tick_size, uint64_t gene
                                         .price_exponent = r->scale.price_exponent,
                                         .quantity_exponent = r->scale.quantity_exponent};
     const uint64_t from = r->ring->next;
-    begin(r, r->next_ns);
-    (void)tp_feed_rescale(r->feed, r->scale.instrument, &scale, r->next_ns); /* it may have left */
+    const uint64_t now_ns = r->next_ns < r->now_ns ? r->now_ns : r->next_ns;
+    begin(r, now_ns);
+    (void)tp_feed_rescale(r->feed, r->scale.instrument, &scale, now_ns); /* it may have left */
     r->is_rescaled = true;
     keep_results(r, from);
 }

@@ -31,7 +31,7 @@ struct rig {
     bool is_up[CONNECTIONS], is_awaited[INSTRUMENTS];
     uint32_t owner[INSTRUMENTS];
     struct tp_feed_row rows[INSTRUMENTS];
-    uint8_t marked[INSTRUMENTS];
+    uint8_t marked[INSTRUMENTS], was_live[INSTRUMENTS];
     struct tp_replay_top last[INSTRUMENTS];
     uint64_t digest;
 };
@@ -90,6 +90,7 @@ static void open_rig(struct rig *rig, uint8_t options)
                                          .is_awaited = rig->is_awaited,
                                          .is_up = rig->is_up,
                                          .marked = rig->marked,
+                                         .was_live = rig->was_live,
                                          .last = rig->last,
                                          .tops = tops,
                                          .events = events,
@@ -120,6 +121,7 @@ static uint64_t play(uint8_t options, struct tp_span records)
 {
     struct rig rig;
     size_t offset = 0;
+    uint64_t generation = 1;
     open_rig(&rig, options);
     for (int call = 0; call < CALLS_MAX; call++) {
         const size_t before = offset;
@@ -127,7 +129,9 @@ static uint64_t play(uint8_t options, struct tp_span records)
             tp_replayer_run(&rig.replayer, records, &offset, UINT64_MAX);
         assert(offset >= before && offset <= records.size);
         check(&rig);
-        if (status != TP_REPLAY_FULL)
+        if (status == TP_REPLAY_SCALED)
+            tp_replayer_rescale(&rig.replayer, rig.replayer.scale.tick_size, ++generation);
+        else if (status != TP_REPLAY_FULL)
             return digest(rig.digest, &status, sizeof status);
     }
     assert(!"a full buffer that is emptied stays full");
