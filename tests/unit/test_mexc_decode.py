@@ -457,6 +457,8 @@ def text(number: int, value: bytes) -> bytes:
         (b"\x1b\x1c" + text(313, text(4, b"1") + text(5, b"1")), "TP_DECODE_MALFORMED"),
         (text(313, text(4, b"2") + text(5, b"1")), "TP_DECODE_BAD_NUMBER"),
         (text(313, text(4, b"1")), "TP_DECODE_BAD_NUMBER"),
+        (text(313, text(4, b"1") + text(5, b"18446744073709551616")), "TP_DECODE_BAD_NUMBER"),
+        (text(313, text(4, b"1") + text(5, b"99999999999999999999999")), "TP_DECODE_BAD_NUMBER"),
         (text(313, text(1, text(1, b"1")) + text(4, b"1") + text(5, b"1")), "TP_DECODE_BAD_NUMBER"),
     ],
 )

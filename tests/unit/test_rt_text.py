@@ -49,6 +49,15 @@ def test_cpu_mask_written_and_parsed_is_the_same(cpus: set[int]) -> None:
     assert parse_cpu_mask(format_cpu_mask(cpus)) == tuple(sorted(cpus))
 
 
+@pytest.mark.parametrize(
+    ("cpus", "text"),
+    [({0}, "1"), ({31}, "80000000"), ({32}, "1,00000000"), ({1, 64}, "1,00000000,00000002")],
+)
+def test_cpu_mask_is_written_in_words_of_eight_digits(cpus: set[int], text: str) -> None:
+    """As the kernel prints it (lib/vsprintf.c, bitmap_string): all words but the first whole."""
+    assert format_cpu_mask(cpus) == text
+
+
 @given(CPUS, st.integers(0, 3))
 def test_cpu_mask_padded_by_the_kernel_is_the_same(cpus: set[int], words: int) -> None:
     padded = "00000000," * words + format_cpu_mask(cpus).rjust(8, "0")

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tickpath.rt.tuning.journal import KINDS, Entry, encode_entry, encode_line, parse_journal
-from tickpath.rt.tuning.writing import FileState
+from tickpath.rt.host import Host
+from tickpath.rt.tuning.journal import (
+    JOURNAL,
+    KINDS,
+    Entry,
+    compact,
+    encode_entry,
+    encode_line,
+    parse_journal,
+    read_journal,
+)
+from tickpath.rt.tuning.writing import Disk, FileState, System
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEXT = st.text(max_size=20)
 VALUES = st.one_of(
@@ -113,3 +129,26 @@ def test_parse_journal_notes_complete_their_entry() -> None:
     (entry,) = parse_journal(data).open_entries
     assert entry.reads == "10"
     assert parse_journal(data + encode_line({"seq": 1, "undone": True})).open_entries == ()
+
+
+def test_compaction_keeps_all_that_a_revert_can_use(tmp_path: Path) -> None:
+    """A file of an earlier boot stays, with what was read of it; a live value of it goes."""
+    file = replace(SAMPLE, seq=1, boot="old", kind="file", target="/etc/x", reload=("udevadm",))
+    earlier = replace(SAMPLE, seq=2, boot="old", kind="kernel", target="/proc/sys/vm/swappiness")
+    undone = replace(SAMPLE, seq=3, boot="new", kind="file", target="/etc/y")
+    live = replace(SAMPLE, seq=4, boot="new", kind="kernel", target="/proc/sys/vm/dirty_ratio")
+    lines = [encode_line({"made": ["/var/lib/tickpath"]})]
+    lines += [encode_entry(one) for one in (file, earlier, undone, live)]
+    lines += [encode_line({"seq": 1, "reads": "text"}), encode_line({"seq": 1, "reloaded": True})]
+    lines += [encode_line({"seq": 3, "undone": True}), encode_line({"seq": 4, "reads": "10"})]
+    host = Host(tmp_path)
+    path = host.path(JOURNAL)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"".join(lines))
+    compact(Disk(host, System()), "new")
+    log = read_journal(host)
+    assert log.made == ("/var/lib/tickpath",)
+    assert log.entries == (
+        replace(file, reads="text", reloaded=True),
+        replace(live, reads="10"),
+    )
