@@ -552,6 +552,19 @@ static void follow_connection(struct tp_feed *feed, uint32_t connection, uint64_
             feed_resync(feed, i, TP_SYNC_REASON_GAP, received_ns);
 }
 
+/* A message that cannot be read may have been any book's change. Where messages are numbered the
+ * next one shows it; where they are not, nothing would: a checksum covers the nearest levels only.
+ */
+RARE static void lose_unnumbered(struct tp_feed *feed, uint32_t connection, uint64_t received_ns)
+{
+    for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
+        const struct feed_instrument *instrument = &feed->instruments[i];
+        if ((instrument->flags & FEED_ACTIVE) != 0 && instrument->connection == connection &&
+            instrument->rule->chain == TP_CHAIN_NONE && !instrument->rule->counts_connection)
+            feed_resync(feed, i, TP_SYNC_REASON_BROKEN_MESSAGE, received_ns);
+    }
+}
+
 /* One part of a message, whatever it means. */
 static enum tp_feed_result take(struct tp_feed *feed, const struct tp_venue_message *message,
                                 const struct tp_route *route, uint64_t received_ns)
@@ -576,8 +589,9 @@ static enum tp_feed_result take(struct tp_feed *feed, const struct tp_venue_mess
     case TP_MEANING_NOTICE:
         feed->counters.control++;
         return TP_FEED_NOTE;
-    case TP_MEANING_BROKEN: /* of nobody knows which instrument: the cold side decides */
+    case TP_MEANING_BROKEN: /* of nobody knows which instrument: the cold side is told */
         feed->counters.unreadable++;
+        lose_unnumbered(feed, message->connection, received_ns);
         return TP_FEED_NOTE;
     case TP_MEANING_UNKNOWN:
         break;

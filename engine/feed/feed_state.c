@@ -662,7 +662,8 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
     if (feed->histories[index].asked_ns != 0) /* this answers, and replaces what it would prove */
         instrument->verified_ns = received_ns;
     feed_verify_forget(feed, index);
-    tp_mailbox_cancel(feed_mailbox(feed, index), index);  /* whoever is asked for one may stop */
+    feed_want_nothing(feed,
+                      index); /* whoever is asked for one may stop; a bad one is wanted anew */
     if (feed->connections[instrument->connection].silent) /* it speaks: this is a message of its */
         mark_silence(feed, instrument->connection, false, received_ns);
     instrument->version = update->last_version;

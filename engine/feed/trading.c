@@ -49,7 +49,8 @@ bool tp_feed_list_status(struct tp_feed *feed, const struct tp_feed_listing *lis
                          uint64_t now_ns)
 {
     const uint32_t index = listing->instrument;
-    if (index >= feed->config.instrument_count || listing->status > TP_INSTRUMENT_DELISTED)
+    if (index >= feed->config.instrument_count || listing->status > TP_INSTRUMENT_DELISTED ||
+        feed->instruments[index].book == NULL) /* a place that nobody was given yet */
         return false;
     struct feed_history *history = &feed->histories[index];
     const enum tp_instrument_status before = status_of(history);

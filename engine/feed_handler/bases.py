@@ -331,6 +331,7 @@ class RestClient:
         answer within timeout_s, slowly dripping ones included.
         """
         for is_fresh in (self._connection is None, True):
+            self._is_late = False  # of this try: the one before may have been
             try:
                 if self._connection is None:
                     self._connection = self._connect(timeout_s)

@@ -46,6 +46,13 @@ def start_thread(work: Callable[[], None]) -> None:
     threading.Thread(target=work, name="list", daemon=True).start()
 
 
+def _is_same_venue(old: Config, new: Config) -> bool:
+    """Say whether the symbols of a configuration are of the venue that is read."""
+    return [(one.name, one.host, one.rest) for one in old.venues] == [
+        (one.name, one.host, one.rest) for one in new.venues
+    ]
+
+
 def differences(old: Config, new: Config) -> list[str]:
     """Say what besides symbols differs: each key with both values."""
     found: list[str] = []
@@ -102,7 +109,8 @@ class Replan:
         of = self._of
         for line in differences(of.config, config):
             of.log(f"reload: {line}")
-        if len(config.venues) != len(of.config.venues):
+        if not _is_same_venue(of.config, config):
+            of.log("reload: its symbols are of another venue: nothing was changed, restart it")
             return
         symbols = config.venues[0].symbols
         of.venue = msgspec.structs.replace(of.venue, symbols=symbols)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from tickpath._core import ffi, lib
 from tickpath.engine.feed_handler.scales import Misfit, Scales
 from tickpath.proto.instrument import Status
@@ -81,6 +82,8 @@ class Rescaling:
         """Move a scale; False: the hot thread has no room now."""
         if self._instruments[place].status is Status.REMOVED:
             return True  # nobody reads it any more
+        # Whether it trades is another command's to tell: the feed would not hear of it here.
+        row = msgspec.structs.replace(row, status=self._instruments[place].status)
         if place not in self._written or self._written[place][0] != row:
             self._written[place] = row, self._write_row(row)
         if not self._hot.rescale(row, self._written[place][1]):

@@ -212,8 +212,13 @@ class Scales:
             if since_s is not None and now_s - since_s >= LIST_PATIENCE_S:
                 self._choose(place, None, now_s)
         for place, row in list(self._due.items()):
-            if not self._move(place, row):
-                return
+            try:
+                if not self._move(place, row):
+                    return
+            except ValueError as error:  # a row that cannot be written at this scale
+                del self._due[place]
+                self._rest(place, str(error), now_s)
+                continue
             del self._due[place]
             case = self._cases[place]
             case.since_s, case.is_doubt = None, False

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
-from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address
+from tickpath.engine.loop.pauses import LENGTH_S_MAX, Pauses, asked_pause_s, own_address
 from tickpath.engine.loop.resolver import POLL_S, Resolver
 from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.netstack.session import ERROR_TEXT_SIZE, Target
@@ -279,6 +279,7 @@ class Connections:
         pause_s = slot.endpoint.pause_s(status, after, now)
         if not pause_s:
             return 0.0
+        pause_s = min(pause_s, LENGTH_S_MAX)
         why = f"the upgrade was answered with status {status}"
         self.pauses.note(self._name(slot), slot.own, pause_s, why)
         return pause_s

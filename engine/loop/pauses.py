@@ -64,12 +64,12 @@ def boot_id() -> str:
 
 def own_address(address: str, port: int) -> str:
     """Return which address of ours packets to another one leave with; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((address, port))
-        except OSError:
-            return ""  # no way there: nothing will be asked either
-        return str(probe.getsockname()[0])
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""  # no way there, or no descriptor: nothing will be asked either
 
 
 def asked_pause_s(status: int, retry_after: str, now: datetime) -> float | None:
@@ -144,7 +144,8 @@ class Pauses:
         except OSError:
             return None
         try:
-            if os.fstat(file).st_uid not in {0, os.geteuid()}:
+            owner = os.fstat(file).st_uid
+            if owner not in {0, os.geteuid()} and owner != self.directory.stat().st_uid:
                 return None
             pause = _decoder.decode(os.read(file, SIZE_MAX))
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -155,8 +156,8 @@ class Pauses:
 
     def _forget_old(self, directory: Path) -> None:
         for path in directory.glob("pause-*"):
-            pause = self._read(path.name)
-            if pause is None or pause.left_s(self.clock, self.boot) <= 0:
+            pause = self._read(path.name)  # None: another user's, or none at all: not ours to end
+            if pause is not None and pause.left_s(self.clock, self.boot) <= 0:
                 path.unlink(missing_ok=True)
 
 
@@ -166,6 +167,8 @@ def _locked(directory: Path) -> Iterator[None]:
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     lock = os.open(directory / "pauses.lock", flags, 0o600)
+    with contextlib.suppress(OSError):  # by root: for the user whose directory it is
+        os.fchown(lock, directory.stat().st_uid, -1)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

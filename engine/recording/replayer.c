@@ -164,14 +164,19 @@ static void keep_live(struct tp_replayer *r, uint64_t from)
     }
 }
 
-static void keep_results(struct tp_replayer *r, uint64_t from)
+/* False: one record published more than there is room for, so that its events are lost. */
+static bool keep_results(struct tp_replayer *r, uint64_t from)
 {
-    assert(r->ring->next - from <= r->ring->mask + 1);
+    const uint64_t count = r->ring->next - from;
+    if (count > r->ring->mask + 1 ||
+        (r->events != NULL && count > r->event_capacity - r->event_count))
+        return false;
     keep_live(r, from);
     if (r->events != NULL)
         keep_events(r, from);
     if (r->tops != NULL)
         keep_tops(r, from);
+    return true;
 }
 
 static bool has_room(const struct tp_replayer *r)
@@ -493,9 +498,9 @@ enum tp_replay_status tp_replayer_run(struct tp_replayer *r, struct tp_span reco
             record.t_ns = r->now_ns;
         }
         begin(r, record.t_ns);
-        const bool is_sound = apply(r, &record);
+        bool is_sound = apply(r, &record);
         if (r->ring->next != from) /* time may have done something, whatever the record is */
-            keep_results(r, from);
+            is_sound = keep_results(r, from) && is_sound;
         r->is_rescaled = false;
         if (!is_sound)
             return TP_REPLAY_BROKEN;
@@ -517,7 +522,7 @@ void tp_replayer_rescale(struct tp_replayer *r, int64_t tick_size, uint64_t gene
     begin(r, now_ns);
     (void)tp_feed_rescale(r->feed, r->scale.instrument, &scale, now_ns); /* it may have left */
     r->is_rescaled = true;
-    keep_results(r, from);
+    (void)keep_results(r, from); /* one book's, for which there is room */
 }
 
 void tp_replayer_base(struct tp_replayer *r, const struct tp_feed_base *base, uint64_t now_ns)
@@ -530,5 +535,5 @@ void tp_replayer_base(struct tp_replayer *r, const struct tp_feed_base *base, ui
     imply_up(r, r->owner[base->instrument]);
     r->bases_refused += !tp_feed_base_take(r->feed, base, now_ns);
     r->records++;
-    keep_results(r, from);
+    (void)keep_results(r, from); /* one book's, for which there is room */
 }

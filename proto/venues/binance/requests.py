@@ -260,6 +260,8 @@ def parse_instruments(data: bytes) -> InstrumentList:
             listed[row.symbol] = _instrument(row, index)
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
             left_out[_row_name(raw, index)] = str(error)
+        except ArithmeticError:  # decimal's: of 1e999999
+            left_out[_row_name(raw, index)] = "a number beyond all that an instrument may have"
     return InstrumentList(listed, left_out)
 
 
@@ -306,10 +308,10 @@ def _levels(rows: Sequence[Sequence[str]], price_exponent: int, quantity_exponen
         price, quantity = row[0].encode(), row[1].encode()
         level = levels[index]
         if not parse(price, len(price), price_exponent, out):
-            parse_fixed(row[0], price_exponent)  # says what is wrong
+            parse_fixed(row[0], price_exponent, "price")  # says what is wrong
         level.price = out[0]
         if not parse(quantity, len(quantity), quantity_exponent, out):
-            parse_fixed(row[1], quantity_exponent)
+            parse_fixed(row[1], quantity_exponent, "quantity")
         level.quantity = out[0]
     return levels
 

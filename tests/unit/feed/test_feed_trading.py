@@ -62,6 +62,15 @@ def stream(tmp_path: Path) -> Iterator[Rig]:
     rig.close()
 
 
+def test_feed_status_of_a_place_that_nobody_has_is_refused(tmp_path: Path) -> None:
+    venue = SampleVenue(IN_BAND_RULE)
+    rig = Rig(tmp_path, instruments=2, venue=venue.c, added=1)
+    listing = ffi.new("struct tp_feed_listing *", (1, HALT, 2))
+    assert not lib.tp_feed_list_status(rig.feed, listing, rig.now)
+    assert rig.events() == []
+    rig.close()
+
+
 @pytest.mark.parametrize("status", [CANCEL_ONLY, HALT, DELISTED])
 def test_feed_listed_as_not_trading_is_stale_until_it_is_open_again(rig: Rig, status: int) -> None:
     venue = Venue()

@@ -486,6 +486,32 @@ def test_checksum_that_does_not_hold_ends_the_book(make: Any, where: str) -> Non
     assert rig.state() == (LIVE, NONE)
 
 
+def test_checksum_that_fails_again_has_a_base_asked_for_again(make: Any) -> None:
+    """A base that comes while another is asked for, and is bad too, must not end the asking."""
+    rig, _ = make(**CHECKED)
+    rig.up()
+    good = crc(BIDS, ASKS)
+    assert rig.message(base(flags=CHECKSUM, crc=good)) == APPLIED
+    rig.message(delta(bids={100: 6}, flags=CHECKSUM, crc=good))
+    assert rig.wanted() == [0]
+    rig.message(base(flags=CHECKSUM, crc=good ^ 1))
+    assert rig.state()[0] == SYNCING
+    assert rig.wanted() == [0]
+    assert rig.message(base(flags=CHECKSUM, crc=good)) == APPLIED
+    assert rig.state() == (LIVE, NONE)
+
+
+def test_message_that_cannot_be_read_ends_the_books_that_nothing_else_would(make: Any) -> None:
+    """Where nothing is numbered, no later message shows that one was lost."""
+    rig, _ = make(**CHECKED)
+    rig.up()
+    good = crc(BIDS, ASKS)
+    assert rig.message(base(flags=CHECKSUM, crc=good)) == APPLIED
+    assert rig.message(delta(m=int(lib.TP_MEANING_BROKEN))) == NOTE
+    assert rig.state() == (SYNCING, int(lib.TP_SYNC_REASON_BROKEN_MESSAGE))
+    assert rig.wanted() == [0]
+
+
 def test_message_without_a_checksum_is_not_judged_by_one(make: Any) -> None:
     rig, _ = make(**CHECKED)
     rig.up()
