@@ -492,7 +492,7 @@ def _tell(args: argparse.Namespace, summary: Summary) -> None:
         print(f"tickpath: {_untold(summary)}", file=sys.stderr)
     if args.what == "trades":
         print(
-            "tickpath: no trades: this version decodes depth only; "
-            f"{summary.undecoded} messages of other channels were left undecoded",
+            "tickpath: trades are among the events: --print events has them, type TRADE, where the "
+            f"venue was asked for them; {summary.undecoded} messages were left undecoded",
             file=sys.stderr,
         )

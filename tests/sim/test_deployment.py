@@ -683,6 +683,17 @@ def test_reload_refuses_all_but_symbols_by_name(make: Make) -> None:
     assert deployment.feed_handler.config.health == health
 
 
+def test_reload_of_another_venue_changes_nothing(make: Make) -> None:
+    deployment = make(listed=SYMBOLS)
+    assert deployment.run(5.0, deployment.are_live)
+    of = deployment.feed_handler
+    other = msgspec.structs.replace(of.config.venues[0], host="other.test", symbols=("AAAUSDT",))
+    of.replan.ask(msgspec.structs.replace(of.config, venues=(other,)))
+    deployment.run(3.0)
+    assert deployment.are_live()
+    assert "of another venue: nothing was changed" in "\n".join(deployment.story)
+
+
 def test_reload_names_what_has_no_place_and_takes_the_rest(make: Make) -> None:
     symbols = tuple(f"SYM{number:04}USDT" for number in range(1, 21))
     deployment = make(symbols=symbols[:1], listed=symbols)

@@ -198,6 +198,24 @@ def test_scale_that_cannot_be_is_given_up_and_begins_anew() -> None:
     assert rig.moves[1:] == [(0, 2, 8)], "begins anew, by the list"
 
 
+def test_scale_whose_row_cannot_be_written_rests_and_the_others_move() -> None:
+    """A minimum of a million has no room for fourteen digits: that one waits, nobody ends."""
+    rig = Rig((2, 8), (2, 8))
+    taken = rig.scales._move
+
+    def move(place: int, row: Instrument) -> bool:
+        if place == 0:
+            raise ValueError("lot_size is beyond 64 bits")
+        return taken(place, row)
+
+    rig.scales._move = move
+    for place in (0, 1):
+        rig.misfit("0.00000001", place=place)
+    rig.step()
+    assert rig.moves == [(1, 8, 8)]
+    assert "lot_size is beyond 64 bits: its book stays SYNCING" in rig.lines[-2] + rig.lines[-1]
+
+
 def test_scale_of_a_venue_that_never_settles_is_not_followed_forever() -> None:
     rig = Rig((2, 8))
     for number in range(2 * MOVES_MAX):

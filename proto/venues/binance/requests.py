@@ -41,6 +41,8 @@ EXCHANGE_INFO_TARGET: Final = f"{EXCHANGE_INFO_PATH}?showPermissionSets=false"
 DEPTH_PATH: Final = "/api/v3/depth"
 PING_PATH: Final = "/api/v3/ping"
 TIME_PATH: Final = "/api/v3/time"
+DIGITS_MAX: Final = 36
+"""Of a number of the list, before or behind the point: twice what a mantissa can have."""
 PING_REQUEST: Final = 0
 """The id of our pings; requests that ask for something have greater ones."""
 
@@ -196,6 +198,8 @@ def _number(symbol: str, name: str, text: str) -> Decimal:
         raise ValueError(f"{symbol}: {name} {text!r}: expected a decimal number") from error
     if not value.is_finite() or value < 0:
         raise ValueError(f"{symbol}: {name} {text!r}: expected 0 or more")
+    if value and abs(value.adjusted()) > DIGITS_MAX:  # int() of 1e999999 takes seconds
+        raise ValueError(f"{symbol}: {name} {text!r}: expected at most {DIGITS_MAX} digits")
     return value
 
 
@@ -260,8 +264,6 @@ def parse_instruments(data: bytes) -> InstrumentList:
             listed[row.symbol] = _instrument(row, index)
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
             left_out[_row_name(raw, index)] = str(error)
-        except ArithmeticError:  # decimal's: of 1e999999
-            left_out[_row_name(raw, index)] = "a number beyond all that an instrument may have"
     return InstrumentList(listed, left_out)
 
 
