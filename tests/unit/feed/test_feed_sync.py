@@ -436,3 +436,17 @@ def test_feed_zero_quantity_text_removes_the_level(rig: Rig) -> None:
     rig.message(venue.step([(BID, price, 0)], versions=1))
     assert price not in rig.levels()[BID]
     assert_book(rig, venue)
+
+
+@pytest.mark.xfail(strict=True, reason="LIVE, base: how far a refused message reached is forgotten")
+def test_feed_base_older_than_a_refused_message_is_not_live(rig: Rig) -> None:
+    """A cache behind the venue's REST may answer with the book from before what was not read."""
+    venue = Venue()
+    go_live(rig, venue)
+    before = venue.version
+    refused = venue.step()
+    assert rig.message(refused[:-1] + b"\xff") == lib.TP_FEED_BROKEN
+    assert rig.wanted() == [0]
+    assert rig.offer(before, *venue.history[before])
+    rig.tick()
+    assert rig.state()[0] != LIVE
