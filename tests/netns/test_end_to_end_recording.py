@@ -306,13 +306,14 @@ def test_recorder_stopped_for_long_tells_the_gap_and_the_feed_handler_goes_on(
     until("a gap", lambda: system.recorded(recorder, "raw_gaps") >= 1)
     assert children(system.run.program.process.pid)[0] == pid
     time.sleep(1.0)  # until every book had a checkpoint
-    assert recorder.end() == 0, recorder.text
+    assert recorder.end() == 6, recorder.text  # something had to be left out
     watcher.reader.close()
     assert system.run.end() == 0
     done = subprocess.run(
         [*TICKPATH, "replay", str(system.directory / "out"), "--json"],
-        capture_output=True, text=True, check=True,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
+    assert done.returncode == 6, done.stderr
     told = json.loads(done.stdout)
     assert told["gaps"] == 1
     assert told["diverged"] == 0

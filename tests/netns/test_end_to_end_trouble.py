@@ -246,7 +246,7 @@ def test_second_feed_handler_of_one_instance_is_refused(
         pair, pair.feed_handler, tmp_path / "second.log", [*TICKPATH, "run", str(config)]
     )
     assert second.process.wait(PATIENCE_S) == 3
-    assert "another writer holds it" in second.text
+    assert "writes it: stop that one, or give this one another `instance`" in second.text
     assert watcher.states() == [LIVE]
 
 
