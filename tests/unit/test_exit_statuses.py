@@ -15,6 +15,7 @@ import pytest
 from tickpath.engine import cli
 from tickpath.engine.bench.measure import LOAD_MAX_EACH_CPU, Ratio, Report, Row
 from tickpath.engine.feed_handler import process
+from tickpath.engine.recording.left_out import LEFT_OUT
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.runtime import EXIT_STRATEGY_FAILED
 from tickpath.proto.instrument import Instrument
@@ -95,11 +96,12 @@ def test_each_status_of_the_code_is_one_row_of_the_table_and_means_one_thing() -
         cli.EXIT_SYSTEM,
         EXIT_STRATEGY_FAILED,
         process.EXIT_LINK_GONE,
+        LEFT_OUT,
         cli.EXIT_INTERRUPTED,
         128 + signal.SIGTERM,
     }
     assert sorted(documented) == sorted(used)
-    assert len(used) == 8, "two of them share a number"
+    assert len(used) == 9, "two of them share a number"
 
 
 @pytest.mark.parametrize(
