@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
+EVENTS = 20
 INSTRUMENTS = (
     Instrument(0, "mexc", "BTCUSDT", -2, -6, 1),
     Instrument(1, "mexc", "ETHUSDT", -2, -5, 1),
@@ -81,19 +82,28 @@ def publishing(feed: RehearsalFeed) -> Iterator[None]:
         thread.join()
 
 
+def check_lines(lines: list[str]) -> None:
+    """Nothing but the book, and most of the times that it changed.
+
+    On a busy host this process may not beat for 100 ms: the book is not LIVE then, and not printed.
+    """
+    assert set(lines) == {"BTCUSDT 200 201"}
+    assert len(lines) >= EVENTS // 2
+
+
 @pytest.mark.parametrize("words", [(), ("block",)])
 def test_c_example_prints_books_at_start_and_as_they_change(
     program: Path, feed: RehearsalFeed, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     feed.publish_top((100, 1), (101, 1), instrument=1)
     with publishing(feed):
-        told = run(program, tmp_path, 5, *words)
+        told = run(program, tmp_path, EVENTS, *words)
     assert told.returncode == 0
     assert told.stderr == ""  # it registered
     assert (feed.consumers.counters()["wakes"] > 0) == bool(words)
     lines = told.stdout.splitlines()
     assert "ETHUSDT 100 101" in lines[:2]
-    assert lines[-5:] == ["BTCUSDT 200 201"] * 5
+    check_lines(lines[2:])
 
 
 def test_c_example_refuses_another_schema_and_an_absent_feed(program: Path, tmp_path: Path) -> None:
@@ -146,9 +156,9 @@ def test_header_serves_cplusplus_too(feed: RehearsalFeed, tmp_path: Path) -> Non
     words = [compiler, *options, f"-I{ROOT / 'examples'}", str(source)]
     subprocess.run([*words, *compiler_arguments(), "-o", str(program)], check=True)
     with publishing(feed):
-        told = run(program, tmp_path, 5)
+        told = run(program, tmp_path, EVENTS)
     assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout.splitlines()[-5:] == ["BTCUSDT 200 201"] * 5
+    check_lines(told.stdout.splitlines())
 
 
 def test_publish_compiles_to_plain_stores(tmp_path: Path) -> None:
