@@ -381,6 +381,7 @@ HOT_PART enum tp_feed_result finish(struct tp_feed *feed, uint32_t index, uint64
 RARE static enum tp_feed_result give_up(struct tp_feed *feed, uint32_t index,
                                         enum tp_decode_status status, uint64_t received_ns)
 {
+    feed_demand_newer(&feed->instruments[index]);
     if (feed_is_misfit(feed, status)) {
         feed_misfit(feed, index, status, received_ns);
         return TP_FEED_BROKEN;
@@ -435,6 +436,7 @@ RARE static enum tp_feed_result turn_away(struct tp_feed *feed, uint32_t index, 
     case FEED_APPLY_MISFIT: /* of kept messages only: a decoder's */
         break;
     case FEED_APPLY_BROKEN:
+        feed_demand_newer(&feed->instruments[index]);
         if (!feed_finds_misfit(feed, &feed->instruments[index]))
             break;
         feed_misfit(feed, index, TP_DECODE_TOO_LARGE, received_ns);

@@ -246,6 +246,8 @@ bool feed_is_duplicate(struct tp_feed *feed, uint32_t index, uint64_t received_n
 void feed_reset(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
 /* A message of a book whose last base was too old. Whether it is of another numbering. */
 bool feed_is_reset(struct tp_feed *feed, uint32_t index, struct tp_span body);
+/* A message was refused: no base that shows only what the book did is evidence any more. */
+void feed_demand_newer(struct feed_instrument *instrument);
 /* SYNCING with an empty backlog; published, and a base wanted. */
 void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns);
 /* Replaces the book by the in-band base in feed->update; messages that were kept follow it. */

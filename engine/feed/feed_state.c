@@ -137,6 +137,17 @@ static void start_buffering(struct tp_feed *feed, uint32_t index)
     feed_verify_forget(feed, index);
 }
 
+/* A message was refused: it may have been the next change, so a base that shows no more than the
+ * book did may be from before it. Until the venue numbers on there is no evidence. How far the
+ * message reached is not known: of a range, a base from its midst passes. */
+void feed_demand_newer(struct feed_instrument *instrument)
+{
+    const bool is_numbered = instrument->rule->chain != TP_CHAIN_NONE;
+    if (is_numbered && instrument->phase != TP_SYNC_BUFFERING &&
+        instrument->rule->base != TP_BASE_IN_BAND)
+        instrument->version++;
+}
+
 void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
@@ -518,6 +529,7 @@ static bool use_base(struct tp_feed *feed, uint32_t index, uint64_t least, uint6
         return false;
     case FEED_APPLY_BROKEN:
         feed->counters.broken++;
+        feed_demand_newer(instrument);
         want_newer(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, now_ns);
         return false;
     case FEED_APPLY_OVERFLOW:

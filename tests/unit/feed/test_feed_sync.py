@@ -438,7 +438,6 @@ def test_feed_zero_quantity_text_removes_the_level(rig: Rig) -> None:
     assert_book(rig, venue)
 
 
-@pytest.mark.xfail(strict=True, reason="LIVE, base: how far a refused message reached is forgotten")
 def test_feed_base_older_than_a_refused_message_is_not_live(rig: Rig) -> None:
     """A cache behind the venue's REST may answer with the book from before what was not read."""
     venue = Venue()
