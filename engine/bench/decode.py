@@ -2,37 +2,41 @@
 
 Ours: routed by its channel and decoded to fixed point through the venue seam, timed in C. The
 contender is what a good Python program reads the venue's messages with (protobuf: upb where it says
-so): parsed, book found by channel, versions to int, all prices and quantities to float, timed in
-Python, which is where its user is. The same messages in turn, a batch a sample. One thread, no I/O;
-the messages lie in the cache, as they do behind the TLS layer.
+so; JSON: msgspec, whose numbers never are Python strings): parsed, book found by channel, versions
+to int, all prices and quantities to float, timed in Python, which is where its user is. The same
+messages in turn, a batch a sample. One thread, no I/O; the messages lie in the cache, as they do
+behind the TLS layer.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tickpath._bench import ffi, lib
 from tickpath.engine.bench.checked import measure_checked
 from tickpath.engine.bench.measure import OURS, Report, at_least, progress, progress_end, row
 from tickpath.engine.bench.messages import Market, markets, round_robin
-from tickpath.engine.bench.venues import bench_venue
+from tickpath.engine.bench.venues import bench_venue, decoded_venues
 from tickpath.shm.errors import SystemSetupError
 
-CASES = {"1+1": (1, 50), "10+10": (10, 40), "20+20": (20, 45)}  # levels a side, goal
+if TYPE_CHECKING:
+    from tickpath.engine.bench.venues import DecodeCase, DecodedVenue
+
 MARKETS = 30  # what one connection carries
 BATCH = 256  # messages a sample
 COUNT = 400  # samples a contender
-BINARY = 2  # RFC 6455 section 5.2
 
 
 class _Ours:
     """The C decoder with a router of MARKETS channels."""
 
-    def __init__(self, all_markets: list[Market], batch: list[bytes]) -> None:
-        own = bench_venue()
+    def __init__(
+        self, all_markets: list[Market], batch: list[bytes], own: DecodedVenue | None = None
+    ) -> None:
+        own = own or bench_venue()
         self._venue = lib.tp_venue_find(own.venue.name.encode())
         size = self._venue.router_size(len(all_markets), 1)
         self._router = ffi.new("uint64_t[]", (size + 7) // 8)
@@ -45,7 +49,7 @@ class _Ours:
         self._offset = ffi.from_buffer("uint64_t[]", offsets)
         self._messages = ffi.new(
             "struct tp_bench_messages *",
-            {"data": self._data, "offset": self._offset, "count": len(batch), "opcode": BINARY},
+            {"data": self._data, "offset": self._offset, "count": len(batch), "opcode": own.opcode},
         )
         self._scale = ffi.new("struct tp_scale *", [own.price_exponent, own.quantity_exponent])
         self.update = ffi.new("struct tp_depth_update *")
@@ -63,9 +67,9 @@ class _Ours:
 class _Theirs:
     """What a Python program would use."""
 
-    def __init__(self, all_markets: list[Market], batch: list[bytes]) -> None:
+    def __init__(self, all_markets: list[Market], batch: list[bytes], own: DecodedVenue) -> None:
         books = {market.channel: index for index, market in enumerate(all_markets)}
-        self._read = bench_venue().contender(books)
+        self._read = own.contender(books)
         self._batch = batch
         self.update: tuple[Any, ...] = ()
 
@@ -78,9 +82,9 @@ class _Theirs:
         return time.perf_counter_ns() - start
 
 
-def _check_equal(ours: _Ours, theirs: _Theirs) -> None:
+def _check_equal(own: DecodedVenue, ours: _Ours, theirs: _Theirs) -> None:
     """Compare what both made of the last message. Raises SystemSetupError."""
-    update, own = ours.update, bench_venue()
+    update = ours.update
     price, quantity = 10.0**own.price_exponent, 10.0**own.quantity_exponent
     levels = [
         [(side[i].price * price, side[i].quantity * quantity) for i in range(count)]
@@ -96,34 +100,40 @@ def _check_equal(ours: _Ours, theirs: _Theirs) -> None:
 
 def measure(count: int, rounds: int) -> Report:
     """Return nanoseconds a message; `count` samples a contender, each the mean of a batch."""
-    implementation = bench_venue().implementation
     report = Report("decode")
     report.notes = [
         f"nanoseconds a message, each sample the mean of {BATCH} messages of {MARKETS} instruments",
-        f"ours timed in C, routing and the venue seam included; {implementation} timed in Python",
+        "ours timed in C, routing and the venue seam included; the others timed in Python",
         "one thread, in turn, nobody spins",
     ]
     per_round = max(1, (count or COUNT) // rounds)
-    for case, (levels, _) in CASES.items():
-        all_markets = markets(MARKETS)
-        batch = list(round_robin(all_markets, BATCH, levels))
-        contenders = (
-            (OURS, _Ours(all_markets, batch)),
-            (implementation, _Theirs(all_markets, batch)),
-        )
-        report.notes.append(f"{case}: {sum(map(len, batch)) / BATCH:.0f} bytes a message")
-        report.rows += _measure_case(case, contenders, per_round, rounds)
-        _check_equal(contenders[0][1], contenders[1][1])
+    for own in decoded_venues():
+        for case in own.cases:
+            _measure_case(report, own, case, (per_round, rounds))
     measure_checked(report, per_round, rounds)
     progress_end()
-    for case, (_, goal) in CASES.items():
-        ours, theirs = report.find(OURS, case), report.find(implementation, case)
-        name = f"p50 {implementation} / ours"
-        report.ratios.append(at_least("decode", case, name, theirs.p50 / ours.p50, goal))
     return report
 
 
 def _measure_case(
+    report: Report, own: DecodedVenue, case: DecodeCase, samples: tuple[int, int]
+) -> None:
+    """Add a row a contender, and their ratio. samples: of a round, and rounds."""
+    all_markets = markets(MARKETS, own)
+    batch = list(round_robin(all_markets, BATCH, case.levels))
+    ours, theirs = _Ours(all_markets, batch, own), _Theirs(all_markets, batch, own)
+    report.notes.append(
+        f"{case.name}: {case.levels}+{case.levels} levels, {sum(map(len, batch)) / BATCH:.0f} "
+        "bytes a message"
+    )
+    report.rows += _take_turns(case.name, ((OURS, ours), (own.implementation, theirs)), *samples)
+    _check_equal(own, ours, theirs)
+    ratio = report.find(own.implementation, case.name).p50 / report.find(OURS, case.name).p50
+    name = f"p50 {own.implementation} / ours"
+    report.ratios.append(at_least("decode", case.name, name, ratio, case.goal))
+
+
+def _take_turns(
     case: str, contenders: tuple[tuple[str, Any], ...], per_round: int, rounds: int
 ) -> list[Any]:
     took: dict[str, list[float]] = {name: [] for name, _ in contenders}

@@ -14,6 +14,8 @@ from tickpath.proto.instrument import Symbol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tickpath.engine.bench.venues import DecodedVenue
+
 PRICE_START = 6_712_345  # in ticks of 0.01
 BOOK_LEVELS = 200  # a side in the snapshot that a walk starts from
 NEAR = 20  # ticks from the touch within which levels change
@@ -25,10 +27,10 @@ Level = tuple[int, int]  # price in ticks, quantity mantissa
 class Market:
     """One instrument's walk: its whole book, and messages that change it."""
 
-    def __init__(self, symbol: str, seed: int) -> None:
-        """Start around PRICE_START; equal seeds give equal walks."""
+    def __init__(self, symbol: str, seed: int, own: DecodedVenue | None = None) -> None:
+        """Start around PRICE_START; equal seeds give equal walks. own: the default venue's."""
         self.symbol = symbol
-        own = bench_venue()
+        self._own = own = own or bench_venue()
         self.channel = own.venue.channels(symbol, own.settings)[0]
         self.version = FIRST_VERSION
         self._random = random.Random(seed)  # noqa: S311 # prices, not secrets
@@ -62,19 +64,19 @@ class Market:
     def message(self, bid_count: int, ask_count: int) -> bytes:
         """Return the next message, serialized."""
         bids, asks = self.update(bid_count, ask_count)
-        return bench_venue().message(self, bids, asks)
+        return self._own.message(self, bids, asks)
 
 
-def symbols(count: int) -> list[str]:
+def symbols(count: int, own: DecodedVenue | None = None) -> list[str]:
     """Name instruments."""
-    write = bench_venue().venue.venue_symbol
+    write = (own or bench_venue()).venue.venue_symbol
     names = [write(Symbol(f"C{index:04d}", "USDT")) for index in range(count)]
     return [name for name in names if name is not None]
 
 
-def markets(count: int) -> list[Market]:
+def markets(count: int, own: DecodedVenue | None = None) -> list[Market]:
     """Return one market an instrument."""
-    return [Market(symbol, seed) for seed, symbol in enumerate(symbols(count))]
+    return [Market(symbol, seed, own) for seed, symbol in enumerate(symbols(count, own))]
 
 
 def round_robin(all_markets: list[Market], count: int, levels: int) -> Iterator[bytes]:

@@ -50,6 +50,8 @@ CASES = {
     "decode1": Case(("tp_bench_decode",), (256, 1280), 1),
     "decode10": Case(("tp_bench_decode",), (256, 1280), 10),
     "decode20": Case(("tp_bench_decode",), (256, 1280), 20),
+    "binance1": Case(("tp_bench_decode",), (256, 1280), 1),
+    "binance10": Case(("tp_bench_decode",), (256, 1280), 10),
     "record256": Case(("tp_bench_tls_open",), (64, 1088), 256),
     "record1400": Case(("tp_bench_tls_open",), (64, 1088), 1400),
     "book": Case(("tp_bench_book",), (4096, 12288), 0),
@@ -126,6 +128,14 @@ def _decode(levels: int, count: int) -> None:
         ours()
 
 
+def _binance(levels: int, count: int) -> None:
+    tree, own = _bench("decode"), _bench("venues.binance.bench").BENCH
+    all_markets = tree.markets(tree.MARKETS, own)
+    ours = tree._Ours(all_markets, list(tree.round_robin(all_markets, tree.BATCH, levels)), own)
+    for _ in range(count // tree.BATCH):
+        ours()
+
+
 def _record(size: int, count: int) -> None:
     tree = _bench("record")
     ours = tree._Ours(_bench("tls_server").server_context())
@@ -186,6 +196,7 @@ def _echo(size: int, count: int) -> None:
 DRIVERS = {
     "burst": _burst,
     "decode": _decode,
+    "binance": _binance,
     "record": _record,
     "book": _book,
     "replay": _replay,

@@ -1,11 +1,13 @@
 """What the benchmarks need of a venue: its messages, and contenders that read them. A folder each.
 
-`bench_venue` loads one; the benchmarks run over the default venue's.
+`bench_venue` loads one; the benchmarks run over the default venue's. `decode` runs over every
+venue's that has cases for it.
 """
 
 from __future__ import annotations
 
 import pkgutil
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -23,33 +25,52 @@ if TYPE_CHECKING:
     from tickpath.proto.venue import Settings, Venue
 
 
-class BenchVenue(Protocol):
-    """One venue's side of the benchmarks."""
+@dataclass(frozen=True, slots=True)
+class DecodeCase:
+    """Messages of one size, and how many times as long the contender is to take, at least."""
+
+    name: str
+    levels: int
+    """Of each side."""
+    goal: float
+
+
+@runtime_checkable
+class DecodedVenue(Protocol):
+    """A venue whose messages `decode.py` has read to numbers."""
 
     venue: ClassVar[Venue]
     settings: ClassVar[Settings]
     """What the benchmarks subscribe with."""
-    settings_toml: ClassVar[str]
-    """The same, as keys of a [[venue]] section."""
     price_exponent: ClassVar[int]
     quantity_exponent: ClassVar[int]
+    opcode: ClassVar[int]
+    """Of its messages, RFC 6455 section 5.2."""
+    cases: ClassVar[tuple[DecodeCase, ...]]
     implementation: ClassVar[str]
     """What `contender` reads messages with."""
 
     def message(self, market: Market, bids: Sequence[Level], asks: Sequence[Level]) -> bytes:
         """Write a change of a market, at its present version."""
 
-    def instrument_list(self, symbols: Sequence[str]) -> bytes:
-        """Write the body of the instrument list."""
-
-    def base(self, market: Market) -> bytes:
-        """Write the body of a base."""
-
     def contender(self, books: dict[str, int]) -> Callable[[bytes], tuple[Any, ...]]:
         """Return what a good Python program reads a message with.
 
         To its book's number (by channel), first and last version, bids and asks as floats.
         """
+
+
+class BenchVenue(DecodedVenue, Protocol):
+    """One venue's side of all benchmarks."""
+
+    settings_toml: ClassVar[str]
+    """`settings` as keys of a [[venue]] section."""
+
+    def instrument_list(self, symbols: Sequence[str]) -> bytes:
+        """Write the body of the instrument list."""
+
+    def base(self, market: Market) -> bytes:
+        """Write the body of a base."""
 
 
 @runtime_checkable
@@ -75,11 +96,21 @@ class CheckedVenue(Protocol):
         """
 
 
-def checked_venues() -> list[CheckedVenue]:
-    """Load those venues' side of the benchmarks."""
+def _sides() -> list[object]:
+    """Load each venue's side of the benchmarks."""
     names = (one.name for one in pkgutil.iter_modules(__path__) if one.ispkg)
-    found = [import_module(f"{__name__}.{name}.bench").BENCH for name in sorted(names)]
-    return [one for one in found if isinstance(one, CheckedVenue)]
+    return [import_module(f"{__name__}.{name}.bench").BENCH for name in sorted(names)]
+
+
+def decoded_venues() -> list[DecodedVenue]:
+    """Load those whose messages are read to numbers, the default venue's first."""
+    found = [one for one in _sides() if isinstance(one, DecodedVenue)]
+    return sorted(found, key=lambda one: one.venue.name != DEFAULT_NAME)
+
+
+def checked_venues() -> list[CheckedVenue]:
+    """Load those whose messages have checksums."""
+    return [one for one in _sides() if isinstance(one, CheckedVenue)]
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from google.protobuf.internal import api_implementation
-from tickpath.engine.bench.venues import BenchVenue
+from tickpath.engine.bench.venues import BenchVenue, DecodeCase
 from tickpath.proto.records import format_fixed
 from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
 from tickpath.proto.venues.mexc.settings import MexcSettings
@@ -32,6 +32,12 @@ class MexcBench(BenchVenue):
     settings = MexcSettings(speed="10ms", bases_per_second=45)
     settings_toml = 'speed = "10ms"\nbases_per_second = 45'
     price_exponent, quantity_exponent = PRICE_EXPONENT, QUANTITY_EXPONENT
+    opcode = 2  # binary
+    cases = (
+        DecodeCase("1+1", 1, 50),
+        DecodeCase("10+10", 10, 40),
+        DecodeCase("20+20", 20, 45),
+    )
     implementation = api_implementation.Type()
 
     def message(self, market: Market, bids: Sequence[Level], asks: Sequence[Level]) -> bytes:
