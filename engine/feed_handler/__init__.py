@@ -9,9 +9,7 @@ instrument_list.py (the configured symbols in the venue's list), scales.py and r
 many digits their numbers have, when that changes), memory.py (message memory, and what all of it
 comes to), consumers.py (who reads, who sleeps), state_log.py (lines about books), feed_notes.py
 (lines about what a feed counts), replan.py (symbols that come and go), canary.py and
-message_shape.py (whether a venue's messages are what they were), process.py (all of these in one
-process).
-
-list_reader.py (the instrument list, read again) and trading.py (what it says of trading) end the
-books of what the venue does not trade.
+message_shape.py (whether a venue's messages are what they were), list_reader.py (the instrument
+list, read again), trading.py (what it says of trading: the books end of what is not traded),
+venue_feed.py (what one venue needs of all these), process.py (all venues in one process).
 """

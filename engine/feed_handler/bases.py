@@ -2,8 +2,7 @@
 
 `BaseSchedule` decides what is fetched when, with injected time and no I/O; `read_answer` judges
 what came; `RestClient` does one GET over a kernel socket; `BaseWorker` joins them to a feed, in
-a thread of its own or step by step. Never on the path. Called by: engine/feed_handler/process.py.
-Calls:
+a thread of its own or step by step. Never on the path. Called by: venue_feed.py beside it. Calls:
 engine/feed (the cold thread's functions), proto/venue.py (what is asked, how fast, and what an
 answer means).
 """
@@ -18,11 +17,10 @@ import ssl
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 from tickpath.engine.feed_handler import verification
-from tickpath.engine.feed_handler.feed_books import Books, FeedBooks
 from tickpath.engine.feed_handler.scales import Misfit
 from tickpath.engine.feed_handler.verification import Checks
 from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tickpath.engine.config.schema import VenueConfig
+    from tickpath.engine.feed_handler.feed_books import Books
     from tickpath.proto.instrument import Instrument
     from tickpath.proto.venue import Base, RestBudget
 
@@ -458,25 +457,22 @@ class Question:
 class BaseWorker:
     """The cold thread that asks, and one for each request under way: a late answer delays no other.
 
-    `books`, `fetch` (REST request to body; any thread), `schedule`, `timeout_s` and `ask_in_band`
+    `fetch` (REST request to body; any thread), `schedule`, `timeout_s` and `ask_in_band`
     may be replaced before `start`. Where the venue gives bases on the socket alone (`is_in_band`),
     `ask_in_band(instrument)` has one asked for there.
     """
 
     def __init__(
         self,
-        feed: Any,
+        books: Books,
         venue: VenueConfig,
         instruments: Sequence[Instrument],
         log: Callable[[str], None],
         clock: Clock = SYSTEM,
     ) -> None:
-        """Prepare; `instruments` in the order of the feed's, `log` takes one line."""
-        self._clock = clock
+        """Prepare; `instruments` by the numbers that `books` has, `log` takes one line."""
+        self._clock, self.books = clock, books
         by_rest = venue.venue.base_source is BaseSource.REST
-        depth = venue.venue.base_depth(venue.settings) if by_rest else 0
-        check_depth = venue.venue.check_depth(venue.settings) if by_rest else 0
-        self.books: Books = FeedBooks(feed, 0, depth, check_depth)
         self.checks = Checks(verification.cost(venue))
         self.fetch: Callable[[HttpRequest], bytes] = self._get
         self.schedule = BaseSchedule(Budget.of_venue(venue.venue.rest_budget(venue.settings)))

@@ -1,6 +1,6 @@
 """The books that wait for bases: what a worker asks of them, and the cold side of a C feed.
 
-Called by: bases.py beside it. Calls: engine/feed (the cold thread's functions).
+Called by: bases.py and venue_feed.py beside it. Calls: engine/feed (the cold thread's functions).
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tickpath._core import ffi, lib
+from tickpath.proto.venue import BaseSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tickpath.engine.config.schema import VenueConfig
     from tickpath.proto.venue import Base
 
 WANTED_AT_ONCE: Final = 256
@@ -55,6 +57,14 @@ class FeedBooks:
         self._base_depth, self._check_depth = base_depth, check_depth
         self._wanted = ffi.new("uint32_t[]", WANTED_AT_ONCE)
         self._base = ffi.new("struct tp_feed_base *")
+
+    @classmethod
+    def of_venue(cls, feed: Any, number: int, config: VenueConfig) -> FeedBooks:
+        """Take a feed, and a venue with its number in it."""
+        venue, settings = config.venue, config.settings
+        if venue.base_source is not BaseSource.REST:
+            return cls(feed, number)
+        return cls(feed, number, venue.base_depth(settings), venue.check_depth(settings))
 
     def wanted(self) -> Sequence[int]:
         """Return the instruments that want a base."""

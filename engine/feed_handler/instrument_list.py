@@ -1,8 +1,8 @@
 """Fetch the venue's instrument list and find the configured symbols in it.
 
 One symbol that is not listed, or whose row cannot be, takes itself out: it is named once, with the
-remedy, and the others run. Called by: engine/feed_handler/process.py. Calls: bases.py (REST),
-proto/venue.py (what is asked, and how the answer reads).
+remedy, and the others run. Called by: venue_feed.py and replan.py beside it. Calls: bases.py
+(REST), proto/venue.py (what is asked, and how the answer reads).
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def fetch_instruments(
     venue: VenueConfig,
     client: Rest | None = None,
     log: Callable[[str], None] = lambda _: None,
+    section: str = "venue[0]",
 ) -> Chosen:
     """Fetch the venue's list and choose the configured symbols' rows.
 
@@ -69,9 +70,9 @@ def fetch_instruments(
         client.close()
     if listed.left_out:
         log(f"instrument list: {describe_left_out(listed.left_out)}")
-    chosen = choose(venue, listed)
+    chosen = choose(venue, listed, section)
     if not chosen.rows:
-        first = next(iter(chosen.left_out.values()), "venue[0].symbols: expected at least one")
+        first = next(iter(chosen.left_out.values()), f"{section}.symbols: expected at least one")
         others = len(chosen.left_out) - 1
         raise LocalError(first + (f"; nor can any of the other {others} be read" * (others > 0)))
     for line in chosen.describe_left_out():
@@ -99,12 +100,15 @@ def fetch_list(
     raise RemoteError(f"instrument list: more than {PAGES_MAX} pages: the venue's folder is wrong")
 
 
-def choose(venue: VenueConfig, listed: InstrumentList) -> Chosen:
-    """Return the configured symbols' rows, numbered in their order; which have none, and why."""
+def choose(venue: VenueConfig, listed: InstrumentList, section: str = "venue[0]") -> Chosen:
+    """Return the configured symbols' rows, numbered in their order; which have none, and why.
+
+    section: where they stand in the configuration.
+    """
     chosen = Chosen()
     places: dict[str, str] = {}
     for number, symbol in enumerate(venue.symbols):
-        place = f"venue[0].symbols[{number}]"
+        place = f"{section}.symbols[{number}]"
         try:
             row = msgspec.structs.replace(_asked(venue, listed, symbol), index=len(chosen.rows))
             _check_sound(venue, row)  # what no book can be made of takes itself out too

@@ -3,7 +3,7 @@
 A read is due every so often, or sooner where somebody wants one: no sooner than LEAST_S after the
 one before, and not while the venue wants no requests. It runs beside the cold loop, which it never
 holds up. What it finds is the caller's to follow; a list that cannot be read changes nothing and is
-reported once. Called by: engine/feed_handler/process.py (the cold thread). Calls:
+reported once. Called by: venue_feed.py beside it (the cold thread). Calls:
 instrument_list.py.
 """
 

@@ -44,7 +44,8 @@ UMEM_BYTES = 8 * MIB  # of netstack's link: 4096 frames of 2048 bytes
 # The interpreter and its libraries, ours, OpenSSL and libipsec-mb, and what Python keeps of 30
 # instruments; with AF_XDP libbpf too. Measured: `tickpath bench memory`.
 PROGRAM_BYTES, AF_XDP_PROGRAM_BYTES = 36 * MIB, 3 * MIB
-THREADS = 5  # hot, handshakes, bases, waker; of each request under way, mostly one
+THREADS = 3  # hot, handshakes, waker
+VENUE_THREADS = 2  # bases; of each request under way, mostly one
 # Counters and their names, histograms, and the control segment beside it.
 COUNTERS_BYTES = 128 * KIB
 BLOCK_BYTES = 512  # of st_blocks, stat(2)
@@ -63,7 +64,8 @@ class Need:
 def feed_config(config: Config, books: int, connections: int) -> Any:
     """Return a `struct tp_feed_config *` with all that its memory's size depends on."""
     feed = ffi.new("struct tp_feed_config *")
-    feed.venues[0].venue = find_decoder(config.venues[0].name)
+    for place, venue in enumerate(config.venues):
+        feed.venues[place].venue = find_decoder(venue.name)
     feed.instrument_count, feed.connection_count = books, connections
     feed.buffer_pool_bytes = config.health.keep_bytes or 0
     feed.keep_ns = int(config.health.keep_s * 1e9)
@@ -72,8 +74,8 @@ def feed_config(config: Config, books: int, connections: int) -> Any:
 
 def session_config(config: Config, connections: int) -> Any:
     """Return the `struct tp_session_memory_config *` of the buffers of all connections."""
-    venue = find_decoder(config.venues[0].name)
-    largest = int(venue.facts.message_size_max)
+    decoders = [find_decoder(venue.name) for venue in config.venues]
+    largest = max(int(decoder.facts.message_size_max) for decoder in decoders)
     sessions = ffi.new("struct tp_session_memory_config *")
     sessions.session_count, sessions.receive_window = connections, RECEIVE_WINDOW
     sessions.usual_message_size = min(USUAL_MESSAGE_BYTES, largest)
@@ -117,9 +119,10 @@ def needs(config: Config, books: int, connections: int) -> list[Need]:
     book = lib.tp_book_memory_size(ffi.new("struct tp_book_config *", {"tick_size": 1}))
     kernel = config.network.backend == "kernel"
     stream = 2 * lib.TP_STREAM_SOCKET_BUFFER_SIZE if kernel else RECEIVE_WINDOW + SEND_BUFFER
+    threads = THREADS + len(config.venues) * VENUE_THREADS
     found = [
         Need("program and libraries", PROGRAM_BYTES + (0 if kernel else AF_XDP_PROGRAM_BYTES)),
-        Need("thread stacks", THREADS * process.THREAD_STACK_BYTES),
+        Need("thread stacks", threads * process.THREAD_STACK_BYTES),
         Need("commands and notes", ffi.sizeof("struct tp_loop")),
         Need(f"message buffers of {connections} connections", connections * int(usual)),
         Need(f"{sessions.large_count} large message buffers", sessions.large_count * int(large)),

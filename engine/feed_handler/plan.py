@@ -3,7 +3,7 @@
 Computed once from a venue's limits and the symbols, before anything is opened; the configuration's
 check, the tap, the feed, the connections and a replay all ask it. `change` plans symbols that come
 and go while connections stand, and says what must be sent on which. Pure: no I/O, no clock.
-Called by: engine/config/check.py, engine/feed_handler/process.py, engine/bench. Calls:
+Called by: engine/config/check.py, engine/feed_handler/venue_feed.py, engine/bench. Calls:
 proto/venue.py.
 """
 

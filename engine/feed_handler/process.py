@@ -18,7 +18,6 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,34 +25,23 @@ from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import (
     INSTRUMENTS_MAX,
     make_layout,
-    write_instrument,
     write_instruments,
 )
 from tickpath.engine.config.check import load_config
 from tickpath.engine.feed_handler import memory, verification
-from tickpath.engine.feed_handler.bases import (
-    BaseSchedule,
-    BaseWorker,
-    Budget,
-    RateLimitError,
-    RestClient,
-)
+from tickpath.engine.feed_handler.bases import RestClient
 from tickpath.engine.feed_handler.canary import COUNTERS as CANARY_COUNTERS
 from tickpath.engine.feed_handler.canary import Canaries
 from tickpath.engine.feed_handler.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.engine.feed_handler.feed_notes import FeedNotes
 from tickpath.engine.feed_handler.hot_path import HotPath, Note
-from tickpath.engine.feed_handler.instrument_list import fetch_instruments
-from tickpath.engine.feed_handler.list_reader import ListReader
-from tickpath.engine.feed_handler.plan import make_plan
-from tickpath.engine.feed_handler.replan import Replan, start_thread, tap_row
-from tickpath.engine.feed_handler.rescaling import Rescaling
-from tickpath.engine.feed_handler.speaker import Speaker
+from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX
+from tickpath.engine.feed_handler.replan import are_same_venues, differences, start_thread
+from tickpath.engine.feed_handler.rescaling import take_misfits
 from tickpath.engine.feed_handler.state_log import StateLog
-from tickpath.engine.feed_handler.subscriptions import Answer, Subscriptions
-from tickpath.engine.feed_handler.trading import Trading
-from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect
+from tickpath.engine.feed_handler.venue_feed import Shared, VenueFeed
+from tickpath.engine.loop.connections import Connections, Reconnect
 from tickpath.engine.loop.handshakes import Handshakes
 from tickpath.engine.loop.pauses import Pauses
 from tickpath.engine.recording.tap import TapOptions, TapWriter
@@ -62,14 +50,13 @@ from tickpath.engine.supervisor.feed_handler_watch import HOT_THREAD_NAME
 from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.netstack.link_watch import LinkWatch, leaves_by
-from tickpath.netstack.session import Target, new_tls_context
 from tickpath.netstack.transport import (
     Placement,
     UserTransport,
     open_transport,
     resolve,
 )
-from tickpath.proto.instrument import ROW_STATUSES, pack_row
+from tickpath.proto.instrument import ROW_STATUSES
 from tickpath.rt import limits, process
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
@@ -77,14 +64,14 @@ from tickpath.shm.segment import DIRECTORY, SegmentWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from tickpath.engine.config.schema import Config, VenueConfig
     from tickpath.engine.feed_handler.bases import Rest
-    from tickpath.engine.feed_handler.instrument_list import Chosen
-    from tickpath.engine.feed_handler.plan import ConnectionChange, Plan
+    from tickpath.engine.feed_handler.rescaling import Rescaling
+    from tickpath.engine.feed_handler.subscriptions import Answer
     from tickpath.netstack.transport import Transport
     from tickpath.proto.instrument import Instrument
-    from tickpath.proto.venue import InstrumentList
 
 NS_PER_MS, NS_PER_US = 1_000_000, 1_000
 # Of the cold loop, which shares a housekeeping CPU. What the hot thread has for it ends the pause;
@@ -155,11 +142,22 @@ class FeedHandler:
         self.config, self._log = config, tell
         self._outside = outside or Outside()
         self._clock = self._outside.clock
-        self.log, self.outside, self.clock = self._log, self._outside, self._clock
         self._reload_path: str | None = None
         self._is_reload_due = False
-        self.venue: VenueConfig = config.venues[0]
         self._stop = StopFlag()
+        self.shared = Shared(
+            log=tell,
+            open_rest=self._outside.open_rest,
+            aside=self._outside.aside,
+            health=config.health,
+            clock=self._clock,
+            stop=self._stop,
+        )
+        self.instruments = self.shared.rows
+        self.venues = [
+            VenueFeed(venue, number, self.shared, is_named=len(config.venues) > 1)
+            for number, venue in enumerate(config.venues)
+        ]
         self.tap: TapWriter | None = None
         self._hot_result = 0
         self._kept: list[Any] = []
@@ -173,19 +171,9 @@ class FeedHandler:
 
         Raises the three errors of shm/errors.py with a remedy.
         """
-        chosen = self._fetch_instruments()
-        if chosen is None:
+        if not all(venue.fetch() for venue in self.venues):
             return False
-        self.instruments = chosen.rows
-        try:
-            self.plan = make_plan(self.venue, [row.symbol for row in self.instruments])
-        except ValueError as error:
-            raise LocalError(f"venue[0].symbols: {error}") from error
-        self.subscriptions = Subscriptions(self.plan)
-        spare = self.config.shm.instrument_spare
-        self.places = min(len(self.instruments) + spare, INSTRUMENTS_MAX)
-        self.connections_max = memory.connections_max(self.plan, self.places)
-        self.replan = Replan(self, chosen)
+        self._place_venues()
         steps = (
             self._open_segment,  # before the link: it reports another one of this instance
             self._open_transport,
@@ -202,27 +190,32 @@ class FeedHandler:
         self.segment.ready()
         return True
 
-    def _fetch_instruments(self) -> Chosen | None:
-        """Fetch the list, and wait as long as the venue says where it wants no requests now.
-
-        None: stopped meanwhile. To end and be restarted would be to ask on, and lengthen a ban.
-        """
-        schedule = BaseSchedule(Budget.of_venue(self.venue.venue.rest_budget(self.venue.settings)))
-        while True:
-            try:
-                rest = self._outside.open_rest(self.venue)
-                return fetch_instruments(self.venue, rest, self._log)
-            except RateLimitError as error:
-                pause = schedule.limited(error, self._clock.now_s())
-                at = wall_time(self._clock.unix_ns() / NS_PER_S + pause)
-                self._log(f"instrument list: {error}: asking again in {pause:.0f} s, at {at}")
-            if self._stop.wait(pause):
-                return None
+    def _place_venues(self) -> None:
+        """Give the venues' instruments and connections the feed's numbers, each after another."""
+        for venue in self.venues:
+            venue.make_plan()
+        count = len(self.instruments)
+        self.shared.places = min(count + self.config.shm.instrument_spare, INSTRUMENTS_MAX)
+        needed = sum(len(venue.plan.connections) for venue in self.venues)
+        if count > INSTRUMENTS_MAX or needed > CONNECTIONS_MAX:
+            raise LocalError(
+                f"{count} instruments over {needed} connections: expected at most "
+                f"{INSTRUMENTS_MAX} over {CONNECTIONS_MAX}: run a second instance for the rest"
+            )
+        self._owners: list[VenueFeed] = []  # of each connection
+        spare = self.shared.places - count
+        for venue in self.venues:
+            reserved = sum(
+                len(one.connections) - len(one.plan.connections)
+                for one in self.venues[: venue.number]
+            )
+            venue.place(len(self._owners), spare, CONNECTIONS_MAX - needed - reserved)
+            self._owners += [venue] * len(venue.connections)
 
     def _open_transport(self) -> None:
-        network, venue = self.config.network, self.venue
-        first = next(one.endpoint for one in self.plan.connections if one is not None)
-        address = resolve(first.host, venue.resolve, first.port)
+        network, venue = self.config.network, self.venues[0]
+        first = next(one.endpoint for one in venue.plan.connections if one is not None)
+        address = resolve(first.host, venue.config.resolve, first.port)
         placement = Placement(
             interface=network.interface,
             mode=network.mode,
@@ -259,14 +252,14 @@ class FeedHandler:
         shm = self.config.shm
         layout = make_layout(
             rows,
-            spare_rows=self.places - len(rows),
+            spare_rows=self.shared.places - len(rows),
             ring_capacity=shm.ring_capacity,
             counters=names,
             histograms=HISTOGRAMS,
             group=None if shm.group is None else grp.getgrnam(shm.group).gr_gid,
             mode=int(shm.mode, 8),
         )
-        self.segment = SegmentWriter(
+        self.segment = self.shared.segment = SegmentWriter(
             self.config.instance,
             layout,
             directory=self._outside.directory,
@@ -283,23 +276,23 @@ class FeedHandler:
         record = self.config.record
         if not record.tap:
             return
-        pairs = zip(self.instruments, self.plan.book_channels(), strict=True)
-        rows = [tap_row(row, channel) for row, channel in pairs]
-        self.tap = TapWriter(
+        rows = [row for venue in self.venues for row in venue.tap_rows()]
+        self.tap = self.shared.tap = TapWriter(
             self.config.instance,
             rows,
             TapOptions(
                 ring_capacity=record.ring_capacity,
                 checkpoint_every_s=record.checkpoint_s,
                 silent_after_ns=self.config.health.silent_after_ms * NS_PER_MS,
-                spare_rows=self.places - len(rows),
-                connections_max=self.connections_max,
+                spare_rows=self.shared.places - len(rows),
+                connections_max=len(self._owners),
             ),
         )
 
     def _open_feed(self) -> None:
         pointer = self.segment.pointer
-        config = memory.feed_config(self.config, self.places, self.connections_max)
+        places = self.shared.places
+        config = memory.feed_config(self.config, places, len(self._owners))
         config.silent_after_ns = self.config.health.silent_after_ms * NS_PER_MS
         config.ring = lib.tp_segment_ring_writer(pointer)
         config.snapshots = lib.tp_segment_snapshot_writer(pointer)
@@ -308,27 +301,16 @@ class FeedHandler:
         config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
         config.gate = self.consumers.gate
         config.needs_confirmation = config.moves_scale = True
-        verification.configure(config, self.venue, self.config.health, len(self.instruments))
+        first = self.venues[0]
+        verification.configure(config, first.config, self.config.health, len(first.indexes))
         config.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         size = lib.tp_feed_memory_size(config)
         if size == 0:
-            raise LocalError(f"{self.places} instruments: more than one feed can hold")
+            raise LocalError(f"{places} instruments: more than one feed can hold")
         books, are_huge = process.map_memory(size, huge_pages=self.config.feed_handler.huge_pages)
-        self.feed = lib.tp_feed_init(ffi.from_buffer(books), config)
+        self.feed = self.shared.feed = lib.tp_feed_init(ffi.from_buffer(books), config)
         self._kept += [books, config]
         self._tell_pages(size, books_are_huge=are_huge)
-        stretched = verification.describe(self.venue, self.config.health, len(self.instruments))
-        if stretched:
-            self._log(stretched)
-        for row, channel in zip(self.instruments, self.plan.book_channels(), strict=True):
-            record = ffi.from_buffer("struct tp_instrument_record *", pack_row(row))
-            if not lib.tp_feed_instrument_add(
-                self.feed, row.index, record, channel.name.encode(), channel.connection
-            ):
-                raise LocalError(
-                    f"venue[0].symbols[{row.index}] {row.symbol!r}: the feed refused its channel "
-                    f"{channel.name} or its scale: leave it out"
-                )
 
     def _tell_pages(self, books_bytes: int, *, books_are_huge: bool) -> None:
         """Say where huge pages were wanted and not to be had; nothing where all are."""
@@ -342,11 +324,10 @@ class FeedHandler:
             self._log(f"memory: {process.describe_huge_pages(missing, pool)}")
 
     def _open_hot_path(self) -> None:
-        venue = self.venue
-        self.hot = HotPath(self.feed, self.segment.pointer)
-        self.hot.sample(SAMPLE_EVERY_S / len(self.plan.connections))
+        self.hot = self.shared.hot = HotPath(self.feed, self.segment.pointer)
+        planned = sum(len(venue.plan.connections) for venue in self.venues)
+        self.hot.sample(SAMPLE_EVERY_S / planned)
         self.canaries = Canaries(self._log)
-        self.canary = self.canaries.add(self.plan, range(self.connections_max))
         self.states = StateLog(self.segment, self.instruments, self._log)
         self.notes = FeedNotes(
             self.feed, self.instruments, self.config.health, self._log, self._clock
@@ -355,22 +336,8 @@ class FeedHandler:
             self.hot.watch(self.link.fileno())
         handle, loop = self.hot.handle, self.hot.loop
         loop.netif, handle.gate = self.transport.netif, self.consumers.gate
-        self.bases = BaseWorker(self.feed, venue, self.instruments, self._log, self._clock)
-        self.speaker = Speaker(self.plan, self._say)
-        self.trading = Trading(self.instruments)
-        self.list_reader = ListReader(
-            venue,
-            self._outside.open_rest,
-            self._log,
-            self.config.health.list_every_s,
-            self._outside.aside,
-            self._clock,
-        )
-        self.bases.timeout_s = self.config.health.keep_s
-        self.bases.ask_in_band = self.speaker.request_base
-        self.rescaling = Rescaling(
-            self.hot, self.bases, self.instruments, self._write_row, self._log
-        )
+        for venue in self.venues:
+            venue.join(self.canaries)
         handle.needs_confirmation = True
         handle.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         feed_handler, reconnect = self.config.feed_handler, self.config.reconnect
@@ -378,16 +345,13 @@ class FeedHandler:
             loop.idle_spin_ns, loop.idle_sleep_ns = IDLE_SPIN_NS, IDLE_SLEEP_NS
         if feed_handler.yield_to_others:
             loop.yield_every_ns, loop.yield_for_ns = YIELD_EVERY_NS, YIELD_FOR_NS
-        loop.connection_count = self.connections_max  # those to come have no session yet
-        ca_file = Path(venue.ca_file) if venue.ca_file else None
-        tls = new_tls_context(ca_file, insecure=venue.insecure) if venue.tls else ffi.NULL
-        self.sessions = memory.SessionMemory(self.config, self.connections_max)
+        loop.connection_count = len(self._owners)  # those to come have no session yet
+        self.sessions = memory.SessionMemory(self.config, len(self._owners))
         self.handshakes = Handshakes()
         loop.handshake_worker = self.handshakes.worker
-        self.connections = Connections(
+        self.connections = self.shared.connections = Connections(
             loop,
             self.transport,
-            tls,
             Reconnect(**msgspec.structs.asdict(reconnect)),
             self._log,
             handshake_worker=self.handshakes.worker,
@@ -395,30 +359,8 @@ class FeedHandler:
             clock=self._clock,
             pauses=self._outside.pauses,
         )
-        for number in range(len(self.plan.connections)):
-            self.connections.add(self.endpoint(number))
-
-    def endpoint(self, number: int) -> Endpoint:
-        """Return where a connection of the plan goes."""
-        venue, planned = self.venue, self.plan.connections[number]
-        if planned is None:
-            raise AssertionError(f"connection {number} of the plan goes nowhere")
-        to, silent_ns = planned.endpoint, self.config.health.silent_after_ms * NS_PER_MS
-        return Endpoint(
-            target=Target("wss" if venue.tls else "ws", to.host, to.port, to.path),
-            server_name=venue.server_name or to.host,
-            addresses=venue.resolve,
-            headers=to.headers,
-            silent_drop_ns=silent_ns + silent_ns // 4,  # the books go STALE first
-            age_max_s=venue.venue.limits.connection_age_max_s,
-            prepare=partial(self._speak, number),
-        )
-
-    def take_plan(self, plan: Plan, changes: Sequence[ConnectionChange]) -> None:
-        """Go on by another plan; `changes` are done once the hot thread knows the rows."""
-        self.plan = self.speaker.plan = plan
-        self.subscriptions.changed(plan, changes, self._clock.now_s())
-        self.canary.subscribe([one.name for one in plan.channels], self.connections_max)
+        for venue in self.venues:
+            venue.connect()
 
     def reload(self, path: str) -> None:
         """Have the configuration read anew soon; from a signal handler too."""
@@ -430,29 +372,21 @@ class FeedHandler:
             return
         self._is_reload_due = False
         try:
-            self.replan.ask(load_config(self._reload_path, self._log))
+            self.take_config(load_config(self._reload_path, self._log))
         except LocalError as error:
             self._log(f"reload: {error}: all goes on as it was")
 
-    def _write_row(self, row: Instrument) -> int:
-        if self.tap is not None:
-            self.tap.rescale(row)
-        return write_instrument(self.segment, row)
-
-    def _speak(self, number: int) -> None:
-        """Set what a connection will say: some venues want the time in it."""
-        time_s, own = self._clock.unix_ns() // NS_PER_S, self.plan.venue
-        messages = self.plan.open_messages(number, request=1, time_s=time_s)
-        ping = own.ping(request=0, time_s=time_s)
-        self.hot.speak(number, messages, ping, own.ping_interval_s)
-        for message in messages:
-            self.subscriptions.said(number, message)
-
-    def _say(self, number: int, text: bytes) -> bool:
-        if not self.hot.say(number, text):
-            return False
-        self.subscriptions.said(number, text)
-        return True
+    def take_config(self, config: Config) -> None:
+        """Follow the symbols of a configuration that was read anew; say what else is new in it."""
+        for line in differences(self.config, config):
+            self._log(f"reload: {line}")
+        if not are_same_venues(self.config, config):
+            self._log("reload: its symbols are of another venue: nothing was changed, restart it")
+            return
+        for venue, section in zip(self.venues, config.venues, strict=True):
+            venue.reload(section.symbols)
+        sections = tuple(venue.config for venue in self.venues)
+        self.config = msgspec.structs.replace(self.config, venues=sections)
 
     def run(self) -> int:
         """Run until `stop` is called or the link fails. Returns the exit status."""
@@ -473,7 +407,7 @@ class FeedHandler:
         self.states.flush()
         if gone is not None:
             raise LinkGoneError(str(gone))
-        if self.bases.has_died:
+        if self._has_dead_bases:
             self._log("the thread that fetches bases ended by an error: ending, to be restarted")
             return EXIT_BROKEN
         if self._hot_result != 0:
@@ -487,45 +421,46 @@ class FeedHandler:
         """Serve the hot thread until told to stop or it ends; return why the path is gone."""
         self.consumers.start(self.config.feed_handler.cpu)
         self.handshakes.start(self.config.feed_handler.cpu)
-        self.bases.start()
+        for venue in self.venues:
+            venue.bases.start()
         gone: SystemSetupError | None = None
         try:
             while not self._stop.is_set() and hot.is_alive() and gone is None:
-                if self.bases.has_died:  # no book would ever be synced again
+                if self._has_dead_bases:  # no book of that venue would ever be synced again
                     break
                 self.hot.await_note(self.connections.wait_s(PAUSE_S))
                 self.step()
                 gone = self._check_path()
         finally:
-            self.bases.stop()
+            for venue in self.venues:
+                venue.bases.stop()
         return gone
+
+    @property
+    def _has_dead_bases(self) -> bool:
+        return any(venue.bases.has_died for venue in self.venues)
 
     def step(self) -> None:
         """Answer the hot thread and do what has become due on the cold side; never waits."""
         self._take_notes()
         if not self._answers:  # what shared memory says is as new as what was answered
-            self._follow(self.subscriptions.step(self._clock.now_s(), self.states.reason))
+            for venue in self.venues:
+                self._follow(venue.step_subscriptions(self.states.reason))
         self._pass_answers()
         self._reload()
-        self.replan.step()
-        self.rescaling.step(self._clock.now_s())
-        self.speaker.step(self._clock.now_s(), self._clock.unix_ns() // NS_PER_S)
-        listed = self.list_reader.step()
-        if listed is not None:
-            self._take_list(listed)
+        take_misfits(self.feed, self._rescaling_of, self._clock.now_s())
+        for venue in self.venues:
+            self._follow_list(venue.step())
         self._look_at_link()
         if not self._answers:  # they are of sessions before: what connects anew comes after them
             self.connections.step()
         self._copy_counters()
         self.states.step(self._clock.now_s())
 
-    def _take_list(self, listed: InstrumentList) -> None:
+    def _follow_list(self, changed: Sequence[Instrument]) -> None:
         """Publish the rows whose status changed; the hot thread stops or begins their books."""
-        changed, line = self.trading.take(listed)
-        if line:
-            self._log(line)
         for row in changed:
-            generation = write_instrument(self.segment, row)
+            generation = self.shared.write(row)
             status = ROW_STATUSES.index(row.status)
             self._answers.append((partial(self.hot.list_status, row.index, status), generation))
 
@@ -574,7 +509,8 @@ class FeedHandler:
         Not by Thread.is_alive: a join that was cut short calls a thread ended that runs (CPython
         3.11, threading.py, _wait_for_tstate_lock).
         """
-        parts = [getattr(self, name, None) for name in ("bases", "handshakes")]
+        parts = [getattr(venue, "bases", None) for venue in self.venues]
+        parts.append(getattr(self, "handshakes", None))
         return self._runs_hot or any(part.is_alive for part in parts if part is not None)
 
     def close(self) -> None:
@@ -635,31 +571,26 @@ class FeedHandler:
             if note is None:
                 return
             if note.kind == lib.TP_NOTE_OPENED:
-                number, now = note.connection, self._clock.now_s()
-                self.connections.opened(number)
-                self.subscriptions.opened(number, now)
-                self.speaker.opened(number, now, self.hot.open_message_count(number))
+                self.connections.opened(note.connection)
+                self._owners[note.connection].opened(note.connection)
             elif note.kind == lib.TP_NOTE_ENDED:
                 self.connections.ended(note.connection)
-                self.subscriptions.ended(note.connection)
+                self._owners[note.connection].ended(note.connection)
             else:
                 if note.kind == lib.TP_NOTE_TEXT:  # the others are only shown
                     self._take_text(note)
                 self.canaries.take(note, self._clock.now_s())
 
     def _take_text(self, note: Note) -> None:
-        self._follow(self.subscriptions.take(note.connection, note.text, self._clock.now_s()))
+        self._follow(self._owners[note.connection].take(note.connection, note.text))
+
+    def _rescaling_of(self, instrument: int) -> Rescaling:
+        return next(venue.rescaling for venue in self.venues if venue.owns(instrument))
 
     def _follow(self, answer: Answer) -> None:
-        for line in answer.lines:
-            self._log(line)
         self._answers += [(self.hot.confirm, one) for one in answer.confirmed]
         self._answers += [(self.hot.refuse, one) for one in answer.refused]
         self._answers += [(self.hot.overdue, one) for one in answer.overdue]
-        for connection, text in answer.said_back:
-            self.speaker.answer(connection, text)
-        for change in answer.changes:
-            self.speaker.change(change, self._clock.unix_ns() // NS_PER_S)
 
     def _pass_answers(self) -> None:
         """Give the hot thread what its queue has room for; the rest has its turn."""
@@ -683,7 +614,8 @@ class FeedHandler:
                     value = int(getattr(sources[group], name))
                     lib.tp_segment_counter_store(self.segment.pointer, position, value)
                 position += 1
-        symbols = self.replan.symbols, len(self.replan.left_out)
+        replans = [venue.replan for venue in self.venues]
+        symbols = sum(one.symbols for one in replans), sum(len(one.left_out) for one in replans)
         owners = (self.sessions, self.consumers, self.canaries)
         own = [value for owner in owners for value in owner.counters().values()]
         for value in (*own, *symbols):

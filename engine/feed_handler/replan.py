@@ -1,10 +1,11 @@
 """Symbols that come and go while the feed handler runs; the others stay LIVE and lose nothing.
 
-`ask` takes a configuration that was read anew: only its symbols may differ, all else is refused by
-name. The venue's list is then fetched beside the cold thread, and `step` does what follows: the
-plan, the rows (shared memory first, then the hot thread), then what is said on open connections,
-new ones, and the end of empty ones. Symbols that the list did not have are looked for again every
-LIST_EVERY_S. Called by: engine/feed_handler/process.py. Calls: plan.py, instrument_list.py.
+`ask` wants the configured symbols; of a configuration that was read anew only these may differ, all
+else is refused by name (`differences`). The venue's list is then fetched beside the cold thread,
+and `step` does what follows: the plan, the rows (shared memory first, then the hot thread), then
+what is said on open connections, new ones, and the end of empty ones. Symbols that the list did not
+have are looked for again every LIST_EVERY_S. One for each venue. Called by: venue_feed.py and
+process.py beside it. Calls: plan.py, instrument_list.py.
 """
 
 from __future__ import annotations
@@ -17,13 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tickpath._core import ffi
-from tickpath.engine.client.feed_segment import write_instrument
 from tickpath.engine.feed_handler.bases import BaseSchedule, Budget, RateLimitError
 from tickpath.engine.feed_handler.instrument_list import choose, fetch_list
 from tickpath.engine.recording.tap import Subscription
 from tickpath.proto.instrument import Status, pack_row
 from tickpath.proto.venues import resolve_symbol
-from tickpath.shm.clock import NS_PER_S
 from tickpath.shm.errors import LocalError, RemoteError
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from tickpath.engine.config.schema import Config
     from tickpath.engine.feed_handler.instrument_list import Chosen
     from tickpath.engine.feed_handler.plan import Channel, ConnectionChange, Plan
-    from tickpath.engine.feed_handler.process import FeedHandler
+    from tickpath.engine.feed_handler.venue_feed import VenueFeed
     from tickpath.proto.instrument import Instrument
     from tickpath.proto.venue import InstrumentList
 
@@ -46,8 +45,8 @@ def start_thread(work: Callable[[], None]) -> None:
     threading.Thread(target=work, name="list", daemon=True).start()
 
 
-def _is_same_venue(old: Config, new: Config) -> bool:
-    """Say whether the symbols of a configuration are of the venue that is read."""
+def are_same_venues(old: Config, new: Config) -> bool:
+    """Say whether the symbols of a configuration are of the venues that are read."""
     return [(one.name, one.host, one.rest) for one in old.venues] == [
         (one.name, one.host, one.rest) for one in new.venues
     ]
@@ -85,60 +84,54 @@ def make_feed_row(row: Instrument, generation: int, channel: Channel, connection
 
 
 class Replan:
-    """What is asked of one feed handler, and how far it is; all of it is the cold thread's."""
+    """What is asked of one venue's feed, and how far it is; all of it is the cold thread's."""
 
-    def __init__(self, of: FeedHandler, chosen: Chosen) -> None:
-        """Borrow a feed handler that is open."""
+    def __init__(self, of: VenueFeed, chosen: Chosen) -> None:
+        """Borrow a venue's feed, which has a plan; `step` is for one that has joined."""
         self._of = of
         self.left_out = dict(chosen.left_out)
         self._rows: deque[Any] = deque()  # not taken by the hot thread yet
         self._changes: deque[ConnectionChange] = deque()  # to be done when all rows were taken
         self._fetched: deque[InstrumentList | Exception] = deque()
         self._is_fetching = self._is_asked = False
-        own = of.venue.venue
-        self._schedule = BaseSchedule(Budget.of_venue(own.rest_budget(of.venue.settings)))
-        self._next_list_s = of.clock.now_s() + LIST_EVERY_S
+        own = of.config.venue
+        self._schedule = BaseSchedule(Budget.of_venue(own.rest_budget(of.config.settings)))
+        self._next_list_s = self._now_s() + LIST_EVERY_S
+
+    def _now_s(self) -> float:
+        return self._of.shared.clock.now_s()
 
     @property
     def symbols(self) -> int:
         """Count the symbols that are read."""
         return sum(symbol is not None for symbol in self._of.plan.symbols)
 
-    def ask(self, config: Config) -> None:
-        """Take a configuration that was read anew."""
-        of = self._of
-        for line in differences(of.config, config):
-            of.log(f"reload: {line}")
-        if not _is_same_venue(of.config, config):
-            of.log("reload: its symbols are of another venue: nothing was changed, restart it")
-            return
-        symbols = config.venues[0].symbols
-        of.venue = msgspec.structs.replace(of.venue, symbols=symbols)
-        of.config = msgspec.structs.replace(of.config, venues=(of.venue,))
-        self._is_asked, self._next_list_s = True, of.clock.now_s()
+    def ask(self) -> None:
+        """Look in the list for what is configured now."""
+        self._is_asked, self._next_list_s = True, self._now_s()
 
     def step(self) -> None:
         """Do what is due; never waits."""
-        now_s = self._of.clock.now_s()
+        now_s, shared = self._now_s(), self._of.shared
         is_due = now_s >= self._next_list_s and (self._is_asked or bool(self.left_out))
         if is_due and not self._is_fetching and not self._changes:
             self._is_fetching, self._next_list_s = True, now_s + LIST_EVERY_S
-            self._of.outside.aside(self._fetch)
+            shared.aside(self._fetch)
         if self._fetched and not self._changes:
             self._is_fetching = False
             self._take(self._fetched.popleft())
-        while self._rows and self._of.hot.take_row(self._rows[0]):
+        while self._rows and shared.hot.take_row(self._rows[0]):
             self._rows.popleft()
         while self._changes and not self._rows:
-            self._do(self._changes.popleft())
+            self._of.do(self._changes.popleft())
 
     def _fetch(self) -> None:
         """Fetch the list; in a thread of its own."""
         of = self._of
         try:
-            rest = of.outside.open_rest(of.venue)
+            rest = of.shared.open_rest(of.config)
             try:
-                self._fetched.append(fetch_list(of.venue, rest))
+                self._fetched.append(fetch_list(of.config, rest))
             finally:
                 rest.close()
         except Exception as error:
@@ -151,10 +144,10 @@ class Replan:
             what = str(listed) if foreseen else f"{type(listed).__name__}: {listed}"
             pause_s = self._pause_s(listed)
             of.log(f"reload: instrument list: {what}: asking again in {pause_s:.0f} s")
-            self._next_list_s = of.clock.now_s() + pause_s
+            self._next_list_s = self._now_s() + pause_s
             return
         was_asked, self._is_asked = self._is_asked, False
-        chosen = choose(of.venue, listed)
+        chosen = choose(of.config, listed, of.section)
         known, self.left_out = self.left_out, dict(chosen.left_out)
         new = {name: why for name, why in chosen.left_out.items() if name not in known}
         for line in replace(chosen, left_out=new).describe_left_out():
@@ -172,7 +165,7 @@ class Replan:
         """Return how long to wait: at least as long as the venue says."""
         if not isinstance(failure, RateLimitError):
             return RETRY_S
-        return max(RETRY_S, self._schedule.limited(failure, self._of.clock.now_s()))
+        return max(RETRY_S, self._schedule.limited(failure, self._now_s()))
 
     # ---- the plan --------------------------------------------------------------------------------
 
@@ -182,7 +175,7 @@ class Replan:
         for symbol in chosen.left_out:
             names.add(symbol)
             with contextlib.suppress(ValueError):
-                names.add(resolve_symbol(self._of.venue.venue, symbol))
+                names.add(resolve_symbol(self._of.config.venue, symbol))
         return names
 
     def _replan(self, chosen: Chosen) -> tuple[list[str], list[str]]:
@@ -197,11 +190,12 @@ class Replan:
         after, changes = plan.change(add=added, remove=removed)
         for symbol in removed:
             place = plan.symbols.index(symbol)
-            gone = msgspec.structs.replace(self._of.instruments[place], status=Status.REMOVED)
+            row = self._of.shared.rows[self._of.index_of(place)]
+            gone = msgspec.structs.replace(row, status=Status.REMOVED)
             self._write(gone, plan.book_channel(place))
         for symbol in sorted(added, key=after.symbols.index):
             place = after.symbols.index(symbol)
-            came = msgspec.structs.replace(rows[symbol], index=place)
+            came = msgspec.structs.replace(rows[symbol], index=self._of.index_of(place))
             self._write(came, after.book_channel(place))
         self._of.take_plan(after, changes)
         self._changes += changes
@@ -210,13 +204,14 @@ class Replan:
     def _fitting(self, plan: Plan, symbols: list[str], removed: list[str]) -> list[str]:
         """Return those for which there is room, and name the others."""
         added: list[str] = []
-        places, connections = self._of.places, self._of.connections_max
+        shared, connections = self._of.shared, len(self._of.connections)
+        rooms = len(plan.symbols) + shared.places - len(shared.rows)
         for symbol in symbols:
             try:
                 after, _ = plan.change(add=[*added, symbol], remove=removed)
-                if len(after.symbols) > places:
+                if len(after.symbols) > rooms:
                     raise ValueError(
-                        f"symbol {symbol!r}: no place is left of {places}: raise "
+                        f"symbol {symbol!r}: no place is left of {shared.places}: raise "
                         "shm.instrument_spare and restart it"
                     )
                 if len(after.connections) > connections:
@@ -235,29 +230,15 @@ class Replan:
 
     def _write(self, row: Instrument, channel: Channel) -> None:
         """Write a row where readers and recorders find it, then let the hot thread know."""
-        of = self._of
-        of.instruments[row.index : row.index + 1] = [row]
-        generation = write_instrument(of.segment, row)
-        if of.tap is not None:
-            of.tap.write(row.index, tap_row(row, channel))
-        self._rows.append(make_feed_row(row, generation, channel, channel.connection))
-
-    def _do(self, change: ConnectionChange) -> None:
-        of, number = self._of, change.connection
-        if change.is_closed:
-            of.connections.retire(number)
-        elif number == len(of.connections.slots):
-            of.connections.add(of.endpoint(number))
-        elif change.is_new:
-            of.connections.replace(number, of.endpoint(number))
-        elif of.connections.slots[number].open:
-            of.speaker.change(change, of.clock.unix_ns() // NS_PER_S)
-        else:
-            of.connections.begin_again(number)
+        shared, connection = self._of.shared, self._of.connections[channel.connection]
+        generation = shared.write(row)
+        if shared.tap is not None:
+            shared.tap.write(row.index, tap_row(row, channel, connection))
+        self._rows.append(make_feed_row(row, generation, channel, connection))
 
 
-def tap_row(row: Instrument, channel: Channel) -> Subscription:
-    """Return what a recorder must know of an instrument."""
+def tap_row(row: Instrument, channel: Channel, connection: int) -> Subscription:
+    """Return what a recorder must know of an instrument; connection: the feed's number."""
     return Subscription(
         venue=row.venue,
         symbol=row.symbol,
@@ -265,6 +246,6 @@ def tap_row(row: Instrument, channel: Channel) -> Subscription:
         quantity_exponent=row.quantity_exponent,
         channel=channel.name,
         tick_size=row.tick_size,
-        connection=channel.connection,
+        connection=connection,
         is_removed=row.status is Status.REMOVED,
     )

@@ -3,7 +3,8 @@
 A number that did not fit comes from the feed or from a base; the list is asked for by the thread of
 bases, within its budget. A scale moves in this order: the instrument's row in shared memory (and in
 the tap's table), then the hot thread, which publishes INSTRUMENT and all that follows. Called by:
-process.py beside it (the cold thread). Calls: engine/feed/rescale.h, scales.py, bases.py.
+venue_feed.py and process.py beside it (the cold thread). Calls: engine/feed/rescale.h, scales.py,
+bases.py.
 """
 
 from __future__ import annotations
@@ -28,8 +29,15 @@ if TYPE_CHECKING:
 _WHATS: dict[int, What] = {lib.TP_NUMBER_PRICE: "price", lib.TP_NUMBER_QUANTITY: "quantity"}
 
 
+def take_misfits(feed: Any, owner_of: Callable[[int], Rescaling], now_s: float) -> None:
+    """Give each number that a feed could not hold to whoever moves its instrument's scale."""
+    misfit = ffi.new("struct tp_feed_misfit *")
+    while lib.tp_feed_misfit_take(feed, misfit):
+        owner_of(int(misfit.instrument)).take(misfit, now_s)
+
+
 class Rescaling:
-    """The moves of one feed's scales; `instruments` in its order, replaced as they move."""
+    """The moves of one venue's scales; `instruments` in the feed's order, replaced as they move."""
 
     def __init__(
         self,
@@ -43,7 +51,6 @@ class Rescaling:
         self._hot, self._bases, self._instruments = hot, bases, instruments
         self._write_row = write_row
         self._scales = Scales(instruments, self._move, log)
-        self._misfit = ffi.new("struct tp_feed_misfit *")
         # Of the bases' threads.
         self._of_bases: deque[tuple[int, Misfit]] = deque()
         self._lists: deque[InstrumentList] = deque()
@@ -52,9 +59,7 @@ class Rescaling:
         bases.on_list = self._lists.append
 
     def step(self, now_s: float) -> None:
-        """Take what did not fit, and do what is due; never waits."""
-        while lib.tp_feed_misfit_take(self._hot.handle.feed, self._misfit):
-            self._take(now_s)
+        """Take what did not fit of bases, and do what is due; never waits."""
         while self._of_bases:
             place, misfit = self._of_bases.popleft()
             self._scales.misfit(place, misfit, now_s)
@@ -64,8 +69,8 @@ class Rescaling:
             self._bases.want_list()
         self._scales.step(now_s)
 
-    def _take(self, now_s: float) -> None:
-        from_c: Any = self._misfit
+    def take(self, from_c: Any, now_s: float) -> None:
+        """Take a `struct tp_feed_misfit *` of one of its instruments."""
         size = min(from_c.text_size, lib.TP_FEED_MISFIT_TEXT_MAX)
         text = bytes(ffi.buffer(from_c.text, size)).decode("ascii", "backslashreplace")
         misfit = Misfit(

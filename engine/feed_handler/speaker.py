@@ -2,7 +2,7 @@
 
 No I/O: `step` hands to `send` what is due. A connection that opens anew says all that it needs by
 itself (`Plan.open_messages`), so what waited for it is forgotten. `request_base` may be called by
-any thread, all else by one. Called by: engine/feed_handler/process.py (the cold thread).
+any thread, all else by one. Called by: venue_feed.py beside it (the cold thread).
 """
 
 from __future__ import annotations

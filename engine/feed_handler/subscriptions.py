@@ -6,7 +6,7 @@ refuses, leaves out of its answer or does not answer is asked for again on the o
 growing distances, and is spoken of once, and once more when it is accepted. A message of the
 channel is as good as a yes: that is the feed's to see, so its published reason is looked at before
 anything is asked again. No I/O.
-Called by: engine/feed_handler/process.py (the cold thread). Calls: the venue's `parse_notes`.
+Called by: venue_feed.py beside it (the cold thread). Calls: the venue's `parse_notes`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tickpath.proto.records import SyncReason
 from tickpath.proto.venue import BaseSource, Meaning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from tickpath.engine.feed_handler.plan import Plan
     from tickpath.proto.venue import Note
@@ -77,6 +77,8 @@ class Subscriptions:
 
     plan: Plan
     jitter: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
+    numbers: Sequence[int] = range(1 << 16)
+    """What the lines call the plan's connections."""
     _channels: dict[int, dict[str, _Channel]] = field(default_factory=dict)  # as they were asked
     _books: dict[str, int] = field(default_factory=dict)
     _asked: dict[int, dict[int, tuple[str, ...]]] = field(default_factory=dict)  # by request
@@ -123,6 +125,9 @@ class Subscriptions:
         if len(requests) > ASKED_MAX:
             del requests[next(iter(requests))]
 
+    def _name(self, connection: int) -> str:
+        return f"connection {self.numbers[connection]}"
+
     def pending(self, connection: int) -> tuple[str, ...]:
         """Return what is not acknowledged yet."""
         channels = self._channels.get(connection, {})
@@ -142,7 +147,7 @@ class Subscriptions:
                 case Meaning.REFUSAL:
                     self._refuse(connection, (note, asked), now_s, answer)
                 case Meaning.BROKEN | Meaning.NOTICE:
-                    answer.lines += self._notices.take(connection, note.reason, now_s)
+                    answer.lines += self._notices.take(self.numbers[connection], note.reason, now_s)
         return answer
 
     def _accept(self, connection: int, names: Iterable[str], now_s: float, answer: Answer) -> None:
@@ -162,7 +167,7 @@ class Subscriptions:
         again = tuple(name for name in names if name in self._said)
         self._said.difference_update(again)
         if again:
-            answer.lines.append(f"connection {connection}: {words}: {_names(again)}")
+            answer.lines.append(f"{self._name(connection)}: {words}: {_names(again)}")
 
     def _refuse(
         self,
@@ -185,11 +190,11 @@ class Subscriptions:
         answer.refused += [self._books[name] for name in meant if name in self._books]
         if new:
             answer.lines.append(
-                f"connection {connection}: refused {_names(new)}: {why}: asking again in "
+                f"{self._name(connection)}: refused {_names(new)}: {why}: asking again in "
                 f"{RETRY_FIRST_S:g} s at most, then at growing distances up to {RETRY_MAX_S:g} s"
             )
         elif not meant:
-            answer.lines.append(f"connection {connection}: refused {_names(names)}: {why}")
+            answer.lines.append(f"{self._name(connection)}: refused {_names(names)}: {why}")
 
     def _pause(self, one: _Channel, now_s: float) -> None:
         limit = min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** min(one.refusals, 32))
@@ -247,7 +252,7 @@ class Subscriptions:
         self._said.update(new)
         if new:
             answer.lines.append(
-                f"connection {connection}: not acknowledged within {CONFIRM_S:.0f} s: "
+                f"{self._name(connection)}: not acknowledged within {CONFIRM_S:.0f} s: "
                 f"{_names(new)}: asking again, at growing distances up to {RETRY_MAX_S:g} s"
             )
         together = tuple(name for name in unheard if not of[name].is_alone)
@@ -277,7 +282,7 @@ class Subscriptions:
         self._said.update(new)
         if new:
             answer.lines.append(
-                f"connection {connection}: acknowledged, and no base within {CONFIRM_S:.0f} s: "
+                f"{self._name(connection)}: acknowledged, and no base within {CONFIRM_S:.0f} s: "
                 f"{_names(new)}: asking for it again"
             )
 

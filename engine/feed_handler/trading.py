@@ -1,7 +1,7 @@
 """What the venue's list says of our instruments: which are traded, which no longer.
 
 No I/O. `take` compares a list that was read again with what was known and returns what changed.
-Called by: engine/feed_handler/process.py (the cold thread).
+Called by: venue_feed.py beside it (the cold thread).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ SHOWN_MAX: Final = 8
 
 
 class Trading:
-    """The statuses of a feed's instruments, as their venue's list had them last."""
+    """The statuses of a venue's instruments, as its list had them last."""
 
-    def __init__(self, rows: list[Instrument]) -> None:
-        """Borrow the feed's rows, each at its index, which come and go meanwhile."""
-        self._rows = rows
+    def __init__(self, rows: list[Instrument], indexes: Sequence[int]) -> None:
+        """Borrow the feed's rows, each at its index, and which are this venue's: both grow."""
+        self._rows, self._indexes = rows, indexes
 
     def take(self, listed: InstrumentList) -> tuple[list[Instrument], str]:
         """Return the rows whose status changed, with the new one, and a line for the log or "".
@@ -33,7 +33,8 @@ class Trading:
         One that the list no longer has is delisted, one whose row cannot be read stays as it was.
         A list that has none of ours is not believed: it is another one, or a part.
         """
-        ours = [row for row in self._rows if row.status is not Status.REMOVED]
+        all_ours = (self._rows[index] for index in self._indexes)
+        ours = [row for row in all_ours if row.status is not Status.REMOVED]
         if not any(one.symbol in listed.instruments for one in ours):
             return [], "instrument list: has none of our instruments: what was read before counts"
         changed = []

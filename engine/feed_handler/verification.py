@@ -3,7 +3,7 @@
 engine/feed/verify.c says which books are quiet, and judges the answers. `Checks` is the queue of
 those that wait to be asked about; `within_s` is how old the last proof of a LIVE book can become
 where all of them are quiet at once. No I/O.
-Called by: bases.py (the queue), process.py and engine/config/check.py (the plan).
+Called by: bases.py (the queue), venue_feed.py, process.py and engine/config/check.py (the plan).
 """
 
 from __future__ import annotations

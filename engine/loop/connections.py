@@ -60,6 +60,8 @@ class Endpoint:
     target: Target
     server_name: str
     addresses: dict[str, str]
+    tls_context: Any = ffi.NULL
+    """NULL: the target is without TLS."""
     headers: tuple[tuple[str, str], ...] = ()
     """Sent with the upgrade."""
     silent_drop_ns: int = 0
@@ -96,7 +98,6 @@ class Connections:
 
     loop: Any
     transport: Transport
-    tls_context: Any
     reconnect: Reconnect
     log: Callable[[str], None]
     handshake_worker: Any = ffi.NULL
@@ -116,25 +117,32 @@ class Connections:
         Before the loop runs, or as long as its connection_count leaves room.
         """
         number = len(self.slots)
-        if number == lib.TP_LOOP_CONNECTION_MAX:
-            raise LocalError(f"{number + 1} connections: expected at most {number}")
-        self.slots.append(_Slot(endpoint))
-        if self.loop.connection_count < len(self.slots):  # noqa: PLR1730 # the hot thread reads it
-            self.loop.connection_count = len(self.slots)
+        self.put(number, endpoint)
         return number
 
+    def put(self, number: int, endpoint: Endpoint) -> None:
+        """Register a connection by a number that is new or retired; as `add`.
+
+        Numbers below it that have none yet are left to those who come later.
+        """
+        if number >= lib.TP_LOOP_CONNECTION_MAX:
+            raise LocalError(
+                f"{number + 1} connections: expected at most {lib.TP_LOOP_CONNECTION_MAX}"
+            )
+        while len(self.slots) <= number:
+            self.slots.append(_Slot(endpoint, is_retired=True))
+        slot = self.slots[number]
+        slot.endpoint, slot.is_retired = endpoint, False
+        slot.failures, slot.retry_at = 0, 0.0
+        if self.loop.connection_count < len(self.slots):  # noqa: PLR1730 # the hot thread reads it
+            self.loop.connection_count = len(self.slots)
+
     def retire(self, number: int) -> None:
-        """End a connection and try it no more, until `replace`."""
+        """End a connection and try it no more, until `put`."""
         slot = self.slots[number]
         slot.is_retired = True
         if slot.session is not None:
             slot.is_dropped = self.drop(number)  # the queue may be full: the next step
-
-    def replace(self, number: int, endpoint: Endpoint) -> None:
-        """Give the place of a retired connection to another one."""
-        slot = self.slots[number]
-        slot.endpoint, slot.is_retired = endpoint, False
-        slot.failures, slot.retry_at = 0, 0.0
 
     def begin_again(self, number: int) -> None:
         """End a connection that is not open yet: what it would open with is not right any more."""
@@ -371,7 +379,7 @@ class Connections:
         extra = "".join(f"{name}: {value}\r\n" for name, value in endpoint.headers)
         words = (endpoint.server_name, endpoint.target.authority, endpoint.target.path, extra)
         texts = [ffi.new("char[]", word.encode()) for word in words]
-        config.tls = self.tls_context if endpoint.target.tls else ffi.NULL
+        config.tls = endpoint.tls_context
         config.handshake_worker = self.handshake_worker
         config.websocket = endpoint.target.websocket
         config.server_name, config.host, config.target, config.extra_headers = texts

@@ -221,9 +221,13 @@ class Deployment:
         feed_handler = self.feed_handler
         if not feed_handler.open():
             raise DeploymentError("the feed handler was stopped while it opened")
-        feed_handler.list_reader.jitter = random.Random(self.random.getrandbits(63)).random
+        feed_handler.venues[0].list_reader.jitter = random.Random(
+            self.random.getrandbits(63)
+        ).random
         feed_handler.connections.random = random.Random(self.random.getrandbits(63))
-        feed_handler.bases.schedule.jitter = random.Random(self.random.getrandbits(63)).random
+        feed_handler.venues[0].bases.schedule.jitter = random.Random(
+            self.random.getrandbits(63)
+        ).random
         # The writer's copy, which the hot path reads, is what was last stored (shm/clock.h).
         self._clock = feed_handler.segment.header.clock
         self._clock.tsc_base, self._clock.ns_base = 2**64 - 1, self.now_ns
@@ -301,13 +305,13 @@ class Deployment:
         return HttpResponse(answer.status, headers, answer.body), answer.delay_s
 
     def _ask_for_bases(self) -> None:
-        while (question := self.feed_handler.bases.ask()) is not None:
+        while (question := self.feed_handler.venues[0].bases.ask()) is not None:
             half_s = self.random.uniform(0.001, 0.05)
             self.later(half_s, partial(self._answer, question, half_s))
 
     def _answer(self, question: Question, half_s: float) -> None:
         answer, delay_s = self._http(question.request)
-        timeout_s = self.feed_handler.bases.timeout_s
+        timeout_s = self.feed_handler.venues[0].bases.timeout_s
         is_late = delay_s + 2 * half_s > timeout_s
         after_s = timeout_s - half_s if is_late else delay_s + half_s
         self.later(after_s, lambda: self._settle(question, None if is_late else answer))
@@ -318,11 +322,15 @@ class Deployment:
                 raise LateError("timed out")
             now = datetime.fromtimestamp((self.now_ns - START_NS + UNIX_NS) / SECOND, UTC)
             return read_answer(
-                self.feed_handler.venue, question.request, answer, size_max=1 << 23, now=now
+                self.feed_handler.venues[0].config,
+                question.request,
+                answer,
+                size_max=1 << 23,
+                now=now,
             )
 
         self._cold_ns, self._busy_ns = 0, self.now_ns + BUSY_NS
-        self.feed_handler.bases.settle(question, fetch)
+        self.feed_handler.venues[0].bases.settle(question, fetch)
 
     # What shared memory says, against the truth.
 
@@ -358,7 +366,7 @@ class Deployment:
             raise self.failure(f"{name} is LIVE at version {seen.version}, which never was")
         # A base that shows little makes a book LIVE with half of it, but not where the venue keeps
         # it to a depth.
-        depth = getattr(self.feed_handler.venue.settings, "depth", self.setup.depth)
+        depth = getattr(self.feed_handler.venues[0].config.settings, "depth", self.setup.depth)
         least = 16 * (self._depth if self._rule.must_truncate else min(20, max(1, depth // 2)))
         sides = true.packed(record.price_exponent, record.quantity_exponent)
         held = [side[: max(len(of), least)] for side, of in zip(sides, (bids, asks), strict=True)]

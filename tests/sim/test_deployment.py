@@ -318,7 +318,9 @@ def test_deployment_one_connection_that_ends_spoils_no_other(make: Make) -> None
     symbols = tuple(f"SYM{number:04}USDT" for number in range(1, 41))
     deployment = make(symbols=symbols, rate=400.0, depth=25)
     assert deployment.run(RECOVERY_S, deployment.are_live)
-    carries = [channel.connection for channel in deployment.feed_handler.plan.book_channels()]
+    carries = [
+        channel.connection for channel in deployment.feed_handler.venues[0].plan.book_channels()
+    ]
     assert set(carries) == {0, 1}
     first, _ = deployment.transport.ends.values()
     first.abort()
@@ -497,7 +499,7 @@ def test_upgrade_that_is_refused_for_a_while_is_not_asked_for_before_that(make: 
 def test_connections_are_replaced_one_by_one_before_they_are_too_old(make: Make) -> None:
     deployment = make(symbols=tuple(f"SYM{number:04}USDT" for number in range(1, 32)), rate=31.0)
     connections = deployment.feed_handler.connections
-    limit_s = deployment.feed_handler.venue.venue.limits.connection_age_max_s
+    limit_s = deployment.feed_handler.venues[0].config.venue.limits.connection_age_max_s
     assert [slot.endpoint.age_max_s for slot in connections.slots] == [limit_s] * 2
     connections.reconnect = Reconnect(max_s=RECONNECT_MAX_S, stable_after_s=5.0)
     for slot in connections.slots:
@@ -617,7 +619,7 @@ def configure(deployment: Deployment, symbols: tuple[str, ...], **fields: Any) -
     """Edit the configuration's symbols, and have it read anew."""
     config = deployment.feed_handler.config
     venue = msgspec.structs.replace(config.venues[0], symbols=symbols)
-    deployment.feed_handler.replan.ask(msgspec.structs.replace(config, venues=(venue,), **fields))
+    deployment.feed_handler.take_config(msgspec.structs.replace(config, venues=(venue,), **fields))
 
 
 def test_reload_brings_an_instrument_beside_live_ones(make: Make) -> None:
@@ -688,7 +690,7 @@ def test_reload_of_another_venue_changes_nothing(make: Make) -> None:
     assert deployment.run(5.0, deployment.are_live)
     of = deployment.feed_handler
     other = msgspec.structs.replace(of.config.venues[0], host="other.test", symbols=("AAAUSDT",))
-    of.replan.ask(msgspec.structs.replace(of.config, venues=(other,)))
+    of.take_config(msgspec.structs.replace(of.config, venues=(other,)))
     deployment.run(3.0)
     assert deployment.are_live()
     assert "of another venue: nothing was changed" in "\n".join(deployment.story)
@@ -781,7 +783,9 @@ def test_deployment_whose_symbols_come_and_go_is_as_right(seed: int, tmp_path: P
         configure(deployment, wanted)
 
         def is_right() -> bool:
-            planned = {one for one in deployment.feed_handler.plan.symbols if one is not None}
+            planned = {
+                one for one in deployment.feed_handler.venues[0].plan.symbols if one is not None
+            }
             return planned == set(wanted) and all(map(deployment.is_live_by_name, wanted))
 
         if not deployment.run(2 * RECOVERY_S, is_right):

@@ -46,13 +46,13 @@ def make_finer(deployment: Deployment, symbol: str) -> None:
 def count_lists(deployment: Deployment) -> Callable[[], int]:
     """Count how often the list is asked for from now on."""
     asked: list[int] = []
-    want = deployment.feed_handler.bases.want_list
+    want = deployment.feed_handler.venues[0].bases.want_list
 
     def counted() -> None:
         asked.append(1)
         want()
 
-    deployment.feed_handler.bases.want_list = counted  # type: ignore[method-assign]  # counts what it is asked
+    deployment.feed_handler.venues[0].bases.want_list = counted  # type: ignore[method-assign]  # counts what it is asked
     return lambda: len(asked)
 
 

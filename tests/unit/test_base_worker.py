@@ -123,8 +123,8 @@ def test_worker_stop_cuts_what_is_under_way(answers: bytes) -> None:
         port = listener.getsockname()[1]
         venue = VenueConfig(symbols=("BTCUSDT",), host="127.0.0.1", port=port, tls=False)
         lines: list[str] = []
-        one = BaseWorker(None, venue, ROWS, lines.append)
-        one.books, one.timeout_s = Books(0), 60.0
+        one = BaseWorker(Books(0), venue, ROWS, lines.append)
+        one.timeout_s = 60.0
         one.start()
         thread.join(10)
         begin = time.monotonic()

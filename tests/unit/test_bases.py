@@ -16,8 +16,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tickpath.engine.config.schema import Config, VenueConfig
-from tickpath.engine.feed_handler import process as feed_handler_process
+from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler.bases import (
     BaseSchedule,
     BaseWorker,
@@ -26,7 +25,7 @@ from tickpath.engine.feed_handler.bases import (
     RateLimitError,
     RestClient,
 )
-from tickpath.engine.feed_handler.instrument_list import Chosen, fetch_instruments
+from tickpath.engine.feed_handler.instrument_list import fetch_instruments
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.venue import HttpRequest, InstrumentList, RestRefusal
@@ -546,32 +545,6 @@ def test_fetch_instruments_no_json_is_the_remotes_fault() -> None:
         fetch_instruments(venue)
 
 
-def test_feed_handler_waits_as_long_as_a_limiting_venue_says_then_asks_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """To end and be restarted would be to ask on, against what the log promises."""
-    lines: list[str] = []
-    asked: list[float] = []
-
-    def fetch(_: VenueConfig, *_rest: object) -> Chosen:
-        asked.append(time.monotonic())
-        if len(asked) == 1:
-            raise RateLimitError(RestRefusal("status 429", False, 0.2))
-        return Chosen(ROWS)
-
-    monkeypatch.setattr(feed_handler_process, "fetch_instruments", fetch)
-    config = Config(venues=(VenueConfig(symbols=("BTCUSDT",)),))
-    one = feed_handler_process.FeedHandler(config, lines.append)
-    assert one._fetch_instruments() == Chosen(ROWS)
-    assert asked[1] - asked[0] >= 0.2
-    assert "status 429, for 0 s: asking again in 0 s, at 20" in lines[0]
-
-    asked.clear()
-    one.stop()
-    assert one._fetch_instruments() is None
-    assert len(asked) == 1
-
-
 # ---- the worker ----------------------------------------------------------------------------------
 
 
@@ -638,8 +611,8 @@ def worker(
     books: Books, fetch: Callable[[HttpRequest], bytes], log: Callable[[str], None] = lambda _: None
 ) -> BaseWorker:
     venue = VenueConfig(symbols=("BTCUSDT", "ETHUSDT"), settings=MexcSettings(depth=50))
-    one = BaseWorker(None, venue, ROWS, log, Clock(lambda: now_ns[0]))
-    one.books, one.fetch, one.schedule = books, fetch, schedule(retry_first_s=1.0)
+    one = BaseWorker(books, venue, ROWS, log, Clock(lambda: now_ns[0]))
+    one.fetch, one.schedule = fetch, schedule(retry_first_s=1.0)
     return one
 
 

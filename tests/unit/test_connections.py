@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def connections(*slots: _Slot) -> Connections:
     none = cast("Any", None)
-    return Connections(none, none, none, Reconnect(), lambda _: None, slots=list(slots))
+    return Connections(none, none, Reconnect(), lambda _: None, slots=list(slots))
 
 
 def slot(*, session: object = None, retry_in_s: float = 0.0) -> _Slot:
@@ -71,8 +71,7 @@ def test_try_prepares_and_sends_the_headers_of_its_endpoint(
     loop = lib.tp_loop_new()
     try:
         monkeypatch.setattr(module, "lib", Library())
-        none = cast("Any", None)
-        one = Connections(loop, cast("Any", Transport()), none, Reconnect(), lambda _: None)
+        one = Connections(loop, cast("Any", Transport()), Reconnect(), lambda _: None)
         one.add(
             Endpoint(
                 target=Target("ws", "venue.test", 80, "/ws"),
@@ -108,9 +107,7 @@ class Beside:
         self.said: list[str] = []
         self.loop = ffi.gc(lib.tp_loop_new(), lib.tp_loop_free)
         self.handover = ffi.addressof(self.loop, "handover")
-        self.connections = Connections(
-            self.loop, KernelTransport(), ffi.NULL, Reconnect(), self.said.append
-        )
+        self.connections = Connections(self.loop, KernelTransport(), Reconnect(), self.said.append)
         target = Target(scheme, "peer.test", port, "/")
         self.connections.add(
             Endpoint(target=target, server_name="", addresses={f"peer.test:{port}": "127.0.0.1"})

@@ -24,7 +24,7 @@ class Stuck(process.FeedHandler):
         self.over, self._runs_hot = threading.Event(), False
         self.hot = SimpleNamespace(run=self.turn, stop=lambda: None)
         self.handshakes = SimpleNamespace(stop=lambda: None, is_alive=False)
-        self.bases = SimpleNamespace(has_died=False, is_alive=False)
+        self.venues = [SimpleNamespace(bases=SimpleNamespace(has_died=False, is_alive=False))]
         self.states = SimpleNamespace(step=lambda _: None, flush=lambda: None)
         self._clock = SimpleNamespace(now_s=lambda: 0.0)
     def turn(self):
@@ -87,7 +87,11 @@ def test_dead_thread_of_the_bases_ends_the_process_with_a_line() -> None:
         "hot": SimpleNamespace(stop=over.set, await_note=time.sleep),
         "consumers": nothing,
         "handshakes": nothing,
-        "bases": SimpleNamespace(start=lambda: None, stop=lambda: None, has_died=True),
+        "venues": [
+            SimpleNamespace(
+                bases=SimpleNamespace(start=lambda: None, stop=lambda: None, has_died=True)
+            )
+        ],
         "connections": SimpleNamespace(wait_s=lambda _: 0.01),
         "states": SimpleNamespace(step=lambda _: None, flush=lambda: None),
         "config": SimpleNamespace(feed_handler=SimpleNamespace(cpu=None)),

@@ -132,7 +132,7 @@ def listed(*rows: Instrument, left_out: tuple[str, ...] = ()) -> InstrumentList:
 
 @pytest.mark.parametrize("status", [Status.HALTED, Status.CANCEL_ONLY, Status.DELISTED])
 def test_trading_status_that_changed_is_returned_once(status: Status) -> None:
-    one = Trading([row("A", 0), row("B", 1)])
+    one = Trading([row("A", 0), row("B", 1)], range(2))
     list_now = listed(row("A", 0, status), row("B", 1))
     assert one.take(list_now) == ([row("A", 0, status)], f"instrument list: now A {status.value}")
     assert one.take(list_now) == ([], "")
@@ -142,17 +142,17 @@ def test_trading_status_that_changed_is_returned_once(status: Status) -> None:
 
 
 def test_trading_instrument_that_is_gone_is_delisted() -> None:
-    changed, _ = Trading([row("A", 0), row("B", 1)]).take(listed(row("B")))
+    changed, _ = Trading([row("A", 0), row("B", 1)], range(2)).take(listed(row("B")))
     assert changed == [row("A", 0, Status.DELISTED)]
 
 
 def test_trading_row_that_cannot_be_read_stays_as_it_was() -> None:
-    one = Trading([row("A", 0), row("B", 1)])
+    one = Trading([row("A", 0), row("B", 1)], range(2))
     assert one.take(listed(row("B"), left_out=("A",))) == ([], "")
 
 
 def test_trading_list_without_any_of_ours_is_not_believed() -> None:
-    one = Trading([row("A", 0), row("B", 1)])
+    one = Trading([row("A", 0), row("B", 1)], range(2))
     changed, line = one.take(listed(row("C")))
     assert changed == []
     assert "has none of our instruments" in line
@@ -161,6 +161,6 @@ def test_trading_list_without_any_of_ours_is_not_believed() -> None:
 def test_trading_many_changes_are_one_line() -> None:
     rows = [row(f"S{number}", number) for number in range(20)]
     halted = [msgspec.structs.replace(one, status=Status.HALTED) for one in rows]
-    changed, line = Trading(rows).take(listed(*halted))
+    changed, line = Trading(rows, range(len(rows))).take(listed(*halted))
     assert len(changed) == 20
     assert line.endswith("S7 halted and 12 more")

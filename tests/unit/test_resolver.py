@@ -77,7 +77,7 @@ def test_step_waits_for_no_name() -> None:
     lines: list[str] = []
     loop = type("Loop", (), {"connection_count": 0})()
     none = cast("Any", None)
-    cold = Connections(loop, none, none, Reconnect(), lines.append, resolver=Resolver(look_up))
+    cold = Connections(loop, none, Reconnect(), lines.append, resolver=Resolver(look_up))
     cold.add(Endpoint(target=Target("ws", HOST, PORT, "/"), server_name=HOST, addresses={}))
     cold.step()  # would not come back before
     assert lines == []

@@ -1,0 +1,355 @@
+"""One venue of a feed handler: its instruments, plan, subscriptions, voice, bases, list and scales.
+
+The feed handler has one for each [[venue]] section and owns what they share (`Shared`): segment,
+transport, hot path, connections, tap, rows. A plan counts a venue's own instruments (places) and
+connections from 0; everything that a VenueFeed gives and takes bears the feed's numbers: an
+instrument's is its place in the table of rows, which is dense whichever venue's came last, and a
+venue's connections are a range with room for those to come. In order: `fetch`, `place`, `join`,
+`connect`, then the cold thread's calls. Called by: engine/feed_handler/process.py. Calls: plan.py,
+subscriptions.py, speaker.py, bases.py, list_reader.py, trading.py, rescaling.py, replan.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from tickpath._core import ffi, lib
+from tickpath.engine.client.feed_segment import write_instrument
+from tickpath.engine.feed_handler import memory, verification
+from tickpath.engine.feed_handler.bases import BaseSchedule, BaseWorker, Budget, RateLimitError
+from tickpath.engine.feed_handler.feed_books import FeedBooks
+from tickpath.engine.feed_handler.instrument_list import fetch_instruments
+from tickpath.engine.feed_handler.list_reader import ListReader
+from tickpath.engine.feed_handler.plan import make_plan
+from tickpath.engine.feed_handler.replan import Replan, tap_row
+from tickpath.engine.feed_handler.rescaling import Rescaling
+from tickpath.engine.feed_handler.speaker import Speaker
+from tickpath.engine.feed_handler.subscriptions import Subscriptions
+from tickpath.engine.feed_handler.trading import Trading
+from tickpath.engine.loop.connections import Endpoint
+from tickpath.engine.supervisor.wall_time import wall_time
+from tickpath.netstack.session import Target, new_tls_context
+from tickpath.proto.instrument import pack_row
+from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
+from tickpath.shm.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tickpath.engine.config.schema import HealthConfig, VenueConfig
+    from tickpath.engine.feed_handler.bases import Rest
+    from tickpath.engine.feed_handler.canary import Canaries
+    from tickpath.engine.feed_handler.hot_path import HotPath
+    from tickpath.engine.feed_handler.instrument_list import Chosen
+    from tickpath.engine.feed_handler.plan import ConnectionChange, Plan
+    from tickpath.engine.feed_handler.subscriptions import Answer
+    from tickpath.engine.loop.connections import Connections
+    from tickpath.engine.recording.tap import Subscription, TapWriter
+    from tickpath.engine.supervisor.stop_flag import StopFlag
+    from tickpath.proto.instrument import Instrument
+    from tickpath.shm.segment import SegmentWriter
+
+NS_PER_MS = 1_000_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Shared:
+    """What the venues of a feed handler share; it owns all of it, and fills it in as it opens."""
+
+    log: Callable[[str], None]
+    open_rest: Callable[[VenueConfig], Rest]
+    aside: Callable[[Callable[[], None]], None]
+    """Does some work beside the cold thread."""
+    health: HealthConfig
+    clock: Clock = SYSTEM
+    stop: StopFlag
+    rows: list[Instrument] = field(default_factory=list)
+    """All instruments, each at its index; the venues add to it."""
+    places: int = 0
+    """How many rows there can be."""
+    segment: SegmentWriter = field(init=False)
+    tap: TapWriter | None = None
+    feed: Any = None
+    hot: HotPath = field(init=False)
+    connections: Connections = field(init=False)
+
+    @property
+    def silent_ns(self) -> int:
+        """Return after how long a silence the books of a connection are STALE."""
+        return self.health.silent_after_ms * NS_PER_MS
+
+    def write(self, row: Instrument) -> int:
+        """Write a row where readers find it, and return its generation."""
+        self.rows[row.index : row.index + 1] = [row]
+        return write_instrument(self.segment, row)
+
+    def rescale(self, row: Instrument) -> int:
+        """Write a row whose scale is about to move, for readers and recorders."""
+        if self.tap is not None:
+            self.tap.rescale(row)
+        return write_instrument(self.segment, row)
+
+
+class VenueFeed:
+    """One [[venue]] section at work; all of it but the bases' thread is the cold thread's."""
+
+    def __init__(
+        self, config: VenueConfig, number: int, shared: Shared, *, is_named: bool = False
+    ) -> None:
+        """Know the section and its place in the file; is_named: its lines bear the venue's name."""
+        self.config, self.number, self.shared = config, number, shared
+        self._is_named = is_named
+        self.indexes: list[int] = []
+        """The feed's number of each of the plan's instruments."""
+        self.connections: range = range(0)
+        """The feed's numbers of the plan's connections, those to come included."""
+        self._chosen: Chosen
+
+    @property
+    def section(self) -> str:
+        """Return the section's place in the file, for messages."""
+        return f"venue[{self.number}]"
+
+    def log(self, line: str) -> None:
+        """Write a line; it names the venue where there are several."""
+        self.shared.log(f"{self.config.name}: {line}" if self._is_named else line)
+
+    @property
+    def rows(self) -> list[Instrument]:
+        """Return its instruments, in the order of the plan."""
+        return [self.shared.rows[index] for index in self.indexes]
+
+    # ---- at the start ----------------------------------------------------------------------------
+
+    def fetch(self) -> bool:
+        """Fetch the list, and wait as long as the venue says where it wants no requests now.
+
+        False: stopped meanwhile. To end and be restarted would be to ask on, and lengthen a ban.
+        """
+        shared, venue = self.shared, self.config.venue
+        schedule = BaseSchedule(Budget.of_venue(venue.rest_budget(self.config.settings)))
+        while True:
+            try:
+                rest = shared.open_rest(self.config)
+                self._chosen = fetch_instruments(self.config, rest, self.log, self.section)
+            except RateLimitError as error:
+                pause = schedule.limited(error, shared.clock.now_s())
+                at = wall_time(shared.clock.unix_ns() / NS_PER_S + pause)
+                self.log(f"instrument list: {error}: asking again in {pause:.0f} s, at {at}")
+            else:
+                return True
+            if shared.stop.wait(pause):
+                return False
+
+    def make_plan(self) -> None:
+        """Plan what the list has, and give its instruments the feed's numbers."""
+        rows, shared = self._chosen.rows, self.shared
+        try:
+            self.plan = make_plan(self.config, [row.symbol for row in rows])
+        except ValueError as error:
+            raise LocalError(f"{self.section}.symbols: {error}") from error
+        first = len(shared.rows)
+        self.indexes = list(range(first, first + len(rows)))
+        self._places = {index: place for place, index in enumerate(self.indexes)}
+        shared.rows += [
+            msgspec.structs.replace(row, index=first + place) for place, row in enumerate(rows)
+        ]
+
+    def place(self, first_connection: int, spare: int, more: int) -> None:
+        """Take the feed's connections from this one on.
+
+        `spare` instruments may still come, which may need so many `more` connections at most.
+        """
+        most = memory.connections_max(self.plan, len(self.indexes) + spare)
+        most = min(most, len(self.plan.connections) + more)
+        self.connections = range(first_connection, first_connection + most)
+        self.subscriptions = Subscriptions(self.plan, numbers=self.connections)
+        self.replan = Replan(self, self._chosen)
+
+    def tap_rows(self) -> list[Subscription]:
+        """Return what a recorder must know of each instrument."""
+        return [
+            tap_row(row, channel, self.connections[channel.connection])
+            for row, channel in zip(self.rows, self.plan.book_channels(), strict=True)
+        ]
+
+    def join(self, canaries: Canaries) -> None:
+        """Give the feed its connections and instruments; the hot thread does not run yet."""
+        shared, config = self.shared, self.config
+        for number in self.connections:
+            lib.tp_feed_connection_assign(shared.feed, number, self.number)
+        stretched = verification.describe(config, shared.health, len(self.indexes))
+        if stretched:
+            self.log(stretched)
+        for place, channel in enumerate(self.plan.book_channels()):
+            self._add(place, channel.name, self.connections[channel.connection])
+        self.canary = canaries.add(self.plan, self.connections)
+        self.bases = BaseWorker(
+            FeedBooks.of_venue(shared.feed, self.number, config),
+            config,
+            shared.rows,
+            self.log,
+            shared.clock,
+        )
+        self.bases.timeout_s = shared.health.keep_s
+        self.speaker = Speaker(self.plan, self._say)
+        self.bases.ask_in_band = lambda index: self.speaker.request_base(self._places[index])
+        self.trading = Trading(shared.rows, self.indexes)
+        self.list_reader = ListReader(
+            config,
+            shared.open_rest,
+            self.log,
+            shared.health.list_every_s,
+            shared.aside,
+            shared.clock,
+        )
+        self.rescaling = Rescaling(shared.hot, self.bases, shared.rows, shared.rescale, self.log)
+
+    def _add(self, place: int, channel: str, connection: int) -> None:
+        row = self.shared.rows[self.indexes[place]]
+        record = ffi.from_buffer("struct tp_instrument_record *", pack_row(row))
+        if not lib.tp_feed_instrument_add(
+            self.shared.feed, row.index, record, channel.encode(), connection
+        ):
+            raise LocalError(
+                f"{self.section}.symbols[{place}] {row.symbol!r}: the feed refused its channel "
+                f"{channel} or its scale: leave it out"
+            )
+
+    def connect(self) -> None:
+        """Have its connections opened."""
+        config = self.config
+        ca_file = Path(config.ca_file) if config.ca_file else None
+        self._tls = new_tls_context(ca_file, insecure=config.insecure) if config.tls else ffi.NULL
+        for planned in range(len(self.plan.connections)):
+            self._open(planned)
+
+    def _open(self, planned: int) -> None:
+        self.shared.connections.put(self.connections[planned], self._endpoint(planned))
+
+    def _endpoint(self, planned: int) -> Endpoint:
+        """Return where a connection of the plan goes."""
+        config, goes = self.config, self.plan.connections[planned]
+        if goes is None:
+            raise AssertionError(f"connection {planned} of the plan goes nowhere")
+        to, silent_ns = goes.endpoint, self.shared.silent_ns
+        return Endpoint(
+            target=Target("wss" if config.tls else "ws", to.host, to.port, to.path),
+            tls_context=self._tls,
+            server_name=config.server_name or to.host,
+            addresses=config.resolve,
+            headers=to.headers,
+            silent_drop_ns=silent_ns + silent_ns // 4,  # the books go STALE first
+            age_max_s=config.venue.limits.connection_age_max_s,
+            prepare=partial(self._speak, planned),
+        )
+
+    # ---- while it runs ---------------------------------------------------------------------------
+
+    def _time_s(self) -> int:
+        return self.shared.clock.unix_ns() // NS_PER_S
+
+    def _speak(self, planned: int) -> None:
+        """Set what a connection will say: some venues want the time in it."""
+        time_s, own = self._time_s(), self.plan.venue
+        messages = self.plan.open_messages(planned, request=1, time_s=time_s)
+        ping = own.ping(request=0, time_s=time_s)
+        self.shared.hot.speak(self.connections[planned], messages, ping, own.ping_interval_s)
+        for message in messages:
+            self.subscriptions.said(planned, message)
+
+    def _say(self, planned: int, text: bytes) -> bool:
+        if not self.shared.hot.say(self.connections[planned], text):
+            return False
+        self.subscriptions.said(planned, text)
+        return True
+
+    def opened(self, connection: int) -> None:
+        """Take note that a connection is open and has said what it had to."""
+        planned, now_s = self.connections.index(connection), self.shared.clock.now_s()
+        self.subscriptions.opened(planned, now_s)
+        self.speaker.opened(planned, now_s, self.shared.hot.open_message_count(connection))
+
+    def ended(self, connection: int) -> None:
+        """Take note that a connection ended."""
+        self.subscriptions.ended(self.connections.index(connection))
+
+    def take(self, connection: int, text: bytes) -> Answer:
+        """Read what the venue said on a connection."""
+        planned, now_s = self.connections.index(connection), self.shared.clock.now_s()
+        return self._follow(self.subscriptions.take(planned, text, now_s))
+
+    def step_subscriptions(self, reason_of: Callable[[int], int]) -> Answer:
+        """Do what is due; `reason_of` gives what shared memory says of an instrument's book."""
+
+        def reason(place: int) -> int:
+            return reason_of(self.indexes[place])
+
+        return self._follow(self.subscriptions.step(self.shared.clock.now_s(), reason))
+
+    def _follow(self, answer: Answer) -> Answer:
+        """Say what is to be said; the rest is returned by the feed's numbers."""
+        for line in answer.lines:
+            self.log(line)
+        for connection, text in answer.said_back:
+            self.speaker.answer(connection, text)
+        for change in answer.changes:
+            self.speaker.change(change, self._time_s())
+        for places in (answer.confirmed, answer.refused, answer.overdue):
+            places[:] = [self.indexes[place] for place in places]
+        return answer
+
+    def step(self) -> list[Instrument]:
+        """Do what is due of plan, scales and talk; return the rows whose status changed."""
+        now_s = self.shared.clock.now_s()
+        self.replan.step()
+        self.rescaling.step(now_s)
+        self.speaker.step(now_s, self._time_s())
+        listed = self.list_reader.step()
+        if listed is None:
+            return []
+        changed, line = self.trading.take(listed)
+        if line:
+            self.log(line)
+        return changed
+
+    # ---- symbols that come and go: for replan.py -------------------------------------------------
+
+    def owns(self, index: int) -> bool:
+        """Say whether an instrument of the feed is its own."""
+        return index in self._places
+
+    def reload(self, symbols: Sequence[str]) -> None:
+        """Read these symbols from now on."""
+        self.config = msgspec.structs.replace(self.config, symbols=tuple(symbols))
+        self.replan.ask()
+
+    def index_of(self, place: int) -> int:
+        """Return the feed's number of a place of the plan; a new place takes the next one."""
+        if place == len(self.indexes):
+            index = len(self.shared.rows)
+            self.indexes.append(index)
+            self._places[index] = place
+        return self.indexes[place]
+
+    def take_plan(self, plan: Plan, changes: Iterable[ConnectionChange]) -> None:
+        """Go on by another plan; `changes` are done once the hot thread knows the rows."""
+        self.plan = self.speaker.plan = plan
+        self.subscriptions.changed(plan, changes, self.shared.clock.now_s())
+        self.canary.subscribe([one.name for one in plan.channels], len(self.connections))
+
+    def do(self, change: ConnectionChange) -> None:
+        """Open, end or talk on a connection, as a change of the plan wants it."""
+        connections, number = self.shared.connections, self.connections[change.connection]
+        if change.is_closed:
+            connections.retire(number)
+        elif change.is_new:
+            self._open(change.connection)
+        elif connections.slots[number].open:
+            self.speaker.change(change, self._time_s())
+        else:
+            connections.begin_again(number)
