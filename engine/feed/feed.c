@@ -169,6 +169,12 @@ static void init_venues(struct tp_feed *feed, uint8_t *base, const struct layout
                                                                     : TP_CROSSED_MESSAGES_DEFAULT;
         to->crossed_ns_max = NS_PER_MS * (facts->crossed_ms_max != 0 ? facts->crossed_ms_max
                                                                      : TP_CROSSED_MS_DEFAULT);
+        to->verify_after_ns = from->verify_after_ns;
+        to->verify_limit_ns = from->verify_limit_ns;
+        feed->verifies = feed->verifies || from->verify_limit_ns != 0;
+        const uint64_t within_ms = from->verify_limit_ns / NS_PER_MS;
+        if (within_ms > feed->counters.verify_within_ms)
+            feed->counters.verify_within_ms = within_ms;
         const uint32_t channels =
             from->channel_count != 0 ? from->channel_count : full->instrument_count;
         from->venue->router_init(router, channels, full->connection_count);
@@ -192,7 +198,6 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     memset(base, 0, at.backlogs);
     struct tp_feed *feed = (void *)base;
     feed->config = full;
-    feed->counters.verify_within_ms = full.verify_limit_ns / NS_PER_MS;
     feed->instruments = (void *)(base + at.instruments);
     feed->histories = (void *)(base + at.histories);
     feed->connections = (void *)(base + at.connections);

@@ -35,6 +35,9 @@ enum { TP_FEED_VENUE_COUNT_MAX = 16 };
 struct tp_feed_venue {
     const struct tp_venue *venue; /* its messages come inflated */
     uint32_t channel_count;       /* of it at most; 0: as many as instruments */
+    /* engine/feed/verify.h. A quiet book is asked about after so long (0: nobody asks), and is not
+     * LIVE once it was not proved for verify_limit_ns (0: it may be quiet forever). */
+    uint64_t verify_after_ns, verify_limit_ns;
 };
 
 struct tp_feed_config {
@@ -50,9 +53,6 @@ struct tp_feed_config {
     uint64_t buffer_pool_bytes; /* kept messages of all instruments; TP_FEED_POOL_BYTES_* */
     uint64_t
         keep_ns; /* kept messages that are older are dropped: a base that lags so long is met */
-    /* engine/feed/verify.h. A quiet book is asked about after so long (0: nobody asks), and is not
-     * LIVE once it was not proved for verify_limit_ns (0: it may be quiet forever). */
-    uint64_t verify_after_ns, verify_limit_ns;
     uint64_t settle_ns; /* an instrument that is quiet after connection_up asks so much later */
     uint64_t base_timeout_ns; /* an in-band base that has not come so long after up is asked for */
     uint32_t snapshot_depth;  /* levels a side in the snapshot table, up to TP_BOOK_DEPTH_MAX */
@@ -113,7 +113,7 @@ struct tp_feed_counters {
         checks_different,  /* the same number, other levels */
         checks_deaf,       /* the venue's book moved on, and no message said so */
         checks_unanswered, /* quiet books that were not proved in time */
-        verify_within_ms;  /* how long that is */
+        verify_within_ms;  /* how long that is, of the venues the longest */
 };
 
 struct tp_feed;

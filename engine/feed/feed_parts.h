@@ -65,6 +65,7 @@ struct feed_venue {
     void *router;
     uint32_t crossed_messages_max; /* the venue's, or the default */
     uint64_t crossed_ns_max;
+    uint64_t verify_after_ns, verify_limit_ns;
     struct tp_mailbox mailbox; /* with the cold thread of this venue alone */
 };
 
@@ -118,6 +119,7 @@ struct tp_feed {
     uint8_t *books; /* book_size apart */
     size_t book_size;
     uint32_t next_look;     /* verify.c */
+    bool verifies;          /* at least one venue's books */
     uint32_t crossed_count; /* books in CROSSED */
     uint64_t next_crossed_scan_ns;
     uint64_t tick_changes; /* what ticks did so far: bases taken, silences begun and ended */

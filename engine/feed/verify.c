@@ -66,7 +66,8 @@ void feed_verify_answer(struct tp_feed *feed, const struct tp_mailbox_cell *cell
     if (is_numbered && cell->version < instrument->version) {
         history->not_before_ns = now_ns + AGAIN_NS;
     } else if (is_equal(feed, cell)) {
-        if (now_ns - asked_ns <= feed->config.verify_limit_ns) /* else it is too old already */
+        if (now_ns - asked_ns <=
+            feed_venue(feed, index)->verify_limit_ns) /* else too old already */
             tp_feed_conclude(feed, index, TP_VERDICT_EQUAL, asked_ns, now_ns);
     } else if (is_numbered && cell->version == instrument->version) {
         tp_feed_conclude(feed, index, TP_VERDICT_DIFFERENT, 0, now_ns);
@@ -158,8 +159,10 @@ void tp_feed_conclude(struct tp_feed *feed, uint32_t instrument, enum tp_verdict
 static void look(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
+    const struct feed_venue *venue = feed_venue(feed, index);
     struct feed_history *history = &feed->histories[index];
-    if (instrument->phase == TP_SYNC_BUFFERING || (instrument->flags & FEED_ACTIVE) == 0)
+    if (venue->verify_limit_ns == 0 || instrument->phase == TP_SYNC_BUFFERING ||
+        (instrument->flags & FEED_ACTIVE) == 0)
         return;
     if (history->ahead_ns != 0 && instrument->received_ns >= history->ahead_ns)
         history->ahead_ns = 0; /* here they come */
@@ -171,12 +174,11 @@ static void look(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
                                    ? instrument->verified_ns
                                    : instrument->received_ns;
     const uint64_t age_ns = now_ns > proved_ns ? now_ns - proved_ns : 0;
-    const struct tp_feed_config *config = &feed->config;
-    if (age_ns > config->verify_limit_ns &&
+    if (age_ns > venue->verify_limit_ns &&
         (instrument->state == TP_BOOK_LIVE || instrument->state == TP_BOOK_CROSSED))
         tp_feed_conclude(feed, index, TP_VERDICT_UNANSWERED, 0, now_ns);
     /* A book that is to have a deeper base is proved by that. */
-    if (config->verify_after_ns == 0 || age_ns <= config->verify_after_ns ||
+    if (venue->verify_after_ns == 0 || age_ns <= venue->verify_after_ns ||
         (history->asked_ns | history->ahead_ns) != 0 || now_ns < history->not_before_ns ||
         (instrument->flags & FEED_KEEPING) != 0)
         return;
@@ -186,7 +188,7 @@ static void look(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
 
 void feed_verify_tick(struct tp_feed *feed, uint64_t now_ns)
 {
-    if (feed->config.verify_limit_ns == 0)
+    if (!feed->verifies)
         return;
     for (uint32_t i = 0; i < LOOKS_A_TICK; i++) {
         const uint32_t index = feed->next_look;

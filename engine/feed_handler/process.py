@@ -301,8 +301,9 @@ class FeedHandler:
         config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
         config.gate = self.consumers.gate
         config.needs_confirmation = config.moves_scale = True
-        first = self.venues[0]
-        verification.configure(config, first.config, self.config.health, len(first.indexes))
+        for one in self.venues:
+            of = config.venues[one.number]
+            verification.configure(of, one.config, self.config.health, len(one.indexes))
         config.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         size = lib.tp_feed_memory_size(config)
         if size == 0:

@@ -73,7 +73,7 @@ def check_plan(venue: VenueConfig, health: HealthConfig, books: int) -> None:
 
 
 def configure(feed: Any, venue: VenueConfig, health: HealthConfig, books: int) -> None:
-    """Set a `struct tp_feed_config`: when a book is asked about, and when it is not LIVE."""
+    """Set a `struct tp_feed_venue`: when a book is asked about, and when it is not LIVE."""
     asks = venue.venue.verification(venue.settings) is not Verification.HEARTBEAT
     feed.verify_after_ns = int(health.verify_quiet_after_s / 2 * NS_PER_S) if asks else 0
     feed.verify_limit_ns = int(within_s(venue, health, books) * NS_PER_S)

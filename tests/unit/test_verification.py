@@ -184,7 +184,7 @@ def test_configuration_that_cannot_be_verified_names_its_venue() -> None:
 
 
 def test_feed_is_told_when_to_ask_and_when_a_book_is_not_live() -> None:
-    feed = ffi.new("struct tp_feed_config *")
+    feed = ffi.new("struct tp_feed_venue *")
     verification.configure(feed, venue(), HealthConfig(), 1000)
     assert (feed.verify_after_ns, feed.verify_limit_ns) == (30 * 10**9, 250 * 10**9)
 
@@ -193,7 +193,7 @@ def test_channel_that_says_unchanged_itself_is_asked_about_by_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Mexc, "verification", lambda *_: Verification.HEARTBEAT)
-    feed = ffi.new("struct tp_feed_config *")
+    feed = ffi.new("struct tp_feed_venue *")
     verification.configure(feed, venue(), HealthConfig(), 100_000)
     assert (feed.verify_after_ns, feed.verify_limit_ns) == (0, 60 * 10**9)
     verification.check_plan(venue(), HealthConfig(), 100_000)

@@ -29,6 +29,7 @@ SETTLE = 500 * MS
 PRICE_EXPONENT, QUANTITY_EXPONENT = -2, -8
 RECORD_WORDS = 94  # sizeof(struct tp_book_record) / 8
 EVENT_LINE_WORDS = 8
+VERIFY = ("verify_after_ns", "verify_limit_ns")  # of struct tp_feed_venue
 WS_TEXT, WS_BINARY, WS_PONG = 1, 2, 10  # RFC 6455 5.2
 
 Levels = dict[int, int]
@@ -94,12 +95,13 @@ class Rig:
     """A feed, its shared memory, and a reader of it. Time is the test's.
 
     added: how many of the instruments are added already; all but for a test that adds its own.
-    venues: in place of venue, one for each connection.
+    venues: in place of venue, one for each connection, or the fields of its struct.
     """
 
     def __init__(self, directory: Path, instruments: int = 1, **config: Any) -> None:
         added = config.pop("added", instruments)
         venues = config.pop("venues", [config.pop("venue", lib.tp_venue_find(b"mexc"))])
+        verify = {key: config.pop(key) for key in VERIFY if key in config}
         layout = SegmentLayout(
             schema="test words 0 u64",
             ring_capacity=1 << 14,
@@ -113,7 +115,10 @@ class Rig:
         self.config = ffi.new(
             "struct tp_feed_config *",
             {
-                "venues": [{"venue": venue} for venue in venues],
+                "venues": [
+                    {**verify, **(one if isinstance(one, dict) else {"venue": one})}
+                    for one in venues
+                ],
                 "instrument_count": instruments,
                 "connection_count": 2,
                 "silent_after_ns": 2 * SECOND,

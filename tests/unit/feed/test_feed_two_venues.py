@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tickpath._core import ffi, lib
 
-from tests.unit.feed.conftest import GAP, LIVE, NONE, STALE, STARTING, SYNCING, Rig
+from tests.unit.feed.conftest import GAP, LIVE, NONE, SECOND, STALE, STARTING, SYNCING, Rig
 from tests.unit.feed.test_feed_venues import (
     APPLIED,
     BASE_TIMEOUT,
@@ -181,3 +181,32 @@ def test_gzip_of_the_second_venue_is_refused_too() -> None:
     assert lib.tp_feed_memory_size(config) == 0
     config.venues[1].venue = plain.c
     assert lib.tp_feed_memory_size(config) > 0
+
+
+def test_book_may_be_quiet_for_as_long_as_its_own_venue_says(tmp_path: Path) -> None:
+    first, second = SampleVenue(IN_BAND_RULE), SampleVenue(IN_BAND_RULE)
+    limits = {"verify_after_ns": SECOND, "verify_limit_ns": 2 * SECOND}
+    venues = [{"venue": first.c, **limits}, {"venue": second.c, "verify_limit_ns": 9 * SECOND}]
+    rig = Rig(tmp_path, 2, venues=venues, added=0, silent_after_ns=0)
+    two = Two(rig, first, second)
+    assert lib.tp_feed_counters(rig.feed).verify_within_ms == 9_000
+    for number in (0, 1):
+        assert rig.add(number, b"spot", connection=number)
+        rig.up(number)
+        assert rig.message(base(10, i=number), connection=number) == APPLIED
+    assert checks(two) == ([], [])
+    rig.tick(3 * SECOND // 2)
+    assert checks(two) == ([0], [])  # the second says that nobody asks
+    rig.tick(SECOND)
+    assert (rig.state(0)[0], rig.state(1)[0]) == (STALE, LIVE)
+    rig.tick(7 * SECOND)
+    assert (rig.state(0)[0], rig.state(1)[0]) == (STALE, STALE)
+    rig.close()
+
+
+def checks(two: Two) -> tuple[list[int], list[int]]:
+    """Return which books each venue's cold thread is to have checked."""
+    wanted = ffi.new("uint32_t[8]")
+    counts = (lib.tp_feed_check_wanted(two.rig.feed, venue, wanted, 8) for venue in (0, 1))
+    first, second = (list(wanted[0:count]) for count in counts)
+    return first, second
