@@ -329,10 +329,15 @@ def find_instrument(
 ) -> Instrument:
     """Return the instrument that `text` names, by the venue's symbol or the canonical one.
 
+    Either may stand behind its venue's name and a colon, where several venues have it.
     venue_symbol: writes a canonical name as a venue does, for rows that have no canonical name.
     Raises ValueError where none or several have it.
     """
     rows = list(instruments)
+    venue, colon, name = text.partition(":")  # a canonical name of a derivative has one too
+    if colon and any(row.venue == venue for row in rows):
+        of_venue = [row for row in rows if row.venue == venue]
+        return find_instrument(of_venue, name, venue_symbol)
     found = [row for row in rows if row.symbol == text]
     if not found and is_canonical(text):
         asked = parse_symbol(text)
@@ -345,8 +350,9 @@ def find_instrument(
     if len(found) == 1:
         return found[0]
     if found:
-        venues = ", ".join(sorted({row.venue for row in found}))
-        raise ValueError(f"symbol {text!r}: several have it ({venues}): use the venue's own name")
+        venues = sorted({row.venue for row in found})
+        remedy = f"write {venues[0]}:{text}" if len(venues) > 1 else "use the venue's own name"
+        raise ValueError(f"symbol {text!r}: several have it ({', '.join(venues)}): {remedy}")
     known = [row.symbol for row in rows] + [str(row.name) for row in rows if row.name is not None]
     close = difflib.get_close_matches(text, known, n=1)
     some = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")

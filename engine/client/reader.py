@@ -305,8 +305,9 @@ class FeedReader:
 
         One view an instrument: the next call for it overwrites it, one for another does not, and
         `copy` keeps it. After Restarted there are new views. instrument: its index in
-        `instruments`, or its symbol (the venue's or the canonical one). SYNCING where it was never
-        published. Raises LookupError for an instrument that is not there.
+        `instruments`, or its symbol (the venue's or the canonical one; where several venues have
+        it, as "venue:symbol"). SYNCING where it was never published. Raises LookupError for an
+        instrument that is not there.
         """
         try:
             book = self._books[instrument]
@@ -343,15 +344,21 @@ class FeedReader:
         words[IDENTITY] = index | SyncReason.STARTING << 48
 
     def _index_of(self, symbol: object) -> int:
-        for one in self.instruments:
-            if one.symbol == symbol:
-                return one.index
+        found = [one for one in self.instruments if one.symbol == symbol]
+        if len(found) == 1:
+            return found[0].index
         if not isinstance(symbol, str):
             raise TypeError(
                 f"book({symbol!r}): expected an instrument's index or symbol, "
                 "as in reader.instruments"
             )
-        if is_canonical(symbol):
+        if found:
+            venues = [one.venue for one in found]
+            raise LookupError(
+                f"symbol {symbol!r}: several have it ({', '.join(venues)}): write "
+                f"{venues[0]}:{symbol}"
+            )
+        if is_canonical(symbol) or ":" in symbol:
             from tickpath.proto.venues import find_symbol  # noqa: PLC0415 - few readers need it
 
             with contextlib.suppress(ValueError):

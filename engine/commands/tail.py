@@ -86,7 +86,7 @@ class _Tail:
             asked = [find_symbol(reader.instruments, text) for text in args.symbol or []]
         except ValueError as error:
             raise LocalError(f"--symbol: {error}: see `tickpath dump {args.instance}`") from error
-        self._symbols = {one.symbol for one in asked}
+        self._asked = {(one.venue, one.symbol) for one in asked}
 
     def run(self, stop: StopFlag) -> None:
         """Look until told to stop; output goes out whenever there is nothing to read."""
@@ -114,7 +114,7 @@ class _Tail:
         if event.instrument >= len(instruments) or event.type not in self._types:
             return False  # also a type that a newer minor version added
         instrument = instruments[event.instrument]
-        if self._symbols and instrument.symbol not in self._symbols:
+        if self._asked and (instrument.venue, instrument.symbol) not in self._asked:
             return False
         told = describe(event, instrument)
         if event.type == EventType.STATE:  # a state is looked up beside other logs

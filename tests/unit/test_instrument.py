@@ -249,5 +249,23 @@ def test_find_name_of_an_unknown_venue_is_refused() -> None:
 def test_find_name_of_several_names_the_venues() -> None:
     rows = [*NAMED, Instrument(2, "other", "BTC_USDT", -2, -6, name=Symbol("BTC", "USDT"))]
     assert find_instrument(rows, "BTC_USDT").index == 2
-    with pytest.raises(ValueError, match=r"several have it \(mexc, other\)"):
+    with pytest.raises(ValueError, match=r"several have it \(mexc, other\): write mexc:BTC/USDT"):
         find_instrument(rows, "BTC/USDT")
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [("other:BTCUSDT", 2), ("mexc:BTC/USDT", 0), ("other:BTC/USDT:USDT", 3), ("BTC/USDT:USDT", 3)],
+)
+def test_find_name_behind_its_venues_is_that_venues(text: str, index: int) -> None:
+    future = Symbol("BTC", "USDT", "USDT")
+    rows = [
+        *NAMED,
+        Instrument(2, "other", "BTCUSDT", -2, -6, name=Symbol("BTC", "USDT")),
+        Instrument(3, "other", "BTCUSDT-PERP", -2, -6, name=future),
+    ]
+    assert find_instrument(rows, text).index == index
+    with pytest.raises(ValueError, match="write mexc:BTCUSDT"):
+        find_instrument(rows, "BTCUSDT")
+    with pytest.raises(ValueError, match="symbol 'ETHUSDT': did you mean BTCUSDT"):
+        find_instrument(rows, "other:ETHUSDT")

@@ -336,6 +336,25 @@ def test_book_is_found_by_its_symbol(feed: RehearsalFeed, tmp_path: Path) -> Non
             reader.book(None)  # type: ignore[arg-type] # as a script without types may
 
 
+def test_book_of_a_symbol_that_two_venues_have_is_found_behind_its_venue(tmp_path: Path) -> None:
+    """To take the first one would be to trade on another venue's prices."""
+    rows = [Instrument(i, venue, "BTCUSDT", -2, -3) for i, venue in enumerate(("mexc", "binance"))]
+    feed = RehearsalFeed("unit", rows, directory=tmp_path)
+    try:
+        feed.publish_top((1, 2), (3, 4), 1)
+        with open_reader("unit", directory=tmp_path) as reader:
+            assert reader.book("binance:BTCUSDT").bid == (1, 2)
+            assert reader.book("mexc:BTC/USDT").bid != (1, 2)
+            with pytest.raises(
+                LookupError, match=r"several have it \(mexc, binance\): write mexc:"
+            ):
+                reader.book("BTCUSDT")
+            with pytest.raises(LookupError, match="the segment has"):
+                reader.book("kraken:BTCUSDT")
+    finally:
+        feed.close()
+
+
 def test_open_reader_says_what_it_expects() -> None:
     with pytest.raises(TypeError, match=r"open_reader\(None\): expected an instance's name"):
         open_reader(None)  # type: ignore[arg-type] # as a script without types may
