@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from tickpath._core import lib
 from tickpath.engine.config.schema import RENAMED, Config, VenueConfig
 from tickpath.engine.feed_handler import verification
-from tickpath.engine.feed_handler.plan import make_plan
+from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX, make_plan
 from tickpath.proto.venues import DEFAULT_NAME, load_venue, resolve_symbol, venue_names
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 EXAMPLE = f"examples/{DEFAULT_NAME}.toml"
 INSTANCE_LENGTH_MAX = 64
+VENUES_MAX = int(lib.TP_FEED_VENUE_COUNT_MAX)
 PORT_COUNT_MAX = 4096  # netif.h: TP_NETIF_PORT_COUNT_MAX
 _INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -241,7 +243,37 @@ def check_name(what: str, name: str) -> None:
         )
 
 
-def _check_symbols(venue: VenueConfig, path: str) -> None:
+def _check_venues(venues: Sequence[VenueConfig]) -> None:
+    """Check each section, and that one feed handler can hold all of them."""
+    if not 1 <= len(venues) <= VENUES_MAX:
+        raise LocalError(
+            f"venue stands {len(venues)} times, expected 1 to {VENUES_MAX} [[venue]]: run a "
+            "second instance for the rest"
+        )
+    first: dict[str, str] = {}
+    connections = 0
+    for index, venue in enumerate(venues):
+        path = f"venue[{index}]"
+        if venue.name in first:
+            expected = f"each venue once, and it is that of {first[venue.name]} already"
+            remedy = (
+                "a row says which venue it is of, not of which section: put all symbols into one "
+                "section, or run a second instance"
+            )
+            raise wrong(f"{path}.name", venue.name, expected, remedy)
+        first[venue.name] = path
+        _check_settings(venue, path)
+        connections += _check_symbols(venue, path)
+        _check_names(venue, path)
+    if connections > CONNECTIONS_MAX:
+        raise LocalError(
+            f"venue: the symbols of {len(venues)} venues need {connections} connections, expected "
+            f"at most {CONNECTIONS_MAX}: run a second instance for the rest"
+        )
+
+
+def _check_symbols(venue: VenueConfig, path: str) -> int:
+    """Return how many connections they need."""
     if not venue.symbols:
         example = f'as in symbols = ["{venue.venue.example_symbol}"]'
         raise wrong(f"{path}.symbols", [], "at least one symbol", example)
@@ -257,7 +289,7 @@ def _check_symbols(venue: VenueConfig, path: str) -> None:
             raise wrong(place, symbol, f"each symbol once, and it is {first} already", "remove it")
         seen[own] = index
     try:
-        make_plan(venue, list(seen))
+        return len(make_plan(venue, list(seen)).connections)
     except ValueError as error:
         raise LocalError(f"{path}.symbols: {error}") from error
 
@@ -302,14 +334,7 @@ def _check_verification(config: Config) -> None:
 
 
 def _check_values(config: Config) -> None:
-    if len(config.venues) != 1:
-        raise LocalError(
-            f"venue stands {len(config.venues)} times, expected one [[venue]]: "
-            "run one instance for each"
-        )
-    _check_settings(config.venues[0], "venue[0]")
-    _check_symbols(config.venues[0], "venue[0]")
-    _check_names(config.venues[0], "venue[0]")
+    _check_venues(config.venues)
     _check_verification(config)
     low, high = config.network.port_range
     if low > high:

@@ -88,6 +88,6 @@ def check_host(config: Config, *, interfaces: Collection[str] | None = None) -> 
         )
     if config.shm.group is not None:
         _check_group(config.shm.group)
-    venue = config.venues[0]
-    if venue.tls and venue.ca_file is not None:
-        _check_certificates(venue.ca_file)
+    for venue in config.venues:
+        if venue.tls and venue.ca_file is not None:
+            _check_certificates(venue.ca_file)

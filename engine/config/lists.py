@@ -57,10 +57,10 @@ class ListCheck:
 
 def look_at_lists(config: Config) -> list[ListCheck]:
     """Ask each venue once, in their order; what fails says so and stops no other."""
-    return [_look(venue) for venue in config.venues]
+    return [_look(venue, f"venue[{number}]") for number, venue in enumerate(config.venues)]
 
 
-def _look(venue: VenueConfig) -> ListCheck:
+def _look(venue: VenueConfig, section: str) -> ListCheck:
     try:
         client = RestClient(venue)
         try:
@@ -69,7 +69,7 @@ def _look(venue: VenueConfig) -> ListCheck:
             client.close()
     except (LocalError, RemoteError, SystemSetupError, OSError) as error:
         return ListCheck(venue.name, error=str(error))
-    chosen = choose(venue, listed)
+    chosen = choose(venue, listed, section)
     return ListCheck(
         venue.name, len(listed.instruments), len(chosen.rows), chosen.left_out, listed.left_out
     )

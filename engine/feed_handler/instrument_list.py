@@ -148,6 +148,17 @@ def _asked(venue: VenueConfig, listed: InstrumentList, symbol: str) -> Instrumen
         raise ValueError(f"{error}; the venue lists {count} instruments") from error
 
 
+def own_names(venue: VenueConfig) -> list[str]:
+    """Return the configured symbols by the venue's own names, as far as they tell them."""
+    names = []
+    for symbol in venue.symbols:
+        try:
+            names.append(resolve_symbol(venue.venue, symbol))
+        except ValueError:  # a name that only the list can tell
+            names.append(symbol)
+    return names
+
+
 def describe_left_out(left_out: dict[str, str]) -> str:
     """Say in one line which rows of a list were left out, and why the first was."""
     names = list(left_out)

@@ -146,6 +146,21 @@ def connections_max(plan: Plan, places: int) -> int:
     return min(len(plan.connections) + more, CONNECTIONS_MAX)
 
 
+def connections_of(plans: Sequence[Plan], spare: int) -> list[int]:
+    """Return for each venue of a feed how many there may be, should it take all spare places.
+
+    Those who come first have what is left over of the process's.
+    """
+    rest = CONNECTIONS_MAX - sum(len(plan.connections) for plan in plans)
+    counts = []
+    for plan in plans:
+        here = len(plan.connections)
+        most = connections_max(plan, sum(one is not None for one in plan.symbols) + spare)
+        counts.append(min(most, here + max(0, rest)))
+        rest -= counts[-1] - here
+    return counts
+
+
 def shared_needs(config: Config, books: int) -> list[Need]:
     """Return what stands in shared memory: the segment, and the raw one where messages are tapped.
 

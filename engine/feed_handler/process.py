@@ -151,7 +151,6 @@ class FeedHandler:
             aside=self._outside.aside,
             health=config.health,
             clock=self._clock,
-            stop=self._stop,
         )
         self.instruments = self.shared.rows
         self.venues = [
@@ -171,7 +170,7 @@ class FeedHandler:
 
         Raises the three errors of shm/errors.py with a remedy.
         """
-        if not all(venue.fetch() for venue in self.venues):
+        if not self._fetch_lists():
             return False
         self._place_venues()
         steps = (
@@ -190,30 +189,51 @@ class FeedHandler:
         self.segment.ready()
         return True
 
+    def _fetch_lists(self) -> bool:
+        """Fetch the venues' lists; False: stopped meanwhile.
+
+        A venue whose list cannot be had starts without instruments and tries again by itself. Where
+        that is so of all, it is an error, unless one of them wants no requests now: to end and be
+        restarted would be to ask on, and lengthen a ban.
+        """
+        while True:
+            for venue in self.venues:
+                venue.fetch()
+            failed = [venue for venue in self.venues if venue.failure is not None]
+            limited = [venue for venue in failed if venue.is_limited]
+            if len(failed) < len(self.venues):
+                for venue in failed:
+                    venue.tell_failure()
+                return True
+            if not limited and failed[0].failure is not None:
+                raise failed[0].failure
+            for venue in limited:
+                venue.tell_failure()
+            if self._stop.wait(max(venue.pause_s for venue in limited)):
+                return False
+
     def _place_venues(self) -> None:
         """Give the venues' instruments and connections the feed's numbers, each after another."""
         for venue in self.venues:
             venue.make_plan()
-        count = len(self.instruments)
-        self.shared.places = min(count + self.config.shm.instrument_spare, INSTRUMENTS_MAX)
-        needed = sum(len(venue.plan.connections) for venue in self.venues)
+        count, spare = sum(venue.books for venue in self.venues), self.config.shm.instrument_spare
+        self.shared.places = min(count + spare, INSTRUMENTS_MAX)
+        plans = [venue.expected for venue in self.venues]
+        needed = sum(len(plan.connections) for plan in plans)
         if count > INSTRUMENTS_MAX or needed > CONNECTIONS_MAX:
             raise LocalError(
                 f"{count} instruments over {needed} connections: expected at most "
                 f"{INSTRUMENTS_MAX} over {CONNECTIONS_MAX}: run a second instance for the rest"
             )
         self._owners: list[VenueFeed] = []  # of each connection
-        spare = self.shared.places - count
-        for venue in self.venues:
-            reserved = sum(
-                len(one.connections) - len(one.plan.connections)
-                for one in self.venues[: venue.number]
-            )
-            venue.place(len(self._owners), spare, CONNECTIONS_MAX - needed - reserved)
-            self._owners += [venue] * len(venue.connections)
+        room = memory.connections_of(plans, self.shared.places - count)
+        for venue, most in zip(self.venues, room, strict=True):
+            venue.place(range(len(self._owners), len(self._owners) + most))
+            self._owners += [venue] * most
 
     def _open_transport(self) -> None:
-        network, venue = self.config.network, self.venues[0]
+        network = self.config.network
+        venue = next(one for one in self.venues if one.indexes)
         first = next(one.endpoint for one in venue.plan.connections if one is not None)
         address = resolve(first.host, venue.config.resolve, first.port)
         placement = Placement(
@@ -303,7 +323,7 @@ class FeedHandler:
         config.needs_confirmation = config.moves_scale = True
         for one in self.venues:
             of = config.venues[one.number]
-            verification.configure(of, one.config, self.config.health, len(one.indexes))
+            verification.configure(of, one.config, self.config.health, one.books)
         config.tap = self.tap.pointer if self.tap is not None else ffi.NULL
         size = lib.tp_feed_memory_size(config)
         if size == 0:

@@ -90,6 +90,8 @@ class Replan:
         """Borrow a venue's feed, which has a plan; `step` is for one that has joined."""
         self._of = of
         self.left_out = dict(chosen.left_out)
+        # Without a row there was no list: what it leaves out is to be said yet.
+        self._told = set(chosen.left_out) if chosen.rows else set[str]()
         self._rows: deque[Any] = deque()  # not taken by the hot thread yet
         self._changes: deque[ConnectionChange] = deque()  # to be done when all rows were taken
         self._fetched: deque[InstrumentList | Exception] = deque()
@@ -106,9 +108,9 @@ class Replan:
         """Count the symbols that are read."""
         return sum(symbol is not None for symbol in self._of.plan.symbols)
 
-    def ask(self) -> None:
+    def ask(self, in_s: float = 0.0) -> None:
         """Look in the list for what is configured now."""
-        self._is_asked, self._next_list_s = True, self._now_s()
+        self._is_asked, self._next_list_s = True, self._now_s() + in_s
 
     def step(self) -> None:
         """Do what is due; never waits."""
@@ -148,8 +150,9 @@ class Replan:
             return
         was_asked, self._is_asked = self._is_asked, False
         chosen = choose(of.config, listed, of.section)
-        known, self.left_out = self.left_out, dict(chosen.left_out)
-        new = {name: why for name, why in chosen.left_out.items() if name not in known}
+        told, self._told = self._told, set(chosen.left_out)
+        self.left_out = dict(chosen.left_out)
+        new = {name: why for name, why in chosen.left_out.items() if name not in told}
         for line in replace(chosen, left_out=new).describe_left_out():
             of.log(f"reload: {line}")
         if not chosen.rows:

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import write_instrument
-from tickpath.engine.feed_handler import memory, verification
+from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.bases import BaseSchedule, BaseWorker, Budget, RateLimitError
 from tickpath.engine.feed_handler.feed_books import FeedBooks
-from tickpath.engine.feed_handler.instrument_list import fetch_instruments
+from tickpath.engine.feed_handler.instrument_list import Chosen, fetch_instruments, own_names
 from tickpath.engine.feed_handler.list_reader import ListReader
 from tickpath.engine.feed_handler.plan import make_plan
-from tickpath.engine.feed_handler.replan import Replan, tap_row
+from tickpath.engine.feed_handler.replan import RETRY_S, Replan, tap_row
 from tickpath.engine.feed_handler.rescaling import Rescaling
 from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.subscriptions import Subscriptions
@@ -35,7 +35,7 @@ from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.netstack.session import Target, new_tls_context
 from tickpath.proto.instrument import pack_row
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
-from tickpath.shm.errors import LocalError
+from tickpath.shm.errors import LocalError, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -44,12 +44,10 @@ if TYPE_CHECKING:
     from tickpath.engine.feed_handler.bases import Rest
     from tickpath.engine.feed_handler.canary import Canaries
     from tickpath.engine.feed_handler.hot_path import HotPath
-    from tickpath.engine.feed_handler.instrument_list import Chosen
     from tickpath.engine.feed_handler.plan import ConnectionChange, Plan
     from tickpath.engine.feed_handler.subscriptions import Answer
     from tickpath.engine.loop.connections import Connections
     from tickpath.engine.recording.tap import Subscription, TapWriter
-    from tickpath.engine.supervisor.stop_flag import StopFlag
     from tickpath.proto.instrument import Instrument
     from tickpath.shm.segment import SegmentWriter
 
@@ -66,7 +64,6 @@ class Shared:
     """Does some work beside the cold thread."""
     health: HealthConfig
     clock: Clock = SYSTEM
-    stop: StopFlag
     rows: list[Instrument] = field(default_factory=list)
     """All instruments, each at its index; the venues add to it."""
     places: int = 0
@@ -107,7 +104,12 @@ class VenueFeed:
         """The feed's number of each of the plan's instruments."""
         self.connections: range = range(0)
         """The feed's numbers of the plan's connections, those to come included."""
-        self._chosen: Chosen
+        self.failure: LocalError | RemoteError | None = None
+        """Why there was no list at the start."""
+        self.pause_s, self.is_limited = 0.0, False
+        budget = config.venue.rest_budget(config.settings)
+        self._schedule = BaseSchedule(Budget.of_venue(budget))
+        self._chosen = Chosen()
 
     @property
     def section(self) -> str:
@@ -125,25 +127,28 @@ class VenueFeed:
 
     # ---- at the start ----------------------------------------------------------------------------
 
-    def fetch(self) -> bool:
-        """Fetch the list, and wait as long as the venue says where it wants no requests now.
+    def fetch(self) -> None:
+        """Fetch the list; `failure` says why there is none, `is_limited` that it is to be waited.
 
-        False: stopped meanwhile. To end and be restarted would be to ask on, and lengthen a ban.
+        Without one the venue starts with no instrument, and `replan` gets them later.
         """
-        shared, venue = self.shared, self.config.venue
-        schedule = BaseSchedule(Budget.of_venue(venue.rest_budget(self.config.settings)))
-        while True:
-            try:
-                rest = shared.open_rest(self.config)
-                self._chosen = fetch_instruments(self.config, rest, self.log, self.section)
-            except RateLimitError as error:
-                pause = schedule.limited(error, shared.clock.now_s())
-                at = wall_time(shared.clock.unix_ns() / NS_PER_S + pause)
-                self.log(f"instrument list: {error}: asking again in {pause:.0f} s, at {at}")
-            else:
-                return True
-            if shared.stop.wait(pause):
-                return False
+        shared = self.shared
+        self.failure, self.pause_s, self.is_limited = None, RETRY_S, False
+        try:
+            rest = shared.open_rest(self.config)
+            self._chosen = fetch_instruments(self.config, rest, self.log, self.section)
+        except RateLimitError as error:
+            self.failure, self.is_limited = error, True
+            self.pause_s = self._schedule.limited(error, shared.clock.now_s())
+        except (LocalError, RemoteError) as error:
+            self.failure = error
+        if self.failure is not None:
+            self._chosen = Chosen(left_out=dict.fromkeys(self.config.symbols, str(self.failure)))
+
+    def tell_failure(self) -> None:
+        """Say why there is no list, and when it is asked for again."""
+        at = wall_time(self.shared.clock.unix_ns() / NS_PER_S + self.pause_s)
+        self.log(f"instrument list: {self.failure}: asking again in {self.pause_s:.0f} s, at {at}")
 
     def make_plan(self) -> None:
         """Plan what the list has, and give its instruments the feed's numbers."""
@@ -159,16 +164,25 @@ class VenueFeed:
             msgspec.structs.replace(row, index=first + place) for place, row in enumerate(rows)
         ]
 
-    def place(self, first_connection: int, spare: int, more: int) -> None:
-        """Take the feed's connections from this one on.
+    @property
+    def expected(self) -> Plan:
+        """Return the plan that room is made for: of all that is configured, where no list came."""
+        if self.failure is None:
+            return self.plan
+        return make_plan(self.config, own_names(self.config))
 
-        `spare` instruments may still come, which may need so many `more` connections at most.
-        """
-        most = memory.connections_max(self.plan, len(self.indexes) + spare)
-        most = min(most, len(self.plan.connections) + more)
-        self.connections = range(first_connection, first_connection + most)
-        self.subscriptions = Subscriptions(self.plan, numbers=self.connections)
+    def place(self, connections: range) -> None:
+        """Take these of the feed's connections."""
+        self.connections = connections
+        self.subscriptions = Subscriptions(self.plan, numbers=connections)
         self.replan = Replan(self, self._chosen)
+        if self.failure is not None:
+            self.replan.ask(in_s=self.pause_s)
+
+    @property
+    def books(self) -> int:
+        """Count the instruments at the start, or those that are expected."""
+        return len(self.indexes) if self.failure is None else len(self.config.symbols)
 
     def tap_rows(self) -> list[Subscription]:
         """Return what a recorder must know of each instrument."""
@@ -182,7 +196,7 @@ class VenueFeed:
         shared, config = self.shared, self.config
         for number in self.connections:
             lib.tp_feed_connection_assign(shared.feed, number, self.number)
-        stretched = verification.describe(config, shared.health, len(self.indexes))
+        stretched = verification.describe(config, shared.health, self.books)
         if stretched:
             self.log(stretched)
         for place, channel in enumerate(self.plan.book_channels()):

@@ -116,10 +116,10 @@ def status_of(lists: Sequence[ListCheck]) -> int:
 
 
 def _report_check(config: Config, path: Path, lists: Sequence[ListCheck], *, as_json: bool) -> None:
-    venue = config.venues[0]
-    books = len(venue.symbols) + config.shm.instrument_spare
-    plan = make_plan(venue, list(venue.symbols))
-    connections = memory.connections_max(plan, books)
+    spare = config.shm.instrument_spare
+    books = sum(len(venue.symbols) for venue in config.venues) + spare
+    plans = [make_plan(venue, list(venue.symbols)) for venue in config.venues]
+    connections = sum(memory.connections_of(plans, spare))
     found = memory.needs(config, books, connections)
     room = memory.shared_needs(config, books)
     shortage = memory.shared_shortage(config, room)

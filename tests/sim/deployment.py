@@ -50,13 +50,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tickpath.engine.feed_handler.bases import Question
+    from tickpath.engine.feed_handler.venue_feed import VenueFeed
     from tickpath.engine.sim.dialect import Dialect
     from tickpath.engine.sim.market import Book
     from tickpath.proto import venue
+    from tickpath.proto.instrument import Instrument
 
 START_NS = 1_000 * SECOND
 UNIX_NS = 1_800_000_000 * SECOND
-HOST, PORT = "exchange.test", 443
+HOSTS, PORT = ("exchange.test", "other.test"), 443
+ADDRESSES = ("10.0.0.2", "10.0.0.3")
 IDLE_NS = 10_000_000  # a hot loop turns at least so often
 TICK_NS = 200_000  # engine/loop: so often it takes commands, and so often it turns after there are
 BUSY_NS = 1_000_000  # for so long
@@ -104,6 +107,8 @@ class Setup:
     ca_file: Path | None = None
     keep_s: float = KEEP_S
     quiet_s: float = 60.0
+    beside: Setup | None = None
+    """Another [[venue]] of the same feed handler; what is not of a venue alone is the first's."""
 
 
 @dataclass(slots=True)
@@ -155,28 +160,25 @@ class Deployment:
         self._numbers = count()
         self._due: list[tuple[int, int, Callable[[], object]]] = []
         clock = Clock(lambda: self.now_ns, lambda: self.now_ns - START_NS + UNIX_NS)
-        listed = setup.listed or setup.symbols
-        options = Options(instruments=listed, rate=setup.rate, depth=setup.depth, seed=setup.seed)
-        self.exchange = Exchange(setup.dialect, options, clock, self.later)
-        self.truth: dict[str, dict[int, Truth]] = {name: {} for name in listed}
-        self.places: dict[str, dict[int, int]] = {name: {} for name in listed}  # in `times`
-        self.times: dict[str, list[int]] = {name: [] for name in listed}  # of the versions
+        self._setups = [setup] if setup.beside is None else [setup, setup.beside]
+        self.truth: dict[str, dict[int, Truth]] = {}
+        self.places: dict[str, dict[int, int]] = {}  # in `times`
+        self.times: dict[str, list[int]] = {}  # of the versions
         self.lag_max_s = LAG_MAX_S
-        self._rule = book_rule(setup)
-        self._depth = min(DEPTH_SHOWN, self._rule.depth or DEPTH_SHOWN)
         # The last version that showed just this; asked only where nothing is numbered.
-        self._shown: dict[str, dict[Values, int]] = {name: {} for name in listed}
-        self._listings = self.exchange._floor.listings
-        for name, listing in self._listings.items():
-            self._witness(name, listing.book)
-            listing.book.witness = partial(self._witness, name)
+        self._shown: dict[str, dict[Values, int]] = {}
+        self._whose: dict[str, int] = {}  # the number of its venue
+        self._rules = [book_rule(one) for one in self._setups]
+        self._depths = [min(DEPTH_SHOWN, rule.depth or DEPTH_SHOWN) for rule in self._rules]
+        self.exchanges = [self._make_exchange(number, clock) for number in range(len(self._setups))]
+        self.exchange = self.exchanges[0]
         self.link = VirtualLink()
         self.transport = VirtualTransport(self.random, self._accept, setup.tls)
         config = self._config()
         outside = Outside(
             clock=clock,
             open_transport=lambda *_: self.transport,
-            open_rest=lambda of: VirtualRest(self._http, of),
+            open_rest=self._open_rest,
             directory=setup.directory,
             pauses=Pauses(clock, None),
             leaves_by=lambda _: self.link.interface,
@@ -190,21 +192,49 @@ class Deployment:
 
     # Making.
 
+    def _make_exchange(self, number: int, clock: Clock) -> Exchange:
+        setup = self._setups[number]
+        listed = setup.listed or setup.symbols
+        options = Options(instruments=listed, rate=setup.rate, depth=setup.depth, seed=setup.seed)
+        exchange = Exchange(setup.dialect, options, clock, self.later)
+        for symbol, listing in exchange._floor.listings.items():
+            name = self._name(number, symbol)
+            self._whose[name] = number
+            self.truth[name], self.places[name], self._shown[name] = {}, {}, {}
+            self.times[name] = []
+            self._witness(name, listing.book)
+            listing.book.witness = partial(self._witness, name)
+        return exchange
+
+    def _name(self, number: int, symbol: str) -> str:
+        """Return how an instrument of a venue is called here: the first venue's by its symbol."""
+        return f"{self._setups[number].dialect.venue.name}:{symbol}" if number else symbol
+
+    def _name_of(self, row: Instrument) -> str:
+        names = [one.dialect.venue.name for one in self._setups]
+        return self._name(names.index(row.venue), row.symbol)
+
+    def _open_rest(self, of: VenueConfig) -> VirtualRest:
+        names = [one.dialect.venue.name for one in self._setups]
+        return VirtualRest(partial(self._http, names.index(of.name)), of)
+
+    def _section(self, number: int) -> VenueConfig:
+        setup, host = self._setups[number], HOSTS[number]
+        return VenueConfig(
+            symbols=setup.symbols,
+            name=setup.dialect.venue.name,
+            host=host,
+            port=PORT,
+            tls=self.setup.tls is not None,
+            ca_file=None if self.setup.ca_file is None else str(self.setup.ca_file),
+            resolve={f"{host}:{PORT}": ADDRESSES[number]},
+            settings=setup.settings,
+        )
+
     def _config(self) -> Config:
         setup = self.setup
         return Config(
-            venues=(
-                VenueConfig(
-                    symbols=setup.symbols,
-                    name=setup.dialect.venue.name,
-                    host=HOST,
-                    port=PORT,
-                    tls=setup.tls is not None,
-                    ca_file=None if setup.ca_file is None else str(setup.ca_file),
-                    resolve={f"{HOST}:{PORT}": "10.0.0.2"},
-                    settings=setup.settings,
-                ),
-            ),
+            venues=tuple(self._section(number) for number in range(len(self._setups))),
             instance=f"virtual-{setup.seed}",
             feed_handler=FeedHandlerConfig(huge_pages=False, lock_memory=False),
             shm=ShmConfig(ring_capacity=1 << 10),
@@ -221,33 +251,32 @@ class Deployment:
         feed_handler = self.feed_handler
         if not feed_handler.open():
             raise DeploymentError("the feed handler was stopped while it opened")
-        feed_handler.venues[0].list_reader.jitter = random.Random(
-            self.random.getrandbits(63)
-        ).random
         feed_handler.connections.random = random.Random(self.random.getrandbits(63))
-        feed_handler.venues[0].bases.schedule.jitter = random.Random(
-            self.random.getrandbits(63)
-        ).random
+        for one in feed_handler.venues:
+            one.list_reader.jitter = random.Random(self.random.getrandbits(63)).random
+            one.bases.schedule.jitter = random.Random(self.random.getrandbits(63)).random
         # The writer's copy, which the hot path reads, is what was last stored (shm/clock.h).
         self._clock = feed_handler.segment.header.clock
         self._clock.tsc_base, self._clock.ns_base = 2**64 - 1, self.now_ns
-        self.seen = [Seen(-1, 0, 0, b"", b"")] * len(self.setup.symbols)
-        self._symbols = [row.symbol for row in feed_handler.instruments]
+        self._symbols = [self._name_of(row) for row in feed_handler.instruments]
+        self.seen = [Seen(-1, 0, 0, b"", b"")] * len(self._symbols)
         self._memory = Reader(feed_handler.config.instance, directory=self.setup.directory)
         self._records = [0] * len(self._symbols)
         self._handle = feed_handler.hot.handle
         self._worker = feed_handler.handshakes.worker if self.setup.tls is not None else None
-        self.exchange.start()
+        for exchange in self.exchanges:
+            exchange.start()
 
     def _accept(self, end: FarEnd) -> None:
-        end.meet(Connection(self.exchange))
+        end.meet(Connection(self.exchanges[ADDRESSES.index(end.address)]))
 
     def _witness(self, name: str, book: Book) -> None:
-        bids, asks = (side.levels(self._depth) for side in (book.bids, book.asks))
+        number = self._whose[name]
+        bids, asks = (side.levels(self._depths[number]) for side in (book.bids, book.asks))
         row = book.instrument
         true = Truth(bids, asks, row.price_exponent, row.quantity_exponent)
         self.truth[name][book.version] = true
-        if self._rule.chain == lib.TP_CHAIN_NONE:
+        if self._rules[number].chain == lib.TP_CHAIN_NONE:
             self._shown[name][true.values] = book.version
         self.places[name][book.version] = len(self.times[name])
         self.times[name].append(self.now_ns)
@@ -298,45 +327,40 @@ class Deployment:
 
     # REST: the question takes half of its time to the venue, the answer the other half back.
 
-    def _http(self, request: venue.HttpRequest) -> tuple[HttpResponse, float]:
-        """Ask the exchange; returns the answer and how late it is."""
-        answer = self.exchange.http(HttpRequest("GET", request.target, {}))
+    def _http(self, number: int, request: venue.HttpRequest) -> tuple[HttpResponse, float]:
+        """Ask an exchange; returns the answer and how late it is."""
+        answer = self.exchanges[number].http(HttpRequest("GET", request.target, {}))
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return HttpResponse(answer.status, headers, answer.body), answer.delay_s
 
     def _ask_for_bases(self) -> None:
-        while (question := self.feed_handler.venues[0].bases.ask()) is not None:
-            half_s = self.random.uniform(0.001, 0.05)
-            self.later(half_s, partial(self._answer, question, half_s))
+        for of in self.feed_handler.venues:
+            while (question := of.bases.ask()) is not None:
+                half_s = self.random.uniform(0.001, 0.05)
+                self.later(half_s, partial(self._answer, of, question, half_s))
 
-    def _answer(self, question: Question, half_s: float) -> None:
-        answer, delay_s = self._http(question.request)
-        timeout_s = self.feed_handler.venues[0].bases.timeout_s
+    def _answer(self, of: VenueFeed, question: Question, half_s: float) -> None:
+        answer, delay_s = self._http(of.number, question.request)
+        timeout_s = of.bases.timeout_s
         is_late = delay_s + 2 * half_s > timeout_s
         after_s = timeout_s - half_s if is_late else delay_s + half_s
-        self.later(after_s, lambda: self._settle(question, None if is_late else answer))
+        self.later(after_s, lambda: self._settle(of, question, None if is_late else answer))
 
-    def _settle(self, question: Question, answer: HttpResponse | None) -> None:
+    def _settle(self, of: VenueFeed, question: Question, answer: HttpResponse | None) -> None:
         def fetch() -> bytes:
             if answer is None:
                 raise LateError("timed out")
             now = datetime.fromtimestamp((self.now_ns - START_NS + UNIX_NS) / SECOND, UTC)
-            return read_answer(
-                self.feed_handler.venues[0].config,
-                question.request,
-                answer,
-                size_max=1 << 23,
-                now=now,
-            )
+            return read_answer(of.config, question.request, answer, size_max=1 << 23, now=now)
 
         self._cold_ns, self._busy_ns = 0, self.now_ns + BUSY_NS
-        self.feed_handler.venues[0].bases.settle(question, fetch)
+        of.bases.settle(question, fetch)
 
     # What shared memory says, against the truth.
 
     def _look(self) -> None:
         for row in self.feed_handler.instruments[len(self._symbols) :]:  # that came since
-            self._symbols.append(row.symbol)
+            self._symbols.append(self._name_of(row))
             self._records.append(0)
             self.seen.append(Seen(-1, 0, 0, b"", b""))
         for slot in range(len(self._symbols)):
@@ -366,8 +390,11 @@ class Deployment:
             raise self.failure(f"{name} is LIVE at version {seen.version}, which never was")
         # A base that shows little makes a book LIVE with half of it, but not where the venue keeps
         # it to a depth.
-        depth = getattr(self.feed_handler.venues[0].config.settings, "depth", self.setup.depth)
-        least = 16 * (self._depth if self._rule.must_truncate else min(20, max(1, depth // 2)))
+        number = self._whose[name]
+        settings = self.feed_handler.venues[number].config.settings
+        depth = getattr(settings, "depth", self._setups[number].depth)
+        must_truncate = self._rules[number].must_truncate
+        least = 16 * (self._depths[number] if must_truncate else min(20, max(1, depth // 2)))
         sides = true.packed(record.price_exponent, record.quantity_exponent)
         held = [side[: max(len(of), least)] for side, of in zip(sides, (bids, asks), strict=True)]
         if held != [bids, asks]:
@@ -379,7 +406,7 @@ class Deployment:
 
     def _version(self, name: str, seen: Seen) -> int:
         """Return which version a book is of; -1: none that ever was."""
-        if self._rule.chain != lib.TP_CHAIN_NONE:
+        if self._rules[self._whose[name]].chain != lib.TP_CHAIN_NONE:
             return seen.version
         scale = seen.price_exponent, seen.quantity_exponent
         shown = Truth(unpacked(seen.bids), unpacked(seen.asks), *scale)

@@ -49,7 +49,7 @@ class FarEnd(asyncio.Transport):
 
     def __init__(self, number: int, stream: Stream, tls: ssl.SSLContext | None) -> None:
         super().__init__()
-        self.stream = stream
+        self.stream, self.address = stream, ""
         self.connection: Connection | None = None
         self.tcp, self.config, self._memory = tcp_new(1, number)
         self.flow: Any = None
@@ -223,6 +223,7 @@ class VirtualTransport:
         stream = Stream(handle, tcp, config, bytes(6), NEAR_PORT + number, memory)
         if self.is_reachable:
             end = FarEnd(number, stream, self._tls)
+            end.address = address
             end.flow = lib.tp_netif_bind(self._far, end.config, end.tcp, end.tcp)
             lib.tp_netif_next_hop(end.flow, bytes(6))
             self.ends[int(ffi.cast("uintptr_t", end.tcp))] = end

@@ -106,7 +106,11 @@ def test_config_wrong_value_is_named(text: str, message: str) -> None:
          "each symbol once, and it is venue[0].symbols[0] already"),
         ("[[venue]]\nsymbols = [5]", "venue[0].symbols[0] is 5 (an integer), expected a string"),
         ("[venue]\nsymbols = ['A']", "venue is {'symbols': ['A']} (a table), expected an array"),
-        (MINIMAL * 2, "venue stands 2 times, expected one [[venue]]"),
+        (MINIMAL * 2, "venue[1].name is 'mexc' (a string), expected each venue once, and it is "
+         "that of venue[0] already: a row says which venue it is of"),
+        (MINIMAL + "[[venue]]\nname = 'binance'\nsymbols = ['btcusdt']",
+         "venue[1].symbols[0] is 'btcusdt' (a string)"),
+        (MINIMAL * 17, "venue stands 17 times, expected 1 to 16 [[venue]]"),
         (
             "[[venue]]\nname = 'kraken'\nsymbols = ['BTC/USD']\ndepth = 20",
             "venue[0].depth is 20 (an integer), expected one of 10, 25, 100, 500, 1000",

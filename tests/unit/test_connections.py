@@ -41,6 +41,29 @@ def test_wait_s_is_until_the_earliest_try() -> None:
     assert connections(slot(retry_in_s=50)).wait_s(0.1) == pytest.approx(0.1)
 
 
+def test_put_leaves_the_numbers_below_to_those_who_come_later() -> None:
+    one = connections()
+    one.loop = SimpleNamespace(connection_count=0)
+    to = {
+        name: Endpoint(target=Target("ws", name, 80, "/"), server_name=name, addresses={})
+        for name in ("a", "b", "c")
+    }
+    one.put(2, to["c"])
+    assert one.loop.connection_count == 3
+    assert [slot.is_retired for slot in one.slots] == [True, True, False]
+    one.put(0, to["a"])
+    assert [slot.endpoint for slot in one.slots if not slot.is_retired] == [to["a"], to["c"]]
+    one.retire(2)
+    one.slots[2].failures, one.slots[2].retry_at = 9, 99.0
+    one.put(2, to["b"])
+    assert (one.slots[2].endpoint, one.slots[2].is_retired) == (to["b"], False)
+    assert (one.slots[2].failures, one.slots[2].retry_at) == (0, 0.0)
+    most = int(lib.TP_LOOP_CONNECTION_MAX)
+    with pytest.raises(LocalError, match=f"{most + 1} connections: expected at most {most}"):
+        one.put(most, to["a"])
+    assert len(one.slots) == 3
+
+
 def test_try_prepares_and_sends_the_headers_of_its_endpoint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

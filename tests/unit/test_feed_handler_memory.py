@@ -10,7 +10,9 @@ import sys
 
 import pytest
 from tickpath.engine.config.check import parse_config
+from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler import memory
+from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX, Plan, make_plan
 from tickpath.proto.venues import DEFAULT_NAME, load_venue
 
 EXAMPLE = load_venue(DEFAULT_NAME).example_symbol
@@ -113,3 +115,18 @@ def test_shortage_of_shared_memory_is_said_with_both_sizes_and_the_remedy() -> N
     assert memory.shared_shortage(config, found) == ""
     said = memory.shared_shortage(config, [memory.Need("segment", 1 << 50)])
     assert "MiB free, expected 1073741824: remove" in said
+
+
+def test_connections_of_several_venues_have_room_for_those_to_come_as_far_as_they_go() -> None:
+    capacity = make_plan(VenueConfig(symbols=(EXAMPLE,)), [EXAMPLE]).capacity
+
+    def plan(connections: int) -> Plan:
+        names = [f"COIN{number}USDT" for number in range(connections * capacity)]
+        return make_plan(VenueConfig(symbols=tuple(names)), names)
+
+    assert memory.connections_of([plan(1), plan(2)], 0) == [1, 2]
+    assert memory.connections_of([plan(1), plan(2)], capacity + 1) == [3, 4]
+    most = CONNECTIONS_MAX
+    full = [plan(2), plan(most - 5), plan(1)]
+    assert memory.connections_of(full, capacity) == [3, most - 4, 1]
+    assert sum(memory.connections_of(full, 100 * capacity)) == most

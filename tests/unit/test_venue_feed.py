@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tickpath.engine.config.schema import HealthConfig, VenueConfig
+from tickpath.engine.config.schema import Config, VenueConfig
 from tickpath.engine.feed_handler import venue_feed
-from tickpath.engine.feed_handler.bases import RateLimitError, RestClient
+from tickpath.engine.feed_handler.bases import RateLimitError
 from tickpath.engine.feed_handler.instrument_list import Chosen
-from tickpath.engine.feed_handler.venue_feed import Shared, VenueFeed
-from tickpath.engine.supervisor.stop_flag import StopFlag
+from tickpath.engine.feed_handler.process import FeedHandler
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.venue import RestRefusal
 
@@ -34,22 +33,12 @@ def test_venue_feed_waits_as_long_as_a_limiting_venue_says_then_asks_again(
         return Chosen(ROWS)
 
     monkeypatch.setattr(venue_feed, "fetch_instruments", fetch)
-    stop = StopFlag()
-    shared = Shared(
-        log=lines.append,
-        open_rest=RestClient,
-        aside=lambda _: None,
-        health=HealthConfig(),
-        stop=stop,
-    )
-    one = VenueFeed(VenueConfig(symbols=("BTCUSDT",)), 0, shared)
-    assert one.fetch()
-    one.make_plan()
-    assert one.rows == ROWS
+    one = FeedHandler(Config(venues=(VenueConfig(symbols=("BTCUSDT",)),)), lines.append)
+    assert one._fetch_lists()
     assert asked[1] - asked[0] >= 0.2
     assert "status 429, for 0 s: asking again in 0 s, at 20" in lines[0]
 
     asked.clear()
-    stop.set()
-    assert not one.fetch()
+    one.stop()
+    assert not one._fetch_lists()
     assert len(asked) == 1

@@ -1,0 +1,218 @@
+"""A deployment of two venues in one feed handler: what each does, and not to the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+import pytest
+from tickpath.engine.client.feed_segment import read_instruments
+from tickpath.engine.feed_handler.replan import RETRY_S
+from tickpath.engine.sim.venues import load_dialect
+from tickpath.proto.venues import find_symbol, resolve_symbol
+from tickpath.shm.errors import RemoteError
+
+from tests.sim.deployment import LIVE, RECOVERY_S, STALE, Deployment, Setup, VirtualRest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tickpath.engine.config.schema import VenueConfig
+    from tickpath.shm.segment import Segment
+
+    Make = Callable[..., Deployment]
+
+NAMES = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+OTHERS = ("binance", "kraken")
+
+
+def names(venue: str, count: int) -> tuple[str, ...]:
+    own = load_dialect(venue).venue
+    return tuple(resolve_symbol(own, one) for one in NAMES[:count])
+
+
+def two(directory: Path, other: str, seed: int = 1) -> Setup:
+    """Two books of the first venue, and two of another with the same names."""
+    first = Setup(seed=seed, directory=directory, listed=names("mexc", 3))
+    beside = replace(
+        first,
+        seed=seed + 1,
+        dialect=load_dialect(other),
+        symbols=names(other, 2),
+        listed=names(other, 3),
+    )
+    return replace(first, beside=beside)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Deployment] = []
+
+    def one(other: str, kind: type[Deployment] = Deployment) -> Deployment:
+        made.append(kind(two(tmp_path, other)))
+        return made[-1]
+
+    yield one
+    for deployment in made:
+        deployment.close()
+
+
+def states(deployment: Deployment) -> list[int]:
+    return [seen.state for seen in deployment.seen]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_both_venues_are_live_by_their_own_truth(make: Make, other: str) -> None:
+    deployment = make(other)
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    rows = deployment.feed_handler.instruments
+    assert [row.venue for row in rows] == ["mexc", "mexc", other, other]
+    assert [row.index for row in rows] == [0, 1, 2, 3]
+    opened = [line for line in deployment.story if ": open to " in line]
+    assert sorted(line.split("connection ")[1] for line in opened) == [
+        "0: open to exchange.test:443",
+        "1: open to other.test:443",
+    ]
+    deployment.run(5.0)
+    assert deployment.are_live()
+    deployment.stop()
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("ended", [0, 1])
+def test_venue_that_is_cut_off_spoils_not_the_other(make: Make, other: str, ended: int) -> None:
+    deployment = make(other)
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    stays = [slot for slot in range(4) if slot // 2 != ended]
+    list(deployment.transport.ends.values())[ended].abort()
+    told = len(deployment.story)
+
+    def are_down() -> bool:
+        return states(deployment)[2 * ended] != LIVE
+
+    assert deployment.run(5.0, are_down)
+    assert all(deployment.seen[slot].state == LIVE for slot in stays)
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    spoiled = {deployment._symbols[slot] for slot in stays}
+    changed = {line.split()[1] for line in deployment.story[told:] if " reason " in line}
+    assert changed
+    assert not changed & spoiled
+    deployment.stop()
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("seed", range(2))
+def test_live_again_after_frames_were_lost(tmp_path: Path, other: str, seed: int) -> None:
+    deployment = Deployment(two(tmp_path, other, seed))
+    try:
+        assert deployment.run(RECOVERY_S, deployment.are_live)
+        deployment.transport.damage(100_000)
+        deployment.run(10.0)
+        deployment.transport.damage(0)
+        assert deployment.run(2 * RECOVERY_S, deployment.are_live), deployment.failure("not LIVE")
+        deployment.stop()
+    finally:
+        deployment.close()
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_symbols_come_and_go_at_both(make: Make, other: str) -> None:
+    deployment = make(other)
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    reload(deployment, names("mexc", 1), names(other, 3))
+    assert deployment.run(RECOVERY_S, lambda: len(deployment.seen) == 5)
+    assert deployment.run(RECOVERY_S, lambda: states(deployment) == [LIVE, STALE, LIVE, LIVE, LIVE])
+    reload(deployment, names("mexc", 3), names(other, 3))
+    assert deployment.run(RECOVERY_S, lambda: len(deployment.seen) == 6)
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    rows = deployment.feed_handler.instruments
+    assert [row.venue for row in rows] == ["mexc", "mexc", other, other, other, "mexc"]
+    assert list(read_instruments(cast("Segment", deployment.feed_handler.segment))) == rows
+    assert find_symbol(rows, f"{other}:SOL/USDT").index == 4
+    assert find_symbol(rows, "mexc:SOLUSDT").index == 5
+    counters = deployment.feed_handler.segment.counters()
+    assert (counters["symbols.subscribed"], counters["symbols.left_out"]) == (6, 0)
+    deployment.stop()
+
+
+def reload(deployment: Deployment, *symbols: tuple[str, ...]) -> None:
+    """Edit the symbols of each venue, and have the configuration read anew."""
+    config = deployment.feed_handler.config
+    venues = tuple(
+        msgspec.structs.replace(venue, symbols=own)
+        for venue, own in zip(config.venues, symbols, strict=True)
+    )
+    deployment.feed_handler.take_config(msgspec.structs.replace(config, venues=venues))
+
+
+def test_sections_that_changed_places_are_refused_and_change_nothing(make: Make) -> None:
+    deployment = make("binance")
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    config = deployment.feed_handler.config
+    swapped = (config.venues[1], msgspec.structs.replace(config.venues[0], symbols=("SOLUSDT",)))
+    deployment.feed_handler.take_config(msgspec.structs.replace(config, venues=swapped))
+    deployment.run(5.0)
+    assert deployment.feed_handler.config == config
+    assert any('venue[0].name is "binance", runs with "mexc"' in line for line in deployment.story)
+    assert deployment.are_live()
+    assert len(deployment.seen) == 4
+
+
+def test_scale_moves_at_the_second_venue_alone(make: Make) -> None:
+    deployment = make("binance")
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    book = deployment.exchanges[1]._floor.listings[names("binance", 1)[0]].book
+    book.set_scale(book.instrument.price_exponent - 1, book.instrument.quantity_exponent)
+    deployment.run(2.0)
+    assert deployment.run(120.0, deployment.are_live)
+    assert deployment.counters.rescaled == 1
+    assert sum("scale moved" in line for line in deployment.story) == 1
+    assert any("binance BTCUSDT: scale moved" in line for line in deployment.story)
+
+
+class Unlisted(Deployment):
+    """The list of some venues cannot be had at first."""
+
+    failing: tuple[str, ...] = ("binance",)
+
+    def _open_rest(self, of: VenueConfig) -> VirtualRest:
+        if of.name in self.failing and self.now_ns < self.started_ns + 30 * 10**9:
+            raise RemoteError(f"{of.rest[0]}: refused")
+        return super()._open_rest(of)
+
+    @property
+    def started_ns(self) -> int:
+        return 1_000 * 10**9
+
+
+class Nowhere(Unlisted):
+    failing = ("mexc", "binance")
+
+
+def test_venue_without_its_list_at_the_start_comes_later_by_itself(make: Make) -> None:
+    deployment = make("binance", Unlisted)
+    assert [row.venue for row in deployment.feed_handler.instruments] == ["mexc", "mexc"]
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    assert any(
+        "binance: instrument list: other.test: refused: asking again in 60 s" in line
+        for line in deployment.story
+    )
+    counters = deployment.feed_handler.segment.counters()
+    assert (counters["symbols.subscribed"], counters["symbols.left_out"]) == (2, 2)
+    told = len(deployment.story)
+    assert deployment.run(RETRY_S, lambda: len(deployment.seen) == 4)
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    said = "\n".join(deployment.story[told:])
+    assert "binance: reload: added BTCUSDT, ETHUSDT" in said
+    assert "mexc" not in said
+    deployment.run(0.5)
+    counters = deployment.feed_handler.segment.counters()
+    assert (counters["symbols.subscribed"], counters["symbols.left_out"]) == (4, 0)
+    deployment.stop()
+
+
+def test_no_venue_with_a_list_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RemoteError, match=r"exchange\.test: refused"):
+        Nowhere(two(tmp_path, "binance"))
