@@ -135,6 +135,7 @@ def _book(row: Instrument, book: Book) -> dict[str, Any]:
         ]
 
     return {
+        "venue": row.venue,
         "symbol": row.symbol,
         "state": book.state.name,
         "why": book.why,
@@ -174,7 +175,8 @@ def format_dump(told: dict[str, Any]) -> str:
     lines += [f"  {line}" for line in told["schema"]]
     for book in told.get("books", []):
         why = f" ({book['why']})" if book["why"] else ""
-        lines.append(f"book {book['symbol']}: {book['state']}{why}, version {book['version']:,}")
+        name = f"{book['venue']} {book['symbol']}"
+        lines.append(f"book {name}: {book['state']}{why}, version {book['version']:,}")
         for place in range(max(len(book["bids"]), len(book["asks"]))):
             lines.append(f"  {_level(book['bids'], place)} | {_level(book['asks'], place)}")
     return "\n".join(printable(line) for line in lines)

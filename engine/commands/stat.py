@@ -37,6 +37,7 @@ EXIT_DENIED = 3  # as where this machine lacks something
 class BookStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Tell of one book; prices as floats, for display."""
 
+    venue: str
     symbol: str
     state: str
     why: str = ""  # it is not LIVE
@@ -165,6 +166,7 @@ def _books(instance: str) -> list[BookStatus]:
 def _book(instrument: Instrument, book: Book) -> BookStatus:
     instrument = instrument.in_scale(book.price_exponent, book.quantity_exponent)
     return BookStatus(
+        venue=instrument.venue,
         symbol=instrument.symbol,
         state=book.state.name,
         why=book.why,
@@ -220,10 +222,12 @@ def format_status(status: SegmentStatus) -> str:
     ]
     if status.path:
         lines.append(f"  path: {status.path}")
+    has_several = len({book.venue for book in status.books}) > 1
     for book in status.books[:BOOKS_SHOWN_MAX]:
+        name = f"{book.venue}:{book.symbol}" if has_several else book.symbol
         why = f" ({book.why})" if book.why else ""
         sides = [f"{price:,.10g}" if price is not None else "-" for price in (book.bid, book.ask)]
-        lines.append(f"  book {book.symbol:<14} {book.state}{why}, {sides[0]} / {sides[1]}")
+        lines.append(f"  book {name:<14} {book.state}{why}, {sides[0]} / {sides[1]}")
     if len(status.books) > BOOKS_SHOWN_MAX:
         lines.append(f"  and {len(status.books) - BOOKS_SHOWN_MAX} more: --json shows them all")
     if status.events:

@@ -55,6 +55,8 @@ class View:
     pane: str = PANES[0]
     instance: str | None = None
     symbol: str | None = None
+    venue: str | None = None
+    """Of the symbol."""
     selected: int = 0
     filter: str = ""
     is_typing: bool = False  # a filter
@@ -128,7 +130,8 @@ class View:
 
     def book(self) -> BookRow | None:
         """Return the book that is looked into, where it is still there."""
-        return next((one for one in self.sample.books if one.symbol == self.symbol), None)
+        name = self.venue, self.symbol
+        return next((one for one in self.sample.books if (one.venue, one.symbol) == name), None)
 
     def take(self, sample: Sample) -> None:
         """Show a new sample; the selection stays inside."""
@@ -196,7 +199,7 @@ class View:
             self.screen, self.instance = INSTANCE, chosen.instance
             self.pane = "books" if chosen.books else "counters"
         elif self.screen == INSTANCE and self.pane == "books":
-            self.screen, self.symbol = BOOK, chosen.symbol
+            self.screen, self.venue, self.symbol = BOOK, chosen.venue, chosen.symbol
         else:
             return
         self.selected, self.filter = 0, ""
