@@ -23,13 +23,13 @@ from tickpath.engine.recording.format import pack_record
 from tickpath.engine.recording.tap import fill_record
 from tickpath.proto.instrument import Instrument, Status
 from tickpath.proto.records import event_dtype
-from tickpath.proto.venues import load_venue
+from tickpath.proto.venues import load_venue, venue_names
 from tickpath.proto.venues.decoder import find_decoder
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import SegmentWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from tickpath.engine.recording.format import Meta
@@ -91,6 +91,27 @@ def _instruments(meta: Meta) -> list[Instrument]:
     ]
 
 
+def _venues(rows: Sequence[Subscription]) -> dict[int, str]:
+    """Return the venue of each connection; raises LocalError where there is none, or two."""
+    goes_to: dict[int, str] = {}
+    for row in rows:
+        try:
+            load_venue(row.venue)
+        except ValueError as error:
+            raise LocalError(f"recording: {row.symbol!r}: {error}") from error
+        if goes_to.setdefault(row.connection, row.venue) != row.venue:
+            raise LocalError(
+                f"venue {row.venue!r} of {row.symbol!r}: expected {goes_to[row.connection]!r}, as "
+                f"other instruments of its connection {row.connection}"
+            )
+        if not 0 <= row.connection < CONNECTIONS_MAX:
+            raise LocalError(
+                f"connection {row.connection} of {row.symbol!r}: expected 0 to "
+                f"{CONNECTIONS_MAX - 1}"
+            )
+    return goes_to
+
+
 class Replayer:
     """One recording's feed. `on_tops` and `on_events` get views that die when they return."""
 
@@ -139,6 +160,7 @@ class Replayer:
         """Take the header of a file that continues: its ROW records may bring instruments."""
         if meta.instruments != self.meta.instruments:
             self._instruments = _instruments(meta)
+            self._assign(_venues(meta.instruments) | self._goes_to)
             for call in self.on_meta:
                 call(meta)
         self.meta = meta
@@ -153,27 +175,14 @@ class Replayer:
             )
         if not rows:
             raise LocalError("recording without instruments: nothing to replay")
-        goes_to: dict[int, str] = {}
-        for row in rows:
-            try:
-                load_venue(row.venue)
-            except ValueError as error:
-                raise LocalError(f"recording: {row.symbol!r}: {error}") from error
-            if goes_to.setdefault(row.connection, row.venue) != row.venue:
-                raise LocalError(
-                    f"venue {row.venue!r} of {row.symbol!r}: expected "
-                    f"{goes_to[row.connection]!r}, as other instruments of its connection "
-                    f"{row.connection}"
-                )
-            if not 0 <= row.connection < CONNECTIONS_MAX:
-                raise LocalError(
-                    f"connection {row.connection} of {row.symbol!r}: expected 0 to "
-                    f"{CONNECTIONS_MAX - 1}"
-                )
-        self._venues = list(dict.fromkeys(goes_to.values()))
-        self._goes_to = {number: self._venues.index(name) for number, name in goes_to.items()}
+        self._goes_to = _venues(rows)
+        self._venues = list(dict.fromkeys(self._goes_to.values()))
         if len(self._venues) > VENUES_MAX:
             raise LocalError(f"{len(self._venues)} venues: expected at most {VENUES_MAX}")
+        if maxima[1] > len(self._goes_to):  # connections may come, of any venue
+            built = (name for name in venue_names() if lib.tp_venue_find(name.encode()) != ffi.NULL)
+            others = [name for name in built if name not in self._venues]
+            self._venues += others[: VENUES_MAX - len(self._venues)]
 
     def _open_publisher(self, instance: str | None, capacity: int) -> None:
         if instance is None:
@@ -218,11 +227,21 @@ class Replayer:
         memory, start = _zeroed(size)
         self.feed = lib.tp_feed_init(start, config)
         self._kept += [memory, config]
-        for number, place in self._goes_to.items():
-            lib.tp_feed_connection_assign(self.feed, number, place)
+        self._assign(self._goes_to)
         self._rows = ffi.new("struct tp_feed_row[]", self._count)
         for index, row in enumerate(rows):
             self._add_row(index, row)
+
+    def _assign(self, goes_to: dict[int, str]) -> None:
+        """Let connections be their venues'; one that is known keeps its own."""
+        for number, name in goes_to.items():
+            if name not in self._venues or number >= self._connections:
+                raise LocalError(
+                    f"connection {number} of venue {name!r}, which came later: expected a number "
+                    f"below {self._connections}, and one of {', '.join(self._venues)}"
+                )
+            lib.tp_feed_connection_assign(self.feed, number, self._venues.index(name))
+        self._goes_to = goes_to
 
     def _add_row(self, index: int, row: Subscription) -> None:
         """Add an instrument of the header, unless its ROW record does."""

@@ -16,6 +16,8 @@ from tickpath.engine.recording.tap import Subscription, TapOptions, TapWriter
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BookState, EventType, SyncReason
+from tickpath.proto.venues import load_venue
+from tickpath.shm.errors import LocalError
 
 from tests.unit.feed.conftest import PRICE_EXPONENT, QUANTITY_EXPONENT, Venue, channel
 
@@ -188,6 +190,37 @@ def test_replay_goes_on_with_a_header_that_has_more(meta: Meta) -> None:
     assert told == [2]
     assert one.meta is meta
     one.close()
+
+
+def test_replay_reads_a_connection_that_came_by_its_venue(meta: Meta) -> None:
+    """A header names it before the row comes; of a single venue the decoder would be the same."""
+    first = msgspec.structs.replace(meta, instruments=meta.instruments[:1], changes_rows=False)
+    name = load_venue("binance").channels("COIN1USDT", load_venue("binance").settings())[0]
+    other = msgspec.structs.replace(
+        subscription(1, is_awaited=True), venue="binance", channel=name, connection=1
+    )
+    later = msgspec.structs.replace(meta, instruments=(*first.instruments, other))
+    one = Replay(first)
+    one.replayer.go_on_with(later)
+    came = ffi.new("struct tp_feed_row *")
+    came.record.venue, came.record.symbol = b"binance", b"COIN1USDT"
+    came.record.price_exponent, came.record.quantity_exponent = PRICE_EXPONENT, QUANTITY_EXPONENT
+    came.record.tick_size, came.record.status = 1, lib.TP_INSTRUMENT_TRADING
+    came.instrument, came.generation, came.connection, came.channel = 1, 1, 1, name.encode()
+    one.replayer.play(
+        pack_record(lib.TP_RECORD_ROW, 0, 0, MS, bytes(ffi.buffer(came)))
+        + pack_record(lib.TP_RECORD_UP, 0, 1, 2 * MS, b"")
+    )
+    assert one.state(1) == (SYNCING, SyncReason.STARTING)
+    assert lib.tp_feed_counters(one.replayer.feed).unknown_channel == 0
+    wrong = msgspec.structs.replace(other, connection=0)
+    with pytest.raises(
+        LocalError, match="expected 'mexc', as other instruments of its connection 0"
+    ):
+        one.replayer.go_on_with(
+            msgspec.structs.replace(meta, instruments=(*first.instruments, wrong))
+        )
+    one.replayer.close()
 
 
 def test_replay_seeks_in_no_file_that_changes_rows(meta: Meta, tmp_path: Path) -> None:
