@@ -125,7 +125,10 @@ def _process_turn(contender: str, count: int, folder: Path, *, fifo: bool) -> li
             left.unlink(missing_ok=True)
     if writer.returncode != 0 or reader.returncode != 0:
         raise SystemSetupError(f"ring-python: {contender} failed")
-    return [int(took) for took in np.fromfile(output, dtype=np.int64)]
+    took = [int(one) for one in np.fromfile(output, dtype=np.int64)]
+    if not took:
+        raise SystemSetupError(f"ring-python: none of {contender}'s {count} messages arrived")
+    return took
 
 
 def measure(count: int, rounds: int) -> Report:
