@@ -20,6 +20,7 @@ from tickpath.engine.config.check import EXAMPLE, load_config
 from tickpath.engine.config.host import check_host
 from tickpath.engine.config.lists import look_at_lists
 from tickpath.engine.feed_handler import memory
+from tickpath.engine.feed_handler.instrument_list import own_names
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
@@ -118,7 +119,7 @@ def status_of(lists: Sequence[ListCheck]) -> int:
 def _report_check(config: Config, path: Path, lists: Sequence[ListCheck], *, as_json: bool) -> None:
     spare = config.shm.instrument_spare
     books = sum(len(venue.symbols) for venue in config.venues) + spare
-    plans = [make_plan(venue, list(venue.symbols)) for venue in config.venues]
+    plans = [make_plan(venue, own_names(venue)) for venue in config.venues]
     connections = sum(memory.connections_of(plans, spare))
     found = memory.needs(config, books, connections)
     room = memory.shared_needs(config, books)

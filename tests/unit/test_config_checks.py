@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tickpath.engine.cli import main
 from tickpath.engine.config.check import load_config, parse_config
 from tickpath.engine.config.host import check_host
 from tickpath.engine.config.schema import (
@@ -249,6 +250,13 @@ def test_run_check_warns_of_an_old_name_on_stderr(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     (warned,) = (line for line in done.stderr.splitlines() if "is now called" in line)
     assert warned.startswith(f"tickpath: {file}: reader is now called feed_handler: rename it")
+
+
+@pytest.mark.parametrize("name", ["mexc", "binance", "kraken", "three_venues"])
+def test_run_check_accepts_each_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = ROOT / f"examples/{name}.toml"
+    assert main(["run", "--check", str(path)]) == 0
+    assert capsys.readouterr().err.endswith(f"{path}: OK\n")
 
 
 def test_config_error_in_a_file_names_the_file(tmp_path: Path) -> None:
