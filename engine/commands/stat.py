@@ -124,17 +124,17 @@ def sample(name: str) -> SegmentStatus:
 def _read(segment: Segment) -> SegmentStatus:
     age_ms = segment.heartbeat_age_ns() / NS_PER_MS
     state = "running" if age_ms < SILENT_AFTER_MS else "silent"
-    is_in_sight = segment.writer_is_in_sight()
+    is_in_sight, lives = segment.writer_is_in_sight(), segment.writer_lives()
     header, live = segment.header, segment.live
     counters = segment.counters()
     return SegmentStatus(
         instance=segment.instance,
-        state=state if segment.writer_lives() else "dead",
+        state=state if lives else "dead",
         writer_pid=int(header.writer_pid),
         heartbeat_age_ms=round(age_ms, 3),
         size_bytes=int(header.total_size),
         is_locked_in_memory=segment.is_locked_in_memory,
-        is_pid_foreign=not is_in_sight,
+        is_pid_foreign=lives and not is_in_sight,  # a dead one is nowhere
         huge_page_bytes=huge_page_bytes(int(header.writer_pid)) if is_in_sight else 0,
         events=int(live.head),
         loop_rate=float(live.loop_count),  # a count until it is rated

@@ -161,7 +161,9 @@ def test_writer_of_another_pid_namespace_is_alive_for_stat_and_clean(
             while segment.writer_lives():
                 assert time.monotonic() < end
                 time.sleep(0.01)
-            assert stat._read(segment).state == "dead"
+            status = stat._read(segment)
+            assert status.state == "dead"
+            assert "another PID namespace" not in stat.format_status(status)  # it is nowhere
         assert writer_of(tmp_path / "tickpath.unit") == ""
 
 

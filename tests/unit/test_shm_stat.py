@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from tickpath.engine.cli import main
@@ -11,6 +13,7 @@ from tickpath.engine.commands.stat import SegmentStatus, format_status
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import create_stats
 from tickpath.proto.instrument import Instrument
+from tickpath.shm.segment import DIRECTORY
 
 if TYPE_CHECKING:
     import pytest
@@ -37,6 +40,32 @@ def test_stat_tells_of_an_instance_and_its_strategies(capsys: pytest.CaptureFixt
     assert (book["bid"], book["ask"]) == (0.01, 0.02)
     assert book["state"] == "LIVE" or "silent" in book["why"]
     assert told[1]["books"] == []
+
+
+WRITER = """
+import signal, sys
+from tickpath.engine.strategy.stats import create_stats
+stats = create_stats(sys.argv[1], "killed")
+print("up", flush=True)
+signal.pause()
+"""
+
+
+def test_stat_of_a_killed_writer_names_its_pid_and_no_other_namespace(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", WRITER, INSTANCE], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "up\n"
+        child.kill()
+    try:
+        assert main(["stat", "--interval", "0"]) == 0
+        assert f"killed: dead, writer pid {child.pid}, heartbeat" in capsys.readouterr().out
+    finally:
+        for path in DIRECTORY.glob(f"tickpath.{INSTANCE}.strategy.killed*"):
+            path.unlink()
 
 
 def test_stat_interval_that_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
