@@ -3,7 +3,7 @@
 orders.toml has a table for each function of the product that orders memory: what it does, in order,
 and which model check, code check or sanitizer holds it. An ordering that is weakened, dropped or
 added differs from the list, whatever the machine that the tests run on; x86-64 hides most.
-Relaxed accesses order nothing and are not listed.
+Relaxed accesses order nothing and are not listed. A membarrier(2) is a fence in every thread.
 
 Each listed function is also compiled for aarch64, where an ordering is an instruction of its own:
 what the source asks for is in the machine code. Source: Arm Architecture Reference Manual, B2.3.
@@ -26,7 +26,7 @@ ROOMS = ("proto", "shm", "netstack", "engine")
 LEFT_OUT = ("engine/bench/", "shm/atomic")  # and the names of C11 for C++
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 FUNCTION = re.compile(r"^(?!typedef|else|do)\w[^;{}=()]*?\b(\w+)\s*\([^;{}]*\)\s*\{", re.M)
-CALL = re.compile(r"\b(atomic_\w+)\s*\(")
+CALL = re.compile(r"\b(atomic_\w+|membarrier)\s*\(")
 ORDER = re.compile(r"memory_order_(\w+)")
 
 
@@ -49,6 +49,8 @@ def operations(body: str) -> list[str]:
         name = call[1].removeprefix("atomic_").removesuffix("_explicit")
         if name in {"thread_fence", "signal_fence"}:
             found.append(f"{name} {orders[0]}")
+        elif name == "membarrier":
+            found.append(f"membarrier {inside.removeprefix('MEMBARRIER_CMD_').lower()}")
         elif name == "init":
             continue
         elif not call[1].endswith("_explicit"):
@@ -112,7 +114,7 @@ static int take(struct box *box)
         return atomic_load(&box->other);
     atomic_thread_fence(memory_order_release);
     atomic_store_explicit(&box->count, 1, memory_order_relaxed);
-    return 1;
+    return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
 }
 """
     assert functions(text) == {
@@ -120,6 +122,7 @@ static int take(struct box *box)
             "load acquire box->ready",
             "load seq_cst by default",
             "thread_fence release",
+            "membarrier private_expedited",
         ]
     }
 
@@ -130,6 +133,7 @@ INSTRUCTIONS: dict[str, dict[str, list[str]]] = {
     "store": {"release": ["stlr"], "seq_cst": ["stlr"]},
     "thread_fence": {"release": ["dmb ish"], "seq_cst": ["dmb ish"], "acquire": ["dmb ishld"]},
     "signal_fence": {"seq_cst": []},
+    "membarrier": {"register_private_expedited": [], "private_expedited": []},  # the kernel's
     "update": {
         "acquire": ["ldaxr"],
         "release": ["stlxr"],

@@ -135,6 +135,22 @@ def test_drain_with_a_small_buffer_says_full_and_loses_nothing(ring: Ring) -> No
         assert ring.taken() == [(number, 10 + number, b"y" * 100)]
 
 
+@pytest.mark.parametrize("short", [1, 8])
+def test_drain_writes_nothing_beyond_a_buffer_that_is_a_word_too_small(
+    ring: Ring, short: int
+) -> None:
+    size = 16 + 104
+    ring.publish(1, 1, b"y" * 100)
+    ffi.memmove(ring.memory, b"\xee" * size, size)
+    ring.into.capacity = size - short
+    assert ring.drain() == lib.TP_MESSAGE_FULL
+    assert ring.into.size == 0
+    assert bytes(ffi.buffer(ring.memory, size))[-short:] == b"\xee" * short
+    ring.into.capacity = size
+    assert ring.drain() == lib.TP_MESSAGE_EMPTY
+    assert ring.taken() == [(1, 1, b"y" * 100)]
+
+
 def test_message_whose_writer_stopped_within_it_is_never_delivered(ring: Ring) -> None:
     """A killed writer leaves whole slots behind head, and no head: the reader waits."""
     ring.publish(1, 1, b"first")

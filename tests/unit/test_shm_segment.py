@@ -48,6 +48,7 @@ LAYOUT = SegmentLayout(
 MAGIC, BYTE_ORDER, MAJOR, HEADER_SIZE, STATIC_SIZE, TOTAL_SIZE = 0, 8, 16, 20, 24, 32
 CLOCK = 184
 SECTIONS = range(216, 376, 16)
+CELLS = SECTIONS[-2]
 
 
 @pytest.fixture
@@ -210,9 +211,9 @@ def test_segment_with_hostile_section_is_refused(
     assert refused(tmp_path) in {"impossible layout", "corrupted header"}
 
 
-@pytest.mark.parametrize("size", [0, 1, 375, 376, 4096, 20000])
+@pytest.mark.parametrize("size", [0, 1, 375, 376, 4096, 20000, -4096, -1])
 def test_segment_truncated_is_refused(writer: SegmentWriter, tmp_path: Path, size: int) -> None:
-    os.truncate(writer.path, size)
+    os.truncate(writer.path, size if size >= 0 else writer.header.total_size + size)
     assert refused(tmp_path) == "truncated"
     # The writer's own mapping ends here too: it must not touch the pages that are gone.
     os.truncate(writer.path, writer.header.total_size)
@@ -434,6 +435,10 @@ def test_ring_publish_stores_the_slot_that_the_header_describes(writer: SegmentW
         (20, struct.pack("<I", 10), "header size cannot be (found 10, bound 376)"),
         (SECTIONS[-1] + 8, struct.pack("<I", 3), "(a power of two) cannot be (found 3, "),
         (SECTIONS[-1] + 12, struct.pack("<I", 0), "ring, entry size cannot be (found 0, bound 64)"),
+        # 94 words and two more make 768 bytes a cell, four cells a slot.
+        (CELLS + 12, struct.pack("<I", 704), "cells, entry size cannot be (found 704, bound 768)"),
+        (CELLS + 8, struct.pack("<I", 11), "cells, count cannot be (found 11, bound 12)"),
+        (CELLS + 8, struct.pack("<I", 8), "cells, count cannot be (found 8, bound 12)"),
     ],
 )
 def test_segment_with_impossible_layout_names_the_wrong_number(

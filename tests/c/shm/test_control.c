@@ -172,14 +172,23 @@ static void gate_waits_only_where_the_slowest_would_lose(void **state)
 static void gate_refuses_who_was_evicted_for_a_second(void **state)
 {
     struct fixture *fixture = *state;
+    struct tp_ring_gate *gate = &fixture->gate;
+    const uint64_t start = 5000000000, second = 1000000000;
+    gate->clock = (struct tp_clock){TP_CLOCK_VIRTUAL, start, 0, 0};
     struct tp_control_slot *slot = lossless_claim(fixture, 0);
     publish_gated(fixture, CAPACITY);
+    gate->held_since_ns = start; /* all that it may wait in this second was waited */
+    gate->held_ns = gate->deadline_ns;
     publish_gated(fixture, 1);
     assert_int_equal(slot->is_evicted, 1);
     tp_control_release(fixture->control, slot);
     assert_ptr_equal(lossless_claim(fixture, 9), slot);
+    assert_int_equal(slot->is_evicted, 0); /* that was the one before */
     assert_int_equal(slot->is_gated, 0);
-    tp_ring_gate_tick(&fixture->gate, tp_clock_now_ns(&fixture->gate.clock) + 2000000000);
+    tp_ring_gate_tick(gate, start + second - 1);
+    assert_int_equal(slot->is_gated, 0);
+    gate->next_look_ns = 0;
+    tp_ring_gate_tick(gate, start + second);
     assert_int_equal(slot->is_gated, 1);
 }
 
@@ -198,6 +207,26 @@ static void gate_counts_all_that_one_holds_it(void **state)
     publish_gated(fixture, 1);
     assert_int_equal(fixture->gate.counters.evictions, 1);
     assert_true(fixture->gate.counters.held_ns < SHORT_NS);
+}
+
+/* The second that it was waited in stands still here: nothing is left of it for the next one. */
+static void gate_has_waited_once_for_all_of_them(void **state)
+{
+    struct fixture *fixture = *state;
+    struct tp_ring_gate *gate = &fixture->gate;
+    (void)lossless_claim(fixture, 0);
+    publish_gated(fixture, CAPACITY);
+    publish_gated(fixture, 1);
+    assert_int_equal(gate->counters.evictions, 1);
+    assert_true(gate->counters.held_ns >= SHORT_NS);
+    assert_int_equal(gate->held_ns, gate->counters.held_ns);
+    const uint64_t held_ns = gate->counters.held_ns;
+    gate->clock = (struct tp_clock){TP_CLOCK_VIRTUAL, gate->held_since_ns + SHORT_NS, 0, 0};
+    struct tp_control_slot *slot = lossless_claim(fixture, fixture->segment->ring.next);
+    publish_gated(fixture, CAPACITY);
+    publish_gated(fixture, 1);
+    assert_int_equal(slot->is_evicted, 1);
+    assert_int_equal(gate->counters.held_ns, held_ns);
 }
 
 /* To catch up forgives nothing: the feed would stop and go for ever. */
@@ -249,12 +278,21 @@ static void gate_of_a_message_larger_than_the_ring_keeps_what_it_can(void **stat
 static void gate_does_not_believe_a_cursor_ahead_of_the_ring(void **state)
 {
     struct fixture *fixture = *state;
-    struct tp_control_slot *slot = lossless_claim(fixture, 0);
-    cursor_move(slot, UINT64_MAX - 3);
-    publish_gated(fixture, CAPACITY + 1);
-    assert_int_equal(fixture->gate.counters.impossible_cursors, 1);
-    assert_int_equal(fixture->gate.counters.waits, 0);
-    assert_true(fixture->gate.limit == UINT64_MAX);
+    const uint64_t ahead[] = {1, CAPACITY, UINT64_MAX / 2};
+    for (size_t i = 0; i < sizeof ahead / sizeof ahead[0]; i++) {
+        struct tp_ring_gate *gate = &fixture->gate;
+        const uint64_t next = fixture->segment->ring.next;
+        tp_ring_gate_init(gate, &fixture->segment->ring, fixture->control, SHORT_NS);
+        struct tp_control_slot *slot = lossless_claim(fixture, next);
+        publish_gated(fixture, CAPACITY);
+        cursor_move(slot, next + CAPACITY + ahead[i]);
+        publish_gated(fixture, 1);
+        assert_int_equal(gate->counters.impossible_cursors, 1);
+        assert_int_equal(gate->counters.waits, 0);
+        assert_int_equal(slot->is_evicted, 1);
+        assert_true(gate->limit == UINT64_MAX);
+        tp_control_release(fixture->control, slot);
+    }
 }
 
 static void reader_registers_and_its_cursor_follows(void **state)
@@ -271,8 +309,14 @@ static void reader_registers_and_its_cursor_follows(void **state)
         publish(fixture->segment, i);
     assert_int_equal(tp_reader_poll(reader), TP_READER_LAPPED);
     assert_int_equal(reader->slot->lost_count, CAPACITY + 1);
+    assert_int_equal(reader->slot->lapped_count, 1);
     tp_reader_unregister(reader);
-    assert_int_equal(fixture->control->memory->slot[0].owner, 0);
+    struct tp_control_slot *slot = &fixture->control->memory->slot[0];
+    assert_int_equal(slot->owner, 0);
+    const struct tp_control_claim claim = {"next", 0, false};
+    assert_ptr_equal(claim_slot(fixture, &claim), slot); /* it begins with nothing of that one's */
+    assert_int_equal(slot->lost_count, 0);
+    assert_int_equal(slot->lapped_count, 0);
 }
 
 /* Somebody freed its slot, and another took it: that one's cursor is not ours to move. */
@@ -396,6 +440,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(gate_refuses_who_was_evicted_for_a_second, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(gate_counts_all_that_one_holds_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(gate_has_waited_once_for_all_of_them, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gate_holds_for_one_deadline_a_second, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gate_answers_one_that_comes_back_between_two_looks, set_up,
                                         tear_down),

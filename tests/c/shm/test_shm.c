@@ -106,6 +106,7 @@ static void test_ring_overrun_begins_with_the_slot_in_flight(void **state)
     atomic_store_explicit(&slot->sequence, 2 * CAPACITY + 1, memory_order_relaxed);
     assert_int_equal(tp_reader_poll(reader), TP_READER_LAPPED);
     assert_int_equal(reader->lost, CAPACITY);
+    assert_int_equal(reader->ring.lapped, CAPACITY);
     /* Now it stands at the slot in flight, which is not whole: nothing yet, never a torn event. */
     assert_int_equal(tp_reader_poll(reader), TP_READER_EMPTY);
 }
@@ -127,6 +128,7 @@ static void test_batch_stops_at_a_lap_and_tells_it_next(void **state)
     for (uint64_t i = 0; i < 3; i++)
         publish(fixture, i);
     assert_int_equal(tp_reader_batch(reader), 3);
+    assert_int_equal(reader->event_total, 3);
     assert_int_equal(reader->batch[2][1], 2);
     for (uint64_t i = 0; i < CAPACITY + 1; i++)
         publish(fixture, i);
@@ -153,6 +155,26 @@ static void test_snapshot_is_the_latest_version_whole(void **state)
         assert_memory_equal(&reader->snapshot[TP_READER_SNAPSHOT_HEAD_WORDS], words, sizeof words);
         assert_int_equal(tp_reader_snapshot(reader, 0), 0);
     }
+}
+
+static void test_snapshot_beyond_the_table_is_as_never_written(void **state)
+{
+    (void)state;
+    enum { CELL = 64, VERSIONS = 2 * TP_SNAPSHOT_VERSIONS };
+    /* Two slots, of which the reader's table has the first: what comes next is not its. */
+    static _Alignas(CELL) uint8_t cells[VERSIONS * CELL];
+    static _Atomic uint64_t index[2];
+    struct tp_snapshot_writer writer = {cells, index, 2, CELL, 1};
+    struct tp_snapshot_reader reader = {cells, index, 1, CELL, 1, 0};
+    uint64_t ring_index = 0, word = 0;
+    for (uint64_t i = 0; i < 2; i++) {
+        const uint64_t words[] = {7 + i};
+        tp_snapshot_publish(&writer, (uint32_t)i, i, words, 1);
+    }
+    assert_int_equal(tp_snapshot_read(&reader, 0, &word, &ring_index), 1);
+    assert_int_equal(word, 7);
+    assert_int_equal(tp_snapshot_read(&reader, 1, &word, &ring_index), 0);
+    assert_int_equal(word, 7);
 }
 
 static void test_snapshot_half_written_for_ever_gives_up(void **state)
@@ -259,6 +281,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_snapshot_is_the_latest_version_whole, set_up,
                                         tear_down),
+        cmocka_unit_test(test_snapshot_beyond_the_table_is_as_never_written),
         cmocka_unit_test_setup_teardown(test_snapshot_half_written_for_ever_gives_up, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_histogram_keeps_count_sum_and_extremes, set_up,
