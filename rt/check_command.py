@@ -65,7 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--only", metavar="WHAT", help="areas or ids: boot,cpu,mem.swap")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--all", action="store_true", help="show what is OK or unsupported too")
-    parser.add_argument("--explain", metavar="ID", help="tell all about one item")
+    parser.add_argument("--explain", metavar="ID", help="explain one item and how to fix it")
     parser.add_argument("--list", action="store_true", help="print the catalogue and end")
     parser.add_argument(
         "--window",

@@ -88,7 +88,7 @@ def complete(parser: argparse.ArgumentParser) -> None:
             f"  {name:<10}{text}" for name, (module, text) in COMMANDS.items() if exists(module)
         )
         + "\n\nexample: tickpath rt check\n"
-        "`tickpath rt COMMAND --help` has the options and statuses of one. Exit status: 0 well,\n"
+        "`tickpath rt COMMAND --help` has the options and statuses of one. Exit status: 0 OK,\n"
         "2 wrong usage or a request that cannot be, 3 this machine lacks something."
     )
     parser.add_argument("rt_command", nargs="?", metavar="COMMAND", help="one of those below")

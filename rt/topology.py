@@ -192,7 +192,7 @@ def read_hypervisor(host: Host) -> str | None:
     )
     flags = cpu_flags(host)
     if "hypervisor" in flags:
-        return known or vendor or "a hypervisor that does not tell its name"
+        return known or vendor or "a hypervisor that does not report its name"
     if host.read("/sys/hypervisor/type") == "xen":
         return "Xen"
     if flags or product.endswith(".metal"):

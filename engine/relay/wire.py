@@ -183,5 +183,5 @@ def _read_rows(rows: bytes) -> tuple[Instrument, ...]:
             raise WireError(f"instrument row {index}: {one.symbol!r}: expected no spaces")
         instruments.append(one)
     if len({(one.venue, one.symbol) for one in instruments}) != len(instruments):
-        raise WireError("an instrument stands twice in the feed's table")
+        raise WireError("an instrument is listed twice in the feed's table")
     return tuple(instruments)

@@ -100,7 +100,7 @@ def not_asked_idle_poll(context: Context) -> str | None:
 def not_asked_mitigations(context: Context) -> str | None:
     if context.profile.mitigations_off:
         return None
-    return "a security decision that is not taken for you (--mitigations-off)"
+    return "a security decision, left to you (--mitigations-off)"
 
 
 def rt_is_wanted(context: Context) -> str | None:

@@ -138,7 +138,7 @@ class Applier:
         if lines.lasting is not None and default not in done.stdout:
             raise HostError(
                 f"the menu has no line {default}: a later file of /etc/default/grub.d sets "
-                f"GRUB_DEFAULT; mend it there; {UNDO}"
+                f"GRUB_DEFAULT; fix it there; {UNDO}"
             )
         return done.stdout
 

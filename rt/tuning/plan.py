@@ -132,7 +132,7 @@ def usable_here(host: Host, wanted: Wanted, skipped: list[Skipped]) -> bool:
             there = host.exists(f"/sys/class/net/{setting.interface}")
             # A NIC that is not there is refused, not skipped.
             if there and read_live(host, setting) is None:
-                why = "the driver does not tell it, or ethtool is not installed"
+                why = "the driver does not report it, or ethtool is not installed"
         case UnitState() as setting:
             why = systemd_lacks(host, setting)
         case BootParameter() | DropIn():
@@ -361,7 +361,7 @@ def overridden(host: Host, wanted: Sequence[Wanted], steps: Sequence[Step]) -> l
         if isinstance(setting, Sysctl) and plan_files.SYSCTL_FILE not in written:
             at_boot = read_persisted(host, setting)
             if at_boot is not None and not same(setting, at_boot):
-                why = f"a later file of /etc/sysctl.d gives {at_boot!r} at boot: mend it there"
+                why = f"a later file of /etc/sysctl.d gives {at_boot!r} at boot: fix it there"
                 found.append(Skipped(each.item, setting.path, why))
     return found
 

@@ -354,7 +354,7 @@ def main() -> None:
     if state == "checked" and (not isinstance(score, int | float) or score < least):
         module.fail_json(
             msg=f"the host scores {score} of 100, {least} are asked: `tickpath rt check` on it "
-            "names each item, the reason and the command that mends it",
+            "names each item, the reason and the command that fixes it",
             **result,
         )
     module.exit_json(**result)

@@ -279,7 +279,7 @@ def test_apply_what_the_kernel_lacks_is_skipped_with_the_reason(machine: Path) -
         "this kernel does not have it",
         "there is no such unit",
         "/proc/sys/vm/dirty_bytes is 4096, which excludes it",
-        "the driver does not tell it, or ethtool is not installed",
+        "the driver does not report it, or ethtool is not installed",
     ]
 
 
