@@ -389,6 +389,7 @@ def test_heartbeat_stores_at_most_once_a_millisecond(writer: SegmentWriter) -> N
 
 
 def test_clock_runs_with_the_monotonic_clock(writer: SegmentWriter) -> None:
+    time.sleep(0.05)  # a wrong rate shows in time
     before = time.monotonic_ns()
     now = writer.now_ns()
     after = time.monotonic_ns()
