@@ -9,8 +9,9 @@ export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
 FUZZ_SECONDS ?= 10
 # Seconds that all fuzzers share out among themselves, in place of FUZZ_SECONDS each.
 FUZZ_SECONDS_SHARED ?=
-# Every tenth planted fault only, from this one on; `make test` plants none without it.
-MUTANTS_TENTH ?=
+# A part of the planted faults, as in 3/30: every 30th from the third on. Without it `make test` plants
+# none, and `make mutants` all.
+MUTANTS_SHARE ?=
 # `make test VM=1` runs the tests of tests/vm as well, in the same run of pytest.
 VM ?=
 # setup.sh names its build folder after the interpreter.
@@ -53,7 +54,7 @@ demo: ## set up what running needs, then run the main job for 20 seconds (as roo
 	@tickpath demo
 
 test: setup ## check everything (FUZZ_SECONDS=10 a fuzzer); whatever fails, all of it runs
-	@tests/run_groups.sh lint c-test sanitize fuzz $(if $(MUTANTS_TENTH),mutants) py-test
+	@tests/run_groups.sh lint c-test sanitize fuzz $(if $(MUTANTS_SHARE),mutants) py-test
 
 style:
 	ruff check --quiet .
@@ -77,8 +78,8 @@ sanitize: setup ## run the C tests under ASan and UBSan
 fuzz: setup ## run every fuzzer for FUZZ_SECONDS
 	@python tests/fuzz/run.py $(if $(FUZZ_SECONDS_SHARED),--shared $(FUZZ_SECONDS_SHARED),--seconds $(FUZZ_SECONDS))
 
-mutants: setup ## plant faults, one at a time, and see the tests catch each (an hour; MUTANTS_TENTH=3)
-	@python tests/mutants/run.py $(if $(MUTANTS_TENTH),--tenth $(MUTANTS_TENTH))
+mutants: setup ## plant faults, one at a time, and see the tests catch each (an hour; MUTANTS_SHARE=3/30)
+	@python tests/mutants/run.py $(if $(MUTANTS_SHARE),--trust --share $(MUTANTS_SHARE))
 
 py-test: setup ## run the tests in Python
 	@pytest --quiet --durations=20 $(if $(VM),-m "")

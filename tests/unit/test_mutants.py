@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -12,10 +15,14 @@ from tests.mutants.run import (
     InvalidMutantError,
     Mutant,
     Outcome,
+    Tree,
     choose,
+    fail_without_fault,
+    parse_share,
     read_list,
     read_lists,
     report,
+    try_mutant,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -91,13 +98,68 @@ def test_list_with_an_error_is_refused(tmp_path: Path, row: str, said: str) -> N
         read_list(path)
 
 
-def test_choose_a_tenth_covers_all_in_ten_days() -> None:
-    class Arguments:
-        room = None
-        only: tuple[str, ...] = ()
-        tenth = 0
-
+def test_choose_shares_cover_each_once() -> None:
     found: list[Mutant] = []
-    for Arguments.tenth in range(10):
-        found += choose(MUTANTS, Arguments())  # type: ignore[arg-type]  # what choose looks at
+    for number in range(1, 8):
+        share = argparse.Namespace(room=None, only=(), share=parse_share(f"{number}/7"))
+        found += choose(MUTANTS, share)
     assert sorted(one.name for one in found) == sorted(one.name for one in MUTANTS)
+
+
+@pytest.mark.parametrize("text", ["3", "3/0", "/3", "-1/3", "a/b"])
+def test_share_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected two whole numbers"):
+        parse_share(text)
+
+
+class Planted:
+    """A tree whose tests fail as a table says: by turn, a test that is used up fails no more."""
+
+    def __init__(self, root: Path, fails: dict[str, list[bool]]) -> None:
+        self.root, self.fails, self.builds = root, fails, 0
+        (root / "shm").mkdir()
+        (root / "shm/x.c").write_text("a")
+
+    def build(self) -> bool:
+        self.builds += 1
+        return True
+
+    def passes(self, test: str) -> bool:
+        turns = self.fails.get(test, [])
+        return not (turns.pop(0) if turns else False)
+
+
+@pytest.mark.parametrize(
+    ("fails", "caught"),
+    [([], None), ([True], "c:shm"), ([False, True], "c:shm"), ([False, False, True], None)],
+)
+def test_fault_that_no_test_saw_is_tried_once_more(
+    tmp_path: Path, fails: list[bool], caught: str | None
+) -> None:
+    tree = Planted(tmp_path, {"c:shm": fails})
+    outcome = try_mutant(tree, planted("x", "report"))  # type: ignore[arg-type]  # what it uses
+    assert outcome.caught_by == caught
+    assert (tmp_path / "shm/x.c").read_text() == "a"
+
+
+@pytest.mark.parametrize(("fails", "failing"), [([], []), ([True], []), ([True, True], ["c:shm"])])
+def test_what_caught_a_fault_must_pass_without_one(
+    tmp_path: Path, fails: list[bool], failing: list[str]
+) -> None:
+    tree = Planted(tmp_path, {"c:shm": fails})
+    outcomes = [Outcome(planted("x", "report"), "c:shm", 1.0)]
+    outcomes.append(Outcome(planted("y", "report"), None, 1.0))
+    assert fail_without_fault(tree, outcomes) == failing  # type: ignore[arg-type]  # what it uses
+    assert tree.builds == 1
+
+
+def test_test_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    script = "sleep 300 & echo $! > pid; wait"
+    with pytest.raises(subprocess.TimeoutExpired):
+        tree._run(["bash", "-c", script], 1.0)
+    pid = int((tmp_path / "pid").read_text())
+    end = time.monotonic() + 20
+    while Path(f"/proc/{pid}/exe").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
