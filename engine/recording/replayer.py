@@ -138,6 +138,7 @@ class Replayer:
         self.left_out: list[tuple[str, str]] = []
         """What was left out, besides what is counted: kind and example."""
         self._kept: list[Any] = []
+        self._is_closed = False
         self._check()
         self._instruments = _instruments(meta)
         self._count = count = max(len(meta.instruments), meta.instruments_max)
@@ -301,13 +302,15 @@ class Replayer:
         """Take the records from `start` up to a stamp; return where the next one stands.
 
         `next_ns` is its stamp. Also returns where `await_room` says so. Raises BrokenRecordError
-        for a record that cannot be, after all before it.
+        for a record that cannot be, after all before it, ValueError after `close`.
         """
+        self._refuse_if_closed()
         self._offset[0] = start
         self._span.data, self._span.size = ffi.from_buffer("uint8_t[]", records), len(records)
         span, run = self._span[0], lib.tp_replayer_run
         while True:
             status = run(self.c, span, self._offset, until_ns)
+            self._refuse_if_closed()
             self.hand_on()
             may_go_on = status not in _WAIT_FOR_ROOM
             if not may_go_on and self._is_at_limit and not self.await_room():
@@ -403,11 +406,12 @@ class Replayer:
 
     def heartbeat(self) -> None:
         """Say to readers of the segment that this lives."""
-        if self.segment is not None and self.consumers is not None:
-            self.segment.heartbeat()
-            lib.tp_ring_gate_tick(self.consumers.gate, self.segment.now_ns())
+        segment, consumers = self.segment, self.consumers  # another thread may close
+        if segment is not None and consumers is not None:
+            segment.heartbeat()
+            lib.tp_ring_gate_tick(consumers.gate, segment.now_ns())
             for place, value in enumerate((self.c.records, self.c.messages, self.c.gaps)):
-                self.segment.store_counter(place, int(value))
+                segment.store_counter(place, int(value))
 
     def end_run(self) -> None:
         """Turn every book STALE, at the last record's time: what comes next is of another run.
@@ -423,8 +427,13 @@ class Replayer:
         self.play(b"".join(downs))
         self.c.records -= len(downs)  # nobody recorded them
 
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:
+            raise ValueError("replayer is closed: make a new one")
+
     def close(self) -> None:
-        """Remove the segment."""
+        """Remove the segment. From any thread: who plays gets ValueError."""
+        self._is_closed = True
         if self.consumers is not None:
             self.consumers.close()
             self.consumers = None

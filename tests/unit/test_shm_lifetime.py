@@ -298,6 +298,54 @@ def test_writers_closed_at_random_moments_crash_nothing(tmp_path: Path) -> None:
     )
 
 
+def test_replayers_closed_at_random_moments_crash_nothing(tmp_path: Path) -> None:
+    run(
+        """
+        import os
+        from tickpath._core import lib
+        from tickpath.engine.recording.format import Meta, pack_record
+        from tickpath.engine.recording.replayer import Replayer
+        from tickpath.engine.recording.tap import Subscription
+
+        row = Subscription(
+            venue="mexc", symbol="A", price_exponent=-2, quantity_exponent=-5,
+            channel="spot@public.aggre.depth.v3.api.pb@100ms@A",
+        )
+        meta = Meta(instruments=(row,), ticks=True)
+        ticks = b"".join(pack_record(lib.TP_RECORD_TICK, 0, 0, t, b"") for t in range(1, 4000))
+        instance = f"unit-replayer-{os.getpid()}"
+
+        def play(replayer):
+            while True:
+                replayer.play(ticks)
+                replayer.heartbeat()
+
+        def guarded(replayer, ends):
+            try:
+                play(replayer)
+            except BaseException as error:
+                ends.append((type(error), str(error)))
+
+        sys.setswitchinterval(0.0001)
+        allowed = {
+            (ValueError, "replayer is closed: make a new one"),
+            (ValueError, f"segment {instance} is closed"),
+        }
+        for turn in range(60):
+            replayer = Replayer(meta, instance=instance if turn % 2 else None)
+            ends = []
+            thread = threading.Thread(target=guarded, args=(replayer, ends))
+            thread.start()
+            time.sleep(chance.random() * 0.005)
+            replayer.close()
+            thread.join(10)
+            assert not thread.is_alive()
+            assert len(ends) == 1 and set(ends) <= allowed, ends
+        """,
+        tmp_path,
+    )
+
+
 def test_waker_returns_when_its_control_segment_is_closed(tmp_path: Path) -> None:
     run(
         """
