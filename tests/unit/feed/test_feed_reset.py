@@ -204,3 +204,18 @@ def test_feed_base_below_what_was_shown_before_a_reconnect_is_too_old(rig: Rig) 
     assert rig.state() == (SYNCING, STARTING)
     assert rig.counters.bases_too_old == 1
     heal(rig, venue)
+
+
+def test_feed_first_message_shows_that_the_venue_counts_anew_since_before_the_reconnect(
+    rig: Rig,
+) -> None:
+    venue = Venue()
+    go_live(rig, venue)
+    rig.message(venue.step())
+    rig.down()
+    renumber(venue)
+    rig.up()
+    assert rig.message(venue.step()) == lib.TP_FEED_BUFFERED
+    assert rig.state() == (SYNCING, RESET)
+    heal(rig, venue)
+    assert rig.counters.bases_too_old == 0

@@ -138,6 +138,24 @@ def test_feed_snapshot_older_than_the_buffer_is_refused_and_wanted_anew(rig: Rig
     assert_book(rig, venue)
 
 
+def test_feed_what_a_base_was_too_old_for_is_kept_for_the_next_one(rig: Rig) -> None:
+    venue = Venue()
+    rig.up()
+    missed = venue.version
+    venue.step(versions=1)
+    rig.message(venue.step(versions=1))
+    rig.message(venue.step(versions=1))
+    assert rig.wanted() == [0]
+    rig.offer(missed, *venue.history[missed])
+    rig.tick()
+    assert rig.state() == (SYNCING, STARTING)
+    assert rig.wanted() == [0]
+    rig.offer(missed + 1, *venue.history[missed + 1])
+    rig.tick()
+    assert rig.state() == (LIVE, NONE)
+    assert_book(rig, venue)
+
+
 def test_feed_first_live_message_just_contiguous_is_applied(rig: Rig) -> None:
     """Rule 6 of the venue's documents, read literally, would refuse first == version + 1."""
     venue = Venue()
