@@ -1,8 +1,8 @@
 """The simulated exchange: a process of its own, on the kernel's sockets.
 
-In reading order: market.py (books that walk at random), dialect.py (how a venue speaks, without
-sockets), venues/ (the dialects, a file each), faults.py (what may go wrong on demand on the
-WebSocket) and rest_faults.py (over REST), certificates.py (a CA and server certificates, good and
-bad), connection.py (HTTP and WebSocket on one port), exchange.py (a dialect on sockets), command.py
-(`tickpath sim VENUE`).
+In reading order: market.py (books that walk at random), fair.py (those of several venues, around
+one price), dialect.py (how a venue speaks, without sockets), venues/ (the dialects, a file each),
+faults.py (what may go wrong on demand on the WebSocket) and rest_faults.py (over REST),
+certificates.py (a CA and server certificates, good and bad), connection.py (HTTP and WebSocket on
+one port), exchange.py (a dialect on sockets), command.py (`tickpath sim VENUE...`).
 """

@@ -1,6 +1,7 @@
-"""`tickpath sim VENUE`: a simulated exchange as a process of its own.
+"""`tickpath sim VENUE...`: simulated exchanges as a process of their own.
 
-Called by: cli.py. Calls: exchange.py, venues/, certificates.py.
+Several venues have a port each, and quote around common prices (fair.py). Called by: cli.py. Calls:
+exchange.py, venues/, certificates.py.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import ssl
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,13 +34,14 @@ from tickpath.proto.venues import DEFAULT_NAME, name_symbol, resolve_symbol
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tickpath.proto.venue import Venue
 
 INSTRUMENTS_MAX: Final = 5000
 RATE_MAX: Final = 1_000_000.0
 STATUS_INTERVAL_S: Final = 1.0
+PORTS: Final = 65536
 CERTIFICATES: Final = ("good", "expired", "wrong-name")
 
 
@@ -51,11 +54,17 @@ def _fault_form(fault: Fault) -> str:
     return f"{fault.value}:{argument}" if fault in NEEDS_ARGUMENT else f"{fault.value}[:{argument}]"
 
 
+_SEVERAL = " ".join(dialect_names())
+_LAST = dialect_names()[-1]
 _EXAMPLE = f"""\
 examples:
   tickpath sim {DEFAULT_NAME} --listen 127.0.0.1:8443 --make-ca /tmp/ca --instruments 3 --rate 1000
   tickpath sim {DEFAULT_NAME} --make-ca /tmp/ca --instruments BTCUSDT,ETHUSDT --fault gap@5s \\
       --fault refuse:ETHUSDT@0s --json
+  tickpath sim {_SEVERAL} --make-ca /tmp/ca --instruments BTC/USDT,ETH/USDT \\
+      --fault {_LAST}:disconnect@5s
+several venues listen on ports one after the other, in that order, and quote the same instruments
+around common prices: now and then one's best bid is above another's best ask.
 while it runs:
   curl --cacert /tmp/ca/ca.pem -X POST 'https://127.0.0.1:8443/fault?kind=disconnect'
   curl --cacert /tmp/ca/ca.pem 'https://127.0.0.1:8443/truth?symbol=BTCUSDT'
@@ -68,16 +77,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "sim",
         help="simulate an exchange",
-        description="Simulate an exchange on the kernel's sockets: WebSocket, REST, faults.",
+        description="Simulate one or several exchanges on the kernel's sockets: WebSocket, REST, "
+        "faults.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("venue", choices=dialect_names(), help="whose protocol it speaks")
+    parser.add_argument(
+        "venue",
+        nargs="+",
+        choices=dialect_names(),
+        metavar="VENUE",
+        help=f"whose protocol it speaks, one or several of {', '.join(dialect_names())}",
+    )
     parser.add_argument(
         "--listen",
         default="127.0.0.1:8443",
         metavar="ADDR:PORT",
-        help="default %(default)s; port 0: a free one, which the first line names",
+        help="default %(default)s; port 0: a free one, which the first line names; several venues: "
+        "the first one's",
     )
     parser.add_argument("--cert", type=Path, metavar="PEM", help="the server's certificate chain")
     parser.add_argument("--key", type=Path, metavar="PEM", help="its private key")
@@ -127,9 +144,9 @@ def _add_market(parser: argparse.ArgumentParser) -> None:
         "--fault",
         action="append",
         default=[],
-        metavar="KIND[:ARG]@SECONDS",
-        help="let it happen so long after the start, as in gap:BTCUSDT@5s; may be repeated. "
-        "The kinds, and what ARG is, stand below",
+        metavar="[VENUE:]KIND[:ARG]@SECONDS",
+        help="let it happen so long after the start, as in gap:BTCUSDT@5s; may be repeated; of "
+        "several venues, say at which. The kinds, and what ARG is, stand below",
     )
     parser.add_argument(
         "--idle",
@@ -142,7 +159,7 @@ def _add_market(parser: argparse.ArgumentParser) -> None:
 def parse_address(text: str) -> tuple[str, int]:
     """Split ADDR:PORT; raises LocalError."""
     address, _, port = text.rpartition(":")
-    if not address or not port.isdigit() or int(port) > 65535:
+    if not address or not port.isdigit() or int(port) >= PORTS:
         raise LocalError(f"--listen {text!r}: expected ADDR:PORT, for instance 127.0.0.1:8443")
     return address.strip("[]"), int(port)
 
@@ -183,19 +200,27 @@ def parse_levels(text: str | None) -> tuple[int, int] | None:
     raise LocalError(f"--levels {text!r}: expected N or LOW-HIGH within 1 to {LEVELS_MAX}")
 
 
-def make_options(args: argparse.Namespace) -> Options:
-    """Check the market's options; raises LocalError."""
+def check_market(args: argparse.Namespace) -> None:
+    """Refuse what is wrong whatever the venue; raises LocalError."""
     if args.idle is not None and not args.idle > 0:
         raise LocalError(f"--idle {args.idle:g}: expected more than 0 seconds")
     if not 0 <= args.rate <= RATE_MAX:
         raise LocalError(f"--rate {args.rate:g}: expected 0 to {RATE_MAX:g} messages a second")
-    dialect = load_dialect(args.venue)
+    twice = [name for name in args.venue if args.venue.count(name) > 1]
+    if twice:
+        raise LocalError(f"venue {twice[0]!r} is listed twice: expected each venue once")
+
+
+def make_options(args: argparse.Namespace, venue: str) -> Options:
+    """Check what a venue is asked for; raises LocalError. The rate is shared evenly."""
+    dialect = load_dialect(venue)
     if not 2 * LEVELS_MAX <= args.depth <= dialect.levels_max:
         raise LocalError(
             f"--depth {args.depth}: expected {2 * LEVELS_MAX} to {dialect.levels_max} levels"
+            + (f" at {venue}" if len(args.venue) > 1 else "")
         )
     instruments = parse_instruments(dialect.venue, args.instruments)
-    faults = [parse_scheduled_fault(text) for text in args.fault]
+    faults = [parse_scheduled_fault(text) for text in faults_of(args, venue)]
     for order in faults:
         names_one = order.fault in HARMS_INSTRUMENT | NEEDS_ARGUMENT
         if names_one and order.argument and order.argument not in instruments:
@@ -205,13 +230,31 @@ def make_options(args: argparse.Namespace) -> Options:
             )
     return Options(
         instruments=instruments,
-        rate=args.rate,
+        rate=args.rate / len(args.venue),
         levels=parse_levels(args.levels),
         depth=args.depth,
         seed=args.seed,
         faults=faults,
         idle_s=args.idle,
+        is_fair=len(args.venue) > 1,
     )
+
+
+def faults_of(args: argparse.Namespace, venue: str) -> list[str]:
+    """Return a venue's faults without its name; raises LocalError for one of no venue."""
+    found = []
+    for text in args.fault:
+        name, _, rest = text.partition(":")
+        if name in args.venue:
+            found += [rest] if name == venue else []
+        elif len(args.venue) > 1:
+            raise LocalError(
+                f"--fault {text!r}: expected VENUE:KIND[:ARG]@SECONDS, for instance "
+                f"{venue}:{text}, where there are several venues"
+            )
+        else:
+            found.append(text)
+    return found
 
 
 def check_certificates(args: argparse.Namespace) -> None:
@@ -239,7 +282,8 @@ def make_tls(args: argparse.Namespace, address: str) -> ssl.SSLContext | None:
         return None
     certificate, key = args.cert, args.key
     if args.make_ca is not None:
-        names = ["localhost", *venue_hosts(args.venue), *args.name]
+        hosts = [host for venue in args.venue for host in venue_hosts(venue)]
+        names = ["localhost", *hosts, *args.name]
         try:
             made = make_ca(
                 args.make_ca,
@@ -291,48 +335,82 @@ class Output:
             print(text, flush=True)
 
 
-async def serve(simulator: Exchange, args: argparse.Namespace, output: Output) -> None:
-    """Serve until SIGINT or SIGTERM."""
+async def listen(
+    exchanges: Mapping[str, Exchange], args: argparse.Namespace, output: Output
+) -> None:
+    """Open every venue's port, and say so."""
     address, port = parse_address(args.listen)
+    if port and port + len(exchanges) > PORTS:
+        raise LocalError(
+            f"--listen {args.listen}: expected a port up to {PORTS - len(exchanges)}, or 0: "
+            f"{len(exchanges)} venues have one each, beginning there"
+        )
     tls = make_tls(args, address)
+    ca = str(args.make_ca.absolute() / "ca.pem") if args.make_ca else None
+    host = f"[{address}]" if ":" in address else address
+    scheme = "ws" if args.plain else "wss"
+    names = args.instruments if args.instruments.isdigit() else len(args.instruments.split(","))
+    for number, (venue, simulator) in enumerate(exchanges.items()):
+        simulator.on_fault = partial(say_fault, output, venue if len(exchanges) > 1 else "")
+        await simulator.serve(address, port + number if port else 0, tls)
+        path = min(load_dialect(venue).websocket_paths)
+        url = f"{scheme}://{host}:{simulator.port}{path}"
+        rate = f"{args.rate / len(exchanges):g} messages/s"
+        text = f"listening {url} ({venue}: {names} instruments, {rate}"
+        text += f", CA {ca})" if ca else ")"
+        output.line("listening", text, venue=venue, url=url, ca=ca)
+
+
+def say_fault(output: Output, venue: str, order: Order) -> None:
+    """Say what happens now."""
+    name = order.fault.value + (f":{order.argument}" if order.argument else "")
+    at = f" at {venue}" if venue else ""
+    more = {"venue": venue} if venue else {}
+    output.line(
+        "fault", f"fault {name}{at}", fault=order.fault.value, argument=order.argument, **more
+    )
+
+
+async def serve(
+    exchanges: Mapping[str, Exchange], args: argparse.Namespace, output: Output
+) -> None:
+    """Serve until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-
-    def tell(order: Order) -> None:
-        name = order.fault.value + (f":{order.argument}" if order.argument else "")
-        output.line("fault", f"fault {name}", fault=order.fault.value, argument=order.argument)
-
-    simulator.on_fault = tell
-    await simulator.serve(address, port, tls)
-    path = min(load_dialect(args.venue).websocket_paths)
-    host = f"[{address}]" if ":" in address else address
-    url = f"{'ws' if args.plain else 'wss'}://{host}:{simulator.port}{path}"
-    ca = str(args.make_ca.absolute() / "ca.pem") if args.make_ca else None
-    names = args.instruments if args.instruments.isdigit() else len(args.instruments.split(","))
-    text = f"listening {url} ({names} instruments, {args.rate:g} messages/s"
-    output.line("listening", text + (f", CA {ca})" if ca else ")"), url=url, ca=ca)
 
     def ask() -> None:  # a handler runs where the loop sleeps: it must be woken
         loop.call_soon_threadsafe(stop.set)
 
+    def say_counters(event: str, text: str) -> None:
+        for venue, simulator in exchanges.items():
+            fields = msgspec.structs.asdict(simulator.counters)
+            output.line(event, text, venue=venue, **fields)
+
     with EndSignals(ask, "its connections to close"):
         try:
+            await listen(exchanges, args, output)
             while not stop.is_set():
                 try:
                     await asyncio.wait_for(stop.wait(), STATUS_INTERVAL_S)
                 except TimeoutError:
                     if args.json:
-                        output.line("status", "", **msgspec.structs.asdict(simulator.counters))
+                        say_counters("status", "")
         finally:
-            await simulator.close()
-    output.line("end", "stopped", **msgspec.structs.asdict(simulator.counters))
+            await asyncio.gather(*(simulator.close() for simulator in exchanges.values()))
+    if args.json:
+        say_counters("end", "")
+    else:
+        output.line("end", "stopped")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the simulator until it is told to stop; return 0."""
+    """Run the simulators until they are told to stop; return 0."""
     check_certificates(args)
-    simulator = Exchange(load_dialect(args.venue), make_options(args))
-    uvloop.run(serve(simulator, args, Output(args.json)))
+    check_market(args)
+    exchanges = {
+        venue: Exchange(load_dialect(venue), make_options(args, venue)) for venue in args.venue
+    }
+    uvloop.run(serve(exchanges, args, Output(args.json)))
     return 0
 
 

@@ -16,9 +16,10 @@ from tickpath.engine.sim.market import make_book
 from tickpath.proto.venues import name_symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tickpath.engine.sim.market import Book, Delta
+    from tickpath.proto.instrument import Symbol
     from tickpath.proto.venue import Venue
 
 
@@ -87,11 +88,19 @@ class Counters(msgspec.Struct):
 class Floor:
     """All instruments of a simulated venue, by the venue's own names, and their subscribers."""
 
-    def __init__(self, venue: Venue, symbols: Sequence[str], *, depth: int, seed: int) -> None:
+    def __init__(
+        self,
+        venue: Venue,
+        symbols: Sequence[str],
+        *,
+        depth: int,
+        seed: int,
+        make: Callable[[str, Symbol, int, int], Book] = make_book,
+    ) -> None:
         """Make a book for each symbol; the same arguments give the same walks."""
         self.counters = Counters()
         self.listings = {
-            symbol: Listing(make_book(symbol, name_symbol(venue, symbol), depth, seed))
+            symbol: Listing(make(symbol, name_symbol(venue, symbol), depth, seed))
             for symbol in symbols
         }
         self.active: list[str] = []
@@ -136,6 +145,11 @@ class Dialect(Protocol):
     websocket_paths: ClassVar[frozenset[str]]
     levels_max: ClassVar[int]
     """Of a side, in the base that it gives."""
+    exponents: ClassVar[Mapping[str, tuple[int, int]]] = {}
+    """Of price and quantity, by base asset, where the venue's differ from the market's (market.py).
+
+    Used where several venues quote the same instruments (fair.py).
+    """
 
     def __init__(self, floor: Floor) -> None:
         """Speak for these books."""

@@ -4,7 +4,7 @@ An instrument's book moves only while somebody subscribes to it; every subscribe
 from then on. Beside the venue's own REST, on the same port: `POST /fault?kind=gap:BTCUSDT` (GET
 does too), `GET /truth?symbol=BTCUSDT`, `GET /status`. What is said, and how, is the dialect's.
 Time and timers are arguments: `serve` stands on asyncio's and sockets, tests/sim on its own.
-Called by: command.py, tests. Calls: dialect.py, market.py, connection.py. One thread.
+Called by: command.py, tests. Calls: dialect.py, market.py, fair.py, connection.py. One thread.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 
 from tickpath.engine.sim.connection import Connection, frame
 from tickpath.engine.sim.dialect import Floor, HttpResponse, Message, json_response
+from tickpath.engine.sim.fair import Fair
 from tickpath.engine.sim.faults import (
     HARMS_INSTRUMENT,
     NEEDS_ARGUMENT,
@@ -25,7 +26,7 @@ from tickpath.engine.sim.faults import (
     Order,
     parse_fault,
 )
-from tickpath.engine.sim.market import LEVELS_MAX, Delta
+from tickpath.engine.sim.market import LEVELS_MAX, Delta, make_book
 from tickpath.engine.sim.rest_faults import REST_FAULTS, RestFaults
 from tickpath.proto.records import format_fixed
 from tickpath.shm.clock import SYSTEM, Clock
@@ -65,6 +66,8 @@ class Options:
     faults: Sequence[Order] = ()
     idle_s: float | None = None
     """None: the venue's own."""
+    is_fair: bool = False
+    """Quote around the prices that all simulators with this seed and option have (fair.py)."""
 
 
 def later_by_asyncio(delay_s: float, act: Callable[[], object]) -> None:
@@ -93,7 +96,13 @@ class Exchange:
         self._options = options
         self._venue = dialect.venue
         self._floor = Floor(
-            dialect.venue, options.instruments, depth=options.depth, seed=options.seed
+            dialect.venue,
+            options.instruments,
+            depth=options.depth,
+            seed=options.seed,
+            make=Fair(dialect.venue.name, clock.unix_ns, dialect.exponents).make_book
+            if options.is_fair
+            else make_book,
         )
         self._dialect = dialect(self._floor)
         self._random = random.Random(options.seed)

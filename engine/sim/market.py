@@ -92,6 +92,9 @@ class Side:
 class Book:
     """One instrument's book and its walk. `depth`: levels a side that it hovers at."""
 
+    _grain = 1
+    """How far apart levels are, in ticks, on average."""
+
     def __init__(
         self, instrument: Instrument, name: Symbol, middle: int, *, depth: int, seed: str
     ) -> None:
@@ -106,9 +109,15 @@ class Book:
         self._next_scale: tuple[int, int] | None = None
         self.witness: Callable[[Book], None] = lambda _: None
         """Called after every change, for who keeps the history."""
-        for offset in range(1, depth + 1):
-            self.bids.put(middle - offset, self._quantity())
-            self.asks.put(middle + offset, self._quantity())
+        bid = ask = middle
+        for _ in range(depth):
+            bid, ask = bid - self._gap(), ask + self._gap()
+            self.bids.put(bid, self._quantity())
+            self.asks.put(ask, self._quantity())
+
+    def _gap(self) -> int:
+        """Return how many ticks the next new level is away from its neighbour."""
+        return 1
 
     def _quantity(self) -> int:
         return 1 + int(self._random.random() * self._quantity_max)
@@ -131,23 +140,30 @@ class Book:
         for _ in range(4 * level_count):
             if len(changes) >= level_count:
                 break
-            side = self.bids if self._random.random() < 0.5 else self.asks
-            price, quantity = self._change(side)
+            side, price, quantity = self._change()
             side.put(price, quantity)
             changes[side.is_bid, price] = quantity
         return self._delta(changes)
 
-    def _change(self, side: Side) -> tuple[int, int]:
+    def _change(self) -> tuple[Side, int, int]:
+        side = self.bids if self._random.random() < 0.5 else self.asks
+        return side, *self._walk(side)
+
+    def _walk(self, side: Side) -> tuple[int, int]:
         if len(side.prices) > self.depth:
             return side.worst(), 0
-        if len(side.prices) < self.depth * 3 // 4 and (below := side.better(side.worst(), -1)) > 0:
+        if (
+            len(side.prices) < self.depth * 3 // 4
+            and (below := side.better(side.worst(), -self._gap())) > 0
+        ):
             return below, self._quantity()
         choice = self._random.random()
         spread = self.spread()
-        if choice < 0.10 and spread < SPREAD_MAX and len(side.prices) > 1:
+        if choice < 0.10 and spread < SPREAD_MAX * self._grain and len(side.prices) > 1:
             return side.best(), 0
-        if choice < 0.25 and spread > 1:
-            return side.better(side.best()), self._quantity()
+        if choice < 0.25 and spread > self._grain:
+            nearer = side.better(side.best(), min(self._gap(), spread - self._grain))
+            return nearer, self._quantity()
         index = min(int(self._random.expovariate(0.3)), len(side.prices) - 1)
         price = side.from_best(index)
         if choice < 0.35 and index > 0:
@@ -253,9 +269,14 @@ def instrument_names(count: int) -> list[Symbol]:
     return [Symbol(base, QUOTE) for base in bases]
 
 
+def describe(symbol: str, name: Symbol) -> tuple[str, Instrument]:
+    """Return the price of the start, and the instrument in the market's own scale."""
+    start, price_exponent, quantity_exponent = _KNOWN.get(name.base, ("12.5000", -4, -2))
+    return start, Instrument(0, "", symbol, price_exponent, quantity_exponent, name=name)
+
+
 def make_book(symbol: str, name: Symbol, depth: int, seed: int) -> Book:
     """Make the book of one instrument; the same arguments give the same walk."""
-    start, price_exponent, quantity_exponent = _KNOWN.get(name.base, ("12.5000", -4, -2))
-    instrument = Instrument(0, "", symbol, price_exponent, quantity_exponent, name=name)
+    start, instrument = describe(symbol, name)
     middle = int(start.replace(".", ""))
     return Book(instrument, name, middle, depth=depth, seed=f"{seed}:{symbol}")

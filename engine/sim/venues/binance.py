@@ -6,7 +6,7 @@ a change of a book, at the touch. Called by: ../exchange.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -55,6 +55,13 @@ class BinanceDialect(Dialect):
     venue = VENUE
     websocket_paths = frozenset({requests.WEBSOCKET_PATH})
     levels_max = requests.BASE_LEVELS_MAX
+    exponents: ClassVar = {
+        "BTC": (-2, -5),
+        "ETH": (-2, -4),
+        "SOL": (-2, -3),
+        "XRP": (-4, -1),
+        "DOGE": (-5, 0),
+    }
 
     def __init__(self, floor: Floor) -> None:
         self._floor = floor

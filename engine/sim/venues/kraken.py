@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 from tickpath.engine.sim.dialect import Dialect, HttpResponse, Message, json_response
@@ -95,6 +95,13 @@ class KrakenDialect(Dialect):
     venue = VENUE
     websocket_paths = frozenset({requests.WEBSOCKET_PATH})
     levels_max = max(requests.DEPTHS)
+    exponents: ClassVar = {
+        "BTC": (-1, -8),
+        "ETH": (-2, -8),
+        "SOL": (-2, -8),
+        "XRP": (-5, -8),
+        "DOGE": (-7, -8),
+    }
 
     def __init__(self, floor: Floor) -> None:
         self._floor = floor
