@@ -158,6 +158,9 @@ struct tp_venue {
      * negative. With TOO_FINE and TOO_LARGE *body->misfit is the number: a message is refused
      * whole, and its instrument's scale is moved. NULL: this venue's are not decoded yet. */
     enum tp_decode_status (*decode_depth)(const struct tp_body *body, struct tp_depth_update *out);
+    /* Of a body that decode_depth refused, its numbers alone: first, last and previous version.
+     * False: they cannot be read, or are out of order. NULL: nothing is numbered. */
+    bool (*read_versions)(const struct tp_body *body, struct tp_depth_update *out);
     enum tp_decode_status (*decode_trades)(const struct tp_body *body, struct tp_trade_update *out);
     enum tp_decode_status (*decode_status)(const struct tp_body *body,
                                            struct tp_status_update *out);

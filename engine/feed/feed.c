@@ -383,12 +383,12 @@ HOT_PART enum tp_feed_result finish(struct tp_feed *feed, uint32_t index, uint64
 
 /* The decoder does not read a message of our own channel: the venue changed its format, or sends
  * another one than was asked for, and levels that we do not see are moving. */
-RARE static enum tp_feed_result give_up(struct tp_feed *feed, uint32_t index,
+RARE static enum tp_feed_result give_up(struct tp_feed *feed, uint32_t index, struct tp_span body,
                                         enum tp_decode_status status, uint64_t received_ns)
 {
-    feed_demand_newer(&feed->instruments[index]);
     if (feed_is_misfit(feed, status)) {
         feed_misfit(feed, index, status, received_ns);
+        feed_keep_unread(feed, index, body, received_ns);
         return TP_FEED_BROKEN;
     }
     if (status == TP_DECODE_BAD_NUMBER)
@@ -397,6 +397,7 @@ RARE static enum tp_feed_result give_up(struct tp_feed *feed, uint32_t index,
         feed->counters.unknown_body++;
     else
         feed->counters.broken++;
+    feed_lose(feed, index, body);
     feed_resync(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, received_ns);
     return TP_FEED_BROKEN;
 }
@@ -441,7 +442,7 @@ RARE static enum tp_feed_result turn_away(struct tp_feed *feed, uint32_t index, 
     case FEED_APPLY_MISFIT: /* of kept messages only: a decoder's */
         break;
     case FEED_APPLY_BROKEN:
-        feed_demand_newer(&feed->instruments[index]);
+        feed_lose_version(feed, index, feed->update->last_version);
         if (!feed_finds_misfit(feed, &feed->instruments[index]))
             break;
         feed_misfit(feed, index, TP_DECODE_TOO_LARGE, received_ns);
@@ -458,7 +459,7 @@ HOT_PART enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct
     const struct feed_instrument *instrument = &feed->instruments[index];
     const enum tp_decode_status status = decode(feed, instrument, body, meaning);
     if (status != TP_DECODE_OK)
-        return give_up(feed, index, status, received_ns);
+        return give_up(feed, index, body, status, received_ns);
     tp_book_prefetch_touch(instrument->book);
     const uint64_t decoded_ns = tp_clock_now_ns(feed->config.clock);
     if ((feed->update->flags & TP_DEPTH_BASE) != 0)
@@ -467,7 +468,8 @@ HOT_PART enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct
     if (applied == FEED_APPLY_DONE)
         return finish(feed, index, received_ns, decoded_ns);
     const enum tp_feed_result result = turn_away(feed, index, applied, received_ns);
-    if ((applied == FEED_APPLY_GAP || instrument->reason == TP_SYNC_REASON_RESET) &&
+    if ((applied == FEED_APPLY_GAP || instrument->reason == TP_SYNC_REASON_RESET ||
+         instrument->reason == TP_SYNC_REASON_SCALE) &&
         instrument->rule->base != TP_BASE_IN_BAND)
         feed_keep(feed, index, body, received_ns);
     return result;
@@ -484,12 +486,13 @@ RARE static enum tp_feed_result await_base(struct tp_feed *feed, uint32_t index,
     tp_feed_confirmed(feed, index, received_ns); /* no book goes before it: nothing LIVE is shown */
     if (feed->histories[index].is_misscaled) {
         feed->counters.unscaled++;
-        return TP_FEED_IGNORED;
+        feed_keep_unread(feed, index, body, received_ns);
+        return instrument->rule->in_band_base ? TP_FEED_IGNORED : TP_FEED_BUFFERED;
     }
     if (instrument->rule->in_band_base) {
         const enum tp_decode_status status = feed_decode(feed, instrument, body, meaning);
         if (status != TP_DECODE_OK)
-            return give_up(feed, index, status, received_ns);
+            return give_up(feed, index, body, status, received_ns);
         if ((feed->update->flags & TP_DEPTH_BASE) != 0)
             return feed_take_base(feed, index, received_ns, tp_clock_now_ns(feed->config.clock));
         if (instrument->rule->base == TP_BASE_IN_BAND) {
@@ -512,6 +515,8 @@ RARE static enum tp_feed_result take_unusual(struct tp_feed *feed, uint32_t inde
     if ((instrument->flags & FEED_ACTIVE) == 0 && !feed_is_refused(feed, instrument)) {
         tp_feed_confirmed(feed, index, received_ns); /* one that is halted has the channel still */
         feed->counters.inactive++;
+        if (instrument->reason == TP_SYNC_REASON_HALTED)
+            feed_lose(feed, index, body); /* the base that it begins with must show it */
         return TP_FEED_IGNORED;
     }
     if (instrument->phase == TP_SYNC_BUFFERING)

@@ -2,7 +2,7 @@
  *
  * Reading order: feed.h, sync.h, feed.c (one message), depth.c (truncation, checksums),
  * market.c (trades, best prices), feed_state.c (all that happens to a book besides messages),
- * cold_side.c, trading.h, rescale.h, verify.h, publish.h, backlog.h, mailbox.h. */
+ * lost.c, cold_side.c, trading.h, rescale.h, verify.h, publish.h, backlog.h, mailbox.h. */
 #ifndef TP_ENGINE_FEED_PARTS_H
 #define TP_ENGINE_FEED_PARTS_H
 #include "engine/book/book.h"
@@ -80,7 +80,8 @@ struct feed_history {
     uint64_t asked_ns, ahead_ns, not_before_ns;
     bool deaf;                /* only a message of the channel confirms it */
     uint8_t listed, streamed; /* enum tp_instrument_status: by the venue's list, by its stream */
-    bool is_misscaled;        /* a number did not fit: nothing counts until the scale was moved */
+    bool is_misscaled;        /* a number did not fit: all is kept until the scale was moved */
+    bool is_lost;             /* lost.c: a message of an unknown number is, no base since */
 };
 
 /* rescale.h: the number that an instrument's scale did not hold. told counts up by the hot thread,
@@ -217,6 +218,20 @@ static inline bool feed_is_refused(const struct tp_feed *feed,
 enum tp_feed_result feed_take_market(struct tp_feed *feed, const struct tp_venue_message *message,
                                      const struct tp_route *route, uint64_t received_ns);
 
+/* lost.c */
+/* Of a message that was refused, or is not kept: a base must show it, or the next one is waited
+ * for. */
+void feed_lose(struct tp_feed *feed, uint32_t index, struct tp_span body);
+/* The same of one whose number is known. */
+void feed_lose_version(struct tp_feed *feed, uint32_t index, uint64_t version);
+/* Whether the book shows a message already that cannot be decoded. */
+bool feed_shows(struct tp_feed *feed, uint32_t index, struct tp_span body);
+/* Whether no base is of use before another message is kept. */
+bool feed_must_hear(const struct tp_feed *feed, uint32_t index);
+/* Keeps a message that cannot be decoded as yet. */
+void feed_keep_unread(struct tp_feed *feed, uint32_t index, struct tp_span body,
+                      uint64_t received_ns);
+
 /* feed_state.c */
 /* The state that the levels themselves give: LIVE or CROSSED. */
 enum tp_book_state feed_book_state(const struct feed_instrument *instrument);
@@ -248,9 +263,9 @@ bool feed_is_duplicate(struct tp_feed *feed, uint32_t index, uint64_t received_n
 void feed_reset(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
 /* A message of a book whose last base was too old. Whether it is of another numbering. */
 bool feed_is_reset(struct tp_feed *feed, uint32_t index, struct tp_span body);
-/* A message was refused: no base that shows only what the book did is evidence any more. */
-void feed_demand_newer(struct feed_instrument *instrument);
-/* SYNCING with an empty backlog; published, and a base wanted. */
+/* SYNCING; published, and a base wanted. What is kept stays: it is what a base must meet. */
+void feed_hold(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns);
+/* The same with an empty backlog. */
 void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns);
 /* Replaces the book by the in-band base in feed->update; messages that were kept follow it. */
 enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_t received_ns,

@@ -111,6 +111,8 @@ void feed_want(struct tp_feed *feed, uint32_t index)
         return; /* it could miss what changes before the stream begins; wanted when it is */
     if (feed->histories[index].is_misscaled)
         return; /* its numbers would not fit either; wanted once the scale was moved */
+    if (feed_must_hear(feed, index))
+        return; /* it could miss what was lost; wanted once a message is kept */
     feed->instruments[index].flags |= FEED_WANTED;
     feed_verify_forget(feed, index);
     tp_mailbox_want(feed_mailbox(feed, index), index, TP_REQUEST_BASE);
@@ -128,37 +130,38 @@ static enum tp_sync_reason first_reason(const struct feed_history *history)
     return history->is_misscaled ? TP_SYNC_REASON_SCALE : TP_SYNC_REASON_STARTING;
 }
 
-/* Empties the backlog; messages are kept from now on. */
-static void start_buffering(struct tp_feed *feed, uint32_t index)
+/* Messages are kept from now on. */
+static void buffer(struct tp_feed *feed, uint32_t index)
 {
     feed->instruments[index].phase = TP_SYNC_BUFFERING;
     feed->instruments[index].flags &= (uint8_t) ~(FEED_KEEPING | FEED_DOUBTED);
-    tp_backlog_clear(&feed->pool, &feed->backlogs[index]);
     feed_verify_forget(feed, index);
 }
 
-/* A message was refused: it may have been the next change, so a base that shows no more than the
- * book did may be from before it. Until the venue numbers on there is no evidence. How far the
- * message reached is not known: of a range, a base from its midst passes. */
-void feed_demand_newer(struct feed_instrument *instrument)
+/* The same, and empties the backlog. */
+static void start_buffering(struct tp_feed *feed, uint32_t index)
 {
-    const bool is_numbered = instrument->rule->chain != TP_CHAIN_NONE;
-    if (is_numbered && instrument->phase != TP_SYNC_BUFFERING &&
-        instrument->rule->base != TP_BASE_IN_BAND)
-        instrument->version++;
+    buffer(feed, index);
+    tp_backlog_clear(&feed->pool, &feed->backlogs[index]);
 }
 
-void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns)
+void feed_hold(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
     /* Whoever fetches a base already must not be sent off anew by each broken message. */
     const bool asked =
         instrument->phase == TP_SYNC_BUFFERING && (instrument->flags & FEED_WANTED) != 0;
     feed->counters.resyncs++;
-    start_buffering(feed, index);
+    buffer(feed, index);
     if (!asked)
         feed_want(feed, index);
     move(feed, index, TP_FEED_EVENT_LOST, reason, now_ns);
+}
+
+void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns)
+{
+    tp_backlog_clear(&feed->pool, &feed->backlogs[index]);
+    feed_hold(feed, index, reason, now_ns);
 }
 
 /* Within what was received: its number is not below all of them, and it is not long ago that the
@@ -209,8 +212,8 @@ static void drop_oldest(struct tp_feed *feed, struct tp_backlog *backlog, enum t
     backlog->cut = (uint8_t)why;
 }
 
-/* False: larger than all that may be kept. What does not fit pushes out the oldest: a base that is
- * not older than what is left is still met. */
+/* What does not fit pushes out the oldest: a base that is not older than what is left is still met.
+ * False: larger than all that may be kept. Nothing is left then: a base must show it. */
 static bool append(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns)
 {
     struct tp_backlog *backlog = &feed->backlogs[index];
@@ -224,8 +227,11 @@ static bool append(struct tp_feed *feed, uint32_t index, struct tp_span body, ui
         if (feed->instruments[index].reason != TP_SYNC_REASON_OVERFLOW) /* the first of a sync */
             feed->counters.overflows++;
         move(feed, index, TP_FEED_EVENT_LOST, TP_SYNC_REASON_OVERFLOW, received_ns);
-        if (!fits || backlog->message_count == 0)
+        if (!fits || backlog->message_count == 0) {
+            tp_backlog_clear(&feed->pool, backlog);
+            feed_lose(feed, index, body);
             return false;
+        }
         drop_oldest(feed, backlog, TP_BACKLOG_CUT_BY_BYTES);
     }
     return true;
@@ -233,7 +239,6 @@ static bool append(struct tp_feed *feed, uint32_t index, struct tp_span body, ui
 
 void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns)
 {
-    /* What is not kept is a gap that the next one shows. */
     feed->counters.buffered += append(feed, index, body, received_ns);
     if ((feed->instruments[index].flags & FEED_WANTED) == 0)
         feed_want(feed, index);
@@ -265,6 +270,7 @@ void feed_start(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
         connection->settle_ns = settle_ns;
     const uint8_t asked = feed->config.needs_confirmation ? FEED_UNCONFIRMED : 0;
     begin(feed, index, FEED_ADDED | FEED_ACTIVE | asked);
+    feed->histories[index].is_lost = false; /* as much may have been missed since */
     feed->histories[index].streamed = TP_INSTRUMENT_UNKNOWN;
     if (feed_is_halted(&feed->histories[index]))
         feed_halt(feed, index, now_ns);
@@ -401,6 +407,32 @@ static void want_newer(struct tp_feed *feed, uint32_t index, enum tp_sync_reason
     move(feed, index, TP_FEED_EVENT_LOST, reason, now_ns);
 }
 
+/* The kept message in feed->staging. MISFIT: it was said, and the message is to stay. */
+static enum feed_apply apply_kept(struct tp_feed *feed, uint32_t index, uint64_t kept_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    const struct tp_span body = tp_buffer_unread(&feed->staging);
+    enum tp_decode_status status = feed_decode(feed, instrument, body, TP_MEANING_DELTA);
+    if (status == TP_DECODE_OK) {
+        const enum feed_apply applied = feed_apply(feed, index, feed->update);
+        if (applied != FEED_APPLY_BROKEN)
+            return applied;
+        feed_lose_version(feed, index, feed->update->last_version);
+        if (!feed_finds_misfit(feed, instrument))
+            return applied;
+        status = TP_DECODE_TOO_LARGE;
+    } else if (feed_shows(feed, index, body)) {
+        return FEED_APPLY_OLD;
+    }
+    if (feed_is_misfit(feed, status)) {
+        feed_misfit(feed, index, status, kept_ns);
+        return FEED_APPLY_MISFIT;
+    }
+    feed->counters.unknown_body += status == TP_DECODE_UNKNOWN;
+    feed_lose(feed, index, body);
+    return FEED_APPLY_BROKEN;
+}
+
 /* Applies the kept messages in order and takes them out as it goes; stops at the first that cannot
  * be used, which stays unless it is broken. */
 static enum feed_apply replay(struct tp_feed *feed, uint32_t index, uint64_t *received_ns)
@@ -412,17 +444,9 @@ static enum feed_apply replay(struct tp_feed *feed, uint32_t index, uint64_t *re
     for (uint32_t i = 0; i < count; i++) {
         if (!tp_backlog_peek(&feed->pool, backlog, &feed->staging, &kept_ns))
             break;
-        enum feed_apply applied = FEED_APPLY_BROKEN;
-        const enum tp_decode_status status =
-            feed_decode(feed, instrument, tp_buffer_unread(&feed->staging), TP_MEANING_DELTA);
-        if (status == TP_DECODE_OK)
-            applied = feed_apply(feed, index, feed->update);
-        else if (status == TP_DECODE_UNKNOWN)
-            feed->counters.unknown_body++;
-        else if (feed_is_misfit(feed, status)) {
-            feed_misfit(feed, index, status, kept_ns);
-            return FEED_APPLY_MISFIT;
-        }
+        enum feed_apply applied = apply_kept(feed, index, kept_ns);
+        if (applied == FEED_APPLY_MISFIT)
+            return applied;
         if (applied == FEED_APPLY_OLD && !feed_is_duplicate(feed, index, instrument->received_ns))
             applied = FEED_APPLY_RESET;
         if (applied == FEED_APPLY_GAP || applied == FEED_APPLY_RESET)
@@ -444,6 +468,7 @@ void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, ui
         instrument->flags &= (uint8_t)~FEED_WANTED;
     else /* what was kept was replayed */
         feed->histories[index].kept_from = instrument->version;
+    feed->histories[index].is_lost = false;
     feed->counters.bases_applied++;
     /* A base says nothing of a connection that fell silent meanwhile: its next sign of life
      * makes the book LIVE. */
@@ -529,7 +554,6 @@ static bool use_base(struct tp_feed *feed, uint32_t index, uint64_t least, uint6
         return false;
     case FEED_APPLY_BROKEN:
         feed->counters.broken++;
-        feed_demand_newer(instrument);
         want_newer(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, now_ns);
         return false;
     case FEED_APPLY_OVERFLOW:

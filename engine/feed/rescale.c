@@ -68,7 +68,7 @@ void feed_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status sta
     tell(feed, index, status);
     feed->histories[index].is_misscaled = true;
     feed_want_nothing(feed, index); /* a base that is under way is of this scale */
-    feed_resync(feed, index, TP_SYNC_REASON_SCALE, now_ns);
+    feed_hold(feed, index, TP_SYNC_REASON_SCALE, now_ns);
 }
 
 static const struct tp_level *beyond_book(const struct tp_level *levels, uint32_t count)
@@ -146,12 +146,13 @@ bool tp_feed_rescale(struct tp_feed *feed, uint32_t index, const struct tp_feed_
     /* The subscription stands, so that a base that is fetched from now on misses nothing. */
     const bool stands = feed->connections[instrument->connection].settle_ns == 0 ||
                         instrument->rule->base == TP_BASE_IN_BAND ||
+                        feed->backlogs[index].message_count > 0 ||
                         (instrument->flags & FEED_WANTED) != 0;
     feed->counters.rescaled++;
     /* No book is shown LIVE without its levels: its word goes first. */
     feed->histories[index].is_misscaled = true;
     feed_want_nothing(feed, index);
-    feed_resync(feed, index, TP_SYNC_REASON_SCALE, now_ns);
+    feed_hold(feed, index, TP_SYNC_REASON_SCALE, now_ns);
     feed->histories[index].is_misscaled = false;
     instrument->price_exponent = scale->price_exponent;
     instrument->quantity_exponent = scale->quantity_exponent;

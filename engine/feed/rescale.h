@@ -1,9 +1,10 @@
 /* Numbers that an instrument's scale does not hold, and its move to another one.
  *
  * A decoder that refuses a number as too fine or too large takes the book's word away: SYNCING
- * (SCALE), and no message of it counts until tp_feed_rescale. The cold thread learns the number by
- * tp_feed_misfit_take, finds a scale that holds it (engine/feed_handler/scales.py), writes the
- * instrument's row and has the hot thread call tp_feed_rescale, after which a new base is wanted.
+ * (SCALE); it and what follows it are kept as bytes until tp_feed_rescale. The cold thread learns
+ * the number by tp_feed_misfit_take, finds a scale that holds it (engine/feed_handler/scales.py),
+ * writes the instrument's row and has the hot thread call tp_feed_rescale, after which a new base
+ * is wanted.
  *
  * One slot an instrument between the threads: the hot one fills it and says so, the cold one copies
  * and frees it; while it is full later numbers are not told, since the first one's scale comes

@@ -1,4 +1,4 @@
-/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/venues/binance/decode.c proto/venues/binance/router.c proto/venues/binance/venue.c */
+/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/venues/binance/decode.c proto/venues/binance/router.c proto/venues/binance/venue.c proto/venues/binance/versions.c */
 /* Any bytes as a message of Binance's, and as a body behind the head that its streams have.
  *
  * Invariants: those of proto/venue.h; the quick reader and the one key by key say the same; what
@@ -39,9 +39,21 @@ static void check_same(void)
     require(memcmp(exact.asks, other.asks, exact.ask_count * sizeof *exact.asks) == 0);
 }
 
+/* The numbers alone are read of whatever is whole, and are the same. */
+static void check_versions(const struct tp_body *body, enum tp_decode_status status)
+{
+    const bool is_read = tp_venue_binance.read_versions(body, &other);
+    require(!is_read || other.first_version <= other.last_version);
+    if (status != TP_DECODE_OK || body->meaning != TP_MEANING_DELTA)
+        return;
+    require(is_read && other.first_version == exact.first_version);
+    require(other.last_version == exact.last_version);
+}
+
 static void check_depth(const struct tp_body *body)
 {
     const enum tp_decode_status status = tp_venue_binance.decode_depth(body, &exact);
+    check_versions(body, status);
     require(tp_binance_decode_any(body, &other) == status);
     if (status == TP_DECODE_OK)
         check_same();

@@ -67,6 +67,18 @@ static void check_slack(const uint8_t *data, size_t size, const struct tp_scale 
     free(longer);
 }
 
+/* The numbers alone are read of whatever is whole, and are the same. */
+static void check_versions(const uint8_t *data, size_t size, enum tp_decode_status status)
+{
+    const struct tp_body body = {.data = data, .size = size, .meaning = TP_MEANING_DELTA};
+    const bool is_read = tp_venue_mexc.read_versions(&body, &slack);
+    require(!is_read || slack.first_version <= slack.last_version);
+    if (status != TP_DECODE_OK || (exact.flags & TP_DEPTH_TOP) != 0)
+        return;
+    require(is_read && slack.first_version == exact.first_version);
+    require(slack.last_version == exact.last_version);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     check_route(data, size);
@@ -82,6 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(exact.first_version <= exact.last_version);
         require((exact.flags & ~(uint32_t)(TP_DEPTH_BASE | TP_DEPTH_TOP)) == 0);
     }
+    check_versions(data + 2, size - 2, status);
     check_slack(data + 2, size - 2, &scale, status);
     return 0;
 }

@@ -13,6 +13,8 @@ enum tp_decode_status tp_binance_decode_depth(const struct tp_body *body,
  * through. */
 enum tp_decode_status tp_binance_decode_any(const struct tp_body *body,
                                             struct tp_depth_update *out);
+/* versions.c: read_versions of the seam. */
+bool tp_binance_read_versions(const struct tp_body *body, struct tp_depth_update *out);
 enum tp_decode_status tp_binance_decode_trades(const struct tp_body *body,
                                                struct tp_trade_update *out);
 #endif

@@ -118,5 +118,6 @@ const struct tp_venue tp_venue_binance = {
     .router_add = tp_binance_router_add,
     .route = tp_binance_route,
     .decode_depth = tp_binance_decode_depth,
+    .read_versions = tp_binance_read_versions,
     .decode_trades = tp_binance_decode_trades,
 };

@@ -331,6 +331,41 @@ enum tp_decode_status tp_mexc_decode_body(const struct tp_body *what, struct tp_
     return TP_DECODE_OK;
 }
 
+/* The fields of a depth body but its levels, each of which is skipped whole. */
+static enum tp_decode_status versions_decode(struct body *body, struct tp_protobuf in)
+{
+    while (in.at < in.end) {
+        struct tp_protobuf_field field;
+        const enum tp_decode_status status = tp_protobuf_nested_next(&in, &field);
+        if (status != TP_DECODE_OK)
+            return status;
+        depth_field(body, &field);
+    }
+    return TP_DECODE_OK;
+}
+
+bool tp_mexc_read_versions(const struct tp_body *what, struct tp_depth_update *out)
+{
+    const struct tp_mexc_levels d = {.out = out, .body = what};
+    struct tp_protobuf in = {what->data, what->data + what->size};
+    struct body body = {.kind = BODY_OTHER};
+    out->previous_version = 0;
+    while (in.at < in.end) {
+        struct tp_protobuf_field field;
+        if (tp_protobuf_next(&in, &field) != TP_DECODE_OK)
+            return false;
+        if (field.tag < BODY_FIRST || field.tag > BODY_LAST ||
+            (field.tag & TP_PROTOBUF_TYPE_MASK) != TP_PROTOBUF_BYTES)
+            continue;
+        if (body.tag != field.tag)
+            body_begin(&body, field.tag);
+        const struct tp_protobuf inner = {field.bytes.at, field.bytes.at + field.bytes.size};
+        if (body.kind == BODY_DEPTH && versions_decode(&body, inner) != TP_DECODE_OK)
+            return false;
+    }
+    return body.kind == BODY_DEPTH && versions_finish(&d, &body) == TP_DECODE_OK;
+}
+
 enum tp_decode_status tp_mexc_decode_depth(const uint8_t *data, size_t size,
                                            const struct tp_scale *scale,
                                            struct tp_depth_update *out)

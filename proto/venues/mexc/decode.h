@@ -38,6 +38,8 @@ enum tp_meaning tp_mexc_text_meaning(const uint8_t *data, size_t size);
 /* decode_depth of the seam: as below, and the body must be of the kind that its meaning says,
  * unless that is TP_MEANING_UNKNOWN. */
 enum tp_decode_status tp_mexc_decode_body(const struct tp_body *body, struct tp_depth_update *out);
+/* read_versions of the seam. */
+bool tp_mexc_read_versions(const struct tp_body *body, struct tp_depth_update *out);
 /* Decodes a depth body: aggregated (tag 313), incremental (302), limited (303) or book ticker (315,
  * 305: one level a side, TP_DEPTH_TOP). A limited depth is the whole book, TP_DEPTH_BASE. data
  * starts at body_offset; unknown fields are skipped; the last body wins, as in proto3's oneof. out

@@ -149,5 +149,6 @@ const struct tp_venue tp_venue_mexc = {
     .router_add = router_add,
     .route = tp_mexc_route_message,
     .decode_depth = tp_mexc_decode_body,
+    .read_versions = tp_mexc_read_versions,
     .decode_trades = tp_mexc_decode_trades,
 };

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tickpath._core import lib
+from tickpath._core import ffi, lib
 
 from tests.unit.feed.conftest import (
+    BID,
     CLEAR,
     CROSSED,
     LEVEL,
     LIVE,
     MS,
+    PRICE_EXPONENT,
     SECOND,
     SETTLE,
     STATE,
@@ -24,6 +26,7 @@ from tests.unit.feed.conftest import (
     Rig,
     Venue,
     assert_known,
+    decimal,
     shown,
 )
 
@@ -34,6 +37,7 @@ ACTIONS = (
     ("deliver",) * 12
     + ("renumber", "renumber", "acknowledge")
     + ("lose", "repeat", "swap", "cut", "snapshot", "snapshot", "late_snapshot", "fail", "tick")
+    + ("garbage", "cached_snapshot", "cached_snapshot", "halt", "open")
     + ("quiet", "reconnect", "down", "refuse", "cross", "tick")
 )
 
@@ -47,43 +51,59 @@ class Chaos:
 
     def __init__(self, rig: Rig, seed: int) -> None:
         self.rig, self.venue = rig, Venue(seed, version=NUMBERING)
-        self.numberings = 1
+        self.numberings, self.oldest = 1, NUMBERING  # where the present one begins
         self.needs_proof, self.is_up, self.is_proved = bool(seed & 1), False, False
         self.random = random.Random(seed)  # not a secret
-        self.last = b""
+        self.last: tuple[bytes, int] | None = None
+        self.heard = 0  # the newest number that any message had, of this connection and numbering
         self.asked: list[int] = []  # the venue's version when the snapshot was asked for
 
     def act(self, action: str) -> None:
         self.rig.now += self.random.choice((1, 50 * MS))
-        if action in ("snapshot", "late_snapshot", "fail"):
+        if action in ("snapshot", "late_snapshot", "cached_snapshot", "fail"):
             self.answer(action)
         else:
             getattr(self, action)()
 
     def deliver(self) -> None:
-        self.last = self.venue.step()
-        self.send(self.last)
+        self.last = self.venue.step(), self.venue.version
+        self.send(*self.last)
 
     def lose(self) -> None:
         self.venue.step()
 
     def repeat(self) -> None:
-        if self.last:
-            self.send(self.last)
+        if self.last is not None:
+            self.send(*self.last)
 
     def swap(self) -> None:
-        first, second = self.venue.step(), self.venue.step()
-        self.send(second)
-        self.send(first)
+        first, between = self.venue.step(), self.venue.version
+        self.send(self.venue.step())
+        self.send(first, between)
 
     def cut(self) -> None:
         self.send(self.venue.step()[: -self.random.randrange(1, 40)])
 
+    def garbage(self) -> None:
+        price = self.venue.middle - 1
+        data = self.venue.step([(BID, price, 3)])
+        text = decimal(price, PRICE_EXPONENT)
+        self.send(data.replace(text, b"x" + text[1:]))
+
+    def halt(self, status: int = 3) -> None:
+        listing = ffi.new("struct tp_feed_listing *", (0, status, 1))
+        assert lib.tp_feed_list_status(self.rig.feed, listing, self.rig.now)
+
+    def open(self) -> None:
+        self.halt(1)
+
     def cross(self) -> None:
         self.send(self.venue.step(self.venue.crossing()))
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, version: int | None = None) -> None:
         self.is_proved |= self.is_up
+        if self.is_up:
+            self.heard = max(self.heard, self.venue.version if version is None else version)
         self.rig.message(data)
 
     def acknowledge(self) -> None:
@@ -91,7 +111,7 @@ class Chaos:
         lib.tp_feed_confirmed(self.rig.feed, 0, self.rig.now)
 
     def up(self) -> None:
-        self.is_up, self.is_proved = True, not self.needs_proof
+        self.is_up, self.is_proved, self.heard = True, not self.needs_proof, 0
         self.rig.up()
 
     def renumber(self) -> None:
@@ -99,6 +119,8 @@ class Chaos:
         self.numberings += 1
         self.venue.remember()
         self.asked.clear()  # a venue has no book of the old numbering any more
+        self.oldest = self.venue.version
+        self.last, self.heard = None, 0
 
     def tick(self) -> None:
         self.rig.tick(SETTLE)
@@ -129,7 +151,11 @@ class Chaos:
             lib.tp_feed_base_failed(self.rig.feed, 0, 0)
             self.asked.clear()
             return
-        if action == "late_snapshot":  # anything between the request and now
+        if action == "cached_snapshot":  # anything that the venue ever had
+            end = self.oldest + 1000
+            known = [v for v in self.venue.history if self.oldest <= v < end]
+            version = self.random.choice(known)
+        elif action == "late_snapshot":  # anything between the request and now
             candidates = [v for v in self.venue.history if v >= self.asked[0]]
             version = self.random.choice(candidates)
         else:
@@ -147,6 +173,7 @@ class Chaos:
             version = self.rig.record()["version"]
             expected = self.venue.history[version]
             assert_known(self.rig, self.venue, version)
+            assert version >= self.heard, "a message came, and what it says is not in the book"
             crossed = bool(expected[0] and expected[1] and max(expected[0]) >= min(expected[1]))
             assert crossed == (state == CROSSED)
 
@@ -193,6 +220,7 @@ def test_feed_whatever_happens_a_live_book_is_the_venues(
             mirror.follow(rig)
             assert mirror.state == rig.state()[0]
         # And it heals: a reconnection, a message, a snapshot.
+        chaos.act("open")
         chaos.act("reconnect")
         chaos.act("deliver")
         chaos.act("snapshot")

@@ -129,6 +129,7 @@ def test_feed_broken_first_message_is_never_live(rig: Rig) -> None:
     answer(rig, venue.version, venue.book)
     assert rig.state() == (SYNCING, BROKEN)
     assert LIVE not in [state for state, _ in states(rig)]
+    rig.message(venue.step())
     assert rig.wanted() == [0]
 
 

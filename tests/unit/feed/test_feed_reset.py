@@ -162,6 +162,7 @@ def test_feed_restart_of_a_book_that_waits_is_a_reset(rig: Rig) -> None:
     go_live(rig, venue)
     rig.message(venue.step()[:-3])
     renumber(venue)
+    rig.message(venue.step())
     assert rig.wanted() == [0]
     rig.offer(venue.version, *venue.book)
     rig.tick()

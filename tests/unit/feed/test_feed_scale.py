@@ -162,8 +162,8 @@ def test_scale_misfit_is_told_and_nothing_of_the_message_counts(
     assert (counters.too_fine, counters.too_large) == (status == FINE, status == LARGE)
     assert counters.broken == 0
     assert rig.wanted() == [], "a base of the old scale is of no use"
-    assert rig.message(next_message(venue, [sound])) == lib.TP_FEED_IGNORED
-    assert counters_of(rig)["unscaled"] == 1
+    assert rig.message(next_message(venue, [sound])) == lib.TP_FEED_BUFFERED
+    assert (counters_of(rig)["unscaled"], counters_of(rig)["buffered"]) == (1, 3)
     assert rig.state() == (SYNCING, SCALE_REASON)
 
 

@@ -81,6 +81,10 @@ class SampleVenue:
                 "enum tp_decode_status(*)(const struct tp_body *, struct tp_depth_update *)",
                 self._decode,
             ),
+            "read_versions": (
+                "bool(*)(const struct tp_body *, struct tp_depth_update *)",
+                self._read_versions,
+            ),
             "decode_trades": (
                 "enum tp_decode_status(*)(const struct tp_body *, struct tp_trade_update *)",
                 self._decode_trades,
@@ -131,6 +135,14 @@ class SampleVenue:
             for at, (price, quantity) in enumerate(rows):
                 levels[at].price, levels[at].quantity = price, quantity
         return int(lib.TP_DECODE_MALFORMED if part.get("bad") else lib.TP_DECODE_OK)
+
+    @staticmethod
+    def _read_versions(body: Any, out: Any) -> bool:
+        """Read the numbers of a message that is "bad", unless it is so by more than its levels."""
+        part = json.loads(bytes(ffi.buffer(body.data, body.size)))
+        out.first_version, out.last_version = part.get("f", 0), part.get("l", 0)
+        out.previous_version = part.get("p", 0)
+        return bool(part.get("bad") == 1)
 
     @staticmethod
     def _decode_trades(body: Any, out: Any) -> int:

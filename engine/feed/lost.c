@@ -1,0 +1,68 @@
+/* Messages of a book that were refused, or could not be kept: what a base must show then.
+ *
+ * Each may have been the next change. Where its number can be read, a base must reach it. Where it
+ * cannot, the next message says what came before it: until one is kept no base is wanted, and from
+ * then on a base must meet it. Rules without numbers have a base in-band, which is newer by itself.
+ * Called by feed.c and feed_state.c, of few messages. Hot path's thread. */
+#include "engine/feed/feed_parts.h"
+
+/* The numbers of a message that cannot be decoded, in feed->update. */
+static bool read_versions(struct tp_feed *feed, uint32_t index, struct tp_span body)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    const struct tp_venue *venue = feed->connections[instrument->connection].venue;
+    const struct tp_body what = {.data = body.data,
+                                 .size = body.size,
+                                 .meaning = TP_MEANING_DELTA,
+                                 .scale = {.price_exponent = instrument->price_exponent,
+                                           .quantity_exponent = instrument->quantity_exponent}};
+    return venue->read_versions != NULL && venue->read_versions(&what, feed->update);
+}
+
+/* Whether a base could be older than a message: it has a number, and does not come in-band. */
+static bool can_miss(const struct tp_sync_rule *rule)
+{
+    return rule->chain != TP_CHAIN_NONE && rule->base != TP_BASE_IN_BAND;
+}
+
+void feed_lose_version(struct tp_feed *feed, uint32_t index, uint64_t version)
+{
+    struct feed_instrument *instrument = &feed->instruments[index];
+    if (can_miss(instrument->rule) && version > instrument->version)
+        instrument->version = version;
+}
+
+void feed_lose(struct tp_feed *feed, uint32_t index, struct tp_span body)
+{
+    if (!can_miss(feed->instruments[index].rule))
+        return;
+    if (read_versions(feed, index, body)) {
+        feed_lose_version(feed, index, feed->update->last_version);
+        return;
+    }
+    feed->histories[index].is_lost = true;
+    feed_want_nothing(feed, index); /* one that is under way may be from before it */
+}
+
+bool feed_must_hear(const struct tp_feed *feed, uint32_t index)
+{
+    return feed->histories[index].is_lost && feed->backlogs[index].message_count == 0;
+}
+
+bool feed_shows(struct tp_feed *feed, uint32_t index, struct tp_span body)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    return can_miss(instrument->rule) && read_versions(feed, index, body) &&
+           tp_sync_judge(instrument->rule, (enum tp_sync_phase)instrument->phase,
+                         instrument->version, feed->update) == TP_SYNC_DROP;
+}
+
+void feed_keep_unread(struct tp_feed *feed, uint32_t index, struct tp_span body,
+                      uint64_t received_ns)
+{
+    const struct tp_sync_rule *rule = feed->instruments[index].rule;
+    if (!rule->in_band_base)
+        feed_keep(feed, index, body, received_ns);
+    else /* it may be a base, which is not kept */
+        feed_lose(feed, index, body);
+}

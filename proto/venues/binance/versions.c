@@ -1,0 +1,36 @@
+/* The numbers of a depth message whose levels were refused. Called by venue.c; calls
+ * proto/encoding. Any thread. */
+#include "proto/encoding/json.h"
+#include "proto/venues/binance/decode.h"
+
+enum { SEEN_FIRST = 0x1, SEEN_LAST = 0x2, SEEN_ALL = SEEN_FIRST | SEEN_LAST };
+
+static unsigned take_field(struct tp_json *in, struct tp_text key, struct tp_depth_update *out)
+{
+    switch (key.size == 1 ? key.at[0] : 0) {
+    case 'U':
+        return tp_json_unsigned(in, &out->first_version) ? SEEN_FIRST : 0;
+    case 'u':
+        return tp_json_unsigned(in, &out->last_version) ? SEEN_LAST : 0;
+    default:
+        (void)tp_json_skip(in);
+        return 0;
+    }
+}
+
+bool tp_binance_read_versions(const struct tp_body *body, struct tp_depth_update *out)
+{
+    struct tp_json in;
+    struct tp_text key;
+    unsigned seen = 0, sure = 0;
+    tp_json_init(&in, body->data, body->size);
+    (void)tp_json_object(&in);
+    out->previous_version = 0;
+    while (tp_json_key(&in, &key)) {
+        sure = seen; /* a number that ends where the message was cut could go on */
+        seen |= take_field(&in, key, out);
+    }
+    if (tp_json_finish(&in) == TP_DECODE_OK)
+        sure = seen;
+    return sure == SEEN_ALL && out->first_version <= out->last_version;
+}
