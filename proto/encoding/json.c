@@ -2,21 +2,9 @@
 #include "proto/encoding/json.h"
 
 #include "proto/encoding/decimal.h"
+#include "proto/encoding/json_levels.h"
 
 enum { CONTROL_END = 0x20, WORD = 8 }; /* RFC 8259 7: control characters must be escaped */
-
-void tp_json_init(struct tp_json *in, const uint8_t *data, size_t size)
-{
-    *in = (struct tp_json){.at = data, .end = data + size, .status = TP_DECODE_OK};
-}
-
-bool tp_json_fail(struct tp_json *in, enum tp_decode_status status)
-{
-    if (in->status == TP_DECODE_OK)
-        in->status = status;
-    in->at = in->end; /* nothing is left to take: all that follows fails as well */
-    return false;
-}
 
 static bool malformed(struct tp_json *in)
 {
@@ -71,22 +59,12 @@ enum tp_json_kind tp_json_peek(struct tp_json *in)
     }
 }
 
-static bool enter(struct tp_json *in, uint8_t opening)
+bool tp_json_enter_any(struct tp_json *in, uint8_t opening)
 {
     if (!take(in, opening))
         return false;
     in->is_first = true;
     return true;
-}
-
-bool tp_json_object(struct tp_json *in)
-{
-    return enter(in, '{');
-}
-
-bool tp_json_array(struct tp_json *in)
-{
-    return enter(in, '[');
 }
 
 /* The comma before another value of the container, or its end. That there is a value, and not the
@@ -104,12 +82,12 @@ static bool another(struct tp_json *in, uint8_t closing)
     return is_first || take(in, ',');
 }
 
-bool tp_json_key(struct tp_json *in, struct tp_text *key)
+bool tp_json_key_any(struct tp_json *in, struct tp_text *key)
 {
     return another(in, '}') && tp_json_string(in, key) && take(in, ':');
 }
 
-bool tp_json_item(struct tp_json *in)
+bool tp_json_item_any(struct tp_json *in)
 {
     return another(in, ']');
 }
@@ -163,7 +141,7 @@ static bool skip_escape(struct tp_json *in)
     return true;
 }
 
-bool tp_json_string(struct tp_json *in, struct tp_text *out)
+bool tp_json_string_any(struct tp_json *in, struct tp_text *out)
 {
     if (!take(in, '"'))
         return false;
@@ -240,7 +218,7 @@ bool tp_json_bool(struct tp_json *in, bool *out)
     return take_literal(in, *out ? "true" : "false");
 }
 
-bool tp_json_unsigned(struct tp_json *in, uint64_t *out)
+bool tp_json_unsigned_any(struct tp_json *in, uint64_t *out)
 {
     struct tp_text text;
     return tp_json_scalar(in, &text) &&
@@ -319,7 +297,7 @@ static bool skip_or_enter(struct tp_json *in, uint64_t *objects, unsigned *depth
     return kind == TP_JSON_OBJECT ? tp_json_object(in) : tp_json_array(in);
 }
 
-bool tp_json_skip(struct tp_json *in)
+bool tp_json_skip_any(struct tp_json *in)
 {
     uint64_t objects = 0;
     unsigned depth = 0;
@@ -340,41 +318,53 @@ bool tp_json_skip(struct tp_json *in)
     return true;
 }
 
-/* What a level has behind its quantity: order counts, times. */
-static bool leave_level(struct tp_json *in)
+static const struct tp_level_form texts = TP_LEVEL_FORM("[\"", "\",\"", true, ']');
+static const struct tp_level_form numbers = TP_LEVEL_FORM("[", ",", false, ']');
+
+/* A pair in any form, and whatever it has behind its quantity: order counts, times. */
+static bool take_pair(struct tp_json *in, const struct tp_scale *scale, struct tp_level *out)
 {
+    if (!tp_json_array(in) || !tp_json_item(in) ||
+        !tp_json_scaled(in, scale, TP_NUMBER_PRICE, &out->price) || !tp_json_item(in) ||
+        !tp_json_scaled(in, scale, TP_NUMBER_QUANTITY, &out->quantity))
+        return malformed(in);
     while (tp_json_item(in))
         if (!tp_json_skip(in))
             return false;
     return in->status == TP_DECODE_OK;
 }
 
-bool tp_json_levels(struct tp_json *in, const struct tp_scale *scale, struct tp_level *levels,
-                    uint32_t *count)
+static bool are_texts(const uint8_t *at, const uint8_t *end)
 {
-    const struct tp_decimal_scale scales[2] = {tp_decimal_scale(scale->price_exponent),
-                                               tp_decimal_scale(scale->quantity_exponent)};
+    return end - at > 1 && at[1] == '"';
+}
+
+const uint8_t *tp_json_levels_usual(struct tp_json_place place, const struct tp_scale *scale,
+                                    struct tp_level *levels, uint32_t *count)
+{
+    const struct tp_level_form *form = are_texts(place.at + 1, place.end) ? &texts : &numbers;
+    return tp_json_levels_take(place, form, scale, levels, count);
+}
+
+bool tp_json_levels_any(struct tp_json *in, const struct tp_scale *scale, struct tp_level *levels,
+                        uint32_t *count)
+{
     if (!tp_json_array(in))
         return false;
+    const struct tp_level_form *form = are_texts(in->at, in->end) ? &texts : &numbers;
     while (tp_json_item(in)) {
         if (*count >= TP_DEPTH_LEVEL_COUNT_MAX)
             return tp_json_fail(in, TP_DECODE_TOO_MANY);
-        struct tp_text price, quantity;
-        if (!tp_json_array(in) || !tp_json_item(in) || !tp_json_scalar(in, &price) ||
-            !tp_json_item(in) || !tp_json_scalar(in, &quantity))
-            return malformed(in);
-        if (!parse_decimal(price, in->end, &scales[0], &levels[*count].price))
-            return misfit(in, price, scale->price_exponent, TP_NUMBER_PRICE);
-        if (!parse_decimal(quantity, in->end, &scales[1], &levels[*count].quantity))
-            return misfit(in, quantity, scale->quantity_exponent, TP_NUMBER_QUANTITY);
-        if (!leave_level(in))
+        const uint32_t taken =
+            tp_json_levels_run(in, form, scale, levels + *count, TP_DEPTH_LEVEL_COUNT_MAX - *count);
+        if (taken == 0 && !take_pair(in, scale, &levels[*count]))
             return false;
-        ++*count;
+        *count += taken != 0 ? taken : 1;
     }
     return in->status == TP_DECODE_OK;
 }
 
-enum tp_decode_status tp_json_finish(struct tp_json *in)
+enum tp_decode_status tp_json_finish_any(struct tp_json *in)
 {
     (void)skip_space(in);
     if (in->status == TP_DECODE_OK && in->at != in->end)

@@ -1,4 +1,4 @@
-/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/venues/binance/decode.c proto/venues/binance/router.c proto/venues/binance/venue.c proto/venues/binance/versions.c */
+/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/venues/binance/decode.c proto/venues/binance/router.c proto/venues/binance/venue.c proto/venues/binance/versions.c */
 /* Any bytes as a message of Binance's, and as a body behind the head that its streams have.
  *
  * Invariants: those of proto/venue.h; the quick reader and the one key by key say the same; what

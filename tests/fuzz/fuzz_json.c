@@ -1,9 +1,9 @@
-/* sources: proto/encoding/json.c proto/encoding/decimal.c */
+/* sources: proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/encoding/decimal.c */
 /* Any bytes as JSON.
  *
  * Invariants: skipping a value and walking through it with a stack of our own say the same; every
  * text lies inside the message; bytes behind the message change nothing; levels that were read are
- * not negative and no more than the bytes could hold. */
+ * not negative, no more than the bytes could hold, and the same one by one by the scanner. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,15 +87,53 @@ static enum tp_decode_status check_skip(const uint8_t *data, size_t size)
     return status;
 }
 
+static struct tp_scale scale_of(size_t size)
+{
+    return (struct tp_scale){-(int32_t)(size % 19), -(int32_t)(size / 19 % 19)};
+}
+
 static enum tp_decode_status read_levels(const uint8_t *data, size_t size, int which,
                                          uint32_t *count)
 {
-    const struct tp_scale scale = {-(int32_t)(size % 19), -(int32_t)(size / 19 % 19)};
+    const struct tp_scale scale = scale_of(size);
     struct tp_json in;
     tp_json_init(&in, data, size);
     *count = 0;
     (void)tp_json_levels(&in, &scale, levels[which], count);
     return tp_json_finish(&in);
+}
+
+/* The levels of an array, each by the scanner's numbers alone. */
+static enum tp_decode_status walk_levels(const uint8_t *data, size_t size, struct tp_level *out,
+                                         uint32_t *count)
+{
+    const struct tp_scale scale = scale_of(size);
+    struct tp_json in;
+    tp_json_init(&in, data, size);
+    *count = 0;
+    (void)tp_json_array(&in);
+    while (tp_json_item(&in)) {
+        if (*count == TP_DEPTH_LEVEL_COUNT_MAX)
+            (void)tp_json_fail(&in, TP_DECODE_TOO_MANY);
+        else if (!tp_json_array(&in) || !tp_json_item(&in) ||
+                 !tp_json_scaled(&in, &scale, TP_NUMBER_PRICE, &out[*count].price) ||
+                 !tp_json_item(&in) ||
+                 !tp_json_scaled(&in, &scale, TP_NUMBER_QUANTITY, &out[*count].quantity))
+            (void)tp_json_fail(&in, TP_DECODE_MALFORMED);
+        while (tp_json_item(&in))
+            (void)tp_json_skip(&in);
+        *count += in.status == TP_DECODE_OK;
+    }
+    return tp_json_finish(&in);
+}
+
+static void check_same(uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        require(levels[0][i].price >= 0 && levels[0][i].quantity >= 0);
+        require(levels[0][i].price == levels[1][i].price);
+        require(levels[0][i].quantity == levels[1][i].quantity);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -107,12 +145,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(check_skip(data, size) == check_skip(longer, size));
     uint32_t count, again;
     const enum tp_decode_status status = read_levels(data, size, 0, &count);
-    require(status == read_levels(longer, size, 1, &again) && count == again);
     require((size_t)count * LEVEL_SIZE_MIN <= size + 1);
-    for (uint32_t i = 0; i < count; i++) {
-        require(levels[0][i].price >= 0 && levels[0][i].quantity >= 0);
-        require(levels[0][i].price == levels[1][i].price);
-        require(levels[0][i].quantity == levels[1][i].quantity);
+    require(status == read_levels(longer, size, 1, &again) && count == again);
+    check_same(count);
+    require(status == walk_levels(data, size, levels[1], &again));
+    if (status == TP_DECODE_OK) {
+        require(count == again);
+        check_same(count);
     }
     free(longer);
     return 0;

@@ -1,4 +1,4 @@
-/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/timestamp.c proto/venues/kraken/decode.c proto/venues/kraken/router.c proto/venues/kraken/venue.c */
+/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/encoding/timestamp.c proto/venues/kraken/decode.c proto/venues/kraken/router.c proto/venues/kraken/venue.c */
 /* Any bytes as a message of Kraken's.
  *
  * Invariants: those of proto/venue.h; parts begin one behind the other and end; a message is routed

@@ -1,4 +1,4 @@
-/* sources: proto/encoding/decimal.c proto/encoding/json.c tests/venues/toy/decode.c */
+/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c tests/venues/toy/decode.c */
 /* Any bytes as a message of the tests' own venue.
  *
  * Invariants: those of proto/venue.h; what was decoded is decoded alike when other bytes follow it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -259,6 +260,63 @@ def test_json_levels_beyond_the_limit_are_refused() -> None:
     most = int(lib.TP_DEPTH_LEVEL_COUNT_MAX)
     assert levels("[" + ",".join(["[1,1]"] * most) + "]")[0] == OK
     assert levels("[" + ",".join(["[1,1]"] * (most + 1)) + "]")[0] == TOO_MANY
+
+
+def mantissa(text: str, exponent: int) -> int | None:
+    """Return a number's exact value by Python; None: it has none at this exponent."""
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        return None
+    value = Decimal(text).as_tuple()
+    assert isinstance(value.exponent, int)
+    power = value.exponent - exponent
+    digits = int("".join(map(str, value.digits)))
+    exact, rest = divmod(digits * 10 ** max(power, 0), 10 ** max(-power, 0))
+    return exact if rest == 0 and exact < 2**63 else None
+
+
+def number(rng: random.Random) -> str:
+    """Write a number of any length that venues use, and some that they do not."""
+    whole = str(rng.randrange(10 ** rng.randrange(1, 14)))
+    fraction = "".join(rng.choice("0000123456789") for _ in range(rng.randrange(10)))
+    text = f"{whole}.{fraction}" if fraction else whole
+    if rng.random() < 0.02:
+        text = rng.choice(
+            [f"0{text}", f"{text}.", f".{text}", f"{text}x", f"{text}/1", "", "1.2.3"]
+        )
+    return text
+
+
+@pytest.mark.parametrize(
+    "form", ['["%s","%s"]', "[%s,%s]", '["%s","%s","0","13"]', '["%s","%s",{"x":[1]}]', "[%s,%s,7]"]
+)
+def test_json_levels_of_any_shape_are_exact_or_refused(form: str) -> None:
+    rng = random.Random(SEED)  # not a secret
+    refused = 0
+    for _ in range(3000):
+        rows = [(number(rng), number(rng)) for _ in range(rng.randrange(1, 7))]
+        price, quantity = -rng.randrange(19), -rng.randrange(19)
+        text = "[" + ",".join(form % row for row in rows) + "]"
+        text = " " * rng.choice([0, 70]) + text + " " * rng.choice([0, 0, 70])
+        want = [(mantissa(p, price), mantissa(q, quantity)) for p, q in rows]
+        is_bare = '"%s"' not in form
+        if is_bare and any(re.match("0[0-9]", one) for row in rows for one in row):
+            want = [(None, None)]
+        status, got = levels(text, price, quantity)
+        if any(None in pair for pair in want):
+            assert status != OK, (text, price, quantity)
+            refused += 1
+        else:
+            assert (status, got) == (OK, want), (text, price, quantity)
+    assert 500 < refused < 2900, "some must be sound, some not"
+
+
+def test_json_levels_of_eighteen_characters_are_read() -> None:
+    """As Binance writes quantities of small coins: zeros behind what a register holds."""
+    rows = '["0.00001234","123456789.00000000"],["0.00001235","9.00000000"]'
+    for end in ("]", ',["0.00001236","99999999999.00000000"]]'):
+        status, got = levels(f"[{rows}{end}", -8, -2)
+        assert (status, got[0]) == (OK, (1234, 12345678900))
+    assert levels(f'[{rows},["1","123456789.00000001"]]', -8, -2)[0] == TOO_FINE
 
 
 def scientific(text: str, exponent: int) -> int | None:
