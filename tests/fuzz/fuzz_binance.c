@@ -1,14 +1,13 @@
 /* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/venues/binance/decode.c proto/venues/binance/router.c proto/venues/binance/venue.c proto/venues/binance/versions.c */
 /* Any bytes as a message of Binance's, and as a body behind the head that its streams have.
  *
- * Invariants: those of proto/venue.h; the quick reader and the one key by key say the same; what
- * was decoded is decoded alike when other bytes follow it in memory. */
+ * Invariants: those of proto/venue.h; a body is decoded alike with a space behind each of JSON's
+ * marks, which leads round all that is read quickly, and when other bytes follow it in memory. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/venue.h"
-#include "proto/venues/binance/decode.h"
 
 enum { STREAMS = 4, SLACK = 80, INSTRUMENT = 3 };
 
@@ -50,13 +49,36 @@ static void check_versions(const struct tp_body *body, enum tp_decode_status sta
     require(other.last_version == exact.last_version);
 }
 
+/* Says the same, with a space behind each bracket, comma and colon that is in no string. */
+static void check_spaced(const struct tp_body *body, enum tp_decode_status status)
+{
+    uint8_t *spaced = malloc(2 * body->size + 1);
+    require(spaced != NULL);
+    struct tp_body copy = *body;
+    bool is_string = false;
+    copy.data = spaced;
+    copy.size = 0;
+    for (size_t i = 0; i < body->size; i++) {
+        const uint8_t character = body->data[i];
+        spaced[copy.size++] = character;
+        if (is_string && character == '\\' && i + 1 < body->size)
+            spaced[copy.size++] = body->data[++i];
+        else if (character == '"')
+            is_string = !is_string;
+        else if (!is_string && character != 0 && strchr("[{,:", character) != NULL)
+            spaced[copy.size++] = ' ';
+    }
+    require(tp_venue_binance.decode_depth(&copy, &other) == status);
+    free(spaced);
+    if (status == TP_DECODE_OK)
+        check_same();
+}
+
 static void check_depth(const struct tp_body *body)
 {
     const enum tp_decode_status status = tp_venue_binance.decode_depth(body, &exact);
     check_versions(body, status);
-    require(tp_binance_decode_any(body, &other) == status);
-    if (status == TP_DECODE_OK)
-        check_same();
+    check_spaced(body, status);
     struct tp_body copy = *body;
     uint8_t *longer = malloc(body->size + SLACK);
     require(longer != NULL);

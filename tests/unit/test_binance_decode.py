@@ -47,11 +47,22 @@ def update_of(of: Any) -> Update:
     return of.first_version, of.last_version, of.exchange_ns, sides[0], sides[1]
 
 
+def spaced(data: bytes) -> bytes:
+    """Put a space behind each mark outside strings: it leads round all that is read quickly."""
+    return re.sub(
+        rb'"(?:[^"\\]|\\.)*"?|[\[{,:]',
+        lambda found: found[0] + b" " * (len(found[0]) == 1 and found[0] != b'"'),
+        data,
+        flags=re.DOTALL,
+    )
+
+
 def decode(data: bytes, meaning: int = DEPTH) -> Update | None:
-    """Decode by both readers; None: refused."""
+    """Decode it, and the same with spaces; None: refused."""
     body, _memory = body_of(data, meaning)
     status = int(VENUE.decode_depth(body, out))
-    assert status == lib.tp_binance_decode_any(body, other)
+    slow, _memory = body_of(spaced(data), meaning)
+    assert status == VENUE.decode_depth(slow, other)
     if status != OK:
         return None
     assert update_of(out) == update_of(other)

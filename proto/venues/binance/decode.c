@@ -1,10 +1,8 @@
-/* The reader of decode.h: the usual shape of a depth message in one pass, every other one key by
- * key. Source: README.md here. */
+/* The readers of decode.h: key by key, in any order. Source: README.md here. */
 #include "proto/venues/binance/decode.h"
 
 #include <string.h>
 
-#include "proto/encoding/decimal.h"
 #include "proto/encoding/json.h"
 
 #define HOT_PART static inline __attribute__((always_inline))
@@ -32,7 +30,7 @@ enum field {
     FIELD_TRADE = FIELD_ID | FIELD_PRICE | FIELD_QUANTITY | FIELD_TIME | FIELD_MAKER,
 };
 
-static bool take_time(struct tp_json *in, uint64_t *out)
+HOT_PART bool take_time(struct tp_json *in, uint64_t *out)
 {
     uint64_t time_ms;
     if (!tp_json_unsigned(in, &time_ms))
@@ -55,7 +53,7 @@ static unsigned skip_field(struct tp_json *in, struct tp_text key)
 }
 
 /* A kind that is not the one that the stream has: {"e":"kline",…} under a depth stream. */
-static unsigned take_kind(struct tp_json *in, const char *kind)
+HOT_PART unsigned take_kind(struct tp_json *in, const char *kind)
 {
     struct tp_text text;
     if (tp_json_string(in, &text) && !tp_text_is(text, kind))
@@ -64,19 +62,19 @@ static unsigned take_kind(struct tp_json *in, const char *kind)
 }
 
 /* Of a key that stands twice the last counts, as with other readers. */
-static unsigned take_side(struct tp_json *in, const struct tp_scale *scale, struct tp_level *levels,
-                          uint32_t *count)
+HOT_PART unsigned take_side(struct tp_json *in, const struct tp_scale *scale,
+                            struct tp_level *levels, uint32_t *count)
 {
     *count = 0;
     return tp_json_levels(in, scale, levels, count);
 }
 
-static unsigned depth_field(struct tp_json *in, struct tp_text key, const struct tp_scale *scale,
-                            struct tp_depth_update *out)
+HOT_PART unsigned depth_field(struct tp_json *in, struct tp_text key, const struct tp_scale *scale,
+                              struct tp_depth_update *out)
 {
     switch (key.size == 1 ? key.at[0] : 0) {
     case 'e':
-        return take_kind(in, "depthUpdate");
+        return tp_json_is(in, "\"depthUpdate\"") ? 0 : take_kind(in, "depthUpdate");
     case 'E':
         (void)take_time(in, &out->exchange_ns);
         return 0;
@@ -88,6 +86,9 @@ static unsigned depth_field(struct tp_json *in, struct tp_text key, const struct
         return take_side(in, scale, out->bids, &out->bid_count) ? FIELD_BIDS : 0;
     case 'a':
         return take_side(in, scale, out->asks, &out->ask_count) ? FIELD_ASKS : 0;
+    case 's':
+        (void)tp_json_skip(in);
+        return 0;
     default:
         return skip_field(in, key);
     }
@@ -151,7 +152,8 @@ static enum tp_decode_status decode_top(const struct tp_body *body, struct tp_de
     return TP_DECODE_OK;
 }
 
-enum tp_decode_status tp_binance_decode_any(const struct tp_body *body, struct tp_depth_update *out)
+enum tp_decode_status tp_binance_decode_depth(const struct tp_body *body,
+                                              struct tp_depth_update *out)
 {
     struct tp_json in;
     struct tp_text key;
@@ -167,148 +169,6 @@ enum tp_decode_status tp_binance_decode_any(const struct tp_body *body, struct t
     if (status != TP_DECODE_OK)
         return status;
     return out->first_version <= out->last_version ? TP_DECODE_OK : TP_DECODE_BAD_NUMBER;
-}
-
-/* ---- the usual shape: keys in the venue's order, no space, no escape
- *
- * Whatever is not so is left to tp_binance_decode_any, from the body's beginning: this part refuses
- * nothing by itself, and what it reads it reads by the same functions. */
-
-enum { WORD = 8, TEXT_MAX = 16, SYMBOL_MAX = 64, LEVEL_MAX = 64, TAIL_SIZE = 2 * LEVEL_MAX };
-static const uint64_t ONES = 0x0101010101010101, HIGHS = 0x8080808080808080;
-
-/* at[0, size_max] up to a word more is readable. Returns how far the first character is that ends a
- * plain text: a quote, a backslash or a control character; size_max: none is nearer. */
-HOT_PART size_t plain_size(const uint8_t *at, size_t size_max)
-{
-    for (size_t size = 0; size < size_max; size += WORD) {
-        const uint64_t word = tp_load_8(at + size);
-        const uint64_t quote = word ^ ONES * '"', backslash = word ^ ONES * '\\';
-        const uint64_t found = (((word - ONES * ' ') & ~word) | ((quote - ONES) & ~quote) |
-                                ((backslash - ONES) & ~backslash)) &
-                               HIGHS;
-        if (found != 0)
-            return size + ((size_t)__builtin_ctzll(found) >> 3);
-    }
-    return size_max;
-}
-
-struct usual {
-    const uint8_t *at, *end;
-    uint8_t tail[TAIL_SIZE]; /* the last bytes of the body, with room behind them to load */
-};
-
-/* A literal of the venue's. */
-#define TAKE(in, text)                                                                             \
-    ((size_t)((in)->end - (in)->at) >= sizeof(text) - 1 &&                                         \
-     memcmp((in)->at, text, sizeof(text) - 1) == 0 && ((in)->at += sizeof(text) - 1, true))
-
-/* Digits up to a comma, as JSON has them: no zero in front. */
-HOT_PART bool take_number(struct usual *in, uint64_t *out)
-{
-    const uint8_t *const begin = in->at, *at = begin;
-    while (at < in->end && *at >= '0' && *at <= '9')
-        at++;
-    in->at = at;
-    return at > begin && (*begin != '0' || at == begin + 1) &&
-           tp_version_parse(begin, (size_t)(at - begin), out);
-}
-
-HOT_PART bool take_decimal(struct usual *in, const struct tp_decimal_scale *scale, int64_t *out)
-{
-    const size_t size = plain_size(in->at, TEXT_MAX);
-    if (size == TEXT_MAX || size == 0 || in->at[size] != '"' ||
-        !tp_decimal_parse_loadable(in->at, size, scale, out))
-        return false;
-    in->at += size;
-    return true;
-}
-
-/* ["PRICE","QUANTITY"], of which the longest that is read here may be loaded whole. */
-HOT_PART bool take_level(struct usual *in, const struct tp_decimal_scale scale[2],
-                         struct tp_level *out)
-{
-    if (memcmp(in->at, "[\"", 2) != 0)
-        return false;
-    in->at += 2;
-    if (!take_decimal(in, &scale[0], &out->price) || memcmp(in->at, "\",\"", 3) != 0)
-        return false;
-    in->at += 3;
-    if (!take_decimal(in, &scale[1], &out->quantity) || memcmp(in->at, "\"]", 2) != 0)
-        return false;
-    in->at += 2;
-    return true;
-}
-
-/* Has so much behind in->at that a level can be loaded; the rest of the body moves once. */
-HOT_PART void make_room(struct usual *in)
-{
-    const size_t left = (size_t)(in->end - in->at);
-    if (left >= LEVEL_MAX || (in->at >= in->tail && in->at <= in->tail + TAIL_SIZE))
-        return;
-    memset(in->tail, 0, sizeof in->tail);
-    memcpy(in->tail, in->at, left);
-    in->at = in->tail;
-    in->end = in->tail + left;
-}
-
-/* Levels behind the bracket that opens them, and the one that closes. */
-HOT_PART bool take_levels(struct usual *in, const struct tp_decimal_scale scale[2],
-                          struct tp_level *levels, uint32_t *count)
-{
-    uint32_t taken = 0;
-    make_room(in);
-    if (in->at < in->end && *in->at == ']') {
-        in->at++;
-        *count = 0;
-        return true;
-    }
-    for (;;) { /* each turn takes a level, or ends */
-        make_room(in);
-        if (taken == TP_DEPTH_LEVEL_COUNT_MAX || !take_level(in, scale, &levels[taken]))
-            return false;
-        taken++;
-        const uint8_t next = *in->at++; /* 0 behind the body's end */
-        if (next == ']')
-            break;
-        if (next != ',')
-            return false;
-    }
-    *count = taken;
-    return in->at <= in->end;
-}
-
-HOT_PART bool take_head(struct usual *in, struct tp_depth_update *out)
-{
-    uint64_t time_ms;
-    if (!TAKE(in, "{\"e\":\"depthUpdate\",\"E\":") || !take_number(in, &time_ms) ||
-        time_ms > UINT64_MAX / NS_PER_MS || !TAKE(in, ",\"s\":\"") ||
-        in->end - in->at < SYMBOL_MAX + WORD)
-        return false;
-    out->exchange_ns = time_ms * NS_PER_MS;
-    in->at += plain_size(in->at, SYMBOL_MAX);
-    return TAKE(in, "\",\"U\":") && take_number(in, &out->first_version) && TAKE(in, ",\"u\":") &&
-           take_number(in, &out->last_version) && out->first_version <= out->last_version;
-}
-
-static bool decode_usual(const struct tp_body *body, struct tp_depth_update *out)
-{
-    struct usual in = {.at = body->data, .end = body->data + body->size};
-    const struct tp_decimal_scale scale[2] = {tp_decimal_scale(body->scale.price_exponent),
-                                              tp_decimal_scale(body->scale.quantity_exponent)};
-    out->previous_version = 0;
-    out->flags = out->checksum = 0;
-    return take_head(&in, out) && TAKE(&in, ",\"b\":[") &&
-           take_levels(&in, scale, out->bids, &out->bid_count) && TAKE(&in, ",\"a\":[") &&
-           take_levels(&in, scale, out->asks, &out->ask_count) && TAKE(&in, "}") && in.at == in.end;
-}
-
-enum tp_decode_status tp_binance_decode_depth(const struct tp_body *body,
-                                              struct tp_depth_update *out)
-{
-    if (body->meaning == TP_MEANING_DELTA && decode_usual(body, out))
-        return TP_DECODE_OK;
-    return tp_binance_decode_any(body, out);
 }
 
 /* ---- trades */
