@@ -3,7 +3,7 @@
 Reading order: this file (what a strategy is told), runtime.py (the loop that tells it), hops.h
 (latency of each event), stats.py (figures that other processes may read), guarded.py (the process
 beside it that guards it), from_file.py (a .py file as a module), command.py. Then rehearsal.py (a
-made-up feed to try one with), spread.py (two small ones, the demo's), and for C tickpath-reader.h
+made-up feed to try one with), spread.py (two small ones), and for C tickpath-reader.h
 (the one header) and c_reader.py (where it lies).
 """
 
@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tickpath.engine.client.reader import Book, Event, FeedReader
     from tickpath.proto.instrument import Instrument
     from tickpath.proto.records import BookState, SyncReason
@@ -20,14 +22,23 @@ if TYPE_CHECKING:
 class Strategy:
     """Be told of books and events of one instance, in one pinned thread.
 
-    Made without arguments. `reader` and `instruments` are set before `on_start`. Methods that are
-    not overridden cost nothing. Whatever is raised ends the process with its traceback; the feed
-    and other strategies do not notice. A method that takes long makes this strategy fall behind,
-    in the end `on_lapped`; nobody waits for it.
+    Made without arguments. `reader`, `instruments` and `counters` are set before `on_start`.
+    Methods that are not overridden cost nothing. Whatever is raised ends the process with its
+    traceback; the feed and other strategies do not notice. A method that takes long makes this
+    strategy fall behind, in the end `on_lapped`; nobody waits for it.
     """
 
     reader: FeedReader
     instruments: tuple[Instrument, ...]
+    counters: dict[str, int]
+    """Those of `counter_names`, 0 at first: whole numbers from 0, which other processes see."""
+
+    def counter_names(self) -> Sequence[str]:
+        """Name counters of your own, once, with `reader` and `instruments` set.
+
+        `tickpath stat` and the summary show them beside those of every strategy.
+        """
+        return ()
 
     def on_start(self) -> None:
         """Prepare; memory that is allocated here does not fault later.

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,13 @@ from tickpath.engine.strategy.runtime import (
     prepared,
     warn_to_stderr,
 )
-from tickpath.engine.strategy.stats import StrategyStats, create_stats, summarise
+from tickpath.engine.strategy.stats import (
+    StrategyStats,
+    check_own,
+    create_stats,
+    own_counters,
+    summarise,
+)
 from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
 from tickpath.shm.errors import LocalError, SystemSetupError
 
@@ -188,14 +195,15 @@ def run(args: argparse.Namespace) -> int:
     for line in misspelt(strategy_class):
         warn_to_stderr(line)
     name = args.name or _UNFIT_FOR_A_NAME.sub("_", strategy_class.__name__)
-    with (
-        open_reader(args.instance, name=name, wait_s=args.wait) as reader,
-        create_stats(args.instance, name) as stats,
-    ):
+    with open_reader(args.instance, name=name, wait_s=args.wait) as reader, ExitStack() as stack:
         try:
             strategy = strategy_class()
+            strategy.reader, strategy.instruments = reader, reader.instruments
+            own = tuple(strategy.counter_names())
+            check_own(own)
         except Exception as error:  # whatever the user's code raises is told as its own
             return _tell_failure(args, error)
+        stats = stack.enter_context(create_stats(args.instance, name, own))
         if reader.unregistered_because:
             warn_to_stderr(f"not registered as a consumer: {reader.unregistered_because}")
         runtime = Runtime(strategy, reader, stats, placement)
@@ -294,4 +302,5 @@ def format_summary(summary: StrategyStats) -> str:
             lines.append(f"{title:<22}{0:>12}  nothing to measure: no book, or a replay's")
             continue
         lines.append(f"{title:<22}{p.n:>12}{figures}{p.max / 1000:>13.2f}")
+    lines += [f"{name:<34}{value:>12}" for name, value in own_counters(counts).items()]
     return "\n".join(lines)

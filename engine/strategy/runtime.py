@@ -19,7 +19,7 @@ from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import REPLAY_COUNTERS
 from tickpath.engine.client.reader import RESTARTED, FeedReader
 from tickpath.engine.strategy import Strategy
-from tickpath.engine.strategy.stats import COUNTERS
+from tickpath.engine.strategy.stats import COUNTERS, own_counters
 from tickpath.proto.records import EventType
 from tickpath.rt import limits, process
 from tickpath.shm.ownership import own
@@ -44,6 +44,7 @@ HEAP_RESERVE_BYTES = 16 << 20
 # Of the share of time that the kernel would take, a little more is given, so that it never does.
 YIELD_MARGIN = 1.2
 NS_PER_MS, NS_PER_S = 1_000_000, 1_000_000_000
+COUNTER_MAX = (1 << 64) - 1
 _EMPTY, _EVENT, _LAPPED = int(Result.EMPTY), int(Result.EVENT), int(Result.LAPPED)
 _SILENT, _ALIVE = int(Result.SILENT), int(Result.ALIVE)
 _TOP, _STATE = int(EventType.TOP), int(EventType.STATE)
@@ -146,6 +147,8 @@ class Runtime:
         self._next_collect_ns = time.monotonic_ns()
         self._yield_every_ns = self._yield_for_ns = 0
         self._generations: list[int] = []  # of the strategy's instruments
+        strategy.counters = dict.fromkeys(own_counters(stats.counters()), 0)
+        self._own = tuple(strategy.counters)
         reader.set_wait(block=self._placement.block)
         if self._placement.yield_ms is not None:
             self._yield_every_ns = int(self._placement.yield_ms * NS_PER_MS)
@@ -329,6 +332,8 @@ class Runtime:
         self._next_stats_ns = now + STATS_INTERVAL_NS
         for index, name in enumerate(COUNTERS):
             self.stats.store_counter(index, getattr(self.counts, name))
+        for index, name in enumerate(self._own, len(COUNTERS)):
+            self.stats.store_counter(index, min(max(self.strategy.counters[name], 0), COUNTER_MAX))
         self.stats.heartbeat()
 
 

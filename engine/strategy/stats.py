@@ -9,16 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from tickpath._core import lib
 from tickpath.shm.histogram import Percentiles  # noqa: TC002  # msgspec resolves it at run time
 from tickpath.shm.segment import DIRECTORY, Segment, SegmentLayout, SegmentWriter, instances
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 COUNTERS = ("events", "tops", "laps", "lost", "restarts", "silences", "turns_idle", "yields")
 HOPS = ("received_to_seen", "published_to_seen")
-_LAYOUT = SegmentLayout(schema="strategy statistics 1\n", counters=COUNTERS, histograms=HOPS)
+SCHEMA = "strategy statistics 1\n"
+NAME_LENGTH_MAX = int(lib.TP_SEGMENT_NAME_SIZE) - 1
 _INFIX = ".strategy."
 
 
@@ -32,11 +34,38 @@ class StrategyStats(msgspec.Struct, frozen=True):
     is_running: bool = False
 
 
-def create_stats(instance: str, name: str, *, directory: Path = DIRECTORY) -> SegmentWriter:
-    """Create the segment; raises SegmentLockedError where a strategy of this name runs."""
-    segment = SegmentWriter(f"{instance}{_INFIX}{name}", _LAYOUT, directory=directory)
+def create_stats(
+    instance: str, name: str, own: Sequence[str] = (), *, directory: Path = DIRECTORY
+) -> SegmentWriter:
+    """Create the segment; raises SegmentLockedError where a strategy of this name runs.
+
+    own: names of the strategy's own counters, which come behind those of every strategy. Raises
+    ValueError for one that cannot be.
+    """
+    check_own(own)
+    layout = SegmentLayout(schema=SCHEMA, counters=(*COUNTERS, *own), histograms=HOPS)
+    segment = SegmentWriter(f"{instance}{_INFIX}{name}", layout, directory=directory)
     segment.ready()
     return segment
+
+
+def check_own(names: Sequence[str]) -> None:
+    """Raise ValueError where a strategy's own counters cannot have these names."""
+    for name in names:
+        if not (name.isascii() and name.isprintable() and 0 < len(name) <= NAME_LENGTH_MAX):
+            raise ValueError(
+                f"counter {name!r}: expected 1 to {NAME_LENGTH_MAX} printable ASCII characters"
+            )
+    twice = [name for name in names if [*COUNTERS, *names].count(name) > 1]
+    if twice:
+        raise ValueError(
+            f"counter {twice[0]!r}: named twice; every strategy has {', '.join(COUNTERS)}"
+        )
+
+
+def own_counters(counters: dict[str, int]) -> dict[str, int]:
+    """Return those that only this strategy has."""
+    return {name: count for name, count in counters.items() if name not in COUNTERS}
 
 
 def summarise(segment: Any) -> StrategyStats:
@@ -62,5 +91,5 @@ def running(instance: str, *, directory: Path = DIRECTORY) -> Iterator[str]:
 def read_stats(instance: str, name: str, *, directory: Path = DIRECTORY) -> StrategyStats:
     """Read a strategy's figures once; raises SegmentNotReadyError where it does not run."""
     path = f"{instance}{_INFIX}{name}"
-    with Segment(path, schema=_LAYOUT.schema, directory=directory) as segment:
+    with Segment(path, schema=SCHEMA, directory=directory) as segment:
         return summarise(segment)

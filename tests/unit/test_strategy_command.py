@@ -134,6 +134,11 @@ HEAD = "from tickpath.engine.strategy import Strategy\n"
             4,
             "tickpath: strategy bad.py:Bad raised; it has ended",
         ),
+        (
+            "class Bad(Strategy):\n    def counter_names(self):\n        return [1 // 0]\n",
+            4,
+            "tickpath: strategy bad.py:Bad raised; it has ended",
+        ),
     ],
 )
 def test_command_module_that_cannot_run_is_told_by_its_own_frames(
