@@ -1,10 +1,11 @@
-"""`tickpath demo`: the whole path on one machine, against a simulated exchange.
+"""`tickpath demo`: the whole path on one machine, against simulated exchanges.
 
 As root with AF_XDP: two network namespaces and a veth pair; else kernel sockets over loopback, and
-it says why. Starts the simulator, `tickpath run` on a configuration that it writes, and two
-strategies; shows them live, then a summary, taken before anything is stopped. Everything it made
-dies with it, `kill -9` included: namespaces have no names, children get a parent-death signal. Two
-remove the files: the demo at its end, and a janitor process where the demo was killed.
+it says why. Starts the simulator of all venues, `tickpath run` on a configuration that it writes,
+and two strategies, one of which compares the venues; shows them live, then a summary, taken before
+anything is stopped. Everything it made dies with it, `kill -9` included: namespaces have no names,
+children get a parent-death signal. Two remove the files: the demo at its end, and a janitor process
+where the demo was killed.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,8 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 from tickpath.engine.cli import EXIT_SYSTEM
-from tickpath.engine.commands.live_view import LiveView
+from tickpath.engine.commands.host_load import HostLoad
+from tickpath.engine.commands.live_view import SPREAD_STRATEGY, LiveView
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.sim.venues import dialect_names
 from tickpath.engine.strategy.stats import running
@@ -63,8 +64,9 @@ NEXT = (
     "`tickpath doctor` (what this host lacks), docs/operations.md (run it)"
 )
 FEED_HANDLER_PRIORITY, STRATEGY_PRIORITY = 20, 15
+SPREAD_MODULE = "tickpath.engine.commands.spread"  # examples/spread.py of the project
 STRATEGIES = {
-    "spread": "tickpath.engine.strategy.spread:Spread",
+    SPREAD_STRATEGY: f"{SPREAD_MODULE}:CrossVenueSpread",
     "imbalance": "tickpath.engine.strategy.spread:Imbalance",
 }
 
@@ -108,12 +110,27 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is run: how many instruments of which venue, and how fast."""
+    """What is run: how many instruments of which venues, and how fast."""
 
     instruments: int
     rate: int
-    venue: dict[str, Any]
-    """Keys of a [[venue]] section, its name among them."""
+    venue: list[dict[str, Any]] | dict[str, Any]
+    """Keys of each [[venue]] section, its name among them; a [venue] is one."""
+
+    @property
+    def venues(self) -> dict[str, dict[str, Any]]:
+        """Return each venue's keys, by its name."""
+        return {name_of(one): one for one in self.sections}
+
+    @property
+    def sections(self) -> list[dict[str, Any]]:
+        """Return the sections as they are written."""
+        return self.venue if isinstance(self.venue, list) else [self.venue]
+
+
+def name_of(section: dict[str, Any]) -> str:
+    """Return which venue a section is of."""
+    return str(section.get("name", DEFAULT_NAME))
 
 
 def read_scenario(path: Path = SCENARIO) -> Scenario:
@@ -124,7 +141,7 @@ def read_scenario(path: Path = SCENARIO) -> Scenario:
         raise LocalError(f"scenario {path}: {error.strerror}: expected a TOML file") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise LocalError(
-            f"scenario {path}: {error}: expected instruments, rate and a [venue]"
+            f"scenario {path}: {error}: expected instruments, rate and a [[venue]]"
         ) from error
 
 
@@ -132,7 +149,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add `tickpath demo`."""
     parser = subparsers.add_parser(
         "demo",
-        description="Run exchange simulator, feed handler and two strategies; show what they do.",
+        description="Run simulated exchanges, a feed handler and two strategies; show what they "
+        "do.",
         epilog="example: tickpath demo --seconds 20 --instruments 5 --rate 5000",
     )
     parser.add_argument(
@@ -151,7 +169,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=Path,
         default=SCENARIO,
         metavar="TOML",
-        help="which venue, instruments and rate (default: examples/demo.toml of the project)",
+        help="which venues, instruments and rate (default: examples/demo.toml of the project)",
     )
     parser.add_argument(
         "--backend",
@@ -179,11 +197,21 @@ def check(args: argparse.Namespace) -> Scenario:
     for name, value, is_well, expected in limits_of:  # nan is below nothing
         if not is_well:
             raise LocalError(f"--{name} {value}: expected {expected}")
-    name = scenario.venue.get("name", DEFAULT_NAME)
-    if name not in dialect_names():
-        known = ", ".join(dialect_names())
-        raise LocalError(f"{args.scenario}: venue.name {name!r}: expected one of {known}")
+    check_venues(scenario, args.scenario)
     return scenario
+
+
+def check_venues(scenario: Scenario, path: Path) -> None:
+    """Refuse venues that cannot be simulated, or not beside each other; raises LocalError."""
+    known = dialect_names()
+    names = [name_of(one) for one in scenario.sections]
+    if not names:
+        raise LocalError(f"{path}: no venue: expected a [[venue]] with a name: {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            raise LocalError(f"{path}: venue.name {name!r}: expected one of {', '.join(known)}")
+        if names.count(name) > 1:
+            raise LocalError(f"{path}: two [[venue]] are {name!r}: expected each venue once")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -237,7 +265,9 @@ class Demo:
         self._args, self._scenario, self._stack = args, scenario, stack
         self._console = Console(quiet=args.json)
         self._instance = f"demo-{os.getpid()}"
-        self._placed = place_processes(limits.order_cpus(limits.available_cpus()))
+        self._cpus = limits.available_cpus()
+        self._placed = place_processes(limits.order_cpus(self._cpus))
+        self._load = HostLoad()
         # Not the user id: root in a container often lacks the privilege.
         self._may_use_fifo = limits.read_privileges().may_use_fifo
         self._pair: VethPair | None = None
@@ -245,6 +275,7 @@ class Demo:
         self._deaths: list[Death] = []
         self._notes: list[str] = []
         self._signal = 0
+        self._ports: dict[str, int] = {}  # of each venue
         self._began = time.monotonic()
         self._view = LiveView(self._instance)
 
@@ -254,7 +285,6 @@ class Demo:
         self._stack.callback(self._tidy)
         self._stack.callback(start_janitor(self._directory, self._instance))
         self._choose_path()
-        self._port = self._choose_port()
         make_ca(self._directory, [SERVER_NAME], [EXCHANGE_ADDRESS, LOOPBACK])
         self._start_simulator()
         self._start_feed_handler()
@@ -294,13 +324,6 @@ class Demo:
         else:
             self._say("path: AF_XDP on a veth pair between two network namespaces")
 
-    def _choose_port(self) -> int:
-        """Any free one on loopback, which others use too; the namespace is ours alone."""
-        if self._pair is not None:
-            return PORT
-        with socket.create_server((LOOPBACK, 0)) as listener:
-            return int(listener.getsockname()[1])
-
     @property
     def _address(self) -> str:
         return EXCHANGE_ADDRESS if self._pair else LOOPBACK
@@ -335,30 +358,41 @@ class Demo:
             time.sleep(0.02)
 
     def _start_simulator(self) -> None:
+        """Start one process for all venues: a port each, which it names."""
         scenario, keys = self._scenario, self._directory
-        venue = scenario.venue.get("name", DEFAULT_NAME)
-        words = ["sim", venue, "--listen", f"{self._address}:{self._port}"]
+        # The namespace is ours alone; on loopback any free ones.
+        port = PORT if self._pair else 0
+        words = ["sim", *scenario.venues, "--listen", f"{self._address}:{port}"]
         words += ["--cert", str(keys / "server.pem"), "--key", str(keys / "server.key")]
         words += ["--instruments", str(scenario.instruments)]
         words += ["--rate", str(scenario.rate), "--json"]
         self._spawn("exchange", "exchange", self._tickpath(*words, cpu=self._placed.others))
         log = self._directory / "exchange.log"
-        self._wait("exchange", lambda: "listening" in log.read_text(encoding="utf-8"))
+
+        def listens() -> bool:
+            self._ports = ports_told(log.read_text(encoding="utf-8"))
+            return len(self._ports) == len(scenario.venues)
+
+        self._wait("exchange", listens)
 
     def _symbols(self) -> list[str]:
         from tickpath.engine.sim.market import instrument_names  # noqa: PLC0415 # slow to load
 
         return [str(name) for name in instrument_names(self._scenario.instruments)]
 
-    def _venue_keys(self) -> str:
-        """Write the scenario's [[venue]] for the exchange that runs here."""
-        keys = self._scenario.venue | {
+    def _venue_section(self, name: str) -> str:
+        """Write a venue's [[venue]] for the exchange that runs here."""
+        port = self._ports[name]
+        keys = self._scenario.venues[name] | {
+            "name": name,
             "host": SERVER_NAME,
-            "port": self._port,
+            "port": port,
             "symbols": self._symbols(),
             "ca_file": str(self._directory / "ca.pem"),
         }
-        return "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
+        lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+        resolve = f'[venue.resolve]\n"{SERVER_NAME}:{port}" = "{self._address}"\n'
+        return "\n".join(["[[venue]]", *lines, "", resolve])
 
     def _write_config(self, backend: str) -> Path:
         placed, directory = self._placed, self._directory
@@ -370,6 +404,7 @@ class Demo:
                 "stops "
                 f"it. {throttled.rstrip('.')}"
             )
+        sections = "\n".join(map(self._venue_section, self._scenario.venues))
         text = f"""\
 instance = "{self._instance}"
 
@@ -382,12 +417,7 @@ yield_to_others = {str(bool(fifo and throttled)).lower()}
 [network]
 backend = "{backend}"
 
-[[venue]]
-{self._venue_keys()}
-
-[venue.resolve]
-"{SERVER_NAME}:{self._port}" = "{self._address}"
-"""
+{sections}"""
         path = directory / "demo.toml"
         path.write_text(text, encoding="utf-8")
         return path
@@ -494,7 +524,11 @@ backend = "{backend}"
         """Say in a line each what went wrong; empty where all went well."""
         lines = [self._describe(death) for death in self._deaths]
         tops = self._view.tops()
-        stale = [f"{top.symbol} {top.state.name}" for top in tops if top.state != BookState.LIVE]
+        stale = [
+            f"{top.venue}:{top.symbol} {top.state.name}"
+            for top in tops
+            if top.state != BookState.LIVE
+        ]
         if stale or not tops:
             lines.append(f"books that are not LIVE at the end: {', '.join(stale) or 'all'}")
         seen = {one["name"] for one in self._view.strategies() if one["messages"] > 0}
@@ -529,8 +563,12 @@ backend = "{backend}"
 
     def _print_tables(self) -> None:
         view, average = self._view, self._view.average()
+        self._say(view.headline())
         self._say(f"path: {view.path}")
         self._console.print(view.books_table(average))
+        if view.spreads():
+            self._say("")
+            self._console.print(view.spread_table())
         self._say("")
         self._console.print(view.hops_table(self._console.size.width))
         self._say("")
@@ -538,19 +576,37 @@ backend = "{backend}"
             self._say(line)
         self._say(f"all rates are averages over {average.seconds:.1f} s")
         self._say(NO_FIRST_HOP)
-        self._say(NEXT)
+        for line in self._load.remarks(self._cpus):
+            self._say(f"warning: {line}")
+        self._say(f"you saw {self._saw()}; {NEXT}")
+
+    def _saw(self) -> str:
+        """Say in a line what this run has shown, good or bad."""
+        tops, spreads = self._view.tops(), self._view.spreads()
+        live = sum(top.state is BookState.LIVE for top in tops)
+        books = f"{live} of {len(tops)} books" if live < len(tops) else f"{live} books"
+        said = f"{books} LIVE, kept by one feed handler from {self._view.messages():,} messages"
+        if not spreads:
+            return said
+        crossings = sum(one.crossings for one in spreads)
+        widest = max(spreads, key=lambda one: one.widest_bps)
+        return (
+            f"{said} of {len(self._view.venues())} venues, and {crossings:,} times a bid above "
+            f"another venue's ask (at most {widest.widest_bps:.2f} bps, before fees)"
+        )
 
     def _facts(self, status: int, troubles: list[str]) -> dict[str, Any]:
         """Return the summary for programs: prices as decimal text, latencies in ns."""
         view, average = self._view, self._view.average()
-        rates = dict(enumerate(average.books))
         return {
             "status": status,
+            "headline": view.headline(),
             "troubles": troubles,
             "ended": [asdict(death) for death in self._deaths],
             "path": view.path,
             "placement": self._placed.text,
             "notes": self._notes,
+            "warnings": self._load.remarks(self._cpus),
             "seconds": round(average.seconds, 3),
             "messages": view.messages(),
             "messages_per_second": round(average.messages, 1),
@@ -559,14 +615,26 @@ backend = "{backend}"
                 {
                     **asdict(top),
                     "state": top.state.name,
-                    "messages_per_second": round(rates.get(index, 0.0), 1),
+                    "messages_per_second": round(average.of_book(top.index), 1),
                 }
-                for index, top in enumerate(view.tops())
+                for top in view.tops()
             ],
+            "spreads": [asdict(one) for one in view.spreads()],
             "hops": [asdict(hop) for hop in view.hops()],
             "strategies": view.strategies(),
             "counters": view.counters(),
         }
+
+
+def ports_told(log: str) -> dict[str, int]:
+    """Return the port of each venue that the simulator says it listens on."""
+    found: dict[str, int] = {}
+    for line in log.splitlines():
+        with suppress(msgspec.DecodeError, ValueError):  # half a line, or a complaint
+            told = msgspec.json.decode(line, type=dict[str, Any])
+            if told.get("event") == "listening":
+                found[told["venue"]] = int(told["url"].split("/")[2].rpartition(":")[2])
+    return found
 
 
 def path_told(log: str) -> str:

@@ -1,4 +1,4 @@
-"""What an instance does right now, as tables: books, hops, strategies, totals.
+"""What an instance does right now, as tables: books, spreads over venues, hops, strategies, totals.
 
 Used by `tickpath demo` while it runs and for its closing summary. Reads shared memory only. Counts
 go on over restarts of the feed handler: what a dead writer's segment held is added to its
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from decimal import Decimal
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,7 +25,7 @@ from tickpath.shm.histogram import percentiles
 from tickpath.shm.segment import DIRECTORY, SegmentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -52,6 +54,11 @@ LOOKS_MAX = 8
 NS_PER_US = 1000
 WHOLE_FROM_US = 10_000
 NOTHING = "-"
+SPREAD_STRATEGY = "spread"
+"""The strategy that counts crossings: examples/spread.py."""
+SPREAD_COUNTERS = ("compared", "crossed", "crossings", "sum_millibps", "widest_millibps")
+SPREAD_SHARE = 3  # of the rows for books and spreads one in so many is a spread's, if need be
+BPS, MILLI = 10_000, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,10 @@ class Rates:
     messages: float = 0.0
     books: tuple[float, ...] = ()
 
+    def of_book(self, index: int) -> float:
+        """Return a book's; 0 for one that was not there at both moments."""
+        return self.books[index] if index < len(self.books) else 0.0
+
 
 def rates_between(before: Counted, after: Counted) -> Rates:
     """Return the averages; zeros where no time has passed."""
@@ -148,7 +159,11 @@ class Seen:
 class Top:
     """Best bid and ask of one book as decimal text; None where a side is empty."""
 
+    index: int
+    venue: str
     symbol: str
+    name: str
+    """The canonical one, where it is known."""
     state: BookState
     bid: str | None
     bid_quantity: str | None
@@ -168,7 +183,62 @@ def _top(row: Instrument, book: Book) -> Top:
 
     bid, bid_quantity = level(book.bid, book.bid_count)
     ask, ask_quantity = level(book.ask, book.ask_count)
-    return Top(row.symbol, BookState(int(book.state)), bid, bid_quantity, ask, ask_quantity)
+    names = row.venue, row.symbol, str(row.name or row.symbol)
+    state = BookState(int(book.state))
+    return Top(row.index, *names, state, bid, bid_quantity, ask, ask_quantity)
+
+
+@dataclass(frozen=True, slots=True)
+class VenueSpread:
+    """One instrument over all venues now, and what a CrossVenueSpread has counted of it."""
+
+    name: str
+    bid: str | None
+    bid_venue: str | None
+    ask: str | None
+    ask_venue: str | None
+    bps: float | None
+    """Of the best bid above the best ask, in basis points: below 0 where they do not cross."""
+    compared: int = 0
+    crossed: int = 0
+    """Comparisons with a bid above an ask."""
+    crossings: int = 0
+    """Times that it came to that."""
+    mean_bps: float = 0.0
+    """While crossed."""
+    widest_bps: float = 0.0
+
+
+def spread_of(name: str, tops: Sequence[Top], counters: Mapping[str, int]) -> VenueSpread:
+    """Compare the LIVE ones of an instrument's tops; exact, of decimal text."""
+    live = [top for top in tops if top.state is BookState.LIVE]
+    bids = [(Decimal(top.bid), top) for top in live if top.bid is not None]
+    asks = [(Decimal(top.ask), top) for top in live if top.ask is not None]
+    bid = max(bids, key=itemgetter(0), default=None)
+    ask = min(asks, key=itemgetter(0), default=None)
+    count = {one: counters.get(f"{name}.{one}", 0) for one in SPREAD_COUNTERS}
+    crossed = count["crossed"]
+    return VenueSpread(
+        name,
+        bid[1].bid if bid else None,
+        bid[1].venue if bid else None,
+        ask[1].ask if ask else None,
+        ask[1].venue if ask else None,
+        float((bid[0] - ask[0]) / ask[0]) * BPS if bid and ask else None,
+        count["compared"],
+        crossed,
+        count["crossings"],
+        count["sum_millibps"] / crossed / MILLI if crossed else 0.0,
+        count["widest_millibps"] / MILLI,
+    )
+
+
+def by_name(tops: Iterable[Top]) -> dict[str, list[Top]]:
+    """Put the books of one instrument beside each other, in the order of their first one."""
+    found: dict[str, list[Top]] = {}
+    for top in tops:
+        found.setdefault(top.name, []).append(top)
+    return found
 
 
 @dataclass(slots=True)
@@ -186,6 +256,7 @@ class LiveView:
     _before: Counted | None = None
     _rates: Rates = field(default_factory=Rates)
     _strategies: dict[str, Seen] = field(default_factory=dict)
+    _tops: list[Top] = field(default_factory=list)
 
     def look(self) -> bool:
         """Attach, or follow the writer. False while there is nothing to see yet."""
@@ -206,6 +277,7 @@ class LiveView:
                 self._count(reader)
             if result <= 0:
                 break
+        self._tops = [_top(row, reader.book(row.index)) for row in reader.instruments]
         self._look_at_strategies()
         return True
 
@@ -241,10 +313,25 @@ class LiveView:
     # ---- what there is to tell ------------------------------------------------------------------
 
     def tops(self) -> list[Top]:
-        """Return state and top of every book; empty while there is nothing to see."""
-        if self._reader is None:
-            return []
-        return [_top(row, self._reader.book(row.index)) for row in self._reader.instruments]
+        """Return state and top of every book at the last look; empty while nothing is to be seen.
+
+        All at one moment, so that tables made of them agree.
+        """
+        return self._tops
+
+    def venues(self) -> list[str]:
+        """Name the venues whose books are read, in the order of their first one."""
+        return list(dict.fromkeys(top.venue for top in self.tops()))
+
+    def spreads(self) -> list[VenueSpread]:
+        """Return each instrument that several venues have, compared over them."""
+        seen = self._strategies.get(SPREAD_STRATEGY)
+        counters = seen.stats.counters if seen else {}
+        return [
+            spread_of(name, tops, counters)
+            for name, tops in by_name(self.tops()).items()
+            if len({top.venue for top in tops}) > 1
+        ]
 
     def counters(self) -> dict[str, int]:
         """Return the feed handler's counters, all its lives together."""
@@ -299,19 +386,48 @@ class LiveView:
 
     def books_table(self, rates: Rates, rows_max: int = ROWS_MAX) -> Table:
         """Return top of book per instrument, with states in colour."""
-        names = ("instrument", "state", "bid qty", "bid", "ask", "ask qty", "msg/s")
-        table = plain_table(names, left=2)
-        tops = self.tops()
-        for index, top in enumerate(tops[:rows_max]):
+        has_venues = len(self.venues()) > 1
+        names = ["instrument", *(["venue"] if has_venues else []), "state"]
+        left = len(names)
+        names += ["bid qty", "bid", "ask", "ask qty", "msg/s"]
+        table = plain_table(names, left=left)
+        table.collapse_padding = has_venues  # for 80 columns
+        tops = [top for tops in by_name(self.tops()).values() for top in tops]
+        for top in tops[:rows_max]:
             prices = (top.bid_quantity, top.bid, top.ask, top.ask_quantity)
             table.add_row(
-                Text(top.symbol),  # not a str: that would be read as markup
+                Text(top.name),  # not a str: that would be read as markup
+                *([Text(top.venue)] if has_venues else []),
                 Text(top.state.name, style=STATE_COLOURS[top.state]),
                 *(text or NOTHING for text in prices),
-                f"{rates.books[index]:,.0f}" if index < len(rates.books) else NOTHING,
+                f"{rates.books[top.index]:,.0f}" if top.index < len(rates.books) else NOTHING,
             )
         if len(tops) > rows_max:
             table.add_row(f"+{len(tops) - rows_max} more")
+        return table
+
+    def spread_table(self, rows_max: int = ROWS_MAX) -> Table:
+        """Return best bid and ask over all venues per instrument, and how often they crossed."""
+        names = ("spread", "best bid", "at", "best ask", "at", "bps", "crossed", "times", "max")
+        table = plain_table(names, left=1)
+        table.collapse_padding = True
+        spreads = self.spreads()
+        for one in spreads[:rows_max]:
+            is_crossed = one.bps is not None and one.bps > 0
+            share = f"{one.crossed / one.compared:.1%}" if one.compared else NOTHING
+            table.add_row(
+                Text(one.name),
+                *(text or NOTHING for text in (one.bid, one.bid_venue, one.ask, one.ask_venue)),
+                Text(
+                    NOTHING if one.bps is None else f"{one.bps:+.2f}",
+                    style="bold magenta" if is_crossed else "",
+                ),
+                share,
+                f"{one.crossings:,}",
+                f"{one.widest_bps:.2f}",
+            )
+        if len(spreads) > rows_max:
+            table.add_row(f"+{len(spreads) - rows_max} more")
         return table
 
     def hops_table(self, width: int) -> Table:
@@ -327,6 +443,20 @@ class LiveView:
                 *(microseconds(value) for value in values),
             )
         return table
+
+    def headline(self) -> str:
+        """Say in a line what reached a strategy, and how long after its frame."""
+        seen = [hop for hop in self.hops() if hop.name == "received_to_seen"]
+        if not seen:
+            return "no book has reached a strategy yet"
+        hop = next((one for one in seen if one.where == SPREAD_STRATEGY), seen[0])
+        count = len(self.venues())
+        venues = f" of {count} venues" if count > 1 else ""
+        p50, p99 = microseconds(hop.p50), microseconds(hop.p99)
+        return (
+            f"{hop.count:,} books{venues} reached strategy {hop.where} {p50} µs after their frame "
+            f"(p50; p99 {p99} µs)"
+        )
 
     def strategy_lines(self) -> list[str]:
         """Return a line for each strategy, that explains its n."""
@@ -355,12 +485,19 @@ class LiveView:
         """Return everything for one redraw of a terminal of this size."""
         lines = [*self.strategy_lines(), self.totals(), *self.restarted()]
         hops = self.hops_table(width)
-        # Path, two headings, two empty lines, perhaps "+N more", the cursor's own line.
-        rows = height - len(lines) - hops.row_count - 7
+        spreads: list[RenderableType] = []
+        # Headline, path, two headings, two empty lines, perhaps "+N more", the cursor's own line.
+        rows = height - len(lines) - hops.row_count - 8
+        if count := len(self.spreads()):
+            shown = min(count, max(1, (rows - 2) // SPREAD_SHARE))
+            spreads = [Text(""), self.spread_table(shown)]
+            rows -= shown + (count > shown) + 2
         rows = max(ROWS_MIN, min(ROWS_MAX, rows))
         return Group(
+            _line(self.headline()),
             _line(f"path: {self.path}"),
             self.books_table(self._rates, rows),
+            *spreads,
             Text(""),
             hops,
             Text(""),

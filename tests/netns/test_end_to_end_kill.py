@@ -294,7 +294,7 @@ def command_line(pid: int) -> str:
         ("cli run", "tickpath: feed-handler (process", 1),
         ("sim mexc", "tickpath: exchange (process", 1),
         (
-            "spread:Spread",
+            "spread:CrossVenueSpread",
             "tickpath: strategy-spread (process",
             1,
         ),  # not its guard, which has the same --name
@@ -330,4 +330,37 @@ def test_demo_without_privileges_or_asked_to_runs_on_kernel_sockets(
     because = "AF_XDP needs CAP_NET_ADMIN" if bounded else "asked for by --backend kernel"
     assert f"path: kernel sockets over loopback, because: {because}" in done.stdout
     assert "path: kernel sockets" in done.stdout
+    assert "books of 3 venues reached strategy spread " in done.stdout
+    assert "you saw 6 books LIVE, kept by one feed handler from " in done.stdout
     assert not list(temporary.iterdir())
+
+
+def test_demo_compares_three_venues_and_counts_where_they_cross(temporary: Path) -> None:
+    command = [*TICKPATH, "demo", "--seconds", "8", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert {(one["venue"], one["state"]) for one in told["books"]} == {
+        (venue, "LIVE") for venue in ("mexc", "binance", "kraken")
+    }
+    assert len(told["spreads"]) == len(told["books"]) // 3 == 4
+    for one in told["spreads"]:
+        assert one["compared"] > 0
+        assert one["crossings"] <= one["crossed"] < one["compared"]
+        assert one["mean_bps"] <= one["widest_bps"] < 20
+    assert sum(one["crossings"] for one in told["spreads"]) > 0, "venues cross now and then"
+    assert not list(temporary.iterdir())
+
+
+def test_demo_of_one_venue_has_nothing_to_compare(temporary: Path) -> None:
+    scenario = temporary / "one.toml"
+    scenario.write_text('instruments = 2\nrate = 500\n[[venue]]\nname = "kraken"\n')
+    words = ["--seconds", "2", "--backend", "kernel", "--json", "--scenario", str(scenario)]
+    done = subprocess.run(
+        [*TICKPATH, "demo", *words], capture_output=True, text=True, timeout=90, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [one["symbol"] for one in told["books"]] == ["BTC/USDT", "ETH/USDT"]
+    assert told["spreads"] == []
+    assert told["headline"].split(" books ")[1].startswith("reached strategy spread ")

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import signal
+import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tickpath.engine.cli import main
-from tickpath.engine.commands import demo
+from tickpath.engine.commands import demo, host_load
 from tickpath.engine.commands.demo import Death, Demo, path_told, place_processes
+from tickpath.engine.commands.live_view import SPREAD_COUNTERS
+from tickpath.engine.config.check import load_config
+from tickpath.engine.sim.venues import dialect_names
+from tickpath.engine.strategy.command import load_strategy
 from tickpath.shm.errors import LocalError
 from tickpath.shm.segment import DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
 WELL = {"seconds": 20.0, "instruments": 4, "rate": 2000, "backend": "auto", "json": True}
 WELL["scenario"] = demo.SCENARIO
+HEAD = "instruments = 2\nrate = 5\n"
+MEXC, KRAKEN = ("[[venue]]\nname = 'mexc'\nspeed = '100ms'\n", "[[venue]]\nname = 'kraken'\n")
 
 
 def arguments(**changes: object) -> argparse.Namespace:
@@ -48,8 +55,27 @@ def test_check_scenario_gives_what_the_command_line_leaves_out(tmp_path: Path) -
     file = tmp_path / "one.toml"
     file.write_text('instruments = 2\nrate = 5\n[venue]\nname = "mexc"\nspeed = "100ms"\n')
     scenario = demo.check(arguments(scenario=file, instruments=None, rate=None))
-    assert (scenario.instruments, scenario.rate, scenario.venue["speed"]) == (2, 5, "100ms")
+    assert (scenario.instruments, scenario.rate, scenario.venues["mexc"]["speed"]) == (
+        2,
+        5,
+        "100ms",
+    )
     assert demo.check(arguments(scenario=file, instruments=7)).instruments == 7
+
+
+def test_check_scenario_has_one_venue_or_several(tmp_path: Path) -> None:
+    for text, names in ((MEXC, ["mexc"]), (KRAKEN + MEXC, ["kraken", "mexc"])):
+        file = tmp_path / "some.toml"
+        file.write_text(HEAD + text)
+        scenario = demo.check(arguments(scenario=file, instruments=None, rate=None))
+        assert list(scenario.venues) == names
+        assert scenario.venues["mexc"]["speed"] == "100ms"
+
+
+def test_own_scenario_has_three_venues_that_can_be_simulated() -> None:
+    names = demo.read_scenario().venues.keys()
+    assert len(names) == 3
+    assert names <= set(dialect_names())
 
 
 @pytest.mark.parametrize(
@@ -59,6 +85,10 @@ def test_check_scenario_gives_what_the_command_line_leaves_out(tmp_path: Path) -
         ("x =", "expected instruments, rate and a"),
         ("instruments = 2\nrate = 5\n", "missing required field `venue`"),
         ("instruments = 2\nrate = 5\n[venue]\nname = 'x'\n", "venue.name 'x': expected one of "),
+        (HEAD + MEXC + "[[venue]]\nname = 'x'\n", "venue.name 'x': expected one of "),
+        (HEAD + MEXC + MEXC, "two \\[\\[venue\\]\\] are 'mexc': expected each venue once"),
+        (HEAD + "[[venue]]\n" + MEXC, "two \\[\\[venue\\]\\] are 'mexc'"),  # the default
+        (HEAD + "venue = []\n", "no venue: expected a "),
         ("instruments = 0\nrate = 5\n[venue]\n", "--instruments 0: expected 1 to 100"),
     ],
 )
@@ -120,6 +150,53 @@ def test_place_processes_spinners_never_share(count: int) -> None:
     assert (placed.feed_handler is None) == (count == 1)
 
 
+def test_ports_told_are_each_venues_and_half_a_line_is_none() -> None:
+    lines = [
+        '{"event":"listening","venue":"mexc","url":"wss://127.0.0.1:4001/ws","ca":null}',
+        "tickpath: a complaint, not JSON",
+        '{"event":"listening","venue":"kraken","url":"wss://[::1]:4002/v2","ca":null}',
+        '{"event":"status","venue":"kraken","messages":3}',
+        '{"event":"listening","venue":"binance","url":"wss://127.0.0.1:40',
+    ]
+    assert demo.ports_told("\n".join(lines)) == {"mexc": 4001, "kraken": 4002}
+
+
+def test_write_config_has_a_section_a_venue_that_the_feed_handler_takes(made: Demo) -> None:
+    made._ports = {"mexc": 4001, "binance": 4002, "kraken": 4003}
+    config = load_config(made._write_config("kernel"))
+    assert [(one.name, one.port) for one in config.venues] == list(made._ports.items())
+    assert len({one.symbols for one in config.venues}) == 1
+    assert config.venues[2].resolve == {"exchange.test:4003": "127.0.0.1"}
+    assert config.venues[0].settings.speed == "10ms"
+
+
+def test_spread_strategy_is_the_example() -> None:
+    found = load_strategy(demo.STRATEGIES["spread"])
+    example = Path(__file__).parents[2] / "examples" / "spread.py"
+    assert Path(inspect.getfile(found)).read_text() == example.read_text()
+    assert set(SPREAD_COUNTERS) == set(inspect.getmodule(found).FIGURES)  # type: ignore[union-attr]  # it has one
+
+
+@pytest.mark.parametrize(
+    ("before", "taken", "words"),
+    [
+        (0.9, 0, []),
+        (1.1, 0, ["load 1.1 on 2 CPUs before"]),
+        (0.0, 50, ["the hypervisor took 5.0% of a CPU"]),
+        (9.0, 50, ["load 9.0", "the hypervisor took 5.0%"]),
+    ],
+)
+def test_host_load_warns_of_others_and_of_the_hypervisor(
+    monkeypatch: pytest.MonkeyPatch, before: float, taken: int, words: list[str]
+) -> None:
+    """50 ticks of a hundredth of a second, in 10 s; CPU 7 is not ours."""
+    monkeypatch.setattr(host_load, "read_steal", lambda: {0: 100, 1: 200 + taken, 7: 10**6})
+    load = host_load.HostLoad(before, {0: 100, 1: 200, 7: 0}, time.monotonic() - 10)
+    said = load.remarks((0, 1))
+    assert len(said) == len(words)
+    assert all(one.startswith(word) for one, word in zip(said, words, strict=True)), said
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Demo]:
     with ExitStack() as stack:
@@ -156,7 +233,8 @@ def test_summary_of_a_demo_that_saw_nothing_is_json_and_names_the_dead(
     told = json.loads(out)
     assert told["status"] == 1
     assert [one["name"] for one in told["ended"]] == ["exchange", "feed-handler"]
-    assert (told["messages"], told["books"], told["hops"]) == (0, [], [])
+    assert (told["messages"], told["books"], told["hops"], told["spreads"]) == (0, [], [], [])
+    assert told["headline"] == "no book has reached a strategy yet"
     lines = err.splitlines()
     assert lines[0] == "tickpath: exchange (process 5) ended by signal 9 after 2.0 s"
     assert lines[1].endswith("its log ends: tickpath: no such host")

@@ -12,14 +12,17 @@ from rich.console import Console
 from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import make_layout, write_instruments
 from tickpath.engine.commands.live_view import (
+    SPREAD_COUNTERS,
     Counted,
     LiveView,
     Seen,
+    Top,
     merge_histograms,
     rates_between,
+    spread_of,
 )
 from tickpath.engine.strategy.stats import COUNTERS, StrategyStats, create_stats
-from tickpath.proto.instrument import Instrument
+from tickpath.proto.instrument import Instrument, Symbol
 from tickpath.proto.records import BOOK_HEAD_STRUCT, BOOK_WORDS, BookState
 from tickpath.shm.histogram import HEADER_WORDS, Percentiles, percentiles
 from tickpath.shm.segment import SegmentWriter
@@ -39,8 +42,10 @@ def instruments(count: int) -> list[Instrument]:
 class Writer:
     """A feed handler's segment, without the process."""
 
-    def __init__(self, directory: Path, count: int = 2) -> None:
-        rows = instruments(count)
+    def __init__(
+        self, directory: Path, count: int = 2, rows: list[Instrument] | None = None
+    ) -> None:
+        rows = rows or instruments(count)
         layout = make_layout(rows, ring_capacity=64, counters=COUNTED, histograms=HOPS)
         self.segment = SegmentWriter("unit", layout, directory=directory)
         write_instruments(self.segment, rows)
@@ -169,8 +174,119 @@ def test_render_fits_a_terminal_of_80_by_24(view: LiveView, tmp_path: Path, coun
     text = "\n".join(lines)
     assert text.count("48,759") >= 12  # two hops of two strategies, nothing wrapped or cut
     assert len([line for line in printed(view.hops_table(80), 80) if len(line) > 78]) == 0
-    assert text.count("123456.78") == min(count, 8)
+    assert text.count("123456.78") == min(count, 7)
     assert ("more" in text) == (count == 100)
+    writer.segment.close()
+
+
+# ---- several venues ------------------------------------------------------------------------------
+
+VENUES = ("binance", "kraken", "mexc")
+
+
+def rows_of(count: int) -> list[Instrument]:
+    """List so many instruments of each venue, venue by venue."""
+    names = [Symbol(f"SYM{index:04}", "USDT") for index in range(count)]
+    rows = [(venue, name) for venue in VENUES for name in names]
+    return [
+        Instrument(index, venue, f"{name.base}USDT", -2, -6, name=name)
+        for index, (venue, name) in enumerate(rows)
+    ]
+
+
+def test_books_of_one_instrument_are_beside_each_other(view: LiveView, tmp_path: Path) -> None:
+    writer = Writer(tmp_path, rows=rows_of(2))
+    for index in range(6):
+        writer.publish(index, (9_300_000 + index, 5), (9_300_010 + index, 7))
+    view.look()
+    lines = printed(view.books_table(view.average()), 80)
+    assert [line.split()[:2] for line in lines[1:]] == [
+        [f"SYM000{number}/USDT", venue] for number in range(2) for venue in VENUES
+    ]
+    assert view.venues() == list(VENUES)
+    writer.segment.close()
+
+
+def test_spread_is_of_the_best_of_all_and_counts_are_the_strategys(
+    view: LiveView, tmp_path: Path
+) -> None:
+    writer = Writer(tmp_path, rows=rows_of(1))
+    own = [f"SYM0000/USDT.{one}" for one in SPREAD_COUNTERS]
+    stats = create_stats("unit", "spread", own, directory=tmp_path)
+    for index, value in enumerate((400, 20, 4, 30_000, 2_500), len(COUNTERS)):
+        stats.store_counter(index, value)
+    for index, (bid, ask) in enumerate(((10_000, 10_100), (10_150, 10_200), (9_000, 10_120))):
+        writer.publish(index, (bid, 5), (ask, 5))
+    view.look()
+    (one,) = view.spreads()
+    assert (one.bid, one.bid_venue, one.ask, one.ask_venue) == (
+        "101.50",
+        "kraken",
+        "101.00",
+        VENUES[0],
+    )
+    assert one.bps == pytest.approx(49.50495)
+    assert (one.compared, one.crossed, one.crossings) == (400, 20, 4)
+    assert (one.mean_bps, one.widest_bps) == (1.5, 2.5)
+    line = printed(view.spread_table(), 80)[1]
+    assert line.split() == [
+        *("SYM0000/USDT", "101.50", "kraken", "101.00", "binance", "+49.50", "5.0%", "4", "2.50")
+    ]
+    stats.close()
+    writer.segment.close()
+
+
+def test_spread_leaves_out_what_is_not_live_or_has_no_price() -> None:
+    def top(venue: str, bid: str | None, ask: str | None, state: BookState) -> Top:
+        return Top(0, venue, "X", "X/Y", state, bid, "1", ask, "1")
+
+    live = top("mexc", "1.00", "1.01", BookState.LIVE)
+    stale = top("kraken", "2.00", "2.01", BookState.STALE)
+    empty = top("binance", None, None, BookState.LIVE)
+    one = spread_of("X/Y", [live, stale, empty], {})
+    assert (one.bid, one.ask) == ("1.00", "1.01")
+    assert one.bps is not None
+    assert one.bps < 0
+    none = spread_of("X/Y", [stale, empty], {})
+    assert (none.bid, none.ask, none.bps) == (None, None, None)
+
+
+def test_one_venue_has_no_spreads_and_no_column_of_venues(view: LiveView, tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    writer.publish(0, (1, 1), (2, 1))
+    view.look()
+    assert view.spreads() == []
+    assert "venue" not in printed(view.books_table(view.average()), 80)[0]
+    writer.segment.close()
+
+
+@pytest.mark.parametrize("count", [1, 4, 30])
+def test_render_of_three_venues_fits_a_terminal_of_80_by_24(
+    view: LiveView, tmp_path: Path, count: int
+) -> None:
+    writer = Writer(tmp_path, rows=rows_of(count))
+    fill(view, writer, 3 * count)
+    lines = printed(view.render(80, 24), 80)
+    assert len(lines) <= 23
+    assert max(len(line) for line in lines) <= 80
+    text = "\n".join(lines)
+    assert text.count("98765.432100") >= 2 * 3  # the books of an instrument at least, not cut
+    assert text.count("48,759") >= 12
+    assert "spread" in text
+    assert ("more" in text) == (count > 1)
+    tall = printed(view.render(120, 60), 120)
+    assert len(tall) <= 59
+    writer.segment.close()
+
+
+def test_headline_is_of_the_strategy_that_compares(view: LiveView, tmp_path: Path) -> None:
+    assert view.headline() == "no book has reached a strategy yet"
+    writer = Writer(tmp_path, rows=rows_of(1))
+    fill(view, writer, 3)
+    assert view.headline() == (
+        "98,765,432 books of 3 venues reached strategy spread 48,759 µs after their frame "
+        "(p50; p99 48,759 µs)"
+    )
     writer.segment.close()
 
 
