@@ -513,6 +513,7 @@ RARE static enum tp_feed_result take_unusual(struct tp_feed *feed, uint32_t inde
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
     if ((instrument->flags & FEED_ACTIVE) == 0 && !feed_is_refused(feed, instrument)) {
+        feed->histories[index].deaf = false;
         tp_feed_confirmed(feed, index, received_ns); /* one that is halted has the channel still */
         feed->counters.inactive++;
         if (instrument->reason == TP_SYNC_REASON_HALTED)

@@ -127,7 +127,9 @@ void feed_want_nothing(struct tp_feed *feed, uint32_t index)
 /* What a book waits for that begins anew. */
 static enum tp_sync_reason first_reason(const struct feed_history *history)
 {
-    return history->is_misscaled ? TP_SYNC_REASON_SCALE : TP_SYNC_REASON_STARTING;
+    if (history->is_misscaled)
+        return TP_SYNC_REASON_SCALE;
+    return history->deaf ? TP_SYNC_REASON_SILENT : TP_SYNC_REASON_STARTING;
 }
 
 /* Messages are kept from now on. */
@@ -244,18 +246,21 @@ void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64
         feed_want(feed, index);
 }
 
-/* A stream of messages begins, which a base must meet. */
+/* A stream of messages begins, which a base must meet. One that is deaf stays so on the same
+ * connection: only a message shows that it brings something. */
 static void begin(struct tp_feed *feed, uint32_t index, uint8_t flags)
 {
     struct feed_instrument *instrument = &feed->instruments[index];
-    instrument->flags = flags;
-    feed->histories[index].deaf = false;
+    const bool is_deaf = feed->histories[index].deaf;
+    instrument->flags = flags | (is_deaf ? FEED_UNCONFIRMED : 0);
     start_buffering(feed, index);
     /* The version stays: a base below what was shown before is an old one, until a message of
      * this connection shows that the venue numbers anew. */
     if (instrument->version != 0)
         doubt(feed, index, instrument->version);
     tp_mailbox_cancel(feed_mailbox(feed, index), index);
+    if (is_deaf)
+        tp_mailbox_want(feed_mailbox(feed, index), index, TP_REQUEST_ANEW);
 }
 
 void feed_start(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
@@ -269,6 +274,7 @@ void feed_start(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
     if (connection->settle_ns < settle_ns)
         connection->settle_ns = settle_ns;
     const uint8_t asked = feed->config.needs_confirmation ? FEED_UNCONFIRMED : 0;
+    feed->histories[index].deaf = false;
     begin(feed, index, FEED_ADDED | FEED_ACTIVE | asked);
     feed->histories[index].is_lost = false; /* as much may have been missed since */
     feed->histories[index].streamed = TP_INSTRUMENT_UNKNOWN;
@@ -367,7 +373,7 @@ static void accepted_after_all(struct tp_feed *feed, uint32_t index, uint64_t no
     if (of->rule->base == TP_BASE_IN_BAND)
         feed->connections[of->connection].settle_ns = now_ns + feed->config.base_timeout_ns;
     else
-        feed_want(feed, index);
+        feed_want(feed, index); /* unless it is deaf */
 }
 
 void tp_feed_confirmed(struct tp_feed *feed, uint32_t instrument, uint64_t now_ns)
@@ -646,6 +652,8 @@ static void mark_silence(struct tp_feed *feed, uint32_t connection, bool silent,
         const struct feed_instrument *instrument = &feed->instruments[i];
         if ((instrument->flags & FEED_ADDED) == 0 || instrument->connection != connection)
             continue;
+        if (!silent && feed_is_unproved(feed, i, now_ns)) /* what it missed is not made up for */
+            tp_feed_conclude(feed, i, TP_VERDICT_UNANSWERED, 0, now_ns);
         move(feed, i, silent ? TP_FEED_EVENT_SILENCE : TP_FEED_EVENT_SPEECH, TP_SYNC_REASON_SILENT,
              now_ns);
     }
@@ -695,7 +703,7 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
 {
     struct feed_instrument *instrument = &feed->instruments[index];
     struct tp_depth_update *update = feed->update;
-    if (feed->histories[index].asked_ns != 0) /* this answers, and replaces what it would prove */
+    if (instrument->phase != TP_SYNC_BUFFERING) /* it proves what it replaces */
         instrument->verified_ns = received_ns;
     feed_verify_forget(feed, index);
     feed_want_nothing(feed,

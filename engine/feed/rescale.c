@@ -151,7 +151,8 @@ bool tp_feed_rescale(struct tp_feed *feed, uint32_t index, const struct tp_feed_
     feed->counters.rescaled++;
     /* No book is shown LIVE without its levels: its word goes first. */
     feed->histories[index].is_misscaled = true;
-    feed_want_nothing(feed, index);
+    if (!feed->histories[index].deaf) /* what it asks for, to be subscribed to anew, has no scale */
+        feed_want_nothing(feed, index);
     feed_hold(feed, index, TP_SYNC_REASON_SCALE, now_ns);
     feed->histories[index].is_misscaled = false;
     instrument->price_exponent = scale->price_exponent;

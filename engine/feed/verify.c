@@ -156,6 +156,23 @@ void tp_feed_conclude(struct tp_feed *feed, uint32_t instrument, enum tp_verdict
 
 /* ---- whom to ask about */
 
+/* Since when it is not proved. */
+static uint64_t age_ns_of(const struct feed_instrument *instrument, uint64_t now_ns)
+{
+    const uint64_t proved_ns = instrument->verified_ns > instrument->received_ns
+                                   ? instrument->verified_ns
+                                   : instrument->received_ns;
+    return now_ns > proved_ns ? now_ns - proved_ns : 0;
+}
+
+bool feed_is_unproved(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
+    const uint64_t limit_ns = feed_venue(feed, index)->verify_limit_ns;
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    return limit_ns != 0 && instrument->phase != TP_SYNC_BUFFERING &&
+           age_ns_of(instrument, now_ns) > limit_ns;
+}
+
 static void look(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
@@ -170,10 +187,7 @@ static void look(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
         tp_feed_conclude(feed, index, TP_VERDICT_DEAF, 0, now_ns);
         return;
     }
-    const uint64_t proved_ns = instrument->verified_ns > instrument->received_ns
-                                   ? instrument->verified_ns
-                                   : instrument->received_ns;
-    const uint64_t age_ns = now_ns > proved_ns ? now_ns - proved_ns : 0;
+    const uint64_t age_ns = age_ns_of(instrument, now_ns);
     if (age_ns > venue->verify_limit_ns &&
         (instrument->state == TP_BOOK_LIVE || instrument->state == TP_BOOK_CROSSED))
         tp_feed_conclude(feed, index, TP_VERDICT_UNANSWERED, 0, now_ns);

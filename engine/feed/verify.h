@@ -15,6 +15,7 @@
  * feed_state.c each tick, engine/recording/replayer.c (tp_feed_conclude). Hot path's thread. */
 #ifndef TP_ENGINE_VERIFY_H
 #define TP_ENGINE_VERIFY_H
+#include <stdbool.h>
 #include <stdint.h>
 
 struct tp_feed;
@@ -37,6 +38,8 @@ void feed_verify_tick(struct tp_feed *feed, uint64_t now_ns);
 void feed_verify_answer(struct tp_feed *feed, const struct tp_mailbox_cell *cell, uint64_t now_ns);
 /* The venue says that nothing changed, on the book's own channel. */
 void feed_prove(struct tp_feed *feed, uint32_t index, uint64_t proved_ns, uint64_t now_ns);
+/* Whether it was not proved for as long as it may be. */
+bool feed_is_unproved(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
 /* What was asked is of no use any more: another base is on its way. */
 void feed_verify_forget(struct tp_feed *feed, uint32_t index);
 #endif

@@ -18,6 +18,7 @@ from tests.unit.feed.conftest import (
     LIVE,
     MS,
     NONE,
+    REFUSED,
     SECOND,
     SILENT,
     STALE,
@@ -215,6 +216,69 @@ def test_deaf_book_is_syncing_as_any_other_once_its_connection_is_another(rig: R
     rig.up()
     rig.tick(SECOND)
     assert rig.wanted() == [0]
+
+
+def be_deaf(rig: Rig) -> Venue:
+    """Have a book whose stream brings nothing of what the venue has, subscribed to anew."""
+    venue = Venue()
+    fall_quiet(rig, venue)
+    venue.step([(BID, venue.middle - 1, 99)])
+    answer(rig, venue.version, venue.book)
+    rig.tick(GRACE + 1)
+    assert (rig.state(), anew(rig)) == ((SYNCING, SILENT), [0])
+    return venue
+
+
+def test_deaf_book_is_deaf_still_behind_a_refusal_and_an_acknowledgement(rig: Rig) -> None:
+    """The venue's words change nothing: it said yes before, and sent nothing."""
+    venue = be_deaf(rig)
+    lib.tp_feed_refused(rig.feed, 0, rig.now)
+    assert rig.state() == (STALE, REFUSED)
+    lib.tp_feed_confirmed(rig.feed, 0, rig.now)
+    assert (rig.state(), rig.wanted(), anew(rig)) == ((SYNCING, SILENT), [], [0])
+    rig.tick(LIMIT)
+    assert rig.wanted() == []
+    assert rig.message(venue.step()) == lib.TP_FEED_BUFFERED
+    assert rig.wanted() == [0]
+    answer(rig, venue.version, venue.book)
+    assert rig.state() == (LIVE, NONE)
+
+
+def test_deaf_book_is_deaf_still_behind_a_halt(rig: Rig) -> None:
+    venue = be_deaf(rig)
+    for status in (3, 1):
+        listing = ffi.new("struct tp_feed_listing *", (0, status, 2))
+        assert lib.tp_feed_list_status(rig.feed, listing, rig.now)
+    assert (rig.state(), rig.wanted(), anew(rig)) == ((SYNCING, SILENT), [], [0])
+    assert rig.message(venue.step()) == lib.TP_FEED_BUFFERED
+    assert rig.wanted() == [0]
+
+
+def test_deaf_book_whose_scale_moves_is_subscribed_to_anew_all_the_same(rig: Rig) -> None:
+    venue = Venue()
+    fall_quiet(rig, venue)
+    venue.step([(BID, venue.middle - 1, 99)])
+    answer(rig, venue.version, venue.book)
+    rig.tick(GRACE + 1)
+    scale = {"price_exponent": -3, "quantity_exponent": -8, "tick_size": 1, "generation": 2}
+    made = ffi.new("struct tp_feed_scale *", scale)
+    assert lib.tp_feed_rescale(rig.feed, 0, made, rig.now)
+    assert (rig.wanted(), anew(rig)) == ([], [0])
+
+
+def test_connection_that_speaks_again_makes_no_unproved_book_live(tmp_path: Path) -> None:
+    """It was silent for longer than a book may be quiet: no moment of LIVE in between."""
+    rig, venue = quiet_rig(tmp_path, silent_after_ns=SECOND), Venue()
+    go_live(rig, venue)
+    rig.tick(2 * SECOND)
+    assert rig.state() == (STALE, SILENT)
+    rig.tick(LIMIT)
+    rig.events()
+    assert rig.message(b"", opcode=WS_PONG) == lib.TP_FEED_IGNORED
+    rig.tick(1)
+    assert rig.state() == (STALE, UNVERIFIED)
+    assert [values[0] for kind, _, values in rig.events() if kind == STATE] == [STALE]
+    rig.close()
 
 
 def test_newer_base_whose_message_comes_in_the_grace_time_is_no_alarm(rig: Rig) -> None:
