@@ -102,6 +102,8 @@ class ConnectOptions:
     spin_us: int = 50
     record_layer: str = "auto"
     faults: Faults | None = None
+    server_name: str = ""
+    """The certificate's name and SNI; "": the host's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,12 @@ class Session:
         config = ffi.new("struct tp_session_config *")
         texts = [
             ffi.new("char[]", text.encode())
-            for text in (target.host, target.authority, target.path, headers)
+            for text in (
+                options.server_name or target.host,
+                target.authority,
+                target.path,
+                headers,
+            )
         ]
         config.tls, config.server_name = self._tls, texts[0]
         config.websocket = websocket

@@ -88,6 +88,8 @@ class Verification(Enum):
     """A base by REST (`check_request`) is compared with it."""
     ASK = "ask"
     """A base is asked for on the socket, as after a lost message, and replaces it."""
+    ASIDE = "aside"
+    """The base of another subscription, on a connection of its own, is compared with it."""
     HEARTBEAT = "heartbeat"
     """Its own channel says "unchanged", oftener than `verify_quiet_after_s`: nothing is asked."""
 
@@ -271,8 +273,13 @@ class Venue(Protocol):
         raise AssertionError(f"{self.title} gives no base by REST: {settings}")
 
     def verification(self, settings: Any) -> Verification:  # noqa: ARG002 - of some by their channel
-        """Return how a quiet book is proved: by REST where bases are, else by asking for one."""
-        return Verification.REST if self.base_source is BaseSource.REST else Verification.ASK
+        """Return how a quiet book is proved: by a base from where all are, its stream untouched."""
+        by_source = {
+            BaseSource.REST: Verification.REST,
+            BaseSource.IN_BAND: Verification.ASIDE,
+            BaseSource.REQUEST: Verification.ASK,
+        }
+        return by_source[self.base_source]
 
     def check_request(self, symbol: str, settings: Any) -> HttpRequest:
         """Return what asks for a base to compare a quiet book with; it may show less than another.

@@ -48,6 +48,8 @@ CHECKSUMS: Final = {
 }
 VERIFICATIONS: Final = {
     Verification.REST: "a quiet book is compared with a base by REST",
+    Verification.ASIDE: "a quiet book is compared with the base of another subscription, on a "
+    "connection of its own",
     Verification.ASK: "for a quiet book a base is asked for on the socket",
     Verification.HEARTBEAT: "a quiet book's own channel says that nothing changed",
 }

@@ -4,7 +4,8 @@ Read in this order: hot_path.h and hot_path.c (what the loop returns > feed > ta
 hot_path.py (its Python side: what a connection says when it opens, the notes), speaker.py (what is
 said on open ones), plan.py (which channel goes over which connection where), subscriptions.py (what
 the venue said to that), notices.py (what else it says), bases.py (whole books over REST),
-feed_books.py (whom they are for), verification.py (which of them are only to be compared),
+feed_books.py (whom they are for), verification.py (which of them are only to be compared), aside.py
+(where they come in-band),
 instrument_list.py (the configured symbols in the venue's list), scales.py and rescaling.py (how
 many digits their numbers have, when that changes), memory.py (message memory, and what all of it
 comes to), consumers.py (who reads, who sleeps), state_log.py (lines about books), feed_notes.py

@@ -17,7 +17,7 @@ import ssl
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from tickpath.engine.feed_handler import verification
@@ -444,14 +444,33 @@ def _nobody_reads(listed: InstrumentList) -> None:
 class Question:
     """One base or page of the list to be fetched, until it is settled.
 
-    asked_s: by the worker's clock.
+    request: an HttpRequest, or what `aside` asks by. asked_s: by the worker's clock.
     """
 
     instrument: int
-    request: HttpRequest
+    request: Any
     asked_s: float
     is_check: bool = False
     """Its base is compared with the book, not put in its place."""
+
+
+class Beside(Protocol):
+    """Who has a base that comes in-band without the book's own subscription: aside.py."""
+
+    def request(self, row: Instrument) -> Any:
+        """Return what asks for it."""
+
+    def ask(self, request: Any) -> bytes:
+        """Return what came; raises as `Rest.ask` does."""
+
+    def read(self, request: Any, data: bytes) -> Base:
+        """Read it; raises ValueError."""
+
+    def cut(self) -> None:
+        """End what is under way; any thread."""
+
+    def close(self) -> None:
+        """Close what is open."""
 
 
 class BaseWorker:
@@ -474,12 +493,15 @@ class BaseWorker:
         self._clock, self.books = clock, books
         by_rest = venue.venue.base_source is BaseSource.REST
         self.checks = Checks(verification.cost(venue))
-        self.fetch: Callable[[HttpRequest], bytes] = self._get
+        self.fetch: Callable[[Any], bytes] = self._get
         self.schedule = BaseSchedule(Budget.of_venue(venue.venue.rest_budget(venue.settings)))
         self.timeout_s = TIMEOUT_S
         self._venue, self._instruments, self._log = venue, instruments, log
         self.ask_in_band: Callable[[int], None] = _nobody_asks
         self.is_in_band = not by_rest
+        self.aside: Beside | None = None
+        """Compares quiet books of a venue without bases by REST; None: their bases are replaced."""
+        self._checking = 0
         self._due: dict[int, float] = {}  # of bases asked for on the socket
         self._anew: dict[int, tuple[float, float]] = {}  # subscriptions: when again, pause before
         self.on_misfit: Callable[[int, Misfit], None] | None = None
@@ -518,8 +540,12 @@ class BaseWorker:
         with self._lock:
             for client in self._busy:
                 client.cut()
+        if self.aside is not None:
+            self.aside.cut()
 
-    def _get(self, request: HttpRequest) -> bytes:
+    def _get(self, request: Any) -> bytes:
+        if self.aside is not None and not isinstance(request, HttpRequest):
+            return self.aside.ask(request)
         client = self._borrow()
         try:
             size_max = LIST_SIZE_MAX if request is self._list_request else BASE_SIZE_MAX
@@ -557,6 +583,8 @@ class BaseWorker:
             self.is_alive = False
             for client in self._idle:
                 client.close()
+            if self.aside is not None:
+                self.aside.close()
 
     def _wait_s(self) -> float:
         if self._under_way >= IN_FLIGHT_MAX:
@@ -603,14 +631,21 @@ class BaseWorker:
             self._under_way += 1
             return Question(LIST, self._list_request, now)
         is_check = instrument is None
-        if is_check and self._under_way < IN_FLIGHT_MAX // 2:  # the rest is for bases
+        if is_check and self._may_check():
             instrument = self.checks.take(now, self.schedule)
         if self.is_in_band:
-            self._ask_on_socket(instrument, now)
-            return None
+            is_aside = is_check and self.aside is not None
+            self._ask_on_socket(None if is_aside else instrument, now)
+            if not is_aside:
+                return None
         if instrument is None:
             return None
         return self._question(instrument, now, is_check=is_check)
+
+    def _may_check(self) -> bool:
+        """Leave room for bases; aside one is asked about at a time, on one connection."""
+        at_once = IN_FLIGHT_MAX // 2 if self.aside is None else 1
+        return self._checking < at_once
 
     def _subscribe_anew(self, now: float) -> None:
         """Have silent channels subscribed to again, now and then until a message comes."""
@@ -630,15 +665,17 @@ class BaseWorker:
                 self.books.failed(instrument)
 
     def _question(self, instrument: int, now: float, *, is_check: bool) -> Question | None:
-        symbol, venue = self._instruments[instrument].symbol, self._venue
+        row, venue = self._instruments[instrument], self._venue
         ask = venue.venue.check_request if is_check else venue.venue.base_request
         try:
-            request = ask(symbol, venue.settings)
+            aside = self.aside.request(row) if self.aside is not None else None
+            request = aside or ask(row.symbol, venue.settings)
         except Exception as error:  # a venue's folder may raise what it likes
             self._give_up(instrument, error, is_check=is_check)
             return None
         self._latest[instrument] = question = Question(instrument, request, now, is_check)
         self._under_way += 1
+        self._checking += is_check
         return question
 
     def want_list(self) -> None:
@@ -696,6 +733,12 @@ class BaseWorker:
             del self._due[late]
             self.books.failed(late)
 
+    def _read(self, question: Question, data: bytes, row: Instrument) -> Base:
+        if self.aside is not None:
+            return self.aside.read(question.request, data)
+        base = self._venue.venue.parse_base(data, row)
+        return msgspec.structs.replace(base, scale=(row.price_exponent, row.quantity_exponent))
+
     def settle(self, question: Question, fetch: Callable[[], bytes]) -> None:
         """Hand over what `fetch` returns for a question of `ask`, or act on what it raises."""
         instrument = question.instrument
@@ -706,13 +749,12 @@ class BaseWorker:
         base: Base | None = None
         failure: Exception | None = None
         try:
-            base = self._venue.venue.parse_base(fetch(), row)
-            scale = row.price_exponent, row.quantity_exponent
-            base = msgspec.structs.replace(base, scale=scale)
+            base = self._read(question, fetch(), row)
         except Exception as error:  # of a venue's folder, the system or the remote: one base's
             failure = error
         with self._lock:
             self._under_way -= 1
+            self._checking -= question.is_check
             if isinstance(failure, RateLimitError):
                 # From now: the answer may have taken seconds, and the venue counts from it.
                 now = self._clock.now_s()

@@ -151,6 +151,7 @@ class FeedHandler:
             aside=self._outside.aside,
             health=config.health,
             clock=self._clock,
+            pauses=self._outside.pauses,
         )
         self.instruments = self.shared.rows
         self.venues = [

@@ -6,7 +6,8 @@ connections from 0; everything that a VenueFeed gives and takes bears the feed's
 instrument's is its place in the table of rows, which is dense whichever venue's came last, and a
 venue's connections are a range with room for those to come. In order: `fetch`, `place`, `join`,
 `connect`, then the cold thread's calls. Called by: engine/feed_handler/process.py. Calls: plan.py,
-subscriptions.py, speaker.py, bases.py, list_reader.py, trading.py, rescaling.py, replan.py.
+subscriptions.py, speaker.py, bases.py, aside.py, list_reader.py, trading.py, rescaling.py,
+replan.py.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import write_instrument
 from tickpath.engine.feed_handler import verification
+from tickpath.engine.feed_handler.aside import Aside
 from tickpath.engine.feed_handler.bases import BaseSchedule, BaseWorker, Budget, RateLimitError
 from tickpath.engine.feed_handler.feed_books import FeedBooks
 from tickpath.engine.feed_handler.instrument_list import Chosen, fetch_instruments, own_names
@@ -31,9 +33,11 @@ from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.subscriptions import Subscriptions
 from tickpath.engine.feed_handler.trading import Trading
 from tickpath.engine.loop.connections import Endpoint
+from tickpath.engine.loop.pauses import Pauses
 from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.netstack.session import Target, new_tls_context
 from tickpath.proto.instrument import pack_row
+from tickpath.proto.venue import Verification
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError
 
@@ -64,6 +68,7 @@ class Shared:
     """Does some work beside the cold thread."""
     health: HealthConfig
     clock: Clock = SYSTEM
+    pauses: Pauses = field(default_factory=Pauses)
     rows: list[Instrument] = field(default_factory=list)
     """All instruments, each at its index; the venues add to it."""
     places: int = 0
@@ -210,6 +215,8 @@ class VenueFeed:
             shared.clock,
         )
         self.bases.timeout_s = shared.health.keep_s
+        if config.venue.verification(config.settings) is Verification.ASIDE:
+            self.bases.aside = Aside(config, shared.clock, shared.pauses)
         self.speaker = Speaker(self.plan, self._say)
         self.bases.ask_in_band = lambda index: self.speaker.request_base(self._places[index])
         self.trading = Trading(shared.rows, self.indexes)

@@ -35,7 +35,6 @@ from tests.sim.deployment import (
     RECONNECT_MAX_S,
     RECOVERY_S,
     STALE,
-    SYNCING,
     Deployment,
     DeploymentError,
     Setup,
@@ -523,46 +522,6 @@ def test_connections_are_replaced_one_by_one_before_they_are_too_old(make: Make)
 def test_live_never_beyond_what_the_base_showed(make: Make) -> None:
     deployment = make(settings=MexcSettings(depth=20))
     deployment.run(60.0)
-
-
-def rest(deployment: Deployment, symbol: str) -> None:
-    """Let an instrument's book stand still from now on, while its connection is busy."""
-    deployment.exchange._floor.active.remove(symbol)
-
-
-def test_live_ends_when_one_instrument_falls_silent(make: Make) -> None:
-    deployment = make(rate=10.0)
-    assert deployment.run(5.0, deployment.are_live)
-    deployment.lag_max_s = 70.0  # verify_quiet_after_s is 60
-    deployment.order("mute:BTCUSDT")
-    deployment.run(80.0)
-    assert (deployment.seen[0].state, deployment.seen[1].state) == (SYNCING, LIVE)
-    assert deployment.counters.checks_deaf == 1, "no base makes it LIVE: its stream brings nothing"
-    assert deployment.exchange.counters.subscriptions == 2, "it was subscribed to anew"
-    deployment.order("unmute:BTCUSDT")
-    assert deployment.run(10.0, deployment.are_live)
-
-
-def test_live_goes_on_while_an_instrument_is_quiet_and_proved(make: Make) -> None:
-    deployment = make(rate=10.0)
-    assert deployment.run(5.0, deployment.are_live)
-    rest(deployment, "BTCUSDT")
-    deployment.run(200.0, lambda: deployment.seen[0].state != LIVE)
-    assert deployment.are_live()
-    assert deployment.counters.verified == 200 // 30
-    assert deployment.counters.bases_applied == 2
-
-
-def test_live_ends_at_the_limit_where_a_quiet_instrument_cannot_be_proved(make: Make) -> None:
-    deployment = make(rate=10.0)
-    assert deployment.run(5.0, deployment.are_live)
-    rest(deployment, "BTCUSDT")
-    deployment.order("rest-limit:100")
-    deployment.run(58.0)
-    assert deployment.are_live()
-    deployment.run(3.0)
-    assert [seen.state for seen in deployment.seen] == [STALE, LIVE]
-    assert deployment.run(100.0, deployment.are_live)
 
 
 def test_live_ends_when_the_list_says_halted(make: Make) -> None:

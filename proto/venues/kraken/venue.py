@@ -15,7 +15,6 @@ from tickpath.proto.venue import (
     RestBudget,
     RestRefusal,
     Venue,
-    Verification,
     parse_retry_after,
 )
 from tickpath.proto.venues.kraken import requests
@@ -96,14 +95,10 @@ class Kraken(Venue):
         """Read AssetPairs."""
         return requests.parse_instruments(data)
 
-    def verification(self, settings: KrakenSettings) -> Verification:
-        """Prove a quiet book by another subscription: its heartbeats are the connection's alone."""
-        return Verification.ASK
-
     def rest_budget(self, settings: KrakenSettings) -> RestBudget:
         """Return how fast the list, and bases by a new subscription, may be asked for.
 
-        A base takes two messages of ours.
+        A base takes two messages of ours, on the book's connection or on that of checks.
         """
         return RestBudget(per_second=requests.MESSAGES_PER_SECOND / 2)
 

@@ -1,0 +1,262 @@
+"""Ask for a base that comes in-band without touching the book's own subscription.
+
+A quiet book is compared with the base that another subscription of its channel begins with, on a
+connection of its own that is kept: so the book is never LIVE without a subscription. What that
+connection brings is read by the venue's C side, as the feed reads it. Nothing here is on the path:
+the kernel's sockets, one question at a time. Called by: bases.py (as its
+`aside`). Calls: netstack/session.py, proto/venue.h.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from tickpath._core import ffi, lib
+from tickpath.engine.feed_handler.bases import LateError, RateLimitError
+from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address
+from tickpath.netstack.session import ConnectOptions, Session
+from tickpath.netstack.ws.ws import Opcode
+from tickpath.proto.venue import Base, Endpoint, Meaning, RestRefusal
+from tickpath.proto.venues.decoder import find_decoder
+from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
+from tickpath.shm.errors import RemoteError
+
+if TYPE_CHECKING:
+    from tickpath.engine.config.schema import VenueConfig
+    from tickpath.proto.instrument import Instrument
+
+WITHIN_S: Final = 5.0
+"""A base comes with its subscription: what has not come by then will not."""
+CONNECT_WITHIN_S: Final = 10.0
+MESSAGE_SIZE_MAX: Final = 1 << 20
+WAIT_S: Final = 0.5
+PARTS_MAX: Final = 64  # of one message
+
+
+class BaseSubscription(msgspec.Struct, frozen=True):
+    """A base that is asked for by subscribing to a channel of one book."""
+
+    endpoint: Endpoint
+    channel: str
+    scale: tuple[int, int]
+    """The exponents of its prices and quantities."""
+
+    @classmethod
+    def of(cls, config: VenueConfig, row: Instrument) -> BaseSubscription:
+        """Return what asks for the base of an instrument."""
+        channel, *_ = config.venue.channels(row.symbol, config.settings)
+        endpoint = config.endpoint(config.venue.endpoint(channel, config.settings))
+        return cls(endpoint, channel, (row.price_exponent, row.quantity_exponent))
+
+
+def read_base(venue: str, asked: BaseSubscription, data: bytes) -> Base | None:
+    """Return the base that a message has; None: it has none of this channel, or is another one.
+
+    Raises ValueError where it cannot be read at this scale.
+    """
+    decoder, update = find_decoder(venue), ffi.new("struct tp_depth_update *")
+    router = ffi.new("uint64_t[]", decoder.router_size(1, 1) // 8 + 1)
+    decoder.router_init(router, 1, 1)
+    if not decoder.router_add(router, ffi.new("char[]", asked.channel.encode()), 0):
+        raise ValueError(f"channel {asked.channel!r}: the venue's decoder does not know it")
+    kept = ffi.from_buffer("uint8_t[]", data)
+    message = ffi.new(
+        "struct tp_venue_message *", {"data": kept, "size": len(data), "opcode": int(Opcode.TEXT)}
+    )
+    route, start = ffi.new("struct tp_route *"), 0
+    for _ in range(PARTS_MAX):
+        decoder.route(router, message, start, route)
+        if route.meaning in (lib.TP_MEANING_BASE, lib.TP_MEANING_DELTA):
+            base = _decode(decoder, (kept, route), asked, update)
+            if base is not None:
+                return base
+        start = route.next_offset
+        if start == 0:
+            break
+    return None
+
+
+def _decode(
+    decoder: Any, part: tuple[Any, Any], asked: BaseSubscription, update: Any
+) -> Base | None:
+    data, route = part
+    body = ffi.new("struct tp_body *")
+    body.data, body.size, body.meaning = data + route.body_offset, route.body_size, route.meaning
+    body.scale.price_exponent, body.scale.quantity_exponent = asked.scale
+    status = decoder.decode_depth(body, update)
+    if status != lib.TP_DECODE_OK:
+        why = ffi.string(lib.tp_decode_status_name(status)).decode()
+        raise ValueError(f"{asked.channel}: a message of its book is refused: {why}")
+    if not update.flags & lib.TP_DEPTH_BASE:
+        return None
+    sides = []
+    for levels, count in ((update.bids, update.bid_count), (update.asks, update.ask_count)):
+        own = ffi.new("struct tp_level[]", count)
+        ffi.memmove(own, levels, count * ffi.sizeof("struct tp_level"))
+        sides.append(own)
+    return Base(version=update.last_version, bids=sides[0], asks=sides[1], scale=asked.scale)
+
+
+class Aside:
+    """The connection beside. `ask` may be called by any thread, one waits for the other."""
+
+    def __init__(
+        self, config: VenueConfig, clock: Clock = SYSTEM, pauses: Pauses | None = None
+    ) -> None:
+        self._config, self._clock = config, clock
+        self._pauses = pauses or Pauses(clock)
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+        self._endpoint: Endpoint | None = None
+        self._request = 1
+        self._is_cut = False
+
+    def request(self, row: Instrument) -> BaseSubscription:
+        """Return what asks for the base of an instrument."""
+        return BaseSubscription.of(self._config, row)
+
+    def read(self, asked: BaseSubscription, data: bytes) -> Base:
+        """Read what `ask` returned; raises ValueError where it has no base."""
+        base = read_base(self._config.name, asked, data)
+        if base is None:
+            raise ValueError(f"{asked.channel}: a message without a base")
+        return base
+
+    def ask(self, asked: BaseSubscription) -> bytes:
+        """Subscribe, return the message that has the base, and unsubscribe.
+
+        Raises RateLimitError where no connection is wanted now, LateError where no base comes,
+        RemoteError for all else.
+        """
+        with self._lock:
+            is_kept = self._session is not None and self._endpoint == asked.endpoint
+            try:
+                return self._ask(asked)
+            except LateError:
+                raise
+            except RemoteError:
+                if not is_kept or self._is_cut:
+                    raise
+            # It ended while nothing was asked: what was not answered may be asked again.
+            return self._ask(asked)
+
+    def _ask(self, asked: BaseSubscription) -> bytes:
+        try:
+            return self._exchange(self._open(asked.endpoint), asked)
+        except ValueError as error:  # `cut`, or a message that cannot be read
+            self._close()
+            raise RemoteError(str(error)) from error
+        except BaseException:
+            self._close()
+            raise
+
+    def cut(self) -> None:
+        """End what is under way and all that follows; from any thread."""
+        self._is_cut = True
+        session = self._session
+        if session is not None:
+            session.finish(0.0)
+
+    def close(self) -> None:
+        """Close the connection; the next question opens another one."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.finish(0.0)
+
+    def _open(self, endpoint: Endpoint) -> Session:
+        if self._is_cut:
+            raise RemoteError("the feed handler ends")
+        if self._session is not None and self._endpoint == endpoint:
+            return self._session
+        self._close()
+        config = self._config
+        scheme = "wss" if config.tls else "ws"
+        session = Session(
+            f"{scheme}://{endpoint.host}:{endpoint.port}{endpoint.path}",
+            ConnectOptions(
+                cacert=Path(config.ca_file) if config.ca_file else None,
+                insecure=config.insecure,
+                resolve=config.resolve,
+                backend="kernel",
+                timeout_s=CONNECT_WITHIN_S,
+                message_size_max=MESSAGE_SIZE_MAX,
+                server_name=config.server_name or endpoint.host,
+            ),
+            websocket=True,
+            headers="".join(f"{name}: {value}\r\n" for name, value in endpoint.headers),
+        )
+        self._session, self._endpoint = session, endpoint
+        whose = f"{endpoint.host}:{endpoint.port}", own_address(session.address, endpoint.port)
+        left_s, reason = self._pauses.find(*whose)
+        if left_s > 0:
+            raise RateLimitError(RestRefusal(f"{reason}, not long ago", False, left_s))
+        try:
+            session.connect()
+        except RemoteError:
+            self._note_pause(session, whose)
+            raise
+        for text in config.venue.greeting(request=self._next_request(), time_s=self._time_s()):
+            session.send(Opcode.TEXT, text)
+        return session
+
+    def _note_pause(self, session: Session, whose: tuple[str, str]) -> None:
+        """Keep what the answer to the upgrade asks us to wait, for all who connect there."""
+        status = int(lib.tp_session_http_status(session.handle))
+        after = ffi.string(lib.tp_session_retry_after(session.handle)).decode(errors="replace")
+        now = datetime.fromtimestamp(self._clock.unix_ns() / NS_PER_S, UTC)
+        pause_s = asked_pause_s(status, after, now) if status else None
+        if pause_s:
+            self._pauses.note(*whose, pause_s, f"the upgrade was answered with status {status}")
+
+    def _time_s(self) -> int:
+        return self._clock.unix_ns() // NS_PER_S
+
+    def _next_request(self) -> int:
+        self._request += 1
+        return self._request
+
+    def _exchange(self, session: Session, asked: BaseSubscription) -> bytes:
+        venue, names = self._config.venue, (asked.channel,)
+        number, time_s = self._next_request(), self._time_s()
+        for text in venue.subscribe(names, request=number, time_s=time_s):
+            session.send(Opcode.TEXT, text)
+        data = self._await(session, asked)
+        for text in venue.unsubscribe(names, request=self._next_request(), time_s=time_s):
+            session.send(Opcode.TEXT, text)
+        with contextlib.suppress(RemoteError):  # out now; what comes is read with the next question
+            session.wait(0.0)
+        return data
+
+    def _await(self, session: Session, asked: BaseSubscription) -> bytes:
+        end = time.monotonic() + WITHIN_S
+        while (left_s := end - time.monotonic()) > 0:
+            message = session.next()
+            if message is None:
+                raise RemoteError(f"{asked.channel}: the venue closed the connection for checks")
+            if message.opcode not in (Opcode.TEXT, Opcode.BINARY):
+                if message.opcode < 0:  # nothing as yet
+                    session.wait(min(left_s, WAIT_S))
+                continue
+            data = bytes(message.payload)
+            if read_base(self._config.name, asked, data) is not None:
+                return data
+            self._heed(session, asked, data)
+        raise LateError(f"{asked.channel}: no base within {WITHIN_S:g} s of its subscription")
+
+    def _heed(self, session: Session, asked: BaseSubscription, data: bytes) -> None:
+        for note in self._config.venue.parse_notes(data):
+            if note.answer:
+                session.send(Opcode.TEXT, note.answer)
+            is_meant = not note.channels or asked.channel in note.channels
+            if note.meaning is Meaning.REFUSAL and is_meant:
+                raise RemoteError(f"{asked.channel}: refused: {note.reason or 'no reason given'}")

@@ -1,0 +1,220 @@
+"""Bases by another subscription on a connection of its own, from a simulated venue over sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tickpath.engine.config.schema import VenueConfig
+from tickpath.engine.feed_handler import aside
+from tickpath.engine.feed_handler.aside import Aside, read_base
+from tickpath.engine.feed_handler.bases import LateError, RateLimitError
+from tickpath.engine.loop.pauses import Pauses, own_address
+from tickpath.engine.sim.certificates import make_ca
+from tickpath.engine.sim.exchange import Exchange, Options
+from tickpath.engine.sim.venues import load_dialect
+from tickpath.shm.clock import SYSTEM
+from tickpath.shm.errors import RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from pathlib import Path
+
+    from tickpath.engine.sim.connection import Connection
+    from tickpath.engine.sim.market import Book
+    from tickpath.proto.instrument import Instrument
+
+SYMBOLS = ("BTC/USD", "ETH/USD")
+LIMIT_S = 30.0
+
+
+def note_bids(seen: list[list[tuple[int, int]]], book: Book) -> None:
+    seen.append(book.bids.levels(10))
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(main(), LIMIT_S))
+
+
+class Counting(Exchange):
+    """An exchange that counts the connections that it ever had."""
+
+    count = 0
+
+    def opened(self, connection: Connection) -> None:
+        self.count += 1
+        super().opened(connection)
+
+
+@asynccontextmanager
+async def simulator(tls: ssl.SSLContext | None = None) -> AsyncIterator[Counting]:
+    """Serve Kraken on a free port of the loopback, a message each 5 ms."""
+    one = Counting(load_dialect("kraken"), Options(instruments=SYMBOLS, rate=200.0, depth=50))
+    await one.serve("127.0.0.1", 0, tls)
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
+def section(one: Exchange, **more: Any) -> VenueConfig:
+    fields = {"name": "kraken", "symbols": SYMBOLS, "host": "127.0.0.1", "tls": False, **more}
+    return VenueConfig(port=one.port, **fields)
+
+
+def beside(one: Exchange, pauses: Pauses | None = None, **more: Any) -> Aside:
+    return Aside(section(one, **more), SYSTEM, pauses or Pauses(SYSTEM, None))
+
+
+def row_of(one: Exchange, symbol: str) -> Instrument:
+    return one._floor.listings[symbol].book.instrument
+
+
+async def ask(one: Exchange, client: Aside, symbol: str = "BTC/USD") -> list[tuple[int, int]]:
+    """Return the bids of a base, as the client read them; the book stands still meanwhile."""
+    request = client.request(row_of(one, symbol))
+    data = await asyncio.to_thread(client.ask, request)
+    base = client.read(request, data)
+    assert base.scale == request.scale
+    assert len(base.bids) == len(base.asks) == 10, "to the depth of the channel"
+    return [(level.price, level.quantity) for level in base.bids]
+
+
+def test_base_is_the_venues_and_the_connection_is_kept() -> None:
+    async def main() -> None:
+        async with simulator() as one:
+            client = beside(one)
+            for symbol in (*SYMBOLS, SYMBOLS[0]):
+                book = one._floor.listings[symbol].book
+                seen: list[list[tuple[int, int]]] = [book.bids.levels(10)]
+                book.witness = partial(note_bids, seen)
+                assert await ask(one, client, symbol) in seen
+            await asyncio.sleep(0.05)
+            assert one.count == 1
+            assert one._floor.active == [], "nothing is subscribed to between questions"
+            client.close()
+
+    run(main)
+
+
+def test_connection_that_the_venue_closed_is_opened_anew() -> None:
+    async def main() -> None:
+        async with simulator() as one:
+            client = beside(one)
+            await ask(one, client)
+            for connection in list(one._websockets.values()):
+                connection.abort()
+            await asyncio.sleep(0.05)
+            await ask(one, client)
+            assert one.count == 2
+            client.close()
+
+    run(main)
+
+
+def test_connection_is_encrypted_and_the_certificate_checked(tmp_path: Path) -> None:
+    authority = make_ca(tmp_path, ["exchange.test"], ["127.0.0.1"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.certificate, authority.key)
+
+    async def main() -> None:
+        async with simulator(context) as one:
+            known: dict[str, Any] = {
+                "tls": True,
+                "ca_file": str(authority.ca),
+                "server_name": "exchange.test",
+            }
+            client = beside(one, **known)
+            await ask(one, client)
+            client.close()
+            stranger = beside(one, **known | {"ca_file": None})
+            with pytest.raises(RemoteError):
+                await ask(one, stranger)
+
+    run(main)
+
+
+def test_refusal_is_said_in_the_venues_words() -> None:
+    async def main() -> None:
+        async with simulator() as one:
+            client = beside(one)
+            one._floor.refused.add("ETH/USD")
+            with pytest.raises(RemoteError, match=r"book-10:ETH/USD: refused: .*not supported"):
+                await ask(one, client, "ETH/USD")
+            await ask(one, client, "BTC/USD")
+            client.close()
+
+    run(main)
+
+
+def test_base_that_does_not_come_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with simulator() as one:
+            client = beside(one)
+            monkeypatch.setattr(aside, "WITHIN_S", 0.2)
+            monkeypatch.setattr(aside, "read_base", lambda *_: None)
+            with pytest.raises(LateError, match=r"no base within 0\.2 s"):
+                await ask(one, client)
+            monkeypatch.undo()
+            await ask(one, client)
+            assert one.count == 2, "the late answer is no other question's"
+            client.close()
+
+    run(main)
+
+
+def test_pause_that_the_venue_asked_for_is_heeded() -> None:
+    async def main() -> None:
+        async with simulator() as one:
+            pauses = Pauses(SYSTEM, None)
+            own = own_address("127.0.0.1", one.port)
+            pauses.note(f"127.0.0.1:{one.port}", own, 60.0, "status 429")
+            client = beside(one, pauses)
+            with pytest.raises(RateLimitError, match="status 429, not long ago"):
+                await ask(one, client)
+            assert one.count == 0
+
+    run(main)
+
+
+def test_cut_ends_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with simulator() as one:
+            client = beside(one)
+            monkeypatch.setattr(aside, "read_base", lambda *_: None)
+            request = client.request(row_of(one, "BTC/USD"))
+            asked = asyncio.create_task(asyncio.to_thread(client.ask, request))
+            while not one._floor.active:
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(client.cut)
+            with pytest.raises(RemoteError):
+                await asked
+            with pytest.raises(RemoteError, match="the feed handler ends"):
+                await asyncio.to_thread(client.ask, request)
+
+    run(main)
+
+
+def test_only_a_base_of_the_channel_is_read() -> None:
+    async def main() -> None:
+        async with simulator() as one:
+            client = beside(one)
+            request = client.request(row_of(one, "BTC/USD"))
+            data = await asyncio.to_thread(client.ask, request)
+            client.close()
+            assert read_base("kraken", request, data) is not None
+            update = data.replace(b'"snapshot"', b'"update"')
+            assert read_base("kraken", request, update) is None
+            other = client.request(row_of(one, "ETH/USD"))
+            assert read_base("kraken", other, data) is None
+            for nothing in (b"", b"{", b'{"channel":"heartbeat"}', b"\xff"):
+                assert read_base("kraken", request, nothing) is None
+            coarse = aside.BaseSubscription(request.endpoint, request.channel, (0, 0))
+            with pytest.raises(ValueError, match="refused"):
+                read_base("kraken", coarse, data)
+
+    run(main)
