@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 INSTRUMENTS = (1, 10, 100, 1000)
 COUNT = 200_000  # messages a case
-VETH_ROUNDS_MAX = 2  # 1,000 instruments ask for their snapshots at the venue's pace: 22 s each time
+VETH_ROUNDS_MAX = 2  # 1,000 instruments ask for their bases at the venue's pace: 22 s each time
 GOAL_PER_S, GOAL_RATIO = 3_000_000, 1.3
 
 

@@ -1,6 +1,6 @@
 """`bench burst` over a veth pair: the real feed handler against a sender that never waits.
 
-All instruments walk alike (one market, its messages under every channel), so that one snapshot does
+All instruments walk alike (one market, its messages under every channel), so that one base does
 for all. Messages are sealed beforehand; the kernel's TCP packs several into a segment.
 """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tickpath.engine.bench.venues import DecodedVenue
 
 PRICE_START = 6_712_345  # in ticks of 0.01
-BOOK_LEVELS = 200  # a side in the snapshot that a walk starts from
+BOOK_LEVELS = 200  # a side in the base that a walk starts from
 NEAR = 20  # ticks from the touch within which levels change
 FIRST_VERSION = 36_913_565_460
 

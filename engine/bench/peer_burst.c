@@ -3,7 +3,7 @@
  *
  *   peer_burst ADDRESS PORT CERT KEY CONNECTIONS DIRECTORY
  *
- * DIRECTORY holds exchange_info.json, depth.json (one snapshot for all instruments) and
+ * DIRECTORY holds exchange_info.json, depth.json (one base for all instruments) and
  * messages.bin: for each message u32 connection, u32 size, bytes. A line on stdin starts it, the
  * end of stdin ends it. Prints "ready", then "sent START_NS END_NS RETRANSMITS".
  * Started by engine/bench/burst_veth.py. Exits on any surprise. */

@@ -6,7 +6,7 @@
  * DIRECTORY holds exchange_info.json, depth.json (the REST answers) and messages.bin: for each
  * message u64 version, u64 size, bytes. Writes DIRECTORY/took.bin, u64 nanoseconds from just before
  * SSL_write to the consistent copy of the book. The contender, alone on the other core, connects,
- * subscribes, fetches the snapshot and publishes to the segment INSTANCE.
+ * subscribes, fetches the base and publishes to the segment INSTANCE.
  * Started by engine/bench/wire.py. Exits on any surprise. */
 #include <errno.h>
 #include <fcntl.h>

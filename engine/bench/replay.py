@@ -66,7 +66,7 @@ def _levels(side: dict[int, int]) -> bytes:
     return np.array(list(side.items()), dtype=level_dtype()).tobytes()
 
 
-def _snapshot(index: int, market: Market) -> bytes:
+def _base(index: int, market: Market) -> bytes:
     book = ffi.new("struct tp_record_book *")
     book.instrument, book.version = index, market.version
     book.bid_count, book.ask_count = len(market.bids), len(market.asks)
@@ -77,8 +77,8 @@ def _records(all_markets: list[Market], count: int, levels: int) -> Iterator[byt
     rows = _rows(all_markets)
     t_ns = STEP_NS
     for index, market in enumerate(all_markets):
-        snapshot = _snapshot(index, market)
-        yield pack_record(lib.TP_RECORD_BASE, 0, rows[index].connection, t_ns, snapshot)
+        base = _base(index, market)
+        yield pack_record(lib.TP_RECORD_BASE, 0, rows[index].connection, t_ns, base)
     for number, message in enumerate(round_robin(all_markets, count, levels)):
         t_ns += STEP_NS
         connection = rows[number % len(rows)].connection

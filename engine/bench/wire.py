@@ -45,7 +45,7 @@ CASE = "tls 1+1"
 
 
 def _write_inputs(bench: Bench, count: int) -> None:
-    """Write what peer_exchange.c serves: instrument list, snapshot, messages."""
+    """Write what peer_exchange.c serves: instrument list, base, messages."""
     market = Market(SYMBOL, SEED)
     own = bench_venue()
     (bench.path / "exchange_info.json").write_bytes(own.instrument_list([SYMBOL]))

@@ -11,8 +11,8 @@
  * and from then until tp_book_clear all levels as far as it are left out (never half known). The
  * same holds beyond tp_book_limit, where a base ended that did not show the whole side.
  * tp_book_shallow says when what is left no longer reaches the depth that is wanted: get a
- * snapshot. A price that is no multiple of the tick size is not lost either: the book changes to
- * the largest step that divides both, and counts it.
+ * base. A price that is no multiple of the tick size is not lost either: the book changes to the
+ * largest step that divides both, and counts it.
  *
  * Prices and quantities are mantissas as in proto/records.h. Called by engine/feed; one thread.
  * Memory is fixed at init and belongs to the caller. */

@@ -320,6 +320,8 @@ class Export:
     def export_lines(self, path: Path) -> None:
         """Export a file of JSON lines."""
         recording = NdjsonRecording(path)
+        for line in recording.warnings:
+            print(f"tickpath: {line}", file=sys.stderr)
         replayer = self._replayer(recording.meta, with_events=True)
         for batch in recording.batches():
             replayer.play(batch)

@@ -1,6 +1,6 @@
 """Recorded messages as lines of JSON, which anybody can write, to records of our own.
 
-A line: {"t_ns":…,"venue":NAME,"conn":…,"dir":"in|out|snapshot","text"|"base64":…}. The file is
+A line: {"t_ns":…,"venue":NAME,"conn":…,"dir":"in|out|base","text"|"base64":…}. The file is
 read twice: once for the instruments and how many decimals their numbers have, which no line says,
 then for the records; what its messages show is the venue's to say (proto/transcript.py). All lines
 are of one venue, the first's. A bad line takes itself out. docs/recording.md has the rules.
@@ -34,6 +34,8 @@ TEXT, BINARY = 1, 2  # RFC 6455 section 5.2
 T_NS_MAX: Final = (1 << 64) - 1
 BATCH_SIZE: Final = 1 << 18
 LINE_SIZE_MAX: Final = 16 << 20
+BASE: Final = "base"
+OLD_BASE: Final = "snapshot"  # its name in the version before, still accepted
 Connection = int | str
 
 
@@ -41,7 +43,7 @@ class _Line(msgspec.Struct):
     t_ns: int
     venue: str
     conn: Connection
-    dir: Literal["in", "out", "snapshot"]
+    dir: Literal["in", "out", "base", "snapshot"]
     text: str | None = None
     base64: str | None = None
     symbol: str | None = None
@@ -59,6 +61,7 @@ class Message:
     is_text: bool
     payload: bytes
     symbol: str | None
+    has_old_name: bool = False
 
 
 _line_decoder = msgspec.json.Decoder(_Line)
@@ -79,7 +82,7 @@ def _parse(number: int, data: bytes) -> Message:
         raise LineFault(
             number,
             f'{error}: write {{"t_ns","venue","conn","dir","text" or "base64"}}, '
-            '"dir" one of in, out, snapshot',
+            '"dir" one of in, out, base',
         ) from error
     if not 0 <= line.t_ns <= T_NS_MAX:
         raise LineFault(number, f"t_ns {line.t_ns}: expected 0 to {T_NS_MAX}")
@@ -93,8 +96,17 @@ def _parse(number: int, data: bytes) -> Message:
         except (binascii.Error, ValueError) as error:
             raise LineFault(number, f"base64: {error}: encode with padding (RFC 4648)") from error
     is_text = line.text is not None
-    venue = line.venue.lower()
-    return Message(number, line.t_ns, venue, line.conn, line.dir, is_text, payload, line.symbol)
+    return Message(
+        number,
+        line.t_ns,
+        line.venue.lower(),
+        line.conn,
+        BASE if line.dir == OLD_BASE else line.dir,
+        is_text,
+        payload,
+        line.symbol,
+        line.dir == OLD_BASE,
+    )
 
 
 def read_lines(path: Path) -> Iterator[Message | LineFault]:
@@ -185,6 +197,8 @@ class Survey:
     """Those that do not, by number."""
     venue: str = ""
     """Of all lines; "" before the first."""
+    old_names: int = 0
+    """Lines that call a base by its old name."""
     foreign_channels: dict[str, int] = field(default_factory=dict)
     """Messages of channels that are not depth, which are not decoded."""
     _found: dict[str, _Found] = field(default_factory=dict)  # by symbol
@@ -206,6 +220,7 @@ class Survey:
                 self.faults[message.number] = fault
                 continue
             self.lines += 1
+            self.old_names += message.has_old_name
         for message, body in self._nameless:
             if not self._infer(message, body):
                 self.faults[message.number] = _whose(message.number)
@@ -251,7 +266,7 @@ class Survey:
         self._listed |= load_venue(self.venue or DEFAULT_NAME).parse_instruments(data).instruments
 
     def _look(self, message: Message) -> None:
-        if message.direction == "snapshot":
+        if message.direction == BASE:
             self._look_at_base(message)
         elif message.direction == "out":
             self._look_at_request(message)
@@ -392,6 +407,17 @@ class NdjsonRecording:
         """Return what is wrong with the lines that were left out."""
         return list(self._survey.faults.values())
 
+    @property
+    def warnings(self) -> list[str]:
+        """Return what the file says by an old name, a line each."""
+        count = self._survey.old_names
+        if not count:
+            return []
+        return [
+            f'{self.path}: "dir":"{OLD_BASE}" is now called "dir":"{BASE}" ({count} lines): rename '
+            "it; the next version refuses the old name"
+        ]
+
     def batches(self) -> Iterator[bytes]:
         """Yield records, about 256 KiB at a time."""
         parts: list[bytes] = []
@@ -410,7 +436,7 @@ class NdjsonRecording:
 
     def _records(self, message: Message) -> Iterator[bytes]:
         t_ns, payload = message.t_ns, message.payload
-        if message.direction == "snapshot":
+        if message.direction == BASE:
             body = self._survey.transcript.base(payload)
             if isinstance(body, BaseMessage):
                 symbol = self._survey.symbol_of(message, body.symbol)

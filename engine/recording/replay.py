@@ -376,6 +376,8 @@ def _runs(args: argparse.Namespace, left_out: LeftOut) -> Iterator[tuple[Meta, I
         yield from recorded_runs(*args.file, from_ns=args.from_ns)
         return
     recording = NdjsonRecording(args.file[0], _instrument_list(args.instruments))
+    for line in recording.warnings:
+        print(f"tickpath: {line}", file=sys.stderr)
     yield recording.meta, recording.batches()
     left_out.note_lines(recording)
 

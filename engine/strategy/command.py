@@ -51,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "strategy",
         help="run a strategy class in a pinned process",
-        description="Run a strategy class on the books of a running reader.",
+        description="Run a strategy class on the books of a running feed handler.",
         epilog="example: tickpath strategy examples/top_of_book.py:TopOfBook --instance demo "
         "--cpu 1 --priority 40\n"
         "exit status, beside those of every command: 4 where the strategy's own code raised; "
@@ -65,7 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "import what lies beside it, and a class in it that derives from "
         "tickpath.engine.strategy.Strategy",
     )
-    parser.add_argument("--instance", required=True, help="the reader's instance name")
+    parser.add_argument("--instance", required=True, help="the feed handler's instance name")
     parser.add_argument("--name", help="of this strategy in statistics (default: the class)")
     parser.add_argument("--cpu", type=int, help="run on this CPU only")
     parser.add_argument("--priority", type=int, help="SCHED_FIFO priority, 1 to 40")
@@ -88,7 +88,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=float,
         default=WAIT_S_DEFAULT,
         metavar="S",
-        help="wait so long for the reader to come up (default: %(default)s)",
+        help="wait so long for the feed handler to come up (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 

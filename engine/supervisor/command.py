@@ -46,7 +46,7 @@ END_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # and SIGHUP of a terminal that w
 EXIT_REMOTE, EXIT_LOCAL = 1, 2
 GUARD_PRIORITY = 1  # of SCHED_FIFO: ahead of all that is ordinary, behind all that is not
 STABLE_AFTER_S = 10.0
-STOP_TIMEOUT_S = 8.0  # a snapshot under way may take 5
+STOP_TIMEOUT_S = 8.0  # a base under way may take 5
 RESTART_FIRST_S, RESTART_MAX_S = 0.2, 5.0
 STARTUP_TRIES_STATUSES = (2, 3)  # a wrong configuration or host stays wrong: no use in trying again
 

@@ -252,7 +252,7 @@ def write_from_docs(path: Path, count: int = 50) -> list[dict[str, Any]]:
         "path": path,
     }
     exec(program, given_names)  # noqa: S102 - the documentation's program is what is tested
-    lines = [{"t_ns": 10, "dir": "snapshot", "text": snapshot, "symbol": symbol(0)}]
+    lines = [{"t_ns": 10, "dir": "base", "text": snapshot, "symbol": symbol(0)}]
     lines += [
         {"t_ns": t_ns, "dir": "in", "base64": base64.b64encode(data).decode()}
         for t_ns, data in messages

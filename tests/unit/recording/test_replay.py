@@ -79,7 +79,7 @@ def replay(path: Path, *words: str) -> tuple[list[Line], subprocess.CompletedPro
 
 
 class Oracle:
-    """MEXC's rule in Python: snapshots replace, versions must follow, a gap ends it."""
+    """MEXC's rule in Python: bases replace, versions must follow, a gap ends it."""
 
     def __init__(self) -> None:
         self.state, self.version, self.first = "SYNCING", 0, False
@@ -112,7 +112,7 @@ class Oracle:
                     del side[Decimal(level.price)]
         return True
 
-    def snapshot(self, t_ns: int, body: str) -> None:
+    def base(self, t_ns: int, body: str) -> None:
         if self.state != "SYNCING":
             return
         reply = json.loads(body)
@@ -157,15 +157,13 @@ def states_only_while_syncing(rows: list[Any]) -> list[Any]:
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
-    script=st.lists(
-        st.sampled_from(["send", "send", "send", "lose", "snapshot", "late"]), max_size=40
-    ),
+    script=st.lists(st.sampled_from(["send", "send", "send", "lose", "base", "late"]), max_size=40),
 )
 def test_replay_of_any_sequence_gives_the_oracles_books(
     tmp_path_factory: pytest.TempPathFactory, seed: int, script: list[str]
 ) -> None:
     venue, oracle, lines = Venue(seed), Oracle(), []
-    for t_ns, word in enumerate(["send", "snapshot", *script, "send"], 1000):
+    for t_ns, word in enumerate(["send", "base", *script, "send"], 1000):
         if word in ("send", "lose"):
             data = venue.step(versions=1)
             if word == "send":
@@ -173,10 +171,10 @@ def test_replay_of_any_sequence_gives_the_oracles_books(
                 oracle.message(t_ns, data)
             continue
         known = sorted(venue.history)
-        version = known[-1] if word == "snapshot" else known[len(known) // 2]
+        version = known[-1] if word == "base" else known[len(known) // 2]
         body = rest_body(venue, version)
-        lines.append(line(t_ns, "snapshot", "rest", text=body))
-        oracle.snapshot(t_ns, body)
+        lines.append(line(t_ns, "base", "rest", text=body))
+        oracle.base(t_ns, body)
     path = write(tmp_path_factory.mktemp("replay") / "a.ndjson", lines)
     tops: list[Any] = []
     recording = NdjsonRecording(path)
@@ -197,7 +195,7 @@ def test_replay_of_any_sequence_gives_the_oracles_books(
 
 
 def session(count: int = 300) -> tuple[list[Line], dict[str, list[Any]]]:
-    """Two instruments, a subscription, an acknowledgement, snapshots; and the oracle's books."""
+    """Two instruments, a subscription, an acknowledgement, bases; and the oracle's books."""
     venues = [Venue(seed=i, instrument=i) for i in range(2)]
     oracles = [Oracle(), Oracle()]
     subscribe = json.dumps(
@@ -212,8 +210,8 @@ def session(count: int = 300) -> tuple[list[Line], dict[str, list[Any]]]:
         if t_ns in (30, 31):
             body = rest_body(venues[which], venues[which].version)
             target = f"/api/v3/depth?symbol={symbol(which)}&limit=1000"
-            lines.append(line(t_ns, "snapshot", target, text=body))
-            oracles[which].snapshot(t_ns, body)
+            lines.append(line(t_ns, "base", target, text=body))
+            oracles[which].base(t_ns, body)
     return lines, {symbol(i): one.lines for i, one in enumerate(oracles)}
 
 
@@ -260,7 +258,7 @@ def test_replay_after_a_reconnect_on_another_connection_number_goes_on(tmp_path:
         conn = 0 if t_ns < 20 else 7
         lines.append(push(t_ns, venue.step(versions=1), conn))
         if t_ns in (5, 25):
-            lines.append(line(t_ns, "snapshot", text=rest_body(venue, venue.version)))
+            lines.append(line(t_ns, "base", text=rest_body(venue, venue.version)))
     printed, done = replay(write(tmp_path / "a.ndjson", lines), "--ndjson", "--print", "books")
     assert done.returncode == 0, done.stderr
     changes = [(one["t_ns"], one["state"]) for one in printed]
@@ -329,11 +327,11 @@ BAD_LINES = [
     ('{"t_ns":1,"venue":"acme","conn":0,"dir":"in","text":"x"}', 'expected "mexc"'),
     ('{"t_ns":1,"venue":"mexc","conn":0,"dir":"in"}', 'either "text" or "base64"'),
     ('{"t_ns":1,"venue":"mexc","conn":0,"dir":"in","base64":"%%"}', "RFC 4648"),
-    ('{"t_ns":1,"venue":"mexc","conn":0,"dir":"snapshot","text":"<html>"}', "/api/v3/depth"),
-    ('{"t_ns":1,"venue":"mexc","conn":0,"dir":"snapshot","text":"{}"}', "lastUpdateId"),
+    ('{"t_ns":1,"venue":"mexc","conn":0,"dir":"base","text":"<html>"}', "/api/v3/depth"),
+    ('{"t_ns":1,"venue":"mexc","conn":0,"dir":"base","text":"{}"}', "lastUpdateId"),
     ('{"venue":"mexc","conn":0,"dir":"in","text":"x"}', "t_ns"),
     (
-        '{"t_ns":1,"venue":"mexc","conn":9,"dir":"snapshot","text":'
+        '{"t_ns":1,"venue":"mexc","conn":9,"dir":"base","text":'
         '"{\\"lastUpdateId\\":1,\\"bids\\":[],\\"asks\\":[]}"}',
         'add "symbol"',
     ),
@@ -373,7 +371,7 @@ def test_replay_version_gap_without_a_later_base_is_told(tmp_path: Path) -> None
 
 def test_replay_without_a_usable_base_is_told(tmp_path: Path) -> None:
     lines, _ = session(100)
-    baseless = [one for one in lines if one["dir"] != "snapshot"]
+    baseless = [one for one in lines if one["dir"] != "base"]
     _, done = replay(write(tmp_path / "a.ndjson", baseless), "--ndjson", "--json")
     assert done.returncode == LEFT_OUT
     said = f"{symbol(0)} never LIVE (starting: no base that its messages follow)"
@@ -467,12 +465,12 @@ def test_replay_of_a_folder_goes_on_behind_a_damaged_file_and_tells_it(tmp_path:
     assert any(t_ns < 100 for t_ns in stamps)
     assert any(100 <= t_ns < 200 for t_ns in stamps)
     behind = [one["state"] for one in printed if one["t_ns"] == 200]
-    # Missing records end what was known; the third file's snapshot begins anew.
+    # Missing records end what was known; the third file's base begins anew.
     assert behind == ["STALE", "LIVE"]
     assert stamps[-1] > 210
 
 
-def test_replay_of_snapshots_that_nothing_names_finds_theirs_by_version(tmp_path: Path) -> None:
+def test_replay_of_bases_that_nothing_names_finds_theirs_by_version(tmp_path: Path) -> None:
     venues = [Venue(seed=i, version=1000 + 10**6 * i, instrument=i) for i in range(2)]
     lines, expected = [], [Oracle(), Oracle()]
     for t_ns in range(10, 110):
@@ -482,8 +480,8 @@ def test_replay_of_snapshots_that_nothing_names_finds_theirs_by_version(tmp_path
         expected[which].message(t_ns, data)
         for other in (0, 1) if t_ns == 10 else ():  # before the second had a message
             body = rest_body(venues[other], venues[other].version)
-            lines.append(line(t_ns, "snapshot", "rest", text=body))
-            expected[other].snapshot(t_ns, body)
+            lines.append(line(t_ns, "base", "rest", text=body))
+            expected[other].base(t_ns, body)
     printed, done = replay(write(tmp_path / "a.ndjson", lines), "--ndjson", "--print", "books")
     assert done.returncode == 0, done.stderr
     for which in (0, 1):
@@ -538,7 +536,7 @@ def record_file(path: Path, meta: Meta, rows: list[tuple[int, int, int, bytes]])
 
 
 def live_rows(venue: Venue, start_ns: int, count: int) -> list[tuple[int, int, int, bytes]]:
-    """Return a snapshot and the messages that follow it."""
+    """Return a base and the messages that follow it."""
     body = f"{symbol(0)}\n{rest_body(venue, venue.version)}".encode()
     rows = [(start_ns, 4, 0, body)]
     return rows + [(start_ns + i, 1, 2, venue.step(versions=1)) for i in range(1, count)]
@@ -622,8 +620,8 @@ def test_replay_of_a_message_that_moves_no_book_says_so(
     tmp_path: Path, payload: bytes | None, key: str, said: str
 ) -> None:
     venue = Venue()
-    snapshot = line(10, "snapshot", text=rest_body(venue, venue.version), symbol=symbol(0))
-    lines = [snapshot, *(push(11 + i, venue.step(versions=1)) for i in range(5))]
+    base = line(10, "base", text=rest_body(venue, venue.version), symbol=symbol(0))
+    lines = [base, *(push(11 + i, venue.step(versions=1)) for i in range(5))]
     if payload is None:
         wrapper = PushDataV3ApiWrapper.FromString(venue.step(versions=1))
         wrapper.publicAggreDepths.bids.add(price="abc", quantity="1")
@@ -755,7 +753,7 @@ def test_replay_usage_faults_name_value_and_remedy(tmp_path: Path) -> None:
     for words, said in (
         ((path, "--ndjson", "--from", "5", "--to", "1"), "--to 1: expected --from 5 or later"),
         ((short,), "starts with b'vm"),
-        ((bad, "--ndjson"), "in, out, snapshot"),
+        ((bad, "--ndjson"), "in, out, base"),
         ((path, "--ndjson", "--instruments", str(short)), "--instruments"),
         ((path, str(path), "--ndjson"), "2 files, expected one"),
     ):

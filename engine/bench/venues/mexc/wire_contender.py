@@ -121,7 +121,7 @@ class Publisher:
 
 
 class Feed(picows.WSListener):
-    """Messages to books; those before the snapshot are kept."""
+    """Messages to books; those before the base are kept."""
 
     def __init__(self, publisher: Publisher, channel: str) -> None:
         self.publisher, self.channel = publisher, channel
@@ -162,12 +162,12 @@ class Feed(picows.WSListener):
         times = (wrapper.sendTime * 1_000_000, received_ns)
         self.publisher.publish(last, times, self.sides, changes)
 
-    def load(self, snapshot: Any) -> None:
-        """Replace the book by a REST snapshot and go on with what was kept."""
-        for side, rows in zip(self.sides, (snapshot["bids"], snapshot["asks"]), strict=True):
+    def load(self, base: Any) -> None:
+        """Replace the book by a base and go on with what was kept."""
+        for side, rows in zip(self.sides, (base["bids"], base["asks"]), strict=True):
             for price, quantity in rows:
                 side.set_level(mantissa(price), mantissa(quantity))
-        self.version = snapshot["lastUpdateId"]
+        self.version = base["lastUpdateId"]
         now_ns = time.monotonic_ns()
         self.publisher.publish(self.version, (0, now_ns), self.sides, [])
         for data in self.kept:
@@ -175,7 +175,7 @@ class Feed(picows.WSListener):
 
 
 async def follow(where: str, context: ssl.SSLContext, publisher: Publisher, symbol: str) -> None:
-    """Subscribe, fetch the snapshot, then let the loop run until the far end leaves."""
+    """Subscribe, fetch the base, then let the loop run until the far end leaves."""
     feed = Feed(publisher, requests.depth_channel(symbol, BENCH.settings.speed))
     transport, _ = await picows.ws_connect(lambda: feed, f"wss://{where}/ws", ssl_context=context)
     transport.send(picows.WSMsgType.TEXT, requests.subscribe_request([feed.channel]))
