@@ -331,30 +331,46 @@ def find_instrument(
 
     Either may stand behind its venue's name and a colon, where several venues have it.
     venue_symbol: writes a canonical name as a venue does, for rows that have no canonical name.
-    Raises ValueError where none or several have it.
+    Raises ValueError where none or several have it, which names those, or the nearest.
     """
     rows = list(instruments)
     venue, colon, name = text.partition(":")  # a canonical name of a derivative has one too
     if colon and any(row.venue == venue for row in rows):
         of_venue = [row for row in rows if row.venue == venue]
         return find_instrument(of_venue, name, venue_symbol)
-    found = [row for row in rows if row.symbol == text]
-    if not found and is_canonical(text):
-        asked = parse_symbol(text)
-        found = [
-            row
-            for row in rows
-            if row.name == asked
-            or (row.name is None and row.symbol == venue_symbol(row.venue, asked))
-        ]
+    found = _having(rows, text, venue_symbol)
     if len(found) == 1:
         return found[0]
+    is_one_venues = len({row.venue for row in found or rows}) == 1
     if found:
-        venues = sorted({row.venue for row in found})
-        remedy = f"write {venues[0]}:{text}" if len(venues) > 1 else "use the venue's own name"
-        raise ValueError(f"symbol {text!r}: several have it ({', '.join(venues)}): {remedy}")
+        names = ", ".join(row.symbol if is_one_venues else f"{row.venue}:{text}" for row in found)
+        raise ValueError(f"symbol {text!r}: {len(found)} have it: write one of {names}")
     known = [row.symbol for row in rows] + [str(row.name) for row in rows if row.name is not None]
-    close = difflib.get_close_matches(text, known, n=1)
+    if colon and not is_one_venues:
+        known = [f"{row.venue}:{row.symbol}" for row in rows]
+    nearest = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(text.casefold(), nearest, n=1)
     some = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
-    hint = f"did you mean {close[0]}?" if close else f"expected one of {some or 'none'}"
+    hint = f"did you mean {nearest[close[0]]}?" if close else f"expected one of {some or 'none'}"
     raise ValueError(f"symbol {text!r}: {hint}")
+
+
+def _having(
+    rows: list[Instrument], text: str, venue_symbol: Callable[[str, Symbol], str | None]
+) -> list[Instrument]:
+    """Return who has a name. At one venue its own symbol counts before a canonical one.
+
+    Not so between venues: what one calls BTC/USD another lists as BTCUSD, and both have the name.
+    """
+    own = [row for row in rows if row.symbol == text]
+    if not is_canonical(text):
+        return own
+    asked, sure = parse_symbol(text), {row.venue for row in own}
+    return own + [
+        row
+        for row in rows
+        if row.venue not in sure
+        and (
+            row.name == asked or (row.name is None and row.symbol == venue_symbol(row.venue, asked))
+        )
+    ]

@@ -17,7 +17,6 @@ engine/client/views.py, shm/reader.
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import struct
 import sys
@@ -29,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tickpath.engine.client.feed_segment import SCHEMA, Rows
 from tickpath.engine.client.views import BIDS, IDENTITY, SEQUENCE, Book, Event
-from tickpath.proto.instrument import Instrument, is_canonical
+from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import BOOK_WORDS, BookState, EventType, SyncReason, event_dtype
 from tickpath.shm.reader import (
     DEFAULT_STALE_AFTER_NS,
@@ -69,7 +68,6 @@ WAIT_NS, BLOCK_WAIT_NS = 1_000_000, 25_000_000
 BLOCK_SPIN_NS = 20_000
 BLOCK_SLEEP_NS = 50_000
 GONE_WAIT_S = 0.001
-SYMBOLS_TOLD_MAX = 8
 _EMPTY, _EVENT, _LAPPED = int(Result.EMPTY), int(Result.EVENT), int(Result.LAPPED)
 _SILENT, _ALIVE, _MOVED = int(Result.SILENT), int(Result.ALIVE), int(Result.MOVED)
 _EVICTED = int(Result.EVICTED)
@@ -300,14 +298,26 @@ class FeedReader:
         """Say why rows could not be read, by their index."""
         return self._rows.troubles
 
+    def instrument(self, name: str) -> Instrument:
+        """Return the instrument of a name, as it is now: BTCUSDT and BTC/USDT are the same.
+
+        Where several venues have it, write "venue:name". Raises LookupError where none or several
+        have it, which names those, or the nearest.
+        """
+        from tickpath.proto.venues import find_symbol  # noqa: PLC0415 - few readers need it
+
+        try:
+            return find_symbol(self.instruments, name)
+        except ValueError as error:
+            raise LookupError(str(error)) from error
+
     def book(self, instrument: int | str) -> Book:
         """Read an instrument's latest consistent book into its view, which is returned.
 
         One view an instrument: the next call for it overwrites it, one for another does not, and
         `copy` keeps it. After Restarted there are new views. instrument: its index in
-        `instruments`, or its symbol (the venue's or the canonical one; where several venues have
-        it, as "venue:symbol"). SYNCING where it was never published. Raises LookupError for an
-        instrument that is not there.
+        `instruments`, or a name as `instrument` takes it. SYNCING where it was never published.
+        Raises LookupError for an instrument that is not there.
         """
         try:
             book = self._books[instrument]
@@ -344,28 +354,11 @@ class FeedReader:
         words[IDENTITY] = index | SyncReason.STARTING << 48
 
     def _index_of(self, symbol: object) -> int:
-        found = [one for one in self.instruments if one.symbol == symbol]
-        if len(found) == 1:
-            return found[0].index
-        if not isinstance(symbol, str):
-            raise TypeError(
-                f"book({symbol!r}): expected an instrument's index or symbol, "
-                "as in reader.instruments"
-            )
-        if found:
-            venues = [one.venue for one in found]
-            raise LookupError(
-                f"symbol {symbol!r}: several have it ({', '.join(venues)}): write "
-                f"{venues[0]}:{symbol}"
-            )
-        if is_canonical(symbol) or ":" in symbol:
-            from tickpath.proto.venues import find_symbol  # noqa: PLC0415 - few readers need it
-
-            with contextlib.suppress(ValueError):
-                return find_symbol(self.instruments, symbol).index
-        known = ", ".join(one.symbol for one in self.instruments[:SYMBOLS_TOLD_MAX])
-        more = " and more" * (len(self.instruments) > SYMBOLS_TOLD_MAX)
-        raise LookupError(f"symbol {symbol!r}: the segment has {known}{more}")
+        if isinstance(symbol, str):
+            return self.instrument(symbol).index
+        raise TypeError(
+            f"book({symbol!r}): expected an instrument's index or symbol, as in reader.instruments"
+        )
 
     def trouble_of(self, result: int) -> Trouble | None:
         """Say in words what `next` or `follow_writer` returned; None for EVENT and EMPTY."""

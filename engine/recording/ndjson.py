@@ -20,7 +20,7 @@ from tickpath.engine.recording.format import Meta, pack_record
 from tickpath.engine.recording.tap import Subscription
 from tickpath.proto.records import EXPONENT_MIN
 from tickpath.proto.transcript import BaseMessage, load_transcript
-from tickpath.proto.venues import DEFAULT_NAME, load_venue
+from tickpath.proto.venues import DEFAULT_NAME, load_venue, resolve_symbol
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
@@ -324,8 +324,17 @@ class Survey:
         if message.number in self._inferred:
             return self._inferred[message.number]
         conn = message.conn if isinstance(message.conn, str) else ""
-        named = message.symbol or in_body or self.transcript.request(conn).symbol
+        named = self._own_name(message.symbol) or in_body or self.transcript.request(conn).symbol
         return named or self._asked.get(message.conn, "") or (conn if conn in self._found else "")
+
+    def _own_name(self, name: str | None) -> str | None:
+        """Return the venue's own name of a line's symbol, which may be the canonical one."""
+        if name is None or name in self._found:
+            return name
+        try:
+            return resolve_symbol(load_venue(self.venue), name)
+        except ValueError:
+            return name
 
     def is_raced(self, channel: str) -> bool:
         """Say whether connections bring a channel in turn, more often than reconnects explain."""

@@ -30,6 +30,7 @@ from tickpath.engine.sim.faults import (
 from tickpath.engine.sim.market import LEVELS_MAX, instrument_names
 from tickpath.engine.sim.venues import dialect_names, load_dialect
 from tickpath.engine.supervisor.end_signals import EndSignals
+from tickpath.proto.instrument import Instrument, find_instrument
 from tickpath.proto.venues import DEFAULT_NAME, name_symbol, resolve_symbol
 from tickpath.shm.errors import LocalError
 
@@ -222,12 +223,8 @@ def make_options(args: argparse.Namespace, venue: str) -> Options:
     instruments = parse_instruments(dialect.venue, args.instruments)
     faults = [parse_scheduled_fault(text) for text in faults_of(args, venue)]
     for order in faults:
-        names_one = order.fault in HARMS_INSTRUMENT | NEEDS_ARGUMENT
-        if names_one and order.argument and order.argument not in instruments:
-            raise LocalError(
-                f"--fault {order.fault.value}:{order.argument}: expected an instrument of "
-                f"--instruments: {', '.join(instruments[:8])}"
-            )
+        if order.argument and order.fault in HARMS_INSTRUMENT | NEEDS_ARGUMENT:
+            _check_instrument(dialect.venue, instruments, order)
     return Options(
         instruments=instruments,
         rate=args.rate / len(args.venue),
@@ -255,6 +252,17 @@ def faults_of(args: argparse.Namespace, venue: str) -> list[str]:
         else:
             found.append(text)
     return found
+
+
+def _check_instrument(venue: Venue, instruments: list[str], order: Order) -> None:
+    """Check that a fault's instrument, by either name, is simulated; raises LocalError."""
+    rows = [Instrument(0, "", one, 0, 0, name=name_symbol(venue, one)) for one in instruments]
+    try:
+        find_instrument(rows, order.argument)
+    except ValueError as error:
+        raise LocalError(
+            f"--fault {order.fault.value}:{order.argument}: {error} (--instruments)"
+        ) from error
 
 
 def check_certificates(args: argparse.Namespace) -> None:

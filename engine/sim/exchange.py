@@ -28,6 +28,7 @@ from tickpath.engine.sim.faults import (
 )
 from tickpath.engine.sim.market import LEVELS_MAX, Delta, make_book
 from tickpath.engine.sim.rest_faults import REST_FAULTS, RestFaults
+from tickpath.proto.instrument import find_instrument
 from tickpath.proto.records import format_fixed
 from tickpath.shm.clock import SYSTEM, Clock
 from tickpath.shm.errors import LocalError, SystemSetupError
@@ -293,18 +294,16 @@ class Exchange:
         return json_response(404, {"code": 404, "msg": f"no {path}; known: {known}"})
 
     def _truth(self, query: dict[str, str]) -> HttpResponse:
-        listing = self._floor.listings.get(query.get("symbol", ""))
-        if listing is None:
-            return json_response(
-                404,
-                {"code": 404, "msg": f"expected symbol=, e.g. {next(iter(self._floor.listings))}"},
-            )
-        book = listing.book
+        try:
+            symbol = self._symbol(query.get("symbol", ""))
+        except LocalError as error:
+            return json_response(404, {"code": 404, "msg": str(error)})
+        book = self._floor.listings[symbol].book
         count = len(book.bids.prices) + len(book.asks.prices)
         return json_response(
             200,
             {
-                "symbol": query["symbol"],
+                "symbol": symbol,
                 "version": book.version,
                 "bids": _levels(book, book.bids, count),
                 "asks": _levels(book, book.asks, count),
@@ -328,17 +327,17 @@ class Exchange:
         self.counters.faults += 1
         self.on_fault(order)
         argument = order.argument
+        if argument and order.fault in HARMS_INSTRUMENT | NEEDS_ARGUMENT:
+            argument = self._symbol(argument)
         if order.fault in REST_FAULTS:
             self._rest_faults.do(order, self._clock.unix_ns())
             return 1
         if order.fault in HARMS_INSTRUMENT:
-            symbols = self._symbols(argument)
+            symbols = [one for one in self._floor.active if argument in {"", one}]
             for symbol in symbols:
                 self._harm_instrument(order.fault, symbol)
             return len(symbols)
         if order.fault in NEEDS_ARGUMENT:
-            if argument not in self._floor.listings:
-                raise LocalError(f"{argument!r}: expected an instrument of this simulator")
             begins, _, marked = next(one for one in self._marks() if order.fault in one[:2])
             (marked.add if order.fault is begins else marked.discard)(argument)
             return 1
@@ -358,10 +357,13 @@ class Exchange:
             (Fault.HALT, Fault.REOPEN, self._floor.halted),
         )
 
-    def _symbols(self, argument: str) -> list[str]:
-        if argument and argument not in self._floor.listings:
-            raise LocalError(f"{argument!r}: expected an instrument of this simulator")
-        return [symbol for symbol in self._floor.active if argument in {"", symbol}]
+    def _symbol(self, name: str) -> str:
+        """Return the venue's own name of an instrument; raises LocalError for one not simulated."""
+        listed = [listing.book.instrument for listing in self._floor.listings.values()]
+        try:
+            return find_instrument(listed, name).symbol
+        except ValueError as error:
+            raise LocalError(str(error)) from error
 
     def _harm_instrument(self, fault: Fault, symbol: str) -> None:
         listing, touched = self._floor.listings[symbol], set[Connection]()

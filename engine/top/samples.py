@@ -57,6 +57,7 @@ class BookRow(msgspec.Struct, frozen=True):
     exchange_ns: int = 0
     message_age_ms: float | None = None  # since its own last message; None: there was none
     verified_age_ms: float | None = None  # since it was found equal to the venue's; None: never
+    name: str = ""  # the canonical one, where it is known
 
     @property
     def is_live(self) -> bool:
@@ -176,6 +177,7 @@ def book_row(reader: FeedReader, row: Instrument, rates: Sequence[float]) -> Boo
         exchange_ns=book.exchange_ns,
         message_age_ms=_age_ms(now, book.message_ns),
         verified_age_ms=_age_ms(now, book.verified_ns),
+        name=str(row.name or ""),
     )
 
 

@@ -94,7 +94,7 @@ class View:
 
     def books(self) -> list[BookRow]:
         """Return the books of the instance."""
-        return self._ordered(self.sample.books, lambda one: f"{one.venue} {one.symbol}")
+        return self._ordered(self.sample.books, lambda one: f"{one.venue} {one.symbol} {one.name}")
 
     def readers(self) -> list[ReaderRow]:
         """Return the registered readers of the instance."""

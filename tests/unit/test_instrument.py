@@ -249,8 +249,41 @@ def test_find_name_of_an_unknown_venue_is_refused() -> None:
 def test_find_name_of_several_names_the_venues() -> None:
     rows = [*NAMED, Instrument(2, "other", "BTC_USDT", -2, -6, name=Symbol("BTC", "USDT"))]
     assert find_instrument(rows, "BTC_USDT").index == 2
-    with pytest.raises(ValueError, match=r"several have it \(mexc, other\): write mexc:BTC/USDT"):
+    with pytest.raises(ValueError, match="2 have it: write one of mexc:BTC/USDT, other:BTC/USDT"):
         find_instrument(rows, "BTC/USDT")
+
+
+def test_find_name_that_is_one_venues_symbol_and_anothers_canonical_name_is_of_both() -> None:
+    """The first was taken, in silence: prices of a venue that was not meant."""
+    rows = [
+        Instrument(0, "slash", "BTC/USDT", -2, -6, name=Symbol("BTC", "USDT")),
+        *(msgspec.structs.replace(one, index=1 + one.index) for one in NAMED),
+    ]
+    with pytest.raises(ValueError, match="write one of slash:BTC/USDT, mexc:BTC/USDT"):
+        find_symbol(rows, "BTC/USDT")
+    assert find_symbol(rows, "mexc:BTC/USDT").index == 1
+    assert find_symbol(rows, "slash:BTC/USDT").index == 0
+
+
+def test_find_name_that_one_venue_has_twice_names_its_own_symbols() -> None:
+    twice = Symbol("BTC", "USDT")
+    rows = [Instrument(i, "mexc", f"BTCUSDT{i}", -2, -6, name=twice) for i in range(2)]
+    with pytest.raises(ValueError, match="write one of BTCUSDT0, BTCUSDT1"):
+        find_symbol(rows, "BTC/USDT")
+
+
+def test_find_symbol_counts_before_a_canonical_name_at_the_same_venue() -> None:
+    rows = [
+        Instrument(0, "slash", "BTC/USDT", -2, -6, name=Symbol("XBT", "USDT")),
+        Instrument(1, "slash", "ABC/USDT", -2, -6, name=Symbol("BTC", "USDT")),
+    ]
+    assert find_symbol(rows, "BTC/USDT").index == 0
+
+
+@pytest.mark.parametrize("text", ["ethusdt", "eth/usdt", "ETH-USDT", "mexc:ethusdt"])
+def test_find_name_in_other_letters_is_refused_with_the_right_ones(text: str) -> None:
+    with pytest.raises(ValueError, match=r"did you mean ETH/?USDT\?"):
+        find_symbol(NAMED, text)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +298,7 @@ def test_find_name_behind_its_venues_is_that_venues(text: str, index: int) -> No
         Instrument(3, "other", "BTCUSDT-PERP", -2, -6, name=future),
     ]
     assert find_instrument(rows, text).index == index
-    with pytest.raises(ValueError, match="write mexc:BTCUSDT"):
+    with pytest.raises(ValueError, match="write one of mexc:BTCUSDT, other:BTCUSDT"):
         find_instrument(rows, "BTCUSDT")
     with pytest.raises(ValueError, match="symbol 'ETHUSDT': did you mean BTCUSDT"):
         find_instrument(rows, "other:ETHUSDT")

@@ -543,5 +543,5 @@ def test_command_fault_of_no_instrument_is_refused_before_it_listens(fault: str)
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "NOPE: expected an instrument of --instruments: BTCUSDT" in done.stderr
+    assert "NOPE: symbol 'NOPE': expected one of BTCUSDT, BTC/USDT (--instruments)" in done.stderr
     assert done.stderr.count("\n") == 1
