@@ -289,6 +289,33 @@ def test_appliance_feed_handlers_under_their_old_name_are_taken_with_a_warning(
     assert told is None or told in done.stdout
 
 
+@pytest.mark.parametrize(("word", "is_old"), [("reader_cpu", True), ("feed_handler_cpu", False)])
+def test_appliance_template_of_the_version_before_is_taken_with_a_warning(
+    tmp_path: Path, word: str, is_old: bool
+) -> None:
+    (tmp_path / "tickpath-1.zip").touch()
+    (tmp_path / "a b.toml").write_text(
+        f"cpu = {{{{ {word} }}}}\n"
+    )  # a name that ends the role early
+    play = {
+        "name": "Give a template of one's own",
+        "hosts": "all",
+        "gather_facts": False,
+        "vars": {
+            "appliance_release": str(tmp_path / "tickpath-1.zip"),
+            "appliance_feed_handlers": [{"config": str(tmp_path / "a b.toml")}],
+        },
+        "roles": ["tickpath.host.appliance"],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    words = ("-i", "it,", "-c", "local", "--check", str(tmp_path / "play.yml"))
+    done = run("ansible-playbook", *words, cwd=tmp_path)
+    assert "a b on" in done.stdout, done.stdout
+    warned = f"uses {word}: write feed_handler_ instead of reader_"
+    assert (warned in done.stdout) == is_old, done.stdout
+    assert ("DEPRECATED" in done.stdout) == is_old, done.stdout
+
+
 @pytest.mark.parametrize("book", ["upgrade", "rollback"])
 def test_playbook_that_changes_the_version_knows_the_isolated_cpus(book: str) -> None:
     """A configuration is checked on all CPUs that it names: a shell on an isolating host has only

@@ -10,17 +10,20 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "ansible/roles/appliance/files/outdated.sh"
-READER, STRATEGY = "tickpath-reader@mexc.service", "tickpath-strategy@spread.service"
+FEED_HANDLER, STRATEGY = "tickpath-feed-handler@mexc.service", "tickpath-strategy@spread.service"
 # Each file, and who runs by it.
 FILES = {
-    "etc/tickpath/mexc.toml": [READER],
+    "etc/tickpath/mexc.toml": [FEED_HANDLER],
     "etc/tickpath/other.toml": [],
     "etc/tickpath/rt-boot.json": [],
     "etc/tickpath/strategies/spread.py": [STRATEGY],
-    f"etc/systemd/system/{READER}.d/60-host.conf": [READER],
-    f"etc/systemd/system/{READER}": [READER],
-    "etc/systemd/system/tickpath-reader@.service": [READER],
-    "etc/systemd/system/tickpath-reader@.service.d/override.conf": [READER],
+    f"etc/systemd/system/{FEED_HANDLER}.d/60-host.conf": [FEED_HANDLER],
+    f"etc/systemd/system/{FEED_HANDLER}": [FEED_HANDLER],
+    "etc/systemd/system/tickpath-feed-handler@.service": [FEED_HANDLER],
+    "etc/systemd/system/tickpath-feed-handler@.service.d/override.conf": [FEED_HANDLER],
+    # Drop-ins of a person's, made for the version before: the alias has systemd read them.
+    "etc/systemd/system/tickpath-reader@.service.d/override.conf": [FEED_HANDLER],
+    "etc/systemd/system/tickpath-reader@mexc.service.d/override.conf": [FEED_HANDLER],
     "etc/systemd/system/tickpath-strategy@.service": [STRATEGY],
     "etc/systemd/system/tickpath-metrics.timer": [],
     "etc/systemd/system/tickpath.target.d/60-host.conf": [],
@@ -56,7 +59,7 @@ def host(tmp_path: Path) -> Path:
     for name, text in (
         ("reload", "no"),
         ("since", since),
-        (READER, "active"),
+        (FEED_HANDLER, "active"),
         (STRATEGY, "active"),
     ):
         (bin_folder / name).write_text(text)
@@ -66,7 +69,7 @@ def host(tmp_path: Path) -> Path:
 def outdated(host: Path) -> list[str]:
     path = f"{host / 'bin'}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["/bin/sh", str(SCRIPT), READER, STRATEGY],
+        ["/bin/sh", str(SCRIPT), FEED_HANDLER, STRATEGY],
         env={**os.environ, "PATH": path, "TICKPATH_ROOT": str(host)},
         capture_output=True,
         text=True,
@@ -90,14 +93,14 @@ def test_outdated_written_file_restarts_what_runs_by_it(
 def test_outdated_other_version_restarts_what_runs(host: Path) -> None:
     (host / "opt/tickpath/current").unlink()
     (host / "opt/tickpath/current").symlink_to("versions/two")
-    assert outdated(host) == [READER, STRATEGY]
+    assert outdated(host) == [FEED_HANDLER, STRATEGY]
 
 
 def test_outdated_what_does_not_run_is_not_restarted(host: Path) -> None:
     (host / "opt/tickpath/current").unlink()
     (host / "opt/tickpath/current").symlink_to("versions/two")
     (host / "bin" / STRATEGY).write_text("failed")
-    assert outdated(host) == [READER]
+    assert outdated(host) == [FEED_HANDLER]
 
 
 def test_outdated_time_that_cannot_be_read_is_told(host: Path) -> None:

@@ -13,7 +13,7 @@ from tickpath.rt.process import FIFO_PRIORITY_MAX
 from tickpath.rt.tuning.plan_files import SERVICE
 
 FILES = Path(__file__).resolve().parents[2] / "ansible/roles/appliance/files"
-SERVICES = ("tickpath-reader@.service", "tickpath-strategy@.service")
+SERVICES = ("tickpath-feed-handler@.service", "tickpath-strategy@.service")
 EXPOSURE_MAX = 3.0
 LEVEL = re.compile(r"Overall exposure level for \S+: (?P<level>[\d.]+) ")
 
@@ -88,7 +88,7 @@ def test_unit_runs_a_command_that_exists(name: str) -> None:
 
 
 def test_reader_unit_reloads_by_the_signal_that_run_hears() -> None:
-    assert settings("tickpath-reader@.service")["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert settings("tickpath-feed-handler@.service")["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
 
 
 def test_strategy_unit_is_another_user_without_any_capability() -> None:
@@ -103,5 +103,5 @@ def test_strategy_unit_is_another_user_without_any_capability() -> None:
 
 def test_reader_unit_starts_after_its_interface_was_tuned() -> None:
     """Changed channels or rings reset the interface, and with it a reader that is there already."""
-    (after,) = settings("tickpath-reader@.service")["After"]
+    (after,) = settings("tickpath-feed-handler@.service")["After"]
     assert SERVICE in after.split()

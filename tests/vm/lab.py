@@ -111,7 +111,7 @@ def prepare(machine: Machine) -> None:
         "etc/systemd/system/lab-exchange.service": EXCHANGE_UNIT.encode(),
         "etc/systemd/system/lab-exchange.path": EXCHANGE_PATH_UNIT.encode(),
         "etc/systemd/system/ssh.service.d/lab.conf": HARDENED.encode(),
-        "etc/systemd/system/tickpath-reader@.service.d/lab.conf": SLOW.encode(),
+        "etc/systemd/system/tickpath-feed-handler@.service.d/lab.conf": SLOW.encode(),
         "etc/systemd/system/tickpath-strategy@.service.d/lab.conf": SLOW.encode(),
     }
     with tempfile.TemporaryDirectory() as made:

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.needs("qemu", "root")]
 LIVE_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 180
 TICKPATH = "/opt/tickpath/current/bin/tickpath"
-READER_UNIT = f"tickpath-reader@{lab.INSTANCE}.service"
+FEED_HANDLER_UNIT = f"tickpath-feed-handler@{lab.INSTANCE}.service"
 # Check mode cannot foretell what only follows from a step that it did not take.
 NOT_FORETOLD = re.compile(
     r"RUNNING|Reload systemd|Run what is configured|Run the exporter|Keep the kernel and"
@@ -33,7 +33,7 @@ NOT_FORETOLD = re.compile(
 
 
 def status_of(machine: Machine) -> dict[str, dict[str, Any]]:
-    """Return what `tickpath stat` says of the reader and its strategies, by name."""
+    """Return what `tickpath stat` says of the feed handler and its strategies, by name."""
     said = machine.shell(f"{TICKPATH} stat {lab.INSTANCE} --interval 0 --json")
     return {one["instance"]: one for one in map(json.loads, said.splitlines())}
 
@@ -45,7 +45,7 @@ def wait_for_books(machine: Machine) -> dict[str, dict[str, Any]]:
         while time.monotonic() < end:
             states = (
                 status_of(machine)
-                if machine.shell(f"systemctl is-active {READER_UNIT}", check=False).strip()
+                if machine.shell(f"systemctl is-active {FEED_HANDLER_UNIT}", check=False).strip()
                 == "active"
                 else {}
             )
@@ -102,29 +102,29 @@ def test_books_of_the_appliance_are_live_over_af_xdp(
     machine: Machine, provisioned: Provisioned
 ) -> None:
     states = wait_for_books(machine)
-    reader = states[lab.INSTANCE]
-    assert "AF_XDP" in reader["path"]
+    feed_handler = states[lab.INSTANCE]
+    assert "AF_XDP" in feed_handler["path"]
     names = {f"{lab.INSTANCE}.strategy.{name}" for name in lab.STRATEGIES}
     assert names <= set(states)
     time.sleep(2)
     later = status_of(machine)
-    assert later[lab.INSTANCE]["events"] > reader["events"]
+    assert later[lab.INSTANCE]["events"] > feed_handler["events"]
     for name in names:
         assert later[name]["counters"]["events"] > states[name]["counters"]["events"]
 
 
-def test_hot_thread_of_the_reader_is_fifo_on_the_isolated_cpu(
+def test_hot_thread_of_the_feed_handler_is_fifo_on_the_isolated_cpu(
     machine: Machine, provisioned: Provisioned
 ) -> None:
     wait_for_books(machine)
-    group = machine.shell(f"systemctl show -P ControlGroup {READER_UNIT}").strip()
+    group = machine.shell(f"systemctl show -P ControlGroup {FEED_HANDLER_UNIT}").strip()
     threads = machine.shell(
         f"for pid in $(cat /sys/fs/cgroup{group}/cgroup.procs); do\n"
         "  ps -L -p $pid -o cls=,rtprio=,psr=,user=\ndone"
     )
     rows = [line.split() for line in threads.splitlines()]
     assert ["FF", "30", "1"] in [row[:3] for row in rows]
-    assert {row[3] for row in rows} <= {"tickpath-reader", "tickpat+"}
+    assert {row[3] for row in rows} <= {"tickpath-feed-handler", "tickpat+"}
     # Nothing else of it is on that CPU.
     assert sum(row[2] == "1" for row in rows) == 1
 
@@ -141,6 +141,67 @@ def test_strategy_may_read_the_books_and_not_write_them(
         "as tickpath-strategy ls /etc/tickpath/credentials 2>/dev/null || echo no credentials\n"
     )
     assert said.splitlines() == ["readable", "not writable", "no credentials"]
+
+
+# What the role of the version before left: its unit, its user, drop-ins by their names. A person
+# added a group, a file of that user's, and a drop-in (lab.py's).
+MADE_OLD = """\
+cd /etc/systemd/system
+systemctl stop tickpath-feed-handler@{instance}.service
+usermod --login tickpath-reader tickpath-feed-handler
+groupmod --new-name tickpath-reader tickpath-feed-handler
+usermod --append --groups audio tickpath-reader
+install -o tickpath-reader /dev/null /var/lib/lab/recorded
+mv tickpath-feed-handler@.service tickpath-reader@.service
+for folder in tickpath-feed-handler@*.service.d; do
+  mv $folder tickpath-reader@${{folder#*@}}
+done
+sed -i s/tickpath-feed-handler/tickpath-reader/g tickpath-reader@.service tickpath.target.d/* \\
+  tickpath-strategy@*.service.d/* /etc/sysusers.d/tickpath-users.conf
+systemctl daemon-reload
+systemctl start tickpath.target tickpath-reader@{instance}.service
+ps -o user:32= -p $(systemctl show -P MainPID tickpath-reader@{instance}.service)
+id -u tickpath-reader
+"""
+
+
+def test_host_of_the_version_before_is_upgraded_to_the_names_of_now(
+    machine: Machine, provisioned: Provisioned
+) -> None:
+    """Where unit and user were called tickpath-reader, and a feed handler runs as that."""
+    with phase("the names of the version before"):
+        user, number = machine.shell(MADE_OLD.format(instance=lab.INSTANCE)).split()
+    assert user == "tickpath-reader"
+    play = run_playbook(machine, "upgrade", variables=lab.VARIABLES).require()
+    assert "tickpath.host.appliance : Rename the unit and the user" in play.changed
+    told = " ".join(play.output.split())  # it wraps its lines
+    assert "is now called tickpath-feed-handler@NAME and its user tickpath-feed-handler" in told
+    assert "still under its old name: /etc/systemd/system/tickpath-reader@.service.d/" in told
+    wait_for_books(machine)
+    said = machine.shell(
+        f"ps -o user:32= -p $(systemctl show -P MainPID {FEED_HANDLER_UNIT})\n"
+        "id -u tickpath-feed-handler\n"
+        "stat -c '%U %G' /var/lib/lab/recorded /run/tickpath /dev/shm/tickpath.lab\n"
+        "id -nG tickpath-feed-handler\n"
+        # The drop-in that is still where it was, and the old name at a shell.
+        f"systemctl show -P TimeoutStopUSec {FEED_HANDLER_UNIT}\n"
+        f"systemctl show -P Id tickpath-reader@{lab.INSTANCE}.service\n"
+        "systemctl is-enabled tickpath-reader@.service || true\n"
+        "systemctl list-units --all --plain --no-legend 'tickpath-reader@*'\n"
+        "getent passwd tickpath-reader || getent group tickpath-reader || echo gone"
+    )
+    assert said.splitlines() == [
+        "tickpath-feed-handler",
+        number,
+        "tickpath-feed-handler root",
+        "tickpath-feed-handler tickpath-feed",
+        "tickpath-feed-handler tickpath-feed",
+        "tickpath-feed-handler audio tickpath-feed",
+        "2min",
+        FEED_HANDLER_UNIT,
+        "alias",
+        "gone",
+    ]
 
 
 def test_verify_playbook_passes_and_writes_the_page(
@@ -164,9 +225,8 @@ def test_stopping_the_target_ends_all_and_leaves_nothing(
     with phase("out of service"):
         # systemctl waits for the target alone; what is part of it ends meanwhile.
         machine.shell("systemctl disable --now tickpath.target 2>&1")
-        listed = (
-            "systemctl list-units --plain --no-legend 'tickpath-reader@*' 'tickpath-strategy@*'"
-        )
+        names = "'tickpath-feed-handler@*' 'tickpath-strategy@*'"
+        listed = f"systemctl list-units --plain --no-legend {names}"
         end = time.monotonic() + STOP_TIMEOUT_S
         while machine.shell(listed) and time.monotonic() < end:
             time.sleep(1)
@@ -174,7 +234,7 @@ def test_stopping_the_target_ends_all_and_leaves_nothing(
         f"{listed}\n"
         "ls /dev/shm\n"
         f"ip -details link show {INTERFACE} | grep -o xdp || true\n"
-        "pgrep -u tickpath-reader,tickpath-strategy || true"
+        "pgrep -u tickpath-feed-handler,tickpath-strategy || true"
     )
     assert left == "", machine.shell("journalctl --no-pager -n 40 -u 'tickpath-*'")
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.vm import lab
 from tests.vm.playbook import ROOT, run_playbook
-from tests.vm.test_3_provisioned import READER_UNIT, wait_for_books
+from tests.vm.test_3_provisioned import FEED_HANDLER_UNIT, wait_for_books
 
 if TYPE_CHECKING:
     from tests.vm.conftest import Provisioned
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.needs("qemu", "root")]
 
 def versions_of(machine: Machine) -> tuple[str, set[str]]:
     """Return the version that is current, and those by which the units run."""
-    units = " ".join((READER_UNIT, *(f"tickpath-strategy@{name}" for name in lab.STRATEGIES)))
+    units = " ".join((FEED_HANDLER_UNIT, *(f"tickpath-strategy@{name}" for name in lab.STRATEGIES)))
     said = machine.shell(
         "readlink /opt/tickpath/current\n"
         f"for unit in {units}; do\n"

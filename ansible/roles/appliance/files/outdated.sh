@@ -16,11 +16,12 @@ for unit; do
     date --date="$since" >/dev/null # a time that cannot be read ends this, instead of hiding what is newer
     instance=${unit#*@}
     case $unit in
-    tickpath-reader@*) own=$root/etc/tickpath/${instance%.service}.toml ;;
-    *) own=$root/etc/tickpath/strategies ;;
+    tickpath-feed-handler@*) own=$root/etc/tickpath/${instance%.service}.toml alias=tickpath-reader ;;
+    *) own=$root/etc/tickpath/strategies alias=${unit%%@*} ;;
     esac
     units=$root/etc/systemd/system
     newer=$(find "$root/opt/tickpath/current" "$own" "$units/$unit" "$units/$unit.d" \
-        "$units/${unit%%@*}@.service" "$units/${unit%%@*}@.service.d" -newermt "$since" -print -quit 2>/dev/null || true)
+        "$units/${unit%%@*}@.service" "$units/${unit%%@*}@.service.d" \
+        "$units/$alias@$instance.d" "$units/$alias@.service.d" -newermt "$since" -print -quit 2>/dev/null || true)
     [ -z "$newer" ] || echo "$unit"
 done
