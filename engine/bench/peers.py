@@ -56,10 +56,10 @@ class Bench:
     directory: tempfile.TemporaryDirectory[str]
 
     @classmethod
-    def open(cls) -> Bench:
-        """Make all. Raises SystemSetupError without root."""
+    def open(cls, within: Path | None = None) -> Bench:
+        """Make all, with a folder `within` another. Raises SystemSetupError without root."""
         pair = VethPair.open()
-        directory = tempfile.TemporaryDirectory(prefix="tickpath-bench-")
+        directory = tempfile.TemporaryDirectory(prefix="tickpath-bench-", dir=within)
         make_ca(Path(directory.name), ["exchange.test"], [EXCHANGE_ADDRESS])
         return cls(pair, directory)
 

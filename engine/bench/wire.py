@@ -4,7 +4,8 @@ Far end: peer_exchange.c, exchange and strategy in one spinning process on the f
 one clock times both: TLS 1.3, depth messages of 1+1 levels, one in flight, over a veth pair.
 Contenders in turn, alone on the second CPU: the real feed handler over AF_XDP, spinning, and
 picows on uvloop with protobuf and the same book in Python, which sleeps in epoll and publishes to
-the same kind of segment. The far end checks that each book it times is the message's.
+the same kind of segment. The far end checks that each book it times is the message's. The demo has
+the feed handler alone timed, over AF_XDP and over kernel sockets (`compare_paths`).
 """
 
 from __future__ import annotations
@@ -34,13 +35,17 @@ from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.segment import remove_dead
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
+    from tickpath.engine.bench.measure import Row
 
 SYMBOL, SEED = "BTCUSDT", 1
 PORT = 8443
 COUNT, WARM_UP = 20_000, 500
 TURN_TIMEOUT_S = 120.0
-OTHER = "picows"
+DEMO_COUNT, DEMO_TIMEOUT_S = 2_000, 20.0
+OTHER, KERNEL = "picows", "kernel"
 CASE = "tls 1+1"
 
 
@@ -56,7 +61,7 @@ def _write_inputs(bench: Bench, count: int) -> None:
             file.write(struct.pack("<QQ", market.version, len(message)) + message)
 
 
-def _ours(bench: Bench, instance: str) -> list[str]:
+def _ours(bench: Bench, instance: str, backend: str = "af_xdp") -> list[str]:
     config = bench.path / "wire.toml"
     config.write_text(
         f"""\
@@ -67,7 +72,7 @@ priority = {PRIORITY}
 [health]
 silent_after_ms = 3600000 # the far end answers no pings
 [network]
-backend = "af_xdp"
+backend = "{backend}"
 [[venue]]
 name = "{bench_venue().venue.name}"
 host = "exchange.test"
@@ -89,18 +94,27 @@ def _theirs(bench: Bench, instance: str) -> list[str]:
     )
 
 
-def _turn(bench: Bench, contender: str, count: int) -> NDArray[np.uint64]:
+def _over_kernel(bench: Bench, instance: str) -> list[str]:
+    return _ours(bench, instance, "kernel")
+
+
+_CONTENDERS = {OURS: _ours, OTHER: _theirs, KERNEL: _over_kernel}
+
+
+def _turn(
+    bench: Bench, contender: str, count: int, prefix: str, timeout_s: float = TURN_TIMEOUT_S
+) -> NDArray[np.uint64]:
     """Run one contender against a fresh far end; return nanoseconds, warm-up left out."""
-    instance = f"bench-wire-{os.getpid()}-{contender}"
+    instance = f"{prefix}-{contender}"
     files = [str(bench.path / name) for name in ("server.pem", "server.key")]
     arguments = [EXCHANGE_ADDRESS, str(PORT), *files, instance, str(count), str(bench.path)]
     # Not at SCHED_FIFO until the book is LIVE: the contender starts on both CPUs.
     server = bench.start_server([executable("peer_exchange"), *arguments], fifo=False)
-    command = (_ours if contender == OURS else _theirs)(bench, instance)
+    command = _CONTENDERS[contender](bench, instance)
     errors = (bench.path / "errors.txt").open("w+")
     child = bench.pair.spawn(bench.pair.feed_handler, command, stderr=errors)
     try:
-        status = server.wait(TURN_TIMEOUT_S)
+        status = server.wait(timeout_s)
     except subprocess.TimeoutExpired:
         status = -1
     finally:
@@ -121,7 +135,7 @@ def measure(count: int, rounds: int) -> Report:
         "far end and tickpath spin, each on its CPU; picows sleeps in epoll; all SCHED_FIFO",
         "a veth pair, not a NIC: the far end's kernel TCP is part of it",
     ]
-    per_round = max(1, (count or COUNT) // rounds)
+    per_round, prefix = max(1, (count or COUNT) // rounds), f"bench-wire-{os.getpid()}"
     taken: dict[str, list[NDArray[np.uint64]]] = {OURS: [], OTHER: []}
     bench = Bench.open()
     try:
@@ -129,7 +143,7 @@ def measure(count: int, rounds: int) -> Report:
         for turn in range(rounds):
             for contender, samples in taken.items():
                 progress(f"wire: round {turn + 1} of {rounds}: {contender}")
-                samples.append(_turn(bench, contender, WARM_UP + per_round))
+                samples.append(_turn(bench, contender, WARM_UP + per_round, prefix))
     finally:
         progress_end()
         bench.close()
@@ -140,3 +154,25 @@ def measure(count: int, rounds: int) -> Report:
         at_least("wire", CASE, "p99 picows / ours", theirs.p99 / ours.p99, 6),
     ]
     return report
+
+
+def compare_paths(directory: Path, prefix: str) -> list[Row]:
+    """Time our feed handler over AF_XDP and over kernel sockets, one message in flight, alone.
+
+    Segments begin with `prefix` and files are in `directory`, for whoever tidies up after us.
+    Raises SystemSetupError where it cannot be done here, or takes too long.
+    """
+    bench = Bench.open(directory)
+    try:
+        _write_inputs(bench, WARM_UP + DEMO_COUNT)
+        return [
+            row(
+                "wire",
+                contender,
+                CASE,
+                _turn(bench, contender, WARM_UP + DEMO_COUNT, prefix, DEMO_TIMEOUT_S),
+            )
+            for contender in (OURS, KERNEL)
+        ]
+    finally:
+        bench.close()

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.live import Live
 from tickpath.engine.cli import EXIT_SYSTEM
 from tickpath.engine.commands.host_load import HostLoad
-from tickpath.engine.commands.live_view import SPREAD_STRATEGY, LiveView
+from tickpath.engine.commands.live_view import SPREAD_STRATEGY, LiveView, microseconds
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.sim.venues import dialect_names
 from tickpath.engine.strategy.stats import running
@@ -43,7 +43,9 @@ from tickpath.shm.errors import LocalError, SystemSetupError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from tickpath.engine.bench.measure import Row
 
 PORT = 8443
 LOOPBACK = "127.0.0.1"
@@ -58,7 +60,9 @@ SECONDS_MAX, INSTRUMENTS_MAX, RATE_MAX = 86_400, 100, 20_000
 EXIT_DEMO_FAILED = 1
 EXIT_SIGNAL = 128  # plus its number, as shells report it
 LOG_END, LOG_LINES = 600, 3  # characters, lines
-NO_FIRST_HOP = "exchange>frame: left out, its clock has 1 ms resolution: `tickpath bench wire`"
+NO_FIRST_HOP = (
+    "exchange>frame: left out, most venues' clocks have 1 ms resolution: `tickpath bench wire`"
+)
 NEXT = (
     "next: `tickpath venues` (what can be read), `tickpath book VENUE:SYMBOL` (a real book), "
     "`tickpath doctor` (what this host lacks), docs/operations.md (run it)"
@@ -177,6 +181,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default="auto",
         help="kernel: no AF_XDP (default auto: AF_XDP where this host can)",
     )
+    parser.add_argument(
+        "--no-paths",
+        action="store_true",
+        help="leave out the few seconds before it that time one message alone over AF_XDP and over "
+        "kernel sockets",
+    )
     parser.add_argument("--json", action="store_true", help="only the summary, as one JSON object")
 
 
@@ -276,6 +286,7 @@ class Demo:
         self._notes: list[str] = []
         self._signal = 0
         self._ports: dict[str, int] = {}  # of each venue
+        self._paths: list[Row] = []  # one message alone over each path
         self._began = time.monotonic()
         self._view = LiveView(self._instance)
 
@@ -285,6 +296,8 @@ class Demo:
         self._stack.callback(self._tidy)
         self._stack.callback(start_janitor(self._directory, self._instance))
         self._choose_path()
+        if self._pair is not None and not self._args.no_paths:
+            self._compare_paths()
         make_ca(self._directory, [SERVER_NAME], [EXCHANGE_ADDRESS, LOOPBACK])
         self._start_simulator()
         self._start_feed_handler()
@@ -323,6 +336,19 @@ class Demo:
             self._note(f"path: kernel sockets over loopback, because: {error}")
         else:
             self._say("path: AF_XDP on a veth pair between two network namespaces")
+
+    def _compare_paths(self) -> None:
+        """Time one message over either path, while nothing else of ours runs."""
+        from tickpath.engine.bench.wire import compare_paths  # noqa: PLC0415 # slow to load
+
+        self._say("timing one message alone over AF_XDP and over kernel sockets, a few seconds")
+        try:
+            self._paths = compare_paths(self._directory, f"{self._instance}.wire")
+        except (SystemSetupError, OSError) as error:
+            why = str(error).splitlines()[-1]
+            self._note(f"the kernel's path beside ours: not timed, because: {why}")
+        else:
+            self._view.beside = describe_paths(self._paths)
 
     @property
     def _address(self) -> str:
@@ -432,7 +458,7 @@ backend = "{backend}"
             reason = str(error).splitlines()[-1]
             self._note(f"path: kernel sockets over the veth pair instead, because: {reason}")
             self._view.close()
-            self._view = LiveView(self._instance)
+            self._view = LiveView(self._instance, beside=self._view.beside)
             self._run_feed_handler("kernel")
         log = (self._directory / "feed-handler.log").read_text(encoding="utf-8")
         self._view.path = path_told(log)
@@ -563,7 +589,8 @@ backend = "{backend}"
 
     def _print_tables(self) -> None:
         view, average = self._view, self._view.average()
-        self._say(view.headline())
+        for line in (view.headline(), *view.beside_lines()):
+            self._say(line)
         self._say(f"path: {view.path}")
         self._console.print(view.books_table(average))
         if view.spreads():
@@ -601,6 +628,7 @@ backend = "{backend}"
         return {
             "status": status,
             "headline": view.headline(),
+            "paths": [asdict(one) for one in self._paths],
             "troubles": troubles,
             "ended": [asdict(death) for death in self._deaths],
             "path": view.path,
@@ -624,6 +652,16 @@ backend = "{backend}"
             "strategies": view.strategies(),
             "counters": view.counters(),
         }
+
+
+def describe_paths(rows: Sequence[Row]) -> str:
+    """Say in a line how long one message took over each path."""
+    ours, kernel = ((microseconds(one.p50), microseconds(one.p99)) for one in rows)
+    return (
+        "one message alone, send call to a strategy that spins: "
+        f"{ours[0]} µs over AF_XDP, {kernel[0]} over kernel sockets (p50; p99 {ours[1]}, "
+        f"{kernel[1]})"
+    )
 
 
 def ports_told(log: str) -> dict[str, int]:

@@ -57,6 +57,7 @@ NOTHING = "-"
 SPREAD_STRATEGY = "spread"
 """The strategy that counts crossings: examples/spread.py."""
 SPREAD_COUNTERS = ("compared", "crossed", "crossings", "sum_millibps", "widest_millibps")
+HEIGHT_FOR_GAPS = 30  # lines of a terminal with room for empty ones
 SPREAD_SHARE = 3  # of the rows for books and spreads one in so many is a spread's, if need be
 BPS, MILLI = 10_000, 1_000
 
@@ -247,6 +248,8 @@ class LiveView:
 
     instance: str
     path: str = ""
+    beside: str = ""
+    """What one message alone takes over this path and the kernel's, where it was timed."""
     restarts: int = 0
     directory: Path = DIRECTORY
     _reader: FeedReader | None = None
@@ -458,6 +461,10 @@ class LiveView:
             f"(p50; p99 {p99} µs)"
         )
 
+    def beside_lines(self) -> list[str]:
+        """Return a line of what one message takes over either path; none where it is not known."""
+        return [self.beside] if self.beside else []
+
     def strategy_lines(self) -> list[str]:
         """Return a line for each strategy, that explains its n."""
         lines: list[str] = []
@@ -485,22 +492,23 @@ class LiveView:
         """Return everything for one redraw of a terminal of this size."""
         lines = [*self.strategy_lines(), self.totals(), *self.restarted()]
         hops = self.hops_table(width)
+        gap: list[RenderableType] = [Text("")] if height >= HEIGHT_FOR_GAPS else []
         spreads: list[RenderableType] = []
-        # Headline, path, two headings, two empty lines, perhaps "+N more", the cursor's own line.
-        rows = height - len(lines) - hops.row_count - 8
+        # Headline, path, two headings, perhaps "+N more", the cursor's own line.
+        rows = height - len(lines) - hops.row_count - len(self.beside_lines()) - 6 - 2 * len(gap)
         if count := len(self.spreads()):
-            shown = min(count, max(1, (rows - 2) // SPREAD_SHARE))
-            spreads = [Text(""), self.spread_table(shown)]
-            rows -= shown + (count > shown) + 2
+            shown = min(count, max(1, (rows - 1 - len(gap)) // SPREAD_SHARE))
+            spreads = [*gap, self.spread_table(shown)]
+            rows -= shown + (count > shown) + 1 + len(gap)
         rows = max(ROWS_MIN, min(ROWS_MAX, rows))
         return Group(
-            _line(self.headline()),
+            *(_line(line) for line in (self.headline(), *self.beside_lines())),
             _line(f"path: {self.path}"),
             self.books_table(self._rates, rows),
             *spreads,
-            Text(""),
+            *gap,
             hops,
-            Text(""),
+            *gap,
             *(_line(line) for line in lines),
         )
 

@@ -217,7 +217,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def demo(*words: str) -> subprocess.Popen[str]:
-    command = [*TICKPATH, "demo", "--seconds", "60", "--instruments", "2", *words]
+    command = [*TICKPATH, "demo", "--seconds", "60", "--instruments", "2", "--no-paths", *words]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -317,6 +317,23 @@ def test_demo_goes_to_its_end_whatever_is_killed_in_it(
         child.wait()
 
 
+def test_demo_killed_while_it_times_paths_leaves_nothing(temporary: Path) -> None:
+    command = [*TICKPATH, "demo", "--seconds", "60"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        pattern = f"tickpath.demo-{child.pid}.wire-*"
+        until("a segment of the timing", lambda: list(DIRECTORY.glob(pattern)))
+        processes = descendants(child.pid)
+        child.kill()
+        until("the last process", lambda: not leftovers(child.pid, processes))
+        until("the temporary folder's end", lambda: not list(temporary.iterdir()))
+    finally:
+        child.kill()
+        child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
+
+
 @pytest.mark.parametrize("bounded", [False, True])
 def test_demo_without_privileges_or_asked_to_runs_on_kernel_sockets(
     temporary: Path, bounded: bool
@@ -348,6 +365,9 @@ def test_demo_compares_three_venues_and_counts_where_they_cross(temporary: Path)
         assert one["compared"] > 0
         assert one["crossings"] <= one["crossed"] < one["compared"]
         assert one["mean_bps"] <= one["widest_bps"] < 20
+    # Nobody spins alone on a busy host: only that both were timed.
+    assert [one["contender"] for one in told["paths"]] == ["tickpath", "kernel"], told["notes"]
+    assert all(one["n"] == 2000 and one["p50"] > 0 for one in told["paths"])
     assert sum(one["crossings"] for one in told["spreads"]) > 0, "venues cross now and then"
     assert not list(temporary.iterdir())
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tickpath.engine.bench import wire
+from tickpath.engine.bench.measure import Row
 from tickpath.engine.cli import main
 from tickpath.engine.commands import demo, host_load
 from tickpath.engine.commands.demo import Death, Demo, path_told, place_processes
@@ -19,12 +21,19 @@ from tickpath.engine.commands.live_view import SPREAD_COUNTERS
 from tickpath.engine.config.check import load_config
 from tickpath.engine.sim.venues import dialect_names
 from tickpath.engine.strategy.command import load_strategy
-from tickpath.shm.errors import LocalError
+from tickpath.shm.errors import LocalError, SystemSetupError
 from tickpath.shm.segment import DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-WELL = {"seconds": 20.0, "instruments": 4, "rate": 2000, "backend": "auto", "json": True}
+WELL = {
+    "seconds": 20.0,
+    "instruments": 4,
+    "rate": 2000,
+    "backend": "auto",
+    "json": True,
+    "no_paths": False,
+}
 WELL["scenario"] = demo.SCENARIO
 HEAD = "instruments = 2\nrate = 5\n"
 MEXC, KRAKEN = ("[[venue]]\nname = 'mexc'\nspeed = '100ms'\n", "[[venue]]\nname = 'kraken'\n")
@@ -168,6 +177,38 @@ def test_write_config_has_a_section_a_venue_that_the_feed_handler_takes(made: De
     assert len({one.symbols for one in config.venues}) == 1
     assert config.venues[2].resolve == {"exchange.test:4003": "127.0.0.1"}
     assert config.venues[0].settings.speed == "10ms"
+
+
+def test_paths_are_described_in_a_line_and_timed_only_beside_af_xdp(
+    made: Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        Row("wire", name, "tls 1+1", "ns", 9, 1, p50, p99, 3, 4)
+        for name, p50, p99 in (("tickpath", 3_400.0, 6_215.54), ("kernel", 5_820.5, 8_117.04))
+    ]
+    line = demo.describe_paths(rows)
+    assert line == (
+        "one message alone, send call to a strategy that spins: 3.40 µs over AF_XDP, 5.82 over "
+        "kernel sockets (p50; p99 6.22, 8.12)"
+    )
+    asked: list[str] = []
+
+    def compare(directory: Path, prefix: str) -> list[Row]:
+        asked.append(prefix)
+        assert directory == made._directory
+        if len(asked) > 1:
+            raise SystemSetupError("many lines\n1 CPU available")
+        return rows
+
+    monkeypatch.setattr(wire, "compare_paths", compare)
+    made._compare_paths()
+    made._summary()
+    assert asked == [f"{made._instance}.wire"]  # the janitor removes what is left of it
+    assert made._view.beside == line
+    told = json.loads(capsys.readouterr().out)
+    assert [one["p50"] for one in told["paths"]] == [3_400.0, 5_820.5]
+    made._compare_paths()
+    assert made._notes == ["the kernel's path beside ours: not timed, because: 1 CPU available"]
 
 
 def test_spread_strategy_is_the_example() -> None:
