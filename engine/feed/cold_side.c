@@ -3,6 +3,8 @@
 
 #include "engine/feed/feed_parts.h"
 
+static const uint64_t NS_PER_MS = 1000000;
+
 void tp_feed_base_await(const struct tp_feed *feed, uint32_t venue, uint64_t max_ns)
 {
     assert(venue < feed->venue_count);
@@ -41,6 +43,19 @@ void tp_feed_base_failed(struct tp_feed *feed, uint32_t venue, uint32_t instrume
 {
     assert(venue < feed->venue_count);
     tp_mailbox_failed(&feed->venues[venue].mailbox, instrument);
+}
+
+void tp_feed_verify_within(struct tp_feed *feed, uint32_t venue, uint64_t limit_ns)
+{
+    assert(venue < feed->venue_count);
+    atomic_store_explicit(&feed->venues[venue].verify_limit_ns, limit_ns, memory_order_relaxed);
+    uint64_t longest_ns = 0;
+    for (uint32_t i = 0; i < feed->venue_count; i++) {
+        const uint64_t of_ns =
+            atomic_load_explicit(&feed->venues[i].verify_limit_ns, memory_order_relaxed);
+        longest_ns = of_ns > longest_ns ? of_ns : longest_ns;
+    }
+    feed->counters.verify_within_ms = longest_ns / NS_PER_MS;
 }
 
 uint32_t tp_feed_doubled(const struct tp_feed *feed)

@@ -152,6 +152,11 @@ size_t tp_feed_memory_size(const struct tp_feed_config *config)
     return layout_of(&full).end + LINE - 1; /* init aligns */
 }
 
+uint64_t tp_feed_pool_bytes(const struct tp_feed_config *config)
+{
+    return completed(config).buffer_pool_bytes;
+}
+
 /* Each venue has its own router and mailbox: they share nothing. */
 static void init_venues(struct tp_feed *feed, uint8_t *base, const struct layout *at)
 {
@@ -170,11 +175,8 @@ static void init_venues(struct tp_feed *feed, uint8_t *base, const struct layout
         to->crossed_ns_max = NS_PER_MS * (facts->crossed_ms_max != 0 ? facts->crossed_ms_max
                                                                      : TP_CROSSED_MS_DEFAULT);
         to->verify_after_ns = from->verify_after_ns;
-        to->verify_limit_ns = from->verify_limit_ns;
+        tp_feed_verify_within(feed, i, from->verify_limit_ns);
         feed->verifies = feed->verifies || from->verify_limit_ns != 0;
-        const uint64_t within_ms = from->verify_limit_ns / NS_PER_MS;
-        if (within_ms > feed->counters.verify_within_ms)
-            feed->counters.verify_within_ms = within_ms;
         const uint32_t channels =
             from->channel_count != 0 ? from->channel_count : full->instrument_count;
         from->venue->router_init(router, channels, full->connection_count);

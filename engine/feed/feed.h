@@ -120,6 +120,8 @@ struct tp_feed;
 /* 0: the configuration is out of range. Back it with huge pages where there are many instruments:
  * each message touches about five pages. */
 size_t tp_feed_memory_size(const struct tp_feed_config *config);
+/* What buffer_pool_bytes comes to, defaults included: a replay needs the same. */
+uint64_t tp_feed_pool_bytes(const struct tp_feed_config *config);
 struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config);
 /* Says which of config.venues a connection goes to; the first, where this is not called. Before
  * its instruments are added. */
@@ -204,6 +206,8 @@ void tp_feed_base_failed(struct tp_feed *feed, uint32_t venue, uint32_t instrume
 
 /* Cold thread: 1 + the instrument in whose base a price last came twice; 0: in none. */
 uint32_t tp_feed_doubled(const struct tp_feed *feed);
+/* Cold thread: from now on a quiet book of the venue is LIVE for so long without a proof. */
+void tp_feed_verify_within(struct tp_feed *feed, uint32_t venue, uint64_t limit_ns);
 
 uint32_t tp_feed_instrument_count(const struct tp_feed *feed);
 const struct tp_feed_counters *tp_feed_counters(const struct tp_feed *feed);

@@ -65,7 +65,9 @@ struct feed_venue {
     void *router;
     uint32_t crossed_messages_max; /* the venue's, or the default */
     uint64_t crossed_ns_max;
-    uint64_t verify_after_ns, verify_limit_ns;
+    uint64_t verify_after_ns;
+    /* The cold thread stretches it as instruments come: a number by itself, so relaxed. */
+    _Atomic uint64_t verify_limit_ns;
     struct tp_mailbox mailbox; /* with the cold thread of this venue alone */
 };
 

@@ -19,6 +19,12 @@ void feed_verify_forget(struct tp_feed *feed, uint32_t index)
     history->asked_ns = history->ahead_ns = 0;
 }
 
+/* For how long a book is LIVE without a proof; 0: forever. */
+static uint64_t limit_ns_of(const struct feed_venue *venue)
+{
+    return atomic_load_explicit(&venue->verify_limit_ns, memory_order_relaxed);
+}
+
 /* ---- comparing */
 
 /* The base's levels and the book's, as far as both are known. */
@@ -66,8 +72,7 @@ void feed_verify_answer(struct tp_feed *feed, const struct tp_mailbox_cell *cell
     if (is_numbered && cell->version < instrument->version) {
         history->not_before_ns = now_ns + AGAIN_NS;
     } else if (is_equal(feed, cell)) {
-        if (now_ns - asked_ns <=
-            feed_venue(feed, index)->verify_limit_ns) /* else too old already */
+        if (now_ns - asked_ns <= limit_ns_of(feed_venue(feed, index))) /* else too old already */
             tp_feed_conclude(feed, index, TP_VERDICT_EQUAL, asked_ns, now_ns);
     } else if (is_numbered && cell->version == instrument->version) {
         tp_feed_conclude(feed, index, TP_VERDICT_DIFFERENT, 0, now_ns);
@@ -167,7 +172,7 @@ static uint64_t age_ns_of(const struct feed_instrument *instrument, uint64_t now
 
 bool feed_is_unproved(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
 {
-    const uint64_t limit_ns = feed_venue(feed, index)->verify_limit_ns;
+    const uint64_t limit_ns = limit_ns_of(feed_venue(feed, index));
     const struct feed_instrument *instrument = &feed->instruments[index];
     return limit_ns != 0 && instrument->phase != TP_SYNC_BUFFERING &&
            age_ns_of(instrument, now_ns) > limit_ns;
@@ -178,7 +183,8 @@ static void look(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
     const struct feed_instrument *instrument = &feed->instruments[index];
     const struct feed_venue *venue = feed_venue(feed, index);
     struct feed_history *history = &feed->histories[index];
-    if (venue->verify_limit_ns == 0 || instrument->phase == TP_SYNC_BUFFERING ||
+    const uint64_t limit_ns = limit_ns_of(venue);
+    if (limit_ns == 0 || instrument->phase == TP_SYNC_BUFFERING ||
         (instrument->flags & FEED_ACTIVE) == 0)
         return;
     if (history->ahead_ns != 0 && instrument->received_ns >= history->ahead_ns)
@@ -188,7 +194,7 @@ static void look(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
         return;
     }
     const uint64_t age_ns = age_ns_of(instrument, now_ns);
-    if (age_ns > venue->verify_limit_ns &&
+    if (age_ns > limit_ns &&
         (instrument->state == TP_BOOK_LIVE || instrument->state == TP_BOOK_CROSSED))
         tp_feed_conclude(feed, index, TP_VERDICT_UNANSWERED, 0, now_ns);
     /* A book that is to have a deeper base is proved by that. */

@@ -73,7 +73,10 @@ class ListReader:
             return self._take()
         if self.clock.now_s() >= self._due_s:
             self._is_reading = True
-            self.run(self._read)
+            try:
+                self.run(self._read)
+            except RuntimeError as error:  # no thread can be started now
+                self._came.put(error)
         return None
 
     def _read(self) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tickpath._core import ffi
+from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.bases import BaseSchedule, Budget, RateLimitError
 from tickpath.engine.feed_handler.instrument_list import choose, fetch_list
 from tickpath.engine.recording.tap import Subscription
@@ -118,7 +119,10 @@ class Replan:
         is_due = now_s >= self._next_list_s and (self._is_asked or bool(self.left_out))
         if is_due and not self._is_fetching and not self._changes:
             self._is_fetching, self._next_list_s = True, now_s + LIST_EVERY_S
-            shared.aside(self._fetch)
+            try:
+                shared.aside(self._fetch)
+            except RuntimeError as error:  # no thread can be started now
+                self._fetched.append(error)
         if self._fetched and not self._changes:
             self._is_fetching = False
             self._take(self._fetched.popleft())
@@ -212,6 +216,8 @@ class Replan:
         for symbol in symbols:
             try:
                 after, _ = plan.change(add=[*added, symbol], remove=removed)
+                count = sum(one is not None for one in after.symbols)
+                verification.check_plan(self._of.config, shared.health, count)
                 if len(after.symbols) > rooms:
                     raise ValueError(
                         f"symbol {symbol!r}: no place is left of {shared.places}: raise "
@@ -221,10 +227,11 @@ class Replan:
                     raise ValueError(
                         f"symbol {symbol!r}: no connection is left of {connections}: restart it"
                     )
-            except ValueError as error:
+            except (ValueError, LocalError) as error:
+                why = str(error) if isinstance(error, ValueError) else f"symbol {symbol!r}: {error}"
                 if symbol not in self.left_out:
-                    self._of.log(f"reload: {error}: left out, the others run")
-                self.left_out[symbol] = str(error)
+                    self._of.log(f"reload: {why}: left out, the others run")
+                self.left_out[symbol] = why
                 continue
             added.append(symbol)
         return added

@@ -26,17 +26,27 @@ class Trading:
     def __init__(self, rows: list[Instrument], indexes: Sequence[int]) -> None:
         """Borrow the feed's rows, each at its index, and which are this venue's: both grow."""
         self._rows, self._indexes = rows, indexes
+        self._is_in_doubt = False  # the last list had none of them: the next one decides
+        self.wants_list = False
+        """The next one is wanted soon."""
 
     def take(self, listed: InstrumentList) -> tuple[list[Instrument], str]:
         """Return the rows whose status changed, with the new one, and a line for the log or "".
 
         One that the list no longer has is delisted, one whose row cannot be read stays as it was.
-        A list that has none of ours is not believed: it is another one, or a part.
+        A list that has none of ours is not believed by itself: it may be another one, or a part.
+        Where the next one has none of them either, and has others, they are delisted.
         """
         all_ours = (self._rows[index] for index in self._indexes)
         ours = [row for row in all_ours if row.status is not Status.REMOVED]
-        if not any(one.symbol in listed.instruments for one in ours):
-            return [], "instrument list: has none of our instruments: what was read before counts"
+        was_in_doubt = self._is_in_doubt
+        self._is_in_doubt = not any(one.symbol in listed.instruments for one in ours)
+        self.wants_list = self._is_in_doubt and not was_in_doubt
+        if self._is_in_doubt and not (was_in_doubt and listed.instruments):
+            return [], (
+                "instrument list: has none of our instruments: what was read before counts; "
+                "reading it again"
+            )
         changed = []
         for row in ours:
             status = self._status(row, listed)

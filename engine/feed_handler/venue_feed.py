@@ -201,6 +201,7 @@ class VenueFeed:
         shared, config = self.shared, self.config
         for number in self.connections:
             lib.tp_feed_connection_assign(shared.feed, number, self.number)
+        self._within_s = verification.within_s(config, shared.health, self.books)
         stretched = verification.describe(config, shared.health, self.books)
         if stretched:
             self.log(stretched)
@@ -334,6 +335,8 @@ class VenueFeed:
         if listed is None:
             return []
         changed, line = self.trading.take(listed)
+        if self.trading.wants_list:
+            self.list_reader.want()
         if line:
             self.log(line)
         return changed
@@ -360,8 +363,21 @@ class VenueFeed:
     def take_plan(self, plan: Plan, changes: Iterable[ConnectionChange]) -> None:
         """Go on by another plan; `changes` are done once the hot thread knows the rows."""
         self.plan = self.speaker.plan = plan
+        self._stretch()
         self.subscriptions.changed(plan, changes, self.shared.clock.now_s())
         self.canary.subscribe([one.name for one in plan.channels], len(self.connections))
+
+    def _stretch(self) -> None:
+        """Let quiet books be LIVE for as long as the venue's budget needs for all of them."""
+        health, books = self.shared.health, self.replan.symbols
+        within_s = verification.within_s(self.config, health, books)
+        if within_s == self._within_s:
+            return
+        self._within_s = within_s
+        lib.tp_feed_verify_within(self.shared.feed, self.number, int(within_s * NS_PER_S))
+        stretched = verification.describe(self.config, health, books)
+        if stretched:
+            self.log(stretched)
 
     def do(self, change: ConnectionChange) -> None:
         """Open, end or talk on a connection, as a change of the plan wants it."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from tickpath._core import lib
 from tickpath.engine.sim.venues import load_dialect
 
 from tests.sim.deployment import LIVE, STALE, SYNCING
-from tests.sim.test_deployment import make
+from tests.sim.test_deployment import configure, make
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,3 +83,31 @@ def test_live_ends_at_the_limit_where_a_quiet_instrument_cannot_be_proved(make: 
     deployment.run(3.0)
     assert [seen.state for seen in deployment.seen] == [STALE, LIVE]
     assert deployment.run(100.0, deployment.are_live)
+
+
+MANY = tuple(f"SYM{number:04}USDT" for number in range(18))
+
+
+def test_reload_of_many_instruments_stretches_the_limit_of_quiet_books(make: Make) -> None:
+    """Else they would flap between LIVE and STALE: the budget cannot prove all of them so soon."""
+    deployment = make(symbols=MANY[:2], listed=MANY, rate=10.0, quiet_s=3.0)
+    assert deployment.run(5.0, deployment.are_live)
+    assert deployment.counters.verify_within_ms == 3000
+    configure(deployment, MANY)
+    assert deployment.run(20.0, lambda: len(deployment.seen) == 18 and deployment.are_live())
+    assert deployment.counters.verify_within_ms == 4500, "twice 18 checks, 8 a second"
+    assert any("verification: 18 instruments, 8.0 checks" in line for line in deployment.story)
+    configure(deployment, MANY[:2])
+    deployment.run(5.0)
+    assert deployment.counters.verify_within_ms == 3000
+
+
+def test_reload_takes_no_more_instruments_than_can_be_proved(make: Make) -> None:
+    deployment = make(symbols=MANY[:2], listed=MANY, rate=10.0, quiet_s=3.0)
+    shared = deployment.feed_handler.shared
+    shared.health = msgspec.structs.replace(shared.health, verify_max_s=4.0)
+    assert deployment.run(5.0, deployment.are_live)
+    configure(deployment, MANY)
+    assert deployment.run(20.0, lambda: len(deployment.seen) == 16 and deployment.are_live())
+    (line,) = (one for one in deployment.story if "keep 16 instruments" in one and MANY[16] in one)
+    assert "reload:" in line

@@ -156,6 +156,37 @@ def test_trading_list_without_any_of_ours_is_not_believed() -> None:
     changed, line = one.take(listed(row("C")))
     assert changed == []
     assert "has none of our instruments" in line
+    assert one.wants_list
+
+
+def test_trading_second_list_in_a_row_without_any_of_ours_delists_them() -> None:
+    """Our only symbol may be gone; a list of nothing is none."""
+    one = Trading([row("A")], range(1))
+    for empty in (listed(), listed(), listed(row("C"))):
+        changed, line = one.take(empty)
+        if empty.instruments:
+            break
+        assert (changed, "what was read before counts" in line) == ([], True)
+    assert changed == [row("A", 0, Status.DELISTED)]
+    assert one.take(listed(row("C"))) == ([], "")
+    assert not one.wants_list
+    changed, _ = one.take(listed(row("A"), row("C")))
+    assert changed == [row("A")]
+    one.take(listed(row("C")))
+    assert one.wants_list, "asked again from the beginning"
+
+
+def test_list_that_no_thread_can_be_started_for_is_read_later() -> None:
+    rig = Rig()
+
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    run, rig.reader.run = rig.reader.run, refuse
+    assert not rig.step(EVERY_S + 1)
+    assert "can't start new thread: what was read before still counts" in rig.lines[0]
+    rig.reader.run = run
+    assert rig.step(EVERY_S + 1)
 
 
 def test_trading_many_changes_are_one_line() -> None:
