@@ -298,6 +298,7 @@ class FeedHandler:
         if not record.tap:
             return
         rows = [row for venue in self.venues for row in venue.tap_rows()]
+        feed = memory.feed_config(self.config, self.shared.places, len(self._owners))
         self.tap = self.shared.tap = TapWriter(
             self.config.instance,
             rows,
@@ -305,6 +306,8 @@ class FeedHandler:
                 ring_capacity=record.ring_capacity,
                 checkpoint_every_s=record.checkpoint_s,
                 silent_after_ns=self.config.health.silent_after_ms * NS_PER_MS,
+                keep_ns=int(feed.keep_ns),
+                keep_bytes=int(lib.tp_feed_pool_bytes(feed)),
                 spare_rows=self.shared.places - len(rows),
                 connections_max=len(self._owners),
             ),

@@ -12,7 +12,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import zstandard
@@ -42,6 +42,10 @@ EVENT_SIZE: Final = 64
 META_SIZE_MAX: Final = 64 << 20
 BLOCK_SIZE_MAX: Final = 64 << 20
 LEVEL_DEFAULT: Final = 1
+KEEP_BYTES_MAX: Final = 1 << 36  # TP_FEED_BUFFER_POOL_BYTES_MAX
+
+
+Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +67,13 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     """t_ns at which the recording began: records before only prepare the books; 0: all count."""
     realtime_offset_ns: int = 0
     """t_ns plus this is CLOCK_REALTIME."""
-    silent_after_ns: int = 0
+    silent_after_ns: Nanoseconds = 0
     """Without a message for so long a book went STALE; 0: never."""
-    checkpoint_every_ns: int = 0
+    checkpoint_every_ns: Nanoseconds = 0
+    keep_ns: Nanoseconds = 0
+    """Messages of a book that waited for a base were kept for so long; 0: the default."""
+    keep_bytes: Annotated[int, msgspec.Meta(ge=0, le=KEEP_BYTES_MAX)] = 0
+    """The same of all books together, in bytes; 0: by their number."""
     ticks: bool = False
     """TICK records stand where time alone changed a book."""
     scales: bool = False

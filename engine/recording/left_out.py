@@ -22,6 +22,8 @@ LEFT_OUT: Final = 6
 SHOWN_MAX: Final = 8
 PLURALS: Final = {
     "broken message": "broken messages",
+    "message that is none of the venue's": "messages that are none of the venue's",
+    "row of which no book is made": "rows of which no book is made",
     "hole in the recording": "holes in the recording",
     "checkpoint that differs from its book": "checkpoints that differ from their books",
     "time that goes back": "times that go back",
@@ -59,6 +61,8 @@ class LeftOut:
         """Take what a feed counted, and how its books ended: before its run is ended."""
         counters, c = replayer.counters, replayer.c
         self.add("broken message", count=int(counters.broken) + int(counters.unknown_body))
+        self.add("message that is none of the venue's", count=int(counters.unreadable))
+        self.add("row of which no book is made", count=int(c.rows_refused))
         self.add("hole in the recording", count=int(c.gaps))
         self.add("checkpoint that differs from its book", count=int(c.diverged))
         self.add("time that goes back", count=int(c.backwards))

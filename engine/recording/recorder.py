@@ -217,6 +217,8 @@ class Recorder:
             realtime_offset_ns=int(segment.header.clock.realtime_offset_ns),
             silent_after_ns=table.silent_after_ns,
             checkpoint_every_ns=table.checkpoint_every_ns,
+            keep_ns=table.keep_ns,
+            keep_bytes=table.keep_bytes,
             ticks=True,
             scales=True,
             host=socket.gethostname(),

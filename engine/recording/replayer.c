@@ -229,7 +229,8 @@ static bool apply_row(struct tp_replayer *r, const struct record *record)
     r->rows[row.instrument] = row;
     r->owner[row.instrument] = row.connection;
     show_row(r, &row); /* first: INSTRUMENT says that it stands there */
-    return tp_feed_row_take(r->feed, &row, record->t_ns);
+    r->rows_refused += !tp_feed_row_take(r->feed, &row, record->t_ns); /* as the feed did */
+    return true;
 }
 
 /* Records are missing: nothing is known of any book until its next base or checkpoint, and rows may
@@ -342,7 +343,10 @@ static bool apply_listing(struct tp_replayer *r, const struct record *record)
     if (record->payload.size != sizeof listing)
         return false;
     memcpy(&listing, record->payload.data, sizeof listing);
-    return tp_feed_list_status(r->feed, &listing, record->t_ns);
+    if (listing.instrument >= r->instrument_count || listing.status > TP_INSTRUMENT_DELISTED)
+        return false;
+    (void)tp_feed_list_status(r->feed, &listing, record->t_ns); /* its row may have been refused */
+    return true;
 }
 
 /* ---- scales */

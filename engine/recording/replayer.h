@@ -62,6 +62,7 @@ struct tp_replayer {
     uint64_t records, messages, checkpoints, diverged, gaps, bases_refused, now_ns;
     uint64_t backwards;             /* records whose stamp is before that of the one before */
     uint64_t row_changes;           /* ROW records, each of which changed rows */
+    uint64_t rows_refused;          /* those of which no book could be made */
     uint64_t next_tick_ns, next_ns; /* next_ns: stamp of the record at which LATER stopped */
     struct tp_record_scale scale;   /* at which SCALED stopped */
     bool is_rescaled;               /* and it was taken: the record itself is next */

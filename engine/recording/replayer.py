@@ -218,6 +218,7 @@ class Replayer:
         config.instrument_count, config.connection_count = self._count, self._connections
         config.silent_after_ns = self.meta.silent_after_ns
         config.moves_scale = self.meta.scales
+        config.keep_ns, config.buffer_pool_bytes = self.meta.keep_ns, self.meta.keep_bytes
         config.ring, config.snapshots, config.clock = self._ring, self._snapshots, self._clock
         if self.consumers is not None:
             config.gate = self.consumers.gate

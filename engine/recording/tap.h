@@ -86,10 +86,11 @@ struct tp_tap_row {
     uint64_t silent_after_ns, checkpoint_every_ns; /* of the feed; the same in every row */
     uint32_t connection;
     char channel[108];
-    uint32_t since_start;      /* 0: it came after the hot thread began */
-    uint32_t connection_count; /* of the feed, at most; the same in every row */
+    uint32_t since_start;         /* 0: it came after the hot thread began */
+    uint32_t connection_count;    /* of the feed, at most; the same in every row */
+    uint64_t keep_ns, keep_bytes; /* of the feed's kept messages; the same in every row */
 };
-static_assert(sizeof(struct tp_tap_row) == 384, "raw segment's schema");
+static_assert(sizeof(struct tp_tap_row) == 400, "raw segment's schema");
 
 struct tp_tap {
     /* set before the hot path runs */

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SUFFIX = ".raw"
 RING_CAPACITY_DEFAULT = 1 << 18  # 16 MiB of slots: 60 ms of a million messages a second
 SCHEMA = """\
-raw 2
+raw 3
 message size 0 u32
 message kind 4 u8
 message opcode 5 u8
@@ -39,6 +39,8 @@ row connection 264 u32
 row channel 268 char[108]
 row since_start 376 u32
 row connection_count 380 u32
+row keep_ns 384 u64
+row keep_bytes 392 u64
 """
 
 
@@ -86,6 +88,8 @@ class TapOptions(msgspec.Struct, frozen=True, kw_only=True):
     ring_capacity: int = RING_CAPACITY_DEFAULT
     checkpoint_every_s: float
     silent_after_ns: int
+    keep_ns: int = 0
+    keep_bytes: int = 0
     spare_rows: int = 0
     """How many instruments may come later."""
     connections_max: int = 0
@@ -115,6 +119,7 @@ class TapWriter:
         target.silent_after_ns = self._options.silent_after_ns
         target.checkpoint_every_ns = int(self._options.checkpoint_every_s * 1e9)
         target.connection_count = self._options.connections_max
+        target.keep_ns, target.keep_bytes = self._options.keep_ns, self._options.keep_bytes
         target.connection, target.since_start = row.connection, index < self._count
         target.channel = row.channel.encode()
         self.segment.write_row(index, bytes(ffi.buffer(target)))
@@ -149,6 +154,9 @@ class TapTable(msgspec.Struct, frozen=True):
     """Without a message for so long a book is STALE."""
     checkpoint_every_ns: int
     connections_max: int = 0
+    keep_ns: int = 0
+    """For how long messages of a book that waits for a base are kept, and how many bytes of all."""
+    keep_bytes: int = 0
     start_count: int = 0
     """How many rows there were when the hot thread began."""
 
@@ -179,5 +187,7 @@ def read_table(segment: Segment) -> TapTable:
         int(first.silent_after_ns),
         int(first.checkpoint_every_ns),
         int(first.connection_count),
+        int(first.keep_ns),
+        int(first.keep_bytes),
         sum(int(row.since_start) for row in rows),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from tickpath._core import ffi, lib
 from tickpath.engine.recording.format import Meta, pack_record
@@ -57,13 +58,20 @@ META = Meta(
 class Recorded(Rig):
     """A rig that keeps, in order, all that was done to its feed, as the hot path taps it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **config: Any) -> None:
         self.ring = Ring(directory, slots=1 << 12)
         tap = ffi.new("struct tp_tap *", {"segment": self.ring.writer.pointer})
         self.records: list[bytes] = []
         self.kept = tap
         super().__init__(
-            directory, tap=tap, verify_after_ns=AFTER, verify_limit_ns=LIMIT, silent_after_ns=0
+            directory,
+            tap=tap,
+            **{
+                "verify_after_ns": AFTER,
+                "verify_limit_ns": LIMIT,
+                "silent_after_ns": 0,
+                **config,
+            },
         )
 
     def up(self, connection: int = 0) -> None:
@@ -134,6 +142,66 @@ def live_through(rig: Recorded, venue: Venue) -> None:
     rig.message(venue.step())
 
 
+def replayed(
+    rig: Recorded, meta: Meta = META
+) -> tuple[list[tuple[int, list[int]]], dict[str, Any]]:
+    """Return what a replay of all that was done to a feed publishes, and its book's record."""
+    again: list[tuple[int, list[int]]] = []
+
+    def keep(rows: NDArray[Any]) -> None:
+        for row in rows:
+            raw = row.tobytes()  # the ring's index, then struct tp_event
+            again.append((raw[10], list(struct.unpack_from("<4Q", raw, 32))))
+
+    replayer = Replayer(meta, on_events=keep)
+    records = b"".join(rig.records)
+    assert replayer.play(records) == len(records)
+    replayer.hand_on()
+    state = int(lib.tp_feed_state(replayer.feed, 0)), int(lib.tp_feed_reason(replayer.feed, 0))
+    assert replayer.c.bases_refused == 0
+    replayer.close()
+    return again, {"state": state}
+
+
+@pytest.mark.parametrize("kept_s", [1, 3])
+def test_replay_keeps_messages_for_as_long_as_the_feed_did(tmp_path: Path, kept_s: int) -> None:
+    """A base that meets what is kept for long, and is too old for what is kept for less."""
+    rig, venue = Recorded(tmp_path, keep_ns=kept_s * SECOND), Venue()
+    rig.up()
+    for _ in range(5):
+        rig.message(venue.step(versions=1))
+        rig.now += SECOND // 2
+    assert rig.wanted() == [0]
+    base = venue.version - 4
+    rig.offer(base, *venue.history[base])
+    rig.tick(MS)
+    assert rig.state()[0] == (SYNCING if kept_s == 1 else LIVE)
+    live = [(kind, values) for kind, _, values in rig.events()]
+    meta = msgspec.structs.replace(META, keep_ns=kept_s * SECOND)
+    assert replayed(rig, meta) == (live, {"state": rig.state()})
+    other = msgspec.structs.replace(META, keep_ns=(4 - kept_s) * SECOND)
+    assert replayed(rig, other)[0] != live, "the budget decides"
+    rig.close()
+
+
+@pytest.mark.parametrize("kept", [1 << 12, 1 << 20])
+def test_replay_keeps_as_many_bytes_as_the_feed_did(tmp_path: Path, kept: int) -> None:
+    rig, venue = Recorded(tmp_path, buffer_pool_bytes=kept), Venue()
+    assert lib.tp_feed_pool_bytes(rig.config) == kept
+    rig.up()
+    first = venue.version
+    for _ in range(60):
+        rig.message(venue.step())
+    assert rig.wanted() == [0]
+    rig.offer(first, *venue.history[first])
+    rig.tick(MS)
+    assert rig.state()[0] == (SYNCING if kept < 1 << 20 else LIVE)
+    live = [(kind, values) for kind, _, values in rig.events()]
+    meta = msgspec.structs.replace(META, keep_bytes=kept)
+    assert replayed(rig, meta) == (live, {"state": rig.state()})
+    rig.close()
+
+
 def test_replay_of_verdicts_publishes_what_was_published(tmp_path: Path) -> None:
     rig, venue = Recorded(tmp_path), Venue()
     live_through(rig, venue)
@@ -142,20 +210,7 @@ def test_replay_of_verdicts_publishes_what_was_published(tmp_path: Path) -> None
     states = [tuple(values[:2]) for kind, values in live if kind == STATE]
     assert [reason for state, reason in states if state != LIVE][-3:] == [SILENT, GAP, UNVERIFIED]
     assert [state for state, _ in states][-7:] == [LIVE, *(SYNCING, LIVE) * 2, STALE, LIVE]
-    again: list[tuple[int, list[int]]] = []
-
-    def keep(rows: NDArray[Any]) -> None:
-        for row in rows:
-            raw = row.tobytes()  # the ring's index, then struct tp_event
-            again.append((raw[10], list(struct.unpack_from("<4Q", raw, 32))))
-
-    replayer = Replayer(META, on_events=keep)
-    records = b"".join(rig.records)
-    assert replayer.play(records) == len(records)
-    replayer.hand_on()
-    assert again == live
-    assert replayer.c.bases_refused == 0
-    replayer.close()
+    assert replayed(rig)[0] == live
     rig.close()
 
 

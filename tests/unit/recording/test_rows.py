@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import struct
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 from tickpath._core import ffi, lib
 from tickpath.engine.recording.format import RAW, FileWriter, Meta, RecordingFile, pack_record
+from tickpath.engine.recording.left_out import LeftOut
 from tickpath.engine.recording.recorder import Recorder, RecordOptions
 from tickpath.engine.recording.replay import continues, recorded_runs
 from tickpath.engine.recording.replayer import BrokenRecordError, Replayer
@@ -159,12 +161,11 @@ def test_replay_that_lost_a_row_record_takes_the_headers(meta: Meta) -> None:
     one.replayer.close()
 
 
-@pytest.mark.parametrize("place", [0, 248, 256, 260, 264, 375])
+@pytest.mark.parametrize("place", [248, 256, 260, 264, 375])
 def test_replay_row_record_that_cannot_be_is_refused(meta: Meta, place: int) -> None:
     one = Replay(meta)
     good = row(MS, 1, 1)
     broken = {
-        0: good[:16] + good[17:] + b"\0",  # moved by a byte: no channel of its place's
         248: good[: 16 + 248] + bytes(8) + good[16 + 256 :],  # generation 0
         256: good[: 16 + 256] + b"\x03" + good[16 + 257 :],  # instrument 3 of 3
         260: good[: 16 + 260] + b"\x02" + good[16 + 261 :],  # connection 2 of 2
@@ -173,6 +174,31 @@ def test_replay_row_record_that_cannot_be_is_refused(meta: Meta, place: int) -> 
     }[place]
     with pytest.raises(BrokenRecordError):
         one.replayer.play(broken)
+    one.replayer.close()
+
+
+def test_replay_row_that_the_feed_refused_is_counted_and_all_goes_on(meta: Meta) -> None:
+    """As it was live: the place has no book, what is said of it says nothing."""
+    one = Replay(meta)
+    first = Venue()
+    place = 16 + 264  # of the channel
+    refused = row(2 * MS, 1, 1)
+    refused = refused[:place] + b"no channel\0" + refused[place + 11 :]
+    listing = struct.pack("<IIQ", 1, 3, 2)
+    records = [
+        up(MS),
+        refused,
+        pack_record(lib.TP_RECORD_LISTED, 0, 0, 3 * MS, listing),
+        pack_record(lib.TP_RECORD_IN, 2, 0, 4 * MS, first.step()),
+        base(5 * MS, first),
+    ]
+    data = b"".join(records)
+    assert one.replayer.play(data) == len(data)
+    assert one.state(0) == (LIVE, 0)
+    assert one.replayer.c.rows_refused == 1
+    left_out = LeftOut()
+    left_out.note(one.replayer)
+    assert "1 row of which no book is made" in left_out.all_words()
     one.replayer.close()
 
 
@@ -251,6 +277,8 @@ class Writer:
             ring_capacity=1 << 10,
             checkpoint_every_s=1,
             silent_after_ns=10**9,
+            keep_ns=7 * 10**9,
+            keep_bytes=1 << 21,
             spare_rows=2,
             connections_max=3,
         )
@@ -314,6 +342,7 @@ def test_recorder_begins_a_file_where_a_row_comes(writer: Writer, tmp_path: Path
     first, second, third = headers(tmp_path)
     assert first.instruments == (subscription(0),)
     assert (first.instruments_max, first.connections_max, first.changes_rows) == (3, 3, False)
+    assert (first.keep_ns, first.keep_bytes) == (7 * 10**9, 1 << 21)
     # The header has the rows as they were; what its own records do to them is theirs.
     assert second.instruments == (subscription(0), subscription(1, is_awaited=True))
     assert third.instruments == (subscription(0), subscription(1))
