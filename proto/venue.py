@@ -298,7 +298,7 @@ class Venue(Protocol):
 
     def parse_base(self, data: bytes, instrument: Instrument) -> Base:
         """Read a base of REST to exact mantissas at the instrument's exponents."""
-        raise AssertionError(f"{self.title} gives no base by REST: {instrument}, {data[:80]!r}")
+        raise AssertionError(f"{self.title} gives no base by REST: {instrument}, {excerpt(data)}")
 
     def rest_budget(self, settings: Any) -> RestBudget:
         """Return how fast REST may be asked."""
@@ -308,6 +308,13 @@ class Venue(Protocol):
 
 
 # ---- what several venues share -------------------------------------------------------------------
+
+
+def excerpt(data: bytes, size: int = 80) -> str:
+    """Return the beginning of what a venue sent, in quotes, as a person reads it."""
+    text = data[:size].decode(errors="backslashreplace")
+    shown = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    return f'"{shown}"' + (f" and {len(data) - size} bytes more" if len(data) > size else "")
 
 
 def parse_retry_after(text: str | None, now: datetime) -> float | None:

@@ -33,6 +33,7 @@ from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.engine.top.samples import book_row
 from tickpath.engine.top.screens import book_body
+from tickpath.proto.instrument import Status
 from tickpath.proto.records import BOOK_DEPTH_MAX
 from tickpath.proto.venues import DEFAULT_NAME, find_symbol, load_venue, resolve_symbol
 from tickpath.shm.errors import LocalError, RemoteError
@@ -145,6 +146,8 @@ def find_instance(asked: Asked) -> str | None:
                 rows = [row for row in reader.instruments if row.venue == asked.venue]
                 row = find_symbol(rows, asked.symbol)
                 book = reader.book(row.index)
+                if row.status is Status.REMOVED:
+                    continue  # it was here: nothing comes of it any more
                 if reader.shm.segment.writer_lives():
                     found.setdefault(book.is_live, name)
         except (SegmentError, ValueError, LookupError):
@@ -174,6 +177,11 @@ class Watched:
             row = find_symbol(rows, self.asked.symbol)
         except ValueError as error:  # it was taken out meanwhile
             raise RemoteError(f"instance {self.instance}: {error}") from error
+        if row.status is Status.REMOVED:
+            raise RemoteError(
+                f"instance {self.instance}: {row.symbol} was removed from it: add it to the "
+                "configuration and reload, or ask again: a feed handler of its own serves it then"
+            )
         return book_row(reader, row, self._view.rates().books)
 
     def words(self) -> str:

@@ -17,6 +17,7 @@ import ssl
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -32,6 +33,7 @@ from tickpath.proto.venue import (
     HttpResponse,
     InstrumentList,
     RestRefusal,
+    excerpt,
 )
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError
@@ -246,7 +248,9 @@ def read_answer(
     host, port = venue.rest
     whose = f"{_method(request)} {request.target} from {host}:{port}"
     if answer.status != http.client.OK:
-        raise RemoteError(f"{whose}: status {answer.status}, expected 200: {answer.body[:120]!r}")
+        raise RemoteError(
+            f"{whose}: status {answer.status}, expected 200: {excerpt(answer.body, 120)}"
+        )
     if len(answer.body) > size_max:
         raise RemoteError(f"{whose}: more than {size_max} bytes")
     return answer.body
@@ -432,6 +436,10 @@ def _cut(sock: socket.socket) -> None:
 # ---- for whom ------------------------------------------------------------------------------------
 
 
+def _cannot(why: str) -> bytes:
+    raise LocalError(why)
+
+
 def _nobody_asks(instrument: int) -> None:
     raise AssertionError(f"instrument {instrument}: nobody was named who asks on the socket")
 
@@ -595,7 +603,11 @@ class BaseWorker:
     def _answer_aside(self, question: Question) -> None:
         self._answering = [thread for thread in self._answering if thread.is_alive()]
         thread = threading.Thread(target=self._answer, args=(question,), name="base", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the host bears no more threads now
+            self.settle(question, partial(_cannot, f"{error}: raise the limit of tasks"))
+            return
         self._answering.append(thread)
 
     def _answer(self, question: Question) -> None:

@@ -45,7 +45,8 @@ class Chosen:
     def describe_left_out(self) -> list[str]:
         """Say what was left out and what helps: a line each, and one for all that are too many."""
         count = len(self.rows)
-        rest = f"left out, the other {count} run" if count > 1 else "left out, the other one runs"
+        others = {0: "", 1: ", the other one runs"}.get(count, f", the other {count} run")
+        rest = f"left out{others}"
         remedy = f"{rest}: correct it or remove it"
         lines = [f"{why}: {remedy}" for why in list(self.left_out.values())[:LEFT_OUT_SHOWN]]
         more = list(self.left_out)[LEFT_OUT_SHOWN:]

@@ -166,3 +166,31 @@ def test_worker_limited_late_pauses_from_the_answer_on() -> None:
     assert books.failures == [0]
     step(one, 9.1)
     assert books.failures == [0, 0]
+
+
+def test_worker_that_can_start_no_thread_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host bears no more of them now: that ends one question, not the worker."""
+    books, started = Books(0), threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "base" and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        started(thread)
+
+    refused: list[threading.Thread] = []
+    lines: list[str] = []
+    one = worker(books, lambda _: GOOD)
+    one._clock, one._log = Clock(time.monotonic_ns), lines.append
+    monkeypatch.setattr(threading.Thread, "start", start)
+    one.start()
+    end = time.monotonic() + 20
+    while not books.failures and time.monotonic() < end:
+        time.sleep(0.005)
+    assert books.failures == [0]
+    assert "can't start new thread: raise the limit of tasks" in lines[0]
+    while not books.offered and time.monotonic() < end:
+        time.sleep(0.005)
+    assert [row[0] for row in books.offered] == [0]
+    one.stop()
+    assert not one.has_died

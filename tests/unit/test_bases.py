@@ -268,7 +268,7 @@ def test_rest_client_answer_that_closes_is_followed_by_a_new_connection() -> Non
 def test_rest_client_other_status_is_the_remotes_fault(status: int) -> None:
     with (
         serving(lambda _: (status, {}, b"why")) as (_, venue),
-        pytest.raises(RemoteError, match=f"status {status}, expected 200: b'why'"),
+        pytest.raises(RemoteError, match=f'status {status}, expected 200: "why"'),
     ):
         RestClient(venue).get("/", size_max=10)
 

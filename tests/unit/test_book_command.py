@@ -14,12 +14,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from tickpath.engine.cli import main
-from tickpath.engine.commands.book import Asked, find_instance, parse_book
+from tickpath.engine.commands.book import Asked, Watched, find_instance, parse_book
+from tickpath.engine.commands.live_view import LiveView
 from tickpath.engine.commands.private_feed import PrivateFeed
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
-from tickpath.proto.instrument import Instrument, Symbol
+from tickpath.proto.instrument import Instrument, Status, Symbol
 from tickpath.proto.records import BookState, SyncReason
 from tickpath.shm.errors import LocalError, RemoteError
 from tickpath.shm.segment import DIRECTORY
@@ -97,6 +99,20 @@ def test_book_prefers_the_instance_where_it_is_live(feed: RehearsalFeed) -> None
         assert find_instance(asked) == INSTANCE
     assert find_instance(Asked("toy", OWN.symbol)) is None
     assert find_instance(Asked("mexc", "NOSUCHUSDT")) is None
+
+
+def test_book_that_was_removed_is_no_instances_and_is_not_waited_for(feed: RehearsalFeed) -> None:
+    asked = Asked("mexc", OWN.symbol)
+    feed.publish_book([(1, 1)], [(2, 1)])
+    view = LiveView(INSTANCE)
+    watched = Watched(asked, view, None)
+    assert watched.look() is not None
+    feed.change_instrument(msgspec.structs.replace(OWN, status=Status.REMOVED))
+    feed.publish_state(BookState.STALE, SyncReason.REMOVED)
+    with pytest.raises(RemoteError, match=f"{OWN.symbol} was removed from it: add it"):
+        watched.look()
+    view.close()
+    assert find_instance(asked) is None
 
 
 @pytest.mark.parametrize("text", ["BTCUSDT", "mexc:", ":BTCUSDT", "nope:BTCUSDT", "mexc:btc"])

@@ -14,7 +14,7 @@ import msgspec
 from tickpath._core import ffi, lib
 from tickpath.proto.instrument import SYMBOL_SIZE_MAX, Instrument, Status, Symbol
 from tickpath.proto.records import DEPTH_LEVEL_COUNT_MAX, EXPONENT_MIN, parse_fixed
-from tickpath.proto.venue import Asked, Base, InstrumentList, Meaning, Note
+from tickpath.proto.venue import Asked, Base, InstrumentList, Meaning, Note, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,7 +129,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
     try:
         return (_note(_reply_decoder.decode(data)),)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason = f"reply {data[:200]!r}: expected a JSON object of Binance's ({error})"
+        reason = f"reply {excerpt(data, 200)}: expected a JSON object of Binance's ({error})"
         return (Note(meaning=Meaning.BROKEN, reason=reason),)
 
 
@@ -251,7 +251,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
         rows = _list_decoder.decode(data).symbols
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"instrument list {data[:80]!r}: expected exchangeInfo JSON ({error}); "
+            f"instrument list {excerpt(data)}: expected exchangeInfo JSON ({error}); "
             f"ask {EXCHANGE_INFO_PATH} again"
         ) from error
     listed: dict[str, Instrument] = {}
@@ -327,7 +327,7 @@ def parse_base(data: bytes, price_exponent: int, quantity_exponent: int) -> Base
         reply = _base_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"base {data[:80]!r}: expected depth JSON ({error}); ask {DEPTH_PATH} again"
+            f"base {excerpt(data)}: expected depth JSON ({error}); ask {DEPTH_PATH} again"
         ) from error
     if reply.last_update_id < 0:
         raise ValueError(f"base version {reply.last_update_id}: expected 0 or more")

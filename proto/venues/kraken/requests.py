@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from tickpath.proto.instrument import Instrument, Status, Symbol
 from tickpath.proto.records import EXPONENT_MIN, parse_fixed
-from tickpath.proto.venue import InstrumentList, Meaning, Note, pack_messages
+from tickpath.proto.venue import InstrumentList, Meaning, Note, excerpt, pack_messages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,7 +141,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
         reply = _reply_decoder.decode(data)
         return (_note(reply),)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return (Note(meaning=Meaning.BROKEN, reason=f"{data[:80]!r}: {error}"),)
+        return (Note(meaning=Meaning.BROKEN, reason=f"{excerpt(data)}: {error}"),)
 
 
 def _note(reply: _Reply) -> Note:
@@ -271,7 +271,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
         listed = _list_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"instrument list {data[:80]!r}: expected the JSON of AssetPairs ({error}); "
+            f"instrument list {excerpt(data)}: expected the JSON of AssetPairs ({error}); "
             f"ask {ASSET_PAIRS_PATH} again"
         ) from error
     if listed.error:

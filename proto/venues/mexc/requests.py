@@ -15,7 +15,7 @@ import msgspec
 from tickpath._core import ffi, lib
 from tickpath.proto.instrument import Instrument, Status, Symbol
 from tickpath.proto.records import DEPTH_LEVEL_COUNT_MAX, EXPONENT_MIN, parse_fixed
-from tickpath.proto.venue import Base, InstrumentList, Meaning, Note
+from tickpath.proto.venue import Base, InstrumentList, Meaning, Note, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -137,7 +137,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
         reply = _reply_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         reason = (
-            f"reply {data[:200]!r}: expected a JSON object with code and msg ({error}); "
+            f"reply {excerpt(data, 200)}: expected a JSON object with code and msg ({error}); "
             "close the connection"
         )
         return (Note(meaning=Meaning.BROKEN, reason=reason),)
@@ -243,7 +243,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
         rows = msgspec.json.decode(data, type=_ExchangeInfoJson).symbols
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"instrument list {data[:80]!r}: expected exchangeInfo JSON ({error}); "
+            f"instrument list {excerpt(data)}: expected exchangeInfo JSON ({error}); "
             f"ask {EXCHANGE_INFO_PATH} again"
         ) from error
     listed: dict[str, Instrument] = {}
@@ -313,7 +313,7 @@ def parse_base(data: bytes, price_exponent: int, quantity_exponent: int) -> Base
         reply = _base_decoder.decode(data)
     except msgspec.DecodeError as error:
         raise ValueError(
-            f"base {data[:80]!r}: expected depth JSON ({error}); ask {DEPTH_PATH} again"
+            f"base {excerpt(data)}: expected depth JSON ({error}); ask {DEPTH_PATH} again"
         ) from error
     if reply.last_update_id < 0:
         raise ValueError(
