@@ -365,9 +365,11 @@ def test_demo_compares_three_venues_and_counts_where_they_cross(temporary: Path)
         assert one["compared"] > 0
         assert one["crossings"] <= one["crossed"] < one["compared"]
         assert one["mean_bps"] <= one["widest_bps"] < 20
-    # Nobody spins alone on a busy host: only that both were timed.
-    assert [one["contender"] for one in told["paths"]] == ["tickpath", "kernel"], told["notes"]
-    assert all(one["n"] == 2000 and one["p50"] > 0 for one in told["paths"])
+    if told["paths"]:  # a host may be too busy for it, and then that is said
+        assert [one["contender"] for one in told["paths"]] == ["tickpath", "kernel"]
+        assert all(one["n"] == 2000 and one["p50"] > 0 for one in told["paths"])
+    else:
+        assert any("not timed, because: wire, " in note for note in told["notes"])
     assert sum(one["crossings"] for one in told["spreads"]) > 0, "venues cross now and then"
     assert not list(temporary.iterdir())
 
