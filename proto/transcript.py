@@ -63,7 +63,7 @@ class Transcript(Protocol):
         """Return the instrument of a channel."""
 
     def silent_channel(self, symbol: str) -> str:
-        """Return a name for the channel of an instrument that no message came from."""
+        """Name a channel for an instrument without a message: one that a book may have."""
 
     def look(self, payload: bytes) -> BookMessage | None:
         """Look into a message of a book's channel; None: it cannot be read."""

@@ -252,7 +252,7 @@ class Replayer:
             fill_record(target.record, row)
             target.channel = row.channel.encode()
         except (IndexError, OverflowError, UnicodeError) as error:
-            raise LocalError(f"instrument {row}: {error}") from error
+            raise LocalError(f"instrument {row.venue}:{row.symbol}: {error}") from error
         target.generation, target.instrument = 1, index
         target.connection = row.connection
         if row.is_awaited:
@@ -260,8 +260,10 @@ class Replayer:
         record, channel = ffi.addressof(target, "record"), row.channel.encode()
         if not lib.tp_feed_instrument_add(self.feed, index, record, channel, row.connection):
             raise LocalError(
-                f"instrument {row}: expected exponents from -18 to 0, a tick size of 1 or "
-                "more and a depth channel of its own"
+                f"instrument {row.venue}:{row.symbol}, channel {row.channel!r}, exponents "
+                f"{row.price_exponent} and {row.quantity_exponent}, tick size {row.tick_size}: "
+                "expected a depth channel of its own, exponents from -18 to 0 and a tick size of 1 "
+                "or more"
             )
         if row.is_removed:
             lib.tp_feed_row_take(self.feed, ffi.addressof(target), 0)

@@ -30,7 +30,7 @@ PATIENCE_S = 30.0
 SYMBOLS = ("BTC-USDT", "ETH-USDT")
 CONFIG = """
 instance = "{instance}"
-[reader]
+[feed_handler]
 spin = false
 lock_memory = false
 [network]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tickpath.proto.instrument import Instrument
 
 _DEPTH_CHANNEL = re.compile(r"spot@public\.(aggre\.|increase\.|limit\.)?depth\.v3\.api\.pb@")
+_DELTAS: Final = "spot@public.aggre.depth.v3.api.pb@100ms@"
 _SYMBOL_IN_TARGET = re.compile(r"[?&]symbol=([^&\s\"]+)")
 
 
@@ -56,8 +57,8 @@ class MexcTranscript(Transcript):
         return next((word for word in reversed(channel.split("@")) if not word.isdigit()), "")
 
     def silent_channel(self, symbol: str) -> str:
-        """Name a channel that cannot be."""
-        return f"spot@no.message@{symbol}"
+        """Name one that the feed's router takes: another would end the replay of all."""
+        return f"{_DELTAS}{symbol}"
 
     def look(self, payload: bytes) -> BookMessage | None:
         """Parse with protobuf."""

@@ -53,6 +53,18 @@ def test_recording_of_an_earlier_build_is_entered_at_its_checkpoints() -> None:
     )
 
 
+def test_lines_of_a_base_alone_are_a_book_and_end_no_others_replay(tmp_path: Path) -> None:
+    """The build of 209d4fa made a book of them; later ones refused the whole file."""
+    base = {"lastUpdateId": 5, "bids": [["10.1", "1"]], "asks": [["10.2", "2"]]}
+    row = {"t_ns": 1, "venue": "mexc", "conn": 0, "dir": "base", "symbol": "BTCUSDT"}
+    path = tmp_path / "base.ndjson"
+    path.write_text(json.dumps(row | {"text": json.dumps(base)}) + "\n")
+    assert replay(path, "--ndjson", "--print", "books").stdout == (
+        '{"t_ns":1,"venue":"mexc","symbol":"BTCUSDT","state":"LIVE","bid":"10.1","bid_qty":"1",'
+        '"ask":"10.2","ask_qty":"2"}\n'
+    )
+
+
 def test_lines_that_call_a_base_by_its_old_name_are_replayed_with_a_warning(tmp_path: Path) -> None:
     asked = {"method": "SUBSCRIPTION", "params": [CHANNEL]}
     base = {"lastUpdateId": 5, "bids": [["10.1", "1"]], "asks": [["10.2", "2"]]}
