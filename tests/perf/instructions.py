@@ -2,7 +2,8 @@
 
     python tests/perf/instructions.py CASE... [--against TREE] [--functions]
 
-An item is a message (burst, decode, replay), a record, an update (book) or a round trip (echo).
+An item is a message (burst, decode, replay), a record, an update (book) or a round trip (echo,
+plain: without TLS).
 Counts come from callgrind over TREE/.venv/bin/python: two runs of different length a case, and what
 one item more costs is their difference, so that connecting and loading do not count. Only what the
 case asks about is counted, see CASES. --functions lists what each function costs by itself, those
@@ -57,6 +58,7 @@ CASES = {
     "book": Case(("tp_bench_book",), (4096, 12288), 0),
     "replay1": Case(("tp_replayer_run",), (1000, 4000), 1),
     "echo": Case(SESSION, (200, 1200), 256),
+    "plain": Case(SESSION, (200, 1200), 256),
 }
 
 
@@ -91,6 +93,29 @@ def _burst_module() -> Any:
         stub.BurstFeedHandler = stub.BurstReader
         stub.BurstReader._give_bases = stub.BurstReader._give_snapshots
         return stub
+
+
+class _Plain:
+    """Stands where the far end's TLS is: bytes go through as they are."""
+
+    connected = True
+
+    def __init__(self, _context: object) -> None:
+        self._came = b""
+
+    def exchange(self, data: bytes) -> bytes:
+        self._came += data
+        return b""
+
+    def read(self) -> bytes:
+        came, self._came = self._came, b""
+        return came
+
+    def seal(self, plaintext: bytes) -> bytes:
+        return plaintext
+
+    def check(self) -> None:
+        """There is no cipher to look at."""
 
 
 def _reader(instruments: int) -> tuple[Any, _Turns]:
@@ -160,6 +185,14 @@ def _replay(levels: int, count: int) -> None:
         tree._play(path, all_markets, count)
 
 
+def _plain(size: int, count: int) -> None:
+    """As `echo`, without TLS."""
+    stub = _burst_module()
+    stub.client_context = lambda: stub.ffi.NULL
+    _bench("burst_exchange").TlsServer = _Plain
+    _echo(size, count)
+
+
 def _echo(size: int, count: int) -> None:
     """Send a message and take one of the same size, without a loop, over the memory link."""
     reader, turns = _reader(1)
@@ -201,6 +234,7 @@ DRIVERS = {
     "book": _book,
     "replay": _replay,
     "echo": _echo,
+    "plain": _plain,
 }
 
 
