@@ -11,7 +11,6 @@
 enum {
     TP_CLOCK_CALIBRATION_NS = 20 * 1000 * 1000,
     TP_CLOCK_PAIR_TRIES = 16,
-    TP_CLOCK_NAP_NS = 10 * 1000 * 1000,
 };
 
 static uint64_t clock_ns(clockid_t id)
@@ -75,11 +74,4 @@ bool tp_clock_sleep(uint64_t duration_ns)
     const struct timespec duration = {(time_t)(duration_ns / 1000000000u),
                                       (long)(duration_ns % 1000000000u)};
     return nanosleep(&duration, NULL) == 0;
-}
-
-bool tp_clock_nap(uint64_t *left_ns)
-{
-    const uint64_t nap_ns = *left_ns < TP_CLOCK_NAP_NS ? *left_ns : TP_CLOCK_NAP_NS;
-    *left_ns -= nap_ns;
-    return nap_ns > 0 && tp_clock_sleep(nap_ns);
 }

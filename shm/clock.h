@@ -28,9 +28,6 @@ void tp_clock_calibrate(struct tp_clock *clock);
 
 /* Sleeps once; false: a signal ended it early. */
 bool tp_clock_sleep(uint64_t duration_ns);
-/* For cold loops that wait for a change: sleeps 10 ms, less where less is left, and takes it off.
- * False: nothing was left, or a signal ended it early. */
-bool tp_clock_nap(uint64_t *left_ns);
 
 static inline uint64_t tp_clock_now_ns(const struct tp_clock *clock)
 {

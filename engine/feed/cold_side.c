@@ -1,15 +1,17 @@
-/* What the cold threads of the process ask a feed and give it: each venue's end of its mailbox. */
+/* What the cold threads of the process ask a feed and give it: each venue's end of its mailbox,
+ * and whether they are to be woken for it. */
 #include <assert.h>
 
 #include "engine/feed/feed_parts.h"
 
 static const uint64_t NS_PER_MS = 1000000;
 
-void tp_feed_base_await(const struct tp_feed *feed, uint32_t venue, uint64_t max_ns)
+bool tp_feed_take_wanted(struct tp_feed *feed)
 {
-    assert(venue < feed->venue_count);
-    while (!tp_mailbox_is_wanted(&feed->venues[venue].mailbox) && tp_clock_nap(&max_ns)) {
-    }
+    bool has_wanted = false;
+    for (uint32_t i = 0; i < feed->venue_count; i++)
+        has_wanted |= tp_mailbox_take_wanted(&feed->venues[i].mailbox);
+    return has_wanted;
 }
 
 uint32_t tp_feed_base_wanted(struct tp_feed *feed, uint32_t venue, uint32_t *wanted,

@@ -169,13 +169,14 @@ void tp_feed_need_confirmation(struct tp_feed *feed, bool needs);
  * replayed. */
 bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns);
 
-/* The six below: one cold thread a venue, which is the venue's number in config.venues; what one
+/* Whether an instrument of any venue wanted something of a cold thread since the last call: the
+ * hot thread asks, and wakes them. */
+bool tp_feed_take_wanted(struct tp_feed *feed);
+
+/* The five below: one cold thread a venue, which is the venue's number in config.venues; what one
  * of them waits for never delays another.
  *
- * Sleeps until an instrument wants a base (seen within 10 ms), max_ns are over, or a signal
- * interrupts it. */
-void tp_feed_base_await(const struct tp_feed *feed, uint32_t venue, uint64_t max_ns);
-/* Fills wanted[0, returned) with instruments that need a base from the cold side and
+ * Fills wanted[0, returned) with instruments that need a base from the cold side and
  * were not asked for since; each is reported once until it is offered or wanted anew. */
 uint32_t tp_feed_base_wanted(struct tp_feed *feed, uint32_t venue, uint32_t *wanted,
                              uint32_t count_max);

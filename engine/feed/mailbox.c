@@ -20,6 +20,7 @@ void tp_mailbox_init(struct tp_mailbox *mailbox, _Atomic uint32_t *requests,
     mailbox->instrument_count = instrument_count;
     static_assert(sizeof mailbox->next_wanted == TP_REQUEST_COUNT * sizeof(uint32_t), "one each");
     memset(mailbox->next_wanted, 0, sizeof mailbox->next_wanted);
+    mailbox->has_wanted = false;
     atomic_init(&mailbox->tail, 0);
     atomic_init(&mailbox->head, 0);
     atomic_init(&mailbox->refused, 0);
@@ -42,6 +43,7 @@ static void request_renew(struct tp_mailbox *mailbox, uint32_t instrument, uint3
 void tp_mailbox_want(struct tp_mailbox *mailbox, uint32_t instrument, enum tp_request request)
 {
     request_renew(mailbox, instrument, (uint32_t)request << REQUEST_SHIFT | REQUEST_WANTED);
+    mailbox->has_wanted = true;
 }
 
 void tp_mailbox_cancel(struct tp_mailbox *mailbox, uint32_t instrument)
@@ -86,15 +88,6 @@ bool tp_mailbox_ask(struct tp_mailbox *mailbox, uint32_t instrument)
 {
     uint32_t word;
     return request_change(mailbox, instrument, &word, REQUEST_WANTED, REQUEST_ASKED);
-}
-
-bool tp_mailbox_is_wanted(const struct tp_mailbox *mailbox)
-{
-    for (uint32_t i = 0; i < mailbox->instrument_count; i++)
-        if ((atomic_load_explicit(&mailbox->requests[i], memory_order_relaxed) & STATE_MASK) ==
-            REQUEST_WANTED)
-            return true;
-    return false;
 }
 
 static enum tp_request request_of(const struct tp_mailbox *mailbox, uint32_t instrument)

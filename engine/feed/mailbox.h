@@ -31,6 +31,7 @@ struct tp_mailbox {
     uint32_t next_wanted[3]; /* cold thread: where its next scan for each enum tp_request begins */
     _Alignas(64) _Atomic uint32_t tail;    /* cells written; cold thread */
     _Alignas(64) _Atomic uint32_t head;    /* cells taken; hot thread */
+    bool has_wanted;                       /* hot thread: since tp_mailbox_take_wanted */
     _Alignas(64) _Atomic uint64_t refused; /* offers with broken levels; cold thread */
     _Atomic uint64_t doubled;              /* prices that came twice in a base; both threads */
     _Atomic uint32_t doubled_of;           /* 1 + in whose base the last one did; 0: none did */
@@ -53,6 +54,13 @@ void tp_mailbox_note_doubled(struct tp_mailbox *mailbox, uint32_t instrument, ui
 /* Hot thread. */
 void tp_mailbox_want(struct tp_mailbox *mailbox, uint32_t instrument, enum tp_request request);
 void tp_mailbox_cancel(struct tp_mailbox *mailbox, uint32_t instrument);
+/* Whether something was wanted since the last call: the cold thread is to be woken. */
+static inline bool tp_mailbox_take_wanted(struct tp_mailbox *mailbox)
+{
+    const bool has_wanted = mailbox->has_wanted;
+    mailbox->has_wanted = false;
+    return has_wanted;
+}
 /* The oldest base, valid until tp_mailbox_release; NULL: none. *fresh: it answers its
  * instrument's latest request. */
 const struct tp_mailbox_cell *tp_mailbox_peek(struct tp_mailbox *mailbox, bool *fresh);
@@ -63,7 +71,6 @@ static inline enum tp_request tp_mailbox_request(const struct tp_mailbox_cell *c
 }
 
 /* Cold thread. */
-bool tp_mailbox_is_wanted(const struct tp_mailbox *mailbox); /* some base is */
 uint32_t tp_mailbox_wanted(struct tp_mailbox *mailbox, enum tp_request request, uint32_t *wanted,
                            uint32_t count_max);
 /* False: full. An offer that nobody waits for any more is taken and forgotten; one with broken

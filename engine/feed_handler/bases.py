@@ -525,7 +525,7 @@ class BaseWorker:
         self._idle: list[RestClient] = []
         self._busy: list[RestClient] = []
         self._answering: list[threading.Thread] = []  # of the cold thread alone
-        self._stop = threading.Event()
+        self._stop, self._called = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="bases", daemon=True)
         self.is_alive = False
         """A thread runs and uses the feed, even if a signal cut `stop` short."""
@@ -543,6 +543,10 @@ class BaseWorker:
         self._cut()
         if self._thread.is_alive():
             self._thread.join()
+
+    def call(self) -> None:
+        """Have it looked now at who waits, not within STOP_WITHIN_S."""
+        self._called.set()
 
     def _cut(self) -> None:
         with self._lock:
@@ -581,7 +585,8 @@ class BaseWorker:
                 question = self.ask()
                 if question is not None:
                     self._answer_aside(question)
-                self.books.wait(min(STOP_WITHIN_S, self._wait_s()))
+                self._called.wait(min(STOP_WITHIN_S, self._wait_s()))
+                self._called.clear()
         finally:
             self.has_died = not self._stop.is_set()
             self._stop.set()

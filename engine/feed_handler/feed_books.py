@@ -40,9 +40,6 @@ class Books(Protocol):
     def unheard(self) -> Sequence[int]:
         """Return the instruments whose channels are to be subscribed to anew; as `wanted`."""
 
-    def wait(self, seconds: float) -> None:
-        """Sleep until one is wanted, so long at most."""
-
 
 class FeedBooks:
     """The cold thread's side of a C feed."""
@@ -106,7 +103,3 @@ class FeedBooks:
     def failed(self, instrument: int) -> None:
         """Want it again."""
         lib.tp_feed_base_failed(self._feed, self._venue, instrument)
-
-    def wait(self, seconds: float) -> None:
-        """Look every 10 ms, in C: a thread of Python that did would take a tenth of a slow CPU."""
-        lib.tp_feed_base_await(self._feed, self._venue, int(seconds * 1e9))

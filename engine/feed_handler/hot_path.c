@@ -190,6 +190,10 @@ static void tick(struct tp_hot_path *hot, uint64_t now_ns)
 {
     send_pings(hot, now_ns);
     const bool changed = tp_feed_tick(hot->feed, now_ns);
+    if (tp_feed_take_wanted(hot->feed)) {
+        tp_handover_call(&hot->loop->handover);
+        tp_handover_wake(&hot->loop->handover); /* a book waits: not at the next tick */
+    }
     if (hot->tap != NULL)
         tick_tap(hot, changed, now_ns);
     tp_segment_heartbeat(hot->segment, now_ns);

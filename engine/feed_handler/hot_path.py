@@ -6,6 +6,7 @@ the loop and its handover.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections import deque
 from dataclasses import dataclass, field
@@ -93,6 +94,10 @@ class HotPath:
     def await_note(self, max_s: float) -> None:
         """Sleep until there is a note, the loop ended, the time is over, or a signal came."""
         lib.tp_handover_await(self._handover, int(max_s * NS_PER_S))
+
+    def call(self) -> None:
+        """End an `await_note` that runs, or the next one; any thread."""
+        os.eventfd_write(self._handover.wake_fd, 1)
 
     def take_note(self) -> Note | None:
         """Return the oldest note and free its place; None: there is none."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tickpath.engine.feed_handler.plan import Plan
 
 ANSWERS_MAX: Final = 16
+BASE_MESSAGES: Final = 2
+"""Of a base in-band: a subscription's end and a new one; no book is LIVE until both are out."""
 REQUEST_FIRST: Final = 1_000
 """Ids below are those of what a connection says as it opens."""
 
@@ -68,13 +70,23 @@ class Speaker:
         """Send what is due; the rest waits for the next step."""
         while self._bases:
             self._ask(self._bases.popleft(), time_s)
-        pause = 1.0 / self.plan.venue.limits.messages_per_second
+        rate = self.plan.venue.limits.messages_per_second
+        # Any second has `rate` messages at most: those at once, and what then follows more slowly.
+        at_once = self._at_once()
+        pause = 1.0 / (rate if at_once == 1 else rate - at_once)
+        early = (at_once - 1) * pause
         for connection, line in self._lines.items():
-            while (first := line.answers or line.waiting) and line.next_s <= now_s:
+            while (first := line.answers or line.waiting) and line.next_s - early <= now_s:
                 if not self._send(connection, first[0]):
                     break
                 first.popleft()
                 line.next_s = max(line.next_s, now_s) + pause
+
+    def _at_once(self) -> int:
+        """Return how many messages may go out together where none did for a while."""
+        venue = self.plan.venue
+        is_anew = venue.base_source is BaseSource.IN_BAND
+        return BASE_MESSAGES if is_anew and venue.limits.messages_per_second > 2 else 1
 
     def _ask(self, instrument: int, time_s: int) -> None:
         channels = [one for one in self.plan.channels if one.instrument == instrument]

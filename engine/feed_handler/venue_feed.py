@@ -219,7 +219,7 @@ class VenueFeed:
         if config.venue.verification(config.settings) is Verification.ASIDE:
             self.bases.aside = Aside(config, shared.clock, shared.pauses)
         self.speaker = Speaker(self.plan, self._say)
-        self.bases.ask_in_band = lambda index: self.speaker.request_base(self._places[index])
+        self.bases.ask_in_band = self._ask_in_band
         self.trading = Trading(shared.rows, self.indexes)
         self.list_reader = ListReader(
             config,
@@ -325,12 +325,18 @@ class VenueFeed:
             places[:] = [self.indexes[place] for place in places]
         return answer
 
+    def _ask_in_band(self, index: int) -> None:
+        """Have a base asked for by the thread that speaks, soon; any thread."""
+        self.speaker.request_base(self._places[index])
+        self.shared.hot.call()
+
     def step(self) -> list[Instrument]:
         """Do what is due of plan, scales and talk; return the rows whose status changed."""
         now_s = self.shared.clock.now_s()
         self.replan.step()
         self.rescaling.step(now_s)
         self.speaker.step(now_s, self._time_s())
+        self.bases.call()  # the hot thread may have woken us for a book that waits
         listed = self.list_reader.step()
         if listed is None:
             return []

@@ -127,6 +127,11 @@ void tp_handover_note_commit(struct tp_handover *handover)
     handover->wakes_next = true;
 }
 
+void tp_handover_call(struct tp_handover *handover)
+{
+    handover->wakes_next = true;
+}
+
 void tp_handover_leave(struct tp_handover *handover)
 {
     const uint64_t one = 1;

@@ -104,6 +104,8 @@ void tp_handover_command_release(struct tp_handover *handover);
 /* A note to fill; NULL: no more than `kept` slots are free. */
 struct tp_note *tp_handover_note_claim(struct tp_handover *handover, uint32_t kept);
 void tp_handover_note_commit(struct tp_handover *handover);
+/* Has the cold thread woken at the next tp_handover_wake, whether there is a note or not. */
+void tp_handover_call(struct tp_handover *handover);
 /* Once a tick: wakes the cold thread where there is something new for it. */
 void tp_handover_wake(struct tp_handover *handover);
 /* The hot thread leaves: wakes the cold thread whether there is a note or not. */

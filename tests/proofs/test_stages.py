@@ -35,7 +35,7 @@ PLAIN = re.compile(
     r"mem(cpy|move|set|cmp|chr)|str(len|chr|nlen|cmp|ncmp|ncasecmp|str)|__\w+|_GLOBAL_OFFSET_TABLE_"
 )
 CLOCKS = frozenset({"tp_clock_now_ns", "clock_gettime"})
-SLEEPS = frozenset({"tp_clock_sleep", "tp_clock_nap"})  # ours, and block
+SLEEPS = frozenset({"tp_clock_sleep"})  # ours, and block
 # Who may reach for more, by when it runs. By function: a new use in another one is found.
 CALLS: dict[str, dict[str, str]] = {
     "before the first packet, or after the last: the cold thread": {
@@ -55,7 +55,6 @@ CALLS: dict[str, dict[str, str]] = {
         "netstack/tcp/isn.c:tp_tcp_isn_init": "EVP_sha256 HMAC",
     },
     "the cold thread, while the hot one runs": {
-        "engine/feed/cold_side.c:tp_feed_base_await": "tp_clock_nap",
         "engine/loop/handover.c:tp_handover_await": "ppoll read",
         "netstack/link/af_xdp.c:tp_af_xdp_statistics": "getsockopt",
         "netstack/session.c:tp_session_error_text": "snprintf",

@@ -588,9 +588,6 @@ class Books:
         self.failures.append(instrument)
         self.queue.append(instrument)
 
-    def wait(self, seconds: float) -> None:
-        time.sleep(0 if self.queue else min(seconds, 0.005))
-
 
 ROWS = [
     Instrument(index, "mexc", symbol, exponent, -3)

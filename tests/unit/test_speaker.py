@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.feed_handler.speaker import Speaker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SYMBOLS = [f"A{index}USDT" for index in range(40)]
 PAUSE_S = 0.01  # MEXC bears 100 messages a second on a connection
@@ -15,10 +19,10 @@ PAUSE_S = 0.01  # MEXC bears 100 messages a second on a connection
 class Mouth:
     """A speaker whose words are kept; `is_full` as a hot thread that is behind."""
 
-    def __init__(self) -> None:
+    def __init__(self, venue: str = "mexc", symbols: Sequence[str] = SYMBOLS) -> None:
         self.said: list[tuple[int, bytes]] = []
         self.is_full = False
-        plan = make_plan(VenueConfig(symbols=(), name="mexc"), SYMBOLS)
+        plan = make_plan(VenueConfig(symbols=(), name=venue), symbols)
         self.speaker = Speaker(plan, self.send)
 
     def send(self, connection: int, text: bytes) -> bool:
@@ -55,6 +59,22 @@ def test_speaker_keeps_the_venues_pace_on_each_connection() -> None:
         mouth.speaker.step(step * PAUSE_S, 7)
         counts.append(len(mouth.said))
     assert counts == [2, 4, 5, 6, 6, 6]
+
+
+def test_speaker_says_both_words_for_an_in_band_base_at_once_and_keeps_the_pace() -> None:
+    """Kraken bears ten messages a second; a gap's base must not wait for a tenth of one."""
+    mouth, times = Mouth("kraken", [f"A{index}/USD" for index in range(20)]), []
+    mouth.speaker.request_base(0)
+    mouth.speaker.step(0.0, 7)
+    assert [json.loads(text)["method"] for _, text in mouth.said] == ["unsubscribe", "subscribe"]
+    for instrument in range(1, 20):
+        mouth.speaker.request_base(instrument)
+    times += [0.0] * len(mouth.said)
+    for step in range(1, 10_000):
+        mouth.speaker.step(step / 1000, 7)
+        times += [step / 1000] * (len(mouth.said) - len(times))
+    assert len(times) == 40
+    assert max(sum(begin <= one < begin + 1 for one in times) for begin in times) <= 10
 
 
 def test_speaker_full_queue_loses_nothing() -> None:

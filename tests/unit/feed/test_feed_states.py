@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -388,17 +386,16 @@ def test_feed_failed_fetch_is_wanted_again(rig: Rig) -> None:
     assert rig.wanted() == [0]
 
 
-def test_feed_await_ends_when_a_snapshot_is_wanted(rig: Rig) -> None:
+def test_feed_says_once_that_something_is_wanted(rig: Rig) -> None:
+    """The hot thread asks after each tick, and wakes the cold ones."""
     rig.up()
-    begin = time.monotonic()
-    lib.tp_feed_base_await(rig.feed, 0, SECOND // 20)
-    assert time.monotonic() - begin >= 0.05
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(lib.tp_feed_base_await, rig.feed, 0, 20 * SECOND)
-        rig.message(Venue().step())
-        waiting.result(15)
+    assert not lib.tp_feed_take_wanted(rig.feed)
+    rig.message(Venue().step())
+    assert lib.tp_feed_take_wanted(rig.feed)
+    assert not lib.tp_feed_take_wanted(rig.feed)
     assert rig.wanted() == [0]
-    lib.tp_feed_base_await(rig.feed, 0, 1)  # nothing is, and the time is over
+    lib.tp_feed_base_failed(rig.feed, 0, 0)  # the cold thread's own word: it needs no call
+    assert not lib.tp_feed_take_wanted(rig.feed)
 
 
 def test_feed_wanted_count_max_starves_nobody(tmp_path: Path) -> None:
