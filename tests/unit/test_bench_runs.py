@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from tickpath.engine.bench import gap
 from tickpath.engine.bench.command import BENCHES
 from tickpath.engine.bench.measure import Report, at_least, at_most, row
 from tickpath.shm.segment import DIRECTORY
@@ -37,6 +38,8 @@ EXPECTED = {
         for contender in ("tickpath", "hot thread")
         for case in ("quiet", "63 handshakes")
     },
+    "gap": {("tickpath", case) for case in ("binance rest", "kraken in-band", "mexc rest")}
+    | {("simulator", case) for case in ("binance rest", "mexc rest")},
     "wire": {(contender, "tls 1+1") for contender in ("tickpath", "picows")},
     "echo": {
         (contender, case)
@@ -97,6 +100,14 @@ def test_bench_burst_from_memory_applies_every_message(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)  # the veth part has a test of its own
     check(measure("burst")(2000, 2), capsys)
+
+
+def test_bench_gap_finds_every_book_live_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gap, "SETTLED_S", 0.1)  # then a base waits longer on purpose
+    check(measure("gap")(2, 1), capsys)
+    assert left_by_us() == []
 
 
 def test_bench_memory_without_root_measures_kernel_sockets(

@@ -60,11 +60,17 @@ class DecodedVenue(Protocol):
         """
 
 
-class BenchVenue(DecodedVenue, Protocol):
-    """One venue's side of all benchmarks."""
+@runtime_checkable
+class GapVenue(Protocol):
+    """A venue whose simulator loses messages for `gap.py`."""
 
+    venue: ClassVar[Venue]
     settings_toml: ClassVar[str]
-    """`settings` as keys of a [[venue]] section."""
+    """What the benchmarks subscribe with, as keys of a [[venue]] section."""
+
+
+class BenchVenue(DecodedVenue, GapVenue, Protocol):
+    """One venue's side of all benchmarks."""
 
     def instrument_list(self, symbols: Sequence[str]) -> bytes:
         """Write the body of the instrument list."""
@@ -106,6 +112,11 @@ def decoded_venues() -> list[DecodedVenue]:
     """Load those whose messages are read to numbers, the default venue's first."""
     found = [one for one in _sides() if isinstance(one, DecodedVenue)]
     return sorted(found, key=lambda one: one.venue.name != DEFAULT_NAME)
+
+
+def gap_venues() -> list[GapVenue]:
+    """Load those that have a simulator and keys to subscribe with."""
+    return [one for one in _sides() if isinstance(one, GapVenue)]
 
 
 def checked_venues() -> list[CheckedVenue]:

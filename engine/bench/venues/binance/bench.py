@@ -43,7 +43,8 @@ class BinanceBench(DecodedVenue):
     """Binance spot, JSON over combined streams."""
 
     venue = VENUE
-    settings = BinanceSettings()
+    settings = BinanceSettings(depth=100)
+    settings_toml = "depth = 100"  # the cheapest base: ten a second are within the venue's budget
     price_exponent, quantity_exponent = PRICE_EXPONENT, QUANTITY_EXPONENT
     opcode = 1  # text
     cases = (DecodeCase("binance-json 2", 1, 6), DecodeCase("binance-json 20", 10, 5))

@@ -94,6 +94,7 @@ class KrakenBench(CheckedVenue):
 
     venue = VENUE
     settings = KrakenSettings(depth=DEPTH)
+    settings_toml = f"depth = {DEPTH}"
     case = f"kraken {DEPTH}"
     implementation = "msgspec"
     goal = 5
