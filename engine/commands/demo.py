@@ -60,6 +60,7 @@ SECONDS_MAX, INSTRUMENTS_MAX, RATE_MAX = 86_400, 100, 20_000
 EXIT_DEMO_FAILED = 1
 EXIT_SIGNAL = 128  # plus its number, as shells report it
 LOG_END, LOG_LINES = 600, 3  # characters, lines
+STALE_SHOWN = 8
 NO_FIRST_HOP = (
     "exchange>frame: left out, most venues' clocks have 1 ms resolution: `tickpath bench wire`"
 )
@@ -556,7 +557,9 @@ backend = "{backend}"
             if top.state != BookState.LIVE
         ]
         if stale or not tops:
-            lines.append(f"books that are not LIVE at the end: {', '.join(stale) or 'all'}")
+            shown = ", ".join(stale[:STALE_SHOWN]) or "all"
+            more = f" and {len(stale) - STALE_SHOWN} more" if len(stale) > STALE_SHOWN else ""
+            lines.append(f"books that are not LIVE at the end: {shown}{more}")
         seen = {one["name"] for one in self._view.strategies() if one["messages"] > 0}
         lines += [f"strategy {name} saw no message" for name in STRATEGIES if name not in seen]
         return lines

@@ -17,10 +17,11 @@ from tickpath.engine.bench.measure import Row
 from tickpath.engine.cli import main
 from tickpath.engine.commands import demo, host_load
 from tickpath.engine.commands.demo import Death, Demo, path_told, place_processes
-from tickpath.engine.commands.live_view import SPREAD_COUNTERS
+from tickpath.engine.commands.live_view import SPREAD_COUNTERS, Top
 from tickpath.engine.config.check import load_config
 from tickpath.engine.sim.venues import dialect_names
 from tickpath.engine.strategy.command import load_strategy
+from tickpath.proto.records import BookState
 from tickpath.shm.errors import LocalError, SystemSetupError
 from tickpath.shm.segment import DIRECTORY
 
@@ -280,6 +281,16 @@ def test_summary_of_a_demo_that_saw_nothing_is_json_and_names_the_dead(
     assert lines[0] == "tickpath: exchange (process 5) ended by signal 9 after 2.0 s"
     assert lines[1].endswith("its log ends: tickpath: no such host")
     assert all(line.startswith("tickpath: ") for line in lines)
+
+
+def test_troubles_of_many_books_are_a_short_line(made: Demo) -> None:
+    made._view._tops = [
+        Top(index, "mexc", f"S{index}", f"S{index}", BookState.SYNCING, None, None, None, None)
+        for index in range(10)
+    ]
+    (line, *_) = made._troubles()
+    assert line.startswith("books that are not LIVE at the end: mexc:S0 SYNCING, mexc:S1 ")
+    assert line.endswith("mexc:S7 SYNCING and 2 more")
 
 
 def test_summary_after_ctrl_c_ends_by_130_whatever_else(
