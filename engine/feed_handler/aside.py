@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -238,8 +237,8 @@ class Aside:
         return data
 
     def _await(self, session: Session, asked: BaseSubscription) -> bytes:
-        end = time.monotonic() + WITHIN_S
-        while (left_s := end - time.monotonic()) > 0:
+        end = self._clock.now_s() + WITHIN_S
+        while (left_s := end - self._clock.now_s()) > 0:
             message = session.next()
             if message is None:
                 raise RemoteError(f"{asked.channel}: the venue closed the connection for checks")
