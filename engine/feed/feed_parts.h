@@ -173,6 +173,8 @@ bool feed_finds_misfit(struct tp_feed *feed, const struct feed_instrument *instr
 /* The decoder refused feed->misfit: SYNCING (SCALE), and the cold thread is told. */
 void feed_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status status,
                  uint64_t now_ns);
+/* The same but for the book: nothing of it is lost. */
+void feed_tell_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status status);
 /* Tells the cold thread of a base without its checksum, which is made of digits as the venue writes
  * them: it may write others by now. */
 void feed_tell_doubt(struct tp_feed *feed, uint32_t index);

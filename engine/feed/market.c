@@ -66,6 +66,18 @@ static enum tp_decode_status decode(struct tp_feed *feed, const struct tp_venue 
                                                                                : status;
 }
 
+/* The book's own messages are whole: it stays as it is. A number that its scale does not hold has
+ * the scale moved all the same: else no such trade would ever be shown. */
+static enum tp_feed_result refuse(struct tp_feed *feed, uint32_t index,
+                                  enum tp_decode_status status)
+{
+    if (feed_is_misfit(feed, status) && feed->misfit.text.at != NULL)
+        feed_tell_misfit(feed, index, status);
+    else
+        feed->counters.broken++;
+    return TP_FEED_BROKEN;
+}
+
 enum tp_feed_result feed_take_market(struct tp_feed *feed, const struct tp_venue_message *message,
                                      const struct tp_route *route, uint64_t received_ns)
 {
@@ -84,11 +96,12 @@ enum tp_feed_result feed_take_market(struct tp_feed *feed, const struct tp_venue
                                  .size = route->body_size,
                                  .meaning = route->meaning,
                                  .scale = {.price_exponent = instrument->price_exponent,
-                                           .quantity_exponent = instrument->quantity_exponent}};
-    if (decode(feed, venue, &body) != TP_DECODE_OK) {
-        feed->counters.broken++; /* the book's own messages are whole: it stays as it is */
-        return TP_FEED_BROKEN;
-    }
+                                           .quantity_exponent = instrument->quantity_exponent},
+                                 .misfit = &feed->misfit};
+    feed->misfit.text.at = NULL; /* what it was of is gone */
+    const enum tp_decode_status status = decode(feed, venue, &body);
+    if (status != TP_DECODE_OK)
+        return refuse(feed, route->instrument, status);
     tp_ring_gate_pass(feed->config.gate, is_trades ? feed->trades->count : 1);
     union feed_event out = event_of(feed, route, message->connection, received_ns);
     if (is_trades)

@@ -60,12 +60,17 @@ bool tp_feed_misfit_take(struct tp_feed *feed, struct tp_feed_misfit *out)
 
 /* ---- a number that does not fit */
 
-void feed_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status status,
-                 uint64_t now_ns)
+void feed_tell_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status status)
 {
     feed->counters.too_fine += status == TP_DECODE_TOO_FINE;
     feed->counters.too_large += status == TP_DECODE_TOO_LARGE;
     tell(feed, index, status);
+}
+
+void feed_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status status,
+                 uint64_t now_ns)
+{
+    feed_tell_misfit(feed, index, status);
     feed->histories[index].is_misscaled = true;
     feed_want_nothing(feed, index); /* a base that is under way is of this scale */
     feed_hold(feed, index, TP_SYNC_REASON_SCALE, now_ns);

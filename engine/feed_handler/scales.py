@@ -161,8 +161,8 @@ class Scales:
             if now_s >= case.rests_until_s:
                 self._log(
                     f"{_name(row)}: {misfit.what or 'number'} {misfit.text}: expected "
-                    f"{_scale(digits_of(row))} in 64 bits: its book is SYNCING, reading the "
-                    "instrument list again"
+                    f"{_scale(digits_of(row))} in 64 bits: reading the instrument list "
+                    "again to move its scale"
                 )
 
     def doubt(self, place: int, now_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.unit.feed.conftest import (
     STALE,
     STATE,
     SYNCING,
+    WS_TEXT,
     Rig,
     Venue,
     channel,
@@ -373,3 +375,40 @@ def test_base_of_another_scale_is_not_taken(
     rig.tick()
     assert rig.state() == ((LIVE, NONE) if is_taken else (SYNCING, STARTING))
     assert rig.wanted() == ([] if is_taken else [0])
+
+
+@pytest.mark.parametrize(
+    ("price", "told"),
+    [("500.001", (FINE, PRICE, "500.001")), ("92233720368547758.1", (LARGE, PRICE, None))],
+)
+def test_trade_that_does_not_fit_has_the_scale_moved_and_its_book_stays(
+    tmp_path: Path, price: str, told: tuple[int, int, str | None]
+) -> None:
+    rig = Rig(tmp_path, venue=lib.tp_venue_find(b"binance"), added=0, moves_scale=True)
+    assert rig.add(0, b"coin0usdt@depth@100ms")
+    venue = Venue()
+    rig.up()
+    rig.tick(SETTLE + MS)
+    assert rig.wanted() == [0]
+    rig.offer(venue.version, *venue.book)
+    rig.tick()
+    assert rig.state() == (LIVE, NONE)
+    trade = {"e": "trade", "E": 1, "s": "COIN0USDT", "t": 7, "p": price, "q": "1", "T": 2}
+    data = {"stream": "coin0usdt@trade", "data": trade | {"m": True}}
+    assert rig.message(json.dumps(data).encode(), opcode=WS_TEXT) == lib.TP_FEED_BROKEN
+    assert rig.state() == (LIVE, NONE)
+    (misfit,) = misfits(rig)
+    status, kind, text = told
+    assert (misfit["status"], misfit["kind"]) == (status, kind)
+    assert text in (None, misfit["text"])
+    counters = counters_of(rig)
+    assert (counters["broken"], counters["too_fine"] + counters["too_large"]) == (0, 1)
+    if status == FINE:
+        assert rescale(rig, -3, -8)
+        rig.events()
+        assert rig.message(json.dumps(data).encode(), opcode=WS_TEXT) == lib.TP_FEED_APPLIED
+        assert [values[0] for kind, _, values in rig.events()] == [500_001]
+    data["data"] = trade | {"m": True, "p": "x"}
+    assert rig.message(json.dumps(data).encode(), opcode=WS_TEXT) == lib.TP_FEED_BROKEN
+    assert (counters_of(rig)["broken"], misfits(rig)) == (1, [])
+    rig.close()
