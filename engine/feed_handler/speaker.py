@@ -27,20 +27,49 @@ REQUEST_FIRST: Final = 1_000
 
 
 @dataclass(slots=True)
+class _Said:
+    """Messages that belong together; instrument: whose base they ask for."""
+
+    messages: deque[bytes]
+    instrument: int | None = None
+    is_begun: bool = False
+    """The first is out: a book that was unsubscribed from is subscribed to, whatever comes."""
+
+
+@dataclass(slots=True)
 class _Line:
     """One connection: what waits, and from when on the next may be sent."""
 
-    waiting: deque[bytes] = field(default_factory=deque)
+    waiting: deque[_Said] = field(default_factory=deque)
     answers: deque[bytes] = field(default_factory=lambda: deque(maxlen=ANSWERS_MAX))
     """What the venue waits for: goes first. Of a flood the newest: a ping's answer is the last."""
     next_s: float = float("-inf")
+
+    def asks_for(self, instrument: int) -> bool:
+        """Say whether a base of it is about to be asked for."""
+        return any(one.instrument == instrument and not one.is_begun for one in self.waiting)
+
+    def sent(self) -> None:
+        """Take out what was sent."""
+        if self.answers:
+            self.answers.popleft()
+            return
+        first = self.waiting[0]
+        first.messages.popleft()
+        first.is_begun = True
 
 
 class Speaker:
     """The voice of open connections. `send(connection, text)`: False where it must try again."""
 
-    def __init__(self, plan: Plan, send: Callable[[int, bytes], bool]) -> None:
-        self.plan, self._send = plan, send
+    def __init__(
+        self,
+        plan: Plan,
+        send: Callable[[int, bytes], bool],
+        is_followed: Callable[[int], bool] = lambda _: False,
+    ) -> None:
+        """`is_followed(instrument)`: its book has a base, and needs no new subscription."""
+        self.plan, self._send, self._is_followed = plan, send, is_followed
         self._bases: deque[int] = deque()
         self._lines: dict[int, _Line] = {}
         self._request = REQUEST_FIRST
@@ -76,10 +105,10 @@ class Speaker:
         pause = 1.0 / (rate if at_once == 1 else rate - at_once)
         early = (at_once - 1) * pause
         for connection, line in self._lines.items():
-            while (first := line.answers or line.waiting) and line.next_s - early <= now_s:
-                if not self._send(connection, first[0]):
+            while line.next_s - early <= now_s and (text := self._next(line)) is not None:
+                if not self._send(connection, text):
                     break
-                first.popleft()
+                line.sent()
                 line.next_s = max(line.next_s, now_s) + pause
 
     def _at_once(self) -> int:
@@ -88,21 +117,42 @@ class Speaker:
         is_anew = venue.base_source is BaseSource.IN_BAND
         return BASE_MESSAGES if is_anew and venue.limits.messages_per_second > 2 else 1
 
+    def _next(self, line: _Line) -> bytes | None:
+        if line.answers:
+            return line.answers[0]
+        while line.waiting:
+            first = line.waiting[0]
+            if first.messages and not self._is_vain(first):
+                return first.messages[0]
+            line.waiting.popleft()
+        return None
+
+    def _is_vain(self, one: _Said) -> bool:
+        """Say whether a base came meanwhile: unsubscribing now would leave a LIVE book without."""
+        return (
+            one.instrument is not None
+            and not one.is_begun
+            and self.plan.venue.base_source is BaseSource.IN_BAND
+            and self._is_followed(one.instrument)
+        )
+
     def _ask(self, instrument: int, time_s: int) -> None:
         channels = [one for one in self.plan.channels if one.instrument == instrument]
         if not channels:
             return  # it left meanwhile
         channel, venue = channels[0], self.plan.venue
+        if self._lines.setdefault(channel.connection, _Line()).asks_for(instrument):
+            return  # the one before did not have its turn yet
         if venue.base_source is BaseSource.REQUEST:
             text = venue.base_message(channel.name, request=self._request, time_s=time_s)
-            self._add(channel.connection, [text])
+            self._add(channel.connection, [text], instrument)
             return
         names = (channel.name,)
-        self.change(
-            ConnectionChange(connection=channel.connection, unsubscribe=names, subscribe=names),
-            time_s,
-        )
+        anew = ConnectionChange(connection=channel.connection, unsubscribe=names, subscribe=names)
+        messages = self.plan.messages(anew, request=self._request, time_s=time_s)
+        self._add(channel.connection, [one.data for one in messages], instrument)
 
-    def _add(self, connection: int, messages: list[bytes]) -> None:
-        self._lines.setdefault(connection, _Line()).waiting.extend(messages)
+    def _add(self, connection: int, messages: list[bytes], instrument: int | None = None) -> None:
+        line = self._lines.setdefault(connection, _Line())
+        line.waiting.append(_Said(deque(messages), instrument))
         self._request += len(messages)

@@ -37,6 +37,7 @@ from tickpath.engine.loop.pauses import Pauses
 from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.netstack.session import Target, new_tls_context
 from tickpath.proto.instrument import pack_row
+from tickpath.proto.records import SyncReason
 from tickpath.proto.venue import Verification
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError
@@ -115,6 +116,7 @@ class VenueFeed:
         budget = config.venue.rest_budget(config.settings)
         self._schedule = BaseSchedule(Budget.of_venue(budget))
         self._chosen = Chosen()
+        self._reason_of: Callable[[int], int] = lambda _: SyncReason.STARTING
 
     @property
     def section(self) -> str:
@@ -218,7 +220,7 @@ class VenueFeed:
         self.bases.timeout_s = shared.health.keep_s
         if config.venue.verification(config.settings) is Verification.ASIDE:
             self.bases.aside = Aside(config, shared.clock, shared.pauses)
-        self.speaker = Speaker(self.plan, self._say)
+        self.speaker = Speaker(self.plan, self._say, self._is_followed)
         self.bases.ask_in_band = self._ask_in_band
         self.trading = Trading(shared.rows, self.indexes)
         self.list_reader = ListReader(
@@ -290,6 +292,9 @@ class VenueFeed:
         self.subscriptions.said(planned, text)
         return True
 
+    def _is_followed(self, place: int) -> bool:
+        return self._reason_of(self.indexes[place]) == SyncReason.NONE
+
     def opened(self, connection: int) -> None:
         """Take note that a connection is open and has said what it had to."""
         planned, now_s = self.connections.index(connection), self.shared.clock.now_s()
@@ -307,6 +312,8 @@ class VenueFeed:
 
     def step_subscriptions(self, reason_of: Callable[[int], int]) -> Answer:
         """Do what is due; `reason_of` gives what shared memory says of an instrument's book."""
+
+        self._reason_of = reason_of
 
         def reason(place: int) -> int:
             return reason_of(self.indexes[place])

@@ -22,8 +22,9 @@ class Mouth:
     def __init__(self, venue: str = "mexc", symbols: Sequence[str] = SYMBOLS) -> None:
         self.said: list[tuple[int, bytes]] = []
         self.is_full = False
+        self.followed: set[int] = set()
         plan = make_plan(VenueConfig(symbols=(), name=venue), symbols)
-        self.speaker = Speaker(plan, self.send)
+        self.speaker = Speaker(plan, self.send, self.followed.__contains__)
 
     def send(self, connection: int, text: bytes) -> bool:
         if not self.is_full:
@@ -107,3 +108,39 @@ def test_speaker_waits_behind_the_messages_that_a_connection_opened_with() -> No
     assert mouth.said == []
     mouth.speaker.step(1.0 + 3.1 * PAUSE_S, 7)
     assert len(mouth.said) == 1
+
+
+def asked(mouth: Mouth) -> list[tuple[str, str]]:
+    """Return what Kraken was asked: method and symbol."""
+    requests = [json.loads(text) for _, text in mouth.said]
+    return [(one["method"], *one["params"]["symbol"]) for one in requests]
+
+
+def test_speaker_leaves_a_book_subscribed_whose_base_came_while_it_waited() -> None:
+    """The venue bears ten messages a second: a base may come before its question has its turn."""
+    mouth = Mouth("kraken", ["A/USD", "B/USD", "C/USD"])
+    for instrument in range(3):
+        mouth.speaker.request_base(instrument)
+    mouth.speaker.step(0.0, 7)
+    mouth.followed |= {0, 1}
+    for step in range(1, 8):
+        mouth.speaker.step(step * 0.1, 7)
+    assert asked(mouth) == [
+        ("unsubscribe", "A/USD"),
+        ("subscribe", "A/USD"),  # it was unsubscribed from already
+        ("unsubscribe", "C/USD"),
+        ("subscribe", "C/USD"),
+    ]
+
+
+def test_speaker_asks_once_for_what_waits_already() -> None:
+    mouth = Mouth("kraken", ["A/USD", "B/USD"])
+    for instrument in (0, 1, 1, 1):
+        mouth.speaker.request_base(instrument)
+    for step in range(8):
+        mouth.speaker.step(step * 0.1, 7)
+    assert [symbol for _, symbol in asked(mouth)] == ["A/USD"] * 2 + ["B/USD"] * 2
+    mouth.speaker.request_base(1)
+    for step in range(8, 12):
+        mouth.speaker.step(step * 0.1, 7)
+    assert [symbol for _, symbol in asked(mouth)][4:] == ["B/USD"] * 2, "it did not come: again"
