@@ -253,7 +253,9 @@ def test_loop_tells_of_several_that_end_at_once_one_by_one(make_world: MakeWorld
     for server in world.servers:  # all were heard at the same time from here on
         server.protocol.send_binary(b"last")
         server._collect()
+    said_ns = world.now_ns
     world.run(lambda: world.count(DOWN) > 0, limit_ns=3 * SECOND)
+    assert SECOND < world.now_ns - said_ns < SECOND + SECOND // 100
     assert [event for event in world.heard if event.kind == DOWN] == [
         Event(DOWN, number) for number in range(3)
     ]
@@ -330,6 +332,19 @@ def test_loop_port_of_a_connection_that_ended_is_free_again(make_world: MakeWorl
     world.command(lib.TP_COMMAND_DROP, 0)
     world.run(lambda: (lib.TP_NOTE_ENDED, 0) in world.notes)
     assert lib.tp_netif_bind(near.netif, near.config, near.tcp, ffi.NULL) != ffi.NULL
+
+
+def test_loop_lets_a_peer_that_takes_nothing_hold_an_ended_connection_for_a_second(
+    make_world: MakeWorld,
+) -> None:
+    world = opened(make_world(quiet()))
+    world.servers[0].protocol.send_close(1000, "done")
+    world.servers[0]._collect()
+    world.servers[0].segment = lambda _segment, _now_ns: None  # it takes nothing from here on
+    world.run(lambda: world.count(DOWN) == 1)
+    down_ns = world.now_ns
+    world.run(lambda: (lib.TP_NOTE_ENDED, 0) in world.notes, limit_ns=30 * SECOND)
+    assert SECOND <= world.now_ns - down_ns < SECOND + SECOND // 100
 
 
 def test_loop_stop_takes_every_open_connection_down_and_says_goodbye(

@@ -13,6 +13,7 @@ from tickpath.engine.loop import connections as module
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect, _Slot
 from tickpath.netstack.session import Target
 from tickpath.netstack.transport import KernelTransport
+from tickpath.shm.clock import Clock
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
@@ -123,6 +124,70 @@ def test_delay_s_doubles_with_jitter_up_to_its_limit(
     assert Reconnect().delay_s(failures, 1.0) == pytest.approx(most)
 
 
+class Steps:
+    """Connections to a port that no stream can be opened to, in a time that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.said: list[str] = []
+        self.streams: list[str] = []
+        self.connections = Connections(
+            SimpleNamespace(connection_count=0),
+            cast("Any", SimpleNamespace(open_stream=self._open)),
+            Reconnect(),
+            self.said.append,
+            random=cast("Any", SimpleNamespace(random=lambda: 1.0)),
+            clock=Clock(now_ns=lambda: int(self.now_s * 1e9)),
+        )
+        to = Target("ws", "peer.test", 80, "/")
+        self.connections.add(
+            Endpoint(target=to, server_name="", addresses={"peer.test:80": "192.0.2.1"})
+        )
+
+    def _open(self, address: str, _port: int) -> object:
+        self.streams.append(address)
+        raise LocalError("no port is free")
+
+    def wait_s(self) -> float:
+        """Try, and return how long the pause after it is."""
+        count = len(self.streams)
+        self.connections.step()
+        assert len(self.streams) == count + 1
+        return self.connections.slots[0].retry_at - self.now_s
+
+
+def test_connection_that_fails_again_and_again_is_tried_less_and_less() -> None:
+    steps = Steps()
+    waits = []
+    for _ in range(13):
+        waits.append(steps.wait_s())
+        steps.now_s = steps.connections.slots[0].retry_at + 1e-6
+    assert waits == pytest.approx([0, *(0.1 * 2**i for i in range(9)), 30, 30, 30])
+
+
+@pytest.mark.parametrize(("open_s", "failures"), [(30.0, 4), (30.001, 0)])
+def test_connection_that_was_open_for_long_forgets_its_failures(
+    open_s: float, failures: int
+) -> None:
+    steps = Steps()
+    one = steps.connections.slots[0]
+    one.session, one.open, one.offered_at, one.failures = object(), True, steps.now_s, 4
+    steps.now_s += open_s
+    steps.connections.step()
+    assert one.failures == failures
+
+
+def test_connection_is_not_tried_while_all_are_held() -> None:
+    steps = Steps()
+    steps.connections.hold("eth0 is down")
+    steps.now_s += 1000
+    steps.connections.step()
+    assert steps.streams == []
+    steps.connections.resume()
+    steps.connections.step()
+    assert steps.streams == ["192.0.2.1"]
+
+
 class Beside:
     """A loop on kernel sockets and its connections; both threads' work is done by the test."""
 
@@ -205,12 +270,18 @@ def test_connection_of_plain_http_opens_ends_and_is_tried_again(
 
 
 def test_connection_that_is_dropped_ends_and_is_tried_again(
-    beside: Beside, listener: socket.socket
+    beside: Beside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside.connections.step()
     assert beside.until_note() == lib.TP_NOTE_OPENED
+    stream = beside.connections.slots[0].stream
+    assert stream is not None
+    released: list[object] = []
+    monkeypatch.setattr(beside.connections.transport, "release", released.append)
     assert beside.connections.drop(0)
     assert beside.until_note() == lib.TP_NOTE_ENDED
+    assert released == [stream], "its port serves the next one"
+    monkeypatch.undo()
     beside.connections.step()
     assert beside.until_note() == lib.TP_NOTE_OPENED
 
