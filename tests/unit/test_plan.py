@@ -120,6 +120,11 @@ def check(plan: Plan, sockets: dict[int, set[str]], symbols: set[str]) -> None:
         assert symbol is not None
         assert channel.name in plan.venue.channels(symbol, None)
         assert planned[channel.connection].endpoint == plan.venue.endpoint(channel.name, None)
+    places = [one.instrument for one in plan.channels]
+    assert places == sorted(places), "in order of instruments"
+    for place in set(places):
+        first = plan.venue.channels(str(plan.symbols[place]), None)[0]
+        assert plan.book_channel(place).name == first, "the book's comes first"
     for number in planned:
         messages = plan.open_messages(number, request=1, time_s=0)
         assert 0 < len(messages) <= min(OPEN_MESSAGES_MAX, plan.venue.limits.messages_per_second)
