@@ -281,6 +281,25 @@ def test_writer_closed_makes_books_stale_and_a_new_one_is_followed(tmp_path: Pat
             assert (reader.event.index, reader.event.bid) == (0, 210)
 
 
+def test_symbol_is_looked_up_anew_in_the_segment_of_the_next_writer(tmp_path: Path) -> None:
+    """Its index may be another instrument's there: its price would be traded on."""
+    feed = make_feed(tmp_path)
+    feed.publish_book([(100, 10)], [(101, 20)], 0)
+    with calm_reader(tmp_path) as reader:
+        assert reader.book("BTCUSDT").bid == (100, 10)
+        feed.close()
+        assert wait_for(reader, Result.SILENT)
+        turned = [Instrument(1 - one.index, one.venue, one.symbol, -2, -5) for one in INSTRUMENTS]
+        with RehearsalFeed(
+            "unit", sorted(turned, key=lambda one: one.index), directory=tmp_path
+        ) as second:
+            second.publish_book([(7, 1)], [(8, 1)], 0)
+            second.publish_book([(200, 10)], [(201, 20)], 1)
+            assert wait_for(reader, RESTARTED)
+            assert reader.book("BTCUSDT").bid == (200, 10)
+            assert reader.book("ETHUSDT").bid == (7, 1)
+
+
 def wait_for(reader: Any, wanted: int) -> bool:
     end = time.monotonic() + 10
     while time.monotonic() < end:
