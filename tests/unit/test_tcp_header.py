@@ -36,6 +36,13 @@ def with_options(options: bytes, payload: bytes = b"") -> bytes:
         pytest.param(with_options(b"\x08\x01\x01\x01"), id="option length 1"),
         pytest.param(with_options(b"\x01\x01\x01\x02"), id="kind in the last byte, no length"),
         pytest.param(with_options(b"\x02\x05\x05\xb4"), id="option one byte past the end"),
+        pytest.param(with_options(b"\xfd\x05\x01\x01"), id="unknown kind one byte past the end"),
+        pytest.param(
+            with_options(b"\x08\x0a" + bytes(6), b"\xff" * 8), id="timestamps into the payload"
+        ),
+        pytest.param(
+            with_options(b"\x05\x0a" + bytes(6), b"\xff" * 8), id="SACK block into the payload"
+        ),
         pytest.param(with_options(b"\x02\x03\x05\x01"), id="MSS of length 3"),
         pytest.param(with_options(b"\x03\x02\x01\x01"), id="window scale of length 2"),
         pytest.param(with_options(b"\x04\x03\x01\x01"), id="SACK permitted of length 3"),
