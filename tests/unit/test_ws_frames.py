@@ -5,6 +5,7 @@ import hashlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tickpath._core import ffi, lib
 from tickpath.netstack.ws import ws
 from tickpath.netstack.ws.ws import Message, Opcode
 from websockets import frames
@@ -81,6 +82,21 @@ def test_frame_control_over_125_bytes_or_fragmented_is_not_written(opcode: Opcod
         ws.frame(opcode, b"x" * 126)
     with pytest.raises(ValueError, match="fin=False"):
         ws.frame(opcode, b"x", fin=False)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_frame_is_written_whole_or_not_at_all(size: int) -> None:
+    whole = size + 6 + (0 if size < 126 else 2 if size < 65536 else 8)
+    payload = ffi.new("uint8_t[]", b"x" * size + b"\0")
+    span = ffi.new("struct tp_span *", {"data": payload, "size": size})
+    for capacity in {max(0, whole - less) for less in (0, 1, 7, 8, 14, whole)}:
+        out = ffi.new("uint8_t[]", b"\xee" * (whole + 16))
+        written = lib.tp_ws_frame_write(out, capacity, lib.TP_WS_BINARY, True, b"\1\2\3\4", span[0])
+        fits = capacity >= whole
+        assert written == (whole if fits else 0)
+        assert bytes(out[max(0, capacity) : whole + 16]) == b"\xee" * (
+            whole + 16 - max(0, capacity)
+        )
 
 
 def test_frame_masks_are_fresh() -> None:
