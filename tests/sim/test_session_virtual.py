@@ -80,6 +80,21 @@ def test_session_peer_vanishes_session_ends_by_its_own_deadline(
     assert world.client.error_text() == "tcp: connection timed out"
 
 
+def test_session_whose_peer_says_close_and_never_ends_is_closed_after_two_seconds(
+    certificate: Certificate, contexts: Callable[[Plan], Any]
+) -> None:
+    plan = Plan(seed=1, closer="nobody")
+    world = opened(plan, certificate, contexts(plan))
+    client, server = world.client, world.server
+    server.may_end = False
+    server.protocol.send_close(1000, "done")
+    server._collect()
+    world.run(lambda: client.phase == lib.TP_SESSION_CLOSING, limit_ns=SECOND)
+    closing_ns = world.now_ns
+    world.run(lambda: client.phase == lib.TP_SESSION_CLOSED, limit_ns=30 * SECOND)
+    assert 2 * SECOND <= world.now_ns - closing_ns < 2 * SECOND + SECOND // 10
+
+
 def test_session_end_with_a_full_send_buffer_has_its_close_notify(
     certificate: Certificate, contexts: Callable[[Plan], Any]
 ) -> None:
