@@ -1,8 +1,11 @@
 /* What the files of engine/feed share: the feed's own structures. No one else includes this.
  *
- * Reading order: feed.h, sync.h, feed.c (one message), depth.c (truncation, checksums),
- * market.c (trades, best prices), feed_state.c (all that happens to a book besides messages),
- * lost.c, cold_side.c, trading.h, rescale.h, verify.h, publish.h, backlog.h, mailbox.h. */
+ * Reading order: feed.h, sync.c (may a message follow), feed.c (one message), depth.c (truncation),
+ * checksum.c, market.c (trades, best prices), publish.c; states.c (which state follows which) and
+ * feed_state.c (all that happens to a book besides messages), lost.c, backlog.c (messages kept
+ * while a base is awaited), mailbox.c and cold_side.c (bases), verify.c; trading.c, rescale.c and
+ * rows.c (what the venue's list changes); checkpoint.c (for recordings), state_watch.c (for the
+ * log). */
 #ifndef TP_ENGINE_FEED_PARTS_H
 #define TP_ENGINE_FEED_PARTS_H
 #include "engine/book/book.h"

@@ -144,15 +144,20 @@ def check_c_parameters(tree: Tree) -> list[str]:
 def check_doors(tree: Tree) -> list[str]:
     """Who comes to a folder reads its __init__.py: it names every module and every C file.
 
-    Folders of venues are looked through by the programs, not listed.
+    Folders of venues are looked through by the programs, not listed. A folder of C alone whose
+    files share a header of parts has its reading order there.
     """
     named: dict[Path, str] = {
         name.parent: ast.get_docstring(ast.parse(text)) or ""
         for name, text in tree.code(".py")
         if name.name == "__init__.py" and name.parts[0] != "tests" and name.parent.name != "venues"
     }
+    doors = dict.fromkeys(named, "__init__.py")
+    for name, text in tree.code(".h"):
+        if name.stem.endswith("_parts"):
+            named[name.parent], doors[name.parent] = text.partition("*/")[0], name.name
     return [
-        f"{name.parent}/__init__.py: no word of {name.name}; name it where it is to be read"
+        f"{name.parent}/{doors[name.parent]}: no word of {name.name}; name it where it is read"
         for name in tree.names
         if name.suffix in {".py", ".c"} and name.parent in named and name.stem != "__init__"
         if not re.search(rf"(?<![\w-]){re.escape(name.stem)}(?![\w-])", named[name.parent])
@@ -291,6 +296,11 @@ BROKEN: list[tuple[Callable[[Tree], list[str]], dict[str, str], str]] = [
     (check_doors, {"shm/__init__.py": "'ring.py'", "shm/clock.c": ""}, "word of clock.c"),
     (check_doors, {"rt/a/__init__.py": "", "rt/a/command.py": ""}, "word of command.py"),
     (check_doors, {"rt/__init__.py": "'sub_command'", "rt/command.py": ""}, "word of command.py"),
+    (
+        check_doors,
+        {"a/b_parts.h": "/* c.c */ d", "a/c.c": "", "a/d.c": ""},
+        "b_parts.h: no word of d",
+    ),
     (check_vague_names, {"shm/string_utils.py": ""}, "noun"),
     (check_vague_names, {"shm/common/ring.py": ""}, "noun"),
     (check_cdef_has_header, {"shm/a.cdef": "", "shm/b.h": ""}, "a.h"),
@@ -310,6 +320,7 @@ SOUND: list[tuple[Callable[[Tree], list[str]], dict[str, str]]] = [
     (check_function_length, {"shm/a.py": python_function(70), "shm/a.c": c_function(70)}),
     (check_c_parameters, {"a.c": "\nint f(int a, int b, int c,\n  int d, int e)\n{\n}\n"}),
     (check_doors, {"shm/__init__.py": "'clock.{h,c}'", "shm/clock.c": ""}),
+    (check_doors, {"a/b_parts.h": "/* c.{h,c} */", "a/c.c": ""}),
     (check_doors, {"proto/venues/__init__.py": "", "proto/venues/one.py": "", "shm/lone.c": ""}),
     (check_vague_names, {"shm/ring.py": "", "shm/commonwealth.py": ""}),
     (check_cdef_has_header, {"shm/a.cdef": "", "shm/a.h": ""}),
