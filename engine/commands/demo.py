@@ -293,6 +293,7 @@ class Demo:
 
     def start(self) -> None:
         """Start everything; raises SystemSetupError with the log of what did not start."""
+        self._load = HostLoad.before()
         self._directory = Path(tempfile.mkdtemp(prefix="tickpath-demo-"))
         self._stack.callback(self._tidy)
         self._stack.callback(start_janitor(self._directory, self._instance))

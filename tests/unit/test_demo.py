@@ -17,6 +17,7 @@ from tickpath.engine.bench.measure import Row
 from tickpath.engine.cli import main
 from tickpath.engine.commands import demo, host_load
 from tickpath.engine.commands.demo import Death, Demo, path_told, place_processes
+from tickpath.engine.commands.host_load import HostLoad
 from tickpath.engine.commands.live_view import SPREAD_COUNTERS, Top
 from tickpath.engine.config.check import load_config
 from tickpath.engine.sim.venues import dialect_names
@@ -220,23 +221,36 @@ def test_spread_strategy_is_the_example() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "taken", "words"),
+    ("busy", "taken", "words"),
     [
-        (0.9, 0, []),
-        (1.1, 0, ["load 1.1 on 2 CPUs before"]),
+        (0.25, 9, []),
+        (0.26, 0, ["others used 26% of this host's CPUs just before"]),
         (0.0, 50, ["the hypervisor took 5.0% of a CPU"]),
-        (9.0, 50, ["load 9.0", "the hypervisor took 5.0%"]),
+        (0.9, 50, ["others used 90%", "the hypervisor took 5.0%"]),
     ],
 )
 def test_host_load_warns_of_others_and_of_the_hypervisor(
-    monkeypatch: pytest.MonkeyPatch, before: float, taken: int, words: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: float, taken: int, words: list[str]
 ) -> None:
-    """50 ticks of a hundredth of a second, in 10 s; CPU 7 is not ours."""
-    monkeypatch.setattr(host_load, "read_steal", lambda: {0: 100, 1: 200 + taken, 7: 10**6})
-    load = host_load.HostLoad(before, {0: 100, 1: 200, 7: 0}, time.monotonic() - 10)
-    said = load.remarks((0, 1))
+    """Ticks are hundredths of a second, of 10 s; CPU 7 is not ours, CPU 2 is not shown."""
+    stat = tmp_path / "stat"
+    monkeypatch.setattr(host_load, "STAT", stat)
+    stat.write_text(f"cpu 1\ncpu0 1 1 1 1 1 1 1 100\ncpu1 1 1 1 1 1 1 1 {200 + taken}\n")
+    load = HostLoad(busy, {0: 100, 1: 200, 7: 0}, time.monotonic() - 10)
+    said = load.remarks((0, 1, 2))
     assert len(said) == len(words)
     assert all(one.startswith(word) for one, word in zip(said, words, strict=True)), said
+    stat.unlink()  # hidden: nothing is known of the hypervisor
+    assert load.remarks((0, 1)) == [line for line in said if line.startswith("others")]
+
+
+def test_busy_share_is_of_all_that_is_not_idle() -> None:
+    """user nice system idle iowait irq softirq steal guest guest_nice, proc_stat(5)."""
+    first = "cpu  100 0 50 1000 10 0 0 5 7 0\ncpu0 1 2 3 4\n"
+    last = "cpu  140 0 60 1030 20 5 5 5 99 0\ncpu0 1 2 3 4\n"
+    assert host_load.busy_share(first, last) == pytest.approx(0.6)
+    assert host_load.busy_share(first, first) == 0
+    assert host_load.busy_share("", "") == 0
 
 
 @pytest.fixture
