@@ -204,7 +204,10 @@ def test_command_of_several_venues_gives_each_a_port_and_one_price() -> None:
     [
         (["mexc", "mexc"], "venue 'mexc' is listed twice: expected each venue once"),
         (["mexc", "kraken", "--fault", "gap@5s"], "for instance mexc:gap@5s, where there are"),
-        (["mexc", "kraken", "--fault", "kraken:gap:BTCUSDT@5s"], "gap:BTCUSDT: expected an instru"),
+        (
+            ["mexc", "kraken", "--fault", "kraken:gap:BTCUSDT@5s"],
+            "'BTCUSDT': did you mean BTC/USDT?",
+        ),
         (["mexc", "kraken", "--fault", "kraken:nope@5s"], "fault 'nope': expected one of"),
         (["mexc", "kraken", "--listen", "127.0.0.1:65535"], "expected a port up to 65534, or 0"),
         (["mexc", "kraken", "--depth", "2000"], "--depth 2000: expected 40 to 1000 levels at kra"),
