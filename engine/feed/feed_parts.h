@@ -2,10 +2,10 @@
  *
  * Reading order: feed.h, sync.c (may a message follow), feed.c (one message), depth.c (truncation),
  * checksum.c, market.c (trades, best prices), publish.c; states.c (which state follows which) and
- * feed_state.c (all that happens to a book besides messages), lost.c, backlog.c (messages kept
- * while a base is awaited), mailbox.c and cold_side.c (bases), verify.c; trading.c, rescale.c and
- * rows.c (what the venue's list changes); checkpoint.c (for recordings), state_watch.c (for the
- * log). */
+ * feed_state.c (all that happens to a book besides messages), kept.c and backlog.c (messages kept
+ * while a base is awaited), lost.c (those that are not), mailbox.c and cold_side.c (bases),
+ * verify.c; trading.c, rescale.c and rows.c (what the venue's list changes); checkpoint.c (for
+ * recordings), state_watch.c (for the log). */
 #ifndef TP_ENGINE_FEED_PARTS_H
 #define TP_ENGINE_FEED_PARTS_H
 #include "engine/book/book.h"
@@ -225,6 +225,13 @@ static inline bool feed_is_refused(const struct tp_feed *feed,
 enum tp_feed_result feed_take_market(struct tp_feed *feed, const struct tp_venue_message *message,
                                      const struct tp_route *route, uint64_t received_ns);
 
+/* kept.c */
+/* Keeps a message of a syncing instrument. */
+void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns);
+/* Applies the kept messages in order and takes them out as it goes; stops at the first that cannot
+ * be used, which stays unless it is broken. */
+enum feed_apply feed_replay_kept(struct tp_feed *feed, uint32_t index, uint64_t *received_ns);
+
 /* lost.c */
 /* Of a message that was refused, or is not kept: a base must show it, or the next one is waited
  * for. */
@@ -283,6 +290,4 @@ void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, ui
  * is up. */
 void feed_halt(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
 void feed_reopen(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
-/* Keeps a message of a syncing instrument. */
-void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns);
 #endif

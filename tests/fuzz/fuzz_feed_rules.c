@@ -1,4 +1,4 @@
-/* sources: engine/book/book.c engine/feed/checksum.c engine/feed/depth.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/lost.c engine/feed/cold_side.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/feed/verify.c engine/recording/tap.c shm/message_ring.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c engine/feed/market.c */
+/* sources: engine/book/book.c engine/feed/checksum.c engine/feed/depth.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/kept.c engine/feed/lost.c engine/feed/cold_side.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/feed/verify.c engine/recording/tap.c shm/message_ring.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c engine/feed/market.c */
 /* A feed under any rule of proto/sync_rule.h, fed by any messages of a venue that exists only here.
  *
  * Input: a rule (7 bytes), then a program of operations; see step(). A message of the venue is
