@@ -78,7 +78,13 @@ bool tp_backlog_append(struct tp_backlog_pool *pool, struct tp_backlog *backlog,
     const uint32_t size = (uint32_t)message.size;
     memcpy(header, &received_ns, sizeof received_ns);
     memcpy(header + sizeof received_ns, &size, sizeof size);
+    const bool is_new_chunk = room == 0;
+    backlog->newest_at = is_new_chunk ? 0 : backlog->tail;
+    const uint32_t before = backlog->last;
     write_bytes(pool, backlog, header, sizeof header);
+    backlog->newest = !is_new_chunk               ? before
+                      : before == TP_BACKLOG_NONE ? backlog->first
+                                                  : pool->chunks[before].next;
     write_bytes(pool, backlog, message.data, message.size);
     backlog->bytes += (uint32_t)total;
     backlog->message_count++;
@@ -106,16 +112,30 @@ static struct cursor read_bytes(const struct tp_backlog_pool *pool, struct curso
     return at;
 }
 
-static struct cursor read_header(const struct tp_backlog_pool *pool,
-                                 const struct tp_backlog *backlog, uint64_t *received_ns,
-                                 uint32_t *size)
+static struct cursor read_header(const struct tp_backlog_pool *pool, struct cursor from,
+                                 uint64_t *received_ns, uint32_t *size)
 {
     uint8_t header[HEADER_SIZE];
-    const struct cursor at =
-        read_bytes(pool, (struct cursor){backlog->first, backlog->head}, header, sizeof header);
+    const struct cursor at = read_bytes(pool, from, header, sizeof header);
     memcpy(received_ns, header, sizeof *received_ns);
     memcpy(size, header + sizeof *received_ns, sizeof *size);
     return at;
+}
+
+static struct cursor oldest(const struct tp_backlog *backlog)
+{
+    return (struct cursor){backlog->first, backlog->head};
+}
+
+static void read_message(const struct tp_backlog_pool *pool, struct cursor from,
+                         struct tp_buffer *out, uint64_t *received_ns)
+{
+    uint32_t size;
+    const struct cursor at = read_header(pool, from, received_ns, &size);
+    assert(size <= out->capacity);
+    (void)read_bytes(pool, at, out->data, size);
+    out->head = 0;
+    out->tail = size;
 }
 
 bool tp_backlog_peek(const struct tp_backlog_pool *pool, const struct tp_backlog *backlog,
@@ -123,12 +143,17 @@ bool tp_backlog_peek(const struct tp_backlog_pool *pool, const struct tp_backlog
 {
     if (backlog->message_count == 0)
         return false;
-    uint32_t size;
-    const struct cursor at = read_header(pool, backlog, received_ns, &size);
-    assert(size <= out->capacity);
-    (void)read_bytes(pool, at, out->data, size);
-    out->head = 0;
-    out->tail = size;
+    read_message(pool, oldest(backlog), out, received_ns);
+    return true;
+}
+
+bool tp_backlog_peek_newest(const struct tp_backlog_pool *pool, const struct tp_backlog *backlog,
+                            struct tp_buffer *out)
+{
+    uint64_t received_ns;
+    if (backlog->message_count == 0)
+        return false;
+    read_message(pool, (struct cursor){backlog->newest, backlog->newest_at}, out, &received_ns);
     return true;
 }
 
@@ -137,7 +162,7 @@ uint64_t tp_backlog_first_ns(const struct tp_backlog_pool *pool, const struct tp
     uint64_t received_ns = 0;
     uint32_t size;
     if (backlog->message_count > 0)
-        (void)read_header(pool, backlog, &received_ns, &size);
+        (void)read_header(pool, oldest(backlog), &received_ns, &size);
     return received_ns;
 }
 
@@ -146,7 +171,7 @@ void tp_backlog_drop_first(struct tp_backlog_pool *pool, struct tp_backlog *back
     assert(backlog->message_count > 0);
     uint64_t received_ns;
     uint32_t size;
-    (void)read_header(pool, backlog, &received_ns, &size);
+    (void)read_header(pool, oldest(backlog), &received_ns, &size);
     backlog->message_count--;
     if (backlog->message_count == 0) {
         const uint8_t cut = backlog->cut;

@@ -32,6 +32,7 @@ struct tp_backlog {
     uint32_t first, last;          /* chunks; TP_BACKLOG_NONE: empty */
     uint32_t head, tail;           /* offsets in the first and behind the last chunk's bytes */
     uint32_t bytes, message_count; /* bytes: messages and their headers */
+    uint32_t newest, newest_at;    /* where the last message begins: chunk and offset */
     uint8_t cut;                   /* enum tp_backlog_cut: why its oldest are gone, last time */
 };
 enum tp_backlog_cut { TP_BACKLOG_WHOLE, TP_BACKLOG_CUT_BY_TIME, TP_BACKLOG_CUT_BY_BYTES };
@@ -47,6 +48,9 @@ bool tp_backlog_append(struct tp_backlog_pool *pool, struct tp_backlog *backlog,
  * tp_backlog_drop_first. False: empty. */
 bool tp_backlog_peek(const struct tp_backlog_pool *pool, const struct tp_backlog *backlog,
                      struct tp_buffer *out, uint64_t *received_ns);
+/* Copies the newest message, which stays. False: empty. */
+bool tp_backlog_peek_newest(const struct tp_backlog_pool *pool, const struct tp_backlog *backlog,
+                            struct tp_buffer *out);
 /* When the oldest message came; 0: empty. */
 uint64_t tp_backlog_first_ns(const struct tp_backlog_pool *pool, const struct tp_backlog *backlog);
 void tp_backlog_drop_first(struct tp_backlog_pool *pool, struct tp_backlog *backlog);

@@ -238,6 +238,8 @@ enum feed_apply feed_replay_kept(struct tp_feed *feed, uint32_t index, uint64_t 
 void feed_lose(struct tp_feed *feed, uint32_t index, struct tp_span body);
 /* The same of one whose number is known. */
 void feed_lose_version(struct tp_feed *feed, uint32_t index, uint64_t version);
+/* The same of all that is kept, before it is forgotten: a base must show the newest of it. */
+void feed_lose_kept(struct tp_feed *feed, uint32_t index);
 /* Whether the book shows a message already that cannot be decoded. */
 bool feed_shows(struct tp_feed *feed, uint32_t index, struct tp_span body);
 /* Whether no base is of use before another message is kept. */

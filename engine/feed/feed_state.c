@@ -268,6 +268,7 @@ void feed_retire(struct tp_feed *feed, uint32_t index, enum tp_feed_event event,
                  enum tp_sync_reason reason, uint64_t now_ns)
 {
     feed->instruments[index].flags = FEED_ADDED;
+    feed_lose_kept(feed, index);
     start_buffering(feed, index);
     tp_mailbox_cancel(feed_mailbox(feed, index), index);
     move(feed, index, event, reason, now_ns);

@@ -44,6 +44,14 @@ void feed_lose(struct tp_feed *feed, uint32_t index, struct tp_span body)
     feed_want_nothing(feed, index); /* one that is under way may be from before it */
 }
 
+void feed_lose_kept(struct tp_feed *feed, uint32_t index)
+{
+    if (can_miss(feed->instruments[index].rule) &&
+        tp_backlog_peek_newest(&feed->pool, &feed->backlogs[index], &feed->staging) &&
+        read_versions(feed, index, tp_buffer_unread(&feed->staging)))
+        feed_lose_version(feed, index, feed->update->last_version);
+}
+
 bool feed_must_hear(const struct tp_feed *feed, uint32_t index)
 {
     return feed->histories[index].is_lost && feed->backlogs[index].message_count == 0;

@@ -78,7 +78,7 @@ class Chaos:
 
     def swap(self) -> None:
         first, between = self.venue.step(), self.venue.version
-        self.send(self.venue.step())
+        self.send(self.venue.step(), between)  # it overtook: the next one shows that it is missing
         self.send(first, between)
 
     def cut(self) -> None:

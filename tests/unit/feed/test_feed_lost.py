@@ -262,6 +262,36 @@ def test_messages_of_a_halt_must_be_shown_after_it(rig: Rig, write: Message) -> 
     assert rig.state() == (LIVE, NONE)
 
 
+@pytest.mark.parametrize("way", ["refused", "reconnected", "halted"])
+@pytest.mark.parametrize("count", [1, 40])
+def test_messages_that_were_kept_must_be_shown_once_they_are_forgotten(
+    rig: Rig, write: Message, way: str, count: int
+) -> None:
+    """The sync began anew before its base came: what came before it was heard all the same."""
+    venue = Venue()
+    rig.up()
+    rig.message(step(venue, write))
+    before = venue.version - 1
+    for _ in range(count):
+        rig.message(step(venue, write))
+    if way == "refused":
+        lib.tp_feed_refused(rig.feed, 0, rig.now)
+        lib.tp_feed_confirmed(rig.feed, 0, rig.now)
+    elif way == "reconnected":
+        rig.down()
+        rig.up()
+    else:
+        for status in (3, 1):
+            listing = ffi.new("struct tp_feed_listing *", (0, status, 2))
+            assert lib.tp_feed_list_status(rig.feed, listing, rig.now)
+    rig.tick(SETTLE)
+    for version in (before, venue.version - 1):
+        offer(rig, venue, version)
+        assert rig.state()[0] == SYNCING
+    offer(rig, venue)
+    assert rig.state() == (LIVE, NONE)
+
+
 def rescale(rig: Rig) -> None:
     scale = {"price_exponent": -3, "quantity_exponent": -8, "tick_size": 1, "generation": 2}
     made = ffi.new("struct tp_feed_scale *", scale)
