@@ -9,8 +9,7 @@
  * anything else, which the scanner then reads the long way and judges; both give the same numbers.
  * Wants AVX2; elsewhere the scanner does all the work, more slowly. Of arrays of pairs a decoder
  * asks tp_json_levels alone. Another form:
- *   behind = tp_json_levels_take(place, &form, &scale, levels, &count);
- *   if (behind == NULL && tp_json_array(&in))
+ *   if (!tp_json_levels_whole(&in, &form, &scale, levels, &count) && tp_json_array(&in))
  *       while (tp_json_item(&in))
  *           … tp_json_levels_run, and where it takes none one level by the scanner
  * Called by json.c and the decoders of venues. Any thread. */
@@ -50,4 +49,18 @@ uint32_t tp_json_levels_run(struct tp_json *in, const struct tp_level_form *form
 const uint8_t *tp_json_levels_take(struct tp_json_place place, const struct tp_level_form *form,
                                    const struct tp_scale *scale, struct tp_level *levels,
                                    uint32_t *count);
+
+/* The same, of the scanner's place. */
+static inline bool tp_json_levels_whole(struct tp_json *in, const struct tp_level_form *form,
+                                        const struct tp_scale *scale, struct tp_level *levels,
+                                        uint32_t *count)
+{
+    const struct tp_json_place place = {in->begin, in->at, in->end};
+    const uint8_t *const behind = tp_json_levels_take(place, form, scale, levels, count);
+    if (behind == NULL)
+        return false;
+    in->at = behind;
+    in->is_first = false;
+    return true;
+}
 #endif

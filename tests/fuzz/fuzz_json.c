@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "proto/encoding/json.h"
+#include "proto/encoding/json_levels.h"
 
 enum { SLACK = 64, LEVEL_SIZE_MIN = 6 }; /* [1,1], */
 
@@ -127,6 +128,53 @@ static enum tp_decode_status walk_levels(const uint8_t *data, size_t size, struc
     return tp_json_finish(&in);
 }
 
+static const struct tp_level_form object_form =
+    TP_LEVEL_FORM("{\"price\":", ",\"qty\":", false, '}');
+
+/* One level as an object, keys in any order, by the scanner. */
+static void walk_object(struct tp_json *in, const struct tp_scale *scale, struct tp_level *out)
+{
+    struct tp_text key;
+    bool price = false, quantity = false;
+    (void)tp_json_object(in);
+    while (tp_json_key(in, &key)) {
+        if (tp_text_is(key, "price"))
+            price = tp_json_scaled(in, scale, TP_NUMBER_PRICE, &out->price);
+        else if (tp_text_is(key, "qty"))
+            quantity = tp_json_scaled(in, scale, TP_NUMBER_QUANTITY, &out->quantity);
+        else
+            (void)tp_json_skip(in);
+    }
+    if (!price || !quantity)
+        (void)tp_json_fail(in, TP_DECODE_MALFORMED);
+}
+
+/* An array of such levels; is_quick: by runs, where there are any. */
+static enum tp_decode_status read_objects(const uint8_t *data, size_t size, bool is_quick,
+                                          uint32_t *count)
+{
+    const struct tp_scale scale = scale_of(size);
+    struct tp_level *const out = levels[!is_quick];
+    struct tp_json in;
+    tp_json_init(&in, data, size);
+    *count = 0;
+    if (is_quick && tp_json_levels_whole(&in, &object_form, &scale, out, count))
+        return tp_json_finish(&in);
+    (void)tp_json_array(&in);
+    while (tp_json_item(&in)) {
+        uint32_t taken = 0;
+        const uint32_t room = TP_DEPTH_LEVEL_COUNT_MAX - *count;
+        if (room == 0)
+            return TP_DECODE_TOO_MANY;
+        if (is_quick)
+            taken = tp_json_levels_run(&in, &object_form, &scale, out + *count, room);
+        if (taken == 0)
+            walk_object(&in, &scale, &out[*count]);
+        *count += taken != 0 ? taken : 1;
+    }
+    return tp_json_finish(&in);
+}
+
 static void check_same(uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -150,6 +198,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_same(count);
     require(status == walk_levels(data, size, levels[1], &again));
     if (status == TP_DECODE_OK) {
+        require(count == again);
+        check_same(count);
+    }
+    const enum tp_decode_status objects = read_objects(data, size, true, &count);
+    require(objects == read_objects(data, size, false, &again));
+    if (objects == TP_DECODE_OK) {
         require(count == again);
         check_same(count);
     }
