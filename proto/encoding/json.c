@@ -4,6 +4,8 @@
 #include "proto/encoding/decimal.h"
 #include "proto/encoding/json_levels.h"
 
+#define HOT_PART static inline __attribute__((always_inline))
+
 enum { CONTROL_END = 0x20, WORD = 8 }; /* RFC 8259 7: control characters must be escaped */
 
 static bool malformed(struct tp_json *in)
@@ -22,10 +24,14 @@ static inline uint8_t here(const struct tp_json *in)
     return in->at < in->end ? *in->at : 0;
 }
 
+static inline bool is_space(uint8_t character)
+{
+    return character == ' ' || character == '\n' || character == '\r' || character == '\t';
+}
+
 static inline uint8_t skip_space(struct tp_json *in)
 {
-    while (in->at < in->end &&
-           (*in->at == ' ' || *in->at == '\n' || *in->at == '\r' || *in->at == '\t'))
+    while (in->at < in->end && is_space(*in->at))
         in->at++;
     return here(in);
 }
@@ -119,23 +125,38 @@ static bool is_hex(uint8_t character)
     return is_digit(character) || (lower >= 'a' && lower <= 'f');
 }
 
-/* RFC 8259 7: behind a backslash one of eight characters, or u and four hexadecimal digits. */
-static bool skip_escape(struct tp_json *in)
+static inline bool is_short_escape(uint8_t character)
+{
+    switch (character) {
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't':
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* RFC 8259 7: behind a backslash one of eight characters, or u and four hexadecimal digits. Takes
+ * as many as follow each other. */
+static bool skip_escapes(struct tp_json *in)
 {
     enum { HEX_DIGITS = 4, UNICODE_SIZE = 2 + HEX_DIGITS };
-    const size_t left = (size_t)(in->end - in->at);
-    if (left < 2)
-        return malformed(in);
-    if (in->at[1] != 'u') {
-        if (in->at[1] == 0 || strchr("\"\\/bfnrt", in->at[1]) == NULL)
-            return malformed(in);
-        in->at += 2;
+    const uint8_t *at = in->at;
+    while (in->end - at >= 2 && at[0] == '\\' && is_short_escape(at[1]))
+        at += 2;
+    in->at = at;
+    if (at == in->end || *at != '\\')
         return true;
-    }
-    if (left < UNICODE_SIZE)
+    if (in->end - at < UNICODE_SIZE || at[1] != 'u')
         return malformed(in);
     for (int i = 2; i < UNICODE_SIZE; i++)
-        if (!is_hex(in->at[i]))
+        if (!is_hex(at[i]))
             return malformed(in);
     in->at += UNICODE_SIZE;
     return true;
@@ -152,7 +173,7 @@ bool tp_json_string_any(struct tp_json *in, struct tp_text *out)
             break;
         if (here(in) != '\\')
             return malformed(in);
-        if (!skip_escape(in))
+        if (!skip_escapes(in))
             return false;
     }
     *out = (struct tp_text){begin, (size_t)(in->at - begin)};
@@ -261,13 +282,11 @@ bool tp_json_scaled(struct tp_json *in, const struct tp_scale *scale, enum tp_nu
     return take_decimal(in, is_price ? scale->price_exponent : scale->quantity_exponent, kind, out);
 }
 
-/* One value that holds no others. */
+/* One value that holds no others, and no string. */
 static bool skip_simple(struct tp_json *in)
 {
     struct tp_text text;
     switch (tp_json_peek(in)) {
-    case TP_JSON_STRING:
-        return tp_json_string(in, &text);
     case TP_JSON_NUMBER:
         return tp_json_number(in, &text);
     case TP_JSON_TRUE:
@@ -276,6 +295,7 @@ static bool skip_simple(struct tp_json *in)
         return take_literal(in, "false");
     case TP_JSON_NULL:
         return take_literal(in, "null");
+    case TP_JSON_STRING:
     case TP_JSON_OBJECT:
     case TP_JSON_ARRAY:
     case TP_JSON_NONE:
@@ -284,38 +304,63 @@ static bool skip_simple(struct tp_json *in)
     return malformed(in);
 }
 
-/* Enters a container or takes a simple value. objects: a bit a level, the innermost lowest. */
-static bool skip_or_enter(struct tp_json *in, uint64_t *objects, unsigned *depth)
+/* A whole number without a sign in front of a comma or a bracket; false: something else, and
+ * nothing was taken. */
+HOT_PART bool skip_digits_only(struct tp_json *in)
 {
-    const enum tp_json_kind kind = tp_json_peek(in);
-    if (kind != TP_JSON_OBJECT && kind != TP_JSON_ARRAY)
-        return skip_simple(in);
+    const uint8_t *at = in->at;
+    while (at < in->end && is_digit(*at))
+        at++;
+    const bool is_sound = at > in->at && (*in->at != '0' || at == in->at + 1) && at < in->end &&
+                          (*at == ',' || *at == ']' || *at == '}');
+    if (is_sound)
+        in->at = at;
+    return is_sound;
+}
+
+/* Enters a container or takes a value that holds no others. objects: a bit a level, the innermost
+ * lowest. */
+HOT_PART bool skip_or_enter(struct tp_json *in, uint64_t *objects, unsigned *depth)
+{
+    struct tp_text text;
+    while (in->at < in->end && *in->at <= ' ' && is_space(*in->at))
+        in->at++;
+    const uint8_t character = here(in);
+    if (character == '"')
+        return tp_json_string(in, &text);
+    if (character != '{' && character != '[') {
+        if (skip_digits_only(in))
+            return true;
+        struct tp_json copy = *in;
+        const bool is_skipped = skip_simple(&copy);
+        *in = copy;
+        return is_skipped;
+    }
     if (*depth == TP_JSON_DEPTH_MAX)
         return tp_json_fail(in, TP_DECODE_TOO_MANY);
     ++*depth;
-    *objects = *objects << 1 | (kind == TP_JSON_OBJECT);
-    return kind == TP_JSON_OBJECT ? tp_json_object(in) : tp_json_array(in);
+    *objects = *objects << 1 | (character == '{');
+    return tp_json_enter(in, character);
 }
 
 bool tp_json_skip_any(struct tp_json *in)
 {
+    struct tp_json local = *in; /* its address stays here: what a scanner knows is in registers */
     uint64_t objects = 0;
     unsigned depth = 0;
     struct tp_text key;
-    if (!skip_or_enter(in, &objects, &depth))
-        return false;
-    while (depth > 0) { /* each turn takes a value or closes a container, or fails */
-        if ((objects & 1) != 0 ? tp_json_key(in, &key) : tp_json_item(in)) {
-            if (!skip_or_enter(in, &objects, &depth))
-                return false;
+    bool is_sound = skip_or_enter(&local, &objects, &depth);
+    while (is_sound && depth > 0) { /* each turn takes a value or closes a container, or fails */
+        if ((objects & 1) != 0 ? tp_json_key(&local, &key) : tp_json_item(&local)) {
+            is_sound = skip_or_enter(&local, &objects, &depth);
             continue;
         }
-        if (in->status != TP_DECODE_OK)
-            return false;
+        is_sound = local.status == TP_DECODE_OK;
         objects >>= 1;
         depth--;
     }
-    return true;
+    *in = local;
+    return is_sound;
 }
 
 static const struct tp_level_form texts = TP_LEVEL_FORM("[\"", "\",\"", true, ']');

@@ -317,6 +317,10 @@ static inline bool tp_json_item(struct tp_json *in)
         in->is_first = false;
         return character == ',';
     }
+    if (in->is_first && character > ' ') {
+        in->is_first = false;
+        return true;
+    }
     struct tp_json copy = *in;
     const bool is_item = tp_json_item_any(&copy);
     *in = copy;
