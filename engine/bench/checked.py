@@ -23,7 +23,7 @@ from tickpath.shm.segment import SegmentWriter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tickpath.engine.bench.venues import CheckedVenue
+    from tickpath.engine.bench.venues import CheckedVenue, GapVenue
     from tickpath.proto.instrument import Instrument
 
 NAMES = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT", "DOGE/USDT")
@@ -35,7 +35,7 @@ NEVER_NS = 1 << 60
 class Feed:
     """A feed of one venue over a segment of its own."""
 
-    def __init__(self, own: CheckedVenue, rows: Sequence[Instrument]) -> None:
+    def __init__(self, own: CheckedVenue | GapVenue, rows: Sequence[Instrument]) -> None:
         self.segment = SegmentWriter(f"bench-checked-{os.getpid()}", make_layout(rows))
         write_instruments(self.segment, rows)
         pointer = self.segment.pointer

@@ -26,6 +26,7 @@ BENCHES = {
     "burst": "messages a second through the whole path with 1 to 1,000 instruments",
     "handshake": "the loop's longest turn while 63 connections do their TLS handshakes at once",
     "gap": "a lost message to LIVE again, on each venue's simulator, beyond its own time",
+    "garbage": "a turn of the loop while a venue sends garbage, against a quiet one's",
     "ring": "an event from core to core, C to C: ours, the bare cache line",
     "ring-python": "an event into Python: ours, iceoryx2, os.pipe, pyzmq",
     "snapshot": "a book read while it is written a million times a second",

@@ -33,6 +33,21 @@ uint64_t tp_bench_decode(const struct tp_venue *venue, void *router,
     return clock_now() - start_ns;
 }
 
+uint64_t tp_bench_garbage(struct tp_feed *feed, const struct tp_bench_messages *messages)
+{
+    struct timespec start, end;
+    const uint64_t now_ns = clock_now();
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start);
+    for (uint32_t i = 0; i < messages->count; i++) {
+        const struct tp_span payload = {messages->data + messages->offset[i],
+                                        messages->offset[i + 1] - messages->offset[i]};
+        (void)tp_feed_message(feed, 0, messages->opcode, payload, now_ns);
+    }
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+    return (uint64_t)(end.tv_sec - start.tv_sec) * 1000000000u +
+           (uint64_t)(end.tv_nsec - start.tv_nsec);
+}
+
 uint64_t tp_bench_feed(struct tp_feed *feed, const struct tp_bench_messages *messages)
 {
     const uint64_t start_ns = clock_now();

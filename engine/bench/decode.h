@@ -21,6 +21,9 @@ struct tp_bench_messages {
 uint64_t tp_bench_decode(const struct tp_venue *venue, void *router,
                          const struct tp_bench_messages *messages, const struct tp_scale *scale,
                          struct tp_depth_update *out);
+/* Gives every message to the feed, whatever it makes of it. Returns the nanoseconds of CPU that
+ * this thread needed for the whole batch. */
+uint64_t tp_bench_garbage(struct tp_feed *feed, const struct tp_bench_messages *messages);
 /* Gives every message to the feed, on connection 0. Returns the nanoseconds of the whole batch, 0
  * when one was not applied. */
 uint64_t tp_bench_feed(struct tp_feed *feed, const struct tp_bench_messages *messages);

@@ -40,6 +40,11 @@ EXPECTED = {
     },
     "gap": {("tickpath", case) for case in ("binance rest", "kraken in-band", "mexc rest")}
     | {("simulator", case) for case in ("binance rest", "mexc rest")},
+    "garbage": {
+        ("tickpath", f"{venue} {kind}")
+        for venue in ("binance", "kraken", "mexc")
+        for kind in ("quiet", "cut off", "long: deep")
+    },
     "wire": {(contender, "tls 1+1") for contender in ("tickpath", "picows")},
     "echo": {
         (contender, case)
@@ -90,7 +95,7 @@ def measure(name: str) -> Callable[[int, int], Report]:
     return function
 
 
-@pytest.mark.parametrize("name", ["decode", "handshake", "record", "replay"])
+@pytest.mark.parametrize("name", ["decode", "garbage", "handshake", "record", "replay"])
 def test_bench_in_memory_reports_whole_rows(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     check(measure(name)(4, 2), capsys)
 

@@ -62,9 +62,10 @@ class DecodedVenue(Protocol):
 
 @runtime_checkable
 class GapVenue(Protocol):
-    """A venue whose simulator loses messages for `gap.py`."""
+    """A venue whose simulator loses messages for `gap.py`, and sends garbage for `garbage.py`."""
 
     venue: ClassVar[Venue]
+    settings: ClassVar[Settings]
     settings_toml: ClassVar[str]
     """What the benchmarks subscribe with, as keys of a [[venue]] section."""
 
