@@ -104,18 +104,18 @@ class Mouth:
 
 def test_answer_outranks_what_waits_within_the_pace() -> None:
     mouth = Mouth()
-    for _ in range(3):
-        mouth.speaker.request_base(0)
+    for instrument in range(2):
+        mouth.speaker.request_base(instrument)
     mouth.speaker.step(0.0, 7)
-    assert len(mouth.said) == 1
+    assert len(mouth.said) == 2, "both words for a base"
     mouth.speaker.answer(0, b"pong")
-    mouth.speaker.step(0.01, 7)
-    assert len(mouth.said) == 1, "the venue's pace"
     mouth.speaker.step(0.05, 7)
-    assert mouth.said[1:] == [b"pong"]
-    mouth.speaker.step(0.1, 7)
-    assert len(mouth.said) == 3
-    assert mouth.said[2] != b"pong"
+    assert len(mouth.said) == 2, "the venue's pace, less what went out together"
+    mouth.speaker.step(0.06, 7)
+    assert mouth.said[2:] == [b"pong"]
+    mouth.speaker.step(0.12, 7)
+    assert len(mouth.said) == 4
+    assert mouth.said[3] != b"pong"
 
 
 def test_answers_of_a_flood_are_the_newest() -> None:
