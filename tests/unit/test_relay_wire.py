@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import SCHEMA, unreadable
+from tickpath.engine.client.reader import open_reader
+from tickpath.engine.relay.local_segment import LocalSegment
 from tickpath.engine.relay.wire import (
     FAULTS,
     KIND_HEARTBEAT,
@@ -132,6 +136,33 @@ def test_relay_entry_that_cannot_be_is_refused_with_the_reason(
     with pytest.raises(WireError) as refused:
         read(data, events)
     assert FAULTS[fault] in str(refused.value)
+
+
+@pytest.mark.parametrize("ahead_s", [-5, 3600])
+def test_relay_stamp_of_the_future_is_now(ahead_s: int) -> None:
+    """A source whose clock is an hour ahead must not make a book fresh for an hour."""
+    unix_ns = time.time_ns() + ahead_s * 10**9
+    stamps = dict.fromkeys(("received", "taken", "decoded", "message"), 1)
+    data = head(instrument=0, offset=unix_ns - 1) + book([(10, 1)], [], instrument=0, **stamps)
+    entry = ffi.new("struct tp_relay_entry *")
+    read_entry(entry, {b"b": data, b"e": b""}, 0)
+    instance = f"unit-relay-{os.getpid()}"
+    made = LocalSegment(instance, INSTRUMENTS)
+    try:
+        with open_reader(instance, stale_after_ns=60 * 10**9) as reader:
+            before_ns = time.monotonic_ns()
+            made.put(entry)
+            after_ns = time.monotonic_ns()
+            record = reader.book(0)
+            found = (record.received_ns, record.decoded_ns)
+    finally:
+        made.close()
+    slack_ns = 1_000_000
+    if ahead_s > 0:
+        assert all(before_ns - slack_ns <= one <= after_ns + slack_ns for one in found)
+    else:
+        least_ns = before_ns + ahead_s * 10**9 - 10**9  # this test may be held up before
+        assert all(least_ns <= one <= after_ns + ahead_s * 10**9 + slack_ns for one in found)
 
 
 def test_relay_entry_crossed_is_sound_where_it_is_not_live() -> None:
