@@ -9,7 +9,7 @@ export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
 FUZZ_SECONDS ?= 10
 # Seconds that all fuzzers share out among themselves, in place of FUZZ_SECONDS each.
 FUZZ_SECONDS_SHARED ?=
-# A part of the planted faults, as in 3/30: every 30th from the third on. Without it `make test` plants
+# A part of the planted faults, as in 3/10: every tenth from the third on. Without it `make test` plants
 # none, and `make mutants` all.
 MUTANTS_SHARE ?=
 # `make test VM=1` runs the tests of tests/vm as well, in the same run of pytest.
@@ -78,7 +78,7 @@ sanitize: setup ## run the C tests under ASan and UBSan
 fuzz: setup ## run every fuzzer for FUZZ_SECONDS
 	@python tests/fuzz/run.py $(if $(FUZZ_SECONDS_SHARED),--shared $(FUZZ_SECONDS_SHARED),--seconds $(FUZZ_SECONDS))
 
-mutants: setup ## plant faults, one at a time, and see the tests catch each (an hour; MUTANTS_SHARE=3/30)
+mutants: setup ## plant faults, one at a time, and see the tests catch each (an hour; MUTANTS_SHARE=3/10)
 	@python tests/mutants/run.py $(if $(MUTANTS_SHARE),--trust --share $(MUTANTS_SHARE))
 
 py-test: setup ## run the tests in Python

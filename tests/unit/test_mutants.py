@@ -153,6 +153,13 @@ def test_what_caught_a_fault_must_pass_without_one(
     assert tree.builds == 1
 
 
+def test_skip_that_fails_the_suite_catches_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKPATH_SKIP_FAILS", "1")
+    assert "TICKPATH_SKIP_FAILS" not in Tree(tmp_path).environment
+
+
 def test_test_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     script = "sleep 300 & echo $! > pid; wait"
