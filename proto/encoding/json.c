@@ -384,10 +384,10 @@ static bool are_texts(const uint8_t *at, const uint8_t *end)
     return end - at > 1 && at[1] == '"';
 }
 
-const uint8_t *tp_json_levels_usual(struct tp_json_place place, const struct tp_scale *scale,
+const uint8_t *tp_json_levels_usual(const struct tp_json_place *place, const struct tp_scale *scale,
                                     struct tp_level *levels, uint32_t *count)
 {
-    const struct tp_level_form *form = are_texts(place.at + 1, place.end) ? &texts : &numbers;
+    const struct tp_level_form *form = are_texts(place->at + 1, place->end) ? &texts : &numbers;
     return tp_json_levels_take(place, form, scale, levels, count);
 }
 

@@ -120,7 +120,7 @@ bool tp_json_unsigned_any(struct tp_json *in, uint64_t *out);
 bool tp_json_skip_any(struct tp_json *in);
 bool tp_json_levels_any(struct tp_json *in, const struct tp_scale *scale, struct tp_level *levels,
                         uint32_t *count);
-const uint8_t *tp_json_levels_usual(struct tp_json_place place, const struct tp_scale *scale,
+const uint8_t *tp_json_levels_usual(const struct tp_json_place *place, const struct tp_scale *scale,
                                     struct tp_level *levels, uint32_t *count);
 enum tp_decode_status tp_json_finish_any(struct tp_json *in);
 
@@ -374,7 +374,7 @@ static inline bool tp_json_levels(struct tp_json *in, const struct tp_scale *sca
                                   struct tp_level *levels, uint32_t *count)
 {
     const struct tp_json_place place = {in->begin, in->at, in->end};
-    const uint8_t *const behind = tp_json_levels_usual(place, scale, levels, count);
+    const uint8_t *const behind = tp_json_levels_usual(&place, scale, levels, count);
     if (behind != NULL) {
         in->at = behind;
         in->is_first = false;

@@ -192,10 +192,10 @@ TP_TARGET_WIDE static uint32_t levels_run(struct tp_json *in, const struct tp_le
 }
 
 /* Whether levels of such a scale can be read here. */
-static bool is_supported(struct tp_json_place place, const struct tp_scale *scale)
+static bool is_supported(const struct tp_json_place *place, const struct tp_scale *scale)
 {
     enum { EXPONENT_MIN = 1 - TP_DIGITS_TEXT_MAX };
-    return tp_digits_supported() && place.end - place.begin >= WINDOW &&
+    return tp_digits_supported() && place->end - place->begin >= WINDOW &&
            scale->price_exponent >= EXPONENT_MIN && scale->quantity_exponent >= EXPONENT_MIN;
 }
 
@@ -203,31 +203,31 @@ uint32_t tp_json_levels_run(struct tp_json *in, const struct tp_level_form *form
                             const struct tp_scale *scale, struct tp_level *levels, uint32_t room)
 {
     const struct tp_json_place place = {in->begin, in->at, in->end};
-    return is_supported(place, scale) ? levels_run(in, form, scale, levels, room) : 0;
+    return is_supported(&place, scale) ? levels_run(in, form, scale, levels, room) : 0;
 }
 
-TP_TARGET_WIDE static const uint8_t *levels_take(struct tp_json_place place,
+TP_TARGET_WIDE static const uint8_t *levels_take(const struct tp_json_place *place,
                                                  const struct tp_level_form *form,
                                                  const struct tp_scale *scale,
                                                  struct tp_level *levels, uint32_t *count)
 {
-    const struct reader reader = reader_of(place.end, form, scale);
+    const struct reader reader = reader_of(place->end, form, scale);
     const struct run run =
-        run_take(&reader, place.at + 1, levels + *count, TP_DEPTH_LEVEL_COUNT_MAX - *count);
-    if (run.count == 0 || run.is_open || run.behind == place.end || *run.behind != ']')
+        run_take(&reader, place->at + 1, levels + *count, TP_DEPTH_LEVEL_COUNT_MAX - *count);
+    if (run.count == 0 || run.is_open || run.behind == place->end || *run.behind != ']')
         return NULL;
     *count += run.count;
     return run.behind + 1;
 }
 
-const uint8_t *tp_json_levels_take(struct tp_json_place place, const struct tp_level_form *form,
-                                   const struct tp_scale *scale, struct tp_level *levels,
-                                   uint32_t *count)
+const uint8_t *tp_json_levels_take(const struct tp_json_place *place,
+                                   const struct tp_level_form *form, const struct tp_scale *scale,
+                                   struct tp_level *levels, uint32_t *count)
 {
-    if (place.end - place.at < 2 || place.at[0] != '[')
+    if (place->end - place->at < 2 || place->at[0] != '[')
         return NULL;
-    if (place.at[1] == ']')
-        return place.at + 2;
+    if (place->at[1] == ']')
+        return place->at + 2;
     return is_supported(place, scale) ? levels_take(place, form, scale, levels, count) : NULL;
 }
 
@@ -244,9 +244,9 @@ uint32_t tp_json_levels_run(struct tp_json *in, const struct tp_level_form *form
     return 0;
 }
 
-const uint8_t *tp_json_levels_take(struct tp_json_place place, const struct tp_level_form *form,
-                                   const struct tp_scale *scale, struct tp_level *levels,
-                                   uint32_t *count)
+const uint8_t *tp_json_levels_take(const struct tp_json_place *place,
+                                   const struct tp_level_form *form, const struct tp_scale *scale,
+                                   struct tp_level *levels, uint32_t *count)
 {
     (void)place;
     (void)form;

@@ -46,9 +46,9 @@ uint32_t tp_json_levels_run(struct tp_json *in, const struct tp_level_form *form
 /* To be called where an array begins. Takes all of it or nothing: appends to
  * levels[*count, TP_DEPTH_LEVEL_COUNT_MAX) and returns what is behind the closing bracket; NULL: it
  * has something in another form. */
-const uint8_t *tp_json_levels_take(struct tp_json_place place, const struct tp_level_form *form,
-                                   const struct tp_scale *scale, struct tp_level *levels,
-                                   uint32_t *count);
+const uint8_t *tp_json_levels_take(const struct tp_json_place *place,
+                                   const struct tp_level_form *form, const struct tp_scale *scale,
+                                   struct tp_level *levels, uint32_t *count);
 
 /* The same, of the scanner's place. */
 static inline bool tp_json_levels_whole(struct tp_json *in, const struct tp_level_form *form,
@@ -56,7 +56,7 @@ static inline bool tp_json_levels_whole(struct tp_json *in, const struct tp_leve
                                         uint32_t *count)
 {
     const struct tp_json_place place = {in->begin, in->at, in->end};
-    const uint8_t *const behind = tp_json_levels_take(place, form, scale, levels, count);
+    const uint8_t *const behind = tp_json_levels_take(&place, form, scale, levels, count);
     if (behind == NULL)
         return false;
     in->at = behind;
