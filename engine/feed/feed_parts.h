@@ -77,8 +77,10 @@ struct feed_venue {
 /* What few messages read. */
 struct feed_history {
     uint64_t kept_from; /* FEED_KEEPING: the book's version where the kept messages begin */
-    uint64_t lowest;    /* the base's number, or a lower one that was received since */
-    uint64_t doubted;   /* FEED_DOUBTED: a message below this number is of another numbering */
+    /* Of bases and messages since the connection began, or the numbering: what is below it is of
+     * another numbering. UINT64_MAX: none came; 0: not known. */
+    uint64_t lowest;
+    uint64_t doubted; /* FEED_DOUBTED: a message below this number is of another numbering */
     uint64_t crossed_since_ns;
     /* verify.h: when it was asked whether the book is the venue's; when a base showed more than the
      * book has; when it may be asked again. 0: not so. */

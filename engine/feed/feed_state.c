@@ -192,6 +192,7 @@ void feed_reset(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
     instrument->flags &=
         (uint8_t)~FEED_WANTED; /* what is fetched now may be of the old numbering */
     instrument->version = 0;
+    feed->histories[index].lowest = UINT64_MAX;
     feed_resync(feed, index, TP_SYNC_REASON_RESET, now_ns);
 }
 
@@ -215,6 +216,7 @@ static void begin(struct tp_feed *feed, uint32_t index, uint8_t flags)
     struct feed_instrument *instrument = &feed->instruments[index];
     const bool is_deaf = feed->histories[index].deaf;
     instrument->flags = flags | (is_deaf ? FEED_UNCONFIRMED : 0);
+    feed->histories[index].lowest = UINT64_MAX;
     start_buffering(feed, index);
     /* The version stays: a base below what was shown before is an old one, until a message of
      * this connection shows that the venue numbers anew. */
@@ -429,7 +431,9 @@ static bool use_base(struct tp_feed *feed, uint32_t index, uint64_t least, uint6
         followed ? TP_SYNC_REASON_GAP : (enum tp_sync_reason)instrument->reason;
     instrument->phase = TP_SYNC_FIRST;
     instrument->flags &= (uint8_t) ~(FEED_KEEPING | FEED_DOUBTED);
-    feed->histories[index].lowest = instrument->version;
+    uint64_t *const lowest = &feed->histories[index].lowest;
+    if (*lowest == 0 || instrument->version < *lowest) /* 0: since a checkpoint of a recording */
+        *lowest = instrument->version;
     enum feed_apply replayed = feed_replay_kept(feed, index, &received_ns);
     const bool first = instrument->phase == TP_SYNC_FIRST;
     if (replayed == FEED_APPLY_GAP && first)

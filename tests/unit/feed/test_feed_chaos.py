@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tickpath._core import ffi, lib
 
@@ -205,6 +205,15 @@ class Mirror:
                 assert values[2] == min(self.book[1], default=0)
 
 
+# A message behind a gap comes again, below all that was kept: no new numbering for all that.
+REPEATED_BEHIND_A_GAP = (
+    ["deliver", "deliver", "snapshot"]
+    + ["deliver"] * 10
+    + ["acknowledge", "acknowledge", "lose", "swap", "repeat", "snapshot", "cached_snapshot"]
+)
+
+
+@example(seed=0, actions=REPEATED_BEHIND_A_GAP)
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 1 << 32), actions=st.lists(st.sampled_from(ACTIONS), max_size=80))
 def test_feed_whatever_happens_a_live_book_is_the_venues(
