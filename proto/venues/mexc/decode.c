@@ -249,8 +249,10 @@ static enum tp_decode_status ticker_finish(const struct tp_mexc_levels *d, const
     return ticker_side(d, body->ask_price, body->ask_quantity, &out->ask_count, out->asks);
 }
 
-static enum tp_decode_status versions_finish(const struct tp_mexc_levels *d,
-                                             const struct body *body)
+/* Inlined into both callers: a body whose address goes elsewhere lives in memory, and its texts are
+ * read sooner than they are written there. */
+static inline __attribute__((always_inline)) enum tp_decode_status
+versions_finish(const struct tp_mexc_levels *d, const struct body *body)
 {
     struct tp_depth_update *out = d->out;
     if (body->kind == BODY_TICKER && body->first_version.size == 0) {
