@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tickpath.engine.config.schema import VenueConfig
-    from tickpath.engine.feed_handler.feed_books import Books
+    from tickpath.engine.feed_handler.feed_books import Beside, Books
     from tickpath.proto.instrument import Instrument
     from tickpath.proto.venue import Base, RestBudget
 
@@ -462,25 +462,6 @@ class Question:
     """Its base is compared with the book, not put in its place."""
 
 
-class Beside(Protocol):
-    """Who has a base that comes in-band without the book's own subscription: aside.py."""
-
-    def request(self, row: Instrument) -> Any:
-        """Return what asks for it."""
-
-    def ask(self, request: Any) -> bytes:
-        """Return what came; raises as `Rest.ask` does."""
-
-    def read(self, request: Any, data: bytes) -> Base:
-        """Read it; raises ValueError."""
-
-    def cut(self) -> None:
-        """End what is under way; any thread."""
-
-    def close(self) -> None:
-        """Close what is open."""
-
-
 class BaseWorker:
     """The cold thread that asks, and one for each request under way: a late answer delays no other.
 
@@ -756,6 +737,16 @@ class BaseWorker:
         base = self._venue.venue.parse_base(data, row)
         return msgspec.structs.replace(base, scale=(row.price_exponent, row.quantity_exponent))
 
+    def _be_limited(self, question: Question, failure: RateLimitError, row: Instrument) -> None:
+        """Ask nothing for as long as the venue says."""
+        now = self._clock.now_s()  # the answer may have taken seconds, and the venue counts from it
+        if self.aside is not None:  # of another connection: what is open goes on
+            pause = self.checks.pause(failure.refusal.retry_after_s, now)
+            self._log(f"check of {row.symbol}: {failure}: no checks for {pause:.0f} s")
+            return
+        pause = self.schedule.limited(failure, now, question.asked_s)
+        self._log(f"base of {row.symbol}: {failure}: no requests for {pause:.0f} s")
+
     def settle(self, question: Question, fetch: Callable[[], bytes]) -> None:
         """Hand over what `fetch` returns for a question of `ask`, or act on what it raises."""
         instrument = question.instrument
@@ -773,10 +764,7 @@ class BaseWorker:
             self._under_way -= 1
             self._checking -= question.is_check
             if isinstance(failure, RateLimitError):
-                # From now: the answer may have taken seconds, and the venue counts from it.
-                now = self._clock.now_s()
-                pause = self.schedule.limited(failure, now, question.asked_s)
-                self._log(f"base of {row.symbol}: {failure}: no requests for {pause:.0f} s")
+                self._be_limited(question, failure, row)
             elif base is not None:
                 self.schedule.succeeded()
             if self._latest.get(instrument) is not question:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tickpath.engine.config.schema import VenueConfig
+    from tickpath.proto.instrument import Instrument
     from tickpath.proto.venue import Base
 
 WANTED_AT_ONCE: Final = 256
@@ -39,6 +40,25 @@ class Books(Protocol):
 
     def unheard(self) -> Sequence[int]:
         """Return the instruments whose channels are to be subscribed to anew; as `wanted`."""
+
+
+class Beside(Protocol):
+    """Who has a base that comes in-band without the book's own subscription: aside.py."""
+
+    def request(self, row: Instrument) -> Any:
+        """Return what asks for it."""
+
+    def ask(self, request: Any) -> bytes:
+        """Return what came; raises as `Rest.ask` does."""
+
+    def read(self, request: Any, data: bytes) -> Base:
+        """Read it; raises ValueError."""
+
+    def cut(self) -> None:
+        """End what is under way; any thread."""
+
+    def close(self) -> None:
+        """Close what is open."""
 
 
 class FeedBooks:

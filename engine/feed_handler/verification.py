@@ -95,6 +95,7 @@ class Checks:
     cost: float = 1.0
     _waiting: dict[int, _Waiting] = field(default_factory=dict)
     _failures: dict[int, int] = field(default_factory=dict)
+    _paused_until: float = float("-inf")
 
     def want(self, instrument: int, now: float) -> None:
         """Note that a book is to be checked; one whose check failed waits a while."""
@@ -106,10 +107,16 @@ class Checks:
         """Forget a book: it is to have a base, which proves it."""
         self._waiting.pop(instrument, None)
 
+    def pause(self, left_s: float | None, now: float) -> float:
+        """Ask about none for so long, at least RETRY_MAX_S; return for how long."""
+        pause = max(RETRY_MAX_S, left_s or 0.0)
+        self._paused_until = max(self._paused_until, now + pause)
+        return pause
+
     def take(self, now: float, schedule: BaseSchedule) -> int | None:
         """Return the book to ask about now and count it against the budget, or None."""
         ready = [(row.since, one) for one, row in self._waiting.items() if row.due <= now]
-        if not ready or not schedule.is_spare(now):
+        if not ready or now < self._paused_until or not schedule.is_spare(now):
             return None
         _, instrument = min(ready)
         del self._waiting[instrument]
@@ -125,4 +132,4 @@ class Checks:
         if not self._waiting:
             return float("inf")
         due = min(row.due for row in self._waiting.values())
-        return max(0.0, due - now, schedule.spare_s(now))
+        return max(0.0, due - now, self._paused_until - now, schedule.spare_s(now))

@@ -56,9 +56,9 @@ def test_live_quiet_book_of_an_in_band_venue_is_proved_beside_its_stream(make: M
     subscribers = deployment.exchange._floor.listings["BTC/USD"].subscribers["book-10:BTC/USD"]
     own = set(subscribers)
     rest(deployment, "BTC/USD")
-    hole = deployment.run(200.0, lambda: deployment.seen[0].state != LIVE or subscribers != own)
+    hole = deployment.run(95.0, lambda: deployment.seen[0].state != LIVE or subscribers != own)
     assert not hole
-    assert deployment.checks == deployment.counters.verified == 200 // 30
+    assert deployment.checks == deployment.counters.verified == 95 // 30
     assert deployment.counters.bases_applied == 2, "compared, and none replaced"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from tickpath._core import ffi
 from tickpath.engine.config.check import parse_config
@@ -15,6 +17,10 @@ from tickpath.proto.venues.mexc.venue import Mexc
 from tickpath.shm.errors import LocalError
 
 from tests.unit.test_bases import GOOD, Books, now_ns, schedule, step, worker
+
+if TYPE_CHECKING:
+    from tickpath.proto.instrument import Instrument
+    from tickpath.proto.venue import Base
 
 
 def venue(per_second: int = 10) -> VenueConfig:
@@ -203,3 +209,42 @@ def test_check_is_as_cheap_as_the_venue_says(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Mexc, "check_cost", lambda *_: 0.1)
     assert verification.within_s(venue(), HealthConfig(), 1000) == 60.0
     assert verification.cost(venue()) == 0.1
+
+
+def test_pause_of_the_connection_for_checks_holds_up_no_base() -> None:
+    """The venue wants no new connection: what is asked for on the open one is another matter."""
+
+    class Refusing:
+        asked = 0
+
+        def request(self, row: Instrument) -> str:
+            return row.symbol
+
+        def ask(self, request: str) -> bytes:
+            self.asked += 1
+            raise RateLimitError(RestRefusal(f"status 429 for {request}", False, 60.0))
+
+        def read(self, request: str, data: bytes) -> Base:
+            raise AssertionError(f"{request}: nothing came: {data!r}")
+
+        def cut(self) -> None: ...
+        def close(self) -> None: ...
+
+    lines: list[str] = []
+    books, anew = Books(), list[int]()
+    one = worker(books, lambda _: GOOD, lines.append)
+    one.aside, one.is_in_band, one.ask_in_band = (aside := Refusing()), True, anew.append
+    one.fetch = aside.ask
+    books.quieted = [0]
+    step(one, 0.0)
+    assert (books.failures, aside.asked) == ([0], 1)
+    (line,) = lines
+    assert line.endswith("no checks for 60 s")
+    books.queue, books.quieted = [1], [0]
+    step(one, 1.0)
+    assert anew == [1]
+    for now_s in (10.0, 59.0):
+        step(one, now_s)
+        assert aside.asked == 1
+    step(one, 61.0)
+    assert aside.asked == 2
