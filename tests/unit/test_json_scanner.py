@@ -248,6 +248,8 @@ def test_json_levels_of_strings_numbers_and_more_members_are_read() -> None:
         ("[[]]", MALFORMED),
         ("[1]", MALFORMED),
         ('[["1",null]]', MALFORMED),
+        ("[[0645.14,26.7],[645.15,26.75597395],[645.16,26.75597395],[645.17,1.5]]", MALFORMED),
+        ("[[645.14,026.7],[645.15,26.75597395],[645.16,26.75597395],[645.17,1.5]]", MALFORMED),
         ('{"a":1}', MALFORMED),
         ('[["1","1"]', MALFORMED),
     ],
