@@ -96,8 +96,14 @@ struct feed_history {
 struct feed_misfit_slot {
     struct tp_feed_misfit number;
     _Atomic uint32_t told, taken;
+    /* Hot thread's own: the number that is told next, where `waits`. */
+    struct tp_feed_misfit next;
+    bool waits;
+    uint8_t reserved[7];
 };
-static_assert(sizeof(struct feed_misfit_slot) == 64, "one cache line");
+static_assert(offsetof(struct feed_misfit_slot, next) == 64 &&
+                  sizeof(struct feed_misfit_slot) == 128,
+              "a cache line for both threads, one for the hot one");
 
 /* The word-wise writers of shm read records as uint64_t: a union keeps that defined. */
 union feed_record {
@@ -122,6 +128,7 @@ struct tp_feed {
     struct tp_misfit misfit;               /* the number that its decoder or its book refused */
     uint8_t misfit_text[MISFIT_TEXT_SIZE]; /* of one that the book refused */
     struct feed_misfit_slot *misfits;      /* one an instrument */
+    uint32_t misfits_waiting;              /* slots of which the next number waits */
     uint64_t misfits_seen; /* cold thread: none was told since misfits_told was so */
     _Atomic uint64_t misfits_told;
     uint8_t *books; /* book_size apart */
@@ -180,6 +187,10 @@ void feed_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status sta
                  uint64_t now_ns);
 /* The same but for the book: nothing of it is lost. */
 void feed_tell_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status status);
+/* misfits_waiting > 0: tells what waits and whose slot is free now. */
+void feed_tell_waiting(struct tp_feed *feed);
+/* The instrument's scale is another one, or counts from now on: no number did not fit it. */
+void feed_forget_misfit(struct tp_feed *feed, uint32_t index);
 /* Tells the cold thread of a base without its checksum, which is made of digits as the venue writes
  * them: it may write others by now. */
 void feed_tell_doubt(struct tp_feed *feed, uint32_t index);

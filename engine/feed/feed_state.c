@@ -698,6 +698,8 @@ bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns)
     const uint64_t changes = feed->tick_changes;
     take_offered(feed, now_ns);
     feed_verify_tick(feed, now_ns);
+    if (feed->misfits_waiting > 0)
+        feed_tell_waiting(feed);
     for (uint32_t i = 0; i < feed->config.connection_count; i++)
         watch_connection(feed, i, now_ns);
     if (feed->crossed_count > 0 && now_ns >= feed->next_crossed_scan_ns)

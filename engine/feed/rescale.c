@@ -9,17 +9,14 @@
 
 /* ---- from the hot thread to the cold one */
 
-static void tell(struct tp_feed *feed, uint32_t index, enum tp_decode_status status)
+/* feed->misfit, for the cold thread. */
+static struct tp_feed_misfit describe(const struct tp_feed *feed, uint32_t index,
+                                      enum tp_decode_status status)
 {
-    struct feed_misfit_slot *slot = &feed->misfits[index];
-    const uint32_t told = atomic_load_explicit(&slot->told, memory_order_relaxed);
-    /* Pairs with the release in tp_feed_misfit_take: the slot was copied before it is filled. */
-    if (atomic_load_explicit(&slot->taken, memory_order_acquire) != told)
-        return;
     const struct feed_instrument *instrument = &feed->instruments[index];
     const struct tp_text text = feed->misfit.text;
     const size_t size = text.size < TP_FEED_MISFIT_TEXT_MAX ? text.size : TP_FEED_MISFIT_TEXT_MAX;
-    slot->number = (struct tp_feed_misfit){
+    struct tp_feed_misfit number = {
         .instrument = index,
         .price_exponent = instrument->price_exponent,
         .quantity_exponent = instrument->quantity_exponent,
@@ -27,13 +24,26 @@ static void tell(struct tp_feed *feed, uint32_t index, enum tp_decode_status sta
         .kind = (uint8_t)feed->misfit.kind,
         .text_size = (uint8_t)(text.size < UINT8_MAX ? text.size : UINT8_MAX),
     };
-    memcpy(slot->number.text, text.at, size);
+    memcpy(number.text, text.at, size);
+    return number;
+}
+
+/* False: the slot is full. */
+static bool tell(struct tp_feed *feed, const struct tp_feed_misfit *number)
+{
+    struct feed_misfit_slot *slot = &feed->misfits[number->instrument];
+    const uint32_t told = atomic_load_explicit(&slot->told, memory_order_relaxed);
+    /* Pairs with the release in tp_feed_misfit_take: the slot was copied before it is filled. */
+    if (atomic_load_explicit(&slot->taken, memory_order_acquire) != told)
+        return false;
+    slot->number = *number;
     /* Pairs with the acquire in tp_feed_misfit_take. */
     atomic_store_explicit(&slot->told, told + 1, memory_order_release);
     /* After the slot: whoever sees the count finds it. Pairs with the same acquire there. */
     atomic_store_explicit(&feed->misfits_told,
                           atomic_load_explicit(&feed->misfits_told, memory_order_relaxed) + 1,
                           memory_order_release);
+    return true;
 }
 
 bool tp_feed_misfit_take(struct tp_feed *feed, struct tp_feed_misfit *out)
@@ -60,17 +70,55 @@ bool tp_feed_misfit_take(struct tp_feed *feed, struct tp_feed_misfit *out)
 
 /* ---- a number that does not fit */
 
-void feed_tell_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status status)
+static struct tp_feed_misfit count(struct tp_feed *feed, uint32_t index,
+                                   enum tp_decode_status status)
 {
     feed->counters.too_fine += status == TP_DECODE_TOO_FINE;
     feed->counters.too_large += status == TP_DECODE_TOO_LARGE;
-    tell(feed, index, status);
+    return describe(feed, index, status);
+}
+
+void feed_tell_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status status)
+{
+    const struct tp_feed_misfit number = count(feed, index, status);
+    (void)tell(feed, &number); /* full: the next such number tells it */
+}
+
+/* Nothing more of the book is decoded: what took its word away is told whatever is in the slot. */
+static void tell_surely(struct tp_feed *feed, const struct tp_feed_misfit *number)
+{
+    struct feed_misfit_slot *slot = &feed->misfits[number->instrument];
+    if (tell(feed, number))
+        return;
+    feed->misfits_waiting += !slot->waits;
+    slot->waits = true;
+    slot->next = *number;
+}
+
+void feed_tell_waiting(struct tp_feed *feed)
+{
+    for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
+        struct feed_misfit_slot *slot = &feed->misfits[i];
+        if (!slot->waits || !tell(feed, &slot->next))
+            continue;
+        slot->waits = false;
+        feed->misfits_waiting--;
+    }
+}
+
+void feed_forget_misfit(struct tp_feed *feed, uint32_t index)
+{
+    struct feed_misfit_slot *slot = &feed->misfits[index];
+    feed->misfits_waiting -= slot->waits;
+    slot->waits = false;
+    feed->histories[index].is_misscaled = false;
 }
 
 void feed_misfit(struct tp_feed *feed, uint32_t index, enum tp_decode_status status,
                  uint64_t now_ns)
 {
-    feed_tell_misfit(feed, index, status);
+    const struct tp_feed_misfit number = count(feed, index, status);
+    tell_surely(feed, &number);
     feed->histories[index].is_misscaled = true;
     feed_want_nothing(feed, index); /* a base that is under way is of this scale */
     feed_hold(feed, index, TP_SYNC_REASON_SCALE, now_ns);
@@ -122,14 +170,18 @@ void feed_tell_doubt(struct tp_feed *feed, uint32_t index)
 {
     static const uint8_t nothing[1];
     feed->misfit = (struct tp_misfit){{nothing, 0}, TP_NUMBER_UNKNOWN};
-    if (feed->config.moves_scale)
-        tell(feed, index, TP_DECODE_OK);
+    if (!feed->config.moves_scale)
+        return;
+    const struct tp_feed_misfit number = describe(feed, index, TP_DECODE_OK);
+    (void)tell(feed, &number);
 }
 
 void feed_tell_garbage(struct tp_feed *feed, uint32_t index)
 {
-    if (feed->config.moves_scale && feed->misfit.text.at != NULL)
-        tell(feed, index, TP_DECODE_BAD_NUMBER);
+    if (!feed->config.moves_scale || feed->misfit.text.at == NULL)
+        return;
+    const struct tp_feed_misfit number = describe(feed, index, TP_DECODE_BAD_NUMBER);
+    (void)tell(feed, &number);
 }
 
 /* ---- another scale */
@@ -159,7 +211,7 @@ bool tp_feed_rescale(struct tp_feed *feed, uint32_t index, const struct tp_feed_
     if (!feed->histories[index].deaf) /* what it asks for, to be subscribed to anew, has no scale */
         feed_want_nothing(feed, index);
     feed_hold(feed, index, TP_SYNC_REASON_SCALE, now_ns);
-    feed->histories[index].is_misscaled = false;
+    feed_forget_misfit(feed, index); /* one of the old scale says nothing of this one */
     instrument->price_exponent = scale->price_exponent;
     instrument->quantity_exponent = scale->quantity_exponent;
     instrument->generation = (uint32_t)scale->generation;

@@ -7,8 +7,11 @@
  * is wanted.
  *
  * One slot an instrument between the threads: the hot one fills it and says so, the cold one copies
- * and frees it; while it is full later numbers are not told, since the first one's scale comes
- * before theirs. tests/unit/feed/test_misfit_model.py explores the orderings. */
+ * and frees it. A number that took the book's word away while the slot is full waits beside it, and
+ * is told by the tick that finds it free: nothing more of that book is decoded, so no later one
+ * would be. Any other number is dropped then. tests/unit/feed/test_misfit_model.py explores the
+ * orderings.
+ */
 #ifndef TP_ENGINE_RESCALE_H
 #define TP_ENGINE_RESCALE_H
 #include <stdbool.h>

@@ -36,7 +36,7 @@ static bool join(struct tp_feed *feed, const struct tp_feed_row *row, uint64_t n
         return false;
     }
     of->exchange_ns = of->received_ns = of->verified_ns = 0;
-    feed->histories[row->instrument].is_misscaled = false;
+    feed_forget_misfit(feed, row->instrument);
     /* SYNCING STARTING, whatever it was before. */
     publish_row(feed, row->instrument, TP_ROW_ADDED, true, now_ns);
     if (feed->connections[row->connection].up)

@@ -311,8 +311,8 @@ def test_scale_misfit_of_one_book_is_no_other_books(rig_of_two: Rig) -> None:
     assert rig.state(1) == (LIVE, NONE)
 
 
-def test_scale_misfit_slot_that_nobody_took_keeps_the_first(rig: Rig) -> None:
-    """The cold thread is late: the first number's scale comes before the second one's."""
+def test_scale_misfit_of_a_book_is_told_once_the_slot_is_free(rig: Rig) -> None:
+    """The cold thread is late: nothing more of the book is decoded, so that none may be lost."""
     venue = Venue()
     live(rig, venue)
     rig.message(next_message(venue, [(ASK, "500.001", "5")]))
@@ -322,9 +322,101 @@ def test_scale_misfit_slot_that_nobody_took_keeps_the_first(rig: Rig) -> None:
     assert rig.offer(venue.version, *venue.history[venue.version])
     rig.tick(SECOND)
     rig.message(next_message(venue, [(ASK, "500.0001", "5")]))
+    rig.tick(SECOND)
     assert [one["text"] for one in misfits(rig)] == ["500.001"]
     assert rig.counters.too_fine == 2
-    assert misfits(rig) == []
+    rig.tick(MS)
+    assert [one["text"] for one in misfits(rig)] == ["500.0001"]
+    rig.tick(MS)
+    assert misfits(rig) == [], "each once"
+
+
+@pytest.mark.parametrize("way", ["scale moved", "reconnected"])
+def test_scale_misfit_that_waits_is_forgotten_when_the_scale_moves_alone(
+    rig: Rig, way: str
+) -> None:
+    venue = Venue()
+    live(rig, venue)
+    rig.message(next_message(venue, [(ASK, "500.001", "5")]))
+    assert rescale(rig, -2, -8)
+    rig.message(venue.step())
+    assert rig.wanted() == [0]
+    assert rig.offer(venue.version, *venue.history[venue.version])
+    rig.tick(SECOND)
+    rig.message(next_message(venue, [(ASK, "500.0001", "5")]))
+    assert rig.counters.too_fine == 2
+    if way == "scale moved":
+        assert rescale(rig, -4, -8)
+    else:
+        rig.down()
+        rig.up()
+    assert [one["text"] for one in misfits(rig)] == ["500.001"]
+    rig.tick(MS)
+    left = [] if way == "scale moved" else ["500.0001"]
+    assert [one["text"] for one in misfits(rig)] == left
+
+
+def binance_rig(path: Path) -> Rig:
+    rig = Rig(path, venue=lib.tp_venue_find(b"binance"), added=0, moves_scale=True)
+    assert rig.add(0, b"coin0usdt@depth@100ms")
+    return rig
+
+
+def say(rig: Rig, stream: str, **data: Any) -> int:
+    message = {"stream": f"coin0usdt@{stream}", "data": {"E": 1, "s": "COIN0USDT", **data}}
+    return rig.message(json.dumps(message).encode(), opcode=WS_TEXT)
+
+
+def test_scale_misfit_behind_a_trade_of_the_scale_before_is_told(tmp_path: Path) -> None:
+    """What is in the slot is no news to the cold side: the book's own number must follow it."""
+    rig, venue = binance_rig(tmp_path), Venue()
+    rig.up()
+    rig.tick(SETTLE + MS)
+    assert rig.offer(venue.version, *venue.book)
+    trade = {"e": "trade", "t": 7, "p": "500.001", "q": "1", "T": 2, "m": True}
+    say(rig, "trade", **trade)
+    assert [one["scale"] for one in misfits(rig)] == [(-2, -8)]
+    say(rig, "trade", **trade)
+    assert rescale(rig, -3, -8)
+    assert rig.wanted() == [0]
+    bids, asks = ({price * 10: size for price, size in side.items()} for side in venue.book)
+    assert rig.offer(venue.version, bids, asks)
+    rig.tick()
+    assert rig.state() == (LIVE, NONE)
+    number = venue.version + 1
+    say(rig, "depth@100ms", e="depthUpdate", U=number, u=number, b=[], a=[["500.0001", "5"]])
+    assert rig.state() == (SYNCING, SCALE_REASON)
+    assert [one["scale"] for one in misfits(rig)] == [(-2, -8)]
+    rig.tick(MS)
+    (told,) = misfits(rig)
+    assert (told["scale"], told["text"]) == ((-3, -8), "500.0001")
+    rig.close()
+
+
+@pytest.mark.parametrize("first", ["doubt", "garbage"])
+def test_scale_misfit_behind_a_doubt_or_garbage_is_told(tmp_path: Path, first: str) -> None:
+    """One burst: the cold side takes neither before both are there."""
+    rig = Rig(tmp_path, venue=lib.tp_venue_find(b"kraken"), added=0, moves_scale=True)
+    assert rig.add(0, b"book-10:BTC/USD")
+    rig.up()
+
+    def book(kind: str, price: str) -> int:
+        text = (
+            '{"channel":"book","type":"%s","data":[{"symbol":"BTC/USD","bids":[{"price":%s,'
+            '"qty":1.00000000}],"asks":[],"checksum":1,'
+            '"timestamp":"2023-10-06T17:35:55.440295Z"}]}'
+        )
+        return rig.message((text % (kind, price)).encode(), opcode=WS_TEXT)
+
+    book("snapshot", "500.01" if first == "doubt" else "5" * 40)
+    book("update", "500.001")
+    assert rig.state() == (SYNCING, SCALE_REASON)
+    (told,) = misfits(rig)
+    assert told["status"] == (int(lib.TP_DECODE_OK) if first == "doubt" else BAD)
+    rig.tick(MS)
+    (told,) = misfits(rig)
+    assert (told["status"], told["text"]) == (FINE, "500.001")
+    rig.close()
 
 
 def test_scale_price_that_only_the_book_cannot_hold_is_a_misfit(rig: Rig) -> None:
