@@ -46,10 +46,13 @@ void feed_lose(struct tp_feed *feed, uint32_t index, struct tp_span body)
 
 void feed_lose_kept(struct tp_feed *feed, uint32_t index)
 {
-    if (can_miss(feed->instruments[index].rule) &&
-        tp_backlog_peek_newest(&feed->pool, &feed->backlogs[index], &feed->staging) &&
+    if (!can_miss(feed->instruments[index].rule) || feed->backlogs[index].message_count == 0)
+        return;
+    if (tp_backlog_peek_newest(&feed->pool, &feed->backlogs[index], &feed->staging) &&
         read_versions(feed, index, tp_buffer_unread(&feed->staging)))
         feed_lose_version(feed, index, feed->update->last_version);
+    else
+        feed->histories[index].is_lost = true;
 }
 
 bool feed_must_hear(const struct tp_feed *feed, uint32_t index)

@@ -292,6 +292,33 @@ def test_messages_that_were_kept_must_be_shown_once_they_are_forgotten(
     assert rig.state() == (LIVE, NONE)
 
 
+@pytest.mark.parametrize("way", ["refused", "halted"])
+def test_kept_message_whose_number_is_not_read_is_waited_out_once_it_is_forgotten(
+    rig: Rig, write: Message, way: str
+) -> None:
+    """The newest that was kept; those before it have their numbers."""
+    venue = Venue()
+    rig.up()
+    rig.message(step(venue, write))
+    before = venue.version
+    rig.message(whole(cut(step(venue, write, UPDATE))))
+    if way == "refused":
+        lib.tp_feed_refused(rig.feed, 0, rig.now)
+        lib.tp_feed_confirmed(rig.feed, 0, rig.now)
+    else:
+        for status in (3, 1):
+            listing = ffi.new("struct tp_feed_listing *", (0, status, 2))
+            assert lib.tp_feed_list_status(rig.feed, listing, rig.now)
+    rig.tick(20 * SETTLE)
+    assert rig.wanted() == [], "whatever is fetched now may be from before it"
+    assert rig.offer(before, *venue.history[before])
+    rig.tick()
+    assert rig.state()[0] == SYNCING
+    rig.message(step(venue, write))
+    offer(rig, venue)
+    assert rig.state() == (LIVE, NONE)
+
+
 def rescale(rig: Rig) -> None:
     scale = {"price_exponent": -3, "quantity_exponent": -8, "tick_size": 1, "generation": 2}
     made = ffi.new("struct tp_feed_scale *", scale)
