@@ -127,6 +127,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of one message of ours."""
     messages_per_second: float
     """Of ours, on one connection, control frames included."""
+    messages_per_hour: int | None = None
+    """Of those that subscribe or end subscriptions, on one connection."""
     connections: int | None = None
     """At once, of one address of ours."""
     connection_age_max_s: float | None = None

@@ -163,6 +163,7 @@ def limit_words(limits: dict[str, Any]) -> list[str]:
         "{} channels a connection": limits["channels_per_connection"],
         "{} a message": limits["channels_per_message"],
         "{:g} messages a second": limits["messages_per_second"],
+        "{} subscriptions an hour": limits["messages_per_hour"],
         "{:g} REST requests a second": limits["rest_requests_per_second"],
         "{} connections of an address": limits["connections"],
         "a connection ends after {:g} h": age_s and age_s / SECONDS_PER_HOUR,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ANSWERS_MAX: Final = 16
 BASE_MESSAGES: Final = 2
 """Of a base in-band: a subscription's end and a new one; no book is LIVE until both are out."""
+SECONDS_PER_HOUR: Final = 3600.0
 REQUEST_FIRST: Final = 1_000
 """Ids below are those of what a connection says as it opens."""
 
@@ -44,6 +45,8 @@ class _Line:
     answers: deque[bytes] = field(default_factory=lambda: deque(maxlen=ANSWERS_MAX))
     """What the venue waits for: goes first. Of a flood the newest: a ping's answer is the last."""
     next_s: float = float("-inf")
+    whole_s: float = float("-inf")
+    """When what may be said in an hour would be whole again."""
 
     def asks_for(self, instrument: int) -> bool:
         """Say whether a base of it is about to be asked for."""
@@ -57,6 +60,14 @@ class _Line:
         first = self.waiting[0]
         first.messages.popleft()
         first.is_begun = True
+
+
+def _hourly_pause_s(hourly: int) -> float:
+    """Return how far apart messages are once the first half of an hour's was said at once.
+
+    So no hour has more than all of them, and nobody waits long for the next.
+    """
+    return SECONDS_PER_HOUR / (hourly // 2)
 
 
 class Speaker:
@@ -83,8 +94,11 @@ class Speaker:
 
         It said so many messages as it opened, at once; what follows waits as if they had kept pace.
         """
-        rate = self.plan.venue.limits.messages_per_second
-        self._lines[connection] = _Line(next_s=now_s + said_count / rate)
+        limits = self.plan.venue.limits
+        line = _Line(next_s=now_s + said_count / limits.messages_per_second)
+        if limits.messages_per_hour is not None:
+            line.whole_s = now_s + said_count * _hourly_pause_s(limits.messages_per_hour)
+        self._lines[connection] = line
 
     def change(self, change: ConnectionChange, time_s: int) -> None:
         """Say what a change of the plan asks for."""
@@ -99,15 +113,18 @@ class Speaker:
         """Send what is due; the rest waits for the next step."""
         while self._bases:
             self._ask(self._bases.popleft(), time_s)
-        rate = self.plan.venue.limits.messages_per_second
+        limits = self.plan.venue.limits
+        rate, hourly = limits.messages_per_second, limits.messages_per_hour
         # Any second has `rate` messages at most: those at once, and what then follows more slowly.
         at_once = self._at_once()
         pause = 1.0 / (rate if at_once == 1 else rate - at_once)
         early = (at_once - 1) * pause
         for connection, line in self._lines.items():
-            while line.next_s - early <= now_s and (text := self._next(line)) is not None:
+            while line.next_s - early <= now_s and (text := self._next(line, now_s)) is not None:
                 if not self._send(connection, text):
                     break
+                if hourly is not None and not line.answers:
+                    line.whole_s = max(line.whole_s, now_s) + _hourly_pause_s(hourly)
                 line.sent()
                 line.next_s = max(line.next_s, now_s) + pause
 
@@ -117,15 +134,24 @@ class Speaker:
         is_anew = venue.base_source is BaseSource.IN_BAND
         return BASE_MESSAGES if is_anew and venue.limits.messages_per_second > 2 else 1
 
-    def _next(self, line: _Line) -> bytes | None:
+    def _next(self, line: _Line, now_s: float) -> bytes | None:
         if line.answers:
             return line.answers[0]
         while line.waiting:
             first = line.waiting[0]
             if first.messages and not self._is_vain(first):
-                return first.messages[0]
+                has_room = first.is_begun or self._has_hour_left(line, now_s)
+                return first.messages[0] if has_room else None
             line.waiting.popleft()
         return None
+
+    def _has_hour_left(self, line: _Line, now_s: float) -> bool:
+        """Say whether the venue's limit of an hour bears a base more; what is begun is ended."""
+        hourly = self.plan.venue.limits.messages_per_hour
+        if hourly is None:
+            return True
+        early_s = (hourly // 2 - BASE_MESSAGES) * _hourly_pause_s(hourly)
+        return now_s >= line.whole_s - early_s
 
     def _is_vain(self, one: _Said) -> bool:
         """Say whether a base came meanwhile: unsubscribing now would leave a LIVE book without."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING
 
+import msgspec
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.feed_handler.speaker import Speaker
+from tickpath.proto.venues.mexc.venue import Mexc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pytest
 
 SYMBOLS = [f"A{index}USDT" for index in range(40)]
 PAUSE_S = 0.01  # MEXC bears 100 messages a second on a connection
@@ -144,3 +149,40 @@ def test_speaker_asks_once_for_what_waits_already() -> None:
     for step in range(8, 12):
         mouth.speaker.step(step * 0.1, 7)
     assert [symbol for _, symbol in asked(mouth)][4:] == ["B/USD"] * 2, "it did not come: again"
+
+
+def test_speaker_never_says_more_in_an_hour_than_the_venue_bears(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A base is wanted all the time: half of an hour's at once, and the rest evenly."""
+    limits = msgspec.structs.replace(Mexc.limits, messages_per_hour=100)
+    monkeypatch.setattr(Mexc, "limits", limits)
+    mouth = Mouth()
+    mouth.speaker.opened(0, 0.0, 1)
+    times: list[float] = []
+    for step in range(3 * 3600):
+        now_s = step / 2.0
+        mouth.speaker.request_base(0)
+        mouth.speaker.step(now_s, 7)
+        times += [now_s] * (len(mouth.said) - len(times))
+    assert len([one for one in times if one < 60.0]) == 48  # and what it opened with
+    assert max(later - sooner for sooner, later in itertools.pairwise(times)) <= 144.5
+    hours = [len([one for one in times if start <= one < start + 3600.0]) for start in times]
+    assert max(hours) + 1 <= 100
+    mouth.speaker.opened(0, 5400.0, 1)
+    mouth.speaker.request_base(0)
+    mouth.speaker.step(5400.1, 7)
+    assert len(mouth.said) == len(times) + 1, "another connection has an hour of its own"
+
+
+def test_speaker_answers_whatever_the_hour_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = msgspec.structs.replace(Mexc.limits, messages_per_hour=2)
+    monkeypatch.setattr(Mexc, "limits", limits)
+    mouth = Mouth()
+    mouth.speaker.opened(0, 0.0, 1)
+    mouth.speaker.request_base(0)
+    mouth.speaker.step(1.0, 7)
+    assert mouth.said == []
+    mouth.speaker.answer(0, b"pong")
+    mouth.speaker.step(2.0, 7)
+    assert mouth.said == [(0, b"pong")]
