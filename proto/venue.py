@@ -283,6 +283,13 @@ class Venue(Protocol):
         }
         return by_source[self.base_source]
 
+    def unchanged_s(self, settings: Any) -> float:  # noqa: ARG002 - of some by their channel
+        """Return how often the book's own channel says "unchanged" by itself; 0: it does not.
+
+        A quiet book is asked about only where that is overdue.
+        """
+        return 0.0
+
     def check_request(self, symbol: str, settings: Any) -> HttpRequest:
         """Return what asks for a base to compare a quiet book with; it may show less than another.
 

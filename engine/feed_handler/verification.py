@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 INTERVALS_JITTERED: Final = 1.25
 """A pause between two requests is up to so much longer than the budget's own (bases.py)."""
+UNCHANGED_MISSED: Final = 2.5
+"""Intervals of a venue that says "unchanged" by itself: without so many a book is not LIVE, and
+it is asked about after half of them."""
 RETRY_FIRST_S, RETRY_MAX_S = 0.5, 10.0
 
 
@@ -36,15 +39,22 @@ def per_second(venue: VenueConfig) -> float:
     return budget.per_second / cost(venue) / INTERVALS_JITTERED
 
 
+def quiet_s(venue: VenueConfig, health: HealthConfig) -> float:
+    """Return for how long a book may be quiet; it is asked about after half of that."""
+    unchanged_s = venue.venue.unchanged_s(venue.settings)
+    return max(health.verify_quiet_after_s, UNCHANGED_MISSED * unchanged_s)
+
+
 def within_s(venue: VenueConfig, health: HealthConfig, books: int) -> float:
     """Return for how long a book may be quiet and not proved, all of them being so.
 
-    A book is asked about at half of `verify_quiet_after_s`; where there are more than the budget
-    takes until it is over, the limit stretches.
+    A book is asked about at half of `quiet_s`; where there are more than the budget takes until it
+    is over, the limit stretches.
     """
+    limit_s = quiet_s(venue, health)
     if venue.venue.verification(venue.settings) is Verification.HEARTBEAT:
-        return health.verify_quiet_after_s
-    return max(health.verify_quiet_after_s, 2.0 * books / per_second(venue))
+        return limit_s
+    return max(limit_s, 2.0 * books / per_second(venue))
 
 
 def describe(venue: VenueConfig, health: HealthConfig, books: int) -> str:
@@ -52,6 +62,13 @@ def describe(venue: VenueConfig, health: HealthConfig, books: int) -> str:
     limit_s = within_s(venue, health, books)
     if limit_s <= health.verify_quiet_after_s:
         return ""
+    if limit_s == quiet_s(venue, health):
+        every_s = venue.venue.unchanged_s(venue.settings)
+        return (
+            f'verification: the venue says "unchanged" about every {every_s:g} s: a quiet book is '
+            f"LIVE for {limit_s:.0f} s after it was last proved instead of "
+            f"{health.verify_quiet_after_s:g} (health.verify_quiet_after_s)"
+        )
     return (
         f"verification: {books} instruments, {per_second(venue):.1f} checks a second: a quiet book "
         f"is LIVE for {limit_s:.0f} s after it was last proved instead of "
@@ -75,7 +92,7 @@ def check_plan(venue: VenueConfig, health: HealthConfig, books: int) -> None:
 def configure(feed: Any, venue: VenueConfig, health: HealthConfig, books: int) -> None:
     """Set a `struct tp_feed_venue`: when a book is asked about, and when it is not LIVE."""
     asks = venue.venue.verification(venue.settings) is not Verification.HEARTBEAT
-    feed.verify_after_ns = int(health.verify_quiet_after_s / 2 * NS_PER_S) if asks else 0
+    feed.verify_after_ns = int(quiet_s(venue, health) / 2 * NS_PER_S) if asks else 0
     feed.verify_limit_ns = int(within_s(venue, health, books) * NS_PER_S)
 
 

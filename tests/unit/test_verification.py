@@ -248,3 +248,22 @@ def test_pause_of_the_connection_for_checks_holds_up_no_base() -> None:
         assert aside.asked == 1
     step(one, 61.0)
     assert aside.asked == 2
+
+
+def test_channel_that_says_unchanged_seldom_is_asked_about_once_that_is_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every 60 s: asked after 75 s without, not LIVE after 150 s, as the start says."""
+    monkeypatch.setattr(Mexc, "unchanged_s", lambda *_: 60.0)
+    feed = ffi.new("struct tp_feed_venue *")
+    verification.configure(feed, venue(), HealthConfig(), 100)
+    assert (feed.verify_after_ns, feed.verify_limit_ns) == (75 * 10**9, 150 * 10**9)
+    said = verification.describe(venue(), HealthConfig(), 100)
+    assert '"unchanged" about every 60 s' in said
+    assert "LIVE for 150 s" in said
+    assert "instead of 60 (health.verify_quiet_after_s)" in said
+    longer = HealthConfig(verify_quiet_after_s=200.0)
+    verification.configure(feed, venue(), longer, 100)
+    assert (feed.verify_after_ns, feed.verify_limit_ns) == (100 * 10**9, 200 * 10**9)
+    assert verification.describe(venue(), longer, 100) == ""
+    assert "1000 instruments, 8.0 checks" in verification.describe(venue(), HealthConfig(), 1000)
