@@ -1,0 +1,1 @@
+"""OKX in the benchmarks: bench.py (messages, and msgspec as a contender)."""
