@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from tickpath.engine.feed_handler.canary import Canary
 from tickpath.proto.instrument import Status, Symbol, parse_symbol
 from tickpath.proto.venue import HttpResponse, Meaning, Note, Verification
 from tickpath.proto.venues.okx.settings import OkxSettings
@@ -143,6 +144,15 @@ def test_pong_proves_the_connection_and_a_ping_is_answered() -> None:
     assert (pong.meaning, pong.answer) == (Meaning.HEARTBEAT, b"")
     assert (ping.meaning, ping.answer) == (Meaning.HEARTBEAT, b"pong")
     assert VENUE.ping(request=5, time_s=0) == b"ping"
+
+
+def test_pong_is_what_the_venue_sends_and_another_word_is_not() -> None:
+    lines: list[str] = []
+    canary = Canary("okx", ["books:BTC-USDT"], 1, lines.append)
+    canary.take(b"pong", 0, 0.0)
+    assert (canary.unexpected, lines) == (0, [])
+    canary.take(b"pang", 0, 1.0)
+    assert canary.unexpected == 1
 
 
 def test_notice_before_an_upgrade_is_said() -> None:
