@@ -518,10 +518,14 @@ class BaseWorker:
         self.is_alive = True
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the threads, and what is under way; waits CONNECT_TIMEOUT_S at most."""
+    def end(self) -> None:
+        """Have the threads end soon, and what is under way at once; `stop` waits for them."""
         self._stop.set()
         self._cut()
+
+    def stop(self) -> None:
+        """End the threads, and what is under way; waits CONNECT_TIMEOUT_S at most."""
+        self.end()
         if self._thread.is_alive():
             self._thread.join()
 

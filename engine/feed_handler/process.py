@@ -154,7 +154,7 @@ class FeedHandler:
             pauses=self._outside.pauses,
         )
         self.instruments = self.shared.rows
-        self.venues = [
+        self.venues = self.shared.venues = [
             VenueFeed(venue, number, self.shared, is_named=len(config.venues) > 1)
             for number, venue in enumerate(config.venues)
         ]
@@ -195,23 +195,26 @@ class FeedHandler:
 
         A venue whose list cannot be had starts without instruments and tries again by itself. Where
         that is so of all, it is an error, unless one of them wants no requests now: to end and be
-        restarted would be to ask on, and lengthen a ban.
+        restarted would be to ask on, and lengthen a ban. Each is asked again when its own time has
+        come.
         """
+        due = self.venues
         while True:
-            for venue in self.venues:
+            for venue in due:
                 venue.fetch()
             failed = [venue for venue in self.venues if venue.failure is not None]
-            limited = [venue for venue in failed if venue.is_limited]
-            if len(failed) < len(self.venues):
-                for venue in failed:
-                    venue.tell_failure()
-                return True
-            if not limited and failed[0].failure is not None:
+            are_all = len(failed) == len(self.venues)
+            if are_all and not any(venue.is_limited for venue in failed) and failed[0].failure:
                 raise failed[0].failure
-            for venue in limited:
-                venue.tell_failure()
-            if self._stop.wait(max(venue.pause_s for venue in limited)):
+            for venue in due:
+                if venue.failure is not None:
+                    venue.tell_failure()
+            if not are_all:
+                return True
+            first = min(failed, key=lambda venue: venue.again_s)
+            if self._stop.wait(first.pause_s):
                 return False
+            due = [venue for venue in failed if venue.again_s <= first.again_s]
 
     def _place_venues(self) -> None:
         """Give the venues' instruments and connections the feed's numbers, each after another."""
@@ -234,9 +237,7 @@ class FeedHandler:
 
     def _open_transport(self) -> None:
         network = self.config.network
-        venue = next(one for one in self.venues if one.indexes)
-        first = next(one.endpoint for one in venue.plan.connections if one is not None)
-        address = resolve(first.host, venue.config.resolve, first.port)
+        address = self._first_address()
         placement = Placement(
             interface=network.interface,
             mode=network.mode,
@@ -252,6 +253,21 @@ class FeedHandler:
         interface = network.interface or self._outside.leaves_by(address)
         if interface is not None:
             self.link = self._outside.watch_link(interface)
+
+    def _first_address(self) -> str:
+        """Return an address of the first venue that has one now: it tells which link is ours."""
+        failures: list[RemoteError] = []
+        for venue in self.venues:
+            for goes in venue.plan.connections:
+                if goes is None:
+                    continue
+                to = goes.endpoint
+                try:
+                    return resolve(to.host, venue.config.resolve, to.port)
+                except RemoteError as error:
+                    failures.append(error)
+                    break
+        raise failures[0]
 
     def _open_segment(self) -> None:
         rows = self.instruments
@@ -406,7 +422,7 @@ class FeedHandler:
         for line in differences(self.config, config):
             self._log(f"reload: {line}")
         if not are_same_venues(self.config, config):
-            self._log("reload: its symbols are of another venue: nothing was changed, restart it")
+            self._log("reload: its sections are of other venues: nothing was changed, restart it")
             return
         for venue, section in zip(self.venues, config.venues, strict=True):
             venue.reload(section.symbols)
@@ -457,9 +473,14 @@ class FeedHandler:
                 self.step()
                 gone = self._check_path()
         finally:
-            for venue in self.venues:
-                venue.bases.stop()
+            self._stop_bases()
         return gone
+
+    def _stop_bases(self) -> None:
+        for venue in self.venues:  # all, before any is waited for
+            venue.bases.end()
+        for venue in self.venues:
+            venue.bases.stop()
 
     @property
     def _has_dead_bases(self) -> bool:

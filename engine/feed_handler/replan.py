@@ -70,9 +70,12 @@ def _compare(path: str, old: object, new: object, found: list[str]) -> None:
     elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
         for index, (one, other) in enumerate(zip(old, new, strict=True)):
             _compare(f"{path}[{index}]", one, other, found)
+    elif path == "venue" and isinstance(old, list | tuple) and isinstance(new, list | tuple):
+        found.append(f"{len(new)} [[venue]] sections, runs with {len(old)}: {RESTART}")
     elif old != new:
         shown = [msgspec.json.encode(value).decode() for value in (new, old)]
-        found.append(f"{path} is {shown[0]:.80}, runs with {shown[1]:.80}: {RESTART}")
+        key = path.replace("].settings.", "].")  # a venue's own keys stand beside the common ones
+        found.append(f"{key} is {shown[0]:.80}, runs with {shown[1]:.80}: {RESTART}")
 
 
 def make_feed_row(row: Instrument, generation: int, channel: Channel, connection: int) -> Any:
@@ -212,7 +215,8 @@ class Replan:
         """Return those for which there is room, and name the others."""
         added: list[str] = []
         shared, connections = self._of.shared, len(self._of.connections)
-        rooms = len(plan.symbols) + shared.places - len(shared.rows)
+        kept = sum(one.lacking for one in shared.venues if one is not self._of)
+        rooms = len(plan.symbols) + shared.places - len(shared.rows) - kept
         for symbol in symbols:
             try:
                 after, _ = plan.change(add=[*added, symbol], remove=removed)

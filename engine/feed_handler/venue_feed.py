@@ -74,6 +74,7 @@ class Shared:
     """All instruments, each at its index; the venues add to it."""
     places: int = 0
     """How many rows there can be."""
+    venues: list[VenueFeed] = field(default_factory=list)
     segment: SegmentWriter = field(init=False)
     tap: TapWriter | None = None
     feed: Any = None
@@ -112,7 +113,9 @@ class VenueFeed:
         """The feed's numbers of the plan's connections, those to come included."""
         self.failure: LocalError | RemoteError | None = None
         """Why there was no list at the start."""
-        self.pause_s, self.is_limited = 0.0, False
+        self.is_limited = False
+        self.again_s = 0.0
+        """When the list may be asked for again, where there was none."""
         budget = config.venue.rest_budget(config.settings)
         self._schedule = BaseSchedule(Budget.of_venue(budget))
         self._chosen = Chosen()
@@ -140,22 +143,29 @@ class VenueFeed:
         Without one the venue starts with no instrument, and `replan` gets them later.
         """
         shared = self.shared
-        self.failure, self.pause_s, self.is_limited = None, RETRY_S, False
+        self.failure, self.is_limited, pause_s = None, False, RETRY_S
         try:
             rest = shared.open_rest(self.config)
             self._chosen = fetch_instruments(self.config, rest, self.log, self.section)
         except RateLimitError as error:
             self.failure, self.is_limited = error, True
-            self.pause_s = self._schedule.limited(error, shared.clock.now_s())
+            pause_s = self._schedule.limited(error, shared.clock.now_s())
         except (LocalError, RemoteError) as error:
             self.failure = error
+        self.again_s = shared.clock.now_s() + pause_s
         if self.failure is not None:
             self._chosen = Chosen(left_out=dict.fromkeys(self.config.symbols, str(self.failure)))
 
+    @property
+    def pause_s(self) -> float:
+        """Return how long the list is not to be asked for, from now on."""
+        return max(0.0, self.again_s - self.shared.clock.now_s())
+
     def tell_failure(self) -> None:
         """Say why there is no list, and when it is asked for again."""
-        at = wall_time(self.shared.clock.unix_ns() / NS_PER_S + self.pause_s)
-        self.log(f"instrument list: {self.failure}: asking again in {self.pause_s:.0f} s, at {at}")
+        pause_s = self.pause_s
+        at = wall_time(self.shared.clock.unix_ns() / NS_PER_S + pause_s)
+        self.log(f"instrument list: {self.failure}: asking again in {pause_s:.0f} s, at {at}")
 
     def make_plan(self) -> None:
         """Plan what the list has, and give its instruments the feed's numbers."""
@@ -181,6 +191,7 @@ class VenueFeed:
     def place(self, connections: range) -> None:
         """Take these of the feed's connections."""
         self.connections = connections
+        self._reserved = self.books
         self.subscriptions = Subscriptions(self.plan, numbers=connections)
         self.replan = Replan(self, self._chosen)
         if self.failure is not None:
@@ -190,6 +201,11 @@ class VenueFeed:
     def books(self) -> int:
         """Count the instruments at the start, or those that are expected."""
         return len(self.indexes) if self.failure is None else len(self.config.symbols)
+
+    @property
+    def lacking(self) -> int:
+        """Count the rows that are kept for it: of what was configured and had no list as yet."""
+        return max(0, min(self._reserved, len(self.config.symbols)) - len(self.indexes))
 
     def tap_rows(self) -> list[Subscription]:
         """Return what a recorder must know of each instrument."""

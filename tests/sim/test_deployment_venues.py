@@ -213,6 +213,29 @@ def test_venue_without_its_list_at_the_start_comes_later_by_itself(make: Make) -
     deployment.stop()
 
 
+def test_places_of_a_venue_that_is_still_to_come_are_kept(make: Make) -> None:
+    deployment = make("binance", Unlisted)
+    deployment.feed_handler.shared.places = 4  # as of two venues of two, and no spare
+    reload(deployment, names("mexc", 3), names("binance", 2))
+    assert deployment.run(RETRY_S + RECOVERY_S, lambda: len(deployment.seen) == 4)
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    assert [row.venue for row in deployment.feed_handler.instruments] == ["mexc"] * 2 + [
+        "binance"
+    ] * 2
+    assert any("symbol 'SOLUSDT': no place is left of 4" in line for line in deployment.story)
+
+
+def test_section_that_came_is_named_as_such(make: Make) -> None:
+    deployment = make("binance")
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    config = deployment.feed_handler.config
+    more = (*config.venues, msgspec.structs.replace(config.venues[0], name="kraken"))
+    deployment.feed_handler.take_config(msgspec.structs.replace(config, venues=more))
+    deployment.run(1.0)
+    assert any("reload: 3 [[venue]] sections, runs with 2: " in line for line in deployment.story)
+    assert deployment.are_live()
+
+
 def test_no_venue_with_a_list_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match=r"exchange\.test: refused"):
         Nowhere(two(tmp_path, "binance"))

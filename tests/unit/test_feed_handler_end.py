@@ -89,7 +89,9 @@ def test_dead_thread_of_the_bases_ends_the_process_with_a_line() -> None:
         "handshakes": nothing,
         "venues": [
             SimpleNamespace(
-                bases=SimpleNamespace(start=lambda: None, stop=lambda: None, has_died=True)
+                bases=SimpleNamespace(
+                    start=lambda: None, end=lambda: None, stop=lambda: None, has_died=True
+                )
             )
         ],
         "connections": SimpleNamespace(wait_s=lambda _: 0.01),
