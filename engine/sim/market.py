@@ -101,6 +101,8 @@ class Book:
         self.instrument, self.name = instrument, name
         self.depth = depth
         self.version = _FIRST_VERSION
+        self.counts_messages = False
+        """One more each time, as some venues number them, rather than by what they hold."""
         self._random = random.Random(seed)
         self._quantity_max = 10 ** (1 - instrument.quantity_exponent)
         self.bids, self.asks = Side(is_bid=True), Side(is_bid=False)
@@ -172,7 +174,8 @@ class Book:
 
     def _delta(self, changes: dict[tuple[bool, int], int]) -> Delta:
         first = self.version + 1
-        self.version += 1 + int(self._random.random() * len(changes))
+        more = int(self._random.random() * len(changes))
+        self.version += 1 if self.counts_messages else 1 + more
         self.witness(self)
         return Delta(
             first,

@@ -47,6 +47,17 @@ def test_book_same_seed_walks_the_same_way() -> None:
     assert steps[0] == steps[1] != steps[2]
 
 
+def test_book_that_counts_messages_walks_alike_and_is_numbered_one_by_one() -> None:
+    by_changes, by_messages = (make_book("BTCUSDT", 60, 5) for _ in range(2))
+    by_messages.counts_messages = True
+    first = by_messages.version
+    for number in range(1, 200):
+        other, delta = by_changes.step(5), by_messages.step(5)
+        assert (delta.first_version, delta.last_version) == (first + number, first + number)
+        assert (delta.bids, delta.asks) == (other.bids, other.asks)
+    assert by_changes.version > by_messages.version
+
+
 def test_book_cross_lasts_until_the_next_step() -> None:
     book = make_book("BTCUSDT", 50, 1)
     before = book.version
