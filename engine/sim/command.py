@@ -31,7 +31,7 @@ from tickpath.engine.sim.market import LEVELS_MAX, instrument_names
 from tickpath.engine.sim.venues import dialect_names, load_dialect
 from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.proto.instrument import Instrument, find_instrument
-from tickpath.proto.venues import DEFAULT_NAME, name_symbol, resolve_symbol
+from tickpath.proto.venues import DEFAULT_NAME, name_symbol, pair_symbol, resolve_symbol
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
@@ -170,11 +170,11 @@ def parse_instruments(venue: Venue, text: str) -> list[str]:
     if text.isdigit():
         if not 1 <= int(text) <= INSTRUMENTS_MAX:
             raise LocalError(f"--instruments {text}: expected 1 to {INSTRUMENTS_MAX}, or names")
-        asked = [str(name) for name in instrument_names(int(text))]
+        names = [pair_symbol(venue, name) for name in instrument_names(int(text))]
     else:
-        asked = text.split(",")
+        names = text.split(",")
     try:
-        names = [resolve_symbol(venue, one) for one in asked]
+        names = [resolve_symbol(venue, one) for one in names]
         for name in names:
             name_symbol(venue, name)
     except ValueError as error:

@@ -84,6 +84,18 @@ def resolve_symbol(venue: Venue, text: str) -> str:
     return symbol
 
 
+def pair_symbol(venue: Venue, pair: Symbol) -> str:
+    """Return the venue's own name of a pair: spot, else the contract settled in its quote or base.
+
+    For what runs over every venue, whatever each lists. Raises ValueError where it lists neither.
+    """
+    for settle in dict.fromkeys((pair.settle, pair.quote, pair.base)):
+        symbol = venue.venue_symbol(Symbol(pair.base, pair.quote, settle))
+        if symbol is not None:
+            return symbol
+    raise ValueError(f"{venue.title} lists nothing of {pair}")
+
+
 def name_symbol(venue: Venue, text: str) -> Symbol:
     """Return the canonical name that a venue's symbol most likely is, without its list.
 

@@ -18,7 +18,7 @@ from tickpath.engine.sim.market import instrument_names
 from tickpath.engine.sim.venues import dialect_names, load_dialect
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.venue import BaseSource, Meaning
-from tickpath.proto.venues import name_symbol, resolve_symbol, venue_names
+from tickpath.proto.venues import name_symbol, pair_symbol, venue_names
 from tickpath.proto.venues.decoder import find_decoder
 
 NOW_NS = 1_795_000_000_000_000_000
@@ -32,7 +32,7 @@ class Bench:
         kind = load_dialect(name)
         self.venue = kind.venue
         self.config = VenueConfig(symbols=(), name=name)
-        named = [resolve_symbol(self.venue, str(one)) for one in instrument_names(COUNT)]
+        named = [pair_symbol(self.venue, one) for one in instrument_names(COUNT)]
         self.floor = Floor(self.venue, named, depth=50, seed=7)
         self.dialect: Dialect = kind(self.floor)
         self.plan = make_plan(self.config, named)
