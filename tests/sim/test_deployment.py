@@ -22,8 +22,8 @@ from tickpath.engine.sim.dialect import HttpResponse, Message, json_response
 from tickpath.engine.sim.exchange import DRIP_S
 from tickpath.engine.sim.venues import load_dialect
 from tickpath.engine.sim.venues.mexc import MexcDialect
-from tickpath.proto.instrument import Status
-from tickpath.proto.venues import resolve_symbol
+from tickpath.proto.instrument import Status, parse_symbol
+from tickpath.proto.venues import pair_symbol
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.settings import MexcSettings
 from tickpath.shm.reader import Result
@@ -59,9 +59,9 @@ RUNS = int(os.environ.get("TICKPATH_DEPLOYMENT_RUNS", "60"))
 ONE = os.environ.get("TICKPATH_DEPLOYMENT_SEED")
 FOUND = [3076]  # seeds that found a fault once: an old base after a reconnect
 SEEDS = sorted({*range(RUNS), *FOUND}) if ONE is None else [int(ONE)]
-# Bases by REST, with ranges that may overlap or not; bases in-band, with checksums, or with the
-# number of the message before.
-VENUES = ("binance", "kraken", "mexc", "okx")
+# Bases by REST, with ranges that may overlap or not; bases in-band, with checksums, numbered, or
+# with the number of the message before.
+VENUES = ("binance", "bybit", "bybit_linear", "kraken", "mexc", "okx")
 # A venue that says "unchanged" by itself does so within the campaign's seconds.
 SETTINGS: dict[str, dict[str, Any]] = {"okx": {"unchanged_s": 1.0}}
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
@@ -133,7 +133,7 @@ class Misfortune:
 def random_setup(seed: int, directory: Path, venue: str = "mexc", **fields: Any) -> Setup:
     generator = random.Random(f"setup {seed}")
     dialect = load_dialect(venue)
-    symbols = [resolve_symbol(dialect.venue, one) for one in NAMES]
+    symbols = [pair_symbol(dialect.venue, parse_symbol(one)) for one in NAMES]
     if venue in SETTINGS:
         fields.setdefault("settings", msgspec.convert(SETTINGS[venue], dialect.venue.settings))
     return Setup(

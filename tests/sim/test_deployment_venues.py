@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Make = Callable[..., Deployment]
 
 NAMES = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
-OTHERS = ("binance", "kraken")
+OTHERS = ("binance", "bybit", "kraken")
 
 
 def names(venue: str, count: int) -> tuple[str, ...]:

@@ -252,7 +252,9 @@ def test_run_check_warns_of_an_old_name_on_stderr(tmp_path: Path) -> None:
     assert warned.startswith(f"tickpath: {file}: reader is now called feed_handler: rename it")
 
 
-@pytest.mark.parametrize("name", ["mexc", "binance", "kraken", "okx", "three_venues"])
+@pytest.mark.parametrize(
+    "name", ["mexc", "binance", "bybit", "bybit_linear", "kraken", "okx", "three_venues"]
+)
 def test_run_check_accepts_each_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = ROOT / f"examples/{name}.toml"
     assert main(["run", "--check", str(path)]) == 0

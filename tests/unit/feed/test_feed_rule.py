@@ -125,7 +125,10 @@ VENUES: dict[str, Row] = {
         ],
     ),
     "bybit": Row(
-        {"chain": PLUS_ONE, "base": IN_BAND, "meeting": CHAINS, "in_band_base": True},
+        {
+            **{"chain": PLUS_ONE, "base": IN_BAND, "meeting": CHAINS, "in_band_base": True},
+            "depth": 50,
+        },
         "first = snapshot; any later snapshot or u == 1 replaces (the decoder says base); treat a "
         "jump of u as a gap",
         177400507,
@@ -133,6 +136,19 @@ VENUES: dict[str, Row] = {
             ((177400508, 177400508, 0), APPLY),
             ((177400509, 177400509, 0), APPLY),
             ((177400511, 177400511, 0), GAP),
+        ],
+    ),
+    "bybit_linear": Row(
+        {
+            **{"chain": PLUS_ONE, "base": IN_BAND, "meeting": CHAINS, "in_band_base": True},
+            "depth": 50,
+        },
+        "as spot",
+        10132540,
+        [
+            ((10132541, 10132541, 0), APPLY),
+            ((10132542, 10132542, 0), APPLY),
+            ((10132544, 10132544, 0), GAP),
         ],
     ),
     "kraken v2 book": Row(
