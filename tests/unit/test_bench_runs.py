@@ -26,7 +26,10 @@ EXPECTED = {
     | {
         (contender, case)
         for contender in ("tickpath", "msgspec")
-        for case in ("binance-json 2", "binance-json 20", "kraken 10", "okx 2", "okx 20")
+        for case in (
+            *("binance-json 2", "binance-json 20", "bybit 2", "bybit 20"),
+            *("kraken 10", "okx 2", "okx 20"),
+        )
     },
     "record": {
         (contender, case) for contender in ("tickpath", "SSL_read") for case in ("256", "1400")
