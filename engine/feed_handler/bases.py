@@ -588,6 +588,8 @@ class BaseWorker:
         if self._under_way >= IN_FLIGHT_MAX:
             return STOP_WITHIN_S
         now = self._clock.now_s()
+        if not self._may_check():  # `settle` calls
+            return self.schedule.wait_s(now)
         return min(self.schedule.wait_s(now), self.checks.wait_s(now, self.schedule))
 
     def _answer_aside(self, question: Question) -> None:
@@ -753,6 +755,12 @@ class BaseWorker:
 
     def settle(self, question: Question, fetch: Callable[[], bytes]) -> None:
         """Hand over what `fetch` returns for a question of `ask`, or act on what it raises."""
+        try:
+            self._settle(question, fetch)
+        finally:
+            self.call()  # there is room for another one
+
+    def _settle(self, question: Question, fetch: Callable[[], bytes]) -> None:
         instrument = question.instrument
         if instrument == LIST:
             self._settle_list(question, fetch)

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickpath.engine.config.schema import VenueConfig
+from tickpath.engine.feed_handler import bases
 from tickpath.engine.feed_handler.bases import (
     BaseSchedule,
     BaseWorker,
@@ -704,6 +705,47 @@ def test_worker_thread_that_was_stopped_has_not_died() -> None:
     one.start()
     one.stop()
     assert not one.has_died
+
+
+class Idle:
+    """A connection for checks; nothing is asked over it here."""
+
+    def request(self, row: Instrument) -> str:
+        return row.symbol
+
+    def ask(self, request: str) -> bytes:
+        return request.encode()
+
+    def read(self, request: str, data: bytes) -> Base:
+        return load_venue("mexc").parse_base(GOOD, ROWS[0])
+
+    def cut(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("by", ["aside", "rest"])
+def test_worker_rests_while_no_check_more_may_be_made(
+    monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """It looked without a pause for as long as one was under way and another one due."""
+    books, now_ns[0] = Books(), 0
+    one = worker(books, lambda _: GOOD)
+    if by == "aside":
+        one.aside, one.is_in_band = Idle(), True
+    else:
+        monkeypatch.setattr(bases, "IN_FLIGHT_MAX", 2)
+    books.quieted = [0, 1]
+    question = one.ask()
+    assert question is not None
+    now_ns[0] = int(10e9)
+    assert one.ask() is None, "one at a time"
+    assert one._wait_s() > 1.0
+    one._called.clear()
+    one.settle(question, lambda: GOOD)
+    assert one._called.is_set(), "it looks at once"
+    assert one._wait_s() < 1.0
+    now_ns[0] += int(1e9)
+    assert one.ask() is not None
 
 
 def test_worker_full_mailbox_is_tried_again() -> None:
