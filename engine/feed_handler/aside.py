@@ -20,6 +20,7 @@ from tickpath._core import ffi, lib
 from tickpath.engine.feed_handler.bases import LateError, RateLimitError
 from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address
 from tickpath.netstack.session import ConnectOptions, Session
+from tickpath.netstack.transport import resolve
 from tickpath.netstack.ws.ws import Opcode
 from tickpath.proto.venue import Base, Endpoint, Meaning, RestRefusal
 from tickpath.proto.venues.decoder import find_decoder
@@ -36,6 +37,7 @@ CONNECT_WITHIN_S: Final = 10.0
 MESSAGE_SIZE_MAX: Final = 1 << 20
 WAIT_S: Final = 0.5
 PARTS_MAX: Final = 64  # of one message
+_ENDS: Final = "the feed handler ends"
 
 
 class BaseSubscription(msgspec.Struct, frozen=True):
@@ -174,18 +176,38 @@ class Aside:
 
     def _open(self, endpoint: Endpoint) -> Session:
         if self._is_cut:
-            raise RemoteError("the feed handler ends")
+            raise RemoteError(_ENDS)
         if self._session is not None and self._endpoint == endpoint:
             return self._session
         self._close()
+        address = resolve(endpoint.host, self._config.resolve, endpoint.port)
+        whose = f"{endpoint.host}:{endpoint.port}", own_address(address, endpoint.port)
+        left_s, reason = self._pauses.find(*whose)
+        if left_s > 0:
+            raise RateLimitError(RestRefusal(f"{reason}, not long ago", False, left_s))
+        session = self._connect_to(endpoint, address)
+        self._session, self._endpoint = session, endpoint
+        if self._is_cut:  # since it was looked at above: `cut` did not see this one
+            raise RemoteError(_ENDS)
+        try:
+            session.connect()
+        except RemoteError:
+            self._note_pause(session, whose)
+            raise
+        greeting = self._config.venue.greeting(request=self._next_request(), time_s=self._time_s())
+        for text in greeting:
+            session.send(Opcode.TEXT, text)
+        return session
+
+    def _connect_to(self, endpoint: Endpoint, address: str) -> Session:
         config = self._config
-        scheme = "wss" if config.tls else "ws"
-        session = Session(
-            f"{scheme}://{endpoint.host}:{endpoint.port}{endpoint.path}",
+        scheme, place = "wss" if config.tls else "ws", f"{endpoint.host}:{endpoint.port}"
+        return Session(
+            f"{scheme}://{place}{endpoint.path}",
             ConnectOptions(
                 cacert=Path(config.ca_file) if config.ca_file else None,
                 insecure=config.insecure,
-                resolve=config.resolve,
+                resolve={place: address},
                 backend="kernel",
                 timeout_s=CONNECT_WITHIN_S,
                 message_size_max=MESSAGE_SIZE_MAX,
@@ -194,19 +216,6 @@ class Aside:
             websocket=True,
             headers="".join(f"{name}: {value}\r\n" for name, value in endpoint.headers),
         )
-        self._session, self._endpoint = session, endpoint
-        whose = f"{endpoint.host}:{endpoint.port}", own_address(session.address, endpoint.port)
-        left_s, reason = self._pauses.find(*whose)
-        if left_s > 0:
-            raise RateLimitError(RestRefusal(f"{reason}, not long ago", False, left_s))
-        try:
-            session.connect()
-        except RemoteError:
-            self._note_pause(session, whose)
-            raise
-        for text in config.venue.greeting(request=self._next_request(), time_s=self._time_s()):
-            session.send(Opcode.TEXT, text)
-        return session
 
     def _note_pause(self, session: Session, whose: tuple[str, str]) -> None:
         """Keep what the answer to the upgrade asks us to wait, for all who connect there."""

@@ -17,6 +17,7 @@ from tickpath.engine.loop.pauses import Pauses, own_address
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.sim.exchange import Exchange, Options
 from tickpath.engine.sim.venues import load_dialect
+from tickpath.netstack.session import Session
 from tickpath.shm.clock import SYSTEM
 from tickpath.shm.errors import RemoteError
 
@@ -169,13 +170,14 @@ def test_base_that_does_not_come_is_late(monkeypatch: pytest.MonkeyPatch) -> Non
     run(main)
 
 
-def test_pause_that_the_venue_asked_for_is_heeded() -> None:
+def test_pause_that_the_venue_asked_for_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with simulator() as one:
             pauses = Pauses(SYSTEM, None)
             own = own_address("127.0.0.1", one.port)
             pauses.note(f"127.0.0.1:{one.port}", own, 60.0, "status 429")
             client = beside(one, pauses)
+            monkeypatch.setattr(aside, "Session", lambda *_, **__: pytest.fail("a SYN was sent"))
             with pytest.raises(RateLimitError, match="status 429, not long ago"):
                 await ask(one, client)
             assert one.count == 0
@@ -197,6 +199,25 @@ def test_cut_ends_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
                 await asked
             with pytest.raises(RemoteError, match="the feed handler ends"):
                 await asyncio.to_thread(client.ask, request)
+
+    run(main)
+
+
+def test_cut_while_a_connection_is_being_opened_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name may take seconds to resolve: there is no session yet that could be ended."""
+
+    async def main() -> None:
+        async with simulator() as one:
+            client = beside(one)
+
+            def cut_and_open(*how: Any, **more: Any) -> Session:
+                client.cut()
+                return Session(*how, **more)
+
+            monkeypatch.setattr(aside, "Session", cut_and_open)
+            monkeypatch.setattr(Session, "connect", lambda _: pytest.fail("waits to be connected"))
+            with pytest.raises(RemoteError, match="the feed handler ends"):
+                await ask(one, client)
 
     run(main)
 
