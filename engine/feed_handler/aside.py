@@ -37,7 +37,22 @@ CONNECT_WITHIN_S: Final = 10.0
 MESSAGE_SIZE_MAX: Final = 1 << 20
 WAIT_S: Final = 0.5
 PARTS_MAX: Final = 64  # of one message
+OPEN_PAUSE_FIRST_S, OPEN_PAUSE_MAX_S = 1.0, 30.0
+"""Between two openings, doubling while they bring no answer, whichever books ask: the venue counts
+connections by the address that the books themselves need."""
 _ENDS: Final = "the feed handler ends"
+
+
+class RefusalError(RemoteError):
+    """Say that the venue refused a subscription; the connection is as good as before."""
+
+
+class OpenPauseError(RateLimitError):
+    """Say that no connection is opened now: the last one was, and brought nothing or ended soon."""
+
+    def __init__(self, where: str, left_s: float) -> None:
+        super().__init__(RestRefusal("no answer", False, left_s))
+        self.args = (f"{where}: the last connection for checks brought no answer, or ended soon",)
 
 
 class BaseSubscription(msgspec.Struct, frozen=True):
@@ -117,6 +132,7 @@ class Aside:
         self._endpoint: Endpoint | None = None
         self._request = 1
         self._is_cut = False
+        self._opened_s, self._open_pause_s = float("-inf"), 0.0
 
     def request(self, row: Instrument) -> BaseSubscription:
         """Return what asks for the base of an instrument."""
@@ -133,13 +149,13 @@ class Aside:
         """Subscribe, return the message that has the base, and unsubscribe.
 
         Raises RateLimitError where no connection is wanted now, LateError where no base comes,
-        RemoteError for all else.
+        RefusalError where the venue says that none will, RemoteError for all else.
         """
         with self._lock:
             is_kept = self._session is not None and self._endpoint == asked.endpoint
             try:
                 return self._ask(asked)
-            except LateError:
+            except (LateError, RefusalError):
                 raise
             except RemoteError:
                 if not is_kept or self._is_cut:
@@ -150,6 +166,8 @@ class Aside:
     def _ask(self, asked: BaseSubscription) -> bytes:
         try:
             return self._exchange(self._open(asked.endpoint), asked)
+        except RefusalError:
+            raise
         except ValueError as error:  # `cut`, or a message that cannot be read
             self._close()
             raise RemoteError(str(error)) from error
@@ -185,6 +203,7 @@ class Aside:
         left_s, reason = self._pauses.find(*whose)
         if left_s > 0:
             raise RateLimitError(RestRefusal(f"{reason}, not long ago", False, left_s))
+        self._take_turn(whose[0])
         session = self._connect_to(endpoint, address)
         self._session, self._endpoint = session, endpoint
         if self._is_cut:  # since it was looked at above: `cut` did not see this one
@@ -198,6 +217,18 @@ class Aside:
         for text in greeting:
             session.send(Opcode.TEXT, text)
         return session
+
+    def _take_turn(self, where: str) -> None:
+        """Open connections that bring no answer ever less often; raises OpenPauseError."""
+        now = self._clock.now_s()
+        left_s = self._opened_s + self._open_pause_s - now
+        if left_s > 0:
+            raise OpenPauseError(where, left_s)
+        pause_s = max(OPEN_PAUSE_FIRST_S, 2.0 * self._open_pause_s)
+        self._opened_s, self._open_pause_s = now, min(pause_s, OPEN_PAUSE_MAX_S)
+
+    def _note_answer(self) -> None:
+        self._open_pause_s = OPEN_PAUSE_FIRST_S
 
     def _connect_to(self, endpoint: Endpoint, address: str) -> Session:
         config = self._config
@@ -257,6 +288,7 @@ class Aside:
                 continue
             data = bytes(message.payload)
             if read_base(self._config.name, asked, data) is not None:
+                self._note_answer()
                 return data
             self._heed(session, asked, data)
         raise LateError(f"{asked.channel}: no base within {WITHIN_S:g} s of its subscription")
@@ -267,4 +299,5 @@ class Aside:
                 session.send(Opcode.TEXT, note.answer)
             is_meant = not note.channels or asked.channel in note.channels
             if note.meaning is Meaning.REFUSAL and is_meant:
-                raise RemoteError(f"{asked.channel}: refused: {note.reason or 'no reason given'}")
+                self._note_answer()
+                raise RefusalError(f"{asked.channel}: refused: {note.reason or 'no reason given'}")

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler import aside
-from tickpath.engine.feed_handler.aside import Aside, read_base
+from tickpath.engine.feed_handler.aside import Aside, OpenPauseError, RefusalError, read_base
 from tickpath.engine.feed_handler.bases import LateError, RateLimitError
 from tickpath.engine.loop.pauses import Pauses, own_address
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.sim.exchange import Exchange, Options
 from tickpath.engine.sim.venues import load_dialect
 from tickpath.netstack.session import Session
-from tickpath.shm.clock import SYSTEM
+from tickpath.shm.clock import SYSTEM, Clock
 from tickpath.shm.errors import RemoteError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tickpath.engine.sim.connection import Connection
+    from tickpath.engine.sim.dialect import Message
     from tickpath.engine.sim.market import Book
     from tickpath.proto.instrument import Instrument
 
@@ -44,11 +45,24 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 class Counting(Exchange):
     """An exchange that counts the connections that it ever had."""
 
-    count = 0
+    count = heard = 0
+    is_deaf = False
+    """It ends whoever says something."""
 
     def opened(self, connection: Connection) -> None:
         self.count += 1
         super().opened(connection)
+
+    def received(self, connection: Connection, message: Message) -> None:
+        self.heard += 1
+        if self.is_deaf:
+            connection.abort()
+        else:
+            super().received(connection, message)
+
+    def drop_all(self) -> None:
+        for connection in list(self._websockets.values()):
+            connection.abort()
 
 
 @asynccontextmanager
@@ -103,7 +117,9 @@ def test_base_is_the_venues_and_the_connection_is_kept() -> None:
     run(main)
 
 
-def test_connection_that_the_venue_closed_is_opened_anew() -> None:
+def test_connection_that_the_venue_closed_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aside, "OPEN_PAUSE_FIRST_S", 0.0)
+
     async def main() -> None:
         async with simulator() as one:
             client = beside(one)
@@ -159,6 +175,7 @@ def test_base_that_does_not_come_is_late(monkeypatch: pytest.MonkeyPatch) -> Non
         async with simulator() as one:
             client = beside(one)
             monkeypatch.setattr(aside, "WITHIN_S", 0.2)
+            monkeypatch.setattr(aside, "OPEN_PAUSE_FIRST_S", 0.1)
             monkeypatch.setattr(aside, "read_base", lambda *_: None)
             with pytest.raises(LateError, match=r"no base within 0\.2 s"):
                 await ask(one, client)
@@ -218,6 +235,55 @@ def test_cut_while_a_connection_is_being_opened_ends_it(monkeypatch: pytest.Monk
             monkeypatch.setattr(Session, "connect", lambda _: pytest.fail("waits to be connected"))
             with pytest.raises(RemoteError, match="the feed handler ends"):
                 await ask(one, client)
+
+    run(main)
+
+
+def test_refused_checks_cost_no_connection() -> None:
+    async def main() -> None:
+        async with simulator() as one:
+            client = beside(one)
+            one._floor.refused.add("ETH/USD")
+            await ask(one, client, "BTC/USD")
+            heard = one.heard
+            for _ in range(3):
+                with pytest.raises(RefusalError):
+                    await ask(one, client, "ETH/USD")
+            assert one.heard - heard <= 4, "each is asked once; the first question is unsubscribed"
+            await ask(one, client, "BTC/USD")
+            assert one.count == 1
+            client.close()
+
+    run(main)
+
+
+def test_connections_that_bring_nothing_are_opened_ever_less_often() -> None:
+    """Whichever books ask: the venue counts connections by the address that the books need."""
+    now_s = [0.0]
+    clock = Clock(lambda: int(now_s[0] * 1e9))
+
+    async def main() -> None:
+        async with simulator() as one:
+            one.is_deaf = True
+            client = Aside(section(one), clock, Pauses(SYSTEM, None))
+            counts = []
+            for tried_s in (0.0, 0.5, 1.0, 2.0, 3.0, 6.0, 7.0, 14.0):
+                now_s[0] = tried_s
+                with pytest.raises(RemoteError) as error:
+                    await ask(one, client, SYMBOLS[int(tried_s) % 2])
+                assert isinstance(error.value, OpenPauseError) == (tried_s in {0.5, 2.0, 6.0, 14.0})
+                counts.append(one.count)
+            assert counts == [1, 1, 2, 2, 3, 3, 4, 4]
+            one.is_deaf, now_s[0] = False, 15.0
+            await ask(one, client)
+            one.drop_all()
+            now_s[0] = 15.9
+            with pytest.raises(OpenPauseError):
+                await ask(one, client)
+            now_s[0] = 16.0
+            await ask(one, client)
+            assert one.count == 6, "one that brought an answer is opened anew soon"
+            client.close()
 
     run(main)
 
