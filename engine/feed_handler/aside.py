@@ -40,6 +40,7 @@ PARTS_MAX: Final = 64  # of one message
 OPEN_PAUSE_FIRST_S, OPEN_PAUSE_MAX_S = 1.0, 30.0
 """Between two openings, doubling while they bring no answer, whichever books ask: the venue counts
 connections by the address that the books themselves need."""
+UNREAD_MAX: Final = 10_000  # messages between two questions: heartbeats, and a book's last updates
 _ENDS: Final = "the feed handler ends"
 
 
@@ -160,7 +161,8 @@ class Aside:
             except RemoteError:
                 if not is_kept or self._is_cut:
                     raise
-            # It ended while nothing was asked: what was not answered may be asked again.
+            # It ended while nothing was asked, or a base lay there: what was not answered may be
+            # asked again.
             return self._ask(asked)
 
     def _ask(self, asked: BaseSubscription) -> bytes:
@@ -266,6 +268,7 @@ class Aside:
 
     def _exchange(self, session: Session, asked: BaseSubscription) -> bytes:
         venue, names = self._config.venue, (asked.channel,)
+        self._read_up(session, asked)
         number, time_s = self._next_request(), self._time_s()
         for text in venue.subscribe(names, request=number, time_s=time_s):
             session.send(Opcode.TEXT, text)
@@ -275,6 +278,31 @@ class Aside:
         with contextlib.suppress(RemoteError):  # out now; what comes is read with the next question
             session.wait(0.0)
         return data
+
+    def _read_up(self, session: Session, asked: BaseSubscription) -> None:
+        """Read what came since the last question.
+
+        Raises RemoteError where a base lies there, of a time before this question: another one may
+        be on its way, and be taken for the answer.
+        """
+        for _ in range(UNREAD_MAX):
+            message = session.next()
+            if message is not None and message.opcode < 0:
+                session.wait(0.0)  # what the kernel has
+                message = session.next()
+            if message is None:
+                raise RemoteError(f"{asked.channel}: the venue closed the connection for checks")
+            if message.opcode < 0:
+                return
+            if message.opcode not in (Opcode.TEXT, Opcode.BINARY):
+                continue
+            data = bytes(message.payload)
+            if read_base(self._config.name, asked, data) is not None:
+                raise RemoteError(f"{asked.channel}: a base that was not asked for now")
+            for note in self._config.venue.parse_notes(data):
+                if note.answer:
+                    session.send(Opcode.TEXT, note.answer)
+        raise RemoteError(f"{asked.channel}: {UNREAD_MAX} messages that nobody asked for")
 
     def _await(self, session: Session, asked: BaseSubscription) -> bytes:
         end = self._clock.now_s() + WITHIN_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,6 +16,7 @@ from tickpath.engine.feed_handler.aside import Aside, OpenPauseError, RefusalErr
 from tickpath.engine.feed_handler.bases import LateError, RateLimitError
 from tickpath.engine.loop.pauses import Pauses, own_address
 from tickpath.engine.sim.certificates import make_ca
+from tickpath.engine.sim.dialect import Message
 from tickpath.engine.sim.exchange import Exchange, Options
 from tickpath.engine.sim.venues import load_dialect
 from tickpath.netstack.session import Session
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tickpath.engine.sim.connection import Connection
-    from tickpath.engine.sim.dialect import Message
     from tickpath.engine.sim.market import Book
     from tickpath.proto.instrument import Instrument
 
@@ -283,6 +284,29 @@ def test_connections_that_bring_nothing_are_opened_ever_less_often() -> None:
             now_s[0] = 16.0
             await ask(one, client)
             assert one.count == 6, "one that brought an answer is opened anew soon"
+            client.close()
+
+    run(main)
+
+
+def test_base_that_lay_there_before_the_question_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aside, "OPEN_PAUSE_FIRST_S", 0.0)
+
+    async def main() -> None:
+        async with simulator() as one:
+            client = beside(one)
+            request = client.request(row_of(one, "BTC/USD"))
+            data = await asyncio.to_thread(client.ask, request)
+            old = re.sub(rb'"timestamp":"\d{4}', b'"timestamp":"2001', data)
+            assert old != data
+            assert read_base("kraken", request, old) is not None
+            (connection,) = one._websockets.values()
+            connection.send(Message(old, is_text=True))
+            connection.flush()
+            assert await asyncio.to_thread(client.ask, request) != old
+            assert one.count == 2, "another one could be on its way there"
             client.close()
 
     run(main)
