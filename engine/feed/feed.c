@@ -478,7 +478,7 @@ HOT_PART enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct
 }
 
 /* A message of an instrument that has no base: it may be one, else it waits for one, unless that
- * comes in-band: what is in front of it is in it. */
+ * comes in-band: what is in front of it is in it, or it is not believed. */
 RARE static enum tp_feed_result await_base(struct tp_feed *feed, uint32_t index,
                                            struct tp_span body, enum tp_meaning meaning,
                                            uint64_t received_ns)
@@ -499,6 +499,7 @@ RARE static enum tp_feed_result await_base(struct tp_feed *feed, uint32_t index,
             return feed_take_base(feed, index, received_ns, tp_clock_now_ns(feed->config.clock));
         if (instrument->rule->base == TP_BASE_IN_BAND) {
             feed->counters.baseless++;
+            feed_skip(feed, index);
             return TP_FEED_IGNORED;
         }
     }

@@ -81,6 +81,9 @@ struct feed_history {
      * another numbering. UINT64_MAX: none came; 0: not known. */
     uint64_t lowest;
     uint64_t doubted; /* FEED_DOUBTED: a message below this number is of another numbering */
+    /* The newest change that came while a base of the stream was waited for: its number, or the
+     * venue's time of it where nothing is numbered. An older base is not believed. */
+    uint64_t skipped;
     uint64_t crossed_since_ns;
     /* verify.h: when it was asked whether the book is the venue's; when a base showed more than the
      * book has; when it may be asked again. 0: not so. */
@@ -257,6 +260,10 @@ void feed_lose_kept(struct tp_feed *feed, uint32_t index);
 bool feed_shows(struct tp_feed *feed, uint32_t index, struct tp_span body);
 /* Whether no base is of use before another message is kept. */
 bool feed_must_hear(const struct tp_feed *feed, uint32_t index);
+/* A change, in feed->update, that no book is there for; a base of the stream must show it. */
+void feed_skip(struct tp_feed *feed, uint32_t index);
+/* Whether the base in feed->update is older than a change that came before it. */
+bool feed_is_overtaken(const struct tp_feed *feed, uint32_t index);
 /* Keeps a message that cannot be decoded as yet. */
 void feed_keep_unread(struct tp_feed *feed, uint32_t index, struct tp_span body,
                       uint64_t received_ns);

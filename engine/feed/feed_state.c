@@ -137,6 +137,7 @@ static void buffer(struct tp_feed *feed, uint32_t index)
 {
     feed->instruments[index].phase = TP_SYNC_BUFFERING;
     feed->instruments[index].flags &= (uint8_t) ~(FEED_KEEPING | FEED_DOUBTED);
+    feed->histories[index].skipped = 0;
     feed_verify_forget(feed, index);
 }
 
@@ -622,6 +623,11 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
     feed_verify_forget(feed, index);
     feed_want_nothing(feed,
                       index); /* whoever is asked for one may stop; a bad one is wanted anew */
+    if (feed_is_overtaken(feed, index)) {
+        feed->counters.bases_too_old++;
+        feed_resync(feed, index, TP_SYNC_REASON_GAP, received_ns);
+        return TP_FEED_BUFFERED;
+    }
     if (feed->connections[instrument->connection].silent) /* it speaks: this is a message of its */
         mark_silence(feed, instrument->connection, false, received_ns);
     instrument->version = update->last_version;

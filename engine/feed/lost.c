@@ -2,7 +2,8 @@
  *
  * Each may have been the next change. Where its number can be read, a base must reach it. Where it
  * cannot, the next message says what came before it: until one is kept no base is wanted, and from
- * then on a base must meet it. Rules without numbers have a base in-band, which is newer by itself.
+ * then on a base must meet it. A base of the stream itself is newer than what came before it; one
+ * that is not is not believed.
  * Called by feed.c and feed_state.c, of few messages. Hot path's thread. */
 #include "engine/feed/feed_parts.h"
 
@@ -76,4 +77,31 @@ void feed_keep_unread(struct tp_feed *feed, uint32_t index, struct tp_span body,
         feed_keep(feed, index, body, received_ns);
     else /* it may be a base, which is not kept */
         feed_lose(feed, index, body);
+}
+
+/* Where a message of the stream stands in it; 0: it does not say. Times of a venue's servers differ
+ * by less than a second. */
+static uint64_t place_in_stream(const struct tp_sync_rule *rule,
+                                const struct tp_depth_update *update)
+{
+    if (rule->chain != TP_CHAIN_NONE)
+        return update->last_version;
+    const uint64_t ns_per_s = 1000000000;
+    return update->exchange_ns > ns_per_s ? update->exchange_ns / ns_per_s : 0;
+}
+
+void feed_skip(struct tp_feed *feed, uint32_t index)
+{
+    const uint64_t place = place_in_stream(feed->instruments[index].rule, feed->update);
+    if (place > feed->histories[index].skipped)
+        feed->histories[index].skipped = place;
+}
+
+bool feed_is_overtaken(const struct tp_feed *feed, uint32_t index)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    const uint64_t place = place_in_stream(instrument->rule, feed->update);
+    const uint64_t slack = instrument->rule->chain == TP_CHAIN_NONE; /* a second */
+    return instrument->phase == TP_SYNC_BUFFERING && place != 0 &&
+           place + slack < feed->histories[index].skipped;
 }

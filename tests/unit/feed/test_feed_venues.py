@@ -128,7 +128,7 @@ class SampleVenue:
         part = json.loads(bytes(ffi.buffer(body.data, body.size)))
         out.first_version, out.last_version = part.get("f", 0), part.get("l", 0)
         out.previous_version, out.flags = part.get("p", 0), part.get("flags", 0)
-        out.checksum, out.exchange_ns = part.get("crc", 0), 0
+        out.checksum, out.exchange_ns = part.get("crc", 0), part.get("t", 0)
         for name, levels in (("bid", out.bids), ("ask", out.asks)):
             rows = part.get(f"{name}s", [])
             setattr(out, f"{name}_count", len(rows))
@@ -247,6 +247,31 @@ def test_in_band_gap_waits_for_a_base_and_keeps_nothing(make: Any) -> None:
     assert rig.levels() == ({90: 1}, {91: 1})
 
 
+def test_in_band_base_behind_newer_changes_is_not_believed(make: Any) -> None:
+    """A late answer: the book would be LIVE as it was, until the next change shows the gap."""
+    rig, _ = make(**IN_BAND_RULE)
+    rig.up()
+    assert rig.message(delta(12, {100: 1})) == IGNORED
+    assert rig.message(base(11)) == BUFFERED
+    assert rig.state() == (SYNCING, GAP)
+    assert (rig.counters.bases_too_old, rig.wanted()) == (1, [0])
+    assert rig.message(base(3)) == APPLIED  # subscribed anew: whatever its number, it is the newest
+    assert rig.state() == (LIVE, NONE)
+
+
+@pytest.mark.parametrize(("late_s", "state"), [(0, LIVE), (1, LIVE), (2, SYNCING), (12, SYNCING)])
+def test_unnumbered_base_behind_newer_changes_is_not_believed(
+    make: Any, late_s: int, state: int
+) -> None:
+    rig, _ = make(chain=int(lib.TP_CHAIN_NONE), base=IN_BAND, in_band_base=True)
+    rig.up()
+    assert rig.message(delta(0, {100: 1}, t=1_000 * SECOND)) == IGNORED
+    rig.message(base(t=(1_000 - late_s) * SECOND))
+    assert rig.state()[0] == state
+    rig.message(base(t=1_001 * SECOND))
+    assert rig.state() == (LIVE, NONE)
+
+
 def test_in_band_base_that_comes_by_itself_is_asked_of_nobody(make: Any) -> None:
     rig, _ = make(**IN_BAND_RULE)
     rig.up()
@@ -328,7 +353,7 @@ def test_in_band_book_ends_with_its_connection_and_begins_anew(make: Any) -> Non
     assert rig.message(base(11)) == IGNORED
     rig.up()
     assert venue.resets == [0, 0]
-    assert rig.message(delta(11, {100: 1})) == IGNORED
+    assert rig.message(delta(4, {100: 1})) == IGNORED
     assert rig.message(base(5)) == APPLIED
     assert rig.state() == (LIVE, NONE)
 
