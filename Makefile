@@ -12,6 +12,8 @@ FUZZ_SECONDS_SHARED ?=
 # A part of the planted faults, as in 3/10: every tenth from the third on. Without it `make test` plants
 # none, and `make mutants` all.
 MUTANTS_SHARE ?=
+# Seconds for that part, its tree included; what is not reached by then is named, and is no failure.
+MUTANTS_SECONDS ?= 360
 # `make test VM=1` runs the tests of tests/vm as well, in the same run of pytest.
 VM ?=
 # setup.sh names its build folder after the interpreter.
@@ -79,7 +81,7 @@ fuzz: setup ## run every fuzzer for FUZZ_SECONDS
 	@python tests/fuzz/run.py $(if $(FUZZ_SECONDS_SHARED),--shared $(FUZZ_SECONDS_SHARED),--seconds $(FUZZ_SECONDS))
 
 mutants: setup ## plant faults, one at a time, and see the tests catch each (an hour; MUTANTS_SHARE=3/10)
-	@python tests/mutants/run.py $(if $(MUTANTS_SHARE),--trust --share $(MUTANTS_SHARE))
+	@python tests/mutants/run.py $(if $(MUTANTS_SHARE),--trust --share $(MUTANTS_SHARE) --seconds $(MUTANTS_SECONDS))
 
 py-test: setup ## run the tests in Python
 	@pytest --quiet --durations=20 $(if $(VM),-m "")

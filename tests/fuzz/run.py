@@ -77,8 +77,11 @@ def build(fuzzer: Fuzzer, output: Path) -> str | None:
     return None if done.returncode == 0 else f"{' '.join(command)}\n{done.stderr}"
 
 
-def run(fuzzer: Fuzzer, seconds: int, corpus: Path, workshop: Path) -> Outcome:
-    """Build one fuzzer in `workshop` and run it on the seeds below `corpus` for `seconds`."""
+def run(fuzzer: Fuzzer, seconds: int | None, corpus: Path, workshop: Path) -> Outcome:
+    """Build one fuzzer in `workshop` and run it on the seeds below `corpus` for `seconds`.
+
+    None: on these alone, each once.
+    """
     program = workshop / fuzzer.path.stem
     complaint = build(fuzzer, program)
     if complaint is not None:
@@ -87,7 +90,7 @@ def run(fuzzer: Fuzzer, seconds: int, corpus: Path, workshop: Path) -> Outcome:
     with tempfile.TemporaryDirectory(prefix=f"tickpath-fuzz-{fuzzer.name}-") as found:
         command = [
             str(program),
-            f"-max_total_time={seconds}",
+            "-runs=0" if seconds is None else f"-max_total_time={seconds}",
             f"-artifact_prefix={workshop / fuzzer.path.stem}-",
             *LIMITS,
             found,
@@ -95,7 +98,7 @@ def run(fuzzer: Fuzzer, seconds: int, corpus: Path, workshop: Path) -> Outcome:
         ]
         try:
             done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, timeout=seconds + 60, check=False
+                command, cwd=ROOT, capture_output=True, timeout=(seconds or 0) + 60, check=False
             )
         except subprocess.TimeoutExpired:
             return Outcome(False, f"{fuzzer.name}: still running a minute after its time was up")
@@ -128,6 +131,7 @@ def main() -> int:
     duration = parser.add_mutually_exclusive_group()
     duration.add_argument("--seconds", type=int, default=10, help="for each fuzzer (default 10)")
     duration.add_argument("--shared", type=int, help="seconds that all of them share out evenly")
+    duration.add_argument("--seeds", action="store_true", help="play the seeds alone, each once")
     parser.add_argument("--folder", type=Path, default=HERE, help="of fuzzers and their corpus/")
     parser.add_argument("--workshop", type=Path, default=WORKSHOP, help="gets programs and crashes")
     parser.add_argument("names", nargs="*", help="only these, as in fuzz_NAME.c")
@@ -137,7 +141,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no such fuzzer: {', '.join(sorted(unknown))}")
     chosen = [fuzzer for fuzzer in fuzzers if not options.names or fuzzer.name in options.names]
-    seconds: int = options.seconds
+    seconds: int | None = None if options.seeds else options.seconds
     if options.shared is not None:
         seconds = max(1, options.shared // len(chosen))
     workshop: Path = options.workshop
@@ -145,11 +149,12 @@ def main() -> int:
     corpus = options.folder / "corpus"
     one = partial(run, seconds=seconds, corpus=corpus, workshop=workshop)
     failed = 0
+    how = "seeds alone" if seconds is None else f"{seconds} s each"
     with ThreadPoolExecutor(PARALLEL) as pool:
         for outcome in pool.map(one, chosen):
             failed += not outcome.passed
             print(f"fuzz {outcome.text}", flush=True)
-    print(f"fuzz: {len(chosen) - failed} of {len(chosen)} passed, {seconds} s each")
+    print(f"fuzz: {len(chosen) - failed} of {len(chosen)} passed, {how}")
     return 1 if failed else 0
 
 

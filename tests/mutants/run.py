@@ -13,19 +13,24 @@ the faults of a room:
     caught_by = ["tests/unit/test_shm_reader.py", "c:shm", "fuzz:frame"]
 
 A test is a file or node id of pytest, `c:` and a C test of meson, or `fuzz:` and a fuzzer, whose
-seeds are then played. The tree that the faults are planted in is a copy, in build/mutants. Put
-the test that catches it first: the others then cost nothing.
+seeds are then played and nothing else, so that it catches a fault each time or never. The tree that
+the faults are planted in is a copy, in build/mutants. Put the test that catches it first: the
+others then cost nothing.
 
 A fault that no test saw is tried once more before it is said to live. A test that fails, crashes or
 hangs has caught it; so a busy machine can hide a fault that lives, and never makes one up. The
 tests that caught something are run without a fault in the end, for one that always fails would
 catch everything. `--trust` does so only for those that hung, and judges nothing by a test that
 hangs without a fault as well: what fails there fails in the rest of the suite.
+
+`--seconds 360` ends it by then, its tree included, the faults of a kind that may never live first:
+what it did not reach is named, and is no failure.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import signal
@@ -35,7 +40,7 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,14 +58,22 @@ CAUGHT_AT_LEAST = 0.95
 READS_SOURCES = "tests/proofs/"
 BUILD_TIMEOUT_S = 900.0
 TEST_TIMEOUT_S = 150.0  # the longest of them takes 20 s on an idle machine
-# What the suite tells its own tests: here a skip that fails would look like a catch.
-SUITE_ONLY = ("TICKPATH_GROUPS", "TICKPATH_SKIP_FAILS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+# What the suite tells its own tests: here a skip that fails would look like a catch, and events for
+# longer than TEST_TIMEOUT_S like a test that hangs.
+SUITE_ONLY = (
+    *("TICKPATH_GROUPS", "TICKPATH_SKIP_FAILS", "STRESS_EVENTS"),
+    *("MAKEFLAGS", "MAKELEVEL", "MFLAGS"),
+)
 PYTEST_RAN_NOTHING = frozenset({2, 3, 4, 5})  # interrupted, internal error, usage, no tests
 TRIES = 2
 
 
 class InvalidMutantError(Exception):
     """Say what is wrong with an entry of the lists."""
+
+
+class OutOfTimeError(Exception):
+    """Say that the time for all is over; raised by a tree in the midst of a build or a test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +144,9 @@ class _Done:
 class Tree:
     """The copy, with an environment of its own that borrows the packages of the tree's."""
 
-    def __init__(self, root: Path = SCRATCH) -> None:
-        self.root = root
+    def __init__(self, root: Path = SCRATCH, end_s: float = math.inf) -> None:
+        """end_s: of time.monotonic(); what runs then is ended by OutOfTimeError."""
+        self.root, self.end_s = root, end_s
         self._bin = root / ".venv" / "bin"
         self.environment = {
             **os.environ,
@@ -198,7 +212,13 @@ class Tree:
             )
 
     def _run(self, words: Sequence[str], timeout_s: float = BUILD_TIMEOUT_S) -> _Done:
-        """Run a command; raises TimeoutExpired when all that it started was killed."""
+        """Run a command; raises TimeoutExpired when all that it started was killed.
+
+        Where the time for all is over first, OutOfTimeError: nobody knows whether it hangs.
+        """
+        left_s = self.end_s - time.monotonic()
+        if left_s <= 0:
+            raise OutOfTimeError
         with (
             tempfile.TemporaryFile("w+") as output,
             subprocess.Popen(
@@ -212,9 +232,11 @@ class Tree:
             ) as process,
         ):
             try:
-                status = process.wait(timeout_s)
-            except BaseException:
+                status = process.wait(min(timeout_s, left_s))
+            except BaseException as error:
                 os.killpg(process.pid, signal.SIGKILL)
+                if isinstance(error, subprocess.TimeoutExpired) and left_s < timeout_s:
+                    raise OutOfTimeError from error
                 raise
             output.seek(0)
             return _Done(status, output.read())
@@ -232,7 +254,7 @@ class Tree:
         if room == "c":
             words = ["meson", "test", "-C", "build/dev", "--quiet", "--timeout-multiplier=10", name]
         elif room == "fuzz":
-            words = ["python", "tests/fuzz/run.py", "--seconds", "5", name]
+            words = ["python", "tests/fuzz/run.py", "--seeds", name]
         else:
             words = ["pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not vm", test]
         try:
@@ -293,8 +315,12 @@ def fail_without_fault(tree: Tree, outcomes: Iterable[Outcome]) -> list[str]:
     return [test for test in tests if not any(tree.passes(test) for _ in range(TRIES))]
 
 
-def report(outcomes: Sequence[Outcome]) -> int:
-    """Print what lived and the share that was caught; return the exit status."""
+def report(outcomes: Sequence[Outcome], unreached: int = 0) -> int:
+    """Print what lived and the share that was caught; return the exit status.
+
+    unreached: so many more faults were to be planted; they do not make those that lived a larger
+    share.
+    """
     lived = [one.mutant for one in outcomes if one.caught_by is None]
     for one in lived:
         grave = " (of a kind that may never live)" if one.kind in GRAVE else ""
@@ -302,7 +328,8 @@ def report(outcomes: Sequence[Outcome]) -> int:
     share = 1.0 - len(lived) / len(outcomes)
     print(f"mutants: {len(outcomes) - len(lived)} of {len(outcomes)} caught, {share:.1%}")
     is_grave = any(one.kind in GRAVE for one in lived)
-    return 1 if is_grave or share < CAUGHT_AT_LEAST else 0
+    is_enough = 1.0 - len(lived) / (len(outcomes) + unreached) >= CAUGHT_AT_LEAST
+    return 1 if is_grave or not is_enough else 0
 
 
 def choose(mutants: Sequence[Mutant], arguments: argparse.Namespace) -> list[Mutant]:
@@ -313,10 +340,10 @@ def choose(mutants: Sequence[Mutant], arguments: argparse.Namespace) -> list[Mut
         if (arguments.room is None or one.room == arguments.room)
         and (not arguments.only or one.name in arguments.only)
     ]
-    if arguments.share is None:
-        return chosen
-    number, of = arguments.share
-    return chosen[number % of :: of]
+    if arguments.share is not None:
+        number, of = arguments.share
+        chosen = chosen[number % of :: of]
+    return sorted(chosen, key=lambda one: one.kind not in GRAVE)
 
 
 def parse_share(text: str) -> tuple[int, int]:
@@ -337,7 +364,51 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--trust", action="store_true", help="do not run the tests without a fault in the end"
     )
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="end by then; name what was not reached"
+    )
     return parser.parse_args(words)
+
+
+@dataclass(slots=True)
+class Run:
+    """What became of the faults."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    invalid: int = 0
+    unreached: list[Mutant] = field(default_factory=list)
+
+    def plant(self, tree: Tree, mutants: Sequence[Mutant]) -> None:
+        """Plant one after another, as long as there is time."""
+        for number, mutant in enumerate(mutants, 1):
+            where = f"{number}/{len(mutants)} {mutant.room}/{mutant.name}"
+            try:
+                self.outcomes.append(try_mutant(tree, mutant))
+            except OutOfTimeError:
+                self.unreached += mutants[number - 1 :]
+                return
+            except InvalidMutantError as error:
+                self.invalid += 1
+                print(f"{where}: INVALID: {error}", flush=True)
+                continue
+            found = self.outcomes[-1].caught_by
+            said = "LIVED" if found is None else f"caught by {found}"
+            print(f"{where}: {said}, {self.outcomes[-1].seconds:.0f} s", flush=True)
+
+    def doubt(self, tree: Tree, *, is_trusted: bool) -> list[str]:
+        """Return the tests that fail without a fault; what they caught is judged by none."""
+        doubted = [one for one in self.outcomes if not is_trusted or one.caught_by in tree.hung]
+        try:
+            failing = fail_without_fault(tree, doubted)
+        except OutOfTimeError:
+            self.unreached += [one.mutant for one in doubted if one.caught_by is not None]
+            failing = [one.caught_by for one in doubted if one.caught_by is not None]
+            self.outcomes = [one for one in self.outcomes if one.caught_by not in failing]
+            return []
+        if failing:
+            print("mutants: these fail without a fault:", *failing, sep="\n  ", flush=True)
+        self.outcomes = [one for one in self.outcomes if one.caught_by not in failing]
+        return failing
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -346,29 +417,23 @@ def main(words: Sequence[str] | None = None) -> int:
     mutants = choose(read_lists(), arguments)
     if not mutants:
         raise InvalidMutantError("none of that room, name or share")
-    tree = Tree()
     started = time.monotonic()
-    tree.make()
-    print(f"mutants: {len(mutants)}; a tree for them: {time.monotonic() - started:.0f} s")
-    outcomes, invalid = [], 0
-    for number, mutant in enumerate(mutants, 1):
-        where = f"{number}/{len(mutants)} {mutant.room}/{mutant.name}"
-        try:
-            outcomes.append(try_mutant(tree, mutant))
-        except InvalidMutantError as error:
-            invalid += 1
-            print(f"{where}: INVALID: {error}", flush=True)
-            continue
-        found = outcomes[-1].caught_by
-        said = "LIVED" if found is None else f"caught by {found}"
-        print(f"{where}: {said}, {outcomes[-1].seconds:.0f} s", flush=True)
-    doubted = [one for one in outcomes if not arguments.trust or one.caught_by in tree.hung]
-    failing = fail_without_fault(tree, doubted)
-    if failing:
-        print("mutants: these fail without a fault:", *failing, sep="\n  ", flush=True)
-    decided = [one for one in outcomes if one.caught_by not in failing]
-    status = report(decided) if decided else 0
-    return 2 if invalid or (failing and not arguments.trust) else status
+    tree, run = Tree(end_s=started + arguments.seconds), Run()
+    failing: list[str] = []
+    try:
+        tree.make()
+    except OutOfTimeError:
+        run.unreached = mutants
+    else:
+        print(f"mutants: {len(mutants)}; a tree for them: {time.monotonic() - started:.0f} s")
+        run.plant(tree, mutants)
+        failing = run.doubt(tree, is_trusted=arguments.trust)
+    if run.unreached:
+        names = [f"{one.room}/{one.name}" for one in run.unreached]
+        said = f"mutants: {len(names)} not reached in {arguments.seconds:g} s:"
+        print(said, *names, sep="\n  ", flush=True)
+    status = report(run.outcomes, len(run.unreached)) if run.outcomes else 0
+    return 2 if run.invalid or (failing and not arguments.trust) else status
 
 
 if __name__ == "__main__":
