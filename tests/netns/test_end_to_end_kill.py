@@ -353,7 +353,7 @@ def test_demo_without_privileges_or_asked_to_runs_on_kernel_sockets(
 
 
 def test_demo_compares_three_venues_and_counts_where_they_cross(temporary: Path) -> None:
-    command = [*TICKPATH, "demo", "--seconds", "8", "--json"]
+    command = [*TICKPATH, "demo", "--seconds", "8", "--no-paths", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -365,12 +365,20 @@ def test_demo_compares_three_venues_and_counts_where_they_cross(temporary: Path)
         assert one["compared"] > 0
         assert one["crossings"] <= one["crossed"] < one["compared"]
         assert one["mean_bps"] <= one["widest_bps"] < 20
+    assert sum(one["crossings"] for one in told["spreads"]) > 0, "venues cross now and then"
+    assert not list(temporary.iterdir())
+
+
+def test_demo_times_a_message_over_both_paths_or_says_why_not(temporary: Path) -> None:
+    command = [*TICKPATH, "demo", "--seconds", "1", "--instruments", "2", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
     if told["paths"]:  # a host may be too busy for it, and then that is said
         assert [one["contender"] for one in told["paths"]] == ["tickpath", "kernel"]
         assert all(one["n"] == 2000 and one["p50"] > 0 for one in told["paths"])
     else:
         assert any("not timed, because: wire, " in note for note in told["notes"])
-    assert sum(one["crossings"] for one in told["spreads"]) > 0, "venues cross now and then"
     assert not list(temporary.iterdir())
 
 

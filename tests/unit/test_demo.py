@@ -6,9 +6,9 @@ import argparse
 import inspect
 import json
 import signal
-import time
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -236,7 +236,8 @@ def test_host_load_warns_of_others_and_of_the_hypervisor(
     stat = tmp_path / "stat"
     monkeypatch.setattr(host_load, "STAT", stat)
     stat.write_text(f"cpu 1\ncpu0 1 1 1 1 1 1 1 100\ncpu1 1 1 1 1 1 1 1 {200 + taken}\n")
-    load = HostLoad(busy, {0: 100, 1: 200, 7: 0}, time.monotonic() - 10)
+    monkeypatch.setattr(host_load, "time", SimpleNamespace(monotonic=lambda: 17.0))
+    load = HostLoad(busy, {0: 100, 1: 200, 7: 0}, 7.0)
     said = load.remarks((0, 1, 2))
     assert len(said) == len(words)
     assert all(one.startswith(word) for one, word in zip(said, words, strict=True)), said
