@@ -57,6 +57,25 @@ def spaced(data: bytes) -> bytes:
     )
 
 
+def is_read_quickly(levels: bytes) -> bool:
+    """Say whether an array of levels is read without the scanner."""
+    memory = ffi.new("uint8_t[]", levels + bytes(64))
+    end = memory + len(levels) + 64
+    place = ffi.new("struct tp_json_place *", {"begin": memory, "at": memory, "end": end})
+    scale = ffi.new("struct tp_scale *", [PRICE, QUANTITY])
+    found = ffi.new("struct tp_level[]", int(lib.TP_DEPTH_LEVEL_COUNT_MAX))
+    return bool(lib.tp_json_levels_usual(place, scale, found, ffi.new("uint32_t *")) != ffi.NULL)
+
+
+@pytest.mark.parametrize("level", [b'["92877.59","0.5"]', b"[92877.59,0.5]"])
+def test_binance_levels_with_spaces_are_left_to_the_scanner(level: bytes) -> None:
+    """Else decode() compared the quick reading with itself."""
+    words = Path("/proc/cpuinfo").read_text().split()
+    assert is_read_quickly(b"[" + level + b"]") == ("avx2" in words and "bmi2" in words)
+    assert not is_read_quickly(spaced(b"[" + level + b"]"))
+    assert not is_read_quickly(b"[" + spaced(level) + b"]")
+
+
 def decode(data: bytes, meaning: int = DEPTH) -> Update | None:
     """Decode it, and the same with spaces; None: refused."""
     body, _memory = body_of(data, meaning)
