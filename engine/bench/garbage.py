@@ -70,8 +70,12 @@ class _Side:
         ]
         self.feed = Feed(own, self.rows)
         self._books = FeedBooks(self.feed.feed, 0)
-        self._subscribe()
-        self.make_live()
+        try:
+            self._subscribe()
+            self.make_live()
+        except BaseException:
+            self.feed.segment.close()
+            raise
 
     def give(self, batch: Sequence[bytes]) -> int:
         """Give messages to the feed; return nanoseconds of CPU."""

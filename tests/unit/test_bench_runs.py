@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tickpath.engine.bench import gap
+from tickpath.engine.bench import gap, garbage
 from tickpath.engine.bench.command import BENCHES
 from tickpath.engine.bench.measure import Report, at_least, at_most, row
+from tickpath.engine.bench.venues import gap_venues
+from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.segment import DIRECTORY
 
 if TYPE_CHECKING:
@@ -103,6 +105,18 @@ def test_bench_in_memory_reports_whole_rows(name: str, capsys: pytest.CaptureFix
     check(measure(name)(4, 2), capsys)
 
 
+def test_bench_garbage_leaves_no_segment_where_books_do_not_come_live(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: garbage._Side) -> None:
+        raise SystemSetupError("not LIVE")
+
+    monkeypatch.setattr(garbage._Side, "make_live", fail)
+    with pytest.raises(SystemSetupError, match="not LIVE"):
+        garbage._Side(gap_venues()[0])
+    assert left_by_us() == []
+
+
 def test_bench_burst_from_memory_applies_every_message(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +128,7 @@ def test_bench_gap_finds_every_book_live_again(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gap, "SETTLED_S", 0.1)  # then a base waits longer on purpose
+    monkeypatch.setattr(gap, "GAP_TIMEOUT_S", 60.0)
     check(measure("gap")(2, 1), capsys)
     assert left_by_us() == []
 
