@@ -26,6 +26,7 @@ from tickpath.engine.feed_handler.instrument_list import (
     describe_left_out,
     fetch_list,
 )
+from tickpath.engine.loop.pauses import pause_text
 from tickpath.proto.records import format_fixed
 from tickpath.proto.venues import DEFAULT_NAME
 from tickpath.shm.errors import LocalError, RemoteError
@@ -93,10 +94,10 @@ def ask_list(venue: VenueConfig, timeout_s: float) -> InstrumentList:
         own, refusal = venue.venue, error.refusal
         budget = own.rest_budget(venue.settings)
         least = budget.banned_s if refusal.is_ban else budget.limited_s
-        pause = least if refusal.retry_after_s is None else refusal.retry_after_s
+        pause_s = least if refusal.retry_after_s is None else refusal.retry_after_s
         what = "bans this address" if refusal.is_ban else "wants no requests"
         raise RemoteError(
-            f"{own.title} {what} now ({refusal.reason}): ask again after {pause:.0f} s"
+            f"{own.title} {what} now ({refusal.reason}): ask again after {pause_text(pause_s)}"
         ) from error
     finally:
         client.close()

@@ -24,7 +24,7 @@ import msgspec
 from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.scales import Misfit
 from tickpath.engine.feed_handler.verification import Checks
-from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address
+from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address, pause_text
 from tickpath.netstack.transport import resolve
 from tickpath.proto.records import ScaleError
 from tickpath.proto.venue import (
@@ -69,7 +69,7 @@ class RateLimitError(RemoteError):
 
     def __init__(self, refusal: RestRefusal) -> None:
         left_s = refusal.retry_after_s
-        until = "" if left_s is None else f", for {left_s:.0f} s"
+        until = "" if left_s is None else f", for {pause_text(left_s)}"
         super().__init__(f"the venue limits requests: {refusal.reason}{until}")
         self.refusal = refusal
 
@@ -702,8 +702,8 @@ class BaseWorker:
             now = self._clock.now_s()
             whole, more = self._listed or InstrumentList({}, {}), None
             if isinstance(failure, RateLimitError):
-                pause = self.schedule.limited(failure, now, question.asked_s)
-                self._log(f"instrument list: {failure}: no requests for {pause:.0f} s")
+                pause_s = self.schedule.limited(failure, now, question.asked_s)
+                self._log(f"instrument list: {failure}: no requests for {pause_text(pause_s)}")
             elif failure is not None:
                 self._log(f"instrument list: {failure}: trying again")
             else:
@@ -748,10 +748,10 @@ class BaseWorker:
         now = self._clock.now_s()  # the answer may have taken seconds, and the venue counts from it
         if self.aside is not None:  # of another connection: what is open goes on
             pause = self.checks.pause(failure.refusal.retry_after_s, now)
-            self._log(f"check of {row.symbol}: {failure}: no checks for {pause:.0f} s")
+            self._log(f"check of {row.symbol}: {failure}: no checks for {pause_text(pause)}")
             return
         pause = self.schedule.limited(failure, now, question.asked_s)
-        self._log(f"base of {row.symbol}: {failure}: no requests for {pause:.0f} s")
+        self._log(f"base of {row.symbol}: {failure}: no requests for {pause_text(pause)}")
 
     def settle(self, question: Question, fetch: Callable[[], bytes]) -> None:
         """Hand over what `fetch` returns for a question of `ask`, or act on what it raises."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from tickpath.engine.feed_handler.bases import BaseSchedule, Budget, RateLimitError
 from tickpath.engine.feed_handler.instrument_list import fetch_list
+from tickpath.engine.loop.pauses import pause_text
 from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import RemoteError
@@ -118,7 +119,7 @@ class ListReader:
             at = wall_time(self.clock.unix_ns() / NS_PER_S + wait_s)
             self.log(
                 f"instrument list: {reason}: what was read before still counts; reading it again "
-                f"in {wait_s:.0f} s, at {at}"
+                f"in {pause_text(wait_s)}, at {at}"
             )
         self._failures += 1
         self._plan(wait_s)

@@ -33,7 +33,7 @@ from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.subscriptions import Subscriptions
 from tickpath.engine.feed_handler.trading import Trading
 from tickpath.engine.loop.connections import Endpoint
-from tickpath.engine.loop.pauses import Pauses
+from tickpath.engine.loop.pauses import Pauses, pause_text
 from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.netstack.session import Target, new_tls_context
 from tickpath.proto.instrument import pack_row
@@ -165,7 +165,7 @@ class VenueFeed:
         """Say why there is no list, and when it is asked for again."""
         pause_s = self.pause_s
         at = wall_time(self.shared.clock.unix_ns() / NS_PER_S + pause_s)
-        self.log(f"instrument list: {self.failure}: asking again in {pause_s:.0f} s, at {at}")
+        self.log(f"instrument list: {self.failure}: asking again in {pause_text(pause_s)}, at {at}")
 
     def make_plan(self) -> None:
         """Plan what the list has, and give its instruments the feed's numbers."""

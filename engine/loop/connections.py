@@ -13,7 +13,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
-from tickpath.engine.loop.pauses import LENGTH_S_MAX, Pauses, asked_pause_s, own_address
+from tickpath.engine.loop.pauses import (
+    LENGTH_S_MAX,
+    Pauses,
+    asked_pause_s,
+    own_address,
+    pause_text,
+)
 from tickpath.engine.loop.resolver import POLL_S, Resolver
 from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.netstack.session import ERROR_TEXT_SIZE, Target
@@ -310,7 +316,7 @@ class Connections:
         slot.retry_at = now + delay
         again = "now" if delay == 0 else f"in {delay:.2f} s"
         if pause_s:
-            again = f"in {delay:.0f} s, as it asks, at {self._time_of_day(delay)}"
+            again = f"in {pause_text(delay)}, as it asks, at {self._time_of_day(delay)}"
         if self._held_because:
             again = "once the link is back"
         if slot.is_retired:
@@ -327,7 +333,7 @@ class Connections:
         slot.retry_at = now + delay
         self.log(
             f"connection {number}: {self._name(slot)}: {why}, not long ago: trying in "
-            f"{delay:.0f} s, at {self._time_of_day(delay)}"
+            f"{pause_text(delay)}, at {self._time_of_day(delay)}"
         )
         return True
 

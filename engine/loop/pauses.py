@@ -77,6 +77,11 @@ def asked_pause_s(status: int, retry_after: str, now: datetime) -> float | None:
     return parse_retry_after(retry_after, now) if status in PAUSING else None
 
 
+def pause_text(seconds: float) -> str:
+    """Write a pause for people: in whole seconds, below ten in tenths."""
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f}".removesuffix(".0") + " s"
+
+
 class Pause(msgspec.Struct, frozen=True):
     """One record: for how long, since when by both clocks, and why."""
 

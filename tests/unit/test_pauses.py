@@ -10,7 +10,13 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.loop.pauses import LENGTH_S_MAX, Pauses, own_address, run_directory
+from tickpath.engine.loop.pauses import (
+    LENGTH_S_MAX,
+    Pauses,
+    own_address,
+    pause_text,
+    run_directory,
+)
 from tickpath.shm.clock import NS_PER_S, Clock
 
 if TYPE_CHECKING:
@@ -170,3 +176,18 @@ def test_run_directory_is_what_the_environment_names(
 ) -> None:
     monkeypatch.setenv("TICKPATH_RUN_DIRECTORY", str(tmp_path))
     assert run_directory() == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"),
+        (0.2, "0.2 s"),
+        (1.0, "1 s"),
+        (9.94, "9.9 s"),
+        (10.4, "10 s"),
+        (1795.6, "1796 s"),
+    ],
+)
+def test_pause_is_written_in_seconds_or_tenths(seconds: float, text: str) -> None:
+    assert pause_text(seconds) == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -39,7 +40,8 @@ def test_venue_feed_waits_as_long_as_a_limiting_venue_says_then_asks_again(
     one = FeedHandler(Config(venues=(VenueConfig(symbols=("BTCUSDT",)),)), lines.append)
     assert one._fetch_lists()
     assert asked[1] - asked[0] >= 0.2
-    assert "status 429, for 0 s: asking again in 0 s, at 20" in lines[0]
+    # From when it is said: less on a busy host.
+    assert re.search(r"status 429, for 0\.2 s: asking again in 0(\.[12])? s, at 20", lines[0])
 
     asked.clear()
     one.stop()
