@@ -247,7 +247,7 @@ def _check_venues(venues: Sequence[VenueConfig]) -> None:
     """Check each section, and that one feed handler can hold all of them."""
     if not 1 <= len(venues) <= VENUES_MAX:
         raise LocalError(
-            f"venue stands {len(venues)} times, expected 1 to {VENUES_MAX} [[venue]]: run a "
+            f"{len(venues)} [[venue]] sections, expected 1 to {VENUES_MAX}: run a "
             "second instance for the rest"
         )
     first: dict[str, str] = {}

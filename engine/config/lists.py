@@ -36,7 +36,7 @@ class ListCheck:
     def lines(self) -> list[str]:
         """Say it: a line for the venue, and one for each symbol that would be left out."""
         if self.error:
-            return [f"{self.venue}: its list could not be had: {self.error}"]
+            return [f"{self.venue}: its list is not available: {self.error}"]
         count = self.found + len(self.left_out)
         told = [f"{self.venue}: lists {self.found:,} of {count:,} symbols"]
         if self.rows_left_out:

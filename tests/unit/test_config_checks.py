@@ -111,7 +111,7 @@ def test_config_wrong_value_is_named(text: str, message: str) -> None:
          "that of venue[0] already: a row says which venue it is of"),
         (MINIMAL + "[[venue]]\nname = 'binance'\nsymbols = ['btcusdt']",
          "venue[1].symbols[0] is 'btcusdt' (a string)"),
-        (MINIMAL * 17, "venue stands 17 times, expected 1 to 16 [[venue]]"),
+        (MINIMAL * 17, "17 [[venue]] sections, expected 1 to 16"),
         (
             "[[venue]]\nname = 'kraken'\nsymbols = ['BTC/USD']\ndepth = 20",
             "venue[0].depth is 20 (an integer), expected one of 10, 25, 100, 500, 1000",

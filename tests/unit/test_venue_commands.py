@@ -261,7 +261,7 @@ def test_check_of_a_list_that_cannot_be_had_says_so_and_is_1(
     path = config_of(tmp_path, ["9"], ["BTCUSDT"])
     assert main(["run", "--check", "--lists", path]) == 1
     error = capsys.readouterr().err
-    assert "mexc: its list could not be had: GET /api/v3/exchangeInfo from 127.0.0.1:9:" in error
+    assert "mexc: its list is not available: GET /api/v3/exchangeInfo from 127.0.0.1:9:" in error
     assert main(["run", "--check", path]) == 0  # nothing is asked unless it is asked for
 
 
