@@ -21,6 +21,7 @@ from tickpath._core import ffi
 from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.bases import BaseSchedule, Budget, RateLimitError
 from tickpath.engine.feed_handler.instrument_list import choose, fetch_list
+from tickpath.engine.loop.pauses import pause_text
 from tickpath.engine.recording.tap import Subscription
 from tickpath.proto.instrument import Status, pack_row
 from tickpath.proto.venues import resolve_symbol
@@ -152,7 +153,7 @@ class Replan:
             foreseen = isinstance(listed, RemoteError | LocalError)
             what = str(listed) if foreseen else f"{type(listed).__name__}: {listed}"
             pause_s = self._pause_s(listed)
-            of.log(f"reload: instrument list: {what}: asking again in {pause_s:.0f} s")
+            of.log(f"reload: instrument list: {what}: asking again in {pause_text(pause_s)}")
             self._next_list_s = self._now_s() + pause_s
             return
         was_asked, self._is_asked = self._is_asked, False

@@ -660,7 +660,7 @@ def test_reload_of_another_venue_changes_nothing(make: Make) -> None:
     of.take_config(msgspec.structs.replace(of.config, venues=(other,)))
     deployment.run(3.0)
     assert deployment.are_live()
-    assert "of another venue: nothing was changed" in "\n".join(deployment.story)
+    assert "of other venues: nothing was changed" in "\n".join(deployment.story)
 
 
 def test_reload_names_what_has_no_place_and_takes_the_rest(make: Make) -> None:
