@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from tickpath.proto.instrument import SYMBOL_SIZE_MAX, Instrument, Kind, Status, Symbol
 from tickpath.proto.records import EXPONENT_MIN
-from tickpath.proto.venue import Asked, HttpRequest, InstrumentList, Meaning, Note, pack_messages
+from tickpath.proto.venue import (
+    Asked,
+    HttpRequest,
+    InstrumentList,
+    Meaning,
+    Note,
+    excerpt,
+    pack_messages,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,7 +161,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
     try:
         return (_note(_reply_decoder.decode(data)),)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason = f"reply {data[:200]!r}: expected a JSON object of OKX's ({error})"
+        reason = f"reply {excerpt(data, 200)}: expected a JSON object of OKX's ({error})"
         return (Note(meaning=Meaning.BROKEN, reason=reason),)
 
 
@@ -304,7 +312,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
         listed = _list_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"instrument list {data[:80]!r}: expected the JSON of instruments ({error}); "
+            f"instrument list {excerpt(data)}: expected the JSON of instruments ({error}); "
             f"ask {INSTRUMENTS_PATH} again"
         ) from error
     if listed.code != "0":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 from tickpath.proto.instrument import Instrument, Symbol
 from tickpath.proto.records import EXPONENT_MIN
-from tickpath.proto.venue import InstrumentList, Meaning, Note
+from tickpath.proto.venue import InstrumentList, Meaning, Note, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
     try:
         reply = _reply_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return (Note(meaning=Meaning.BROKEN, reason=f"{data[:80]!r}: {error}"),)
+        return (Note(meaning=Meaning.BROKEN, reason=f"{excerpt(data)}: {error}"),)
     return (
         Note(
             meaning=_MEANINGS[reply.op],
@@ -83,7 +83,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
     try:
         rows = msgspec.json.decode(data, type=list[_Row])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"instrument list {data[:80]!r}: {error}") from error
+        raise ValueError(f"instrument list {excerpt(data)}: {error}") from error
     listed: dict[str, Instrument] = {}
     left_out: dict[str, str] = {}
     for index, row in enumerate(rows):
