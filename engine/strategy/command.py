@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ from tickpath.shm.errors import LocalError, SystemSetupError
 
 if TYPE_CHECKING:
     from types import FrameType, ModuleType, TracebackType
+
+    from tickpath.engine.client.reader import FeedReader
 
 WAIT_S_DEFAULT = 10.0
 RUNTIME_FILE = Runtime.run.__code__.co_filename
@@ -195,7 +198,7 @@ def run(args: argparse.Namespace) -> int:
     for line in misspelt(strategy_class):
         warn_to_stderr(line)
     name = args.name or _UNFIT_FOR_A_NAME.sub("_", strategy_class.__name__)
-    with open_reader(args.instance, name=name, wait_s=args.wait) as reader, ExitStack() as stack:
+    with open_reader(args.instance, name=None, wait_s=args.wait) as reader, ExitStack() as stack:
         try:
             strategy = strategy_class()
             strategy.reader, strategy.instruments = reader, reader.instruments
@@ -204,9 +207,8 @@ def run(args: argparse.Namespace) -> int:
         except Exception as error:  # whatever the user's code raises is told as its own
             return _tell_failure(args, error)
         stats = stack.enter_context(create_stats(args.instance, name, own))
-        if reader.unregistered_because:
-            warn_to_stderr(f"not registered as a consumer: {reader.unregistered_because}")
         runtime = Runtime(strategy, reader, stats, placement)
+        runtime.join = partial(register, reader, name)
         ended, status = None, 0
         try:
             with (
@@ -224,6 +226,19 @@ def run(args: argparse.Namespace) -> int:
     if ended is not None:
         raise ended
     return status
+
+
+def register(reader: FeedReader, name: str) -> None:
+    """Stand at the head, as a consumer: from here on nothing is skipped.
+
+    Not before the strategy has started: a replay waits for its consumers, and what it published
+    meanwhile would be lost to one that moved to the head again. One that has registered by itself
+    stays where it stands.
+    """
+    if reader.shm.is_registered or reader.register(name):
+        return
+    reader.shm.join()
+    warn_to_stderr(f"not registered as a consumer: {reader.unregistered_because}")
 
 
 def where_it_is(frame: FrameType | None) -> str:

@@ -139,6 +139,8 @@ class Runtime:
         self.is_stopping = False
         self.is_forked = False
         """This is a forked child's copy: it ends at its next turn, and tells nobody anything."""
+        self.join: Callable[[], object] = reader.shm.join
+        """Stands at the head of the ring, once the strategy has started."""
         self.look_after: Callable[[], None] | None = None
         """Called once a second between events."""
         self._next_look_ns = 0
@@ -182,7 +184,7 @@ class Runtime:
         try:
             strategy.on_start()
             # What came while this process prepared itself is in the books already.
-            self.reader.shm.join()
+            self.join()
             self._tell_states()
             self._loop(end_ns)
             if self.is_forked:

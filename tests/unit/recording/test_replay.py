@@ -708,6 +708,38 @@ def test_replay_flat_out_waits_for_its_strategy_which_loses_nothing(
     assert summary["counters"]["events"] == events
 
 
+SLOW_TO_START = """
+import time
+from tickpath import Strategy
+
+class Slow(Strategy):
+    seen = 0
+
+    def on_start(self):
+        time.sleep(0.5)
+
+    def on_event(self, event):
+        self.seen += 1
+        if self.seen == {events}:
+            raise SystemExit(0)
+"""
+
+
+def test_short_replay_waits_for_a_strategy_that_is_slow_to_start(tmp_path: Path) -> None:
+    files, events = counted(300, tmp_path)
+    assert 0 < events < RING_CAPACITY, "one that fills the ring waits for other reasons"
+    (tmp_path / "slow.py").write_text(SLOW_TO_START.format(events=events))
+    name = f"replay-slow-{tmp_path.name}"
+    words = ["strategy", f"{tmp_path / 'slow.py'}:Slow", "--instance", name, "--json"]
+    strategy_command = [*TICKPATH, *words, "--wait", "60", "--seconds", "20"]
+    command = [*TICKPATH, "replay", str(files[0]), "--instance", name, "--speed", "max"]
+    with subprocess.Popen(strategy_command, stdout=subprocess.PIPE, text=True) as strategy:
+        subprocess.run([*command, "--wait", "60"], capture_output=True, check=True)
+        assert strategy.stdout is not None
+        counters = json.loads(strategy.stdout.read())["counters"]
+    assert (counters["events"], counters["lost"]) == (events, 0)
+
+
 def test_replay_says_that_no_consumer_came_and_goes_on(tmp_path: Path) -> None:
     files, events = counted(100, tmp_path)
     name = f"replay-alone-{tmp_path.name}"
