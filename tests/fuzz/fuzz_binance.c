@@ -1,4 +1,4 @@
-/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/venues/binance/decode.c proto/venues/binance/router.c proto/venues/binance/venue.c proto/venues/binance/versions.c */
+/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/venues/binance/decode.c proto/symbol_table.c proto/venues/binance/router.c proto/venues/binance/venue.c proto/venues/binance/versions.c */
 /* Any bytes as a message of Binance's, and as a body behind the head that its streams have.
  *
  * Invariants: those of proto/venue.h; a body is decoded alike with a space behind each of JSON's

@@ -1,4 +1,4 @@
-/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/venues/bybit/decode.c proto/venues/bybit/router.c proto/venues/bybit/venue.c */
+/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/venues/bybit/decode.c proto/symbol_table.c proto/venues/bybit/router.c proto/venues/bybit/venue.c */
 /* Any bytes as a message of Bybit's.
  *
  * Invariants: those of proto/venue.h; parts begin one behind the other and end; a message is routed

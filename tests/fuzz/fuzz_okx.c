@@ -1,4 +1,4 @@
-/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/venues/okx/decode.c proto/venues/okx/router.c proto/venues/okx/venue.c */
+/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/venues/okx/decode.c proto/symbol_table.c proto/venues/okx/router.c proto/venues/okx/venue.c */
 /* Any bytes as a message of OKX's.
  *
  * Invariants: those of proto/venue.h; a message is routed and a body decoded alike when other bytes

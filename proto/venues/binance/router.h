@@ -8,28 +8,24 @@
 #ifndef TP_PROTO_BINANCE_ROUTER_H
 #define TP_PROTO_BINANCE_ROUTER_H
 #include "proto/encoding/text.h"
+#include "proto/symbol_table.h"
 #include "proto/venue.h"
 
 enum {
-    TP_BINANCE_SYMBOL_SIZE_MAX = 64,
     TP_BINANCE_SUFFIX_SIZE_MAX = 12,
-    TP_BINANCE_STREAM_SIZE_MAX = TP_BINANCE_SYMBOL_SIZE_MAX + TP_BINANCE_SUFFIX_SIZE_MAX,
+    TP_BINANCE_STREAM_SIZE_MAX = TP_SYMBOL_SIZE_MAX + TP_BINANCE_SUFFIX_SIZE_MAX,
 };
-
-struct tp_binance_router;
 
 /* The kind of a stream's name; NULL: none of Binance's that is read here. */
 const struct tp_channel *tp_binance_describe(const char *channel);
-size_t tp_binance_router_size(uint32_t channel_count_max, uint32_t connection_count);
-void tp_binance_router_init(void *memory, uint32_t channel_count_max, uint32_t connection_count);
 bool tp_binance_router_add(void *router, const char *channel, uint32_t instrument);
 /* Sets meaning and instrument. False: no stream of ours. */
-bool tp_binance_router_find(const struct tp_binance_router *router, struct tp_text stream,
+bool tp_binance_router_find(const struct tp_symbol_table *router, struct tp_text stream,
                             struct tp_route *out);
 /* As tp_venue's. */
 void tp_binance_route(void *router, const struct tp_venue_message *message, uint32_t from,
                       struct tp_route *out);
 /* venue.c: what is no data of ours in the usual shape. */
-void tp_binance_route_other(const struct tp_binance_router *router,
+void tp_binance_route_other(const struct tp_symbol_table *router,
                             const struct tp_venue_message *message, struct tp_route *out);
 #endif

@@ -67,7 +67,7 @@ static enum tp_meaning answer_meaning(const struct said *said)
 
 static const struct tp_text NOTHING = {(const uint8_t *)"", 0};
 
-void tp_binance_route_other(const struct tp_binance_router *router,
+void tp_binance_route_other(const struct tp_symbol_table *router,
                             const struct tp_venue_message *message, struct tp_route *out)
 {
     struct said said = {.stream = NOTHING, .event = NOTHING};
@@ -113,8 +113,8 @@ const struct tp_venue tp_venue_binance = {
             .pinger = TP_PINGER_NOBODY,
         },
     .describe = tp_binance_describe,
-    .router_size = tp_binance_router_size,
-    .router_init = tp_binance_router_init,
+    .router_size = tp_symbol_table_size,
+    .router_init = tp_symbol_table_init,
     .router_add = tp_binance_router_add,
     .route = tp_binance_route,
     .decode_depth = tp_binance_decode_depth,

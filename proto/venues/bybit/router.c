@@ -1,11 +1,10 @@
 /* The table of router.h, and what messages mean that are no data of ours. Source: README.md. */
 #include "proto/venues/bybit/router.h"
 
-#include <assert.h>
 #include <string.h>
 
-#include "proto/encoding/decimal.h"
 #include "proto/encoding/json.h"
+#include "proto/symbol_table.h"
 
 #define HOT_PART static inline __attribute__((always_inline))
 
@@ -33,76 +32,7 @@ static const struct kind {
 };
 enum { KIND_COUNT = sizeof kinds / sizeof *kinds, BOOKS = 0x7, ALL = (1 << KIND_COUNT) - 1 };
 
-enum { CACHE_LINE = 64, WORD = sizeof(uint64_t) };
-struct entry {
-    uint32_t instrument;
-    uint16_t size;    /* of the symbol; 0: the entry is free */
-    uint16_t streams; /* 1 << index of kinds: those that are ours */
-    uint8_t symbol[TP_BYBIT_SYMBOL_SIZE_MAX];
-    uint8_t padding[56];
-};
-static_assert(sizeof(struct entry) == 2 * (size_t)CACHE_LINE, "two whole cache lines");
-
-struct tp_bybit_router {
-    uint32_t count, count_max;
-    uint32_t mask; /* entries - 1; twice the channels or more, so that a free one ends each probe */
-    struct entry *entries;
-};
-
-static uint32_t entry_count_for(uint32_t channel_count_max)
-{
-    assert(channel_count_max > 0 && channel_count_max <= 1u << 20);
-    uint32_t count = 2;
-    while (count < 2 * channel_count_max)
-        count *= 2;
-    return count;
-}
-
-size_t tp_bybit_router_size(uint32_t channel_count_max, uint32_t connection_count)
-{
-    (void)connection_count; /* nothing is remembered of connections */
-    return sizeof(struct tp_bybit_router) + CACHE_LINE +
-           entry_count_for(channel_count_max) * sizeof(struct entry);
-}
-
-void tp_bybit_router_init(void *memory, uint32_t channel_count_max, uint32_t connection_count)
-{
-    memset(memory, 0, tp_bybit_router_size(channel_count_max, connection_count));
-    struct tp_bybit_router *router = memory;
-    const uintptr_t behind = (uintptr_t)(router + 1);
-    router->entries = (void *)((behind + CACHE_LINE - 1) & ~(uintptr_t)(CACHE_LINE - 1));
-    router->count_max = channel_count_max;
-    router->mask = entry_count_for(channel_count_max) - 1;
-}
-
-/* Both ends of the symbol and its size. The multipliers are 2^64 over the golden ratio and over its
- * square, made odd. */
-HOT_PART uint32_t symbol_hash(struct tp_text symbol)
-{
-    uint64_t head = 0, tail = 0;
-    if (symbol.size >= WORD) {
-        head = tp_load_8(symbol.at);
-        tail = tp_load_8(symbol.at + symbol.size - WORD);
-    } else
-        memcpy(&head, symbol.at, symbol.size);
-    const uint64_t mixed =
-        (head * 0x61c8864680b583eb) ^ ((tail + symbol.size) * 0x9e3779b97f4a7c15);
-    return (uint32_t)((mixed ^ (mixed >> 29)) * 0x9e3779b97f4a7c15 >> 32);
-}
-
-/* The symbol's entry, or the free one where it would go. Ends: at most half of the entries are in
- * use. */
-HOT_PART struct entry *entry_find(const struct tp_bybit_router *router, struct tp_text symbol)
-{
-    uint32_t at = symbol_hash(symbol) & router->mask;
-    struct entry *entry = &router->entries[at];
-    while (entry->size != 0 &&
-           (entry->size != symbol.size || memcmp(entry->symbol, symbol.at, symbol.size) != 0)) {
-        at = (at + 1) & router->mask;
-        entry = &router->entries[at];
-    }
-    return entry;
-}
+enum { WORD = sizeof(uint64_t) };
 
 /* Parts a topic; KIND_COUNT: none of ours. */
 HOT_PART unsigned split(struct tp_text topic, struct tp_text *symbol)
@@ -114,7 +44,7 @@ HOT_PART unsigned split(struct tp_text topic, struct tp_text *symbol)
     if (kind == KIND_COUNT)
         return KIND_COUNT;
     *symbol = (struct tp_text){topic.at + kinds[kind].size, topic.size - kinds[kind].size};
-    return symbol->size <= TP_BYBIT_SYMBOL_SIZE_MAX ? kind : (unsigned)KIND_COUNT;
+    return symbol->size <= TP_SYMBOL_SIZE_MAX ? kind : (unsigned)KIND_COUNT;
 }
 
 /* ---- the table */
@@ -143,36 +73,24 @@ const struct tp_channel *tp_bybit_describe(const char *channel)
 
 bool tp_bybit_router_add(void *memory, const char *channel, uint32_t instrument)
 {
-    struct tp_bybit_router *router = memory;
     struct tp_text symbol;
     const unsigned kind = split_name(channel, &symbol);
     if (kind == KIND_COUNT)
         return false;
-    const unsigned bit = 1u << kind;
-    struct entry *entry = entry_find(router, symbol);
-    if (entry->size == 0) {
-        if (router->count == router->count_max)
-            return false;
-        memcpy(entry->symbol, symbol.at, symbol.size);
-        entry->size = (uint16_t)symbol.size;
-        entry->instrument = instrument;
-        router->count++;
-    } else if (entry->instrument != instrument || ((bit & BOOKS) && (entry->streams & BOOKS)))
-        return false; /* a message of either depth would be a change of the one book */
-    entry->streams |= (uint16_t)((bit & BOOKS) != 0 ? bit | (ALL & ~BOOKS) : bit);
-    return true;
+    return tp_symbol_table_add(memory, symbol, (uint16_t)(1u << kind),
+                               (struct tp_symbol_channels){BOOKS, ALL & ~BOOKS}, instrument);
 }
 
-HOT_PART bool find(const struct tp_bybit_router *router, struct tp_text topic, struct tp_route *out)
+HOT_PART bool find(const struct tp_symbol_table *router, struct tp_text topic, struct tp_route *out)
 {
     struct tp_text symbol;
     const unsigned kind = split(topic, &symbol);
     if (kind == KIND_COUNT)
         return false;
-    const struct entry *entry = entry_find(router, symbol);
+    const struct tp_symbol_entry *entry = tp_symbol_table_find(router, symbol);
     out->meaning = kinds[kind].channel.meaning;
     out->instrument = entry->instrument;
-    return (entry->streams >> kind & 1) != 0;
+    return (entry->channels >> kind & 1) != 0;
 }
 
 /* ---- other messages */
@@ -228,7 +146,7 @@ static enum tp_meaning answer_meaning(const struct said *said)
     return TP_MEANING_UNKNOWN;
 }
 
-__attribute__((noinline, cold)) static void route_other(const struct tp_bybit_router *router,
+__attribute__((noinline, cold)) static void route_other(const struct tp_symbol_table *router,
                                                         const struct tp_venue_message *message,
                                                         struct tp_route *out)
 {
@@ -251,7 +169,7 @@ __attribute__((noinline, cold)) static void route_other(const struct tp_bybit_ro
 /* ---- data: {"topic":"NAME", without a space */
 
 static const char HEAD[] = "{\"topic\":\"";
-enum { HEAD_SIZE = sizeof HEAD - 1, TOPIC_SIZE_MAX = 15 + TP_BYBIT_SYMBOL_SIZE_MAX };
+enum { HEAD_SIZE = sizeof HEAD - 1, TOPIC_SIZE_MAX = 15 + TP_SYMBOL_SIZE_MAX };
 
 HOT_PART bool find_topic(const struct tp_venue_message *message, struct tp_text *topic)
 {

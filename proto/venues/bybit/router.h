@@ -7,16 +7,11 @@
 #ifndef TP_PROTO_BYBIT_ROUTER_H
 #define TP_PROTO_BYBIT_ROUTER_H
 #include "proto/encoding/text.h"
+#include "proto/symbol_table.h"
 #include "proto/venue.h"
-
-enum { TP_BYBIT_SYMBOL_SIZE_MAX = 64 };
-
-struct tp_bybit_router;
 
 /* As tp_venue's. */
 const struct tp_channel *tp_bybit_describe(const char *channel);
-size_t tp_bybit_router_size(uint32_t channel_count_max, uint32_t connection_count);
-void tp_bybit_router_init(void *memory, uint32_t channel_count_max, uint32_t connection_count);
 bool tp_bybit_router_add(void *router, const char *channel, uint32_t instrument);
 void tp_bybit_route(void *router, const struct tp_venue_message *message, uint32_t from,
                     struct tp_route *out);

@@ -22,8 +22,8 @@
                 .pinger = TP_PINGER_CLIENT,                                                        \
                 .ping_interval_s = 20,                                                             \
             },                                                                                     \
-        .describe = tp_bybit_describe, .router_size = tp_bybit_router_size,                        \
-        .router_init = tp_bybit_router_init, .router_add = tp_bybit_router_add,                    \
+        .describe = tp_bybit_describe, .router_size = tp_symbol_table_size,                        \
+        .router_init = tp_symbol_table_init, .router_add = tp_bybit_router_add,                    \
         .route = tp_bybit_route, .decode_depth = tp_bybit_decode_depth,                            \
         .decode_trades = tp_bybit_decode_trades,                                                   \
     }

@@ -7,27 +7,23 @@
 #ifndef TP_PROTO_OKX_ROUTER_H
 #define TP_PROTO_OKX_ROUTER_H
 #include "proto/encoding/text.h"
+#include "proto/symbol_table.h"
 #include "proto/venue.h"
 
 enum {
-    TP_OKX_SYMBOL_SIZE_MAX = 64,
     TP_OKX_CHANNEL_SIZE_MAX = 16, /* a longer one is none of ours */
 };
 
-struct tp_okx_router;
-
 /* The kind of a channel by our name; NULL: none of OKX's that is read here. */
 const struct tp_channel *tp_okx_describe(const char *channel);
-size_t tp_okx_router_size(uint32_t channel_count_max, uint32_t connection_count);
-void tp_okx_router_init(void *memory, uint32_t channel_count_max, uint32_t connection_count);
 bool tp_okx_router_add(void *router, const char *channel, uint32_t instrument);
 /* Sets meaning and instrument. False: no subscription of ours. */
-bool tp_okx_router_find(const struct tp_okx_router *router, struct tp_text channel,
+bool tp_okx_router_find(const struct tp_symbol_table *router, struct tp_text channel,
                         struct tp_text symbol, struct tp_route *out);
 /* As tp_venue's. */
 void tp_okx_route(void *router, const struct tp_venue_message *message, uint32_t from,
                   struct tp_route *out);
 /* venue.c: what is no data of ours in the usual shape. */
-void tp_okx_route_other(const struct tp_okx_router *router, const struct tp_venue_message *message,
-                        struct tp_route *out);
+void tp_okx_route_other(const struct tp_symbol_table *router,
+                        const struct tp_venue_message *message, struct tp_route *out);
 #endif

@@ -74,8 +74,8 @@ static bool is_beat(const struct tp_venue_message *message)
     return tp_text_is(text, "pong") || tp_text_is(text, "ping");
 }
 
-void tp_okx_route_other(const struct tp_okx_router *router, const struct tp_venue_message *message,
-                        struct tp_route *out)
+void tp_okx_route_other(const struct tp_symbol_table *router,
+                        const struct tp_venue_message *message, struct tp_route *out)
 {
     struct said said = {NOTHING, NOTHING, NOTHING, NOTHING, 0};
     struct tp_text key;
@@ -123,8 +123,8 @@ const struct tp_venue tp_venue_okx = {
             .ping_interval_s = 25, /* each 30 s without a message must have one */
         },
     .describe = tp_okx_describe,
-    .router_size = tp_okx_router_size,
-    .router_init = tp_okx_router_init,
+    .router_size = tp_symbol_table_size,
+    .router_init = tp_symbol_table_init,
     .router_add = tp_okx_router_add,
     .route = tp_okx_route,
     .decode_depth = tp_okx_decode_depth,

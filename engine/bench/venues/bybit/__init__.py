@@ -1,1 +1,1 @@
-"""Binance in the benchmarks: bench.py (messages, and msgspec as a contender)."""
+"""Bybit in the benchmarks: bench.py (messages, and msgspec as a contender)."""
