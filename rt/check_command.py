@@ -79,7 +79,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Judge, print, and say by the exit status how bad it is."""
     if args.list:
-        print_catalogue(all_items())
+        print_catalogue(all_items(), as_json=args.json)
         return 0
     if not 0 <= args.window <= WINDOW_S_MAX:
         raise RequestError(f"--window {args.window:g}: expected 0 to {WINDOW_S_MAX:g} seconds")
@@ -234,8 +234,23 @@ def print_explanations(
             print(f"    {printable(write_command(setting))}")
 
 
-def print_catalogue(items: Iterable[Item]) -> None:
+def catalogue_row(item: Item) -> dict[str, str]:
+    """Return what --list --json has of an item; the names are those of --json."""
+    return {
+        "id": item.id,
+        "area": item.area,
+        "severity": item.severity.name.lower(),
+        "kind": "seen" if item.observe is not None else "set",
+        "why": item.why,
+        "tried": tried_on(item.id),
+    }
+
+
+def print_catalogue(items: Iterable[Item], *, as_json: bool) -> None:
     """Print every item as a row: id, severity, how it is judged, why, where it was tried."""
+    if as_json:
+        print(json.dumps({"items": [catalogue_row(item) for item in items]}))
+        return
     for item in items:
         kind = "seen" if item.observe is not None else "set"
         head = f"{item.id:<28}{item.severity.name.lower():<10}{kind:<6}"

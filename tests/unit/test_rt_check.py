@@ -377,6 +377,20 @@ def run_on_tree(tree: Tree, capsys: pytest.CaptureFixture[str], *words: str) -> 
     return status, capsys.readouterr().out
 
 
+def test_list_is_a_catalogue_for_programs_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = rt_host.stock_metal(tmp_path)
+    status, out = run_on_tree(tree, capsys, "--list", "--json")
+    rows = json.loads(out)["items"]
+    assert status == 0
+    assert [row["id"] for row in rows] == [item.id for item in all_items()]
+    by_id = {row["id"]: row for row in rows}
+    assert by_id["cmd.isolcpus"]["kind"] == "set"
+    assert by_id["cmd.unknown"]["kind"] == "seen"
+    assert {row["severity"] for row in rows} == {"low", "medium", "high", "critical"}
+
+
 def test_command_json_has_score_and_items(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
