@@ -186,7 +186,7 @@ def test_base_levels_are_exact() -> None:
         '{"lastUpdateId":1,"bids":[],"asks":[["1","-1"]]}',
         '{"lastUpdateId":1,"bids":[],"asks":[["1"]]}',
         '{"lastUpdateId":-1,"bids":[],"asks":[]}',
-        '{"lastUpdateId":1,"bids":[[1,2]],"asks":[]}',
+        '{"lastUpdateId":1,"bids":[1,2],"asks":[]}',
         '{"code":-1121,"msg":"Invalid symbol."}',
         "",
     ],

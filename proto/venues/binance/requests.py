@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 import msgspec
-from tickpath._core import ffi, lib
+from tickpath.proto.base_levels import read_levels
 from tickpath.proto.instrument import SYMBOL_SIZE_MAX, Instrument, Status, Symbol
-from tickpath.proto.records import DEPTH_LEVEL_COUNT_MAX, EXPONENT_MIN, parse_fixed
+from tickpath.proto.records import EXPONENT_MIN
 from tickpath.proto.venue import Asked, Base, InstrumentList, Meaning, Note, excerpt
 
 if TYPE_CHECKING:
@@ -291,31 +291,11 @@ def base_target(symbol: str, levels: int) -> str:
 
 class _BaseJson(msgspec.Struct, rename="camel"):
     last_update_id: int
-    bids: list[list[str]]
-    asks: list[list[str]]
+    bids: msgspec.Raw
+    asks: msgspec.Raw
 
 
 _base_decoder = msgspec.json.Decoder(_BaseJson)
-
-
-def _levels(rows: Sequence[Sequence[str]], price_exponent: int, quantity_exponent: int) -> Any:
-    if len(rows) > DEPTH_LEVEL_COUNT_MAX:
-        raise ValueError(f"base of {len(rows)} levels: expected at most {DEPTH_LEVEL_COUNT_MAX}")
-    levels = ffi.new("struct tp_level[]", len(rows))
-    out = ffi.new("int64_t *")
-    parse = lib.tp_decimal_parse
-    for index, row in enumerate(rows):
-        if len(row) < 2:
-            raise ValueError(f"base level {row!r}: expected price and quantity; ask again")
-        price, quantity = row[0].encode(), row[1].encode()
-        level = levels[index]
-        if not parse(price, len(price), price_exponent, out):
-            parse_fixed(row[0], price_exponent, "price")  # says what is wrong
-        level.price = out[0]
-        if not parse(quantity, len(quantity), quantity_exponent, out):
-            parse_fixed(row[1], quantity_exponent, "quantity")
-        level.quantity = out[0]
-    return levels
 
 
 def parse_base(data: bytes, price_exponent: int, quantity_exponent: int) -> Base:
@@ -333,6 +313,6 @@ def parse_base(data: bytes, price_exponent: int, quantity_exponent: int) -> Base
         raise ValueError(f"base version {reply.last_update_id}: expected 0 or more")
     return Base(
         version=reply.last_update_id,
-        bids=_levels(reply.bids, price_exponent, quantity_exponent),
-        asks=_levels(reply.asks, price_exponent, quantity_exponent),
+        bids=read_levels(reply.bids, price_exponent, quantity_exponent),
+        asks=read_levels(reply.asks, price_exponent, quantity_exponent),
     )
