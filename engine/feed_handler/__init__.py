@@ -4,6 +4,7 @@ Read in this order: hot_path.h and hot_path.c (what the loop returns > feed > ta
 hot_path.py (its Python side: what a connection says when it opens, the notes), speaker.py (what is
 said on open ones), plan.py (which channel goes over which connection where), subscriptions.py (what
 the venue said to that), notices.py (what else it says), bases.py (whole books over REST),
+base_schedule.py (when they are asked for),
 feed_books.py (whom they are for), verification.py (which of them are only to be compared), aside.py
 (where they come in-band),
 instrument_list.py (the configured symbols in the venue's list), scales.py and rescaling.py (how

@@ -14,7 +14,8 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tickpath.engine.feed_handler.bases import BaseSchedule, Budget, RateLimitError
+from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
+from tickpath.engine.feed_handler.bases import RateLimitError
 from tickpath.engine.feed_handler.instrument_list import fetch_list
 from tickpath.engine.loop.pauses import pause_text
 from tickpath.engine.supervisor.wall_time import wall_time

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from tickpath._core import ffi
 from tickpath.engine.feed_handler import verification
-from tickpath.engine.feed_handler.bases import BaseSchedule, Budget, RateLimitError
+from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
+from tickpath.engine.feed_handler.bases import RateLimitError
 from tickpath.engine.feed_handler.instrument_list import choose, fetch_list
 from tickpath.engine.loop.pauses import pause_text
 from tickpath.engine.recording.tap import Subscription

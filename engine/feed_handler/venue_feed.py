@@ -22,7 +22,8 @@ from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import write_instrument
 from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.aside import Aside
-from tickpath.engine.feed_handler.bases import BaseSchedule, BaseWorker, Budget, RateLimitError
+from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
+from tickpath.engine.feed_handler.bases import BaseWorker, RateLimitError
 from tickpath.engine.feed_handler.feed_books import FeedBooks
 from tickpath.engine.feed_handler.instrument_list import Chosen, fetch_instruments, own_names
 from tickpath.engine.feed_handler.list_reader import ListReader

@@ -17,7 +17,7 @@ from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
     from tickpath.engine.config.schema import HealthConfig, VenueConfig
-    from tickpath.engine.feed_handler.bases import BaseSchedule
+    from tickpath.engine.feed_handler.base_schedule import BaseSchedule
 
 INTERVALS_JITTERED: Final = 1.25
 """A pause between two requests is up to so much longer than the budget's own (bases.py)."""

@@ -18,10 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler import bases
+from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
 from tickpath.engine.feed_handler.bases import (
-    BaseSchedule,
     BaseWorker,
-    Budget,
     LateError,
     RateLimitError,
     RestClient,
