@@ -49,7 +49,7 @@ COUNT = 200
 EACH_S = 1.0
 """Messages a second of each instrument, beside those that a gap takes."""
 SETTLED_S = 31.0
-"""Who had a base longer ago has no patience left to show: engine/feed_handler/base_schedule.py, Budget."""
+"""Who had a base longer ago has no patience left to show: base_schedule.py, Budget."""
 SPACE_S = 0.25
 """Between gaps: every venue's budget is whole again by then."""
 LOOK_S = 0.005

@@ -134,6 +134,10 @@ class BaseSchedule:
         due = min(row.due for row in self._waiting.values())
         return max(0.0, due - now, self._budget_from() - now)
 
+    def forget(self) -> None:
+        """Forget who waits; what the venue bears, and what it asked for, still counts."""
+        self._waiting.clear()
+
     def succeeded(self) -> None:
         """Note that the venue answered."""
         self._limited = 0

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
+from tickpath.engine.feed_handler.faults import Faults
 from tickpath.engine.feed_handler.scales import Misfit
 from tickpath.engine.feed_handler.verification import Checks
 from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address, pause_text
@@ -59,6 +60,8 @@ STOP_WITHIN_S = 0.05
 IN_BAND_WITHIN_S = 5.0
 # A subscription that brings nothing is made anew after so long, doubling.
 ANEW_FIRST_S, ANEW_MAX_S = 10.0, 300.0
+# After an error that nobody foresaw nothing is asked for so long, doubling until it stays away.
+FAULT_FIRST_S, FAULT_MAX_S = 1.0, 30.0
 # x509_vfy.h, X509_V_ERR_…: self-signed, and issuers that are not among those that are trusted.
 UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
 
@@ -361,12 +364,14 @@ class BaseWorker:
         self._idle: list[RestClient] = []
         self._busy: list[RestClient] = []
         self._answering: list[threading.Thread] = []  # of the cold thread alone
+        self.faults = Faults(log, clock)
+        self._is_at_fault = False  # all begins anew once the pause is over
+        self._rests_until = float("-inf")
+        self._fault_pause_s = 0.0
         self._stop, self._called = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="bases", daemon=True)
         self.is_alive = False
         """A thread runs and uses the feed, even if a signal cut `stop` short."""
-        self.has_died = False
-        """The thread ended by an error of our own: nobody fetches bases any more."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -422,13 +427,17 @@ class BaseWorker:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                question = self.ask()
-                if question is not None:
-                    self._answer_aside(question)
-                self._called.wait(min(STOP_WITHIN_S, self._wait_s()))
+                wait_s = STOP_WITHIN_S
+                try:
+                    question = self.ask()
+                    if question is not None:
+                        self._answer_aside(question)
+                    wait_s = min(wait_s, self._wait_s())
+                except Exception as error:
+                    self._be_at_fault(error)
+                self._called.wait(wait_s)
                 self._called.clear()
         finally:
-            self.has_died = not self._stop.is_set()
             self._stop.set()
             self._cut()
             for thread in self._answering:
@@ -443,6 +452,8 @@ class BaseWorker:
         if self._under_way >= IN_FLIGHT_MAX:
             return STOP_WITHIN_S
         now = self._clock.now_s()
+        if now < self._rests_until:
+            return STOP_WITHIN_S
         if not self._may_check():  # `settle` calls
             return self.schedule.wait_s(now)
         return min(self.schedule.wait_s(now), self.checks.wait_s(now, self.schedule))
@@ -452,7 +463,7 @@ class BaseWorker:
         thread = threading.Thread(target=self._answer, args=(question,), name="base", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # the host bears no more threads now
+        except (RuntimeError, MemoryError) as error:  # the host bears no more threads now
             self.settle(question, partial(_cannot, f"{error}: raise the limit of tasks"))
             return
         self._answering.append(thread)
@@ -469,18 +480,50 @@ class BaseWorker:
     def ask(self) -> Question | None:
         """Note who waits, and return what is to be fetched now, if anything."""
         now = self._clock.now_s()
-        with self._lock:
-            for waiting in self.books.wanted():
-                self._latest.pop(waiting, None)  # an answer to what was asked before is too old
-                self.checks.drop(waiting)
-                self._anew.pop(waiting, None)
-                self.schedule.want(waiting, now)
-            for quiet in self.books.quiet():
-                self._latest.pop(quiet, None)
-                self._anew.pop(quiet, None)
-                self.checks.want(quiet, now)
-            self._subscribe_anew(now)
-            return self._next(now)
+        if now < self._rests_until:
+            return None
+        try:
+            with self._lock:
+                return self._ask(now)
+        except Exception as error:
+            self._be_at_fault(error)
+            return None
+
+    def _ask(self, now: float) -> Question | None:
+        if self._is_at_fault:
+            self._begin_anew()
+        for waiting in self.books.wanted():
+            self._latest.pop(waiting, None)  # an answer to what was asked before is too old
+            self.checks.drop(waiting)
+            self._anew.pop(waiting, None)
+            self.schedule.want(waiting, now)
+        for quiet in self.books.quiet():
+            self._latest.pop(quiet, None)
+            self._anew.pop(quiet, None)
+            self.checks.want(quiet, now)
+        self._subscribe_anew(now)
+        return self._next(now)
+
+    def _be_at_fault(self, error: Exception) -> None:
+        """Rest after an error that nobody foresaw: this venue's books wait, no other's do."""
+        now = self._clock.now_s()
+        is_again = now - self._rests_until < FAULT_MAX_S
+        pause_s = min(FAULT_MAX_S, 2 * self._fault_pause_s) if is_again else FAULT_FIRST_S
+        self._fault_pause_s, self._rests_until, self._is_at_fault = pause_s, now + pause_s, True
+        self.faults.take(
+            "bases", error, f"none is asked for; beginning anew in {pause_text(pause_s)}"
+        )
+
+    def _begin_anew(self) -> None:
+        """Have whoever was asked for wait again: who was, the error may have left half noted."""
+        self._latest.clear()
+        self._due.clear()
+        self._anew.clear()
+        self.schedule.forget()
+        self.checks.forget()
+        for instrument in range(len(self._instruments)):
+            self.books.failed(instrument)  # it has a word for each, of whichever venue
+        self._is_at_fault = False
 
     def _next(self, now: float) -> Question | None:
         if self._under_way >= IN_FLIGHT_MAX:
@@ -612,6 +655,8 @@ class BaseWorker:
         """Hand over what `fetch` returns for a question of `ask`, or act on what it raises."""
         try:
             self._settle(question, fetch)
+        except Exception as error:
+            self._be_at_fault(error)
         finally:
             self.call()  # there is room for another one
 
@@ -638,12 +683,8 @@ class BaseWorker:
                 return  # it was wanted anew meanwhile: this book may lack what came in between
             del self._latest[instrument]
             if base is not None:
-                hand_over = self.books.compare if question.is_check else self.books.offer
-                while not hand_over(instrument, base) and not self._stop.wait(POLL_S):
-                    pass
-                if question.is_check:
-                    self.checks.settled(instrument, well=True)
-            elif isinstance(failure, RateLimitError):
+                failure = self._hand_over(question, base)
+            if isinstance(failure, RateLimitError):
                 self.books.failed(instrument)
             elif isinstance(failure, ScaleError) and self.on_misfit is not None:
                 self.on_misfit(instrument, Misfit.of(failure, row))
@@ -653,3 +694,15 @@ class BaseWorker:
                 self._give_up(instrument, LateError(f"{failure}; {remedy} if it is always so late"))
             elif failure is not None and not self._stop.is_set():
                 self._give_up(instrument, failure, is_check=question.is_check)
+
+    def _hand_over(self, question: Question, base: Base) -> Exception | None:
+        """Give a base to the feed; return why it cannot be one: a venue's folder made it."""
+        give = self.books.compare if question.is_check else self.books.offer
+        try:
+            while not give(question.instrument, base) and not self._stop.wait(POLL_S):
+                pass
+        except Exception as error:
+            return error
+        if question.is_check:
+            self.checks.settled(question.instrument, well=True)
+        return None

@@ -35,12 +35,12 @@ from tickpath.engine.feed_handler.canary import Canaries
 from tickpath.engine.feed_handler.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.engine.feed_handler.feed_notes import FeedNotes
-from tickpath.engine.feed_handler.hot_path import HotPath, Note
+from tickpath.engine.feed_handler.hot_path import HotPath
 from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX
 from tickpath.engine.feed_handler.replan import are_same_venues, differences, start_thread
 from tickpath.engine.feed_handler.rescaling import take_misfits
 from tickpath.engine.feed_handler.state_log import StateLog
-from tickpath.engine.feed_handler.venue_feed import Shared, VenueFeed
+from tickpath.engine.feed_handler.venue_feed import NEXT_TURN, Shared, VenueFeed
 from tickpath.engine.loop.connections import Connections, Reconnect
 from tickpath.engine.loop.handshakes import Handshakes
 from tickpath.engine.loop.pauses import Pauses
@@ -68,7 +68,6 @@ if TYPE_CHECKING:
 
     from tickpath.engine.config.schema import Config, VenueConfig
     from tickpath.engine.feed_handler.bases import Rest
-    from tickpath.engine.feed_handler.rescaling import Rescaling
     from tickpath.engine.feed_handler.subscriptions import Answer
     from tickpath.netstack.transport import Transport
     from tickpath.proto.instrument import Instrument
@@ -84,9 +83,10 @@ IDLE_SPIN_NS, IDLE_SLEEP_NS = 20_000, 50_000
 YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
 SYMBOL_COUNTERS = ("subscribed", "left_out")
+FAULT_COUNTER = "venues.faults"
+LEFT_OUT = "this message is left out"
 HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
 # As the command line has them, and one more: it ran well until the interface went away.
-EXIT_BROKEN = 1  # as of an exception that nobody foresaw: another try may help
 EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 5  # 4: a strategy raised
 AEAD_LIBRARY = "libIPSec_MB"  # 12 MiB of code, of which a CPU runs its own variant
 
@@ -285,7 +285,7 @@ class FeedHandler:
         names += tuple(f"memory.{name}" for name in memory.COUNTERS)
         names += tuple(f"consumers.{name}" for name in CONSUMER_COUNTERS)
         names += tuple(f"canary.{name}" for name in CANARY_COUNTERS)
-        names += tuple(f"symbols.{name}" for name in SYMBOL_COUNTERS)
+        names += (*(f"symbols.{name}" for name in SYMBOL_COUNTERS), FAULT_COUNTER)
         shm = self.config.shm
         layout = make_layout(
             rows,
@@ -448,9 +448,6 @@ class FeedHandler:
         self.states.flush()
         if gone is not None:
             raise LinkGoneError(str(gone))
-        if self._has_dead_bases:
-            self._log("the thread that fetches bases ended by an error: ending, to be restarted")
-            return EXIT_BROKEN
         if self._hot_result != 0:
             raise LinkGoneError(
                 f"{self.transport.description}: {os.strerror(-self._hot_result)}: "
@@ -467,8 +464,6 @@ class FeedHandler:
         gone: SystemSetupError | None = None
         try:
             while not self._stop.is_set() and hot.is_alive() and gone is None:
-                if self._has_dead_bases:  # no book of that venue would ever be synced again
-                    break
                 self.hot.await_note(self.connections.wait_s(PAUSE_S))
                 self.step()
                 gone = self._check_path()
@@ -482,33 +477,31 @@ class FeedHandler:
         for venue in self.venues:
             venue.bases.stop()
 
-    @property
-    def _has_dead_bases(self) -> bool:
-        return any(venue.bases.has_died for venue in self.venues)
-
     def step(self) -> None:
         """Answer the hot thread and do what has become due on the cold side; never waits."""
         self._take_notes()
         if not self._answers:  # what shared memory says is as new as what was answered
             for venue in self.venues:
-                self._follow(venue.step_subscriptions(self.states.reason))
+                with venue.faults.kept("subscriptions", NEXT_TURN):
+                    self._follow(venue.step_subscriptions(self.states.reason))
         self._pass_answers()
         self._reload()
-        take_misfits(self.feed, self._rescaling_of, self._clock.now_s())
+        take_misfits(self.feed, self._take_misfit)
         for venue in self.venues:
-            self._follow_list(venue.step())
+            self._follow_list(venue, venue.step())
         self._look_at_link()
         if not self._answers:  # they are of sessions before: what connects anew comes after them
             self.connections.step()
         self._copy_counters()
         self.states.step(self._clock.now_s())
 
-    def _follow_list(self, changed: Sequence[Instrument]) -> None:
+    def _follow_list(self, venue: VenueFeed, changed: Sequence[Instrument]) -> None:
         """Publish the rows whose status changed; the hot thread stops or begins their books."""
         for row in changed:
-            generation = self.shared.write(row)
-            status = ROW_STATUSES.index(row.status)
-            self._answers.append((partial(self.hot.list_status, row.index, status), generation))
+            with venue.faults.kept(row.symbol, "its row stays as it was"):
+                generation = self.shared.write(row)
+                status = ROW_STATUSES.index(row.status)
+                self._answers.append((partial(self.hot.list_status, row.index, status), generation))
 
     def _look_at_link(self) -> None:
         """End all connections as soon as their link is lost: their books go STALE with them."""
@@ -616,22 +609,23 @@ class FeedHandler:
             note = self.hot.take_note()
             if note is None:
                 return
+            owner = self._owners[note.connection]
             if note.kind == lib.TP_NOTE_OPENED:
                 self.connections.opened(note.connection)
-                self._owners[note.connection].opened(note.connection)
+                with owner.faults.kept("an open connection", "its books wait for the next one"):
+                    owner.opened(note.connection)
             elif note.kind == lib.TP_NOTE_ENDED:
                 self.connections.ended(note.connection)
-                self._owners[note.connection].ended(note.connection)
+                owner.ended(note.connection)
             else:
                 if note.kind == lib.TP_NOTE_TEXT:  # the others are only shown
-                    self._take_text(note)
-                self.canaries.take(note, self._clock.now_s())
+                    with owner.faults.kept("what the venue said", LEFT_OUT):
+                        self._follow(owner.take(note.connection, note.text))
+                with owner.faults.kept("canary", LEFT_OUT):
+                    self.canaries.take(note, self._clock.now_s())
 
-    def _take_text(self, note: Note) -> None:
-        self._follow(self._owners[note.connection].take(note.connection, note.text))
-
-    def _rescaling_of(self, instrument: int) -> Rescaling:
-        return next(venue.rescaling for venue in self.venues if venue.owns(instrument))
+    def _take_misfit(self, misfit: Any) -> None:
+        next(one for one in self.venues if one.owns(int(misfit.instrument))).take_misfit(misfit)
 
     def _follow(self, answer: Answer) -> None:
         self._answers += [(self.hot.confirm, one) for one in answer.confirmed]
@@ -664,7 +658,8 @@ class FeedHandler:
         symbols = sum(one.symbols for one in replans), sum(len(one.left_out) for one in replans)
         owners = (self.sessions, self.consumers, self.canaries)
         own = [value for owner in owners for value in owner.counters().values()]
-        for value in (*own, *symbols):
+        faults = sum(venue.faults.count for venue in self.venues)
+        for value in (*own, *symbols, faults):
             lib.tp_segment_counter_store(self.segment.pointer, position, value)
             position += 1
 

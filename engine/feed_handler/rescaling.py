@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 _WHATS: dict[int, What] = {lib.TP_NUMBER_PRICE: "price", lib.TP_NUMBER_QUANTITY: "quantity"}
 
 
-def take_misfits(feed: Any, owner_of: Callable[[int], Rescaling], now_s: float) -> None:
+def take_misfits(feed: Any, take: Callable[[Any], None]) -> None:
     """Give each number that a feed could not hold to whoever moves its instrument's scale."""
     misfit = ffi.new("struct tp_feed_misfit *")
     while lib.tp_feed_misfit_take(feed, misfit):
-        owner_of(int(misfit.instrument)).take(misfit, now_s)
+        take(misfit)
 
 
 class Rescaling:

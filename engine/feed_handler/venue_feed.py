@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tickpath._core import ffi, lib
@@ -24,6 +24,7 @@ from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.aside import Aside
 from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
 from tickpath.engine.feed_handler.bases import BaseWorker, RateLimitError
+from tickpath.engine.feed_handler.faults import Faults
 from tickpath.engine.feed_handler.feed_books import FeedBooks
 from tickpath.engine.feed_handler.instrument_list import Chosen, fetch_instruments, own_names
 from tickpath.engine.feed_handler.list_reader import ListReader
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from tickpath.shm.segment import SegmentWriter
 
 NS_PER_MS = 1_000_000
+NEXT_TURN: Final = "what else is due goes on, and this again at the next turn"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,6 +122,7 @@ class VenueFeed:
         budget = config.venue.rest_budget(config.settings)
         self._schedule = BaseSchedule(Budget.of_venue(budget))
         self._chosen = Chosen()
+        self.faults = Faults(self.log, shared.clock)
         self._reason_of: Callable[[int], int] = lambda _: SyncReason.STARTING
 
     @property
@@ -234,7 +237,7 @@ class VenueFeed:
             self.log,
             shared.clock,
         )
-        self.bases.timeout_s = shared.health.keep_s
+        self.bases.timeout_s, self.bases.faults = shared.health.keep_s, self.faults
         if config.venue.verification(config.settings) is Verification.ASIDE:
             self.bases.aside = Aside(config, shared.clock, shared.pauses)
         self.speaker = Speaker(self.plan, self._say, self._is_followed)
@@ -322,6 +325,11 @@ class VenueFeed:
         """Take note that a connection ended."""
         self.subscriptions.ended(self.connections.index(connection))
 
+    def take_misfit(self, misfit: Any) -> None:
+        """Take a `struct tp_feed_misfit *`: a number that did not fit."""
+        with self.faults.kept("a number that does not fit", "its scale does not move by it"):
+            self.rescaling.take(misfit, self.shared.clock.now_s())
+
     def take(self, connection: int, text: bytes) -> Answer:
         """Read what the venue said on a connection."""
         planned, now_s = self.connections.index(connection), self.shared.clock.now_s()
@@ -356,11 +364,19 @@ class VenueFeed:
 
     def step(self) -> list[Instrument]:
         """Do what is due of plan, scales and talk; return the rows whose status changed."""
-        now_s = self.shared.clock.now_s()
-        self.replan.step()
-        self.rescaling.step(now_s)
-        self.speaker.step(now_s, self._time_s())
+        now_s, kept = self.shared.clock.now_s(), self.faults.kept
+        with kept("symbols that come and go", NEXT_TURN):
+            self.replan.step()
+        with kept("scales", NEXT_TURN):
+            self.rescaling.step(now_s)
+        with kept("what is to be said", NEXT_TURN):
+            self.speaker.step(now_s, self._time_s())
         self.bases.call()  # the hot thread may have woken us for a book that waits
+        with kept("instrument list", NEXT_TURN):
+            return self._follow_list()
+        return []
+
+    def _follow_list(self) -> list[Instrument]:
         listed = self.list_reader.step()
         if listed is None:
             return []

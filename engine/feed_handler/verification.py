@@ -124,6 +124,10 @@ class Checks:
         """Forget a book: it is to have a base, which proves it."""
         self._waiting.pop(instrument, None)
 
+    def forget(self) -> None:
+        """Forget who waits; who failed is known still."""
+        self._waiting.clear()
+
     def pause(self, left_s: float | None, now: float) -> float:
         """Ask about none for so long, at least RETRY_MAX_S; return for how long."""
         pause = max(RETRY_MAX_S, left_s or 0.0)

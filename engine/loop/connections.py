@@ -366,7 +366,12 @@ class Connections:
             self._fail(number, slot, str(error))
             return
         slot.session, slot.stream, slot.offered_at = session, stream, now
-        endpoint.prepare()
+        try:
+            endpoint.prepare()
+        except Exception as error:  # a venue's folder may raise what it likes: its connection's
+            why = f"what it says could not be made: {type(error).__name__}: {error}"
+            self._take_back(number, slot, why)
+            return
         if not self._offer(number, slot):
             self._take_back(number, slot, "the hot thread is behind with its commands")
 

@@ -55,15 +55,23 @@ class Resolver:
         question = self._questions.get((host, port))
         if question is None:
             question = self._questions[host, port] = _Question()
-            threading.Thread(
-                target=self._answer, args=(question, host, port), name="resolver", daemon=True
-            ).start()
+            self._look_aside(question, host, port)
         if not question.is_over.is_set():
             return None
         del self._questions[host, port]
         if question.error is not None:
             raise question.error
         return question.address
+
+    def _look_aside(self, question: _Question, host: str, port: int) -> None:
+        thread = threading.Thread(
+            target=self._answer, args=(question, host, port), name="resolver", daemon=True
+        )
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:  # the host bears no more threads now
+            question.error = RemoteError(f"cannot resolve {host!r}: {error}")
+            question.is_over.set()
 
     def _answer(self, question: _Question, host: str, port: int) -> None:
         try:

@@ -239,3 +239,70 @@ def test_section_that_came_is_named_as_such(make: Make) -> None:
 def test_no_venue_with_a_list_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match=r"exchange\.test: refused"):
         Nowhere(two(tmp_path, "binance"))
+
+
+# ---- errors that nobody foresaw ------------------------------------------------------------------
+
+
+def faults(deployment: Deployment) -> int:
+    deployment.run(0.5)
+    return int(deployment.feed_handler.segment.counters()["venues.faults"])
+
+
+@pytest.mark.parametrize("other", ["binance", "kraken"])
+def test_error_among_the_bases_of_one_venue_is_no_others(make: Make, other: str) -> None:
+    """Its books are not LIVE once they need a base, and come back by themselves."""
+    deployment = make(other)
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    of = deployment.feed_handler.venues[1].bases
+    listed, told = of.books.wanted, len(deployment.story)
+
+    def broken() -> list[int]:
+        listed()
+        raise KeyError("a bug")
+
+    of.books.wanted = broken  # type: ignore[method-assign] # as a bug would
+    list(deployment.transport.ends.values())[1].abort()
+    end_ns = deployment.now_ns + 20 * 10**9
+    while deployment.now_ns < end_ns:
+        deployment.run(0.1)
+        assert states(deployment)[:2] == [LIVE, LIVE]
+    is_in_band = other == "kraken"  # what a new connection brings by itself
+    assert is_in_band or LIVE not in states(deployment)[2:]
+    assert faults(deployment) > 3
+    said = [line for line in deployment.story[told:] if "a bug" in line]
+    assert len(said) == 1
+    assert f"{other}: bases: KeyError: 'a bug'" in said[0]
+    of.books.wanted = listed  # type: ignore[method-assign] # the bug is gone
+    assert deployment.run(RECOVERY_S + 30.0, deployment.are_live)
+    deployment.stop()
+
+
+@pytest.mark.parametrize("where", ["parse_notes", "subscribe"])
+def test_error_of_one_venues_folder_is_no_others(
+    make: Make, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """On the cold thread, which all venues share: whatever a venue says, the others stay LIVE."""
+    deployment = make("kraken")
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+
+    def broken(*_: object, **__: object) -> None:
+        raise RecursionError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(load_dialect("kraken").venue.__class__, where, broken)
+        list(deployment.transport.ends.values())[1].abort()
+        for _ in range(100):
+            deployment.run(0.1)
+            assert states(deployment)[:2] == [LIVE, LIVE]
+    lines = [line for line in deployment.story if "a bug" in line]
+    assert lines
+    if where == "parse_notes":
+        assert faults(deployment) > 0
+        assert len(lines) == 1
+        assert "kraken: what the venue said: RecursionError: a bug" in lines[0]
+    else:
+        assert LIVE not in states(deployment)[2:]
+        assert "what it says could not be made: RecursionError: a bug; trying again" in lines[0]
+    assert deployment.run(2 * RECOVERY_S, deployment.are_live)
+    deployment.stop()

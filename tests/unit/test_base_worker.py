@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from tickpath.engine.config.schema import VenueConfig
+from tickpath.engine.feed_handler import bases
+from tickpath.engine.feed_handler.base_schedule import BaseSchedule
 from tickpath.engine.feed_handler.bases import (
     IN_FLIGHT_MAX,
     BaseWorker,
@@ -21,7 +23,9 @@ from tickpath.shm.clock import Clock
 from tests.unit.test_bases import GOOD, ROWS, Books, now_ns, schedule, step, worker
 
 if TYPE_CHECKING:
-    from tickpath.proto.venue import HttpRequest
+    from collections.abc import Callable
+
+    from tickpath.proto.venue import Base, HttpRequest
 
 
 def test_worker_late_answer_delays_no_other_instrument() -> None:
@@ -131,7 +135,7 @@ def test_worker_stop_cuts_what_is_under_way(answers: bytes) -> None:
         one.stop()
         assert time.monotonic() - begin < 5
         assert not one.is_alive
-        assert not one.has_died
+        assert one.faults.count == 0
         assert lines == [], "nobody waits for it any more"
         peers[0].close()
 
@@ -193,4 +197,78 @@ def test_worker_that_can_start_no_thread_asks_again(monkeypatch: pytest.MonkeyPa
         time.sleep(0.005)
     assert [row[0] for row in books.offered] == [0]
     one.stop()
-    assert not one.has_died
+    assert one.faults.count == 0
+
+
+# ---- errors that nobody foresaw ------------------------------------------------------------------
+
+
+def test_worker_at_fault_rests_then_all_that_were_asked_for_wait_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the feed said is wanted was taken before the error: nobody else would say so again."""
+    lines: list[str] = []
+    one = worker(Books(0, 1), lambda _: GOOD, lines.append)
+    books, want = cast("Books", one.books), one.schedule.want
+    asked: list[float] = []
+    now_ns[0] = 0
+
+    def broken(instrument: int, now: float) -> None:
+        asked.append(now)
+        if len(asked) < 4:
+            raise KeyError(instrument)
+        want(instrument, now)
+
+    monkeypatch.setattr(BaseSchedule, "want", lambda _, who, now: broken(who, now))
+    for tick in range(100):
+        step(one, tick / 10)
+        if len(asked) <= 3 and not books.queue:
+            books.queue = list(dict.fromkeys(books.failures))
+    assert asked[:4] == [0.0, 1.0, 3.0, 7.0], "after 1, 2 and 4 s"
+    assert sorted(row[0] for row in books.offered) == [0, 1]
+    assert one.faults.count == 3
+    (line,) = [line for line in lines if "KeyError" in line]
+    assert line.startswith("bases: KeyError: 0 (test_base_worker.py:")
+    assert line.endswith("none is asked for; beginning anew in 1 s; the other venues go on")
+
+
+def test_worker_thread_outlives_any_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bases, "FAULT_FIRST_S", 0.01)
+    one = worker(Books(), lambda _: GOOD)
+    one._clock, books = Clock(time.monotonic_ns), cast("Books", one.books)
+    books.queue = cast("list[int]", 1 / 2)  # our own bug, wherever it is
+    one.start()
+    until(lambda: one.faults.count > 0)
+    books.queue = [0]
+    until(lambda: bool(books.offered))
+    assert one.is_alive
+    one.stop()
+    assert not one.is_alive
+
+
+def test_worker_base_that_the_feed_cannot_hold_is_one_that_could_not_be_had() -> None:
+    """Of a venue's folder: a number that no 64 bits hold, levels that are none."""
+    lines: list[str] = []
+    one = worker(Books(0, 1), lambda _: GOOD, lines.append)
+    books = cast("Books", one.books)
+    offer = books.offer
+
+    def refuse(instrument: int, base: Base) -> bool:
+        if instrument == 0:
+            raise OverflowError("can't convert negative number to unsigned")
+        return offer(instrument, base)
+
+    books.offer = refuse  # type: ignore[method-assign] # as FeedBooks does
+    for now in (0.0, 0.1):
+        step(one, now)
+    assert [row[0] for row in books.offered] == [1]
+    assert books.failures[:1] == [0]
+    assert lines[0].startswith("base of BTCUSDT: OverflowError: can't convert")
+    assert one.faults.count == 0
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.002)

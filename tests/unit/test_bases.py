@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -684,26 +684,6 @@ def test_worker_error_of_any_kind_is_said_and_that_base_is_wanted_anew(
     assert lines == [f"base of BTCUSDT: {type(error).__name__}: {error}: trying again"]
     step(worker(books, lambda _: GOOD), 0.0)
     assert books.offered == [(0, 77, 150, 0)]
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_worker_thread_that_died_by_itself_is_known() -> None:
-    books = Books()
-    one = worker(books, lambda _: GOOD)
-    one.start()
-    assert one.is_alive
-    assert not one.has_died
-    books.queue = cast("list[int]", 1 / 2)  # our own bug, wherever it is
-    one._thread.join(10)
-    assert one.has_died
-    assert not one.is_alive
-
-
-def test_worker_thread_that_was_stopped_has_not_died() -> None:
-    one = worker(Books(), lambda _: GOOD)
-    one.start()
-    one.stop()
-    assert not one.has_died
 
 
 class Idle:

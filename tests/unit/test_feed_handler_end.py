@@ -1,18 +1,13 @@
-"""How a feed handler ends that cannot go on: a second signal, a cold thread that died."""
+"""How a feed handler ends that cannot go on: a second signal."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
-import threading
 import time
-from types import SimpleNamespace
 
-import pytest
-from tickpath.engine.feed_handler.process import EXIT_BROKEN, FeedHandler
 from tickpath.engine.supervisor.end_signals import SAME_REQUEST_S
-from tickpath.engine.supervisor.stop_flag import StopFlag
 
 HANGS = """
 import signal, sys, threading, time
@@ -24,7 +19,7 @@ class Stuck(process.FeedHandler):
         self.over, self._runs_hot = threading.Event(), False
         self.hot = SimpleNamespace(run=self.turn, stop=lambda: None)
         self.handshakes = SimpleNamespace(stop=lambda: None, is_alive=False)
-        self.venues = [SimpleNamespace(bases=SimpleNamespace(has_died=False, is_alive=False))]
+        self.venues = [SimpleNamespace(bases=SimpleNamespace(is_alive=False))]
         self.states = SimpleNamespace(step=lambda _: None, flush=lambda: None)
         self._clock = SimpleNamespace(now_s=lambda: 0.0)
     def turn(self):
@@ -75,41 +70,3 @@ def test_second_signal_frees_nothing_under_a_hot_thread_that_runs() -> None:
 
 def test_first_signal_frees_all_once_the_hot_thread_ended() -> None:
     assert Started(obeys=True).end() == (0, "closed\n")
-
-
-def test_dead_thread_of_the_bases_ends_the_process_with_a_line() -> None:
-    """Otherwise no book would ever be synced again, and nothing would say so."""
-    lines: list[str] = []
-    one = object.__new__(FeedHandler)
-    nothing = SimpleNamespace(start=lambda *_: None, stop=lambda: None)
-    over = threading.Event()
-    parts = {
-        "hot": SimpleNamespace(stop=over.set, await_note=time.sleep),
-        "consumers": nothing,
-        "handshakes": nothing,
-        "venues": [
-            SimpleNamespace(
-                bases=SimpleNamespace(
-                    start=lambda: None, end=lambda: None, stop=lambda: None, has_died=True
-                )
-            )
-        ],
-        "connections": SimpleNamespace(wait_s=lambda _: 0.01),
-        "states": SimpleNamespace(step=lambda _: None, flush=lambda: None),
-        "config": SimpleNamespace(feed_handler=SimpleNamespace(cpu=None)),
-        "_clock": SimpleNamespace(now_s=lambda: 0.0),
-        "_stop": StopFlag(),
-        "_log": lines.append,
-        "_hot_result": 0,
-        "_run_hot": lambda: over.wait(30),
-        "_prepare_process": lambda: None,
-        "_copy_counters": lambda **_: None,
-        "_check_path": lambda: None,
-        "step": lambda: pytest.fail("it went on"),
-    }
-    for name, part in parts.items():
-        setattr(one, name, part)
-    assert one.run() == EXIT_BROKEN
-    assert lines == [
-        "the thread that fetches bases ended by an error: ending, to be restarted",
-    ]

@@ -54,6 +54,22 @@ def test_resolver_gives_a_failure_on_and_asks_anew(error: Exception) -> None:
             answer_of(resolver)
 
 
+def test_resolver_that_can_start_no_thread_fails_that_look_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The host bears no more of them now: the cold thread, which asks, must go on."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    resolver = Resolver(lambda *_: "192.0.2.1")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RemoteError, match="can't start new thread"):
+            resolver.ask(HOST, {}, PORT)
+    assert answer_of(resolver) == "192.0.2.1"
+
+
 @pytest.mark.parametrize(
     ("host", "overrides", "address"),
     [(HOST, {f"{HOST}:{PORT}": "192.0.2.9"}, "192.0.2.9"), ("127.0.0.1", {}, "127.0.0.1")],
