@@ -108,6 +108,8 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
     target: str
     body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    """The venue's own, beside those that every request has."""
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
@@ -200,6 +202,7 @@ class Venue(Protocol):
     settings: ClassVar[type[Settings]]
     limits: ClassVar[Limits]
     base_source: ClassVar[BaseSource]
+    """By its own defaults; `base_from` says it of any settings."""
     rest_host: ClassVar[str]
     ping_interval_s: ClassVar[float]
     """Below what their idle limit allows, well below `silent_after_ms` of most configurations."""
@@ -223,6 +226,14 @@ class Venue(Protocol):
 
     def channels(self, symbol: str, settings: Any) -> tuple[str, ...]:
         """Return what to subscribe to for an instrument, the book's channel first."""
+
+    def base_from(self, settings: Any) -> BaseSource:  # noqa: ARG002 - of some by their channel
+        """Return where the bases of the channel come from that these settings choose."""
+        return self.base_source
+
+    def channels_per_message(self, settings: Any) -> int:  # noqa: ARG002 - of some by their channel
+        """Return how many of the channels that these settings choose fit one message."""
+        return self.limits.channels_per_message
 
     def subscribe(self, channels: Sequence[str], *, request: int, time_s: int) -> list[bytes]:
         """Return the text messages that subscribe, each within the limits of a message.
@@ -252,7 +263,7 @@ class Venue(Protocol):
         """
 
     def base_message(self, channel: str, *, request: int, time_s: int) -> bytes:
-        """Return the text that asks for a base; only where `base_source` is REQUEST."""
+        """Return the text that asks for a base; only where `base_from` is REQUEST."""
         raise AssertionError(f"{self.title} takes no such request: {channel}, {request}, {time_s}")
 
     # REST.
@@ -264,7 +275,7 @@ class Venue(Protocol):
         """Read the list; raises ValueError where it is none as a whole."""
 
     def base_request(self, symbol: str, settings: Any) -> HttpRequest:
-        """Return what asks for a base; only where `base_source` is REST."""
+        """Return what asks for a base; only where `base_from` is REST."""
         raise AssertionError(f"{self.title} gives no base by REST, asked for {symbol}: {settings}")
 
     def base_depth(self, settings: Any) -> int:
@@ -274,14 +285,14 @@ class Venue(Protocol):
         """
         raise AssertionError(f"{self.title} gives no base by REST: {settings}")
 
-    def verification(self, settings: Any) -> Verification:  # noqa: ARG002 - of some by their channel
+    def verification(self, settings: Any) -> Verification:
         """Return how a quiet book is proved: by a base from where all are, its stream untouched."""
         by_source = {
             BaseSource.REST: Verification.REST,
             BaseSource.IN_BAND: Verification.ASIDE,
             BaseSource.REQUEST: Verification.ASK,
         }
-        return by_source[self.base_source]
+        return by_source[self.base_from(settings)]
 
     def unchanged_s(self, settings: Any) -> float:  # noqa: ARG002 - of some by their channel
         """Return how often the book's own channel says "unchanged" by itself; 0: it does not.

@@ -127,8 +127,9 @@ def facts(venue: Venue) -> dict[str, Any]:
 
 
 def _base(venue: Venue, settings: Any) -> str:
-    words = BASES[venue.base_source]
-    if venue.base_source is BaseSource.REST:
+    source = venue.base_from(settings)
+    words = BASES[source]
+    if source is BaseSource.REST:
         depth = venue.base_depth(settings)
         words += f", {depth:,} levels a side" if depth else ", the whole book"
     return words

@@ -13,7 +13,7 @@ from tickpath.proto.venue import Endpoint
 from tickpath.proto.venues import DEFAULT_NAME, load_venue
 
 if TYPE_CHECKING:
-    from tickpath.proto.venue import Venue
+    from tickpath.proto.venue import BaseSource, Venue
 
 RING_CAPACITY_MIN, RING_CAPACITY_MAX = 1 << 10, 1 << 24
 TAP_CAPACITY_MIN = 1 << 14  # a base of 5,000 levels a side fits a quarter of it
@@ -106,6 +106,11 @@ class VenueConfig(_Section, frozen=True):
     def venue(self) -> Venue:
         """Return the venue itself."""
         return load_venue(self.name)
+
+    @property
+    def base_source(self) -> BaseSource:
+        """Return where bases come from."""
+        return self.venue.base_from(self.settings)
 
     def endpoint(self, own: Endpoint) -> Endpoint:
         """Return where to go instead of the venue's own endpoint."""

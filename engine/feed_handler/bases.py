@@ -240,7 +240,7 @@ class RestClient:
         late.daemon = True
         late.start()
         try:
-            fields = {"Accept": "application/json"}
+            fields = {"Accept": "application/json"} | dict(request.headers)
             fields |= {"Content-Type": "application/json"} if request.body else {}
             connection.request(method, target, body=request.body or None, headers=fields)
             response = connection.getresponse()
@@ -338,7 +338,7 @@ class BaseWorker:
     ) -> None:
         """Prepare; `instruments` by the numbers that `books` has, `log` takes one line."""
         self._clock, self.books = clock, books
-        by_rest = venue.venue.base_source is BaseSource.REST
+        by_rest = venue.base_source is BaseSource.REST
         self.checks = Checks(verification.cost(venue))
         self.fetch: Callable[[Any], bytes] = self._get
         self.schedule = BaseSchedule(Budget.of_venue(venue.venue.rest_budget(venue.settings)))

@@ -79,7 +79,7 @@ class FeedBooks:
     def of_venue(cls, feed: Any, number: int, config: VenueConfig) -> FeedBooks:
         """Take a feed, and a venue with its number in it."""
         venue, settings = config.venue, config.settings
-        if venue.base_source is not BaseSource.REST:
+        if config.base_source is not BaseSource.REST:
             return cls(feed, number)
         return cls(feed, number, venue.base_depth(settings), venue.check_depth(settings))
 

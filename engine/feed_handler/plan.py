@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tickpath.engine.config.schema import VenueConfig
-    from tickpath.proto.venue import Endpoint, Venue
+    from tickpath.proto.venue import BaseSource, Endpoint, Venue
 
 CONNECTIONS_MAX: Final = int(lib.TP_LOOP_CONNECTION_MAX)
 OPEN_MESSAGES_MAX: Final = int(lib.TP_HOT_PATH_OPEN_MESSAGE_MAX)
@@ -85,11 +85,17 @@ class Plan:
         return self.config.venue
 
     @property
+    def base_source(self) -> BaseSource:
+        """Return where the bases of its books come from."""
+        return self.venue.base_from(self.config.settings)
+
+    @property
     def capacity(self) -> int:
         """Return how many channels a connection carries: what it may subscribe to as it opens."""
         limits = self.venue.limits
         messages = min(OPEN_MESSAGES_MAX, max(1, int(limits.messages_per_second)))
-        return min(limits.channels_per_connection, messages * limits.channels_per_message)
+        of_a_message = self.venue.channels_per_message(self.config.settings)
+        return min(limits.channels_per_connection, messages * of_a_message)
 
     def book_channel(self, instrument: int) -> Channel:
         """Return the channel of an instrument's book."""

@@ -130,9 +130,8 @@ class Speaker:
 
     def _at_once(self) -> int:
         """Return how many messages may go out together where none did for a while."""
-        venue = self.plan.venue
-        is_anew = venue.base_source is BaseSource.IN_BAND
-        return BASE_MESSAGES if is_anew and venue.limits.messages_per_second > 2 else 1
+        is_anew = self.plan.base_source is BaseSource.IN_BAND
+        return BASE_MESSAGES if is_anew and self.plan.venue.limits.messages_per_second > 2 else 1
 
     def _next(self, line: _Line, now_s: float) -> bytes | None:
         if line.answers:
@@ -158,7 +157,7 @@ class Speaker:
         return (
             one.instrument is not None
             and not one.is_begun
-            and self.plan.venue.base_source is BaseSource.IN_BAND
+            and self.plan.base_source is BaseSource.IN_BAND
             and self._is_followed(one.instrument)
         )
 
@@ -169,7 +168,7 @@ class Speaker:
         channel, venue = channels[0], self.plan.venue
         if self._lines.setdefault(channel.connection, _Line()).asks_for(instrument):
             return  # the one before did not have its turn yet
-        if venue.base_source is BaseSource.REQUEST:
+        if self.plan.base_source is BaseSource.REQUEST:
             text = venue.base_message(channel.name, request=self._request, time_s=time_s)
             self._add(channel.connection, [text], instrument)
             return

@@ -155,7 +155,7 @@ class Subscriptions:
         known = [one for one in names if one in of and of[one].state is not State.ACCEPTED]
         answer.confirmed += [self._books[name] for name in known if name in self._books]
         self._has(connection, known, "accepted now", answer)
-        comes_by_rest = self.plan.venue.base_source is BaseSource.REST
+        comes_by_rest = self.plan.base_source is BaseSource.REST
         for name in known:
             of[name].due_s = NEVER_S if comes_by_rest else self._at(now_s + CONFIRM_S)
 

@@ -331,7 +331,8 @@ class Deployment:
 
     def _http(self, number: int, request: venue.HttpRequest) -> tuple[HttpResponse, float]:
         """Ask an exchange; returns the answer and how late it is."""
-        answer = self.exchanges[number].http(HttpRequest("GET", request.target, {}))
+        fields = {name.lower(): value for name, value in request.headers}
+        answer = self.exchanges[number].http(HttpRequest("GET", request.target, fields))
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return HttpResponse(answer.status, headers, answer.body), answer.delay_s
 

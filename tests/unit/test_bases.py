@@ -179,7 +179,7 @@ class Server(ThreadingHTTPServer):
         self.answers = answers
         self.targets: list[str] = []
         self.bodies: list[bytes] = []
-        self.hosts: list[str] = []
+        self.fields: list[dict[str, str]] = []
         self.connections = 0
         self.close_after_answer = False
 
@@ -194,7 +194,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.targets.append(self.path)
-        self.server.hosts.append(self.headers["Host"])
+        self.server.fields.append({name.lower(): value for name, value in self.headers.items()})
         status, headers, body = self.server.answers(self.path)
         self.send_response(status)
         for name, value in headers.items():
@@ -239,9 +239,12 @@ def test_rest_client_keeps_its_connection_and_names_the_host() -> None:
     with serving(lambda _: (200, {}, b"hello")) as (server, venue):
         client = RestClient(venue)
         assert [client.get(f"/{i}", size_max=5) for i in range(3)] == [b"hello"] * 3
+        assert client.ask(HttpRequest("/3", headers=(("X-Own", "1"),)), size_max=5) == b"hello"
         client.close()
-    assert server.targets == ["/0", "/1", "/2"]
-    assert server.hosts == [f"venue.test:{venue.port}"] * 3
+    assert server.targets == ["/0", "/1", "/2", "/3"]
+    assert [one["host"] for one in server.fields] == [f"venue.test:{venue.port}"] * 4
+    assert [one.get("x-own") for one in server.fields] == [None, None, None, "1"]
+    assert {one["accept"] for one in server.fields} == {"application/json"}
     assert server.connections == 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +12,17 @@ from hypothesis import strategies as st
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler.plan import OPEN_MESSAGES_MAX, Plan, make_plan
 from tickpath.engine.feed_handler.subscriptions import Answer, Subscriptions
-from tickpath.proto.venue import Asked, BaseSource, Endpoint, Limits, Meaning, Note
+from tickpath.proto.venue import (
+    Asked,
+    BaseSource,
+    Endpoint,
+    Limits,
+    Meaning,
+    Note,
+    Verification,
+)
 from tickpath.proto.venues import load_venue, venue_names
+from tickpath.proto.venues.mexc.venue import Mexc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +38,12 @@ class FakeVenue:
     title = "a test's venue"
     base_source = BaseSource.REST
     limits = Limits(channels_per_connection=6, channels_per_message=2, messages_per_second=4)
+
+    def base_from(self, _: Any) -> BaseSource:
+        return self.base_source
+
+    def channels_per_message(self, settings: int | None) -> int:
+        return settings or self.limits.channels_per_message
 
     def channels(self, symbol: str, _: Any) -> tuple[str, ...]:
         return (f"book.{symbol}", f"trades.{symbol}")
@@ -73,7 +88,7 @@ class FakeVenue:
 @dataclass
 class FakeConfig:
     venue: FakeVenue
-    settings: None = None
+    settings: int | None = None
 
     def endpoint(self, own: Endpoint) -> Endpoint:
         return own
@@ -161,6 +176,28 @@ def test_plan_any_changes_keep_every_rule(
         for one in plan.channels:
             symbol = plan.symbols[one.instrument]
             assert symbol not in had or before[one.name] == one, "what stays does not move"
+
+
+def test_plan_connection_carries_what_the_settings_channels_allow() -> None:
+    """Some channels fill a message alone: fewer of them fit what a connection opens with."""
+    limits = Limits(channels_per_connection=6, channels_per_message=2, messages_per_second=4)
+    assert empty(limits).capacity == 6
+    config: Any = FakeConfig(FakeVenue(), settings=1)
+    config.venue.limits = limits
+    assert Plan(config).capacity == 4
+
+
+def test_plan_base_source_is_that_of_the_settings() -> None:
+    class Either(Mexc):
+        def base_from(self, settings: Any) -> BaseSource:
+            return BaseSource.IN_BAND if settings == "in-band" else self.base_source
+
+    sources = {"in-band": BaseSource.IN_BAND, "rest": BaseSource.REST}
+    for chosen, source in sources.items():
+        config: Any = FakeConfig(cast("Any", Either()), settings=cast("Any", chosen))
+        assert Plan(config).base_source is source
+    proofs = {one: Either().verification(one) for one in sources}
+    assert proofs == {"in-band": Verification.ASIDE, "rest": Verification.REST}
 
 
 def test_plan_connection_greets_before_it_subscribes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ class Rig:
         self.names = [one.name for one in planned.channels]
         plan: Any = SimpleNamespace(
             venue=venue or planned.venue,
+            base_source=(venue or planned.venue).base_source,
             connections=planned.connections,
             book_channels=planned.book_channels,
         )
