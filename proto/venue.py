@@ -203,6 +203,8 @@ class Venue(Protocol):
     limits: ClassVar[Limits]
     base_source: ClassVar[BaseSource]
     """By its own defaults; `base_from` says it of any settings."""
+    base_may_precede: ClassVar[bool] = False
+    """Whether a base that comes in-band may come before the acknowledgement of its subscription."""
     rest_host: ClassVar[str]
     ping_interval_s: ClassVar[float]
     """Below what their idle limit allows, well below `silent_after_ms` of most configurations."""

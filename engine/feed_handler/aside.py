@@ -1,10 +1,12 @@
 """Ask for a base that comes in-band without touching the book's own subscription.
 
 A quiet book is compared with the base that another subscription of its channel begins with, on a
-connection of its own that is kept: so the book is never LIVE without a subscription. What that
-connection brings is read by the venue's C side, as the feed reads it. Nothing here is on the path:
-the kernel's sockets, one question at a time. Called by: bases.py (as its
-`aside`). Calls: netstack/session.py, proto/venue.h.
+connection of its own that is kept: so the book is never LIVE without a subscription. A base is
+believed only as the first message of its channel behind the acknowledgement of that very
+subscription: one that was sent before may show the book of before, and call a true one wrong or a
+wrong one true. What that connection brings is read by the venue's C side, as the feed reads it.
+Nothing here is on the path: the kernel's sockets, one question at a time. Called by: bases.py (as
+its `aside`). Calls: netstack/session.py, proto/venue.h.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ PARTS_MAX: Final = 64  # of one message
 OPEN_PAUSE_FIRST_S, OPEN_PAUSE_MAX_S = 1.0, 30.0
 """Between two openings, doubling while they bring no answer, whichever books ask: the venue counts
 connections by the address that the books themselves need."""
+QUESTION_MESSAGES: Final = 2  # a subscription and its end
 UNREAD_MAX: Final = 10_000  # messages between two questions: heartbeats, and a book's last updates
 _ENDS: Final = "the feed handler ends"
 
@@ -77,6 +80,14 @@ def read_base(venue: str, asked: BaseSubscription, data: bytes) -> Base | None:
 
     Raises ValueError where it cannot be read at this scale.
     """
+    return read_book(venue, asked, data)[1]
+
+
+def read_book(venue: str, asked: BaseSubscription, data: bytes) -> tuple[bool, Base | None]:
+    """Say whether a message has something of this book, and return the base that it has.
+
+    Raises ValueError where it cannot be read at this scale.
+    """
     decoder, update = find_decoder(venue), ffi.new("struct tp_depth_update *")
     router = ffi.new("uint64_t[]", decoder.router_size(1, 1) // 8 + 1)
     decoder.router_init(router, 1, 1)
@@ -86,17 +97,18 @@ def read_base(venue: str, asked: BaseSubscription, data: bytes) -> Base | None:
     message = ffi.new(
         "struct tp_venue_message *", {"data": kept, "size": len(data), "opcode": int(Opcode.TEXT)}
     )
-    route, start = ffi.new("struct tp_route *"), 0
+    route, start, is_of_book = ffi.new("struct tp_route *"), 0, False
     for _ in range(PARTS_MAX):
         decoder.route(router, message, start, route)
         if route.meaning in (lib.TP_MEANING_BASE, lib.TP_MEANING_DELTA):
+            is_of_book = True
             base = _decode(decoder, (kept, route), asked, update)
             if base is not None:
-                return base
+                return True, base
         start = route.next_offset
         if start == 0:
             break
-    return None
+    return is_of_book, None
 
 
 def _decode(
@@ -132,6 +144,7 @@ class Aside:
         self._session: Session | None = None
         self._endpoint: Endpoint | None = None
         self._request = 1
+        self._said_count = 0  # on this connection, of what the venue may count by the hour
         self._is_cut = False
         self._opened_s, self._open_pause_s = float("-inf"), 0.0
 
@@ -197,7 +210,7 @@ class Aside:
     def _open(self, endpoint: Endpoint) -> Session:
         if self._is_cut:
             raise RemoteError(_ENDS)
-        if self._session is not None and self._endpoint == endpoint:
+        if self._session is not None and self._endpoint == endpoint and not self._is_spent:
             return self._session
         self._close()
         address = resolve(endpoint.host, self._config.resolve, endpoint.port)
@@ -207,7 +220,7 @@ class Aside:
             raise RateLimitError(RestRefusal(f"{reason}, not long ago", False, left_s))
         self._take_turn(whose[0])
         session = self._connect_to(endpoint, address)
-        self._session, self._endpoint = session, endpoint
+        self._session, self._endpoint, self._said_count = session, endpoint, 0
         if self._is_cut:  # since it was looked at above: `cut` did not see this one
             raise RemoteError(_ENDS)
         try:
@@ -219,6 +232,18 @@ class Aside:
         for text in greeting:
             session.send(Opcode.TEXT, text)
         return session
+
+    @property
+    def _is_spent(self) -> bool:
+        """Say whether the next question is one for a new connection.
+
+        Where it would be too many for the venue's limit of an hour, or where a base may come before
+        its acknowledgement: then only a first subscription has no base of one before.
+        """
+        venue = self._config.venue
+        hourly = venue.limits.messages_per_hour
+        is_full = hourly is not None and self._said_count + QUESTION_MESSAGES > hourly
+        return is_full or (venue.base_may_precede and self._said_count > 0)
 
     def _take_turn(self, where: str) -> None:
         """Open connections that bring no answer ever less often; raises OpenPauseError."""
@@ -269,22 +294,24 @@ class Aside:
     def _exchange(self, session: Session, asked: BaseSubscription) -> bytes:
         venue, names = self._config.venue, (asked.channel,)
         self._read_up(session, asked)
-        number, time_s = self._next_request(), self._time_s()
-        for text in venue.subscribe(names, request=number, time_s=time_s):
-            session.send(Opcode.TEXT, text)
-        data = self._await(session, asked)
-        for text in venue.unsubscribe(names, request=self._next_request(), time_s=time_s):
-            session.send(Opcode.TEXT, text)
+        time_s = self._time_s()
+        said = venue.subscribe(names, request=self._next_request(), time_s=time_s)
+        self._say(session, said)
+        requests = {one.request for one in map(venue.asked, said) if one is not None}
+        data = self._await(session, asked, requests)
+        number = self._next_request()
+        self._say(session, venue.unsubscribe(names, request=number, time_s=time_s))
         with contextlib.suppress(RemoteError):  # out now; what comes is read with the next question
             session.wait(0.0)
         return data
 
-    def _read_up(self, session: Session, asked: BaseSubscription) -> None:
-        """Read what came since the last question.
+    def _say(self, session: Session, texts: list[bytes]) -> None:
+        for text in texts:
+            session.send(Opcode.TEXT, text)
+        self._said_count += len(texts)
 
-        Raises RemoteError where a base lies there, of a time before this question: another one may
-        be on its way, and be taken for the answer.
-        """
+    def _read_up(self, session: Session, asked: BaseSubscription) -> None:
+        """Read what came since the last question: nothing of it answers this one."""
         for _ in range(UNREAD_MAX):
             message = session.next()
             if message is not None and message.opcode < 0:
@@ -296,16 +323,15 @@ class Aside:
                 return
             if message.opcode not in (Opcode.TEXT, Opcode.BINARY):
                 continue
-            data = bytes(message.payload)
-            if read_base(self._config.name, asked, data) is not None:
-                raise RemoteError(f"{asked.channel}: a base that was not asked for now")
-            for note in self._config.venue.parse_notes(data):
+            for note in self._config.venue.parse_notes(bytes(message.payload)):
                 if note.answer:
                     session.send(Opcode.TEXT, note.answer)
         raise RemoteError(f"{asked.channel}: {UNREAD_MAX} messages that nobody asked for")
 
-    def _await(self, session: Session, asked: BaseSubscription) -> bytes:
+    def _await(self, session: Session, asked: BaseSubscription, requests: set[int]) -> bytes:
+        """Return the base that is the first message of its channel behind our acknowledgement."""
         end = self._clock.now_s() + WITHIN_S
+        has_begun, count = self._config.venue.base_may_precede, 0
         while (left_s := end - self._clock.now_s()) > 0:
             message = session.next()
             if message is None:
@@ -315,17 +341,37 @@ class Aside:
                     session.wait(min(left_s, WAIT_S))
                 continue
             data = bytes(message.payload)
-            if read_base(self._config.name, asked, data) is not None:
+            is_of_book, base = read_book(self._config.name, asked, data)
+            if not is_of_book:
+                has_begun |= self._heed(session, asked, data, requests)
+            elif not has_begun:
+                count += base is not None
+            elif base is None:
+                raise RemoteError(f"{asked.channel}: a change came before the base that it is of")
+            else:
                 self._note_answer()
                 return data
-            self._heed(session, asked, data)
-        raise LateError(f"{asked.channel}: no base within {WITHIN_S:g} s of its subscription")
+        before = f" ({count} came before its acknowledgement)" if count else ""
+        raise LateError(
+            f"{asked.channel}: no base within {WITHIN_S:g} s of its subscription{before}"
+        )
 
-    def _heed(self, session: Session, asked: BaseSubscription, data: bytes) -> None:
+    def _heed(
+        self, session: Session, asked: BaseSubscription, data: bytes, requests: set[int]
+    ) -> bool:
+        """Return whether a message acknowledges the subscription that is waited for."""
+        is_accepted = False
         for note in self._config.venue.parse_notes(data):
             if note.answer:
                 session.send(Opcode.TEXT, note.answer)
-            is_meant = not note.channels or asked.channel in note.channels
-            if note.meaning is Meaning.REFUSAL and is_meant:
+            if note.request is not None and requests and note.request not in requests:
+                continue  # of what was said before, such as the end of another subscription
+            is_named = asked.channel in note.channels
+            if note.meaning is Meaning.REFUSAL and (is_named or not note.channels):
                 self._note_answer()
                 raise RefusalError(f"{asked.channel}: refused: {note.reason or 'no reason given'}")
+            if note.meaning is Meaning.ACKNOWLEDGEMENT:
+                if is_named and note.reason:  # already subscribed: no base comes of it
+                    raise RemoteError(f"{asked.channel}: {note.reason}")
+                is_accepted |= is_named or (not note.channels and note.request is not None)
+        return is_accepted

@@ -9,10 +9,17 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler import aside
-from tickpath.engine.feed_handler.aside import Aside, OpenPauseError, RefusalError, read_base
+from tickpath.engine.feed_handler.aside import (
+    Aside,
+    BaseSubscription,
+    OpenPauseError,
+    RefusalError,
+    read_base,
+)
 from tickpath.engine.feed_handler.bases import LateError, RateLimitError
 from tickpath.engine.loop.pauses import Pauses, own_address
 from tickpath.engine.sim.certificates import make_ca
@@ -20,6 +27,7 @@ from tickpath.engine.sim.dialect import Message
 from tickpath.engine.sim.exchange import Exchange, Options
 from tickpath.engine.sim.venues import load_dialect
 from tickpath.netstack.session import Session
+from tickpath.proto.venues.kraken.venue import Kraken
 from tickpath.shm.clock import SYSTEM, Clock
 from tickpath.shm.errors import RemoteError
 
@@ -67,9 +75,11 @@ class Counting(Exchange):
 
 
 @asynccontextmanager
-async def simulator(tls: ssl.SSLContext | None = None) -> AsyncIterator[Counting]:
+async def simulator(
+    tls: ssl.SSLContext | None = None, kind: type[Counting] = Counting
+) -> AsyncIterator[Counting]:
     """Serve Kraken on a free port of the loopback, a message each 5 ms."""
-    one = Counting(load_dialect("kraken"), Options(instruments=SYMBOLS, rate=200.0, depth=50))
+    one = kind(load_dialect("kraken"), Options(instruments=SYMBOLS, rate=200.0, depth=50))
     await one.serve("127.0.0.1", 0, tls)
     try:
         yield one
@@ -177,7 +187,7 @@ def test_base_that_does_not_come_is_late(monkeypatch: pytest.MonkeyPatch) -> Non
             client = beside(one)
             monkeypatch.setattr(aside, "WITHIN_S", 0.2)
             monkeypatch.setattr(aside, "OPEN_PAUSE_FIRST_S", 0.1)
-            monkeypatch.setattr(aside, "read_base", lambda *_: None)
+            monkeypatch.setattr(aside, "read_book", lambda *_: (False, None))
             with pytest.raises(LateError, match=r"no base within 0\.2 s"):
                 await ask(one, client)
             monkeypatch.undo()
@@ -207,7 +217,7 @@ def test_cut_ends_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with simulator() as one:
             client = beside(one)
-            monkeypatch.setattr(aside, "read_base", lambda *_: None)
+            monkeypatch.setattr(aside, "read_book", lambda *_: (False, None))
             request = client.request(row_of(one, "BTC/USD"))
             asked = asyncio.create_task(asyncio.to_thread(client.ask, request))
             while not one._floor.active:
@@ -289,29 +299,6 @@ def test_connections_that_bring_nothing_are_opened_ever_less_often() -> None:
     run(main)
 
 
-def test_base_that_lay_there_before_the_question_is_no_answer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(aside, "OPEN_PAUSE_FIRST_S", 0.0)
-
-    async def main() -> None:
-        async with simulator() as one:
-            client = beside(one)
-            request = client.request(row_of(one, "BTC/USD"))
-            data = await asyncio.to_thread(client.ask, request)
-            old = re.sub(rb'"timestamp":"\d{4}', b'"timestamp":"2001', data)
-            assert old != data
-            assert read_base("kraken", request, old) is not None
-            (connection,) = one._websockets.values()
-            connection.send(Message(old, is_text=True))
-            connection.flush()
-            assert await asyncio.to_thread(client.ask, request) != old
-            assert one.count == 2, "another one could be on its way there"
-            client.close()
-
-    run(main)
-
-
 def test_only_a_base_of_the_channel_is_read() -> None:
     async def main() -> None:
         async with simulator() as one:
@@ -329,5 +316,156 @@ def test_only_a_base_of_the_channel_is_read() -> None:
             coarse = aside.BaseSubscription(request.endpoint, request.channel, (0, 0))
             with pytest.raises(ValueError, match="refused"):
                 read_base("kraken", coarse, data)
+
+    run(main)
+
+
+class Meddling(Counting):
+    """One that says something of its own before or behind the answer to a subscription."""
+
+    before: tuple[bytes, ...] = ()
+    instead: tuple[bytes, ...] = ()
+
+    def received(self, connection: Connection, message: Message) -> None:
+        if b'"subscribe"' not in message.data:
+            super().received(connection, message)
+            return
+        for data in self.before:
+            connection.send(Message(data, is_text=True))
+        if self.instead:
+            self.count_answered += 1
+            for data in self.instead:
+                number = msgspec.json.decode(message.data)["req_id"]
+                connection.send(
+                    Message(data.replace(b"REQ_ID", str(number).encode()), is_text=True)
+                )
+        else:
+            super().received(connection, message)
+        connection.flush()
+
+    count_answered = 0
+
+
+ACCEPTED = (
+    b'{"method":"subscribe","result":{"channel":"book","depth":10,"snapshot":true,'
+    b'"symbol":"BTC/USD"},"success":true,"req_id":REQ_ID}'
+)
+
+
+@asynccontextmanager
+async def meddling() -> AsyncIterator[tuple[Meddling, Aside, BaseSubscription, bytes]]:
+    """One with a client that asked once: the client, its question, and the base that came."""
+    async with simulator(kind=Meddling) as one:
+        assert isinstance(one, Meddling)
+        client = beside(one)
+        request = client.request(row_of(one, "BTC/USD"))
+        data = await asyncio.to_thread(client.ask, request)
+        old = re.sub(rb'"timestamp":"\d{4}', b'"timestamp":"2001', data)
+        assert old != data
+        assert read_base("kraken", request, old) is not None
+        yield one, client, request, old
+        client.close()
+
+
+def test_base_that_lay_there_before_the_question_is_no_answer() -> None:
+    async def main() -> None:
+        async with meddling() as (one, client, request, old):
+            (connection,) = one._websockets.values()
+            connection.send(Message(old, is_text=True))
+            connection.flush()
+            assert await asyncio.to_thread(client.ask, request) != old
+            assert one.count == 1
+
+    run(main)
+
+
+def test_base_in_flight_from_before_the_question_is_not_believed() -> None:
+    """It reaches us behind our question and before the venue's yes to it."""
+
+    async def main() -> None:
+        async with meddling() as (one, client, request, old):
+            one.before = (old,)
+            assert await asyncio.to_thread(client.ask, request) != old
+            assert one.count == 1
+
+    run(main)
+
+
+def test_base_behind_the_yes_to_another_request_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aside, "WITHIN_S", 0.2)
+
+    async def main() -> None:
+        async with meddling() as (one, client, request, old):
+            one.instead = (ACCEPTED.replace(b"REQ_ID", b"8"), old)
+            with pytest.raises(LateError, match=r"\(1 came before its acknowledgement\)"):
+                await asyncio.to_thread(client.ask, request)
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("instead", "why"),
+    [
+        ((ACCEPTED, b"UPDATE", b"BASE"), "a change came before the base that it is of"),
+        ((b'{"error":"Already subscribed","method":"subscribe","success":false,'
+          b'"symbol":"BTC/USD","req_id":REQ_ID}', b"BASE"), "Already subscribed"),
+    ],
+)  # fmt: skip
+def test_base_of_a_doubtful_subscription_is_not_believed_but_asked_for_on_a_new_connection(
+    monkeypatch: pytest.MonkeyPatch, instead: tuple[bytes, ...], why: str
+) -> None:
+    monkeypatch.setattr(aside, "OPEN_PAUSE_FIRST_S", 0.0)
+
+    async def main() -> None:
+        async with meddling() as (one, client, request, old):
+            update = old.replace(b'"snapshot"', b'"update"')
+            texts = {b"BASE": old, b"UPDATE": update}
+            one.instead = tuple(texts.get(data, data) for data in instead)
+            with pytest.raises(RemoteError, match=why):
+                await asyncio.to_thread(client.ask, request)
+            assert one.count == 2
+            assert one.count_answered == 2
+            one.instead = ()
+            assert await asyncio.to_thread(client.ask, request) != old
+
+    run(main)
+
+
+def test_base_that_may_precede_its_yes_is_believed_on_a_new_connection_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There nothing was subscribed to before."""
+    monkeypatch.setattr(aside, "OPEN_PAUSE_FIRST_S", 0.0)
+    monkeypatch.setattr(Kraken, "base_may_precede", True)
+
+    async def main() -> None:
+        async with meddling() as (one, client, request, old):
+            one.instead = (old, ACCEPTED)
+            assert await asyncio.to_thread(client.ask, request) == old
+            assert one.count == 2
+
+    run(main)
+
+
+@pytest.mark.parametrize("hourly", [4, 5])
+def test_connection_says_no_more_than_the_venue_bears_in_an_hour(
+    monkeypatch: pytest.MonkeyPatch, hourly: int
+) -> None:
+    """Each question subscribes and unsubscribes; a new connection has an hour of its own."""
+    monkeypatch.setattr(aside, "OPEN_PAUSE_FIRST_S", 0.0)
+    limits = msgspec.structs.replace(Kraken.limits, messages_per_hour=hourly)
+    monkeypatch.setattr(Kraken, "limits", limits)
+
+    async def main() -> None:
+        async with simulator() as one:
+            client = beside(one)
+            counts = []
+            for _ in range(5):
+                await ask(one, client)
+                counts.append(one.count)
+            assert counts == [1, 1, 2, 2, 3]
+            client.close()
 
     run(main)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tickpath.proto.instrument import Status, Symbol
-from tickpath.proto.venue import HttpResponse, Meaning, Note
+from tickpath.proto.venue import Asked, HttpResponse, Meaning, Note
 from tickpath.proto.venues.kraken import requests
 from tickpath.proto.venues.kraken.settings import KrakenSettings
 from tickpath.proto.venues.kraken.venue import VENUE
@@ -90,6 +90,21 @@ def test_acknowledgement_without_its_depth_is_named_by_our_id() -> None:
     assert note.channels == ("book-25:BTC/USD",)
     (note,) = notes(method="subscribe", result=result, success=True)
     assert (note.meaning, note.channels) == (Meaning.ACKNOWLEDGEMENT, ())
+
+
+def test_acknowledgement_without_a_symbol_confirms_nothing_of_its_request() -> None:
+    (note,) = notes(method="subscribe", result={"channel": "book"}, success=True, req_id=8)
+    assert (note.channels, note.request) == ((), None)
+
+
+def test_request_of_ours_is_read_back() -> None:
+    names = ("book-10:BTC/USD", "book-10:ETH/USD")
+    (said,) = VENUE.subscribe(names, request=9, time_s=0)
+    assert VENUE.asked(said) == Asked(72, names)
+    (said,) = VENUE.unsubscribe(names, request=9, time_s=0)
+    assert VENUE.asked(said) == Asked(72)
+    assert VENUE.asked(VENUE.ping(request=0, time_s=0)) == Asked(0)
+    assert VENUE.asked(b'{"method":') is None
 
 
 def test_acknowledged_unsubscription_confirms_nothing() -> None:

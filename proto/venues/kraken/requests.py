@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from tickpath.proto.instrument import Instrument, Status, Symbol
 from tickpath.proto.records import EXPONENT_MIN, parse_fixed
-from tickpath.proto.venue import InstrumentList, Meaning, Note, excerpt, pack_messages
+from tickpath.proto.venue import Asked, InstrumentList, Meaning, Note, excerpt, pack_messages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +104,32 @@ def _kind_of(req_id: int | None) -> str | None:
     return next((name for name, number in _PLACES.items() if number == place), None)
 
 
+class _Params(msgspec.Struct, frozen=True):
+    symbol: tuple[str, ...] = ()
+
+
+class _Request(msgspec.Struct):
+    method: str = ""
+    params: _Params = _Params()
+    req_id: int | None = None
+
+
+_request_decoder = msgspec.json.Decoder(_Request)
+
+
+def asked(data: bytes) -> Asked | None:
+    """Read a request of ours back: some refusals name its id alone."""
+    try:
+        said = _request_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if said.req_id is None:
+        return None
+    kind = _kind_of(said.req_id) if said.method == "subscribe" else None
+    names = () if kind is None else tuple(f"{kind}:{symbol}" for symbol in said.params.symbol)
+    return Asked(said.req_id, names)
+
+
 # ---- what is answered ----------------------------------------------------------------------------
 
 
@@ -165,7 +191,8 @@ def _subscription_note(reply: _Reply) -> Note:
     return Note(
         meaning=Meaning.ACKNOWLEDGEMENT if is_yes else Meaning.REFUSAL,
         channels=names,
-        request=reply.req_id,
+        # A yes that names no channel must not count as one to all of its request's.
+        request=reply.req_id if names or not is_yes else None,
         reason=reply.error,
     )
 

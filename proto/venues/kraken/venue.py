@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tickpath.proto.instrument import Symbol
-    from tickpath.proto.venue import HttpResponse, InstrumentList, Note
+    from tickpath.proto.venue import Asked, HttpResponse, InstrumentList, Note
 
 TOO_MANY_REQUESTS: Final = 429
 RATE_LIMITED: Final = ("EAPI:Rate limit exceeded", "EGeneral:Too many requests")
@@ -78,6 +78,10 @@ class Kraken(Venue):
     def unsubscribe(self, channels: Sequence[str], *, request: int, time_s: int) -> list[bytes]:
         """Return the messages that end subscriptions."""
         return requests.requests("unsubscribe", channels, request=request, limits=self.limits)
+
+    def asked(self, data: bytes) -> Asked | None:
+        """Read a request of ours back: a refusal of a depth names its id alone."""
+        return requests.asked(data)
 
     def ping(self, *, request: int, time_s: int) -> bytes:
         """Return the text that is answered with pong."""

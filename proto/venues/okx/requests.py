@@ -172,7 +172,9 @@ def _note(reply: _Reply) -> Note:
         case "":
             return Note(meaning=Meaning.UNKNOWN)
         case "subscribe":  # one for each channel: the request's others have their own
-            return Note(meaning=Meaning.ACKNOWLEDGEMENT, channels=reply.arg.names)
+            names = reply.arg.names
+            number = number if names else None  # one that names none is no yes to all of them
+            return Note(meaning=Meaning.ACKNOWLEDGEMENT, channels=names, request=number)
         case "unsubscribe":  # confirms no subscription
             return Note(meaning=Meaning.ACKNOWLEDGEMENT)
         case "error":
