@@ -20,12 +20,12 @@ from tickpath.engine.commands.venue_arguments import (
     find_venue,
     venue_section,
 )
-from tickpath.engine.feed_handler.bases import RateLimitError, RestClient
 from tickpath.engine.feed_handler.instrument_list import (
     INSTRUMENTS_TIMEOUT_S,
     describe_left_out,
     fetch_list,
 )
+from tickpath.engine.feed_handler.rest_client import RateLimitError, RestClient
 from tickpath.engine.loop.pauses import pause_text
 from tickpath.proto.records import format_fixed
 from tickpath.proto.venues import DEFAULT_NAME

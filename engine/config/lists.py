@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from tickpath.engine.feed_handler.bases import RestClient
 from tickpath.engine.feed_handler.instrument_list import choose, describe_left_out, fetch_list
+from tickpath.engine.feed_handler.rest_client import RestClient
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 
 if TYPE_CHECKING:

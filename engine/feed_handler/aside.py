@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_handler.bases import LateError, RateLimitError
+from tickpath.engine.feed_handler.rest_client import LateError, RateLimitError
 from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address
 from tickpath.netstack.session import ConnectOptions, Session
 from tickpath.netstack.transport import resolve

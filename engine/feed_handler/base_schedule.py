@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tickpath.engine.feed_handler.bases import RateLimitError
+    from tickpath.engine.feed_handler.rest_client import RateLimitError
     from tickpath.proto.venue import RestBudget
 
 

@@ -1,8 +1,8 @@
 """Fetch the venue's instrument list and find the configured symbols in it.
 
 One symbol that is not listed, or whose row cannot be, takes itself out: it is named once, with the
-remedy, and the others run. Called by: venue_feed.py and replan.py beside it. Calls: bases.py
-(REST), proto/venue.py (what is asked, and how the answer reads).
+remedy, and the others run. Called by: venue_feed.py and replan.py beside it. Calls:
+rest_client.py, proto/venue.py (what is asked, and how the answer reads).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_handler.bases import Rest, RestClient
+from tickpath.engine.feed_handler.rest_client import Rest, RestClient
 from tickpath.proto.instrument import pack_row
 from tickpath.proto.venue import HttpRequest, InstrumentList
 from tickpath.proto.venues import find_symbol, resolve_symbol

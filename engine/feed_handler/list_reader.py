@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
-from tickpath.engine.feed_handler.bases import RateLimitError
 from tickpath.engine.feed_handler.instrument_list import fetch_list
+from tickpath.engine.feed_handler.rest_client import RateLimitError
 from tickpath.engine.loop.pauses import pause_text
 from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tickpath.engine.config.schema import VenueConfig
-    from tickpath.engine.feed_handler.bases import Rest
+    from tickpath.engine.feed_handler.rest_client import Rest
     from tickpath.proto.venue import InstrumentList
 
 LEAST_S: Final = 5.0

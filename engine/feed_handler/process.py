@@ -29,7 +29,6 @@ from tickpath.engine.client.feed_segment import (
 )
 from tickpath.engine.config.check import load_config
 from tickpath.engine.feed_handler import memory, verification
-from tickpath.engine.feed_handler.bases import RestClient
 from tickpath.engine.feed_handler.canary import COUNTERS as CANARY_COUNTERS
 from tickpath.engine.feed_handler.canary import Canaries
 from tickpath.engine.feed_handler.consumers import COUNTERS as CONSUMER_COUNTERS
@@ -39,6 +38,7 @@ from tickpath.engine.feed_handler.hot_path import HotPath
 from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX
 from tickpath.engine.feed_handler.replan import are_same_venues, differences, start_thread
 from tickpath.engine.feed_handler.rescaling import take_misfits
+from tickpath.engine.feed_handler.rest_client import RestClient
 from tickpath.engine.feed_handler.state_log import StateLog
 from tickpath.engine.feed_handler.venue_feed import NEXT_TURN, Shared, VenueFeed
 from tickpath.engine.loop.connections import Connections, Reconnect
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tickpath.engine.config.schema import Config, VenueConfig
-    from tickpath.engine.feed_handler.bases import Rest
+    from tickpath.engine.feed_handler.rest_client import Rest
     from tickpath.engine.feed_handler.subscriptions import Answer
     from tickpath.netstack.transport import Transport
     from tickpath.proto.instrument import Instrument

@@ -20,8 +20,8 @@ import msgspec
 from tickpath._core import ffi
 from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
-from tickpath.engine.feed_handler.bases import RateLimitError
 from tickpath.engine.feed_handler.instrument_list import choose, fetch_list
+from tickpath.engine.feed_handler.rest_client import RateLimitError
 from tickpath.engine.loop.pauses import pause_text
 from tickpath.engine.recording.tap import Subscription
 from tickpath.proto.instrument import Status, pack_row

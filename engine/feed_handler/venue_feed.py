@@ -23,7 +23,7 @@ from tickpath.engine.client.feed_segment import write_instrument
 from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.aside import Aside
 from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
-from tickpath.engine.feed_handler.bases import BaseWorker, RateLimitError
+from tickpath.engine.feed_handler.bases import BaseWorker
 from tickpath.engine.feed_handler.faults import Faults
 from tickpath.engine.feed_handler.feed_books import FeedBooks
 from tickpath.engine.feed_handler.instrument_list import Chosen, fetch_instruments, own_names
@@ -31,6 +31,7 @@ from tickpath.engine.feed_handler.list_reader import ListReader
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.feed_handler.replan import RETRY_S, Replan, tap_row
 from tickpath.engine.feed_handler.rescaling import Rescaling
+from tickpath.engine.feed_handler.rest_client import RateLimitError
 from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.subscriptions import Subscriptions
 from tickpath.engine.feed_handler.trading import Trading
@@ -48,10 +49,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from tickpath.engine.config.schema import HealthConfig, VenueConfig
-    from tickpath.engine.feed_handler.bases import Rest
     from tickpath.engine.feed_handler.canary import Canaries
     from tickpath.engine.feed_handler.hot_path import HotPath
     from tickpath.engine.feed_handler.plan import ConnectionChange, Plan
+    from tickpath.engine.feed_handler.rest_client import Rest
     from tickpath.engine.feed_handler.subscriptions import Answer
     from tickpath.engine.loop.connections import Connections
     from tickpath.engine.recording.tap import Subscription, TapWriter

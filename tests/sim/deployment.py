@@ -29,8 +29,8 @@ from tickpath.engine.config.schema import (
     VenueConfig,
 )
 from tickpath.engine.feed_handler.aside import BaseSubscription, read_base
-from tickpath.engine.feed_handler.bases import LateError, read_answer
 from tickpath.engine.feed_handler.process import FeedHandler, Outside
+from tickpath.engine.feed_handler.rest_client import LateError, read_answer
 from tickpath.engine.loop.pauses import Pauses
 from tickpath.engine.sim.connection import Connection
 from tickpath.engine.sim.dialect import Client, HttpRequest, Message

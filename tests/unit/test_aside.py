@@ -20,7 +20,7 @@ from tickpath.engine.feed_handler.aside import (
     RefusalError,
     read_base,
 )
-from tickpath.engine.feed_handler.bases import LateError, RateLimitError
+from tickpath.engine.feed_handler.rest_client import LateError, RateLimitError
 from tickpath.engine.loop.pauses import Pauses, own_address
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.sim.dialect import Message

@@ -11,12 +11,8 @@ import pytest
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler import bases
 from tickpath.engine.feed_handler.base_schedule import BaseSchedule
-from tickpath.engine.feed_handler.bases import (
-    IN_FLIGHT_MAX,
-    BaseWorker,
-    Question,
-    RateLimitError,
-)
+from tickpath.engine.feed_handler.bases import IN_FLIGHT_MAX, BaseWorker, Question
+from tickpath.engine.feed_handler.rest_client import RateLimitError
 from tickpath.proto.venue import RestRefusal
 from tickpath.shm.clock import Clock
 

@@ -19,13 +19,9 @@ from hypothesis import strategies as st
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler import bases
 from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
-from tickpath.engine.feed_handler.bases import (
-    BaseWorker,
-    LateError,
-    RateLimitError,
-    RestClient,
-)
+from tickpath.engine.feed_handler.bases import BaseWorker
 from tickpath.engine.feed_handler.instrument_list import fetch_instruments
+from tickpath.engine.feed_handler.rest_client import LateError, RateLimitError, RestClient
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.venue import HttpRequest, InstrumentList, RestRefusal

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 from tickpath.engine.config.schema import VenueConfig
-from tickpath.engine.feed_handler.bases import RateLimitError
 from tickpath.engine.feed_handler.list_reader import LEAST_S, ListReader
+from tickpath.engine.feed_handler.rest_client import RateLimitError
 from tickpath.engine.feed_handler.trading import Trading
 from tickpath.proto.instrument import Instrument, Status
 from tickpath.proto.venue import HttpRequest, InstrumentList, RestRefusal

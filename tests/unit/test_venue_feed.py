@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from tickpath.engine.config.schema import Config, VenueConfig
 from tickpath.engine.feed_handler import process, venue_feed
-from tickpath.engine.feed_handler.bases import RateLimitError
 from tickpath.engine.feed_handler.instrument_list import Chosen
 from tickpath.engine.feed_handler.process import FeedHandler
+from tickpath.engine.feed_handler.rest_client import RateLimitError
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.venue import RestRefusal
 from tickpath.shm.errors import RemoteError

@@ -9,7 +9,7 @@ from tickpath._core import ffi
 from tickpath.engine.config.check import parse_config
 from tickpath.engine.config.schema import HealthConfig, VenueConfig
 from tickpath.engine.feed_handler import verification
-from tickpath.engine.feed_handler.bases import RateLimitError
+from tickpath.engine.feed_handler.rest_client import RateLimitError
 from tickpath.engine.feed_handler.verification import Checks
 from tickpath.proto.venue import HttpRequest, RestRefusal, Verification
 from tickpath.proto.venues.mexc.settings import MexcSettings

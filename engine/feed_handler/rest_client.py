@@ -1,0 +1,252 @@
+"""Ask a venue by HTTP over a kernel socket: one connection that is kept.
+
+`read_answer` judges what came; `RestClient` asks, within a time, and heeds the venue's pauses.
+Never on the path. Called by: bases.py, instrument_list.py and the commands. Calls: http.client,
+ssl, engine/loop/pauses.py, proto/venue.py (what an answer means).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address, pause_text
+from tickpath.netstack.transport import resolve
+from tickpath.proto.venue import HttpRequest, HttpResponse, RestRefusal, excerpt
+from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
+from tickpath.shm.errors import RemoteError
+
+if TYPE_CHECKING:
+    from tickpath.engine.config.schema import VenueConfig
+
+TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
+# x509_vfy.h, X509_V_ERR_…: self-signed, and issuers that are not among those that are trusted.
+UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
+
+
+class RateLimitError(RemoteError):
+    """Say that the venue wants no requests for a while, or has banned us."""
+
+    def __init__(self, refusal: RestRefusal) -> None:
+        left_s = refusal.retry_after_s
+        until = "" if left_s is None else f", for {pause_text(left_s)}"
+        super().__init__(f"the venue limits requests: {refusal.reason}{until}")
+        self.refusal = refusal
+
+
+class LateError(RemoteError):
+    """Say that an answer was not there in time."""
+
+
+class Rest(Protocol):
+    """Whoever can ask a venue: `RestClient`, or a test's stand-in."""
+
+    def ask(self, request: HttpRequest, *, size_max: int, timeout_s: float = TIMEOUT_S) -> bytes:
+        """Return the body of a 200 answer; raises RateLimitError or RemoteError."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+def read_answer(
+    venue: VenueConfig, request: HttpRequest, answer: HttpResponse, *, size_max: int, now: datetime
+) -> bytes:
+    """Return an answer's body; raises RateLimitError or RemoteError where it is none to be used."""
+    refusal = venue.venue.rest_refusal(answer, now)
+    if refusal is not None:
+        raise RateLimitError(refusal)
+    asked_s = asked_pause_s(answer.status, answer.headers.get("retry-after", ""), now)
+    if asked_s:
+        raise RateLimitError(RestRefusal(f"status {answer.status}", False, asked_s))
+    host, port = venue.rest
+    whose = f"{_method(request)} {request.target} from {host}:{port}"
+    if answer.status != http.client.OK:
+        raise RemoteError(
+            f"{whose}: status {answer.status}, expected 200: {excerpt(answer.body, 120)}"
+        )
+    if len(answer.body) > size_max:
+        raise RemoteError(f"{whose}: more than {size_max} bytes")
+    return answer.body
+
+
+class RestClient:
+    """GET from one host over a kernel socket that is kept open; not for several threads at once.
+
+    But `cut`, which ends a request under way, and `another`.
+    """
+
+    def __init__(
+        self, venue: VenueConfig, clock: Clock = SYSTEM, context: ssl.SSLContext | None = None
+    ) -> None:
+        self._venue, self._clock = venue, clock
+        self._pauses, self._own = Pauses(clock), ""
+        self._host, self._port = venue.rest
+        self._context = (context or self._tls_context()) if venue.tls else None
+        self._connection: http.client.HTTPConnection | None = None
+        self._is_cut = self._is_late = False
+
+    def _cut_late(self, sock: socket.socket) -> None:
+        self._is_late = True
+        _cut(sock)
+
+    def another(self) -> RestClient:
+        """Return one more client of the same host: it shares the certificates, a megabyte."""
+        return RestClient(self._venue, self._clock, self._context)
+
+    def cut(self) -> None:
+        """End what is under way and all that follows; a connection being made ends soon."""
+        self._is_cut = True
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            _cut(connection.sock)
+
+    def _tls_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self._venue.ca_file)
+        if self._venue.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def _server_name(self) -> str:
+        own = self._venue.server_name if self._host == self._venue.host else None
+        return own or self._host
+
+    def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
+        address = resolve(self._host, self._venue.resolve, self._port)
+        self._own = own_address(address, self._port)
+        self._heed()
+        plain = socket.create_connection((address, self._port), min(timeout_s, CONNECT_TIMEOUT_S))
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
+            connection.auto_open = 0  # by itself it would ask DNS and speak without TLS
+            connection.sock = (
+                plain
+                if self._context is None
+                else self._context.wrap_socket(plain, server_hostname=self._server_name())
+            )
+        except BaseException:
+            plain.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Close the connection; the next `get` opens a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def get(self, target: str, *, size_max: int, timeout_s: float = TIMEOUT_S) -> bytes:
+        """GET a target: see `ask`."""
+        return self.ask(HttpRequest(target), size_max=size_max, timeout_s=timeout_s)
+
+    def ask(self, request: HttpRequest, *, size_max: int, timeout_s: float = TIMEOUT_S) -> bytes:
+        """Return the body of a 200 answer.
+
+        Raises RateLimitError where the venue says so, RemoteError for all else that is no such
+        answer within timeout_s, slowly dripping ones included.
+        """
+        for is_fresh in (self._connection is None, True):
+            self._is_late = False  # of this try: the one before may have been
+            try:
+                if self._connection is None:
+                    self._connection = self._connect(timeout_s)
+                else:
+                    self._heed()
+                self._connection.sock.settimeout(timeout_s)
+                if self._is_cut:  # while it connected
+                    raise ConnectionAbortedError("the feed handler ends")
+                return self._exchange(self._connection, request, size_max, timeout_s)
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
+                self.close()
+                if is_fresh or self._is_cut or self._is_late:
+                    raise self._failure(request, error) from error
+                # The venue closed an idle connection: nothing was answered, asking again is safe.
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                raise self._failure(request, error) from error
+            except RemoteError as error:
+                self.close()
+                if self._is_late:
+                    raise self._failure(request, error) from error
+                raise
+        raise AssertionError("the second round returns or raises")
+
+    def _failure(self, request: HttpRequest, error: Exception) -> RemoteError:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in UNKNOWN_ISSUER:
+            reason += ": name the certificates to trust by ca_file of its [[venue]]"
+        whose = f"{_method(request)} {request.target} from {self._host}:{self._port}"
+        if self._is_late or isinstance(error, TimeoutError):
+            return LateError(f"{whose}: timed out")
+        return RemoteError(f"{whose}: {reason}")
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        request: HttpRequest,
+        size_max: int,
+        timeout_s: float,
+    ) -> bytes:
+        method, target = _method(request), request.target
+        # The socket's own timeout starts anew with every byte: this one ends a dripping answer.
+        late = threading.Timer(timeout_s, self._cut_late, (connection.sock,))
+        self._is_late = False
+        late.daemon = True
+        late.start()
+        try:
+            fields = {"Accept": "application/json"} | dict(request.headers)
+            fields |= {"Content-Type": "application/json"} if request.body else {}
+            connection.request(method, target, body=request.body or None, headers=fields)
+            response = connection.getresponse()
+            body = response.read(size_max + 1)
+        finally:
+            late.cancel()
+        if response.length and len(body) <= size_max:  # http.client's read(amount) lets it pass
+            raise RemoteError(
+                f"{method} {target} from {self._host}:{self._port}: the connection ended "
+                f"{response.length} bytes before the end of its body"
+            )
+        if response.will_close:
+            self.close()
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        answer = HttpResponse(response.status, headers, body)
+        now = datetime.fromtimestamp(self._clock.unix_ns() / NS_PER_S, UTC)
+        try:
+            return read_answer(self._venue, request, answer, size_max=size_max, now=now)
+        except RateLimitError as error:
+            self._keep(error.refusal)
+            raise
+
+    def _whose(self) -> tuple[str, str]:
+        return f"{self._host}:{self._port}", self._own
+
+    def _keep(self, refusal: RestRefusal) -> None:
+        """Let all processes of this address know, and the next start."""
+        pause_s = refusal.retry_after_s
+        if pause_s is None:
+            budget = self._venue.venue.rest_budget(self._venue.settings)
+            pause_s = budget.banned_s if refusal.is_ban else budget.limited_s
+        self._pauses.note(*self._whose(), pause_s, refusal.reason)
+
+    def _heed(self) -> None:
+        """Ask nothing while the venue wants no requests; raises RateLimitError."""
+        left_s, reason = self._pauses.find(*self._whose())
+        if left_s > 0:
+            raise RateLimitError(RestRefusal(f"{reason}, not long ago", False, left_s))
+
+
+def _method(request: HttpRequest) -> str:
+    return "POST" if request.body else "GET"
+
+
+def _cut(sock: socket.socket) -> None:
+    # Of the plain socket: the TLS object belongs to the thread that reads it.
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
