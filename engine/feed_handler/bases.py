@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath.engine.feed_handler import verification
@@ -29,7 +29,6 @@ from tickpath.proto.records import ScaleError
 from tickpath.proto.venue import (
     BaseSource,
     HttpRequest,
-    InstrumentList,
 )
 from tickpath.shm.clock import SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError
@@ -45,9 +44,6 @@ if TYPE_CHECKING:
 IN_FLIGHT_MAX = 16
 """Requests: each has a thread while it is under way, and its connection afterwards."""
 BASE_SIZE_MAX = 8 << 20
-LIST_SIZE_MAX = 64 << 20
-LIST: Final = -1
-"""In the place of an instrument: the list of all is asked for."""
 POLL_S = 0.005
 STOP_WITHIN_S = 0.05
 # A base that was asked for on the socket and did not come is asked for anew.
@@ -66,13 +62,9 @@ def _nobody_asks(instrument: int) -> None:
     raise AssertionError(f"instrument {instrument}: nobody was named who asks on the socket")
 
 
-def _nobody_reads(listed: InstrumentList) -> None:
-    raise AssertionError(f"{len(listed.instruments)} instruments: nobody was named who reads them")
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One base or page of the list to be fetched, until it is settled.
+    """One base to be fetched, until it is settled.
 
     request: an HttpRequest, or what `aside` asks by. asked_s: by the worker's clock.
     """
@@ -117,10 +109,6 @@ class BaseWorker:
         self._anew: dict[int, tuple[float, float]] = {}  # subscriptions: when again, pause before
         self.on_misfit: Callable[[int, Misfit], None] | None = None
         """Takes a number of a base that its instrument's scale did not hold; any thread."""
-        self.on_list: Callable[[InstrumentList], None] = _nobody_reads
-        """Takes what `want_list` asked for; any thread."""
-        self._listed: InstrumentList | None = None  # the pages so far, while it is asked for
-        self._list_request = HttpRequest("")
         # Of what follows, and of the books, which know one cold thread.
         self._lock = threading.Lock()
         self._latest: dict[int, Question] = {}  # of each instrument: what may still be answered
@@ -153,6 +141,11 @@ class BaseWorker:
         if self._thread.is_alive():
             self._thread.join()
 
+    def spend(self) -> None:
+        """Count a request that somebody else makes of the venue; any thread."""
+        with self._lock:
+            self.schedule.spend(self._clock.now_s())
+
     def call(self) -> None:
         """Have it looked now at who waits, not within STOP_WITHIN_S."""
         self._called.set()
@@ -169,8 +162,7 @@ class BaseWorker:
             return self.aside.ask(request)
         client = self._borrow()
         try:
-            size_max = LIST_SIZE_MAX if request is self._list_request else BASE_SIZE_MAX
-            return client.ask(request, size_max=size_max, timeout_s=self.timeout_s)
+            return client.ask(request, size_max=BASE_SIZE_MAX, timeout_s=self.timeout_s)
         finally:
             with self._lock:
                 self._busy.remove(client)
@@ -293,9 +285,6 @@ class BaseWorker:
         if self._under_way >= IN_FLIGHT_MAX:
             return None
         instrument = self.schedule.take(now)
-        if instrument == LIST:
-            self._under_way += 1
-            return Question(LIST, self._list_request, now)
         is_check = instrument is None
         if is_check and self._may_check():
             instrument = self.checks.take(now, self.schedule)
@@ -344,42 +333,6 @@ class BaseWorker:
         self._checking += is_check
         return question
 
-    def want_list(self) -> None:
-        """Ask for the venue's instrument list, within the budget of all requests; any thread."""
-        with self._lock:
-            if self._listed is None:
-                self._listed = InstrumentList({}, {})
-                self._list_request = self._venue.venue.instruments_request(self._venue.settings)
-                self.schedule.want(LIST, self._clock.now_s())
-
-    def _settle_list(self, question: Question, fetch: Callable[[], bytes]) -> None:
-        """Hand over the list once its last page is there; a page that failed is asked for again."""
-        failure: Exception | None = None
-        try:
-            page = self._venue.venue.parse_instruments(fetch())
-        except Exception as error:  # of a venue's folder, the system or the remote
-            failure = error
-        with self._lock:
-            self._under_way -= 1
-            now = self._clock.now_s()
-            whole, more = self._listed or InstrumentList({}, {}), None
-            if isinstance(failure, RateLimitError):
-                pause_s = self.schedule.limited(failure, now, question.asked_s)
-                self._log(f"instrument list: {failure}: no requests for {pause_text(pause_s)}")
-            elif failure is not None:
-                self._log(f"instrument list: {failure}: trying again")
-            else:
-                self.schedule.succeeded()
-                whole.instruments.update(page.instruments)
-                whole.left_out.update(page.left_out)
-                more = page.more
-            if failure is not None or more is not None:
-                self._list_request = more or self._list_request
-                self.schedule.want(LIST, now)
-                return
-            self._listed = None
-        self.on_list(whole)
-
     def _give_up(self, instrument: int, error: Exception, *, is_check: bool = False) -> None:
         """Say why a base could not be had, and want it anew."""
         if is_check:
@@ -426,9 +379,6 @@ class BaseWorker:
 
     def _settle(self, question: Question, fetch: Callable[[], bytes]) -> None:
         instrument = question.instrument
-        if instrument == LIST:
-            self._settle_list(question, fetch)
-            return
         row = self._instruments[instrument]
         base: Base | None = None
         failure: Exception | None = None

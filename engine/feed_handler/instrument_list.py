@@ -1,7 +1,7 @@
 """Fetch the venue's instrument list and find the configured symbols in it.
 
 One symbol that is not listed, or whose row cannot be, takes itself out: it is named once, with the
-remedy, and the others run. Called by: venue_feed.py and replan.py beside it. Calls:
+remedy, and the others run. Called by: list_reader.py, venue_feed.py and replan.py beside it. Calls:
 rest_client.py, proto/venue.py (what is asked, and how the answer reads).
 """
 
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from tickpath._core import ffi, lib
-from tickpath.engine.feed_handler.rest_client import Rest, RestClient
 from tickpath.proto.instrument import pack_row
 from tickpath.proto.venue import HttpRequest, InstrumentList
 from tickpath.proto.venues import find_symbol, resolve_symbol
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tickpath.engine.config.schema import VenueConfig
+    from tickpath.engine.feed_handler.rest_client import Rest
     from tickpath.proto.instrument import Instrument
 
 INSTRUMENTS_TIMEOUT_S = 20.0
@@ -53,22 +53,14 @@ class Chosen:
         return [*lines, f"{len(more)} more symbols {remedy}: {', '.join(more)}"] if more else lines
 
 
-def fetch_instruments(
-    venue: VenueConfig,
-    client: Rest | None = None,
-    log: Callable[[str], None] = lambda _: None,
-    section: str = "venue[0]",
+def choose_some(
+    venue: VenueConfig, listed: InstrumentList, section: str, log: Callable[[str], None]
 ) -> Chosen:
-    """Fetch the venue's list and choose the configured symbols' rows.
+    """Choose the configured symbols' rows; raises LocalError where there is none at all.
 
-    Raises RemoteError where the venue fails, LocalError where it lists no symbol at all. `log` gets
-    one line that names the rows which could not be read, and one for each symbol without a row.
+    `log` gets one line that names the rows which could not be read, and one for each symbol
+    without a row.
     """
-    client = client or RestClient(venue)
-    try:
-        listed = fetch_list(venue, client)
-    finally:
-        client.close()
     if listed.left_out:
         log(f"instrument list: {describe_left_out(listed.left_out)}")
     chosen = choose(venue, listed, section)
@@ -82,14 +74,19 @@ def fetch_instruments(
 
 
 def fetch_list(
-    venue: VenueConfig, client: Rest, *, timeout_s: float = INSTRUMENTS_TIMEOUT_S
+    venue: VenueConfig,
+    client: Rest,
+    *,
+    timeout_s: float = INSTRUMENTS_TIMEOUT_S,
+    asks: Callable[[], None] = lambda: None,
 ) -> InstrumentList:
-    """Fetch all pages of the list; raises RemoteError."""
+    """Fetch all pages of the list; `asks` is told of each request. Raises RemoteError."""
     whole = InstrumentList({}, {})
     request: HttpRequest | None = venue.venue.instruments_request(venue.settings)
     for _ in range(PAGES_MAX):
         if request is None:
             return whole
+        asks()
         data = client.ask(request, size_max=INSTRUMENTS_SIZE_MAX, timeout_s=timeout_s)
         try:
             page = venue.venue.parse_instruments(data)

@@ -18,7 +18,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 from tickpath._core import ffi, lib
@@ -33,10 +33,12 @@ from tickpath.engine.feed_handler.canary import COUNTERS as CANARY_COUNTERS
 from tickpath.engine.feed_handler.canary import Canaries
 from tickpath.engine.feed_handler.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.feed_handler.consumers import Consumers
+from tickpath.engine.feed_handler.faults import describe
 from tickpath.engine.feed_handler.feed_notes import FeedNotes
 from tickpath.engine.feed_handler.hot_path import HotPath
+from tickpath.engine.feed_handler.list_reader import start_thread
 from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX
-from tickpath.engine.feed_handler.replan import are_same_venues, differences, start_thread
+from tickpath.engine.feed_handler.replan import are_same_venues, differences
 from tickpath.engine.feed_handler.rescaling import take_misfits
 from tickpath.engine.feed_handler.rest_client import RestClient
 from tickpath.engine.feed_handler.state_log import StateLog
@@ -77,6 +79,8 @@ NS_PER_MS, NS_PER_US = 1_000_000, 1_000
 # a signal mostly does, and is heard after it where it came between two looks.
 PAUSE_S = 0.1
 COUNTERS_EVERY_S = 0.2
+LOOK_S = 0.02  # for instrument lists, at the start
+OTHERS_WITHIN_S = 2.0  # another list may come so much later and be of the start
 PATH_EVERY_S = 0.5
 SAMPLE_EVERY_S = 1.0  # of each connection, an accepted message for the canary
 IDLE_SPIN_NS, IDLE_SLEEP_NS = 20_000, 50_000
@@ -171,7 +175,7 @@ class FeedHandler:
 
         Raises the three errors of shm/errors.py with a remedy.
         """
-        if not self._fetch_lists():
+        if not self._await_lists():
             return False
         self._place_venues()
         steps = (
@@ -190,31 +194,46 @@ class FeedHandler:
         self.segment.ready()
         return True
 
-    def _fetch_lists(self) -> bool:
-        """Fetch the venues' lists; False: stopped meanwhile.
+    def _await_lists(self) -> bool:
+        """Have all venues' lists read at once; False: stopped meanwhile.
 
-        A venue whose list cannot be had starts without instruments and tries again by itself. Where
-        that is so of all, it is an error, unless one of them wants no requests now: to end and be
-        restarted would be to ask on, and lengthen a ban. Each is asked again when its own time has
-        come.
+        A venue whose list is not there soon after another one's starts without instruments and gets
+        them later, by itself; so does one whose list cannot be had. Where that is so of all, it is
+        an error, unless one of them wants no requests now: to end and be restarted would be to ask
+        on, and lengthen a ban.
         """
-        due = self.venues
-        while True:
-            for venue in due:
-                venue.fetch()
-            failed = [venue for venue in self.venues if venue.failure is not None]
-            are_all = len(failed) == len(self.venues)
-            if are_all and not any(venue.is_limited for venue in failed) and failed[0].failure:
-                raise failed[0].failure
-            for venue in due:
-                if venue.failure is not None:
-                    venue.tell_failure()
-            if not are_all:
+        ends_s = float("inf")
+        while not self._stop.is_set():
+            for venue in self.venues:
+                venue.look()
+            if all(venue.has_list for venue in self.venues):
                 return True
-            first = min(failed, key=lambda venue: venue.again_s)
-            if self._stop.wait(first.pause_s):
-                return False
-            due = [venue for venue in failed if venue.again_s <= first.again_s]
+            now_s, awaited = self._clock.now_s(), [one for one in self.venues if one.awaits_list]
+            if any(venue.has_list for venue in self.venues):
+                ends_s = min(ends_s, now_s + OTHERS_WITHIN_S)
+            is_limited = any(venue.list_reader.is_limited for venue in self.venues)
+            is_over = ends_s < float("inf") and (not awaited or now_s >= ends_s)
+            if not awaited and not is_over and not is_limited:
+                self._raise_failure()
+            if is_over or is_limited:
+                for venue in self.venues:
+                    venue.say_failure()
+            if is_over:
+                return True
+            due_s = min(venue.list_reader.again_s for venue in self.venues)
+            pause_s = LOOK_S if self._is_reading_lists else max(LOOK_S, due_s - now_s)
+            self._stop.wait(pause_s)
+        return False
+
+    @property
+    def _is_reading_lists(self) -> bool:
+        return any(venue.list_reader.is_reading for venue in self.venues)
+
+    def _raise_failure(self) -> NoReturn:
+        failure = next(venue.failure for venue in self.venues)
+        if isinstance(failure, LocalError | RemoteError):
+            raise failure
+        raise RemoteError(f"instrument list: {failure and describe(failure)}") from failure
 
     def _place_venues(self) -> None:
         """Give the venues' instruments and connections the feed's numbers, each after another."""
@@ -257,7 +276,7 @@ class FeedHandler:
     def _first_address(self) -> str:
         """Return an address of the first venue that has one now: it tells which link is ours."""
         failures: list[RemoteError] = []
-        for venue in self.venues:
+        for venue in sorted(self.venues, key=lambda one: not one.has_list):
             for goes in venue.plan.connections:
                 if goes is None:
                     continue

@@ -1,17 +1,16 @@
 """Symbols that come and go while the feed handler runs; the others stay LIVE and lose nothing.
 
 `ask` wants the configured symbols; of a configuration that was read anew only these may differ, all
-else is refused by name (`differences`). The venue's list is then fetched beside the cold thread,
-and `step` does what follows: the plan, the rows (shared memory first, then the hot thread), then
-what is said on open connections, new ones, and the end of empty ones. Symbols that the list did not
-have are looked for again every LIST_EVERY_S. One for each venue. Called by: venue_feed.py and
+else is refused by name (`differences`). They are looked for in the venue's next list, and `step`
+does what follows: the plan, the rows (shared memory first, then the hot thread), then what is said
+on open connections, new ones, and the end of empty ones. Symbols that the list did not have are
+looked for again in each one that is read. One for each venue. Called by: venue_feed.py and
 process.py beside it. Calls: plan.py, instrument_list.py.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -19,18 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from tickpath._core import ffi
 from tickpath.engine.feed_handler import verification
-from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
-from tickpath.engine.feed_handler.instrument_list import choose, fetch_list
-from tickpath.engine.feed_handler.rest_client import RateLimitError
-from tickpath.engine.loop.pauses import pause_text
+from tickpath.engine.feed_handler.instrument_list import choose
 from tickpath.engine.recording.tap import Subscription
 from tickpath.proto.instrument import Status, pack_row
 from tickpath.proto.venues import resolve_symbol
-from tickpath.shm.errors import LocalError, RemoteError
+from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tickpath.engine.config.schema import Config
     from tickpath.engine.feed_handler.instrument_list import Chosen
     from tickpath.engine.feed_handler.plan import Channel, ConnectionChange, Plan
@@ -38,14 +32,7 @@ if TYPE_CHECKING:
     from tickpath.proto.instrument import Instrument
     from tickpath.proto.venue import InstrumentList
 
-LIST_EVERY_S: Final = 600.0
-RETRY_S: Final = 60.0
 RESTART: Final = "only symbols change while it runs: restart it for this"
-
-
-def start_thread(work: Callable[[], None]) -> None:
-    """Do some work beside the cold thread."""
-    threading.Thread(target=work, name="list", daemon=True).start()
 
 
 def are_same_venues(old: Config, new: Config) -> bool:
@@ -100,63 +87,36 @@ class Replan:
         self._told = set(chosen.left_out) if chosen.rows else set[str]()
         self._rows: deque[Any] = deque()  # not taken by the hot thread yet
         self._changes: deque[ConnectionChange] = deque()  # to be done when all rows were taken
-        self._fetched: deque[InstrumentList | Exception] = deque()
-        self._is_fetching = self._is_asked = False
-        own = of.config.venue
-        self._schedule = BaseSchedule(Budget.of_venue(own.rest_budget(of.config.settings)))
-        self._next_list_s = self._now_s() + LIST_EVERY_S
-
-    def _now_s(self) -> float:
-        return self._of.shared.clock.now_s()
+        self._listed: InstrumentList | None = None  # looked into once the changes before are done
+        self._is_asked = False
 
     @property
     def symbols(self) -> int:
         """Count the symbols that are read."""
         return sum(symbol is not None for symbol in self._of.plan.symbols)
 
-    def ask(self, in_s: float = 0.0) -> None:
-        """Look in the list for what is configured now."""
-        self._is_asked, self._next_list_s = True, self._now_s() + in_s
+    def ask(self) -> None:
+        """Look in the next list for what is configured now."""
+        self._is_asked = True
+
+    def listed(self, listed: InstrumentList) -> None:
+        """Look in this list, where something is asked for or was not there until now."""
+        if self._is_asked or self.left_out:
+            self._listed = listed
 
     def step(self) -> None:
         """Do what is due; never waits."""
-        now_s, shared = self._now_s(), self._of.shared
-        is_due = now_s >= self._next_list_s and (self._is_asked or bool(self.left_out))
-        if is_due and not self._is_fetching and not self._changes:
-            self._is_fetching, self._next_list_s = True, now_s + LIST_EVERY_S
-            try:
-                shared.aside(self._fetch)
-            except RuntimeError as error:  # no thread can be started now
-                self._fetched.append(error)
-        if self._fetched and not self._changes:
-            self._is_fetching = False
-            self._take(self._fetched.popleft())
+        shared, listed = self._of.shared, self._listed
+        if listed is not None and not self._changes:
+            self._listed = None
+            self._take(listed)
         while self._rows and shared.hot.take_row(self._rows[0]):
             self._rows.popleft()
         while self._changes and not self._rows:
             self._of.do(self._changes.popleft())
 
-    def _fetch(self) -> None:
-        """Fetch the list; in a thread of its own."""
+    def _take(self, listed: InstrumentList) -> None:
         of = self._of
-        try:
-            rest = of.shared.open_rest(of.config)
-            try:
-                self._fetched.append(fetch_list(of.config, rest))
-            finally:
-                rest.close()
-        except Exception as error:
-            self._fetched.append(error)
-
-    def _take(self, listed: InstrumentList | Exception) -> None:
-        of = self._of
-        if isinstance(listed, Exception):
-            foreseen = isinstance(listed, RemoteError | LocalError)
-            what = str(listed) if foreseen else f"{type(listed).__name__}: {listed}"
-            pause_s = self._pause_s(listed)
-            of.log(f"reload: instrument list: {what}: asking again in {pause_text(pause_s)}")
-            self._next_list_s = self._now_s() + pause_s
-            return
         was_asked, self._is_asked = self._is_asked, False
         chosen = choose(of.config, listed, of.section)
         told, self._told = self._told, set(chosen.left_out)
@@ -172,12 +132,6 @@ class Replan:
         words += [f"removed {', '.join(removed)}"] if removed else []
         if words or was_asked:
             of.log(f"reload: {'; '.join(words) or 'no symbol came or went'}")
-
-    def _pause_s(self, failure: Exception) -> float:
-        """Return how long to wait: at least as long as the venue says."""
-        if not isinstance(failure, RateLimitError):
-            return RETRY_S
-        return max(RETRY_S, self._schedule.limited(failure, self._now_s()))
 
     # ---- the plan --------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Between the hot thread, the thread of bases and `Scales`: what did not fit, and where to go.
 
-A number that did not fit comes from the feed or from a base; the list is asked for by the thread of
-bases, within its budget. A scale moves in this order: the instrument's row in shared memory (and in
+A number that did not fit comes from the feed or from a base; the list is asked for by whoever reads
+it for all. A scale moves in this order: the instrument's row in shared memory (and in
 the tap's table), then the hot thread, which publishes INSTRUMENT and all that follows. Called by:
 venue_feed.py and process.py beside it (the cold thread). Calls: engine/feed/rescale.h, scales.py,
 bases.py.
@@ -36,6 +36,10 @@ def take_misfits(feed: Any, take: Callable[[Any], None]) -> None:
         take(misfit)
 
 
+def _nobody_reads() -> None:
+    raise AssertionError("nobody was named who reads the list")
+
+
 class Rescaling:
     """The moves of one venue's scales; `instruments` in the feed's order, replaced as they move."""
 
@@ -48,26 +52,28 @@ class Rescaling:
         log: Callable[[str], None],
     ) -> None:
         """`write_row` writes a row that readers see, and returns its generation."""
-        self._hot, self._bases, self._instruments = hot, bases, instruments
+        self._hot, self._instruments = hot, instruments
         self._write_row = write_row
         self._scales = Scales(instruments, self._move, log)
         # Of the bases' threads.
         self._of_bases: deque[tuple[int, Misfit]] = deque()
-        self._lists: deque[InstrumentList] = deque()
+        self.want_list: Callable[[], None] = _nobody_reads
+        """Has the list read soon, which `listed` is then given."""
         self._written: dict[int, tuple[Instrument, int]] = {}
         bases.on_misfit = lambda instrument, misfit: self._of_bases.append((instrument, misfit))
-        bases.on_list = self._lists.append
 
     def step(self, now_s: float) -> None:
         """Take what did not fit of bases, and do what is due; never waits."""
         while self._of_bases:
             place, misfit = self._of_bases.popleft()
             self._scales.misfit(place, misfit, now_s)
-        while self._lists:
-            self._scales.listed(self._lists.popleft().instruments, now_s)
         if self._scales.wants_list(now_s):
-            self._bases.want_list()
+            self.want_list()
         self._scales.step(now_s)
+
+    def listed(self, listed: InstrumentList, now_s: float) -> None:
+        """Take the venue's list."""
+        self._scales.listed(listed.instruments, now_s)
 
     def take(self, from_c: Any, now_s: float) -> None:
         """Take a `struct tp_feed_misfit *` of one of its instruments."""

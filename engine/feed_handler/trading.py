@@ -39,6 +39,8 @@ class Trading:
         """
         all_ours = (self._rows[index] for index in self._indexes)
         ours = [row for row in all_ours if row.status is not Status.REMOVED]
+        if not ours:
+            return [], ""
         was_in_doubt = self._is_in_doubt
         self._is_in_doubt = not any(one.symbol in listed.instruments for one in ours)
         self.wants_list = self._is_in_doubt and not was_in_doubt

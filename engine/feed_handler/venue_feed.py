@@ -4,7 +4,7 @@ The feed handler has one for each [[venue]] section and owns what they share (`S
 transport, hot path, connections, tap, rows. A plan counts a venue's own instruments (places) and
 connections from 0; everything that a VenueFeed gives and takes bears the feed's numbers: an
 instrument's is its place in the table of rows, which is dense whichever venue's came last, and a
-venue's connections are a range with room for those to come. In order: `fetch`, `place`, `join`,
+venue's connections are a range with room for those to come. In order: `look`, `place`, `join`,
 `connect`, then the cold thread's calls. Called by: engine/feed_handler/process.py. Calls: plan.py,
 subscriptions.py, speaker.py, bases.py, aside.py, list_reader.py, trading.py, rescaling.py,
 replan.py.
@@ -22,28 +22,25 @@ from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import write_instrument
 from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.aside import Aside
-from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
 from tickpath.engine.feed_handler.bases import BaseWorker
 from tickpath.engine.feed_handler.faults import Faults
 from tickpath.engine.feed_handler.feed_books import FeedBooks
-from tickpath.engine.feed_handler.instrument_list import Chosen, fetch_instruments, own_names
+from tickpath.engine.feed_handler.instrument_list import Chosen, choose_some, own_names
 from tickpath.engine.feed_handler.list_reader import ListReader
 from tickpath.engine.feed_handler.plan import make_plan
-from tickpath.engine.feed_handler.replan import RETRY_S, Replan, tap_row
+from tickpath.engine.feed_handler.replan import Replan, tap_row
 from tickpath.engine.feed_handler.rescaling import Rescaling
-from tickpath.engine.feed_handler.rest_client import RateLimitError
 from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.subscriptions import Subscriptions
 from tickpath.engine.feed_handler.trading import Trading
 from tickpath.engine.loop.connections import Endpoint
-from tickpath.engine.loop.pauses import Pauses, pause_text
-from tickpath.engine.supervisor.wall_time import wall_time
+from tickpath.engine.loop.pauses import Pauses
 from tickpath.netstack.session import Target, new_tls_context
 from tickpath.proto.instrument import pack_row
 from tickpath.proto.records import SyncReason
 from tickpath.proto.venue import Verification
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
-from tickpath.shm.errors import LocalError, RemoteError
+from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -57,9 +54,11 @@ if TYPE_CHECKING:
     from tickpath.engine.loop.connections import Connections
     from tickpath.engine.recording.tap import Subscription, TapWriter
     from tickpath.proto.instrument import Instrument
+    from tickpath.proto.venue import InstrumentList
     from tickpath.shm.segment import SegmentWriter
 
 NS_PER_MS = 1_000_000
+NOT_YET: Final = "not there yet: the other venues start, its instruments come with it"
 NEXT_TURN: Final = "what else is due goes on, and this again at the next turn"
 
 
@@ -115,14 +114,17 @@ class VenueFeed:
         """The feed's number of each of the plan's instruments."""
         self.connections: range = range(0)
         """The feed's numbers of the plan's connections, those to come included."""
-        self.failure: LocalError | RemoteError | None = None
-        """Why there was no list at the start."""
-        self.is_limited = False
-        self.again_s = 0.0
-        """When the list may be asked for again, where there was none."""
-        budget = config.venue.rest_budget(config.settings)
-        self._schedule = BaseSchedule(Budget.of_venue(budget))
         self._chosen = Chosen()
+        self._failure: LocalError | None = None  # of a list that came: none of ours is in it
+        self._untold = ""
+        self.list_reader = ListReader(
+            config,
+            shared.open_rest,
+            self.log,
+            shared.health.list_every_s,
+            shared.aside,
+            shared.clock,
+        )
         self.faults = Faults(self.log, shared.clock)
         self._reason_of: Callable[[int], int] = lambda _: SyncReason.STARTING
 
@@ -142,35 +144,45 @@ class VenueFeed:
 
     # ---- at the start ----------------------------------------------------------------------------
 
-    def fetch(self) -> None:
-        """Fetch the list; `failure` says why there is none, `is_limited` that it is to be waited.
+    def look(self) -> None:
+        """Have the list read, and look into it once it came; `failure` says why there is none.
 
         Without one the venue starts with no instrument, and `replan` gets them later.
         """
-        shared = self.shared
-        self.failure, self.is_limited, pause_s = None, False, RETRY_S
-        try:
-            rest = shared.open_rest(self.config)
-            self._chosen = fetch_instruments(self.config, rest, self.log, self.section)
-        except RateLimitError as error:
-            self.failure, self.is_limited = error, True
-            pause_s = self._schedule.limited(error, shared.clock.now_s())
-        except (LocalError, RemoteError) as error:
-            self.failure = error
-        self.again_s = shared.clock.now_s() + pause_s
-        if self.failure is not None:
-            self._chosen = Chosen(left_out=dict.fromkeys(self.config.symbols, str(self.failure)))
+        listed = self.list_reader.step()
+        if listed is not None:
+            try:
+                self._chosen = choose_some(self.config, listed, self.section, self.log)
+            except LocalError as error:
+                self._failure, self._untold = error, str(error)
 
     @property
-    def pause_s(self) -> float:
-        """Return how long the list is not to be asked for, from now on."""
-        return max(0.0, self.again_s - self.shared.clock.now_s())
+    def failure(self) -> Exception | None:
+        """Return why there are no instruments, where that is known."""
+        return None if self.has_list else self._failure or self.list_reader.failure
 
-    def tell_failure(self) -> None:
-        """Say why there is no list, and when it is asked for again."""
-        pause_s = self.pause_s
-        at = wall_time(self.shared.clock.unix_ns() / NS_PER_S + pause_s)
-        self.log(f"instrument list: {self.failure}: asking again in {pause_text(pause_s)}, at {at}")
+    @property
+    def has_list(self) -> bool:
+        """Say whether there is an instrument to begin with."""
+        return bool(self._chosen.rows)
+
+    @property
+    def awaits_list(self) -> bool:
+        """Say whether the list may still come by itself, soon."""
+        return not self.has_list and self.failure is None
+
+    def say_failure(self) -> None:
+        """Say why there is no list, and when it is read again; what comes later is then new."""
+        if self.has_list:
+            return
+        self.list_reader.say()
+        why = str(self.failure or NOT_YET)
+        if self._untold:
+            self.log(f"instrument list: {self._untold}")
+        elif self.failure is None:
+            self.log(f"instrument list: {NOT_YET}")
+        self._untold = ""
+        self._chosen = Chosen(left_out=dict.fromkeys(self.config.symbols, why))
 
     def make_plan(self) -> None:
         """Plan what the list has, and give its instruments the feed's numbers."""
@@ -189,7 +201,7 @@ class VenueFeed:
     @property
     def expected(self) -> Plan:
         """Return the plan that room is made for: of all that is configured, where no list came."""
-        if self.failure is None:
+        if self.has_list:
             return self.plan
         return make_plan(self.config, own_names(self.config))
 
@@ -199,13 +211,13 @@ class VenueFeed:
         self._reserved = self.books
         self.subscriptions = Subscriptions(self.plan, numbers=connections)
         self.replan = Replan(self, self._chosen)
-        if self.failure is not None:
-            self.replan.ask(in_s=self.pause_s)
+        if not self.has_list:
+            self.replan.ask()
 
     @property
     def books(self) -> int:
         """Count the instruments at the start, or those that are expected."""
-        return len(self.indexes) if self.failure is None else len(self.config.symbols)
+        return len(self.indexes) if self.has_list else len(self.config.symbols)
 
     @property
     def lacking(self) -> int:
@@ -244,15 +256,9 @@ class VenueFeed:
         self.speaker = Speaker(self.plan, self._say, self._is_followed)
         self.bases.ask_in_band = self._ask_in_band
         self.trading = Trading(shared.rows, self.indexes)
-        self.list_reader = ListReader(
-            config,
-            shared.open_rest,
-            self.log,
-            shared.health.list_every_s,
-            shared.aside,
-            shared.clock,
-        )
+        self.list_reader.spend = self.bases.spend
         self.rescaling = Rescaling(shared.hot, self.bases, shared.rows, shared.rescale, self.log)
+        self.rescaling.want_list = self.list_reader.want
 
     def _add(self, place: int, channel: str, connection: int) -> None:
         row = self.shared.rows[self.indexes[place]]
@@ -373,14 +379,19 @@ class VenueFeed:
         with kept("what is to be said", NEXT_TURN):
             self.speaker.step(now_s, self._time_s())
         self.bases.call()  # the hot thread may have woken us for a book that waits
-        with kept("instrument list", NEXT_TURN):
-            return self._follow_list()
-        return []
-
-    def _follow_list(self) -> list[Instrument]:
         listed = self.list_reader.step()
+        self.list_reader.say()
         if listed is None:
             return []
+        with kept("instrument list", "the symbols stay as they are"):
+            self.replan.listed(listed)
+        with kept("instrument list", "the scales stay as they are"):
+            self.rescaling.listed(listed, now_s)
+        with kept("instrument list", "what is traded stays as it is"):
+            return self._follow_trading(listed)
+        return []
+
+    def _follow_trading(self, listed: InstrumentList) -> list[Instrument]:
         changed, line = self.trading.take(listed)
         if self.trading.wants_list:
             self.list_reader.want()
@@ -398,6 +409,7 @@ class VenueFeed:
         """Read these symbols from now on."""
         self.config = msgspec.structs.replace(self.config, symbols=tuple(symbols))
         self.replan.ask()
+        self.list_reader.want(0.0)  # somebody waits
 
     def index_of(self, place: int) -> int:
         """Return the feed's number of a place of the plan; a new place takes the next one."""

@@ -20,7 +20,7 @@ from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler import bases
 from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
 from tickpath.engine.feed_handler.bases import BaseWorker
-from tickpath.engine.feed_handler.instrument_list import fetch_instruments
+from tickpath.engine.feed_handler.instrument_list import Chosen, choose_some, fetch_list
 from tickpath.engine.feed_handler.rest_client import LateError, RateLimitError, RestClient
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.proto.instrument import Instrument
@@ -407,6 +407,14 @@ INSTRUMENTS = json.dumps(
         ]
     }
 ).encode()
+
+
+def fetch_instruments(venue: VenueConfig, log: Callable[[str], None] = lambda _: None) -> Chosen:
+    client = RestClient(venue)
+    try:
+        return choose_some(venue, fetch_list(venue, client), "venue[0]", log)
+    finally:
+        client.close()
 
 
 def test_fetch_instruments_keeps_the_configured_order() -> None:

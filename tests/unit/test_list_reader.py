@@ -48,11 +48,14 @@ class Rig:
             clock,
             lambda: jitter,
         )
+        assert self.reader.step() is not None, "the first is due at once"
+        self.rest.asked = self.rest.closed = 0
 
     def step(self, after_s: float = 0.0) -> bool:
         """Let time pass; returns whether a list came."""
         self.now_s += after_s
         came = [self.reader.step() for _ in range(2)]
+        self.reader.say()
         return any(one is not None for one in came)
 
 
@@ -110,6 +113,38 @@ def test_list_is_not_asked_for_while_the_venue_wants_no_requests() -> None:
     assert rig.step(1)
 
 
+def test_list_that_somebody_waits_for_is_read_at_once_but_not_after_a_failure() -> None:
+    rig = Rig()
+    rig.reader.want(0.0)
+    assert rig.step()
+    rig.rest.error = RemoteError("no answer")
+    rig.reader.want(0.0)
+    assert not rig.step()
+    rig.rest.error = None
+    rig.reader.want(0.0)
+    assert not rig.step(LEAST_S - 1)
+    assert rig.step(1)
+
+
+def test_list_that_is_being_read_is_for_all_who_want_it_meanwhile() -> None:
+    rig, works = Rig(), []  # type: ignore[var-annotated] # of what runs beside
+    rig.reader.run = works.append
+    rig.reader.want(0.0)
+    assert not rig.step()
+    rig.reader.want(0.0)
+    works.pop()()
+    assert rig.step()
+    assert not rig.step(LEAST_S)
+    assert works == []
+
+
+def test_list_counts_each_request_against_the_budget_of_all() -> None:
+    rig, spent = Rig(), []
+    rig.reader.spend = lambda: spent.append(1)
+    assert rig.step(EVERY_S)
+    assert len(spent) == rig.rest.asked == 1
+
+
 def test_list_error_of_a_venues_folder_is_no_end() -> None:
     rig = Rig()
     rig.rest.error = KeyError("symbols")
@@ -149,6 +184,13 @@ def test_trading_instrument_that_is_gone_is_delisted() -> None:
 def test_trading_row_that_cannot_be_read_stays_as_it_was() -> None:
     one = Trading([row("A", 0), row("B", 1)], range(2))
     assert one.take(listed(row("B"), left_out=("A",))) == ([], "")
+
+
+def test_trading_venue_without_instruments_has_nothing_to_doubt() -> None:
+    """Its first list did not come yet: this one is it."""
+    one = Trading([row("A", 0)], [])
+    assert one.take(listed(row("C"))) == ([], "")
+    assert not one.wants_list
 
 
 def test_trading_list_without_any_of_ours_is_not_believed() -> None:
