@@ -24,7 +24,9 @@ from websockets.server import ServerProtocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HEAD_SIZE_MAX: Final = 16 * 1024
+REQUEST_SIZE_MAX: Final = 16 * 1024
+"""Of a head and its body."""
+SIZE_DIGITS_MAX: Final = 6
 UNSENT_SIZE_MAX: Final = 64 * 1024 * 1024
 """A client that lets so much pile up is disconnected, as the venue would do."""
 DRIP_SIZE: Final = 7
@@ -35,6 +37,7 @@ _REASONS: Final = {
     403: "Forbidden",
     404: "Not Found",
     418: "I'm a teapot",
+    422: "Unprocessable Entity",
     429: "Too Many Requests",
     503: "Service Unavailable",
 }
@@ -90,6 +93,12 @@ def parse_head(head: bytes) -> HttpRequest | None:
     return HttpRequest(words[0], words[1], headers)
 
 
+def body_size(request: HttpRequest | None) -> int:
+    """Return how many bytes follow a request's head; one that does not say so right has none."""
+    text = "" if request is None else request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= SIZE_DIGITS_MAX else 0
+
+
 class Connection(asyncio.Protocol):
     """One TCP connection; `client`: the WebSocket that it may become."""
 
@@ -123,9 +132,14 @@ class Connection(asyncio.Protocol):
             return
         self._received += data
         while self._websocket is None and b"\r\n\r\n" in self._received:
-            head, _, self._received = self._received.partition(b"\r\n\r\n")
-            self._serve(head)
-        if self._websocket is None and len(self._received) > HEAD_SIZE_MAX:
+            head, _, rest = self._received.partition(b"\r\n\r\n")
+            request = parse_head(head)
+            size = body_size(request)
+            if len(rest) < size:
+                break  # more of its body is to come
+            self._received = rest[size:]
+            self._serve(head, request and replace(request, body=rest[:size]))
+        if self._websocket is None and len(self._received) > REQUEST_SIZE_MAX:
             self.abort()
 
     def eof_received(self) -> bool:
@@ -137,8 +151,7 @@ class Connection(asyncio.Protocol):
 
     # HTTP.
 
-    def _serve(self, head: bytes) -> None:
-        request = parse_head(head)
+    def _serve(self, head: bytes, request: HttpRequest | None) -> None:
         if request is None:
             self._respond(HttpResponse(400, b'{"code":400,"msg":"no HTTP/1.1 request"}'), False)
         elif self._service.is_websocket(request.target.partition("?")[0]):

@@ -33,11 +33,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request's head; bodies are not read, since no request of market data needs one."""
+    """One request, whole."""
 
     method: str
     target: str
     headers: Mapping[str, str]
+    body: bytes = b""
+
+    @property
+    def asked(self) -> str:
+        """Return what is asked for: of a POST its body says so."""
+        return f"{self.target} {self.body.decode(errors='replace')}" if self.body else self.target
 
 
 @dataclass(frozen=True, slots=True)

@@ -289,7 +289,7 @@ class Exchange:
         now_ns = self._clock.unix_ns()
         answer = self._dialect.http(request, now_ns)
         if answer is not None:
-            return self._rest_faults.spoil(request.target, answer, now_ns)
+            return self._rest_faults.spoil(request.asked, answer, now_ns)
         known = f"the venue's own, {', '.join(routes)}"
         return json_response(404, {"code": 404, "msg": f"no {path}; known: {known}"})
 

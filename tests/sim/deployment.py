@@ -331,8 +331,10 @@ class Deployment:
 
     def _http(self, number: int, request: venue.HttpRequest) -> tuple[HttpResponse, float]:
         """Ask an exchange; returns the answer and how late it is."""
+        method = "POST" if request.body else "GET"
         fields = {name.lower(): value for name, value in request.headers}
-        answer = self.exchanges[number].http(HttpRequest("GET", request.target, fields))
+        asked = HttpRequest(method, request.target, fields, request.body)
+        answer = self.exchanges[number].http(asked)
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return HttpResponse(answer.status, headers, answer.body), answer.delay_s
 

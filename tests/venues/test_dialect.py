@@ -6,7 +6,7 @@ bases. The books' deltas are the market's own tests' (test_sim_market.py, test_s
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tickpath._core import ffi, lib
@@ -20,6 +20,9 @@ from tickpath.proto.instrument import Instrument
 from tickpath.proto.venue import BaseSource, Meaning
 from tickpath.proto.venues import name_symbol, pair_symbol, venue_names
 from tickpath.proto.venues.decoder import find_decoder
+
+if TYPE_CHECKING:
+    from tickpath.proto.venue import HttpRequest as Request
 
 NOW_NS = 1_795_000_000_000_000_000
 COUNT = 40
@@ -54,8 +57,10 @@ class Bench:
                 found.append(one.data)
         return found
 
-    def ask(self, target: str) -> bytes:
-        answer = self.dialect.http(HttpRequest("GET", target, {}), NOW_NS)
+    def ask(self, request: Request) -> bytes:
+        method = "POST" if request.body else "GET"
+        asked = HttpRequest(method, request.target, {}, request.body)
+        answer = self.dialect.http(asked, NOW_NS)
         assert answer is not None
         assert answer.status == 200
         return answer.body
@@ -143,7 +148,7 @@ def test_dialect_any_text_is_answered_or_left_alone(bench: Bench, data: bytes) -
 
 def test_dialect_lists_the_instruments_of_its_books(bench: Bench) -> None:
     listed = bench.venue.parse_instruments(
-        bench.ask(bench.venue.instruments_request(bench.config.settings).target)
+        bench.ask(bench.venue.instruments_request(bench.config.settings))
     )
     assert listed.left_out == {}
     assert list(listed.instruments) == list(bench.floor.listings)
@@ -163,7 +168,7 @@ def test_dialect_base_is_the_book(bench: Bench) -> None:
         request = bench.venue.base_request(symbol, bench.config.settings)
         row = Instrument(0, bench.venue.name, symbol, *scale)
         for _ in range(3):
-            base = bench.venue.parse_base(bench.ask(request.target), row)
+            base = bench.venue.parse_base(bench.ask(request), row)
             assert base.version == book.version
             for side, levels in ((book.bids, base.bids), (book.asks, base.asks)):
                 got = [(one.price, one.quantity) for one in levels]
