@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tickpath.engine.bench.venues import bench_venue
 from tickpath.proto.instrument import Symbol
+from tickpath.proto.venues import pair_symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,9 +70,8 @@ class Market:
 
 def symbols(count: int, own: DecodedVenue | None = None) -> list[str]:
     """Name instruments."""
-    write = (own or bench_venue()).venue.venue_symbol
-    names = [write(Symbol(f"C{index:04d}", "USDT")) for index in range(count)]
-    return [name for name in names if name is not None]
+    venue = (own or bench_venue()).venue
+    return [pair_symbol(venue, Symbol(f"C{index:04d}", "USDT")) for index in range(count)]
 
 
 def markets(count: int, own: DecodedVenue | None = None) -> list[Market]:

@@ -87,10 +87,12 @@ def resolve_symbol(venue: Venue, text: str) -> str:
 def pair_symbol(venue: Venue, pair: Symbol) -> str:
     """Return the venue's own name of a pair: spot, else the contract settled in its quote or base.
 
-    For what runs over every venue, whatever each lists. Raises ValueError where it lists neither.
+    Where it lists neither, a contract that is quoted and settled in something else. For what runs
+    over every venue, whatever each lists. Raises ValueError where there is none.
     """
-    for settle in dict.fromkeys((pair.settle, pair.quote, pair.base)):
-        symbol = venue.venue_symbol(Symbol(pair.base, pair.quote, settle))
+    own = [(pair.quote, settle) for settle in (pair.settle, pair.quote, pair.base)]
+    for quote, settle in dict.fromkeys([*own, *((one, one) for one in QUOTES)]):
+        symbol = venue.venue_symbol(Symbol(pair.base, quote, settle))
         if symbol is not None:
             return symbol
     raise ValueError(f"{venue.title} lists nothing of {pair}")
@@ -103,7 +105,7 @@ def name_symbol(venue: Venue, text: str) -> Symbol:
     Raises ValueError where none is.
     """
     for quote in QUOTES:
-        for size in range(1, len(text)):
+        for size in range(1, len(text) + 1):  # a coin alone may be its name
             for settle in ("", quote, text[:size]):
                 name = Symbol(text[:size], quote, settle)
                 if venue.venue_symbol(name) == text:

@@ -106,7 +106,8 @@ def test_venue_bad_symbol_is_refused(venue: Venue) -> None:
 
 
 def test_venue_writes_its_example_from_the_canonical_name(venue: Venue) -> None:
-    names = [parse_symbol(text) for text in ("BTC/USDT", "BTC/USD", "BTC/USDT:USDT")]
+    known = ("BTC/USDT", "BTC/USD", "BTC/USDT:USDT", "BTC/USDC:USDC")
+    names = [parse_symbol(text) for text in known]
     assert venue.example_symbol in [venue.venue_symbol(name) for name in names]
 
 
