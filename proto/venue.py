@@ -85,7 +85,7 @@ class Verification(Enum):
     """How the book of a quiet instrument is proved; a heartbeat of the connection proves none."""
 
     REST = "rest"
-    """A base by REST (`check_request`) is compared with it."""
+    """A base by REST (`check_request`) is compared with it, wherever its own bases come from."""
     ASK = "ask"
     """A base is asked for on the socket, as after a lost message, and replaces it."""
     ASIDE = "aside"

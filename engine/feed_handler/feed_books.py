@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tickpath._core import ffi, lib
-from tickpath.proto.venue import BaseSource
+from tickpath.proto.venue import BaseSource, Verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,9 +79,14 @@ class FeedBooks:
     def of_venue(cls, feed: Any, number: int, config: VenueConfig) -> FeedBooks:
         """Take a feed, and a venue with its number in it."""
         venue, settings = config.venue, config.settings
-        if config.base_source is not BaseSource.REST:
-            return cls(feed, number)
-        return cls(feed, number, venue.base_depth(settings), venue.check_depth(settings))
+        bases_end = config.base_source is BaseSource.REST
+        checks_end = bases_end or venue.verification(settings) is Verification.REST
+        return cls(
+            feed,
+            number,
+            venue.base_depth(settings) if bases_end else 0,
+            venue.check_depth(settings) if checks_end else 0,
+        )
 
     def wanted(self) -> Sequence[int]:
         """Return the instruments that want a base."""

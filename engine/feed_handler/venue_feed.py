@@ -6,8 +6,8 @@ connections from 0; everything that a VenueFeed gives and takes bears the feed's
 instrument's is its place in the table of rows, which is dense whichever venue's came last, and a
 venue's connections are a range with room for those to come. In order: `look`, `place`, `join`,
 `connect`, then the cold thread's calls. Called by: engine/feed_handler/process.py. Calls: plan.py,
-subscriptions.py, speaker.py, bases.py, aside.py, list_reader.py, trading.py, rescaling.py,
-replan.py.
+subscriptions.py, speaker.py, bases.py, aside.py, rest_check.py, list_reader.py, trading.py,
+rescaling.py, replan.py.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tickpath.engine.feed_handler.list_reader import ListReader
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.feed_handler.replan import Replan, tap_row
 from tickpath.engine.feed_handler.rescaling import Rescaling
+from tickpath.engine.feed_handler.rest_check import RestChecks
 from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.subscriptions import Subscriptions
 from tickpath.engine.feed_handler.trading import Trading
@@ -251,8 +252,11 @@ class VenueFeed:
             shared.clock,
         )
         self.bases.timeout_s, self.bases.faults = shared.health.keep_s, self.faults
-        if config.venue.verification(config.settings) is Verification.ASIDE:
+        verified = config.venue.verification(config.settings)
+        if verified is Verification.ASIDE:
             self.bases.aside = Aside(config, shared.clock, shared.pauses)
+        elif verified is Verification.REST and self.bases.is_in_band:
+            self.bases.aside = RestChecks(config)
         self.speaker = Speaker(self.plan, self._say, self._is_followed)
         self.bases.ask_in_band = self._ask_in_band
         self.trading = Trading(shared.rows, self.indexes)
