@@ -24,6 +24,7 @@ struct reader {
     const uint8_t *end; /* of the message */
     __m128i head, middle;
     uint32_t head_mask, middle_mask; /* a bit a character */
+    uint64_t tail, tail_mask;
     struct tp_digits_columns columns;
 };
 
@@ -37,6 +38,8 @@ reader_of(const uint8_t *end, const struct tp_level_form *form, const struct tp_
         .middle = tp_digits_load(form->middle),
         .head_mask = (1u << form->head_size) - 1,
         .middle_mask = (1u << form->middle_size) - 1,
+        .tail = tp_load_8(form->tail),
+        .tail_mask = tp_bytes_low(form->tail_size),
         .columns = tp_digits_columns(tp_decimal_digits(scale->price_exponent),
                                      tp_decimal_digits(scale->quantity_exponent)),
     };
@@ -131,6 +134,23 @@ TP_TARGET_WIDE HOT_PART const uint8_t *pair_take(const struct reader *reader, st
                : NULL;
 }
 
+/* Where the count behind a level's quantity ends, which the level's bracket must follow; NULL:
+ * something else stands there, or the message ends soon. */
+static inline const uint8_t *count_leave(const struct reader *reader, const uint8_t *at)
+{
+    const uint8_t *const digits = at + reader->form->tail_size;
+    if (reader->end - at < 2 * TP_LEVEL_TAIL_MAX ||
+        (tp_load_8(at) & reader->tail_mask) != reader->tail)
+        return NULL;
+    /* The lowest mark is exact (decimal.h); seven digits at most, so that one is there. */
+    uint64_t others = 0;
+    (void)tp_digits_of(tp_load_8(digits), TP_LEVEL_TAIL_MAX, &others);
+    const uint32_t size = others != 0 ? (uint32_t)__builtin_ctzll(others) >> 3 : 0;
+    return size != 0 && is_bare_number(digits) && digits[size] == reader->form->closing
+               ? digits + size
+               : NULL;
+}
+
 /* A run: where it ended, and whether its last level goes on there. */
 struct run {
     uint32_t count;
@@ -138,8 +158,9 @@ struct run {
     bool is_open;
 };
 
-TP_TARGET_WIDE static inline struct run run_take(const struct reader *reader, const uint8_t *at,
-                                                 struct tp_level *levels, uint32_t room)
+/* is_counted: the form's levels end with a count; known where this is compiled. */
+TP_TARGET_WIDE HOT_PART struct run run_of(const struct reader *reader, const uint8_t *at,
+                                          struct tp_level *levels, uint32_t room, bool is_counted)
 {
     const uint8_t closing = reader->form->closing, *const end = reader->end;
     struct run run = {.count = 0, .behind = at};
@@ -149,6 +170,8 @@ TP_TARGET_WIDE static inline struct run run_take(const struct reader *reader, co
         const uint8_t *behind =
             is_near ? pair_take(reader, (struct view){at, end, true}, &levels[run.count])
                     : pair_take(reader, (struct view){at, end, false}, &levels[run.count]);
+        if (is_counted && behind != NULL)
+            behind = count_leave(reader, behind);
         if (behind == NULL || behind == end || (*behind != closing && closing != ']'))
             break; /* another key of an object could be one of the two */
         if (behind - at == usual) {
@@ -167,6 +190,13 @@ TP_TARGET_WIDE static inline struct run run_take(const struct reader *reader, co
         at = run.behind + 1;
     }
     return run;
+}
+
+TP_TARGET_WIDE static inline struct run run_take(const struct reader *reader, const uint8_t *at,
+                                                 struct tp_level *levels, uint32_t room)
+{
+    return reader->form->tail_size == 0 ? run_of(reader, at, levels, room, false)
+                                        : run_of(reader, at, levels, room, true);
 }
 
 /* What a pair has behind its quantity: order counts, times. */
