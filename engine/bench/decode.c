@@ -27,7 +27,8 @@ uint64_t tp_bench_decode(const struct tp_venue *venue, void *router,
                                      .size = route.body_size,
                                      .meaning = route.meaning,
                                      .scale = *scale};
-        if (route.meaning != TP_MEANING_DELTA || venue->decode_depth(&body, out) != TP_DECODE_OK)
+        const bool is_book = route.meaning == TP_MEANING_DELTA || route.meaning == TP_MEANING_BASE;
+        if (!is_book || venue->decode_depth(&body, out) != TP_DECODE_OK)
             return 0;
     }
     return clock_now() - start_ns;
