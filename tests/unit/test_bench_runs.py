@@ -30,7 +30,7 @@ EXPECTED = {
         for contender in ("tickpath", "msgspec")
         for case in (
             *("binance-json 2", "binance-json 20", "bybit 2", "bybit 20"),
-            *("kraken 10", "okx 2", "okx 20"),
+            *("hyperliquid 20+20", "kraken 10", "okx 2", "okx 20"),
         )
     },
     "record": {

@@ -210,6 +210,11 @@ VENUES: dict[str, Row] = {
         "every frame is a whole book, no sequence, no checksum, newest wins (all are bases)",
         0,
     ),
+    "hyperliquid l2Book fast": Row(
+        {"chain": NO_CHAIN, "base": IN_BAND, "in_band_base": True, "depth": 5},
+        "fast:true = 5 levels, every 0.54 s",
+        0,
+    ),
 }
 
 

@@ -1,0 +1,1 @@
+"""Hyperliquid in the benchmarks: bench.py (messages, and msgspec as a contender)."""
