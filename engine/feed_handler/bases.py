@@ -115,7 +115,7 @@ class BaseWorker:
         self._under_way = 0
         self._idle: list[RestClient] = []
         self._busy: list[RestClient] = []
-        self._answering: list[threading.Thread] = []  # of the cold thread alone
+        self._answering: list[threading.Thread] = []
         self.faults = Faults(log, clock)
         self._is_at_fault = False  # all begins anew once the pause is over
         self._rests_until = float("-inf")
@@ -150,6 +150,45 @@ class BaseWorker:
         """Have it looked now at who waits, not within STOP_WITHIN_S."""
         self._called.set()
 
+    def look(self) -> None:
+        """Ask for whoever waits longest, if now, and leave the rest to the threads; never waits.
+
+        Of the cold loop, which the hot thread woke: each thread that had to be woken first, and to
+        wait for the interpreter, would come on top of the time without a book.
+        """
+        if self.is_alive and self._lock.acquire(blocking=False):
+            try:
+                question = self._ask()
+                client = self._idle.pop() if question is not None and self._idle else None
+                if client is not None:
+                    self._busy.append(client)
+            finally:
+                self._lock.release()
+            if question is not None:
+                self._begin(question, client)
+        self.call()
+
+    def _begin(self, question: Question, client: RestClient | None) -> None:
+        """Send what is asked, where a connection is open; a thread has the answer."""
+        request = question.request
+        is_request = isinstance(request, HttpRequest)
+        if client is not None and not (
+            is_request and client.begin(request, timeout_s=self.timeout_s)
+        ):
+            self._give_back(client)
+        self._answer_aside(question)
+
+    def _give_back(self, client: RestClient) -> None:
+        with self._lock:
+            self._busy.remove(client)
+            self._idle.append(client)
+
+    def _forget(self, request: Any) -> None:
+        """Take no answer of what was begun."""
+        for client in [one for one in self._busy if one.begun is request]:
+            client.close()
+            self._give_back(client)
+
     def _cut(self) -> None:
         with self._lock:
             for client in self._busy:
@@ -160,17 +199,18 @@ class BaseWorker:
     def _get(self, request: Any) -> bytes:
         if self.aside is not None and not isinstance(request, HttpRequest):
             return self.aside.ask(request)
-        client = self._borrow()
+        client = self._borrow(request)
         try:
             return client.ask(request, size_max=BASE_SIZE_MAX, timeout_s=self.timeout_s)
         finally:
-            with self._lock:
-                self._busy.remove(client)
-                self._idle.append(client)
+            self._give_back(client)
 
-    def _borrow(self) -> RestClient:
+    def _borrow(self, request: HttpRequest) -> RestClient:
         with self._lock:
             known = [*self._idle, *self._busy]
+            for client in self._busy:
+                if client.begun is request:
+                    return client
             if self._idle:
                 client = self._idle.pop()  # the one that was used last: the others may be closed
             else:
@@ -215,14 +255,17 @@ class BaseWorker:
         return min(self.schedule.wait_s(now), self.checks.wait_s(now, self.schedule))
 
     def _answer_aside(self, question: Question) -> None:
-        self._answering = [thread for thread in self._answering if thread.is_alive()]
         thread = threading.Thread(target=self._answer, args=(question,), name="base", daemon=True)
+        with self._lock:
+            begun = [one for one in self._answering if one.ident is None or one.is_alive()]
+            self._answering = [*begun, thread]
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:  # the host bears no more threads now
+            with self._lock:
+                self._answering.remove(thread)
+            self._forget(question.request)
             self.settle(question, partial(_cannot, f"{error}: raise the limit of tasks"))
-            return
-        self._answering.append(thread)
 
     def _answer(self, question: Question) -> None:
         self.settle(question, lambda: self.fetch(question.request))
@@ -235,17 +278,20 @@ class BaseWorker:
 
     def ask(self) -> Question | None:
         """Note who waits, and return what is to be fetched now, if anything."""
+        with self._lock:
+            return self._ask()
+
+    def _ask(self) -> Question | None:
         now = self._clock.now_s()
         if now < self._rests_until:
             return None
         try:
-            with self._lock:
-                return self._ask(now)
+            return self._look_who_waits(now)
         except Exception as error:
             self._be_at_fault(error)
             return None
 
-    def _ask(self, now: float) -> Question | None:
+    def _look_who_waits(self, now: float) -> Question | None:
         if self._is_at_fault:
             self._begin_anew()
         for waiting in self.books.wanted():

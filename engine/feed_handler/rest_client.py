@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import socket
 import ssl
-import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address, pause_text
 from tickpath.netstack.transport import resolve
@@ -89,11 +89,8 @@ class RestClient:
         self._host, self._port = venue.rest
         self._context = (context or self._tls_context()) if venue.tls else None
         self._connection: http.client.HTTPConnection | None = None
-        self._is_cut = self._is_late = False
-
-    def _cut_late(self, sock: socket.socket) -> None:
-        self._is_late = True
-        _cut(sock)
+        self._begun: HttpRequest | None = None
+        self._is_cut = False
 
     def another(self) -> RestClient:
         """Return one more client of the same host: it shares the certificates, a megabyte."""
@@ -138,7 +135,7 @@ class RestClient:
 
     def close(self) -> None:
         """Close the connection; the next `get` opens a new one."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._begun = self._connection, None, None
         if connection is not None:
             connection.close()
 
@@ -152,42 +149,78 @@ class RestClient:
         Raises RateLimitError where the venue says so, RemoteError for all else that is no such
         answer within timeout_s, slowly dripping ones included.
         """
+        is_sent = self._begun is request
+        if self._begun is not None and not is_sent:
+            self.close()  # the next answer there is another one's
+        self._begun = None
         for is_fresh in (self._connection is None, True):
-            self._is_late = False  # of this try: the one before may have been
             try:
                 if self._connection is None:
-                    self._connection = self._connect(timeout_s)
-                else:
+                    self._connection, is_sent = self._connect(timeout_s), False
+                elif not is_sent:
                     self._heed()
-                self._connection.sock.settimeout(timeout_s)
                 if self._is_cut:  # while it connected
                     raise ConnectionAbortedError("the feed handler ends")
-                return self._exchange(self._connection, request, size_max, timeout_s)
+                if not is_sent:
+                    self._send(self._connection, request, timeout_s)
+                return self._answer(self._connection, request, size_max, timeout_s)
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
                 self.close()
-                if is_fresh or self._is_cut or self._is_late:
+                if is_fresh or self._is_cut:
                     raise self._failure(request, error) from error
                 # The venue closed an idle connection: nothing was answered, asking again is safe.
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 raise self._failure(request, error) from error
-            except RemoteError as error:
+            except RemoteError:
                 self.close()
-                if self._is_late:
-                    raise self._failure(request, error) from error
                 raise
         raise AssertionError("the second round returns or raises")
+
+    def begin(self, request: HttpRequest, *, timeout_s: float = TIMEOUT_S) -> bool:
+        """Send a request on the connection that is open, never waiting: `ask` then has its answer.
+
+        False: nothing was sent, and `ask` does all of it.
+        """
+        connection = self._connection
+        if connection is None or self._is_cut:
+            return False
+        try:
+            self._heed()
+            self._send(connection, request, timeout_s)
+        except RateLimitError:
+            return False
+        except Exception:  # a venue's folder makes requests: `ask` says what is wrong with it
+            self.close()
+            return False
+        self._begun = request
+        return True
+
+    @property
+    def begun(self) -> HttpRequest | None:
+        """What was sent and not asked for yet."""
+        return self._begun
 
     def _failure(self, request: HttpRequest, error: Exception) -> RemoteError:
         reason = str(error) or type(error).__name__
         if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in UNKNOWN_ISSUER:
             reason += ": name the certificates to trust by ca_file of its [[venue]]"
         whose = f"{_method(request)} {request.target} from {self._host}:{self._port}"
-        if self._is_late or isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError):
             return LateError(f"{whose}: timed out")
         return RemoteError(f"{whose}: {reason}")
 
-    def _exchange(
+    def _send(
+        self, connection: http.client.HTTPConnection, request: HttpRequest, timeout_s: float
+    ) -> None:
+        connection.sock.settimeout(timeout_s)
+        fields = {"Accept": "application/json"} | dict(request.headers)
+        fields |= {"Content-Type": "application/json"} if request.body else {}
+        connection.request(
+            _method(request), request.target, body=request.body or None, headers=fields
+        )
+
+    def _answer(
         self,
         connection: http.client.HTTPConnection,
         request: HttpRequest,
@@ -195,19 +228,10 @@ class RestClient:
         timeout_s: float,
     ) -> bytes:
         method, target = _method(request), request.target
-        # The socket's own timeout starts anew with every byte: this one ends a dripping answer.
-        late = threading.Timer(timeout_s, self._cut_late, (connection.sock,))
-        self._is_late = False
-        late.daemon = True
-        late.start()
-        try:
-            fields = {"Accept": "application/json"} | dict(request.headers)
-            fields |= {"Content-Type": "application/json"} if request.body else {}
-            connection.request(method, target, body=request.body or None, headers=fields)
-            response = connection.getresponse()
-            body = response.read(size_max + 1)
-        finally:
-            late.cancel()
+        within = _Within(connection.sock, SYSTEM.now_s() + timeout_s)
+        connection.response_class = _reading(within)
+        response = connection.getresponse()
+        body = response.read(size_max + 1)
         if response.length and len(body) <= size_max:  # http.client's read(amount) lets it pass
             raise RemoteError(
                 f"{method} {target} from {self._host}:{self._port}: the connection ended "
@@ -240,6 +264,44 @@ class RestClient:
         left_s, reason = self._pauses.find(*self._whose())
         if left_s > 0:
             raise RateLimitError(RestRefusal(f"{reason}, not long ago", False, left_s))
+
+
+class _Within(io.RawIOBase):
+    """The bytes of a socket until a moment: its own timeout starts anew with every byte."""
+
+    def __init__(self, sock: socket.socket, until_s: float) -> None:
+        self._sock, self._until_s = sock, until_s
+        self._raw = sock.makefile("rb", buffering=0)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Return what http.client reads from."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, into: Any) -> int | None:
+        """Read what is there; raises TimeoutError once it is too late."""
+        left_s = self._until_s - SYSTEM.now_s()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left_s)
+        return self._raw.readinto(into)
+
+    def close(self) -> None:
+        """Leave the socket to its connection."""
+        self._raw.close()
+        super().close()
+
+
+def _reading(within: _Within) -> Any:
+    """Return a class of responses, as http.client makes them, that read from here."""
+
+    def response(_sock: socket.socket, **words: Any) -> http.client.HTTPResponse:
+        return http.client.HTTPResponse(cast("socket.socket", within), **words)
+
+    return response
 
 
 def _method(request: HttpRequest) -> str:

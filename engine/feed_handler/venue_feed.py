@@ -376,13 +376,14 @@ class VenueFeed:
     def step(self) -> list[Instrument]:
         """Do what is due of plan, scales and talk; return the rows whose status changed."""
         now_s, kept = self.shared.clock.now_s(), self.faults.kept
+        with kept("bases", NEXT_TURN):
+            self.bases.look()  # the hot thread may have woken us for a book that waits
         with kept("symbols that come and go", NEXT_TURN):
             self.replan.step()
         with kept("scales", NEXT_TURN):
             self.rescaling.step(now_s)
         with kept("what is to be said", NEXT_TURN):
             self.speaker.step(now_s, self._time_s())
-        self.bases.call()  # the hot thread may have woken us for a book that waits
         listed = self.list_reader.step()
         self.list_reader.say()
         if listed is None:
