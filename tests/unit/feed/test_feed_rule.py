@@ -76,7 +76,10 @@ VENUES: dict[str, Row] = {
         ],
     ),
     "gate obu": Row(
-        {"chain": RANGE, "base": IN_BAND, "meeting": CHAINS, "in_band_base": True},
+        {
+            **{"chain": RANGE, "base": IN_BAND, "meeting": CHAINS, "in_band_base": True},
+            "depth": 50,
+        },
         "first message full:true with u; then U == local+1 or unsubscribe and resubscribe; may "
         "re-push full at any time",
         100,
