@@ -85,6 +85,19 @@ VENUES: dict[str, Row] = {
         100,
         [((101, 103, 0), APPLY), ((104, 104, 0), APPLY), ((104, 106, 0), GAP)],
     ),
+    "gate_usdt obu": Row(
+        {
+            **{"chain": RANGE, "base": IN_BAND, "meeting": CHAINS, "in_band_base": True},
+            "depth": 50,
+        },
+        "as spot; U == u + 1 in 51 of 51 captured messages, the window kept by size 0",
+        125033675974,
+        [
+            ((125033675975, 125033676003, 0), APPLY),
+            ((125033676004, 125033676011, 0), APPLY),
+            ((125033676013, 125033676014, 0), GAP),
+        ],
+    ),
     "binance spot": Row(
         {"chain": RANGE, "base": REST, "meeting": COVERS, "may_overlap": True},
         "drop u <= lastUpdateId; then ignore u < id, gap if U > id+1",
