@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.proto.records import DEPTH_LEVEL_COUNT_MAX, parse_fixed
+from tickpath.proto.venue import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ def read_levels(data: msgspec.Raw, price_exponent: int, quantity_exponent: int) 
         return usual
     try:
         return _one_by_one(_rows_decoder.decode(data), price_exponent, quantity_exponent)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"base: expected arrays of price and quantity: {error}") from error
 
 

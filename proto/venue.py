@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tickpath.proto.instrument import Instrument, Symbol
 
 SECONDS_DIGITS_MAX: Final = 9
+VERSION_MAX: Final = (1 << 64) - 1
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no such JSON, or nested too deep to be read."""
 
 
 class Meaning(Enum):
@@ -168,6 +171,11 @@ class Base(msgspec.Struct, frozen=True):
     asks: Any
     scale: tuple[int, int] | None = None
     """The exponents of its numbers, as the engine notes them; None: those of the instrument."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number that no chain can have."""
+        if not 0 <= self.version <= VERSION_MAX:
+            raise ValueError(f"base version {self.version}: expected 0 to {VERSION_MAX}")
 
 
 class InstrumentList(msgspec.Struct, frozen=True):
@@ -330,6 +338,15 @@ class Venue(Protocol):
 
 
 # ---- what several venues share -------------------------------------------------------------------
+
+
+def read_notes(venue: Venue, data: bytes) -> tuple[Note, ...]:
+    """Read a message that is no market data; whatever a venue's folder raises makes it BROKEN."""
+    try:
+        return venue.parse_notes(data)
+    except Exception as error:
+        reason = f"{excerpt(data, 200)}: {type(error).__name__}: {error}"
+        return (Note(meaning=Meaning.BROKEN, reason=reason),)
 
 
 def excerpt(data: bytes, size: int = 80) -> str:

@@ -15,8 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tickpath._core import ffi, lib
 from tickpath.engine.config.check import load_config
-from tickpath.proto.instrument import parse_symbol
-from tickpath.proto.venue import HttpResponse, Limits, Meaning, pack_messages
+from tickpath.proto.instrument import Instrument, parse_symbol
+from tickpath.proto.venue import (
+    Base,
+    BaseSource,
+    HttpResponse,
+    Limits,
+    Meaning,
+    Note,
+    pack_messages,
+    read_notes,
+)
 from tickpath.proto.venue import parse_retry_after as retry_after
 from tickpath.proto.venues import DEFAULT_NAME, load_venue, venue_names
 from tickpath.proto.venues.decoder import find_decoder
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 TIME_S = 1_795_000_000
+ROW = Instrument(index=0, venue="any", symbol="ANY", price_exponent=-2, quantity_exponent=-3)
 
 
 @pytest.fixture(params=venue_names())
@@ -116,6 +126,45 @@ def test_venue_reads_any_bytes_as_a_note(venue: Venue) -> None:
         notes = venue.parse_notes(data)
         assert notes
         assert notes[0].meaning in {Meaning.BROKEN, Meaning.UNKNOWN, Meaning.NOTICE}, data
+
+
+def deep(depth: int) -> list[bytes]:
+    """Return texts that no parser reads by recursion, where a venue looks and where none does."""
+    nest = b"[" * depth + b"]" * depth
+    keys = ("result", "data", "arg", "args", "msg", "symbols", "list", "bids", "x")
+    inner = [b'{"%s":%s}' % (key.encode(), nest) for key in keys]
+    return [nest, b'{"x":' * depth + b"1" + b"}" * depth, *inner]
+
+
+@pytest.mark.parametrize("depth", [400, 1_900])
+def test_venue_reads_what_is_nested_too_deep_as_a_note(venue: Venue, depth: int) -> None:
+    for data in deep(depth):
+        assert venue.parse_notes(data)
+
+
+def test_venue_lists_and_bases_nested_too_deep_are_refused(venue: Venue) -> None:
+    for data in deep(100_000):
+        with pytest.raises(ValueError, match=r"instrument list|expected"):
+            venue.parse_instruments(data)
+        if venue.base_source is BaseSource.REST:
+            with pytest.raises(ValueError, match="base"):
+                venue.parse_base(data, ROW)
+
+
+@pytest.mark.parametrize("version", [-1, 1 << 64, 10**30])
+def test_base_of_a_number_that_no_chain_has_is_refused(version: int) -> None:
+    with pytest.raises(ValueError, match=f"base version {version}: expected 0 to"):
+        Base(version=version, bids=[], asks=[])
+
+
+def test_whatever_a_folder_raises_of_a_text_is_a_broken_note(venue: Venue) -> None:
+    class Hasty(type(venue)):  # type: ignore[misc] # one venue is as good as another
+        def parse_notes(self, data: bytes) -> tuple[Note, ...]:
+            raise KeyError(data.decode())
+
+    (note,) = read_notes(Hasty(), b"some text")
+    assert note.meaning is Meaning.BROKEN
+    assert note.reason == "\"some text\": KeyError: 'some text'"
 
 
 def test_venue_reads_its_samples_as_the_decoder_routes_them(venue: Venue) -> None:

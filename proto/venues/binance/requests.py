@@ -14,7 +14,7 @@ import msgspec
 from tickpath.proto.base_levels import read_levels
 from tickpath.proto.instrument import SYMBOL_SIZE_MAX, Instrument, Status, Symbol
 from tickpath.proto.records import EXPONENT_MIN
-from tickpath.proto.venue import Asked, Base, InstrumentList, Meaning, Note, excerpt
+from tickpath.proto.venue import UNREADABLE, Asked, Base, InstrumentList, Meaning, Note, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,7 @@ def asked(data: bytes) -> Asked | None:
     """Read a request of ours back."""
     try:
         said = _request_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     return Asked(said.id, said.params if said.method == "SUBSCRIBE" else ())
 
@@ -128,7 +128,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
     """Read an answer or a notice; what is no JSON object of theirs is BROKEN."""
     try:
         return (_note(_reply_decoder.decode(data)),)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         reason = f"reply {excerpt(data, 200)}: expected a JSON object of Binance's ({error})"
         return (Note(meaning=Meaning.BROKEN, reason=reason),)
 
@@ -249,7 +249,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
     """
     try:
         rows = _list_decoder.decode(data).symbols
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"instrument list {excerpt(data)}: expected exchangeInfo JSON ({error}); "
             f"ask {EXCHANGE_INFO_PATH} again"
@@ -262,7 +262,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
             if row.symbol in listed:
                 raise ValueError(f"{row.symbol}: listed twice; the first row counts")
             listed[row.symbol] = _instrument(row, index)
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             left_out[_row_name(raw, index)] = str(error)
     return InstrumentList(listed, left_out)
 
@@ -270,7 +270,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
 def _row_name(raw: msgspec.Raw, index: int) -> str:
     try:
         return _name_decoder.decode(raw).symbol
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return f"row {index}"
 
 
@@ -305,12 +305,10 @@ def parse_base(data: bytes, price_exponent: int, quantity_exponent: int) -> Base
     """
     try:
         reply = _base_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"base {excerpt(data)}: expected depth JSON ({error}); ask {DEPTH_PATH} again"
         ) from error
-    if reply.last_update_id < 0:
-        raise ValueError(f"base version {reply.last_update_id}: expected 0 or more")
     return Base(
         version=reply.last_update_id,
         bids=read_levels(reply.bids, price_exponent, quantity_exponent),

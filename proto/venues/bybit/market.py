@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 from tickpath.proto.venue import (
+    UNREADABLE,
     BaseSource,
     Endpoint,
     Limits,
@@ -140,7 +141,7 @@ class BybitMarket(Venue):
             return None
         try:
             said = _code_decoder.decode(response.body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return None
         if said.ret_code not in RATE_LIMITED:
             return None

@@ -14,7 +14,15 @@ from urllib.parse import urlencode
 import msgspec
 from tickpath.proto.instrument import SYMBOL_SIZE_MAX, Instrument, Status, Symbol
 from tickpath.proto.records import EXPONENT_MIN
-from tickpath.proto.venue import Asked, HttpRequest, InstrumentList, Meaning, Note, excerpt
+from tickpath.proto.venue import (
+    UNREADABLE,
+    Asked,
+    HttpRequest,
+    InstrumentList,
+    Meaning,
+    Note,
+    excerpt,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,7 +115,7 @@ def asked(data: bytes) -> Asked | None:
     """Read a request of ours back."""
     try:
         said = _request_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     number = _number(said.req_id)
     if number is None:
@@ -119,7 +127,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
     """Read an answer; what is no JSON object of theirs is BROKEN."""
     try:
         return (_note(_reply_decoder.decode(data)),)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         reason = f"reply {excerpt(data, 200)}: expected a JSON object of Bybit's ({error})"
         return (Note(meaning=Meaning.BROKEN, reason=reason),)
 
@@ -282,7 +290,7 @@ def parse_instruments(data: bytes, category: str, venue: str) -> InstrumentList:
     try:
         reply = _list_decoder.decode(data)
         page = _page_decoder.decode(reply.result) if reply.ret_code == 0 else _PageJson()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"instrument list {excerpt(data)}: expected the JSON of instruments-info ({error}); "
             f"ask {INSTRUMENTS_PATH} again"
@@ -299,7 +307,7 @@ def parse_instruments(data: bytes, category: str, venue: str) -> InstrumentList:
             if row.symbol in listed:
                 raise ValueError(f"{row.symbol}: listed twice; the first row counts")
             listed[row.symbol] = _instrument(row, category, (venue, index))
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             left_out[_row_name(raw, index)] = str(error)
     cursor = page.next_page_cursor
     more = instruments_request(category, cursor) if cursor and category != SPOT else None
@@ -309,5 +317,5 @@ def parse_instruments(data: bytes, category: str, venue: str) -> InstrumentList:
 def _row_name(raw: msgspec.Raw, index: int) -> str:
     try:
         return _name_decoder.decode(raw).symbol
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return f"row {index}"

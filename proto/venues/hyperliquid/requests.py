@@ -12,7 +12,15 @@ import msgspec
 from tickpath._core import ffi
 from tickpath.proto.instrument import SYMBOL_SIZE_MAX, Instrument, Kind, Status, Symbol
 from tickpath.proto.records import parse_fixed
-from tickpath.proto.venue import Base, HttpRequest, InstrumentList, Meaning, Note, excerpt
+from tickpath.proto.venue import (
+    UNREADABLE,
+    Base,
+    HttpRequest,
+    InstrumentList,
+    Meaning,
+    Note,
+    excerpt,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -145,7 +153,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
                 return (_error(_text_decoder.decode(message.data)),)
             case _:
                 return (Note(meaning=Meaning.UNKNOWN),)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         reason = f"reply {excerpt(data, 200)}: expected a JSON object of Hyperliquid's ({error})"
         return (Note(meaning=Meaning.BROKEN, reason=reason),)
 
@@ -174,7 +182,7 @@ def _named(words: str) -> tuple[str, ...]:
     try:
         whole = _answer_decoder.decode(data)
         return whole.subscription.names or _subscription_decoder.decode(data).names
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return ()
 
 
@@ -272,7 +280,7 @@ def _tokens(rows: Sequence[msgspec.Raw]) -> Iterator[tuple[int, _TokenJson]]:
     for raw in rows:
         try:
             token = _token_decoder.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             continue
         yield token.index, token
 
@@ -285,7 +293,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
     """
     try:
         listed = _list_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"instrument list {excerpt(data)}: expected the JSON of meta or spotMeta ({error}); "
             f"ask {INFO_PATH} again"
@@ -303,7 +311,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
             if row.symbol in instruments:
                 raise ValueError(f"{row.symbol}: listed twice; the first row counts")
             instruments[row.symbol] = row
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             left_out[_name_of(raw) or f"row {index}"] = str(error)
     more = SPOT_REQUEST if tokens is None else None
     return InstrumentList(instruments, left_out, more)
@@ -312,7 +320,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
 def _name_of(raw: msgspec.Raw) -> str:
     try:
         return _name_decoder.decode(raw).name
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return ""
 
 
@@ -336,7 +344,7 @@ def parse_base(data: bytes, instrument: Instrument) -> Base:
     """
     try:
         book = _book_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"book {excerpt(data)}: expected the JSON of l2Book ({error}); ask {INFO_PATH} again"
         ) from error

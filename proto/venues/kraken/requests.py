@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from tickpath.proto.instrument import Instrument, Status, Symbol
 from tickpath.proto.records import EXPONENT_MIN, parse_fixed
-from tickpath.proto.venue import Asked, InstrumentList, Meaning, Note, excerpt, pack_messages
+from tickpath.proto.venue import (
+    UNREADABLE,
+    Asked,
+    InstrumentList,
+    Meaning,
+    Note,
+    excerpt,
+    pack_messages,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +129,7 @@ def asked(data: bytes) -> Asked | None:
     """Read a request of ours back: some refusals name its id alone."""
     try:
         said = _request_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     if said.req_id is None:
         return None
@@ -166,7 +174,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
     try:
         reply = _reply_decoder.decode(data)
         return (_note(reply),)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         return (Note(meaning=Meaning.BROKEN, reason=f"{excerpt(data)}: {error}"),)
 
 
@@ -296,7 +304,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
     """
     try:
         listed = _list_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"instrument list {excerpt(data)}: expected the JSON of AssetPairs ({error}); "
             f"ask {ASSET_PAIRS_PATH} again"
@@ -311,6 +319,6 @@ def parse_instruments(data: bytes) -> InstrumentList:
             if row.symbol in instruments:
                 raise ValueError(f"{row.symbol}: listed twice; the first row counts")
             instruments[row.symbol] = row
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             left_out[key] = str(error)
     return InstrumentList(instruments, left_out)

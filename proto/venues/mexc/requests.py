@@ -15,7 +15,7 @@ import msgspec
 from tickpath.proto.base_levels import read_levels
 from tickpath.proto.instrument import Instrument, Status, Symbol
 from tickpath.proto.records import EXPONENT_MIN, parse_fixed
-from tickpath.proto.venue import Base, InstrumentList, Meaning, Note, excerpt
+from tickpath.proto.venue import UNREADABLE, Base, InstrumentList, Meaning, Note, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -135,7 +135,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
     """Read a text message of MEXC's; what is no such JSON object is BROKEN."""
     try:
         reply = _reply_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         reason = (
             f"reply {excerpt(data, 200)}: expected a JSON object with code and msg ({error}); "
             "close the connection"
@@ -241,7 +241,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
     """
     try:
         rows = msgspec.json.decode(data, type=_ExchangeInfoJson).symbols
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"instrument list {excerpt(data)}: expected exchangeInfo JSON ({error}); "
             f"ask {EXCHANGE_INFO_PATH} again"
@@ -254,7 +254,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
             if row.symbol in listed:
                 raise ValueError(f"{row.symbol}: listed twice; the first row counts")
             listed[row.symbol] = _instrument(row, index)
-        except (msgspec.DecodeError, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             left_out[_row_name(raw, index)] = str(error)
     return InstrumentList(listed, left_out)
 
@@ -262,7 +262,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
 def _row_name(raw: msgspec.Raw, index: int) -> str:
     try:
         return _name_decoder.decode(raw).symbol
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return f"row {index}"
 
 
@@ -289,14 +289,10 @@ def parse_base(data: bytes, price_exponent: int, quantity_exponent: int) -> Base
     """
     try:
         reply = _base_decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"base {excerpt(data)}: expected depth JSON ({error}); ask {DEPTH_PATH} again"
         ) from error
-    if reply.last_update_id < 0:
-        raise ValueError(
-            f"base version {reply.last_update_id}: expected 0 or more; ask {DEPTH_PATH} again"
-        )
     return Base(
         version=reply.last_update_id,
         bids=read_levels(reply.bids, price_exponent, quantity_exponent),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from google.protobuf.message import DecodeError
 from tickpath.proto.transcript import BaseMessage, BookMessage, Request, Transcript
+from tickpath.proto.venue import UNREADABLE
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
 
@@ -82,7 +83,7 @@ class MexcTranscript(Transcript):
         symbol = asked[1] if asked else ""
         try:
             names = _subscribe_decoder.decode(text).params
-        except msgspec.DecodeError:
+        except UNREADABLE:
             names = []
         return Request(tuple(name for name in names if self.is_book(name)), symbol)
 
@@ -90,7 +91,7 @@ class MexcTranscript(Transcript):
         """Read depth, or exchangeInfo."""
         try:
             body = _depth_decoder.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise ValueError(f"base: {error}: give the body of {requests.DEPTH_PATH}") from error
         if body.last_update_id is None:
             if not bytes(body.symbols):

@@ -13,6 +13,7 @@ import msgspec
 from tickpath.proto.instrument import SYMBOL_SIZE_MAX, Instrument, Kind, Status, Symbol
 from tickpath.proto.records import EXPONENT_MIN
 from tickpath.proto.venue import (
+    UNREADABLE,
     Asked,
     HttpRequest,
     InstrumentList,
@@ -143,7 +144,7 @@ def asked(data: bytes) -> Asked | None:
     """Read a request of ours back."""
     try:
         said = _request_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     number = _number(said.id)
     if number is None:
@@ -160,7 +161,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
         return (Note(meaning=Meaning.HEARTBEAT, answer=PONG),)
     try:
         return (_note(_reply_decoder.decode(data)),)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         reason = f"reply {excerpt(data, 200)}: expected a JSON object of OKX's ({error})"
         return (Note(meaning=Meaning.BROKEN, reason=reason),)
 
@@ -312,7 +313,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
     """
     try:
         listed = _list_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"instrument list {excerpt(data)}: expected the JSON of instruments ({error}); "
             f"ask {INSTRUMENTS_PATH} again"
@@ -330,7 +331,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
             if row.symbol in instruments:
                 raise ValueError(f"{row.symbol}: listed twice; the first row counts")
             instruments[row.symbol] = row
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             left_out[said.inst_id or f"row {index}"] = str(error)
     more = instruments_request(SWAP) if SPOT in kinds else None
     return InstrumentList(instruments, left_out, more)
@@ -339,5 +340,5 @@ def parse_instruments(data: bytes) -> InstrumentList:
 def _said(raw: msgspec.Raw) -> _NameJson:
     try:
         return _name_decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return _NameJson()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 from tickpath.proto.instrument import Instrument, Symbol
 from tickpath.proto.records import EXPONENT_MIN
-from tickpath.proto.venue import InstrumentList, Meaning, Note, excerpt
+from tickpath.proto.venue import UNREADABLE, InstrumentList, Meaning, Note, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
     """Read an answer; what is none is BROKEN."""
     try:
         reply = _reply_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         return (Note(meaning=Meaning.BROKEN, reason=f"{excerpt(data)}: {error}"),)
     return (
         Note(
@@ -82,7 +82,7 @@ def parse_instruments(data: bytes) -> InstrumentList:
     """Read the list; raises ValueError where it is none."""
     try:
         rows = msgspec.json.decode(data, type=list[_Row])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"instrument list {excerpt(data)}: {error}") from error
     listed: dict[str, Instrument] = {}
     left_out: dict[str, str] = {}
