@@ -14,7 +14,7 @@ enum field {
     FIELD_BIDS = 0x2,
     FIELD_NUMBER = 0x4,
     FIELD_PREVIOUS = 0x8, /* the number before it */
-    FIELD_FIRST = 0x10,   /* none was before it: a whole book, whatever its message's action says */
+    FIELD_FIRST = 0x10,   /* none was before it: of a whole book */
     FIELD_SIDES = FIELD_ASKS | FIELD_BIDS,
     FIELD_BASE = FIELD_SIDES | FIELD_NUMBER,
     FIELD_DELTA = FIELD_BASE | FIELD_PREVIOUS,
@@ -129,7 +129,7 @@ static enum tp_decode_status complete_top(struct tp_depth_update *out, unsigned 
 static enum tp_decode_status complete_book(struct tp_depth_update *out, enum tp_meaning meaning,
                                            unsigned seen)
 {
-    const bool is_base = meaning == TP_MEANING_BASE || (seen & FIELD_FIRST) != 0;
+    const bool is_base = meaning == TP_MEANING_BASE; /* a change that follows nothing is none */
     const unsigned wanted = is_base ? FIELD_BASE : FIELD_DELTA;
     const bool is_unchanged = !is_base && out->previous_version == out->last_version;
     if ((seen & wanted) != wanted || (is_unchanged && out->bid_count + out->ask_count > 0))
