@@ -122,11 +122,30 @@ static unsigned top_field(struct tp_json *in, struct tp_text key, const struct t
     }
 }
 
+/* Another stream or other data behind those that were read: which of the two would hold? */
+static void leave_field(struct tp_json *in, struct tp_text key)
+{
+    if (tp_text_is(key, "data") || tp_text_is(key, "stream"))
+        (void)tp_json_fail(in, TP_DECODE_UNKNOWN);
+    else
+        (void)skip_field(in, key);
+}
+
+enum tp_decode_status tp_binance_finish(struct tp_json *in)
+{
+    struct tp_text key;
+    if (in->end - in->at == 1)
+        return in->status;
+    while (tp_json_key(in, &key))
+        leave_field(in, key);
+    return tp_json_finish(in);
+}
+
 /* seen, wanted: enum field. */
 static enum tp_decode_status finish(struct tp_json *in, const struct tp_body *body, unsigned seen,
                                     unsigned wanted)
 {
-    const enum tp_decode_status status = tp_json_finish(in);
+    const enum tp_decode_status status = tp_binance_finish(in);
     if (status == TP_DECODE_OK)
         return (seen & wanted) == wanted ? TP_DECODE_OK : TP_DECODE_UNKNOWN;
     tp_body_misfit(body, in->misfit);

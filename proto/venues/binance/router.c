@@ -127,7 +127,7 @@ HOT_PART bool route(const struct tp_symbol_table *router, const uint8_t *data, s
     out->meaning = kinds[kind].channel.meaning;
     out->instrument = entry->instrument;
     out->body_offset = (uint32_t)(suffix.at + suffix.size + MIDDLE_SIZE - data);
-    out->body_size = (uint32_t)size - 1 - out->body_offset;
+    out->body_size = (uint32_t)size - out->body_offset;
     return true;
 }
 

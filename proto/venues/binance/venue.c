@@ -93,7 +93,7 @@ void tp_binance_route_other(const struct tp_symbol_table *router,
         return;
     }
     out->body_offset = (uint32_t)(said.data.at - message->data);
-    out->body_size = (uint32_t)said.data.size;
+    out->body_size = (uint32_t)said.data.size + 1; /* an object was read: it ended behind it */
 }
 
 extern const struct tp_venue tp_venue_binance; /* the registry's table declares it by this name */

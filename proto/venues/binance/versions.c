@@ -30,7 +30,7 @@ bool tp_binance_read_versions(const struct tp_body *body, struct tp_depth_update
         sure = seen; /* a number that ends where the message was cut could go on */
         seen |= take_field(&in, key, out);
     }
-    if (tp_json_finish(&in) == TP_DECODE_OK)
+    if (tp_binance_finish(&in) == TP_DECODE_OK)
         sure = seen;
     return sure == SEEN_ALL && out->first_version <= out->last_version;
 }
