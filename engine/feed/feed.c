@@ -85,7 +85,7 @@ static bool in_range(const struct tp_feed_config *full)
 /* Where each part stands in the feed's memory; all offsets are multiples of a cache line. */
 struct layout {
     size_t instruments, histories, connections, venues, routers, backlogs, update, trades, cells,
-        requests, chunks, misfits, staging, books, end;
+        requests, chunks, misfits, staging, plain, books, end;
     size_t book_size;
     uint32_t chunk_count;
 };
@@ -139,7 +139,8 @@ static struct layout layout_of(const struct tp_feed_config *full)
     at.chunks = at.requests + venues * requests_size(full);
     at.misfits = at.chunks + at.chunk_count * sizeof(struct tp_backlog_chunk);
     at.staging = at.misfits + count * sizeof(struct feed_misfit_slot);
-    at.books = at.staging + lines(staging_size(full));
+    at.plain = at.staging + lines(staging_size(full));
+    at.books = at.plain + FEED_PLAIN_SIZE_MAX;
     at.end = at.books + count * at.book_size;
     return at;
 }
@@ -208,6 +209,7 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     feed->update = (void *)(base + at.update);
     feed->trades = (void *)(base + at.trades);
     feed->staging = (struct tp_buffer){.data = base + at.staging, .capacity = staging_size(&full)};
+    feed->plain = base + at.plain;
     feed->books = base + at.books;
     feed->book_size = at.book_size;
     feed->misfits = (void *)(base + at.misfits);
@@ -285,7 +287,9 @@ HOT_PART enum tp_decode_status decode(struct tp_feed *feed,
                                  .misfit = &feed->misfit};
     feed->misfit.text.at = NULL; /* what it was of is gone */
     const struct tp_venue *venue = feed->connections[instrument->connection].venue;
-    const enum tp_decode_status status = venue->decode_depth(&what, feed->update);
+    enum tp_decode_status status = venue->decode_depth(&what, feed->update);
+    if (status != TP_DECODE_OK)
+        status = feed_decode_plain(feed, venue, &what, status);
     if (status != TP_DECODE_OK)
         return status;
     /* A whole book where the rule knows of none, or no book at all. */
@@ -622,6 +626,15 @@ RARE static enum tp_feed_result take_parts(struct tp_feed *feed,
                                            const struct tp_venue_message *message,
                                            struct tp_route *route, uint64_t received_ns)
 {
+    struct tp_span text = {message->data, message->size};
+    struct tp_venue_message plain = *message;
+    if (feed_make_plain(feed, &text)) {
+        plain.data = text.data;
+        plain.size = text.size;
+        message = &plain;
+        feed->connections[message->connection].venue->route(
+            feed->connections[message->connection].router, message, 0, route);
+    }
     if (!tp_meaning_is_for_cold_side(route->meaning)) {
         feed->counters.messages++;
         feed->counters.bytes += message->size;

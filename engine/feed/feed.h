@@ -107,7 +107,8 @@ struct tp_feed_counters {
     uint64_t too_fine,     /* messages with a digit more than the scale keeps */
         too_large,         /* messages with a number beyond 64 bits at the scale */
         unscaled,          /* messages that came before the scale was moved */
-        rescaled;          /* moves of a scale */
+        rescaled,          /* moves of a scale */
+        escaped;           /* messages of JSON with escapes that no name needs */
     uint64_t checks,       /* bases that came to be compared with a quiet book */
         verified,          /* books that were found to be the venue's, so or by their own channel */
         checks_different,  /* the same number, other levels */

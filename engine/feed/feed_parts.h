@@ -1,11 +1,11 @@
 /* What the files of engine/feed share: the feed's own structures. No one else includes this.
  *
  * Reading order: feed.h, sync.c (may a message follow), feed.c (one message), depth.c (truncation),
- * checksum.c, market.c (trades, best prices), publish.c; states.c (which state follows which) and
- * feed_state.c (all that happens to a book besides messages), kept.c and backlog.c (messages kept
- * while a base is awaited), lost.c (those that are not), mailbox.c and cold_side.c (bases),
- * verify.c; trading.c, rescale.c and rows.c (what the venue's list changes); checkpoint.c (for
- * recordings), state_watch.c (for the log). */
+ * checksum.c, market.c (trades, best prices), plain.c (escapes), publish.c; states.c (which state
+ * follows which) and feed_state.c (all that happens to a book besides messages), kept.c and
+ * backlog.c (messages kept while a base is awaited), lost.c (those that are not), mailbox.c and
+ * cold_side.c (bases), verify.c; trading.c, rescale.c and rows.c (what the venue's list changes);
+ * checkpoint.c (for recordings), state_watch.c (for the log). */
 #ifndef TP_ENGINE_FEED_PARTS_H
 #define TP_ENGINE_FEED_PARTS_H
 #include "engine/book/book.h"
@@ -17,7 +17,10 @@
 #include "engine/feed/sync.h"
 #include "proto/venue.h"
 
-enum { MISFIT_TEXT_SIZE = 32 }; /* a mantissa, an e and an exponent */
+enum {
+    MISFIT_TEXT_SIZE = 32,           /* a mantissa, an e and an exponent */
+    FEED_PLAIN_SIZE_MAX = 128 << 10, /* a base of 1,000 levels a side, both numbers of 30 digits */
+};
 
 enum feed_flag {
     FEED_ADDED = 0x1,
@@ -134,6 +137,7 @@ struct tp_feed {
     uint32_t misfits_waiting;              /* slots of which the next number waits */
     uint64_t misfits_seen; /* cold thread: none was told since misfits_told was so */
     _Atomic uint64_t misfits_told;
+    uint8_t *plain; /* plain.c: the message in hand without its escapes */
     uint8_t *books; /* book_size apart */
     size_t book_size;
     uint32_t next_look;     /* verify.c */
@@ -221,6 +225,14 @@ void feed_keep_behind(struct tp_feed *feed, uint32_t index, struct tp_span body,
 /* Whether the book gives update->checksum. */
 bool feed_checksum_holds(const struct feed_instrument *instrument,
                          const struct tp_depth_update *update);
+
+/* plain.c */
+/* Whether a text of JSON has escapes that it need not have; then *text is without them, valid until
+ * the next one. */
+bool feed_make_plain(struct tp_feed *feed, struct tp_span *text);
+/* Decodes a body that was refused once more without its escapes; status: why, where it has none. */
+enum tp_decode_status feed_decode_plain(struct tp_feed *feed, const struct tp_venue *venue,
+                                        const struct tp_body *body, enum tp_decode_status status);
 
 /* trading.c */
 /* Whether the venue does not trade it. */

@@ -1,15 +1,17 @@
-/* sources: proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/encoding/decimal.c */
+/* sources: proto/encoding/json_plain.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/encoding/decimal.c */
 /* Any bytes as JSON.
  *
  * Invariants: skipping a value and walking through it with a stack of our own say the same; every
  * text lies inside the message; bytes behind the message change nothing; levels that were read are
- * not negative, no more than the bytes could hold, and the same one by one by the scanner. */
+ * not negative, no more than the bytes could hold, and the same one by one by the scanner; a text
+ * without its escapes is no longer, read as the text was, and has none that could go. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/encoding/json.h"
 #include "proto/encoding/json_levels.h"
+#include "proto/encoding/json_plain.h"
 
 enum { SLACK = 64, LEVEL_SIZE_MIN = 6 }; /* [1,1], */
 
@@ -86,6 +88,22 @@ static enum tp_decode_status check_skip(const uint8_t *data, size_t size)
     require(status == tp_json_finish(&walked));
     require(status <= TP_DECODE_TOO_MANY);
     return status;
+}
+
+static void check_plain(const uint8_t *data, size_t size, enum tp_decode_status status)
+{
+    uint8_t *const plain = malloc(size + 1), *const again = malloc(size + 1);
+    require(plain != NULL && again != NULL);
+    const size_t plain_size = tp_json_plain(data, size, plain);
+    require(plain_size <= size);
+    require(tp_json_plain(plain, plain_size, again) == plain_size);
+    require(memcmp(plain, again, plain_size) == 0);
+    memcpy(again, data, size);
+    require(tp_json_plain(again, size, again) == plain_size);
+    require(memcmp(plain, again, plain_size) == 0);
+    require((check_skip(plain, plain_size) == TP_DECODE_OK) == (status == TP_DECODE_OK));
+    free(plain);
+    free(again);
 }
 
 static struct tp_scale scale_of(size_t size)
@@ -190,7 +208,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(longer != NULL);
     memcpy(longer, data, size);
     memset(longer + size, '"', SLACK);
-    require(check_skip(data, size) == check_skip(longer, size));
+    const enum tp_decode_status skipped = check_skip(data, size);
+    require(skipped == check_skip(longer, size));
+    check_plain(data, size, skipped);
     uint32_t count, again;
     const enum tp_decode_status status = read_levels(data, size, 0, &count);
     require((size_t)count * LEVEL_SIZE_MIN <= size + 1);

@@ -42,6 +42,15 @@ static bool take_time(struct tp_json *in, uint64_t *out_ns)
                                          tp_json_fail(in, TP_DECODE_BAD_NUMBER));
 }
 
+/* A key that is read by nobody here. One with an escape could be any of those that are. */
+static void skip_field(struct tp_json *in, struct tp_text key)
+{
+    if (memchr(key.at, '\\', key.size) != NULL)
+        (void)tp_json_fail(in, TP_DECODE_MALFORMED);
+    else
+        (void)tp_json_skip(in);
+}
+
 /* ---- levels */
 
 static bool take_level(struct tp_json *in, const struct tp_scale *scale, struct tp_level *out)
@@ -55,7 +64,7 @@ static bool take_level(struct tp_json *in, const struct tp_scale *scale, struct 
         else if (tp_text_is(key, "qty"))
             quantity = take_quantity(in, scale, &out->quantity);
         else
-            (void)tp_json_skip(in);
+            skip_field(in, key);
     }
     return in->status == TP_DECODE_OK &&
            ((price && quantity) || tp_json_fail(in, TP_DECODE_MALFORMED));
@@ -132,7 +141,7 @@ static enum tp_decode_status decode_book(const struct tp_body *body, const struc
         else if (tp_text_is(key, "timestamp"))
             (void)take_time(&in, &out->exchange_ns);
         else
-            (void)tp_json_skip(&in);
+            skip_field(&in, key);
     }
     const enum tp_decode_status status = finish_item(&in, body);
     if (status != TP_DECODE_OK)
