@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 from tickpath.netstack.netlink import Netlink, RouteTo
 from tickpath.netstack.port_record import PortRecords, format_ports, parse_ports
 from tickpath.shm.errors import LocalError, SystemSetupError
-from tickpath.shm.ownership import own
+from tickpath.shm.ownership import own, taking
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -318,7 +318,7 @@ class PortReservation:
             ) from error
         try:
             self._records = PortRecords()
-            with self._records.locked():
+            with taking, self._records.locked():
                 present = self._without_the_dead(self._records)
                 others = parse_ports(present) - self._records.live()
                 self._records.claim(self._ports - others)  # first: a crash now leaves a trace
@@ -354,7 +354,7 @@ class PortReservation:
             return
         try:
             if self._records is not None:
-                with self._records.locked():
+                with taking, self._records.locked():
                     self._records.release()  # ours is a dead one now
                     self._without_the_dead(self._records)
                 self._records.close()

@@ -6,6 +6,12 @@ handler. The child's copy would end the parent's thing when the child ends. So w
 half says `own(self)` once it has it; in each forked child, before `fork` returns there, `disown`
 makes the copy a bystander, whose methods and `close` touch nothing outside of the child.
 
+While a thread is about to take such a half, nobody knows it as yet: a child that another thread
+forks then would keep its open file, and a lock that is the open file's lives as long as one of its
+descriptors, in whichever process. So whoever takes a lock of the kernel's does it `with taking`:
+`fork` waits until it is owned, or given back (at most 3 s, for a lossless registration that its
+feed does not answer).
+
 Called by: each owner in shm, netstack and engine. A program that is executed (subprocess, spawn)
 inherits nothing: all descriptors are closed on exec. What a child may do: docs/operations.md.
 """
@@ -14,8 +20,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import weakref
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Owned(Protocol):
@@ -24,6 +31,10 @@ class Owned(Protocol):
     def disown(self) -> None:
         """Become a bystander, in a forked child; also after close, and half made."""
 
+
+taking: Final = threading.RLock()
+"""No child is forked while another thread has it; `with` it around what takes a lock, until `own`
+or the release. Reentrant: a signal handler may fork."""
 
 _owned: dict[int, weakref.ref[Owned]] = {}  # by identity: an owner need not be hashable
 
@@ -44,4 +55,8 @@ def _disown_all() -> None:
                 stack.callback(thing.disown)
 
 
-os.register_at_fork(after_in_child=_disown_all)  # at import: once a process, never undone
+# At import: once a process, never undone. Behind a fork the child's one thread is its holder.
+os.register_at_fork(
+    before=taking.acquire, after_in_parent=taking.release, after_in_child=taking.release
+)
+os.register_at_fork(after_in_child=_disown_all)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
 from tickpath.shm.errors import LocalError
-from tickpath.shm.ownership import own
+from tickpath.shm.ownership import own, taking
 from tickpath.shm.segment import (
     DIRECTORY,
     Segment,
@@ -163,7 +163,8 @@ class Reader:
         `lossless`: raises SegmentError, since then the writer would not wait.
         """
         reader = self._opened()
-        status = lib.tp_reader_register(reader, name.encode("ascii", "replace"), lossless)
+        with taking:  # a child forked in the midst of it would keep the slot's lock
+            status = lib.tp_reader_register(reader, name.encode("ascii", "replace"), lossless)
         self._opened()  # it may have been closed meanwhile
         if lossless and status != lib.TP_SEGMENT_OK:
             raise_status(status, ffi.addressof(reader, "registration_error"), self._path("ctl"))
@@ -176,7 +177,8 @@ class Reader:
 
     def unregister(self) -> None:
         """Give the slot back."""
-        lib.tp_reader_unregister(self._opened())
+        with taking:
+            lib.tp_reader_unregister(self._opened())
 
     @property
     def is_registered(self) -> bool:
@@ -289,7 +291,8 @@ class Reader:
 
         Raises SegmentError where there is one that must not be read.
         """
-        status = lib.tp_reader_reopen(self._opened(), self._error)
+        with taking:  # it may register with the newer one
+            status = lib.tp_reader_reopen(self._opened(), self._error)
         self._opened()  # it may have been closed meanwhile
         try:
             raise_status(status, self._error, self._path())

@@ -20,7 +20,7 @@ import posix_ipc
 from tickpath._core import ffi, lib
 from tickpath.shm.errors import LocalError, SystemSetupError
 from tickpath.shm.histogram import WORD_COUNT, Percentiles, percentiles
-from tickpath.shm.ownership import own
+from tickpath.shm.ownership import own, taking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -341,10 +341,11 @@ class _Mapped:
 
         What was borrowed keeps the memory until it goes itself.
         """
-        pointer, self.pointer = self.pointer, None
-        self._histograms = None
-        if pointer is not None and not self._is_borrowed:
-            lib.tp_segment_close(pointer)
+        with taking:  # a writer's lock is no longer owned, and not given back yet
+            pointer, self.pointer = self.pointer, None
+            self._histograms = None
+            if pointer is not None and not self._is_borrowed:
+                lib.tp_segment_close(pointer)
 
     def __enter__(self) -> Any:
         return self
@@ -424,11 +425,12 @@ class SegmentWriter(_Mapped):
         check_name(instance)
         config, _texts = _segment_config(instance, layout, directory, clock)
         out, error = ffi.new("struct tp_segment **"), ffi.new("struct tp_segment_error *")
-        status = lib.tp_segment_create(out, config, error)
-        raise_status(status, error, os.fspath(directory / f"{_PREFIX}{instance}"))
-        lib.tp_segment_hold(out[0])
-        super().__init__(out[0], instance, directory)
-        own(self)
+        with taking:  # its lock; until it is owned
+            status = lib.tp_segment_create(out, config, error)
+            raise_status(status, error, os.fspath(directory / f"{_PREFIX}{instance}"))
+            lib.tp_segment_hold(out[0])
+            super().__init__(out[0], instance, directory)
+            own(self)
 
     def disown(self) -> None:
         """Leave file and lock to the parent; the memory is this child's own from here."""
@@ -550,6 +552,11 @@ def remove_dead(instance: str) -> bool:
     new writer of this name cannot lose its segment.
     """
     check_name(instance)
+    with taking:
+        return _remove_dead(instance)
+
+
+def _remove_dead(instance: str) -> bool:
     lock_name = f"{_PREFIX}{instance}.lock"
     lock = _open_lock(DIRECTORY / lock_name)
     try:

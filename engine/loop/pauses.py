@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from tickpath.proto.venue import parse_retry_after
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
+from tickpath.shm.ownership import taking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,14 +172,15 @@ def _locked(directory: Path) -> Iterator[None]:
     """Be the only writer; raises OSError."""
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    lock = os.open(directory / "pauses.lock", flags, 0o600)
-    with contextlib.suppress(OSError):  # by root: for the user whose directory it is
-        os.fchown(lock, directory.stat().st_uid, -1)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
+    with taking:  # a child forked meanwhile would keep the lock for as long as it lives
+        lock = os.open(directory / "pauses.lock", flags, 0o600)
+        with contextlib.suppress(OSError):  # by root: for the user whose directory it is
+            os.fchown(lock, directory.stat().st_uid, -1)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
 
 def _write(path: Path, pause: Pause) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import multiprocessing
 import os
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tickpath._core import lib
+from tickpath.engine.loop.pauses import Pauses
 from tickpath.engine.strategy.guarded import Guarding
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import create_stats, read_stats
@@ -24,6 +28,7 @@ from tickpath.netstack.session import ConnectOptions, Session
 from tickpath.proto.instrument import Instrument
 from tickpath.rt.notify import Notifier
 from tickpath.shm.control_segment import consumers
+from tickpath.shm.ownership import taking
 from tickpath.shm.reader import Reader
 from tickpath.shm.segment import SegmentLockedError
 
@@ -223,6 +228,127 @@ def test_child_can_register_for_itself(feed: RehearsalFeed) -> None:
             os._exit(0 if is_one and names["child's"] == os.getpid() else 1)
 
         assert in_child(join) == 0
+
+
+# ---- a lock that another thread is about to take -------------------------------------------------
+
+# A process that forks children while a thread of it takes locks, and is killed: whoever is left of
+# it is such a child, whose pid it said.
+DIES = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from tickpath.engine.strategy.stats import create_stats
+from tickpath.shm.control_segment import consumers
+from tickpath.shm.ownership import taking
+from tickpath.shm.reader import Reader
+from tickpath.shm.segment import Segment
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    os.write(1, f"{{pid}}\\n".encode())
+
+{body}
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+REGISTERS = """
+reader = Reader(sys.argv[1])
+threading.Thread(target=reader.register, args=("ours",), kwargs={"lossless": True}).start()
+look = Segment(sys.argv[1])
+while not consumers(look):
+    time.sleep(0.001)
+fork()
+"""
+CREATES = """
+made = []
+def create():
+    for number in range(60):
+        made.append(create_stats("x", f"s{number}", directory=Path(sys.argv[1])))
+thread = threading.Thread(target=create)
+thread.start()
+while thread.is_alive():
+    fork()
+"""
+
+
+@contextlib.contextmanager
+def left_by(body: str, *words: str) -> Iterator[None]:
+    """Run such a process to its end; its children live until this ends."""
+    command = [sys.executable, "-P", "-c", DIES.format(body=body), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert process.wait(60) == -signal.SIGKILL
+            yield
+        finally:
+            process.kill()
+            assert process.stdout is not None
+            for pid in os.read(process.stdout.fileno(), 1 << 16).split():  # its children hold it
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def test_fork_waits_for_a_thread_that_takes_a_lock() -> None:
+    begun, is_taken = threading.Event(), []
+
+    def take() -> None:
+        with taking:
+            begun.set()
+            time.sleep(0.3)
+            is_taken.append(True)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    begun.wait(20)
+    assert in_child(lambda: os._exit(0 if is_taken else 1)) == 0
+    thread.join()
+    with taking:  # nobody has it behind a fork
+        assert in_child(lambda: os._exit(0)) == 0
+
+
+def test_fork_keeps_no_slot_that_is_being_claimed() -> None:
+    """A lossless registration that its feed does not answer takes three seconds."""
+    name = f"{INSTANCE}-lossless"
+    with RehearsalFeed(name, INSTRUMENTS, lossless_deadline_ns=10**9) as feed:
+        path = feed.segment.path.with_name(f"{feed.segment.path.name}.ctl")
+        with left_by(REGISTERS, name), path.open("rb") as file:
+            held = [one for one in range(64) if lib.tp_control_slot_is_held(file.fileno(), one)]
+            assert held == []
+
+
+def test_fork_keeps_no_name_that_is_being_taken(tmp_path: Path) -> None:
+    with left_by(CREATES, str(tmp_path)):
+        for number in range(60):
+            create_stats("x", f"s{number}", directory=tmp_path).close()
+
+
+def test_fork_keeps_no_lock_of_the_pauses(tmp_path: Path) -> None:
+    one, over, pids = Pauses(directory=tmp_path), threading.Event(), []
+
+    def note() -> None:
+        while not over.is_set():
+            one.note("h", "a", 10.0, "status 429")
+
+    one.note("h", "a", 10.0, "status 429")
+    thread = threading.Thread(target=note)
+    thread.start()
+    try:
+        for number in range(20):
+            time.sleep(0.0005 * (number % 7))
+            pids.append(os.fork())
+            if pids[-1] == 0:
+                time.sleep(60)
+                os._exit(0)
+        over.set()
+        thread.join()
+        with (tmp_path / "pauses.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        over.set()
+        thread.join()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def test_child_rings_no_bell_of_the_parent() -> None:
