@@ -265,6 +265,8 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
     of->price_exponent = record->price_exponent;
     of->quantity_exponent = record->quantity_exponent;
     feed->histories[instrument].listed = record->status;
+    feed->histories[instrument].streamed = TP_INSTRUMENT_UNKNOWN;
+    atomic_store_explicit(&feed->histories[instrument].told, record->status, memory_order_relaxed);
     of->generation = of->generation == 0 ? 1 : of->generation;
     of->state = TP_BOOK_SYNCING;
     of->reason = TP_SYNC_REASON_STARTING;

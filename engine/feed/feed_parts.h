@@ -93,6 +93,7 @@ struct feed_history {
     uint64_t asked_ns, ahead_ns, not_before_ns;
     bool deaf;                /* only a message of the channel confirms it */
     uint8_t listed, streamed; /* enum tp_instrument_status: by the venue's list, by its stream */
+    _Atomic uint8_t told;     /* the graver of both as readers know it; the cold thread's to read */
     bool is_misscaled;        /* a number did not fit: all is kept until the scale was moved */
     bool is_lost;             /* lost.c: a message of an unknown number is, no base since */
 };
@@ -237,6 +238,8 @@ enum tp_decode_status feed_decode_plain(struct tp_feed *feed, const struct tp_ve
 /* trading.c */
 /* Whether the venue does not trade it. */
 bool feed_is_halted(const struct feed_history *history);
+/* Its connection begins anew: what the stream said before is of the one before. */
+void feed_forget_stream(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
 /* A message of the stream that says so. */
 enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index, struct tp_span body,
                                      uint64_t received_ns);

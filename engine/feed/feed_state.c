@@ -242,7 +242,7 @@ void feed_start(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
     feed->histories[index].deaf = false;
     begin(feed, index, FEED_ADDED | FEED_ACTIVE | asked);
     feed->histories[index].is_lost = false; /* as much may have been missed since */
-    feed->histories[index].streamed = TP_INSTRUMENT_UNKNOWN;
+    feed_forget_stream(feed, index, now_ns);
     if (feed_is_halted(&feed->histories[index]))
         feed_halt(feed, index, now_ns);
     else

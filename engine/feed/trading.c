@@ -23,15 +23,45 @@ bool feed_is_halted(const struct feed_history *history)
     return status_of(history) > TP_INSTRUMENT_TRADING;
 }
 
+/* Says what an instrument's status is now: to readers by an event, and to the cold thread, which
+ * writes the row that they see. A status is a number by itself, so relaxed. */
+static void tell(struct tp_feed *feed, uint32_t index, uint64_t exchange_ns, uint64_t now_ns)
+{
+    const enum tp_instrument_status status = status_of(&feed->histories[index]);
+    atomic_store_explicit(&feed->histories[index].told, (uint8_t)status, memory_order_relaxed);
+    feed_publish_status(feed, index, status, exchange_ns, now_ns);
+}
+
+void feed_forget_stream(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
+    struct feed_history *history = &feed->histories[index];
+    const enum tp_instrument_status before = status_of(history);
+    history->streamed = TP_INSTRUMENT_UNKNOWN;
+    if (status_of(history) != before)
+        tell(feed, index, 0, now_ns);
+}
+
+uint32_t tp_feed_status_next(const struct tp_feed *feed, uint8_t *known, uint32_t from)
+{
+    const uint32_t count = feed->config.instrument_count;
+    for (uint32_t i = from; i < count; i++) {
+        const uint8_t told = atomic_load_explicit(&feed->histories[i].told, memory_order_relaxed);
+        if (told == known[i])
+            continue;
+        known[i] = told;
+        return i;
+    }
+    return count;
+}
+
 /* The status was `before`. */
 static void follow(struct tp_feed *feed, uint32_t index, enum tp_instrument_status before,
                    uint64_t exchange_ns, uint64_t now_ns)
 {
     const struct feed_history *history = &feed->histories[index];
-    const enum tp_instrument_status status = status_of(history);
-    if (status == before)
+    if (status_of(history) == before)
         return;
-    feed_publish_status(feed, index, status, exchange_ns, now_ns);
+    tell(feed, index, exchange_ns, now_ns);
     const bool was_halted = before > TP_INSTRUMENT_TRADING;
     if (feed_is_halted(history) == was_halted)
         return;

@@ -369,6 +369,7 @@ class FeedHandler:
             raise LocalError(f"{places} instruments: more than one feed can hold")
         books, are_huge = process.map_memory(size, huge_pages=self.config.feed_handler.huge_pages)
         self.feed = self.shared.feed = lib.tp_feed_init(ffi.from_buffer(books), config)
+        self._statuses = ffi.new("uint8_t[]", places)
         self._kept += [books, config]
         self._tell_pages(size, books_are_huge=are_huge)
 
@@ -507,19 +508,32 @@ class FeedHandler:
         self._reload()
         take_misfits(self.feed, self._take_misfit)
         for venue in self.venues:
-            self._follow_list(venue, venue.step())
+            self._publish_rows(venue, venue.step())
+        self._follow_statuses()
         self._look_at_link()
         if not self._answers:  # they are of sessions before: what connects anew comes after them
             self.connections.step()
         self._copy_counters()
         self.states.step(self._clock.now_s())
 
-    def _follow_list(self, venue: VenueFeed, changed: Sequence[Instrument]) -> None:
-        """Publish the rows whose status changed; the hot thread stops or begins their books."""
+    def _follow_statuses(self) -> None:
+        """Write what the venues' streams say of trading into the rows, which readers see."""
+        told, index = [], -1
+        while (index := lib.tp_feed_status_next(self.feed, self._statuses, index + 1)) < len(
+            self.instruments
+        ):
+            told.append((index, int(self._statuses[index])))
+        for venue in self.venues if told else ():
+            with venue.faults.kept("what is traded", "the rows stay as they are"):
+                ours = [one for one in told if venue.owns(one[0])]
+                self._publish_rows(venue, venue.told(ours))
+
+    def _publish_rows(self, venue: VenueFeed, changed: Sequence[Instrument]) -> None:
+        """Publish rows whose status changed; the hot thread stops or begins books by the list's."""
         for row in changed:
             with venue.faults.kept(row.symbol, "its row stays as it was"):
                 generation = self.shared.write(row)
-                status = ROW_STATUSES.index(row.status)
+                status = ROW_STATUSES.index(venue.trading.listed(row.index))
                 self._answers.append((partial(self.hot.list_status, row.index, status), generation))
 
     def _look_at_link(self) -> None:

@@ -202,6 +202,7 @@ class Replan:
         """Write a row where readers and recorders find it, then let the hot thread know."""
         shared, connection = self._of.shared, self._of.connections[channel.connection]
         generation = shared.write(row)
+        self._of.trading.forget(row.index)
         if shared.tap is not None:
             shared.tap.write(row.index, tap_row(row, channel, connection))
         self._rows.append(make_feed_row(row, generation, channel, connection))

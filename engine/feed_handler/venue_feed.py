@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from tickpath.engine.loop.connections import Connections
     from tickpath.engine.recording.tap import Subscription, TapWriter
     from tickpath.proto.instrument import Instrument
-    from tickpath.proto.venue import InstrumentList
     from tickpath.shm.segment import SegmentWriter
 
 NS_PER_MS = 1_000_000
@@ -393,11 +392,14 @@ class VenueFeed:
         with kept("instrument list", "the scales stay as they are"):
             self.rescaling.listed(listed, now_s)
         with kept("instrument list", "what is traded stays as it is"):
-            return self._follow_trading(listed)
+            return self._follow_trading(*self.trading.take(listed))
         return []
 
-    def _follow_trading(self, listed: InstrumentList) -> list[Instrument]:
-        changed, line = self.trading.take(listed)
+    def told(self, statuses: Iterable[tuple[int, int]]) -> list[Instrument]:
+        """Take statuses that the hot thread published; return the rows that change by them."""
+        return self._follow_trading(*self.trading.told(statuses))
+
+    def _follow_trading(self, changed: list[Instrument], line: str) -> list[Instrument]:
         if self.trading.wants_list:
             self.list_reader.want()
         if line:

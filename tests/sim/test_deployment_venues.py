@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 import pytest
+from tickpath._core import lib
 from tickpath.engine.client.feed_segment import read_instruments
+from tickpath.engine.feed_handler import process
 from tickpath.engine.sim.venues import load_dialect
+from tickpath.proto.instrument import ROW_STATUSES, Status
 from tickpath.proto.venues import find_symbol, resolve_symbol
 from tickpath.shm.errors import RemoteError
 
@@ -307,3 +310,45 @@ def test_error_of_one_venues_folder_is_no_others(
         assert "what it says could not be made: RecursionError: a bug; trying again" in lines[0]
     assert deployment.run(2 * RECOVERY_S, deployment.are_live)
     deployment.stop()
+
+
+# ---- what streams say of trading -----------------------------------------------------------------
+
+
+class Streamed:
+    """The C library, with statuses that a stream would have said."""
+
+    def __init__(self, said: dict[int, int]) -> None:
+        self._said = said
+
+    def tp_feed_status_next(self, _feed: object, known: list[int], start: int) -> int:
+        for index, status in self._said.items():
+            if index >= start and known[index] != status:
+                known[index] = status
+                return index
+        return 1 << 16
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(lib, name)
+
+
+def test_status_of_a_stream_is_in_the_row_that_readers_see(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = make("binance")
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    handler = deployment.feed_handler
+    halted = ROW_STATUSES.index(Status.HALTED)
+    said = {2: halted}
+    monkeypatch.setattr(process, "lib", Streamed(said))
+    deployment.run(0.1)
+    rows = read_instruments(cast("Segment", handler.segment))
+    assert [row.status is Status.HALTED for row in rows] == [False, False, True, False]
+    assert any("binance: stream: now BTCUSDT halted" in line for line in deployment.story)
+    assert states(deployment) == [LIVE] * 4, (
+        "of the book the hot thread decides, as the list has it"
+    )
+    said[2] = ROW_STATUSES.index(Status.TRADING)
+    deployment.run(0.1)
+    assert list(read_instruments(cast("Segment", handler.segment))) == handler.instruments
+    assert all(row.status is Status.TRADING for row in handler.instruments)

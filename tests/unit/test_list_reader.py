@@ -8,7 +8,7 @@ from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler.list_reader import LEAST_S, ListReader
 from tickpath.engine.feed_handler.rest_client import RateLimitError
 from tickpath.engine.feed_handler.trading import Trading
-from tickpath.proto.instrument import Instrument, Status
+from tickpath.proto.instrument import ROW_STATUSES, Instrument, Status
 from tickpath.proto.venue import HttpRequest, InstrumentList, RestRefusal
 from tickpath.shm.clock import NS_PER_S, Clock
 from tickpath.shm.errors import RemoteError
@@ -237,3 +237,50 @@ def test_trading_many_changes_are_one_line() -> None:
     changed, line = Trading(rows, range(len(rows))).take(listed(*halted))
     assert len(changed) == 20
     assert line.endswith("S7 halted and 12 more")
+
+
+T, C, H, D = (ROW_STATUSES.index(one) for one in list(Status)[:4])
+
+
+def test_trading_status_of_the_stream_is_shown_and_the_list_is_known_still() -> None:
+    one = Trading([row("A", 0), row("B", 1)], range(2))
+    assert one.told([(0, T), (1, T)]) == ([], "")
+    assert one.told([(0, H)]) == ([row("A", 0, Status.HALTED)], "stream: now A halted")
+    assert one.listed(0) is Status.TRADING
+    assert one.take(listed(row("A"), row("B"))) == ([], ""), "as the list had it"
+    assert one.told([(0, T)]) == ([row("A", 0)], "stream: now A trading")
+    assert one.told([(0, 0)]) == ([], ""), "nobody says"
+
+
+def test_trading_graver_status_of_list_and_stream_is_shown() -> None:
+    one = Trading([row("A", 0)], range(1))
+    one.told([(0, H)])
+    changed, line = one.take(listed(row("A", status=Status.CANCEL_ONLY)))
+    assert changed == [row("A", 0, Status.HALTED)], "the hot thread is to know of the list's"
+    assert line == "instrument list: now A cancel only"
+    assert one.listed(0) is Status.CANCEL_ONLY
+    changed, _ = one.take(listed(row("A", status=Status.DELISTED)))
+    assert changed == [row("A", 0, Status.DELISTED)]
+    assert one.told([(0, D)]) == ([], "")
+    changed, _ = one.take(listed(row("A")))
+    assert changed == [row("A")], "of the stream nothing is known that is graver"
+    assert one.told([(0, H)]) == ([row("A", 0, Status.HALTED)], "stream: now A halted")
+
+
+def test_trading_status_that_the_hot_thread_does_not_know_yet_is_not_taken_back() -> None:
+    one = Trading([row("A", 0)], range(1))
+    one.take(listed(row("A", status=Status.HALTED)))
+    assert one.told([(0, T)]) == ([], ""), "published before"
+    assert one.told([(0, H)]) == ([], "")
+
+
+def test_trading_row_that_came_back_is_what_its_list_says() -> None:
+    rows = [row("A", 0)]
+    one = Trading(rows, range(1))
+    one.told([(0, H)])
+    rows[0] = row("A", 0, Status.REMOVED)
+    one.forget(0)
+    assert one.told([(0, T)]) == ([], "")
+    rows[0] = row("A", 0)
+    one.forget(0)
+    assert one.take(listed(row("A"))) == ([], "")

@@ -221,6 +221,55 @@ def test_feed_streamed_status_is_of_its_connection(stream: Rig) -> None:
     assert stream.state() == (SYNCING, STARTING)
 
 
+class Told:
+    """What the cold thread finds of statuses, look by look."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._feed, self._known = rig.feed, ffi.new("uint8_t[]", 2)
+
+    def look(self) -> dict[int, int]:
+        found, index = {}, -1
+        while (index := lib.tp_feed_status_next(self._feed, self._known, index + 1)) < 2:
+            found[int(index)] = int(self._known[index])
+        return found
+
+
+def test_feed_status_of_list_and_stream_is_told_to_who_writes_the_row(stream: Rig) -> None:
+    told = Told(stream)
+    assert told.look() == {}, "nothing was said as yet"
+    listed(stream, OPEN)
+    assert told.look() == {0: OPEN}
+    stream.message(streamed(HALT))
+    assert told.look() == {0: HALT}
+    listed(stream, CANCEL_ONLY)
+    assert told.look() == {}, "the graver one counts"
+    stream.message(streamed(OPEN))
+    stream.message(streamed(DELISTED, instrument=1))
+    assert told.look() == {0: CANCEL_ONLY, 1: DELISTED}
+    assert told.look() == {}
+
+
+def test_feed_status_of_a_stream_that_ended_is_taken_back(stream: Rig) -> None:
+    """Readers would see it for ever: who connects anew says it anew."""
+    told = Told(stream)
+    listed(stream, OPEN)
+    stream.message(streamed(HALT))
+    assert told.look() == {0: HALT}
+    stream.down()
+    stream.events()
+    stream.up()
+    assert told.look() == {0: OPEN}
+    statuses = [values[0] for kind, _, values in stream.events() if kind == STATUS_EVENT]
+    assert statuses == [OPEN]
+
+
+def test_feed_status_of_a_row_that_came_is_its_own(tmp_path: Path) -> None:
+    venue = SampleVenue(IN_BAND_RULE)
+    rig = Rig(tmp_path, instruments=2, venue=venue.c, added=1)
+    assert Told(rig).look() == {}
+    rig.close()
+
+
 @pytest.mark.parametrize("message", [streamed(HALT, bad=1), streamed(9)])
 def test_feed_broken_status_is_counted_and_harms_no_book(stream: Rig, message: bytes) -> None:
     assert stream.message(message) == lib.TP_FEED_BROKEN
