@@ -64,14 +64,20 @@ class BurstFeedHandler:
         self.markets: list[Market] = markets(instruments)
         self._kept: list[Any] = []
         self._cpu = cpu
+        self._has_begun = False
         self._open_segment()
-        self._open_feed()
-        self._open_links()
-        self._open_connections(context)
-        self._start()
-        self._wait(self._is_open, "open")
-        self.send_all()
-        self._wait(self._all_live, "LIVE")
+        try:
+            self._open_feed()
+            self._open_links()
+            self._open_connections(context)
+            self._start()
+            self._has_begun = True
+            self._wait(self._is_open, "open")
+            self.send_all()
+            self._wait(self._all_live, "LIVE")
+        except BaseException:
+            self.close()
+            raise
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="hot", daemon=True)
@@ -293,6 +299,7 @@ class BurstFeedHandler:
 
     def close(self) -> None:
         """End the hot thread and remove the segment."""
-        self.hot.stop()
-        self._thread.join()
+        if self._has_begun:
+            self.hot.stop()
+            self._thread.join()
         self.segment.close()

@@ -36,7 +36,15 @@ class Feed:
     """A feed of one venue over a segment of its own."""
 
     def __init__(self, own: CheckedVenue | GapVenue, rows: Sequence[Instrument]) -> None:
+        """Raises SystemSetupError where the feed refuses an instrument."""
         self.segment = SegmentWriter(f"bench-checked-{os.getpid()}", make_layout(rows))
+        try:
+            self._open(own, rows)
+        except BaseException:
+            self.segment.close()
+            raise
+
+    def _open(self, own: CheckedVenue | GapVenue, rows: Sequence[Instrument]) -> None:
         write_instruments(self.segment, rows)
         pointer = self.segment.pointer
         config = ffi.new("struct tp_feed_config *")

@@ -104,8 +104,12 @@ class TapWriter:
         self.segment = SegmentWriter(instance + SUFFIX, layout)
         self._options, self._count = options, len(rows)
         self._rows: dict[int, Subscription] = {}
-        for index, row in enumerate(rows):
-            self.write(index, row)
+        try:
+            for index, row in enumerate(rows):
+                self.write(index, row)
+        except BaseException:
+            self.segment.close()
+            raise
         segment = self.segment.pointer
         self.pointer = kept_by(ffi.new("struct tp_tap *"), segment)
         self.pointer.segment = segment

@@ -54,11 +54,15 @@ class RehearsalFeed:
         """Create the segment, ready, and its waker; raises SegmentError as SegmentWriter does."""
         layout = make_layout(instruments, ring_capacity=ring_capacity)
         self.segment = SegmentWriter(instance, layout, directory=directory)
-        write_instruments(self.segment, instruments)
+        try:
+            write_instruments(self.segment, instruments)
+            self.consumers = Consumers(self.segment, lossless_deadline_ns=lossless_deadline_ns)
+            self.segment.ready()
+        except BaseException:
+            self.segment.close()
+            raise
         self.scales = [(one.price_exponent, one.quantity_exponent) for one in instruments]
         self.generations = [1] * len(instruments)
-        self.consumers = Consumers(self.segment, lossless_deadline_ns=lossless_deadline_ns)
-        self.segment.ready()
         self.consumers.start()
         self.ring, self.snapshots = self.segment.ring, self.segment.snapshots
         self._event = ffi.new("uint64_t[7]")
