@@ -88,7 +88,7 @@ YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
 SYMBOL_COUNTERS = ("subscribed", "left_out")
 FAULT_COUNTER = "venues.faults"
-LEFT_OUT = "this message is left out"
+NOT_READ = "this message is left out"
 HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
 # As the command line has them, and one more: it ran well until the interface went away.
 EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 5  # 4: a strategy raised
@@ -652,9 +652,9 @@ class FeedHandler:
                 owner.ended(note.connection)
             else:
                 if note.kind == lib.TP_NOTE_TEXT:  # the others are only shown
-                    with owner.faults.kept("what the venue said", LEFT_OUT):
+                    with owner.faults.kept("what the venue said", NOT_READ):
                         self._follow(owner.take(note.connection, note.text))
-                with owner.faults.kept("canary", LEFT_OUT):
+                with owner.faults.kept("canary", NOT_READ):
                     self.canaries.take(note, self._clock.now_s())
 
     def _take_misfit(self, misfit: Any) -> None:

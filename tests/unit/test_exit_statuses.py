@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import shutil
@@ -10,15 +12,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 from tickpath.engine import cli
 from tickpath.engine.bench.measure import LOAD_MAX_EACH_CPU, Ratio, Report, Row
 from tickpath.engine.feed_handler import process
+from tickpath.engine.recording import left_out, record
 from tickpath.engine.recording.left_out import LEFT_OUT
+from tickpath.engine.recording.recorder import Totals
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.runtime import EXIT_STRATEGY_FAILED
 from tickpath.proto.instrument import Instrument
+
+from tests.unit.recording.test_replay import session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TICKPATH = [sys.executable, "-P", "-m", "tickpath.engine.cli"]
 INSTRUMENTS = (Instrument(0, "mexc", "BTCUSDT", -2, -6, 1),)
@@ -102,6 +113,61 @@ def test_each_status_of_the_code_is_one_row_of_the_table_and_means_one_thing() -
     }
     assert sorted(documented) == sorted(used)
     assert len(used) == 9, "two of them share a number"
+
+
+# ---- 6: done, but something was left out ---------------------------------------------------------
+
+
+def test_commands_that_leave_something_out_are_those_of_the_table() -> None:
+    """Who ends with it is a module beside engine/recording/left_out.py, named as its command is."""
+    row = next(line for line in OPERATIONS.read_text().splitlines() if line.startswith("| 6 |"))
+    documented = set(re.findall(r"`(\w+)`", row))
+    engine, users = Path(__file__).parents[2] / "engine", set()
+    for path in engine.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == left_out.__name__:
+                users |= {path.stem for one in node.names if one.name == "LEFT_OUT"}
+            if isinstance(node, ast.Return) and isinstance(node.value, ast.Constant):
+                assert node.value.value != LEFT_OUT, f"{path}: line {node.lineno}: name it"
+    assert users == documented
+    assert documented <= set(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("words", [("replay",), ("export", "--out", "OUT", "--format", "csv")])
+@pytest.mark.parametrize(("bad", "status"), [([], 0), (["{"], LEFT_OUT)])
+def test_line_that_cannot_be_read_is_left_out_and_said_last(
+    tmp_path: Path, words: tuple[str, ...], bad: list[str], status: int
+) -> None:
+    path, texts = tmp_path / "a.ndjson", [json.dumps(one) for one in session(100)[0]]
+    path.write_text("\n".join([*texts[:50], *bad, *texts[50:]]) + "\n")
+    name, *rest = (one.replace("OUT", str(tmp_path / "out")) for one in words)
+    command = [*TICKPATH, name, str(path), "--ndjson", *rest]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    last = (done.stderr.splitlines() or [""])[-1]
+    assert ("left out: 1 line (line 51: " in last) == bool(bad)
+
+
+@pytest.mark.parametrize(("lost", "status"), [(0, 0), (3, LEFT_OUT)])
+def test_record_that_lost_events_is_6_and_says_so_last(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    lost: int,
+    status: int,
+) -> None:
+    class Lapped(SimpleNamespace):
+        """A recorder that its feed lapped."""
+
+        def __getattr__(self, _: str) -> Callable[[], None]:
+            return lambda: None
+
+    totals = Totals(events=10, lost_events=lost)
+    made = Lapped(instance="x", totals=totals, is_waiting=False)
+    monkeypatch.setattr(record, "Recorder", lambda **_: made)
+    words = ["record", "x", "--out", str(tmp_path), "--duration", "0.01"]
+    assert cli.main(words) == status
+    assert ("left out: 0 slots of messages and 3 events" in capsys.readouterr().err) == bool(lost)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from tickpath.engine.supervisor import command as supervisor
 from tickpath.netstack.transport import open_transport
 from tickpath.proto.instrument import Instrument
 from tickpath.shm.errors import LocalError, SystemSetupError
+from tickpath.shm.segment import Segment, remove_dead
 
 from tests.unit.recording.test_replay import session, write
 
@@ -117,10 +119,30 @@ def test_run_of_a_running_instance_is_refused_at_once_and_names_its_holder(
     assert "pytest" in error
 
 
+DIES = f"""
+import os, signal
+from tickpath.engine.strategy.rehearsal import RehearsalFeed
+from tickpath.proto.instrument import Instrument
+feed = RehearsalFeed({INSTANCE!r}, (Instrument(0, "mexc", "BTCUSDT", -2, -6),))
+feed.heartbeat()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 def test_run_is_not_refused_for_what_a_dead_writer_left(tmp_path: Path) -> None:
-    with RehearsalFeed(INSTANCE, INSTRUMENTS):
-        pass
-    supervisor.refuse_second(INSTANCE, config_of(tmp_path))
+    """One that was killed: its segment stands there, its heart beat a moment ago."""
+    done = subprocess.run([sys.executable, "-P", "-c", DIES], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    try:
+        with Segment(INSTANCE) as segment:
+            assert segment.heartbeat_age_ns() < 60e9
+        supervisor.refuse_second(INSTANCE, config_of(tmp_path))
+        with RehearsalFeed(INSTANCE, INSTRUMENTS) as feed:
+            feed.heartbeat()
+            with pytest.raises(SystemSetupError, match="runs already"):
+                supervisor.refuse_second(INSTANCE, config_of(tmp_path))
+    finally:
+        remove_dead(INSTANCE)
 
 
 # ---- words ---------------------------------------------------------------------------------------

@@ -167,6 +167,66 @@ def test_pause_is_known_to_another_process_however_its_writer_dies(tmp_path: Pat
     assert Pauses(directory=tmp_path).find("h", "a")[1] == "longer"
 
 
+# ---- several users -------------------------------------------------------------------------------
+
+USER, STRANGER = 65534, 65533
+AS_USER = """
+import sys
+from pathlib import Path
+from tickpath.engine.loop.pauses import Pauses
+one = Pauses(directory=Path(sys.argv[1]))
+print(one.find("h", "a"))
+one.note("h", "a", 5000.0, "by the user")
+print(one.find("h", "a"))
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """A run directory of a user's own, which that user can reach."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.geteuid() and folder.parent != folder:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    directory = tmp_path / "run"
+    directory.mkdir(mode=0o755)
+    os.chown(directory, USER, -1)
+    return directory
+
+
+def as_user(directory: Path) -> list[str]:
+    command = [sys.executable, "-P", "-c", AS_USER, str(directory)]
+    done = subprocess.run(
+        command, user=USER, group=USER, extra_groups=[], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.needs("root")
+def test_pause_that_root_noted_is_heeded_by_the_user_who_can_make_it_longer(theirs: Path) -> None:
+    """Root runs `tickpath instruments` beside the user's feed handler, of the same address."""
+    Pauses(directory=theirs).note("h", "a", 1000.0, "by root")
+    before, after = as_user(theirs)
+    assert "by root" in before
+    assert "by the user" in after
+    assert Pauses(directory=theirs).find("h", "a")[1] == "by the user"
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize(("owner", "is_heeded"), [(0, True), (USER, True), (STRANGER, False)])
+def test_pause_is_that_of_root_or_of_the_directorys_user(
+    theirs: Path, owner: int, *, is_heeded: bool
+) -> None:
+    """Where others may write, they must not be able to hold a feed handler back."""
+    Pauses(directory=theirs).note("h", "a", 1000.0, "status 429")
+    (record,) = theirs.glob("pause-*")
+    os.chown(record, owner, -1)
+    before, _ = as_user(theirs)
+    assert ("status 429" in before) == is_heeded
+    os.chown(record, owner, -1)
+    assert (Pauses(directory=theirs).find("h", "a")[0] > 0) == is_heeded
+
+
 def test_own_address_is_the_one_that_packets_leave_with() -> None:
     assert own_address("127.0.0.1", 443) == "127.0.0.1"
 
