@@ -34,7 +34,7 @@ class RestChecks:
     def request(self, row: Instrument) -> RestCheck:
         """Return what asks for the book of an instrument."""
         asked = self.config.venue.check_request(row.symbol, self.config.settings)
-        return RestCheck(asked.target, asked.body, row=row)
+        return RestCheck(asked.target, asked.body, asked.headers, row=row)
 
     def ask(self, request: RestCheck) -> bytes:
         """Refuse: it is a request as any other."""

@@ -339,12 +339,31 @@ static inline bool tp_json_string(struct tp_json *in, struct tp_text *out)
     return is_string;
 }
 
+/* How many digits are at hand where less than a block is left, behind a block and more. */
+static inline size_t tp_json_last_digits_size(const uint8_t *at, const uint8_t *end)
+{
+#if defined(__x86_64__)
+    const __m128i block = _mm_loadu_si128((const __m128i *)(end - TP_JSON_BLOCK));
+    const __m128i values = _mm_sub_epi8(block, _mm_set1_epi8('0'));
+    const __m128i digits = _mm_cmpeq_epi8(_mm_min_epu8(values, _mm_set1_epi8(9)), values);
+    const unsigned found = (unsigned)_mm_movemask_epi8(digits) >> (TP_JSON_BLOCK - (end - at));
+    return (size_t)__builtin_ctz(~found);
+#else
+    size_t size = 0;
+    while (at + size < end && at[size] >= '0' && at[size] <= '9')
+        size++;
+    return size;
+#endif
+}
+
 static inline bool tp_json_unsigned(struct tp_json *in, uint64_t *out)
 {
     const uint8_t *const at = in->at;
-    if (in->end - at >= TP_JSON_LOAD_SIZE && at - in->begin >= TP_JSON_BLOCK) {
-        const size_t size = tp_json_counted(tp_json_digits_size(at));
-        const bool is_whole = at[size] == ',' || at[size] == '}';
+    const ptrdiff_t left = in->end - at;
+    if (at - in->begin >= TP_JSON_BLOCK && left > 0) {
+        const size_t size = tp_json_counted(
+            left > TP_JSON_BLOCK ? tp_json_digits_size(at) : tp_json_last_digits_size(at, in->end));
+        const bool is_whole = (ptrdiff_t)size < left && (at[size] == ',' || at[size] == '}');
         if (is_whole && size != 0 && (at[0] != '0' || size == 1)) {
             *out = tp_json_digits_value(at, size);
             in->at = at + size;
@@ -357,11 +376,29 @@ static inline bool tp_json_unsigned(struct tp_json *in, uint64_t *out)
     return is_unsigned;
 }
 
+/* What is behind a string of at most two blocks or a plain number of less than one at `at`; NULL:
+ * there is something else. */
+static inline const uint8_t *tp_json_behind_scalar(const struct tp_json *in, const uint8_t *at)
+{
+    if (in->end - at < TP_JSON_BLOCK + TP_JSON_LOAD_SIZE)
+        return NULL;
+    if (*at == '"') {
+        at++;
+        size_t size = tp_json_plain_size(at);
+        if (size == TP_JSON_BLOCK)
+            size += tp_json_plain_size(at + TP_JSON_BLOCK);
+        return at[size] == '"' ? at + size + 1 : NULL;
+    }
+    const size_t size = tp_json_digits_size(at);
+    const bool is_plain = size != 0 && (at[0] != '0' || size == 1);
+    return is_plain && (at[size] == ',' || at[size] == '}') ? at + size : NULL;
+}
+
 static inline bool tp_json_skip(struct tp_json *in)
 {
-    struct tp_text text;
-    if (tp_json_short_string(in, in->at, &text)) {
-        in->at = text.at + text.size + 1;
+    const uint8_t *const behind = tp_json_behind_scalar(in, in->at);
+    if (behind != NULL) {
+        in->at = behind;
         return true;
     }
     struct tp_json copy = *in;

@@ -13,6 +13,7 @@ from tickpath.engine.feed_handler.feed_books import FeedBooks
 from tickpath.engine.feed_handler.rest_check import RestChecks
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.records import ScaleError
+from tickpath.proto.venue import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,3 +107,10 @@ def test_answer_that_is_none_is_asked_for_again() -> None:
 def test_books_of_both_ends_are_told_how_deep_an_answer_is() -> None:
     books = FeedBooks.of_venue(ffi.NULL, 0, CONFIG)
     assert (books._base_depth, books._check_depth) == (0, 20)
+
+
+def test_check_has_the_headers_that_the_venue_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = HttpRequest("/book", headers=(("X-Own", "1"),))
+    monkeypatch.setattr(type(CONFIG.venue), "check_request", lambda *_: asked)
+    request = RestChecks(CONFIG).request(BTC)
+    assert (request.target, request.body, request.headers) == ("/book", b"", (("X-Own", "1"),))

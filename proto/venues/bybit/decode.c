@@ -6,6 +6,8 @@
 #include "proto/encoding/decimal.h"
 #include "proto/encoding/json.h"
 
+#define HOT_PART static inline __attribute__((always_inline))
+
 static const uint64_t NS_PER_MS = 1000000;
 static const uint64_t RESTARTED = 1; /* u of a book that is sent whole: the service began anew */
 
@@ -24,7 +26,7 @@ enum field {
     FIELD_TRADE = FIELD_PRICE | FIELD_QUANTITY | FIELD_TIME | FIELD_SIDE,
 };
 
-static bool take_time(struct tp_json *in, uint64_t *out)
+HOT_PART bool take_time(struct tp_json *in, uint64_t *out)
 {
     uint64_t time_ms;
     if (!tp_json_unsigned(in, &time_ms))
@@ -80,8 +82,8 @@ static unsigned frame_field(struct tp_json *in, struct tp_text key, struct frame
 /* ---- books */
 
 /* Of a key that stands twice the last counts, as with other readers. */
-static bool take_side(struct tp_json *in, const struct tp_scale *scale, struct tp_level *levels,
-                      uint32_t *count)
+HOT_PART bool take_side(struct tp_json *in, const struct tp_scale *scale, struct tp_level *levels,
+                        uint32_t *count)
 {
     *count = 0;
     return tp_json_levels(in, scale, levels, count);
@@ -135,23 +137,56 @@ static enum tp_decode_status finish_top(const struct frame *frame, struct tp_dep
     return TP_DECODE_OK;
 }
 
-enum tp_decode_status tp_bybit_decode_depth(const struct tp_body *body, struct tp_depth_update *out)
+/* A change as the venue writes them, spot or not: {"topic":…,"ts":…,"type":"delta","data":{"s":…,
+ * "b":…,"a":…,"u":…,"seq":…},"cts":…}. False: it is in another form, and out is anything. */
+HOT_PART bool take_usual(struct tp_json *in, const struct tp_scale *scale, struct frame *frame,
+                         struct tp_depth_update *out)
+{
+    const bool is_change =
+        tp_json_is(in, "{\"topic\":") && tp_json_skip(in) &&
+        (tp_json_is(in, ",\"ts\":")
+             ? take_time(in, &frame->sent_ns) && tp_json_is(in, ",\"type\":\"delta\"")
+             : tp_json_is(in, ",\"type\":\"delta\",\"ts\":") && take_time(in, &frame->sent_ns));
+    return is_change && tp_json_is(in, ",\"data\":{\"s\":") && tp_json_skip(in) &&
+           tp_json_is(in, ",\"b\":") && take_side(in, scale, out->bids, &out->bid_count) &&
+           tp_json_is(in, ",\"a\":") && take_side(in, scale, out->asks, &out->ask_count) &&
+           tp_json_is(in, ",\"u\":") && tp_json_unsigned(in, &out->last_version) &&
+           tp_json_is(in, ",\"seq\":") && tp_json_skip(in) &&
+           (tp_json_is(in, "},\"cts\":") ? take_time(in, &frame->matched_ns) && tp_json_is(in, "}")
+                                         : tp_json_is(in, "}}")) &&
+           in->at == in->end;
+}
+
+/* Any other message, key by key; seen: enum field. */
+static enum tp_decode_status take_any(const struct tp_body *body, struct frame *frame,
+                                      struct tp_depth_update *out)
 {
     struct tp_json in;
     struct tp_text key;
-    struct frame frame = {0};
     unsigned seen = 0;
-    memset(out, 0, offsetof(struct tp_depth_update, bids));
+    *frame = (struct frame){0};
     tp_json_init(&in, body->data, body->size);
     (void)tp_json_object(&in);
     while (tp_json_key(&in, &key))
         if (tp_text_is(key, "data"))
             seen = (seen & FIELD_TYPE) | take_book(&in, &body->scale, out);
         else
-            seen |= frame_field(&in, key, &frame);
-    const enum tp_decode_status status = finish(&in, body, seen, FIELD_DEPTH);
-    if (status != TP_DECODE_OK)
-        return status;
+            seen |= frame_field(&in, key, frame);
+    return finish(&in, body, seen, FIELD_DEPTH);
+}
+
+enum tp_decode_status tp_bybit_decode_depth(const struct tp_body *body, struct tp_depth_update *out)
+{
+    struct tp_json in;
+    struct frame frame = {0};
+    memset(out, 0, offsetof(struct tp_depth_update, bids));
+    tp_json_init(&in, body->data, body->size);
+    if (!take_usual(&in, &body->scale, &frame, out)) {
+        memset(out, 0, offsetof(struct tp_depth_update, bids));
+        const enum tp_decode_status status = take_any(body, &frame, out);
+        if (status != TP_DECODE_OK)
+            return status;
+    }
     out->first_version = out->last_version;
     out->exchange_ns = frame.matched_ns != 0 ? frame.matched_ns : frame.sent_ns;
     if (body->meaning == TP_MEANING_TOP)
