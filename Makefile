@@ -1,7 +1,7 @@
 # Thin: each target is one line of work. `make help` lists them.
 .DEFAULT_GOAL := help
 .PHONY: help setup build dev check check-style check-c check-unit-1 check-unit-2 test lint style \
-  c-test sanitize fuzz mutants py-test test-vm vm-image demo zipapp wheelhouse provision format clean
+  c-test sanitize fuzz mutants campaign py-test test-vm vm-image demo zipapp wheelhouse provision format clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ASAN_OPTIONS ?= detect_leaks=1:strict_string_checks=1
@@ -14,6 +14,9 @@ FUZZ_SECONDS_SHARED ?=
 MUTANTS_SHARE ?=
 # Seconds for that part, its tree included; what is not reached by then is named, and is no failure.
 MUTANTS_SECONDS ?= 360
+# Of `make campaign`: how many runs of each venue, and the first seed.
+RUNS ?= 500
+SEED ?= 1
 # `make test VM=1` runs the tests of tests/vm as well, in the same run of pytest.
 VM ?=
 # setup.sh names its build folder after the interpreter.
@@ -82,6 +85,9 @@ fuzz: setup ## run every fuzzer for FUZZ_SECONDS
 
 mutants: setup ## plant faults, one at a time, and see the tests catch each (an hour; MUTANTS_SHARE=3/10)
 	@python tests/mutants/run.py $(if $(MUTANTS_SHARE),--trust --share $(MUTANTS_SHARE) --seconds $(MUTANTS_SECONDS))
+
+campaign: setup ## suffer seeded faults in virtual time, RUNS=500 of each venue and of mixtures, from SEED=1 on
+	@python -m tests.sim.campaign --runs $(RUNS) --seed $(SEED)
 
 py-test: setup ## run the tests in Python
 	@pytest --quiet --durations=20 $(if $(VM),-m "")

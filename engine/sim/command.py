@@ -23,6 +23,7 @@ from tickpath.engine.sim.faults import (
     HARMS_INSTRUMENT,
     NEEDS_ARGUMENT,
     TAKES_NOTHING,
+    TAKES_NUMBER,
     Fault,
     Order,
     parse_scheduled_fault,
@@ -50,8 +51,8 @@ def _fault_form(fault: Fault) -> str:
     """Write a fault as it is asked for, with the argument that it takes."""
     if fault in TAKES_NOTHING:
         return fault.value
-    numbers = {Fault.DRIP: "SECONDS", Fault.PING_FLOOD: "COUNT", Fault.CLOSE: "CODE"}
-    argument = numbers.get(fault, "SYMBOL")
+    numbers = {Fault.PING_FLOOD: "COUNT", Fault.CLOSE: "CODE"}
+    argument = numbers.get(fault, "SECONDS") if fault in TAKES_NUMBER else "SYMBOL"
     return f"{fault.value}:{argument}" if fault in NEEDS_ARGUMENT else f"{fault.value}[:{argument}]"
 
 

@@ -16,7 +16,7 @@ from tickpath.engine.sim.market import make_book
 from tickpath.proto.venues import name_symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tickpath.engine.sim.market import Book, Delta
     from tickpath.proto.instrument import Symbol
@@ -115,6 +115,10 @@ class Floor:
         """Instruments whose subscriptions a fault refuses."""
         self.halted: set[str] = set()
         """Instruments that the list calls halted."""
+        self.delisted: set[str] = set()
+        """Instruments that the list does not have."""
+        self.deaf: set[str] = set()
+        """Instruments whose subscriptions are acknowledged, and nothing comes of them."""
 
     def subscribe(self, client: Client, symbol: str, channel: str) -> None:
         """Let a client listen to a channel of a listed instrument; twice is once."""
@@ -136,6 +140,11 @@ class Floor:
             del subscribers[channel]
         if not subscribers:
             self.active.remove(symbol)
+
+    def listed(self) -> Iterable[tuple[str, Listing]]:
+        """Return what the list of instruments has."""
+        listings = self.listings.items()
+        return [(symbol, one) for symbol, one in listings if symbol not in self.delisted]
 
     def forget(self, client: Client) -> None:
         """End all of a client's subscriptions."""
@@ -171,6 +180,10 @@ class Dialect(Protocol):
 
     def pushes(self, symbol: str, delta: Delta, now_ns: int) -> list[tuple[str, Message]]:
         """Write a change of a book for each channel that somebody listens to."""
+
+    def base(self, symbol: str, channel: str, now_ns: int) -> Message | None:  # noqa: ARG002 - for those that can
+        """Write a base for a channel that somebody listens to; None: none comes by the stream."""
+        return None
 
     def garbage(self, symbol: str, channel: str) -> Message:
         """Write a message that begins as one of this channel's and cannot be read."""

@@ -27,6 +27,7 @@ from tickpath.engine.sim.faults import (
     parse_fault,
 )
 from tickpath.engine.sim.market import LEVELS_MAX, Delta, make_book
+from tickpath.engine.sim.message_faults import NEXT_ANSWER, NEXT_MESSAGE, MessageFaults
 from tickpath.engine.sim.rest_faults import REST_FAULTS, RestFaults
 from tickpath.proto.instrument import find_instrument
 from tickpath.proto.records import format_fixed
@@ -108,10 +109,10 @@ class Exchange:
         self._dialect = dialect(self._floor)
         self._random = random.Random(options.seed)
         self._websockets: dict[Client, Connection] = {}
-        self._last_frames: dict[str, bytes] = {}
-        self._skip: set[str] = set()
-        self._muted: set[str] = set()
+        self._message_faults = MessageFaults(random.Random(f"faults {options.seed}"))
         self._rest_faults = RestFaults()
+        self.spoils_rest = True
+        """Whether faults that were ordered reach answers of REST."""
         self._paused = self._is_over = False
         self._due, self._last_s = 0.0, clock.now_s()
         self._next = 0
@@ -200,10 +201,7 @@ class Exchange:
             self._next = (self._next + 1) % len(active)
             symbol = active[self._next]
             delta = self._floor.listings[symbol].book.step(self._level_count())
-            pushed = self._dialect.pushes(symbol, delta, now_ns)  # the venue said it, lost or not
-            if pushed and (symbol in self._skip or symbol in self._muted):
-                self._skip.discard(symbol)
-                continue
+            pushed = self._dialect.pushes(symbol, delta, now_ns)
             self._send(symbol, delta, pushed, touched)
         for connection in touched:
             connection.flush()
@@ -223,10 +221,10 @@ class Exchange:
     ) -> None:
         """Queue a change for all who listen; `touched` are those to flush."""
         listing, counters = self._floor.listings[symbol], self._floor.counters
-        for channel, message in pushed:
-            framed = frame(message)
-            self._last_frames[channel] = framed
-            subscribers = listing.subscribers[channel]
+        if symbol in self._floor.deaf:
+            return
+        for channel, framed in self._message_faults.spoil(symbol, pushed):
+            subscribers = listing.subscribers.get(channel, ())
             for client in subscribers:
                 connection = self._websockets[client]
                 connection.push(framed)
@@ -269,7 +267,19 @@ class Exchange:
 
     def received(self, connection: Connection, message: Message) -> None:
         """Answer a client's message."""
-        for answer in self._dialect.received(connection.client, message, self._clock.unix_ns()):
+        client, late_s = connection.client, 0.0
+        before = set(client.channels)
+        answers = self._dialect.received(client, message, self._clock.unix_ns())
+        if client.channels != before:
+            answers, late_s = self._message_faults.spoil_answers(answers)
+        if late_s > 0:
+            self.later(late_s, partial(self._answer, connection, answers))
+        else:
+            self._answer(connection, answers)
+
+    @staticmethod
+    def _answer(connection: Connection, answers: Sequence[Message]) -> None:
+        for answer in answers:
             connection.send(answer)
 
     # REST and control.
@@ -287,7 +297,12 @@ class Exchange:
         if path in routes:
             return routes[path](query)
         now_ns = self._clock.unix_ns()
+        delisted = set() if self.spoils_rest else set(self._floor.delisted)
+        self._floor.delisted -= delisted
         answer = self._dialect.http(request, now_ns)
+        self._floor.delisted |= delisted
+        if answer is not None and not self.spoils_rest:
+            return answer
         if answer is not None:
             return self._rest_faults.spoil(request.asked, answer, now_ns)
         known = f"the venue's own, {', '.join(routes)}"
@@ -341,6 +356,9 @@ class Exchange:
             begins, _, marked = next(one for one in self._marks() if order.fault in one[:2])
             (marked.add if order.fault is begins else marked.discard)(argument)
             return 1
+        if order.fault in NEXT_ANSWER:
+            self._message_faults.harm_answer(order)
+            return 1
         if order.fault in {Fault.PAUSE, Fault.RESUME}:
             self._paused = order.fault is Fault.PAUSE
             return 1
@@ -352,9 +370,11 @@ class Exchange:
     def _marks(self) -> tuple[tuple[Fault, Fault, set[str]], ...]:
         """Return which faults mark an instrument, and which end that."""
         return (
-            (Fault.MUTE, Fault.UNMUTE, self._muted),
+            (Fault.MUTE, Fault.UNMUTE, self._message_faults.muted),
             (Fault.REFUSE, Fault.ACCEPT, self._floor.refused),
             (Fault.HALT, Fault.REOPEN, self._floor.halted),
+            (Fault.DELIST, Fault.RELIST, self._floor.delisted),
+            (Fault.DEAFEN, Fault.HEAR, self._floor.deaf),
         )
 
     def _symbol(self, name: str) -> str:
@@ -367,8 +387,8 @@ class Exchange:
 
     def _harm_instrument(self, fault: Fault, symbol: str) -> None:
         listing, touched = self._floor.listings[symbol], set[Connection]()
-        if fault is Fault.GAP:
-            self._skip.add(symbol)
+        if fault in NEXT_MESSAGE:
+            self._message_faults.harm_next(symbol, fault)
         elif fault is Fault.RENUMBER:
             listing.book.renumber()
         elif fault is Fault.SCALE:
@@ -380,10 +400,13 @@ class Exchange:
             )
         for channel, subscribers in listing.subscribers.items():
             data = b""
-            if fault is Fault.DUPLICATE:
-                data = self._last_frames.get(channel, b"")
+            if fault in {Fault.DUPLICATE, Fault.OLD}:
+                data = self._message_faults.again(channel, fault)
             elif fault is Fault.GARBAGE:
                 data = frame(self._dialect.garbage(symbol, channel))
+            elif fault is Fault.BASE:
+                base = self._dialect.base(symbol, channel, self._clock.unix_ns())
+                data = b"" if base is None else frame(base)
             for client in subscribers if data else ():
                 self._websockets[client].push(data)
                 touched.add(self._websockets[client])

@@ -187,6 +187,7 @@ class Book:
     def renumber(self) -> None:
         """Let the versions begin anew, as a venue does whose matching engine was restarted."""
         self.version = 0
+        self.witness(self)
 
     def rescale(self) -> Delta | None:
         """Have prices or quantities written with a digit more or fewer, or a huge one with none.

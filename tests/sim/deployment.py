@@ -59,8 +59,8 @@ if TYPE_CHECKING:
 
 START_NS = 1_000 * SECOND
 UNIX_NS = 1_800_000_000 * SECOND
-HOSTS, PORT = ("exchange.test", "other.test"), 443
-ADDRESSES = ("10.0.0.2", "10.0.0.3")
+HOSTS, PORT = ("exchange.test", "other.test", "third.test"), 443
+ADDRESSES = ("10.0.0.2", "10.0.0.3", "10.0.0.4")
 IDLE_NS = 10_000_000  # a hot loop turns at least so often
 TICK_NS = 200_000  # engine/loop: so often it takes commands, and so often it turns after there are
 BUSY_NS = 1_000_000  # for so long
@@ -110,6 +110,10 @@ class Setup:
     quiet_s: float = 60.0
     beside: Setup | None = None
     """Another [[venue]] of the same feed handler; what is not of a venue alone is the first's."""
+
+    def chain(self) -> list[Setup]:
+        """Return it and those beside it."""
+        return [self] if self.beside is None else [self, *self.beside.chain()]
 
 
 @dataclass(slots=True)
@@ -161,11 +165,12 @@ class Deployment:
         self._numbers = count()
         self._due: list[tuple[int, int, Callable[[], object]]] = []
         clock = Clock(lambda: self.now_ns, lambda: self.now_ns - START_NS + UNIX_NS)
-        self._setups = [setup] if setup.beside is None else [setup, setup.beside]
+        self._setups = setup.chain()
         self.truth: dict[str, dict[int, Truth]] = {}
         self.places: dict[str, dict[int, int]] = {}  # in `times`
         self.times: dict[str, list[int]] = {}  # of the versions
         self.lag_max_s = LAG_MAX_S
+        self._latest: dict[str, Truth] = {}
         # The last version that showed just this; asked only where nothing is numbered.
         self._shown: dict[str, dict[Values, int]] = {}
         self._whose: dict[str, int] = {}  # the number of its venue
@@ -173,24 +178,14 @@ class Deployment:
         self._depths = [min(DEPTH_SHOWN, rule.depth or DEPTH_SHOWN) for rule in self._rules]
         self.exchanges = [self._make_exchange(number, clock) for number in range(len(self._setups))]
         self.exchange = self.exchanges[0]
-        self.link = VirtualLink()
-        self.transport = VirtualTransport(self.random, self._accept, setup.tls)
-        config = self._config()
-        outside = Outside(
-            clock=clock,
-            open_transport=lambda *_: self.transport,
-            open_rest=self._open_rest,
-            directory=setup.directory,
-            pauses=Pauses(clock, None),
-            leaves_by=lambda _: self.link.interface,
-            watch_link=lambda _: self.link,
-            aside=lambda work: work(),
-            segment_clock=ffi.new("struct tp_clock *"),
-        )
-        self.feed_handler = FeedHandler(config, self.tell, outside)
-        self._cold_ns = self._busy_ns = 0
         self.checks = 0  # bases asked for on a connection of their own
-        self._open()
+        self.starts = 0
+        self.restart_due = ""
+        """How the feed handler is to be ended and started anew after this turn; "": it is not."""
+        self._clocks, self._pauses = clock, Pauses(clock, None)
+        self._start(self._config())
+        for exchange in self.exchanges:
+            exchange.start()
 
     # Making.
 
@@ -200,7 +195,7 @@ class Deployment:
         options = Options(instruments=listed, rate=setup.rate, depth=setup.depth, seed=setup.seed)
         exchange = Exchange(setup.dialect, options, clock, self.later)
         for symbol, listing in exchange._floor.listings.items():
-            name = self._name(number, symbol)
+            name = self.name(number, symbol)
             self._whose[name] = number
             self.truth[name], self.places[name], self._shown[name] = {}, {}, {}
             self.times[name] = []
@@ -208,13 +203,13 @@ class Deployment:
             listing.book.witness = partial(self._witness, name)
         return exchange
 
-    def _name(self, number: int, symbol: str) -> str:
+    def name(self, number: int, symbol: str) -> str:
         """Return how an instrument of a venue is called here: the first venue's by its symbol."""
         return f"{self._setups[number].dialect.venue.name}:{symbol}" if number else symbol
 
     def _name_of(self, row: Instrument) -> str:
         names = [one.dialect.venue.name for one in self._setups]
-        return self._name(names.index(row.venue), row.symbol)
+        return self.name(names.index(row.venue), row.symbol)
 
     def _open_rest(self, of: VenueConfig) -> VirtualRest:
         names = [one.dialect.venue.name for one in self._setups]
@@ -249,6 +244,38 @@ class Deployment:
             reconnect=ReconnectConfig(max_s=RECONNECT_MAX_S),
         )
 
+    def _start(self, config: Config) -> None:
+        self.starts += 1
+        self.link = VirtualLink()
+        self.transport = VirtualTransport(self.random, self._accept, self.setup.tls)
+        outside = Outside(
+            clock=self._clocks,
+            open_transport=lambda *_: self.transport,
+            open_rest=self._open_rest,
+            directory=self.setup.directory,
+            pauses=self._pauses,
+            leaves_by=lambda _: self.link.interface,
+            watch_link=lambda _: self.link,
+            aside=lambda work: work(),
+            segment_clock=ffi.new("struct tp_clock *"),
+        )
+        self.feed_handler = FeedHandler(config, self.tell, outside)
+        self._cold_ns = self._busy_ns = 0
+        self._is_opening = True
+        self._open()
+        self._is_opening = False
+
+    def restart(self, *, in_order: bool) -> None:
+        """End the feed handler, in order or at once, and start another one of its configuration."""
+        self.tell("restart, in order" if in_order else "restart, at once")
+        config = self.feed_handler.config
+        if in_order:
+            self.stop()
+        for end in list(self.transport.ends.values()):
+            end.abort()
+        self.close()
+        self._start(config)
+
     def _open(self) -> None:
         feed_handler = self.feed_handler
         if not feed_handler.open():
@@ -266,8 +293,6 @@ class Deployment:
         self._records = [0] * len(self._symbols)
         self._handle = feed_handler.hot.handle
         self._worker = feed_handler.handshakes.worker if self.setup.tls is not None else None
-        for exchange in self.exchanges:
-            exchange.start()
 
     def _accept(self, end: FarEnd) -> None:
         end.meet(Connection(self.exchanges[ADDRESSES.index(end.address)]))
@@ -277,11 +302,13 @@ class Deployment:
         bids, asks = (side.levels(self._depths[number]) for side in (book.bids, book.asks))
         row = book.instrument
         true = Truth(bids, asks, row.price_exponent, row.quantity_exponent)
-        self.truth[name][book.version] = true
+        is_same = true == self._latest.get(name)
+        self.truth[name][book.version] = self._latest[name] = true
         if self._rules[number].chain == lib.TP_CHAIN_NONE:
             self._shown[name][true.values] = book.version
-        self.places[name][book.version] = len(self.times[name])
-        self.times[name].append(self.now_ns)
+        if not is_same:  # the same with another number makes no book old
+            self.times[name].append(self.now_ns)
+        self.places[name][book.version] = len(self.times[name]) - 1
 
     def tell(self, text: str) -> None:
         """Take a line of the log or of the story."""
@@ -294,16 +321,20 @@ class Deployment:
         at_ns = self.now_ns + int(delay_s * SECOND)
         heapq.heappush(self._due, (at_ns, next(self._numbers), act))
 
-    def order(self, text: str) -> None:
-        """Let a fault of the exchange happen now."""
-        self.tell(f"fault {text}")
-        self.exchange.do(parse_fault(text))
+    def order(self, text: str, venue: int = 0) -> None:
+        """Let a fault of an exchange happen now."""
+        self.tell(f"fault {text}" + (f" at venue {venue}" if venue else ""))
+        self.exchanges[venue].do(parse_fault(text))
 
     def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
         """Let time pass, until something holds if told what; returns whether it does."""
         end_ns = self.now_ns + int(seconds * SECOND)
         while self.now_ns < end_ns:
             soon_ns = self._turn()
+            if self.restart_due:
+                in_order, self.restart_due = self.restart_due == "in order", ""
+                self.restart(in_order=in_order)
+                continue
             if until is not None and until():
                 return True
             self.now_ns = min(max(soon_ns, self.now_ns + TURN_NS), end_ns)
@@ -331,10 +362,11 @@ class Deployment:
 
     def _http(self, number: int, request: venue.HttpRequest) -> tuple[HttpResponse, float]:
         """Ask an exchange; returns the answer and how late it is."""
-        method = "POST" if request.body else "GET"
+        exchange, method = self.exchanges[number], "POST" if request.body else "GET"
         fields = {name.lower(): value for name, value in request.headers}
-        asked = HttpRequest(method, request.target, fields, request.body)
-        answer = self.exchanges[number].http(asked)
+        # Without a list of its own it would wait by the host's clock, or end, to be started again.
+        exchange.spoils_rest = not self._is_opening
+        answer = exchange.http(HttpRequest(method, request.target, fields, request.body))
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return HttpResponse(answer.status, headers, answer.body), answer.delay_s
 
@@ -345,6 +377,8 @@ class Deployment:
                 self.later(half_s, partial(self._answer, of, question, half_s))
 
     def _answer(self, of: VenueFeed, question: Question, half_s: float) -> None:
+        if of not in self.feed_handler.venues:
+            return  # of a feed handler that has ended
         if isinstance(question.request, BaseSubscription):
             fetch = self._beside(of, question.request)
             self.later(half_s, partial(self._hand_over, of, question, fetch))
@@ -365,6 +399,8 @@ class Deployment:
         self._hand_over(of, question, fetch)
 
     def _hand_over(self, of: VenueFeed, question: Question, fetch: Callable[[], bytes]) -> None:
+        if of not in self.feed_handler.venues:
+            return
         self._cold_ns, self._busy_ns = 0, self.now_ns + BUSY_NS
         of.bases.settle(question, fetch)
 
@@ -432,7 +468,7 @@ class Deployment:
         settings = self.feed_handler.venues[number].config.settings
         depth = getattr(settings, "depth", self._setups[number].depth)
         must_truncate = self._rules[number].must_truncate
-        least = 16 * (self._depths[number] if must_truncate else min(20, max(1, depth // 2)))
+        least = 16 * (self._depths[number] if must_truncate else min(20, max(1, depth // 2 - 1)))
         sides = true.packed(record.price_exponent, record.quantity_exponent)
         held = [side[: max(len(of), least)] for side, of in zip(sides, (bids, asks), strict=True)]
         if held != [bids, asks]:
@@ -482,11 +518,12 @@ class Deployment:
     # The end.
 
     def stop(self) -> None:
-        """End in order: every book is STALE afterwards."""
+        """End in order: every book is STALE afterwards; SYNCING if none ever had a connection."""
         self.feed_handler.hot.stop()
         self.run(0.1)
         states = [STATES[seen.state] for seen in self.seen]
-        if states != ["STALE"] * len(states):
+        never = self.feed_handler.hot.loop.counters.connects == 0
+        if not set(states) <= ({"STALE", "SYNCING"} if never else {"STALE"}):
             raise self.failure(f"after an orderly stop the books are {states}")
 
     def close(self) -> None:

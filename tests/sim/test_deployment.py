@@ -1,16 +1,12 @@
 """A whole deployment in virtual time: whatever goes wrong, LIVE is true, and LIVE comes back.
 
-Each seed is another deployment with other misfortunes. `TICKPATH_DEPLOYMENT_RUNS=10000` runs so
-many seeds, `TICKPATH_DEPLOYMENT_SEED=17` that one alone. What LIVE does not promise today stands at
-the end, one test a line of what it is to promise: each fails as long as that is so.
+One situation a test; campaigns of seeded faults are test_campaign.py's, and each line of what LIVE
+means, with every kind of sync rule, test_live_lines.py's.
 """
 
 from __future__ import annotations
 
-import os
-import random
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
@@ -19,17 +15,15 @@ from tickpath._core import lib
 from tickpath.engine.client.feed_segment import read_instruments
 from tickpath.engine.loop.connections import Reconnect
 from tickpath.engine.sim.dialect import HttpResponse, Message, json_response
-from tickpath.engine.sim.exchange import DRIP_S
 from tickpath.engine.sim.venues import load_dialect
 from tickpath.engine.sim.venues.mexc import MexcDialect
-from tickpath.proto.instrument import Status, parse_symbol
-from tickpath.proto.venues import pair_symbol
+from tickpath.proto.instrument import Status
 from tickpath.proto.venues.mexc import requests
 from tickpath.proto.venues.mexc.settings import MexcSettings
 from tickpath.shm.reader import Result
 
+from tests.sim.campaign import check_counters
 from tests.sim.deployment import (
-    DROP_S,
     LIST_EVERY_S,
     LIVE,
     RECONNECT_MAX_S,
@@ -39,163 +33,18 @@ from tests.sim.deployment import (
     DeploymentError,
     Setup,
 )
-from tests.sim.virtual import certificate
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tickpath.engine.sim.dialect import Client, HttpRequest
     from tickpath.shm.segment import Segment
 
-    from tests.sim.virtual import Certificate
-
     Make = Callable[..., Deployment]
 
-__all__ = ["certificate"]  # a fixture
-
-RUNS = int(os.environ.get("TICKPATH_DEPLOYMENT_RUNS", "60"))
-ONE = os.environ.get("TICKPATH_DEPLOYMENT_SEED")
-FOUND = [3076]  # seeds that found a fault once: an old base after a reconnect
-SEEDS = sorted({*range(RUNS), *FOUND}) if ONE is None else [int(ONE)]
-# Bases by REST, with ranges that may overlap or not; bases in-band, with checksums, numbered, or
-# with the number of the message before. (bybit_linear is bybit by another address.)
-VENUES = ("binance", "bybit", "kraken", "mexc", "okx")
-# A venue that says "unchanged" by itself does so within the campaign's seconds.
-SETTINGS: dict[str, dict[str, Any]] = {"okx": {"unchanged_s": 1.0}}
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
-NAMES = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
-FAULTS_S = 8.0
 LATE_S = 14.0
-ONCE = (
-    *("gap", "disconnect", "garbage", "half-frame", "drip", "crossed", "duplicate", "ping-flood"),
-    *("close", "close:1008", "silent", "rest-late:2", "rest-late:8", "rest-limit:3", "rest-error"),
-    *("rest-malformed", "rest-old", "upgrade-limit:3", "scale"),
-)
-PHASES = (
-    *(("pause", "resume"), ("refuse:{}", "accept:{}"), ("down", "up")),
-    *(("damage", "whole"), ("unplug", "plug"), ("mute:{}", "unmute:{}")),
-    ("halt:{}", "reopen:{}"),
-)
-LINGERS = frozenset({"drip", "half-frame", "silent"})
-LINGER_S = DROP_S + DRIP_S  # what they do to a connection is over, or it is dropped
-ARRIVAL_S = 0.5  # the last fault may be a message that is missed when the next one comes
-FRAMES_DAMAGED = 10_000  # millionths
-
-
-class Misfortune:
-    """What goes wrong in one run, and when; all of it is over after FAULTS_S."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self._deployment = deployment
-        self.kinds: set[str] = set()
-        generator = random.Random(deployment.setup.seed)
-        for _ in range(generator.randrange(1, 6)):
-            at_s, symbol = (
-                generator.uniform(0, FAULTS_S),
-                generator.choice(deployment.setup.symbols),
-            )
-            if generator.random() < 0.75:
-                kind = generator.choice(ONCE)
-                one = kind in ("gap", "garbage", "crossed", "duplicate", "scale")
-                self._plan(at_s, f"{kind}:{symbol}" if one and generator.random() < 0.7 else kind)
-                # A REST fault hits nobody unless a base is asked for.
-                if kind.startswith("rest") and generator.random() < 0.8:
-                    self._plan(at_s, generator.choice(("gap", "disconnect")))
-            else:
-                begin, end = (text.format(symbol) for text in generator.choice(PHASES))
-                self._plan(at_s, begin)
-                self._plan(generator.uniform(at_s, FAULTS_S), end)
-
-    def _plan(self, at_s: float, text: str) -> None:
-        self.kinds.add(text.partition(":")[0])
-        self._deployment.later(at_s, lambda: self._do(text))
-
-    def _do(self, text: str) -> None:
-        deployment = self._deployment
-        if text in ("down", "up"):
-            deployment.tell(f"fault {text}")
-            deployment.transport.is_reachable = text == "up"
-            if text == "down":
-                deployment.order("disconnect")
-        elif text in ("unplug", "plug"):
-            deployment.tell(f"fault {text}")
-            deployment.link.trouble = "no carrier" if text == "unplug" else ""
-            deployment.transport.damage(lib.TP_FAULT_CERTAIN if text == "unplug" else 0)
-        elif text in ("damage", "whole"):
-            deployment.tell(f"fault {text}")
-            deployment.transport.damage(FRAMES_DAMAGED if text == "damage" else 0)
-        else:
-            deployment.order(text)
-
-
-def random_setup(seed: int, directory: Path, venue: str = "mexc", **fields: Any) -> Setup:
-    generator = random.Random(f"setup {seed}")
-    dialect = load_dialect(venue)
-    symbols = [pair_symbol(dialect.venue, parse_symbol(one)) for one in NAMES]
-    if venue in SETTINGS:
-        fields.setdefault("settings", msgspec.convert(SETTINGS[venue], dialect.venue.settings))
-    return Setup(
-        seed=seed,
-        directory=directory,
-        dialect=dialect,
-        symbols=tuple(symbols[: generator.randrange(1, 4)]),
-        rate=generator.choice((10.0, 40.0, 120.0)),
-        depth=generator.choice((25, 60, 200)),
-        quiet_s=3.0,
-        list_every_s=generator.choice((2.0, LIST_EVERY_S)),
-        **fields,
-    )
-
-
-def check_counters(deployment: Deployment, kinds: set[str]) -> None:
-    """Hold what was counted to what was done; at the end, before the stop."""
-    feed, hot = deployment.counters, deployment.feed_handler.hot.loop.counters
-    exchange = deployment.exchange.counters
-    open_count = sum(slot.open for slot in deployment.feed_handler.connections.slots)
-    # A client that no reset reached keeps a connection until its silence is noticed.
-    surplus = exchange.connections - open_count
-    surplus = max(0, surplus) if "damage" in kinds else surplus
-    impossible = {
-        # What is said just as the connection ends is of no use any more.
-        "texts_unsent": hot.texts_unsent * (hot.disconnects == 0),
-        "inbox_full": hot.inbox_full,
-        "unknown_channel": feed.unknown_channel,
-        "unreadable": feed.unreadable,
-        "bases_refused": feed.bases_refused,
-        "overflows": feed.overflows,
-        "broken": feed.broken * ("garbage" not in kinds),
-        "crossed": feed.crossed * ("crossed" not in kinds),
-        "gaps": feed.gaps * (not kinds & {"gap", "mute"}),
-        "different": feed.checks_different,
-        "checksums": feed.checksums * (not kinds & {"gap", "mute", "scale"}),
-        "open": hot.connects - hot.disconnects - open_count,
-        # A venue that no reset reached keeps the connection that its client gave up.
-        "open there": surplus * ("unplug" not in kinds),
-        "from nobody": max(0, feed.messages - hot.messages),
-    }
-    wrong = {name: int(value) for name, value in impossible.items() if value}
-    if wrong:
-        raise deployment.failure(f"counters that cannot be: {wrong}")
-    least = len(deployment.setup.symbols)
-    if feed.bases_applied < least or hot.connects < 1:
-        raise deployment.failure(f"fewer bases than books: {feed.bases_applied} of {least}")
-
-
-def live_through(deployment: Deployment) -> None:
-    """Go LIVE, suffer, come back, stop."""
-    if not deployment.run(RECOVERY_S, deployment.are_live):
-        raise deployment.failure("never became LIVE")
-    misfortune = Misfortune(deployment)
-    deployment.run(FAULTS_S + (LINGER_S if misfortune.kinds & LINGERS else ARRIVAL_S))
-    if not deployment.run(RECOVERY_S, deployment.are_live):
-        raise deployment.failure(f"not LIVE {RECOVERY_S} s after all was well again")
-    deployment.run(1.0)
-    if not deployment.are_live():
-        raise deployment.failure("did not stay LIVE")
-    check_counters(deployment, misfortune.kinds)
-    deployment.stop()
 
 
 @pytest.fixture
@@ -210,50 +59,6 @@ def make(tmp_path: Path) -> Iterator[Make]:
     yield one
     for deployment in made:
         deployment.close()
-
-
-def suffer(setup: Setup) -> None:
-    deployment = Deployment(setup)
-    try:
-        live_through(deployment)
-    finally:
-        deployment.close()
-    left = [path.name for path in setup.directory.iterdir()]
-    assert left == [], f"seed {setup.seed}: left in shared memory: {left}"
-
-
-@pytest.mark.parametrize("venue", VENUES)
-@pytest.mark.parametrize("seed", SEEDS)
-def test_deployment_is_right_while_live_and_comes_back(
-    seed: int, venue: str, tmp_path: Path
-) -> None:
-    suffer(random_setup(seed, tmp_path, venue))
-
-
-def tls_context(certificate: Certificate) -> ssl.SSLContext:
-    import ssl  # noqa: PLC0415 - only here
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate.certificate, certificate.key)
-    return context
-
-
-@pytest.mark.parametrize("seed", list(SEEDS)[:: max(1, len(SEEDS) // 5)])
-def test_deployment_by_tls_is_as_right(seed: int, tmp_path: Path, certificate: Certificate) -> None:
-    suffer(
-        random_setup(seed, tmp_path, tls=tls_context(certificate), ca_file=certificate.certificate)
-    )
-
-
-def test_deployment_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
-    stories = []
-    for _ in range(2):
-        deployment = Deployment(random_setup(7, tmp_path))
-        live_through(deployment)
-        deployment.close()
-        stories.append(deployment.story)
-    assert stories[0] == stories[1]
-    assert len(stories[0]) > 10
 
 
 @pytest.mark.parametrize("venue", ["binance", "mexc"])  # whose dialects make up trades
@@ -415,12 +220,6 @@ class Halting(MexcDialect):
         for row in listed["symbols"]:
             row |= {"status": "2", "isSpotTradingAllowed": False}
         return json_response(200, listed)
-
-
-def not_today(
-    line: str, reason: str, raises: type[BaseException] = AssertionError
-) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, raises=raises, reason=f"LIVE, {line}: {reason}")
 
 
 def test_live_never_without_an_answer_to_the_subscription(make: Make) -> None:
@@ -730,34 +529,3 @@ def test_reload_of_nothing_listed_changes_nothing(make: Make) -> None:
     deployment.run(5.0)
     assert deployment.are_live()
     assert any("no symbol of the configuration is listed" in line for line in deployment.story)
-
-
-@pytest.mark.parametrize("seed", list(SEEDS)[:: max(1, len(SEEDS) // 4)])
-def test_deployment_whose_symbols_come_and_go_is_as_right(seed: int, tmp_path: Path) -> None:
-    """Every LIVE book equals the venue's at each look, whatever fails while they come and go."""
-    generator = random.Random(f"symbols {seed}")
-    listed = tuple(f"SYM{number:04}USDT" for number in range(1, 41))
-    setup = replace(random_setup(seed, tmp_path), symbols=listed[:29], listed=listed, rate=80.0)
-    deployment = Deployment(setup)
-    try:
-        assert deployment.run(RECOVERY_S, deployment.are_live)
-        misfortune = Misfortune(deployment)
-        for _ in range(4):
-            wanted = tuple(generator.sample(listed, generator.randrange(1, 41)))
-            deployment.later(generator.uniform(0, FAULTS_S), partial(configure, deployment, wanted))
-        deployment.run(FAULTS_S + (LINGER_S if misfortune.kinds & LINGERS else ARRIVAL_S))
-        wanted = tuple(generator.sample(listed, 20))
-        configure(deployment, wanted)
-
-        def is_right() -> bool:
-            planned = {
-                one for one in deployment.feed_handler.venues[0].plan.symbols if one is not None
-            }
-            return planned == set(wanted) and all(map(deployment.is_live_by_name, wanted))
-
-        if not deployment.run(2 * RECOVERY_S, is_right):
-            raise deployment.failure("the symbols of the end are not LIVE")
-        deployment.stop()
-    finally:
-        deployment.close()
-    assert [path.name for path in tmp_path.iterdir()] == []

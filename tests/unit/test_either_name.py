@@ -76,7 +76,7 @@ def of_fault(_reader: FeedReader, name: str) -> str:
     dialect = load_dialect("mexc")
     sim = Exchange(dialect, Options(instruments=[row.symbol for row in ROWS], rate=0, depth=50))
     sim.do(parse_fault(f"mute:{name}"))
-    (symbol,) = sim._muted
+    (symbol,) = sim._message_faults.muted
     return symbol
 
 

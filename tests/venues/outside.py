@@ -1,6 +1,6 @@
 """The venue of the tests, outside of the tree as its users' would be: compiled, found, named.
 
-Imported by conftest.py before any test asks for a venue's name.
+Imported by conftest.py, and by tests of tests/sim, before any test asks for a venue's name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from tickpath.proto.venues import FOLDERS_VARIABLE, venue_names
@@ -26,8 +27,9 @@ def documented_command() -> str:
     return str(found)
 
 
+@cache
 def install() -> tempfile.TemporaryDirectory[str]:
-    """Copy the folders to a new one, compile them there, and have all processes find it."""
+    """Copy the folders to a new one, compile them there, and have all processes find it; once."""
     place = tempfile.TemporaryDirectory(prefix="tickpath-venues-")
     for name in OUTSIDE:
         folder = Path(place.name) / name

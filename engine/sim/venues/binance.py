@@ -185,7 +185,7 @@ class BinanceDialect(Dialect):
 
     def _exchange_info(self, time_ms: int) -> HttpResponse:
         rows = []
-        for symbol, listing in self._floor.listings.items():
+        for symbol, listing in self._floor.listed():
             book, name = listing.book, listing.book.name
             lot = {"minQty": _quantity(book, 1), "stepSize": _quantity(book, 1)}
             rows.append(

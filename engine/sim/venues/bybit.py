@@ -135,8 +135,10 @@ class BybitDialect(Dialect):
 
     def due(self, client: Client, now_ns: int) -> list[Message]:
         """Send books of one level again that did not change for three seconds."""
-        symbols = [split(one)[1] for one in client.channels if split(one)[0] == BEST]
-        told = {one: self._tops[one] for one in sorted(symbols) if one in self._tops}
+        symbols = {split(one)[1] for one in client.channels if split(one)[0] == BEST}
+        told = {
+            one: self._tops[one] for one in sorted(symbols - self._floor.deaf) if one in self._tops
+        }
         again = [
             message
             for message, sent_ns in told.values()
@@ -198,7 +200,7 @@ class BybitDialect(Dialect):
         why = self._fault(client, topics)
         if why:
             return [self._refuse(said, why, len(topics))]
-        answers = [self._answer(said, "subscribe")]
+        answers, deaf = [self._answer(said, "subscribe")], self._floor.deaf
         for name in dict.fromkeys(topics):
             kind, symbol = split(name)
             listing = self._floor.listings[symbol]
@@ -207,10 +209,12 @@ class BybitDialect(Dialect):
             if kind in DEPTHS:
                 view = view_of(listing.book, DEPTHS[kind])
                 self._views[name] = view
-                number = listing.book.version
-                answers.append(self._book(name, "snapshot", view, number, now_ns))
+                shown = self._book(name, "snapshot", view, listing.book.version, now_ns)
             elif kind == BEST:
-                answers.append(self._top(symbol, now_ns) if is_first else self._tops[symbol][0])
+                shown = self._top(symbol, now_ns) if is_first else self._tops[symbol][0]
+            else:
+                continue
+            answers += [shown] if symbol not in deaf else []
         return answers
 
     # What it pushes.
@@ -275,6 +279,14 @@ class BybitDialect(Dialect):
             pushed.append((name, self._book(name, type_, shown, delta.last_version, now_ns)))
         return pushed
 
+    def base(self, symbol: str, channel: str, now_ns: int) -> Message | None:
+        """Write a book as it was told last."""
+        view = self._views.get(channel)
+        if view is None or split(channel)[0] not in DEPTHS:
+            return None
+        book = self._floor.listings[symbol].book
+        return self._book(channel, "snapshot", view, book.version, now_ns)
+
     def _trade(self, name: str, book: Book, delta: Delta, now_ns: int) -> Message:
         sold = delta.last_version % 2 == 0
         self._sequence += SEQUENCE_STEP
@@ -313,7 +325,7 @@ class BybitDialect(Dialect):
         if query.get("category") != category:
             said = {"retCode": BAD_REQUEST, "retMsg": "params error: category invalid"}
             return json_response(200, {**said, "result": {}, "retExtInfo": {}})
-        listed = list(self._floor.listings)
+        listed = [symbol for symbol, _ in self._floor.listed()]
         page: dict[str, object] = {"category": category}
         if category != requests.SPOT:
             first = listed.index(query["cursor"]) if query.get("cursor") in listed else 0

@@ -159,7 +159,7 @@ class KrakenDialect(Dialect):
                 continue
             result = {**requests.KINDS[kind].params, "channel": name, "symbol": symbol}
             answers.append(text({"method": method, "result": result, "success": True, **more}))
-            if method == "subscribe" and name == "book":
+            if method == "subscribe" and name == "book" and symbol not in self._floor.deaf:
                 channel = f"{kind}:{symbol}"
                 view = self._views[channel]
                 answers.append(self._book(symbol, "snapshot", view, view, now_ns))
@@ -234,6 +234,13 @@ class KrakenDialect(Dialect):
         item["timestamp"] = stamp(now_ns)
         return text({"channel": "ticker", "type": "update", "data": [item]})
 
+    def base(self, symbol: str, channel: str, now_ns: int) -> Message | None:
+        """Write a snapshot of a book as it was told last."""
+        view = self._views.get(channel)
+        if view is None or not channel.startswith("book-"):
+            return None
+        return self._book(symbol, "snapshot", view, view, now_ns)
+
     def garbage(self, symbol: str, channel: str) -> Message:  # noqa: ARG002 - its messages name no depth
         """Write an update of the book that ends in the middle of a number."""
         head = '{"channel":"book","type":"update","data":[{"symbol":"' + symbol
@@ -246,7 +253,7 @@ class KrakenDialect(Dialect):
         if request.target.partition("?")[0] != requests.ASSET_PAIRS_PATH:
             return None
         rows = {}
-        for symbol, listing in self._floor.listings.items():
+        for symbol, listing in self._floor.listed():
             instrument, name = listing.book.instrument, listing.book.name
             base, quote = (_OLD_NAMES.get(asset, asset) for asset in (name.base, name.quote))
             rows[base + quote] = {

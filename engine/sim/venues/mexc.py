@@ -215,7 +215,7 @@ class MexcDialect(Dialect):
 
     def _exchange_info(self, time_ms: int) -> HttpResponse:
         rows = []
-        for symbol, listing in self._floor.listings.items():
+        for symbol, listing in self._floor.listed():
             instrument, name = listing.book.instrument, listing.book.name
             rows.append(
                 {

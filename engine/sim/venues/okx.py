@@ -135,6 +135,8 @@ class OkxDialect(Dialect):
         """Say of a book that stood still for a minute that it does."""
         said = []
         for channel in sorted(client.channels & self._told.keys()):
+            if requests.split(channel)[1] in self._floor.deaf:
+                continue
             told = self._told[channel]
             before_ns = max(client.spoke_ns - told.at_ns, 0)
             if (now_ns - told.at_ns) // self.unchanged_ns > before_ns // self.unchanged_ns:
@@ -210,7 +212,8 @@ class OkxDialect(Dialect):
         if kind in _DEPTHS:
             if channel not in listing.subscribers:
                 self._told[channel] = told_of(listing.book, kind, now_ns)
-            answers.append(self._whole(channel, self._told[channel], now_ns))
+            if symbol not in floor.deaf:
+                answers.append(self._whole(channel, self._told[channel], now_ns))
         floor.subscribe(client, symbol, channel)
         return answers
 
@@ -297,6 +300,13 @@ class OkxDialect(Dialect):
         }
         return text(arg={"channel": requests.TRADES, "instId": symbol}, data=[item])
 
+    def base(self, symbol: str, channel: str, now_ns: int) -> Message | None:  # noqa: ARG002 - the channel names it
+        """Write a book as it was told last."""
+        told = self._told.get(channel)
+        if told is None or requests.split(channel)[0] == requests.BEST:
+            return None
+        return self._whole(channel, told, now_ns)
+
     def garbage(self, symbol: str, channel: str) -> Message:
         """Write a level without its quantity: sound JSON, and nothing that can be applied."""
         kind, _ = requests.split(channel)
@@ -315,7 +325,7 @@ class OkxDialect(Dialect):
             return json_response(
                 400, {"code": "51000", "msg": "Parameter instType error", "data": []}
             )
-        rows = [self._row(symbol) for symbol in self._floor.listings]
+        rows = [self._row(symbol) for symbol, _ in self._floor.listed()]
         rows = [row for row in rows if row["instType"] == kind]
         return json_response(200, {"code": "0", "msg": "", "data": rows})
 

@@ -32,6 +32,11 @@ def levels(book: Book, changes: list[tuple[int, int]]) -> list[list[str]]:
     ]
 
 
+def symbol_of(channel: str) -> str:
+    """Return whose book a channel is."""
+    return channel.removeprefix(requests.PREFIX)
+
+
 class ToyDialect(Dialect):
     """Subscriptions, a base first, then deltas."""
 
@@ -73,10 +78,11 @@ class ToyDialect(Dialect):
         if done:
             answers.append(text(op=_ANSWERS[op], channels=done, id=request.get("id")))
         bases = done if op == "subscribe" else []
-        return answers + [self._base(channel, now_ns) for channel in bases]
+        heard = [one for one in bases if symbol_of(one) not in self._floor.deaf]
+        return answers + [self._base(channel, now_ns) for channel in heard]
 
     def _take(self, client: Client, op: str, channel: str) -> bool:
-        floor, symbol = self._floor, channel.removeprefix(requests.PREFIX)
+        floor, symbol = self._floor, symbol_of(channel)
         if symbol == channel or symbol not in floor.listings or symbol in floor.refused:
             return False
         if op == "subscribe":
@@ -86,7 +92,7 @@ class ToyDialect(Dialect):
         return True
 
     def _base(self, channel: str, now_ns: int) -> Message:
-        book = self._floor.listings[channel.removeprefix(requests.PREFIX)].book
+        book = self._floor.listings[symbol_of(channel)].book
         return text(
             channel=channel,
             kind="base",
@@ -115,6 +121,10 @@ class ToyDialect(Dialect):
             for channel in listing.subscribers
         ]
 
+    def base(self, symbol: str, channel: str, now_ns: int) -> Message:
+        """Write the book as it is."""
+        return self._base(channel, now_ns)
+
     def garbage(self, symbol: str, channel: str) -> Message:
         """Write a delta without its end."""
         data = b'{"channel":"' + channel.encode() + b'","kind":"delta","id":'
@@ -129,8 +139,9 @@ class ToyDialect(Dialect):
                 "symbol": symbol,
                 "price_digits": -listing.book.instrument.price_exponent,
                 "quantity_digits": -listing.book.instrument.quantity_exponent,
+                "open": symbol not in self._floor.halted,
             }
-            for symbol, listing in self._floor.listings.items()
+            for symbol, listing in self._floor.listed()
         ]
         return json_response(200, rows)
 

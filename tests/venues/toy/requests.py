@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
-from tickpath.proto.instrument import Instrument, Symbol
+from tickpath.proto.instrument import Instrument, Status, Symbol
 from tickpath.proto.records import EXPONENT_MIN
 from tickpath.proto.venue import UNREADABLE, InstrumentList, Meaning, Note, excerpt
 
@@ -76,17 +76,23 @@ class _Row(msgspec.Struct):
     symbol: str
     price_digits: int
     quantity_digits: int
+    open: bool = True
 
 
 def parse_instruments(data: bytes) -> InstrumentList:
     """Read the list; raises ValueError where it is none."""
     try:
-        rows = msgspec.json.decode(data, type=list[_Row])
+        rows = msgspec.json.decode(data, type=list[msgspec.Raw])
     except UNREADABLE as error:
         raise ValueError(f"instrument list {excerpt(data)}: {error}") from error
     listed: dict[str, Instrument] = {}
     left_out: dict[str, str] = {}
-    for index, row in enumerate(rows):
+    for index, raw in enumerate(rows):
+        try:
+            row = msgspec.json.decode(raw, type=_Row)
+        except UNREADABLE as error:
+            left_out[f"row {index}"] = str(error)  # one bad row spoils no other
+            continue
         digits = (row.price_digits, row.quantity_digits)
         if not _SYMBOL.fullmatch(row.symbol) or not all(0 <= n <= _DIGITS_MAX for n in digits):
             left_out[row.symbol] = f"{row}: expected a name such as BTC-USDT, 0 to 18 digits"
@@ -99,5 +105,6 @@ def parse_instruments(data: bytes) -> InstrumentList:
             price_exponent=-row.price_digits,
             quantity_exponent=-row.quantity_digits,
             name=Symbol(base, quote),
+            status=Status.TRADING if row.open else Status.HALTED,
         )
     return InstrumentList(listed, left_out)
