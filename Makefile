@@ -1,7 +1,7 @@
 # Thin: each target is one line of work. `make help` lists them.
 .DEFAULT_GOAL := help
 .PHONY: help setup build dev check check-style check-c check-unit-1 check-unit-2 test lint style \
-  c-test sanitize fuzz mutants campaign py-test test-vm vm-image demo zipapp wheelhouse provision format clean
+  c-test sanitize fuzz mutants campaign campaign-sockets py-test test-vm vm-image demo zipapp wheelhouse provision format clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ASAN_OPTIONS ?= detect_leaks=1:strict_string_checks=1
@@ -88,6 +88,9 @@ mutants: setup ## plant faults, one at a time, and see the tests catch each (an 
 
 campaign: setup ## suffer seeded faults in virtual time, RUNS=500 of each venue and of mixtures, from SEED=1 on
 	@python -m tests.sim.campaign --runs $(RUNS) --seed $(SEED)
+
+campaign-sockets: setup ## the same over kernel sockets and `tickpath run`: RUNS=20 of each
+	@python -m tests.sim.socket_campaign --runs $(RUNS) --seed $(SEED)
 
 py-test: setup ## run the tests in Python
 	@pytest --quiet --durations=20 $(if $(VM),-m "")

@@ -138,7 +138,7 @@ class Floor:
         subscribers[channel].discard(client)
         if not subscribers[channel]:
             del subscribers[channel]
-        if not subscribers:
+        if not subscribers and symbol in self.active:  # a test may have let it rest
             self.active.remove(symbol)
 
     def listed(self) -> Iterable[tuple[str, Listing]]:
