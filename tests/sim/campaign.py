@@ -6,7 +6,7 @@ A run becomes LIVE, suffers for FAULTS_S, must be LIVE again within what the rul
 LIVE book that a reader saw meanwhile must have been the venue's own (deployment.py). `mixed` is
 three venues in one feed handler, `all` takes turns. A run that fails prints its venue and seed,
 which alone make it again, and leaves its story in a file; the exit status is 1 then.
-Used by: test_deployment.py (a few seeds each), `make campaign`.
+Used by: test_campaign.py (a few seeds each), `make campaign`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import lib
+from tickpath.engine.feed_handler.list_reader import JITTER, LEAST_S, RETRY_FIRST_S
 from tickpath.engine.feed_handler.verification import within_s
 from tickpath.engine.sim.exchange import DRIP_S
 from tickpath.engine.sim.venues import dialect_names, load_dialect
@@ -76,7 +77,8 @@ LINGER_S = DROP_S + DRIP_S  # what they do to a connection is over, or it is dro
 ARRIVAL_S = 0.5  # the last fault may be a message that is missed when the next one comes
 # They wait for a book's next message, which comes late where changes are rare.
 NEXT_MESSAGE = frozenset({"gap", "swap", "cut", "flip"})
-LISTED = frozenset({"halt", "delist", "rest-limit", "rest-error", "rest-malformed", "rest-old"})
+UNLISTED = frozenset({"rest-limit", "rest-error", "rest-malformed"})
+LISTED = UNLISTED | {"halt", "delist", "rest-old", "reload"}
 UNHEARD_S = 65.0  # a subscription that was not answered, or brought nothing, is made anew
 DEPTH_WHOLE = 1000  # of a base that shows all that the market has
 FRAMES_DAMAGED = 10_000  # millionths
@@ -88,6 +90,8 @@ class Misfortune:
 
     deployment: Deployment
     kinds: set[str] = field(default_factory=set)
+    unlisted: int = 0
+    """How often a list may be spoiled."""
     wanted: list[tuple[str, ...]] = field(default_factory=list)
     """The symbols of each venue's section, as they are to be in the end."""
 
@@ -119,7 +123,9 @@ class Misfortune:
 
     def plan(self, at_s: float, text: str, venue: int = 0) -> None:
         """Have something happen so long from now."""
-        self.kinds.add(text.partition(":")[0])
+        kind = text.partition(":")[0]
+        self.kinds.add(kind)
+        self.unlisted += kind in UNLISTED
         acts: dict[str, Callable[[], None]] = {
             "down": partial(self._reach, False),
             "up": partial(self._reach, True),
@@ -170,9 +176,15 @@ class Misfortune:
 
     def recovery_s(self) -> float:
         """Return within what time all books must be LIVE then, by the rules."""
-        every_s = self.deployment.setup.list_every_s * bool(self.kinds & LISTED)
+        list_s = self._list_s() * bool(self.kinds & LISTED)
         unheard = self.kinds & {"deafen", "unanswered", "answer-cut", "answer-late", "refuse"}
-        return RECOVERY_S + 1.2 * every_s + UNHEARD_S * bool(unheard)
+        return RECOVERY_S + list_s + UNHEARD_S * bool(unheard)
+
+    def _list_s(self) -> float:
+        """Return how long it may take until a list came that was spoiled so often."""
+        every_s = self.deployment.setup.list_every_s
+        tries = (min(every_s, RETRY_FIRST_S * 2.0**n) for n in range(self.unlisted))
+        return LEAST_S + (1.0 + 2 * JITTER) * (every_s + sum(tries))
 
 
 def possible(setup: Setup) -> tuple[str, ...]:
@@ -303,8 +315,6 @@ def live_through(deployment: Deployment) -> None:
         raise deployment.failure("never became LIVE")
     misfortune.draw()
     deployment.run(FAULTS_S + misfortune.rest_s())
-    if "delist" in misfortune.kinds and misfortune.kinds & set(PROCESS):
-        configure(deployment, misfortune.wanted)  # what it left out is looked for every 10 minutes
     recovery_s = misfortune.recovery_s()
     if not deployment.run(recovery_s, lambda: is_whole(deployment, misfortune.wanted)):
         raise deployment.failure(f"not LIVE {recovery_s:.0f} s after all was over")

@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 __all__ = ["certificate"]  # a fixture
 
 _PLACE = install()  # the venue of the tests suffers too
-RUNS = int(os.environ.get("TICKPATH_DEPLOYMENT_RUNS", "14"))
+RUNS = int(os.environ.get("TICKPATH_DEPLOYMENT_RUNS", "6"))
 ONE = os.environ.get("TICKPATH_DEPLOYMENT_SEED")
 SEEDS = range(RUNS) if ONE is None else [int(ONE)]
 # bybit_linear is bybit by another address; `mixed` has it.
 VENUES = [one for one in (*dialect_names(), MIXED) if one != "bybit_linear"]
-FEW = list(SEEDS)[:: max(1, len(SEEDS) // 5)]
+FEW = list(SEEDS)[:: max(1, len(SEEDS) // 3)]
 
 
 @pytest.mark.parametrize("venue", VENUES)
