@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import select
 import struct
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,7 +30,8 @@ from tickpath.engine.config.schema import (
     VenueConfig,
 )
 from tickpath.engine.feed_handler.aside import BaseSubscription, read_base
-from tickpath.engine.feed_handler.process import FeedHandler, Outside
+from tickpath.engine.feed_handler.bases import STOP_WITHIN_S
+from tickpath.engine.feed_handler.process import PAUSE_S, FeedHandler, Outside
 from tickpath.engine.feed_handler.rest_client import LateError, read_answer
 from tickpath.engine.loop.pauses import Pauses
 from tickpath.engine.sim.connection import Connection
@@ -64,8 +66,9 @@ ADDRESSES = ("10.0.0.2", "10.0.0.3", "10.0.0.4")
 IDLE_NS = 10_000_000  # a hot loop turns at least so often
 TICK_NS = 200_000  # engine/loop: so often it takes commands, and so often it turns after there are
 BUSY_NS = 1_000_000  # for so long
-COLD_NS = 1_000_000  # a cold thread looks so often at most
+COLD_NS = 1_000_000  # a cold thread that is called looks so often at most
 TURN_NS = 20_000  # and not sooner: the frames of such a time come in one burst
+LAG_LOOK_NS = 20_000_000  # how often it is asked whether LIVE books lag
 DEPTH_SHOWN = 20
 SILENT_S = 2.0
 DROP_S = 1.25 * SILENT_S
@@ -172,6 +175,7 @@ class Deployment:
         self.places: dict[str, dict[int, int]] = {}  # in `times`
         self.times: dict[str, list[int]] = {}  # of the versions
         self.lag_max_s = LAG_MAX_S
+        self._next_lag_ns = START_NS
         self._latest: dict[str, Truth] = {}
         # The last version that showed just this; asked only where nothing is numbered.
         self._shown: dict[str, dict[Values, int]] = {}
@@ -262,7 +266,8 @@ class Deployment:
             segment_clock=ffi.new("struct tp_clock *"),
         )
         self.feed_handler = FeedHandler(config, self.tell, outside)
-        self._cold_ns = self._busy_ns = 0
+        self._cold_ns = self._cold_due_ns = self._busy_ns = 0
+        self._ask_ns = [0] * len(self._setups)
         self._is_opening = True
         self._open()
         self._is_opening = False
@@ -294,6 +299,8 @@ class Deployment:
         self._memory = Reader(feed_handler.config.instance, directory=self.setup.directory)
         self._records = [0] * len(self._symbols)
         self._handle = feed_handler.hot.handle
+        self._bell = select.poll()
+        self._bell.register(feed_handler.hot._handover.wake_fd, select.POLLIN)
         self._worker = feed_handler.handshakes.worker if self.setup.tls is not None else None
 
     def _accept(self, end: FarEnd) -> None:
@@ -352,10 +359,17 @@ class Deployment:
         if self._worker is not None:
             lib.tp_tls_handshake_worker_step(self._worker)
         lib.tp_hot_path_turn(self._handle, now_ns)
-        if now_ns >= self._cold_ns:
+        if now_ns >= self._cold_ns and (now_ns >= self._cold_due_ns or self._is_called()):
             self._cold_ns = now_ns + COLD_NS
+            self.feed_handler.hot.await_note(0.0)  # which ends the call
             self.feed_handler.step()
-            self._ask_for_bases()
+            wait_s = self.feed_handler.connections.wait_s(PAUSE_S)
+            self._cold_due_ns = now_ns + int(wait_s * SECOND)
+        for number, of in enumerate(self.feed_handler.venues):
+            if now_ns >= self._ask_ns[number] or of.bases._called.is_set():
+                of.bases._called.clear()
+                self._ask_for_bases(of)
+                self._ask_ns[number] = now_ns + int(min(STOP_WITHIN_S, of.bases._wait_s()) * SECOND)
         self._look()
         soon_ns = now_ns + (TICK_NS if now_ns < self._busy_ns else IDLE_NS)
         return min(soon_ns, self.transport.next_ns(), due[0][0] if due else NEVER)
@@ -372,11 +386,14 @@ class Deployment:
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return HttpResponse(answer.status, headers, answer.body), answer.delay_s
 
-    def _ask_for_bases(self) -> None:
-        for of in self.feed_handler.venues:
-            while (question := of.bases.ask()) is not None:
-                half_s = self.random.uniform(0.001, 0.05)
-                self.later(half_s, partial(self._answer, of, question, half_s))
+    def _is_called(self) -> bool:
+        """Say whether the cold thread would wake: for a note, a book that waits, or the link."""
+        return bool(self._bell.poll(0)) or self.link.trouble != self.link.seen
+
+    def _ask_for_bases(self, of: VenueFeed) -> None:
+        while (question := of.bases.ask()) is not None:
+            half_s = self.random.uniform(0.001, 0.05)
+            self.later(half_s, partial(self._answer, of, question, half_s))
 
     def _answer(self, of: VenueFeed, question: Question, half_s: float) -> None:
         if of not in self.feed_handler.venues:
@@ -403,7 +420,7 @@ class Deployment:
     def _hand_over(self, of: VenueFeed, question: Question, fetch: Callable[[], bytes]) -> None:
         if of not in self.feed_handler.venues:
             return
-        self._cold_ns, self._busy_ns = 0, self.now_ns + BUSY_NS
+        self._busy_ns = self.now_ns + BUSY_NS
         of.bases.settle(question, fetch)
 
     def _beside(self, of: VenueFeed, asked: BaseSubscription) -> Callable[[], bytes]:
@@ -439,12 +456,15 @@ class Deployment:
             self._symbols.append(self._name_of(row))
             self._records.append(0)
             self.seen.append(Seen(-1, 0, 0, b"", b""))
+        looks = self.now_ns >= self._next_lag_ns  # a lag is of seconds
+        if looks:
+            self._next_lag_ns = self.now_ns + LAG_LOOK_NS
         for slot in range(len(self._symbols)):
             version = self._memory.read_snapshot(slot)
             if version != self._records[slot]:
                 self._records[slot] = version
                 self._check(slot)
-            elif self.seen[slot].state == LIVE and self._old_s(slot) > self.lag_max_s:
+            elif looks and self.seen[slot].state == LIVE and self._old_s(slot) > self.lag_max_s:
                 raise self.failure(f"{self._symbols[slot]} is LIVE and {self.lag_s(slot)} s old")
 
     def _old_s(self, slot: int) -> float:
@@ -566,6 +586,8 @@ class Truth:
 
     def packed(self, price_exponent: int, quantity_exponent: int) -> tuple[bytes, bytes]:
         """Write the same numbers at another scale, as shared memory has them."""
+        if (price_exponent, quantity_exponent) == (self.price_exponent, self.quantity_exponent):
+            return packed(self.bids), packed(self.asks)
         bids, asks = (
             packed(
                 [

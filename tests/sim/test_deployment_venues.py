@@ -205,6 +205,7 @@ def test_venue_without_its_list_at_the_start_comes_later_by_itself(make: Make) -
     )
     counters = deployment.feed_handler.segment.counters()
     assert (counters["symbols.subscribed"], counters["symbols.left_out"]) == (2, 2)
+    deployment.run(0.2)  # what the cold thread has to say of it
     told = len(deployment.story)
     assert deployment.run(LISTED_S, lambda: len(deployment.seen) == 4)
     assert deployment.run(RECOVERY_S, deployment.are_live)

@@ -156,7 +156,7 @@ class VirtualLink(LinkWatch):
 
     def __init__(self) -> None:
         self.interface, self.trouble = "virtual0", ""
-        self._seen = ""
+        self.seen = ""
         self._bell = os.eventfd(0, os.EFD_CLOEXEC)
 
     def fileno(self) -> int:
@@ -164,8 +164,8 @@ class VirtualLink(LinkWatch):
         return self._bell
 
     def look(self) -> str | None:
-        before, self._seen = self._seen, self.trouble
-        return None if before == self._seen else self._seen
+        before, self.seen = self.seen, self.trouble
+        return None if before == self.seen else self.seen
 
     def close(self) -> None:
         os.close(self._bell)
