@@ -310,7 +310,7 @@ static void registrations_move(struct tp_control *control)
 }
 
 static void slot_fill(struct tp_control *control, struct tp_control_slot *slot,
-                      const struct tp_control_claim *claim)
+                      const struct tp_control_claimant *claim)
 {
     /* What is left of the owner before must not be taken for ours. */
     atomic_store_explicit(&slot->flags, 0, memory_order_relaxed);
@@ -336,7 +336,7 @@ static void slot_fill(struct tp_control *control, struct tp_control_slot *slot,
 }
 
 enum tp_segment_status tp_control_claim(struct tp_control *control,
-                                        const struct tp_control_claim *claim,
+                                        const struct tp_control_claimant *claim,
                                         struct tp_control_slot **out,
                                         struct tp_segment_error *error)
 {

@@ -111,7 +111,7 @@ void tp_control_close(struct tp_control *control);
 void tp_control_hold(struct tp_control *control);
 void tp_control_release_hold(struct tp_control *control);
 
-struct tp_control_claim {
+struct tp_control_claimant {
     const char *name; /* cut to TP_CONTROL_NAME_SIZE - 1 */
     uint64_t cursor;
     bool is_lossless;
@@ -120,7 +120,7 @@ struct tp_control_claim {
 /* Claims a free slot, or one of a process that died. TP_SEGMENT_FULL: all are held; SYSTEM: the
  * file system of the segment has no such locks, so that nobody could see that we live. */
 enum tp_segment_status tp_control_claim(struct tp_control *control,
-                                        const struct tp_control_claim *claim,
+                                        const struct tp_control_claimant *claim,
                                         struct tp_control_slot **slot,
                                         struct tp_segment_error *error);
 /* Gives it back, if it is still ours. NULL is fine. */

@@ -39,7 +39,7 @@ static enum tp_segment_status slot_take(struct tp_reader *reader, bool is_lossle
     if (is_lossless && reader->control->header.lossless_deadline_ns == 0)
         return tp_segment_fail(error, TP_SEGMENT_REFUSED, "lossless reading", 0, 0);
     tp_reader_to_head(reader);
-    const struct tp_control_claim claim = {reader->name, reader->ring.next, is_lossless};
+    const struct tp_control_claimant claim = {reader->name, reader->ring.next, is_lossless};
     const enum tp_segment_status status =
         tp_control_claim(reader->control, &claim, &reader->slot, error);
     if (status != TP_SEGMENT_OK)

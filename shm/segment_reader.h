@@ -75,7 +75,7 @@ struct tp_reader {
     uint64_t schema_hash;
     uint32_t snapshot_words; /* 0: any number */
     bool is_silent;
-    uint64_t snapshot[TP_READER_SNAPSHOT_HEAD_WORDS + TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX];
+    uint64_t snapshot[(size_t)TP_READER_SNAPSHOT_HEAD_WORDS + TP_SEGMENT_SNAPSHOT_WORD_COUNT_MAX];
     uint64_t batch[TP_READER_BATCH_COUNT_MAX][TP_READER_EVENT_WORDS];
     char directory[TP_READER_DIRECTORY_SIZE];
     char instance[TP_SEGMENT_INSTANCE_LENGTH_MAX + 1];

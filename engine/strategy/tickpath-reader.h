@@ -22,11 +22,17 @@
 #if defined(__x86_64__)
 #include <x86intrin.h>
 #endif
+/* Flexible array members are no C++; each compiler of C++ for these machines has them. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic"
 extern "C" {
 #endif
 #include "proto/records.h"
 #include "shm/reader_set.h"
 #include "shm/segment_reader.h"
+#ifdef __cplusplus
+#pragma GCC diagnostic pop
+#endif
 
 /* tp_segment_schema_hash of the schema that this header was built for: give it to tp_reader_init,
  * so that a feed of another layout is refused. */

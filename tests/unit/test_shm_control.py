@@ -119,7 +119,7 @@ def test_claims_of_many_threads_never_share_a_slot(feed: RehearsalFeed, tmp_path
         out, error = ffi.new("struct tp_control **"), ffi.new("struct tp_segment_error *")
         segment = reader.pointer.segment
         assert lib.tp_control_open(out, segment, error) == lib.TP_SEGMENT_OK
-        claim = ffi.new("struct tp_control_claim *")
+        claim = ffi.new("struct tp_control_claimant *")
 
         def take(_: int) -> int:
             slot, why = ffi.new("struct tp_control_slot **"), ffi.new("struct tp_segment_error *")

@@ -161,6 +161,23 @@ def test_header_serves_cplusplus_too(feed: RehearsalFeed, tmp_path: Path) -> Non
     check_lines(told.stdout.splitlines())
 
 
+@pytest.mark.parametrize("standard", ["c11", "c17", "gnu11", "c++17", "gnu++17", "c++20"])
+def test_header_is_clean_where_it_is_no_system_header(tmp_path: Path, standard: str) -> None:
+    """-isystem silences what users see whose build system says -I."""
+    compilers = ("g++", "clang++-14") if "++" in standard else ("gcc", "clang-14")
+    found = [one for one in compilers if shutil.which(one)]
+    if not found:
+        pytest.skip(f"missing capability: one of the compilers {', '.join(compilers)}")
+    source = tmp_path / ("one.cc" if "++" in standard else "one.c")
+    source.write_text('#include "tickpath-reader.h"\nint main(void) { return 0; }\n')
+    includes = [one.replace("-isystem", "-I") for one in compiler_arguments()[:-1]]
+    warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"]
+    for compiler in found:
+        words = [compiler, f"-std={standard}", *warnings, *includes, "-fsyntax-only", str(source)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{compiler}: {done.stderr[:2000]}"
+
+
 def test_publish_compiles_to_plain_stores(tmp_path: Path) -> None:
     """On x86-64 a store is a release already: a fence or a lock prefix would cost 20 cycles."""
     compiler = shutil.which("cc")

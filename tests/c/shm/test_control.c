@@ -94,7 +94,7 @@ static void publish_gated(struct fixture *fixture, uint64_t count)
 
 /* As tp_reader_register, which would wait for a gate that nobody ticks in this one thread. */
 static struct tp_control_slot *claim_slot(struct fixture *fixture,
-                                          const struct tp_control_claim *claim)
+                                          const struct tp_control_claimant *claim)
 {
     struct tp_segment_error error;
     struct tp_control_slot *slot;
@@ -104,7 +104,7 @@ static struct tp_control_slot *claim_slot(struct fixture *fixture,
 
 static struct tp_control_slot *lossless_claim(struct fixture *fixture, uint64_t cursor)
 {
-    const struct tp_control_claim claim = {"unit", cursor, true};
+    const struct tp_control_claimant claim = {"unit", cursor, true};
     struct tp_control_slot *slot = claim_slot(fixture, &claim);
     assert_non_null(slot);
     fixture->gate.next_look_ns = 0;
@@ -121,8 +121,8 @@ static void claims_fill_the_table_and_releases_free_it(void **state)
 {
     struct fixture *fixture = *state;
     struct tp_control_slot *slot[TP_CONTROL_SLOT_COUNT];
-    const struct tp_control_claim claim = {"a name that is longer than the field for it is", 0,
-                                           false};
+    const struct tp_control_claimant claim = {"a name that is longer than the field for it is", 0,
+                                              false};
     for (int i = 0; i < TP_CONTROL_SLOT_COUNT; i++)
         assert_ptr_equal(slot[i] = claim_slot(fixture, &claim), &fixture->control->memory->slot[i]);
     assert_int_equal(strlen(slot[0]->name), TP_CONTROL_NAME_SIZE - 1);
@@ -313,7 +313,7 @@ static void reader_registers_and_its_cursor_follows(void **state)
     tp_reader_unregister(reader);
     struct tp_control_slot *slot = &fixture->control->memory->slot[0];
     assert_int_equal(slot->owner, 0);
-    const struct tp_control_claim claim = {"next", 0, false};
+    const struct tp_control_claimant claim = {"next", 0, false};
     assert_ptr_equal(claim_slot(fixture, &claim), slot); /* it begins with nothing of that one's */
     assert_int_equal(slot->lost_count, 0);
     assert_int_equal(slot->lapped_count, 0);
