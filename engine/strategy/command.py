@@ -272,7 +272,9 @@ def _run_prepared(
         raise SystemSetupError(str(error.strerror or error)) from error
     if isinstance(raised, SystemExit) and (raised.code is None or isinstance(raised.code, int)):
         return raised.code or 0
-    return _tell_failure(args, raised) if raised is not None else 0
+    if raised is None:
+        return 0
+    return _tell_failure(args, raised, is_forked=runtime.is_forked)
 
 
 def _own_frames(trace: TracebackType | None) -> TracebackType | None:
@@ -290,12 +292,17 @@ def _own_frames(trace: TracebackType | None) -> TracebackType | None:
     return trace
 
 
-def _tell_failure(args: argparse.Namespace, raised: BaseException | None) -> int:
+def _tell_failure(
+    args: argparse.Namespace, raised: BaseException | None, *, is_forked: bool = False
+) -> int:
     """Print the traceback of the user's code, and below it a line of ours; return the status."""
     if raised is None:
         raise AssertionError("nothing was raised")
     traceback.print_exception(raised.with_traceback(_own_frames(raised.__traceback__)))
-    print(f"tickpath: strategy {args.strategy} raised; it has ended", file=sys.stderr)
+    said = f"strategy {args.strategy} raised; it has ended"
+    if is_forked:
+        said = f"process {os.getpid()}, forked by {args.strategy}, raised; the strategy goes on"
+    print(f"tickpath: {said}", file=sys.stderr)
     return EXIT_STRATEGY_FAILED
 
 
