@@ -291,6 +291,13 @@ def test_keys_may_come_in_any_order_and_more_of_them() -> None:
     assert Part(whole).meaning == BASE
 
 
+def test_of_a_side_that_stands_twice_the_last_counts() -> None:
+    data = write([("5", "1")], [("6", "2"), ("7", "2")])
+    side = b'"asks":[["8","3","0","1"]],"bids":[["4","1","0","1"]],'
+    assert Part(data.replace(b'"ts"', side + b'"ts"')).decode() == OK
+    assert decoded_levels() == ([(400, 10**8)], [(800, 3 * 10**8)])
+
+
 @pytest.mark.parametrize("tail", ["", ",", "]", "]}}", "]} ]", "],5}", ']"a":1}', "],}"])
 def test_book_whose_message_does_not_end_is_refused(tail: str) -> None:
     data = write([("1", "1")] * 5, [])
@@ -321,6 +328,16 @@ def test_symbols_and_channels_are_compared_whole() -> None:
     for channel in ("books5", "book", "bookss", "books50-l2-tbt", "books-l2-tbt", "", "x" * 40):
         part = Part(data.replace(b'"books"', f'"{channel}"'.encode()))
         assert part.meaning == NO_MEANING, channel
+
+
+def test_other_book_of_our_symbol_is_nobodys() -> None:
+    five, whole = sample("BASE", 1), sample("BASE")
+    for data, ours, other in (
+        (five, "books5:ETH-USDT", "books:ETH-USDT"),
+        (whole, f"books:{SYMBOL}", f"books5:{SYMBOL}"),
+    ):
+        assert Part(data, make_router(ours)).meaning == BASE, data
+        assert Part(data, make_router(other)).meaning == NO_MEANING, data
 
 
 def test_router_has_one_book_a_symbol_and_a_limit() -> None:
@@ -376,6 +393,10 @@ def test_best_price_is_a_top_of_each_side_that_is_there() -> None:
     assert Part(empty).decode() == OK
     assert decoded_levels() == ([(8409340, 56978000)], [])
     assert Part(data.replace(b',"seqId":80000000011', b"")).decode() == OK
+    bid, ask = [(8409340, 56978000)], [(8409350, 66657000)]
+    for quantity, left in (("0.66657", (bid, [])), ("0.56978", ([], ask))):
+        assert Part(data.replace(f'"{quantity}"'.encode(), b'"0"')).decode() == OK
+        assert decoded_levels() == left  # a level that is gone is no best price
     two = data.replace(b'"70"]]', b'"70"],["84093.6","1","0","1"]]')
     assert Part(two).decode() == UNKNOWN
     assert Part(data.replace(b'"asks"', b'"x"')).decode() == UNKNOWN
