@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from tickpath.rt.errors import HostError, RequestError
+from tickpath.rt.standard_files import hold_standard_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,6 +131,7 @@ def dispatch(name: str | None, arguments: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `tickpath rt` without the rest of tickpath."""
+    hold_standard_files()
     parser = Parser(prog="tickpath rt", formatter_class=argparse.RawDescriptionHelpFormatter)
     complete(parser)
     try:

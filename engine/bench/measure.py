@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
+from tickpath.engine.console import Console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

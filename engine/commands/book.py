@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 from tickpath.engine.cli import printable
@@ -29,6 +29,7 @@ from tickpath.engine.commands.venue_arguments import (
     has_place,
     venue_section,
 )
+from tickpath.engine.console import Console
 from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.engine.top.samples import book_row

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rich.console import Console
 from rich.live import Live
 from tickpath.engine.cli import EXIT_SYSTEM
 from tickpath.engine.commands.host_load import HostLoad
 from tickpath.engine.commands.live_view import SPREAD_STRATEGY, LiveView, microseconds
+from tickpath.engine.console import Console
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.sim.venues import dialect_names
 from tickpath.engine.strategy.stats import running

@@ -11,8 +11,8 @@ import json
 import sys
 from collections import Counter
 
-from rich.console import Console
 from rich.table import Table
+from tickpath.engine.console import Console
 from tickpath.engine.doctor import interface, kernel, privileges, software
 from tickpath.engine.doctor.finding import Finding, Host, State
 from tickpath.rt.limits import available_cpus

@@ -15,7 +15,7 @@ import tty
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from tickpath.engine.console import Console
 from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.engine.top.keys import read_keys
