@@ -141,7 +141,7 @@ def _locked_memory(report: Report) -> Iterator[None]:
     try:
         process.lock_memory()
     except PermissionError as error:
-        report.notes.append(f"memory is not locked, turns fault pages in: {error}")
+        report.notes.append(f"memory is not locked, turns fault pages in: {error.strerror}")
     try:
         yield
     finally:

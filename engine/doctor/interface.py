@@ -126,7 +126,8 @@ def offloads(name: str) -> Finding:
         with Ethtool() as ethtool:
             features = ethtool.get_features(name).features
     except (NetlinkError, OSError) as error:
-        return Finding(check_name, State.UNKNOWN, f"not readable: {error}", where, why)
+        said = (error.strerror if isinstance(error, OSError) else None) or error
+        return Finding(check_name, State.UNKNOWN, f"not readable: {said}", where, why)
     joining = [feature for feature in JOINING if feature in features and features[feature].enable]
     checksum = "rx-checksum" in features and features["rx-checksum"].enable
     return Finding(

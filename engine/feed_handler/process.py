@@ -612,7 +612,7 @@ class FeedHandler:
                 process.lock_memory()
                 process.lock_as_used(AEAD_LIBRARY)
             except OSError as error:
-                self._log(f"memory is not locked: {error}")
+                self._log(f"memory is not locked: {error.strerror or error}")
         if feed_handler.priority > 0:
             sentence = limits.describe_throttling(limits.read_throttling([feed_handler.cpu or 0]))
             if sentence and not feed_handler.yield_to_others:
@@ -634,7 +634,8 @@ class FeedHandler:
             if feed_handler.priority > 0:
                 process.set_fifo(feed_handler.priority)
         except OSError as error:
-            self._log(f"hot thread runs unpinned or without SCHED_FIFO: {error}")
+            why = error.strerror or error
+            self._log(f"hot thread runs unpinned or without SCHED_FIFO: {why}")
 
     def _take_notes(self) -> None:
         """Take what the hot thread noted, no more than its queue holds: the rest has its turn."""

@@ -252,8 +252,9 @@ def _read_head(path: Path, data: bytes) -> tuple[Meta, int]:
     magic, version, size = HEADER.unpack(data[: HEADER.size].ljust(HEADER.size, b"\0"))
     if magic != MAGIC:
         raise LocalError(
-            f"recording {path}: starts with {data[: len(MAGIC)]!r}, expected {MAGIC!r}: give a "
-            "file of `tickpath record`, or --ndjson for text"
+            f"recording {path}: not a recording: its first bytes are {magic.hex(' ')}, expected "
+            f"{MAGIC.hex(' ')} ({MAGIC.decode()}): give a file of `tickpath record`, or --ndjson "
+            "for text"
         )
     if version not in VERSIONS_READ:
         raise LocalError(
@@ -350,7 +351,7 @@ class RecordingFile:
             head
         )
         if magic != BLOCK_MAGIC:
-            raise self._fault(offset, f"no block: it starts with {magic!r}")
+            raise self._fault(offset, f"no block: it starts with {magic.hex(' ')}")
         if max(stored_size, size) > BLOCK_SIZE_MAX:
             raise self._fault(offset, f"a block of {max(stored_size, size)} bytes")
         stored = self._file.read(stored_size)

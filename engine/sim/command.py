@@ -316,7 +316,8 @@ def make_tls(args: argparse.Namespace, address: str) -> ssl.SSLContext | None:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise LocalError(
-            f"--cert {certificate}, --key {key}: expected a PEM chain and its key ({error})"
+            f"--cert {certificate}, --key {key}: {error.strerror or error}: expected a PEM chain "
+            "and its key"
         ) from error
     return context
 

@@ -129,8 +129,9 @@ def load_strategy(text: str) -> type[Strategy]:
     found = getattr(module, class_name, None)
     if not isinstance(found, type) or not issubclass(found, Strategy):
         what = "not there" if found is None else "no class derived from Strategy"
+        place = module.__file__ or f"the folder {next(iter(module.__path__), '')}"
         raise LocalError(
-            f"strategy {text!r}: {class_name} is {what} in {module.__file__}; derive it from "
+            f"strategy {text!r}: {class_name} is {what} in {place}; derive it from "
             "tickpath.engine.strategy.Strategy"
         )
     return found

@@ -22,9 +22,8 @@
 #if defined(__x86_64__)
 #include <x86intrin.h>
 #endif
-/* Flexible array members are no C++; each compiler of C++ for these machines has them. */
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wpedantic"
+#pragma GCC diagnostic ignored "-Wpedantic" /* flexible arrays: no C++, and each compiler's */
 extern "C" {
 #endif
 #include "proto/records.h"

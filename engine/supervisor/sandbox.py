@@ -70,12 +70,14 @@ class VethPair:
         try:
             pair = cls(_hold(), _hold())
         except (OSError, subprocess.SubprocessError) as error:
-            raise SystemSetupError(f"cannot make a network namespace: {error}") from error
+            why = (error.strerror if isinstance(error, OSError) else None) or error
+            raise SystemSetupError(f"cannot make a network namespace: {why}") from error
         try:
             pair._connect()
         except (OSError, NetlinkError) as error:
             pair.close()
-            raise SystemSetupError(f"cannot make a veth pair: {error}") from error
+            why = (error.strerror if isinstance(error, OSError) else None) or error
+            raise SystemSetupError(f"cannot make a veth pair: {why}") from error
         except BaseException:
             pair.close()
             raise

@@ -41,7 +41,8 @@ def find_decoder(name: str) -> Any:
     try:
         variable = ctypes.c_char.in_dll(ctypes.CDLL(str(path)), f"tp_venue_{name}")
     except (OSError, ValueError) as error:
-        raise ValueError(f"venue {name!r}: {error}; docs/contributing.md compiles it") from error
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ValueError(f"venue {name!r}: {why}; docs/contributing.md compiles it") from error
     found = ffi.cast("struct tp_venue *", ctypes.addressof(variable))
     if found.layout != lib.TP_VENUE_LAYOUT:  # first: nothing else of it can be believed
         raise ValueError(

@@ -145,7 +145,8 @@ def run_tool(tool: str, task: Task) -> dict[str, Histogram]:
         try:
             return tools.parse(tool, where.read_text(errors="replace"))
         except (OSError, ValueError) as error:
-            raise HostError(f"{error}{'; it said: ' + said if said else ''}") from error
+            why = (error.strerror if isinstance(error, OSError) else None) or error
+            raise HostError(f"{why}{'; it said: ' + said if said else ''}") from error
 
 
 def _run_to_the_end(argv: list[str], seconds: int, **streams: object) -> int:

@@ -243,7 +243,9 @@ def _name(row: _RowJson, category: str) -> Symbol:
         try:
             day = datetime.fromtimestamp(int(row.delivery_time) / MS_PER_S, UTC)
         except (OverflowError, OSError, ValueError) as error:
-            raise ValueError(f"{row.symbol}: {row.delivery_time!r}: no date: {error}") from error
+            raise ValueError(
+                f"{row.symbol}: deliveryTime {row.delivery_time!r}: no date in the calendar"
+            ) from error
         expiry = f"{day:%y%m%d}"
     return Symbol(row.base_coin, row.quote_coin, row.settle_coin or row.quote_coin, expiry)
 

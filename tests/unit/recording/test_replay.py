@@ -784,7 +784,7 @@ def test_replay_usage_faults_name_value_and_remedy(tmp_path: Path) -> None:
     bad = write(tmp_path / "b.ndjson", [line(1, "sideways", text="x")])
     for words, said in (
         ((path, "--ndjson", "--from", "5", "--to", "1"), "--to 1: expected --from 5 or later"),
-        ((short,), "starts with b'vm"),
+        ((short,), "its first bytes are 76 6d 0a"),
         ((bad, "--ndjson"), "in, out, base"),
         ((path, "--ndjson", "--instruments", str(short)), "--instruments"),
         ((path, str(path), "--ndjson"), "2 files, expected one"),
