@@ -19,7 +19,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tickpath.proto.instrument import Instrument, Symbol
+    from tickpath.proto.instrument import Instrument, Status, Symbol
 
 SECONDS_DIGITS_MAX: Final = 9
 VERSION_MAX: Final = (1 << 64) - 1
@@ -64,6 +64,9 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     code: int = 0
     answer: bytes = b""
     """What must be sent back, as text; b"" for nothing."""
+    trading: Status | None = None
+    """Whether anything of the venue's is traded; None: it does not say. An instrument's own status
+    counts besides."""
 
 
 class Asked(msgspec.Struct, frozen=True):

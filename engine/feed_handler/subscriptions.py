@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from tickpath.engine.feed_handler.plan import Plan
+    from tickpath.proto.instrument import Status
     from tickpath.proto.venue import Note
 
 SHOWN_MAX: Final = 8
@@ -69,6 +70,8 @@ class Answer:
     changes: list[ConnectionChange] = field(default_factory=list)
     said_back: list[tuple[int, bytes]] = field(default_factory=list)
     """Connection and text: what the venue must be answered, such as its pings."""
+    trading: Status | None = None
+    """What the venue said of all that it trades."""
 
 
 @dataclass(slots=True)
@@ -141,6 +144,7 @@ class Subscriptions:
             asked = None if note.request is None else requests.get(note.request)
             if note.answer:
                 answer.said_back.append((connection, note.answer))
+            answer.trading = note.trading or answer.trading
             match note.meaning:
                 case Meaning.ACKNOWLEDGEMENT:
                     self._accept(connection, note.channels or asked or (), now_s, answer)

@@ -1,7 +1,8 @@
 """What the venue says of our instruments: which are traded, which no longer.
 
-Two say so: the venue's list, which `take` compares with what was known, and its stream, of which
-the hot thread publishes the graver of both (engine/feed/trading.h): `told` takes that. A row shows
+Three say so: the venue's list, which `take` compares with what was known, the venue itself of all
+that it trades (maintenance), which `take_system` adds to that, and an instrument's stream, of which
+the hot thread publishes the graver (engine/feed/trading.h): `told` takes that. A row shows
 the graver one too. No I/O. Called by: venue_feed.py beside it (the cold thread).
 """
 
@@ -34,17 +35,20 @@ class Trading:
         self._is_in_doubt = False  # the last list had none of them: the next one decides
         self._listed: dict[int, Status] = {}  # where the row may show another one
         self._streamed: dict[int, Status] = {}  # where it is graver than the list's
+        self._system = Status.TRADING
+        self._own: dict[int, Status] = {}  # by the list alone, where `_system` may be graver
         self.wants_list = False
         """The next one is wanted soon."""
 
     def listed(self, index: int) -> Status:
-        """Return what the list had last of an instrument."""
+        """Return what the list had last of an instrument, or the venue of all that it trades."""
         return self._listed.get(index, self._rows[index].status)
 
     def forget(self, index: int) -> None:
         """Know of an instrument what its row says: it came, or left."""
         self._listed.pop(index, None)
         self._streamed.pop(index, None)
+        self._own.pop(index, None)
 
     def take(self, listed: InstrumentList) -> tuple[list[Instrument], str]:
         """Return the rows whose status in the list changed, and a line for the log or "".
@@ -53,8 +57,7 @@ class Trading:
         A list that has none of ours is not believed by itself: it may be another one, or a part.
         Where the next one has none of them either, and has others, they are delisted.
         """
-        all_ours = (self._rows[index] for index in self._indexes)
-        ours = [row for row in all_ours if row.status is not Status.REMOVED]
+        ours = self._ours()
         if not ours:
             return [], ""
         was_in_doubt = self._is_in_doubt
@@ -65,20 +68,39 @@ class Trading:
                 "instrument list: has none of our instruments: what was read before counts; "
                 "reading it again"
             )
-        changed = []
-        for row in ours:
-            status = self._status(row, listed)
-            if status is self.listed(row.index):
-                continue
-            self._listed[row.index] = status
-            shown = _graver(status, self._streamed.get(row.index, status))
-            changed.append(self._show(row, shown))
+        changed = self._follow({row.index: self._status(row, listed) for row in ours})
         statuses = [(row.symbol, self.listed(row.index)) for row in changed]
         return changed, _describe("instrument list", statuses)
 
+    def take_system(self, status: Status) -> list[Instrument]:
+        """Take what the venue says of all that it trades; return the rows whose status changed."""
+        owns = {row.index: self._own_of(row.index) for row in self._ours()}
+        self._system = status
+        return self._follow(owns)
+
+    def _ours(self) -> list[Instrument]:
+        rows = (self._rows[index] for index in self._indexes)
+        return [row for row in rows if row.status is not Status.REMOVED]
+
+    def _own_of(self, index: int) -> Status:
+        return self._own.get(index, self.listed(index))
+
+    def _follow(self, owns: dict[int, Status]) -> list[Instrument]:
+        """Show the graver of what the list says of each and the venue of all."""
+        self._own = owns if self._system is not Status.TRADING else {}
+        changed = []
+        for index, own in owns.items():
+            status = _graver(own, self._system)
+            if status is self.listed(index):
+                continue
+            self._listed[index] = status
+            shown = _graver(status, self._streamed.get(index, status))
+            changed.append(self._show(self._rows[index], shown))
+        return changed
+
     def _status(self, row: Instrument, listed: InstrumentList) -> Status:
         if row.symbol in listed.left_out:
-            return self.listed(row.index)
+            return self._own_of(row.index)
         now = listed.instruments.get(row.symbol)
         return Status.DELISTED if now is None else now.status
 

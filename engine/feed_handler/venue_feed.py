@@ -259,6 +259,7 @@ class VenueFeed:
         self.speaker = Speaker(self.plan, self._say, self._is_followed)
         self.bases.ask_in_band = self._ask_in_band
         self.trading = Trading(shared.rows, self.indexes)
+        self._halted: list[Instrument] = []  # or traded again, and not returned by `step` yet
         self.list_reader.spend = self.bases.spend
         self.rescaling = Rescaling(shared.hot, self.bases, shared.rows, shared.rescale, self.log)
         self.rescaling.want_list = self.list_reader.want
@@ -343,7 +344,10 @@ class VenueFeed:
     def take(self, connection: int, text: bytes) -> Answer:
         """Read what the venue said on a connection."""
         planned, now_s = self.connections.index(connection), self.shared.clock.now_s()
-        return self._follow(self.subscriptions.take(planned, text, now_s))
+        answer = self._follow(self.subscriptions.take(planned, text, now_s))
+        if answer.trading is not None:
+            self._halted += self.trading.take_system(answer.trading)
+        return answer
 
     def step_subscriptions(self, reason_of: Callable[[int], int]) -> Answer:
         """Do what is due; `reason_of` gives what shared memory says of an instrument's book."""
@@ -385,15 +389,16 @@ class VenueFeed:
             self.speaker.step(now_s, self._time_s())
         listed = self.list_reader.step()
         self.list_reader.say()
+        changed, self._halted = self._halted, []
         if listed is None:
-            return []
+            return changed
         with kept("instrument list", "the symbols stay as they are"):
             self.replan.listed(listed)
         with kept("instrument list", "the scales stay as they are"):
             self.rescaling.listed(listed, now_s)
         with kept("instrument list", "what is traded stays as it is"):
-            return self._follow_trading(*self.trading.take(listed))
-        return []
+            changed += self._follow_trading(*self.trading.take(listed))
+        return changed
 
     def told(self, statuses: Iterable[tuple[int, int]]) -> list[Instrument]:
         """Take statuses that the hot thread published; return the rows that change by them."""

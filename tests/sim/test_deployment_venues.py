@@ -121,6 +121,27 @@ def test_live_again_after_frames_were_lost(tmp_path: Path, other: str, seed: int
         deployment.close()
 
 
+def test_maintenance_of_one_venue_stops_its_books_and_no_others(make: Make) -> None:
+    """Kraken says so on each connection: LIVE books in it are traded on by nobody."""
+    deployment = make("kraken")
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    venue = deployment.feed_handler.venues[1]
+
+    def say(system: str) -> None:
+        said = {"channel": "status", "type": "update", "data": [{"system": system}]}
+        venue.take(venue.connections[0], msgspec.json.encode(said))
+
+    say("maintenance")
+    assert deployment.run(2.0, lambda: states(deployment)[2:] == [STALE, STALE])
+    deployment.run(5.0)
+    assert states(deployment) == [LIVE, LIVE, STALE, STALE]
+    rows = deployment.feed_handler.instruments
+    assert [row.status.value for row in rows] == ["trading", "trading", "halted", "halted"]
+    say("online")
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    deployment.stop()
+
+
 @pytest.mark.parametrize("other", OTHERS)
 def test_symbols_come_and_go_at_both(make: Make, other: str) -> None:
     deployment = make(other)

@@ -156,6 +156,26 @@ def test_status_is_said_where_the_system_is_not_online(system: str, said: bool) 
     assert (system in note.reason) == said == bool(note.reason)
 
 
+@pytest.mark.parametrize(
+    ("systems", "trading"),
+    [
+        (["online"], Status.TRADING),
+        (["post_only"], Status.TRADING),
+        (["cancel_only"], Status.CANCEL_ONLY),
+        (["maintenance"], Status.HALTED),
+        (["a new word"], Status.HALTED),
+        (["online", "cancel_only"], Status.CANCEL_ONLY),
+        ([""], None),
+        ([], None),
+    ],
+)
+def test_status_of_the_system_says_what_is_traded(
+    systems: list[str], trading: Status | None
+) -> None:
+    (note,) = notes(channel="status", type="update", data=[{"system": one} for one in systems])
+    assert note.trading is trading
+
+
 def test_answer_without_a_method_is_a_notice() -> None:
     (note,) = notes(error="Malformed request", success=False)
     assert (note.meaning, note.reason) == (Meaning.NOTICE, "Malformed request")

@@ -231,6 +231,32 @@ def test_list_that_no_thread_can_be_started_for_is_read_later() -> None:
     assert rig.step(EVERY_S + 1)
 
 
+def test_trading_system_that_stops_stops_all_but_what_the_list_stopped_more() -> None:
+    """Maintenance of a venue is no row's own: what the list says comes back with its end."""
+    one = Trading([row("A", 0), row("B", 1, Status.DELISTED)], range(2))
+    assert one.take_system(Status.TRADING) == []
+    assert one.take_system(Status.HALTED) == [row("A", 0, Status.HALTED)]
+    assert one.take_system(Status.HALTED) == [], "said on each connection"
+    assert one.take(listed(row("A", 0), row("B", 1))) == (
+        [row("B", 1, Status.HALTED)],
+        "instrument list: now B halted",
+    )
+    assert one.take(listed(left_out=("A", "B"))) == ([], one.take(listed())[1])
+    assert one.take_system(Status.CANCEL_ONLY) == [
+        row("A", 0, Status.CANCEL_ONLY),
+        row("B", 1, Status.CANCEL_ONLY),
+    ]
+    assert one.take_system(Status.TRADING) == [row("A", 0), row("B", 1)]
+
+
+def test_trading_list_read_in_maintenance_counts_behind_it() -> None:
+    one = Trading([row("A", 0), row("B", 1)], range(2))
+    one.take_system(Status.HALTED)
+    assert one.take(listed(row("A", 0, Status.CANCEL_ONLY), row("B", 1))) == ([], "")
+    assert one.take(listed(row("B", 1), left_out=("A",))) == ([], "")
+    assert one.take_system(Status.TRADING) == [row("A", 0, Status.CANCEL_ONLY), row("B", 1)]
+
+
 def test_trading_many_changes_are_one_line() -> None:
     rows = [row(f"S{number}", number) for number in range(20)]
     halted = [msgspec.structs.replace(one, status=Status.HALTED) for one in rows]

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from tickpath.proto.instrument import Instrument, Status, Symbol
+from tickpath.proto.instrument import ROW_STATUSES, Instrument, Status, Symbol
 from tickpath.proto.records import EXPONENT_MIN, parse_fixed
 from tickpath.proto.venue import (
     UNREADABLE,
@@ -166,6 +166,12 @@ _reply_decoder = msgspec.json.Decoder(_Reply)
 _status_decoder = msgspec.json.Decoder(tuple[_System, ...])
 
 
+_SYSTEMS: Final = {
+    "online": Status.TRADING,
+    "post_only": Status.TRADING,
+    "cancel_only": Status.CANCEL_ONLY,
+}
+"""All other words, maintenance among them: nothing is traded."""
 _ALREADY: Final = "Already subscribed"
 
 
@@ -211,9 +217,14 @@ def _channel_note(reply: _Reply) -> Note:
     if reply.channel != "status":
         return Note(meaning=Meaning.UNKNOWN)
     systems = _status_decoder.decode(reply.data) if reply.data else ()
-    words = [one.system for one in systems if one.system not in ("", "online")]
-    reason = f"the venue's system is in {', '.join(words)}" if words else ""
-    return Note(meaning=Meaning.NOTICE, reason=reason)
+    words = [one.system for one in systems if one.system]
+    if not words:
+        return Note(meaning=Meaning.NOTICE)
+    statuses = [_SYSTEMS.get(word, Status.HALTED) for word in words]
+    troubles = [word for word in words if word != "online"]
+    reason = f"the venue's system is in {', '.join(troubles)}" if troubles else ""
+    gravest = max(statuses, key=ROW_STATUSES.index)
+    return Note(meaning=Meaning.NOTICE, reason=reason, trading=gravest)
 
 
 def _named(result: _Result, req_id: int | None) -> tuple[str, ...]:
