@@ -83,9 +83,13 @@ def fetch_list(
     """Fetch all pages of the list; `asks` is told of each request. Raises RemoteError."""
     whole = InstrumentList({}, {})
     request: HttpRequest | None = venue.venue.instruments_request(venue.settings)
+    asked: set[HttpRequest] = set()
     for _ in range(PAGES_MAX):
         if request is None:
             return whole
+        if request in asked:  # a list without its end is none: what is not in it may be behind it
+            raise RemoteError(f"instrument list: {request.target}: this page asks for itself again")
+        asked.add(request)
         asks()
         data = client.ask(request, size_max=INSTRUMENTS_SIZE_MAX, timeout_s=timeout_s)
         try:

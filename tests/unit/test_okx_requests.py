@@ -225,6 +225,8 @@ def test_list_of_swaps_is_the_second_page_of_spot() -> None:
     assert more is not None
     assert more.target == "/api/v5/public/instruments?instType=SWAP"
     assert listed(swap()).more is None
+    assert listed(swap(), row(), swap()).more is None, "one odd row would ask for it again"
+    assert listed(row(), swap(), row()).more == more
 
 
 def test_instrument_rows_that_cannot_be_read_take_themselves_out() -> None:

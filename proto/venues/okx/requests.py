@@ -6,6 +6,7 @@ Facts, sources and the date they were read: README.md beside this file.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Final
 
@@ -322,10 +323,10 @@ def parse_instruments(data: bytes) -> InstrumentList:
         raise ValueError(f"instrument list: the venue says {listed.code}: {listed.msg}")
     instruments: dict[str, Instrument] = {}
     left_out: dict[str, str] = {}
-    kinds: set[str] = set()
+    kinds: Counter[str] = Counter()
     for index, raw in enumerate(listed.data):
         said = _said(raw)
-        kinds.add(said.inst_type)
+        kinds[said.inst_type] += 1
         try:
             row = _instrument(_row_decoder.decode(raw), index)
             if row.symbol in instruments:
@@ -333,7 +334,8 @@ def parse_instruments(data: bytes) -> InstrumentList:
             instruments[row.symbol] = row
         except (*UNREADABLE, ValueError) as error:
             left_out[said.inst_id or f"row {index}"] = str(error)
-    more = instruments_request(SWAP) if SPOT in kinds else None
+    is_spot = bool(kinds) and kinds.most_common(1)[0][0] == SPOT  # one odd row turns no page
+    more = instruments_request(SWAP) if is_spot else None
     return InstrumentList(instruments, left_out, more)
 
 
