@@ -343,15 +343,6 @@ class Venue(Protocol):
 # ---- what several venues share -------------------------------------------------------------------
 
 
-def read_notes(venue: Venue, data: bytes) -> tuple[Note, ...]:
-    """Read a message that is no market data; whatever a venue's folder raises makes it BROKEN."""
-    try:
-        return venue.parse_notes(data)
-    except Exception as error:
-        reason = f"{excerpt(data, 200)}: {type(error).__name__}: {error}"
-        return (Note(meaning=Meaning.BROKEN, reason=reason),)
-
-
 def excerpt(data: bytes, size: int = 80) -> str:
     """Return the beginning of what a venue sent, in quotes, as a person reads it."""
     text = data[:size].decode(errors="backslashreplace")

@@ -24,7 +24,7 @@ from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address
 from tickpath.netstack.session import ConnectOptions, Session
 from tickpath.netstack.transport import resolve
 from tickpath.netstack.ws.ws import Opcode
-from tickpath.proto.venue import Base, Endpoint, Meaning, RestRefusal, read_notes
+from tickpath.proto.venue import Base, Endpoint, Meaning, RestRefusal
 from tickpath.proto.venues.decoder import find_decoder
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import RemoteError
@@ -323,7 +323,7 @@ class Aside:
                 return
             if message.opcode not in (Opcode.TEXT, Opcode.BINARY):
                 continue
-            for note in read_notes(self._config.venue, bytes(message.payload)):
+            for note in self._config.venue.parse_notes(bytes(message.payload)):
                 if note.answer:
                     session.send(Opcode.TEXT, note.answer)
         raise RemoteError(f"{asked.channel}: {UNREAD_MAX} messages that nobody asked for")
@@ -361,7 +361,7 @@ class Aside:
     ) -> bool:
         """Return whether a message acknowledges the subscription that is waited for."""
         is_accepted = False
-        for note in read_notes(self._config.venue, data):
+        for note in self._config.venue.parse_notes(data):
             if note.answer:
                 session.send(Opcode.TEXT, note.answer)
             if note.request is not None and requests and note.request not in requests:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from tickpath.engine.feed_handler.notices import Notices
 from tickpath.engine.feed_handler.plan import ConnectionChange
 from tickpath.proto.records import SyncReason
-from tickpath.proto.venue import BaseSource, Meaning, read_notes
+from tickpath.proto.venue import BaseSource, Meaning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -140,7 +140,7 @@ class Subscriptions:
         """Read a text message of the venue."""
         answer = Answer()
         requests = self._asked.get(connection, {})
-        for note in read_notes(self.plan.venue, text):
+        for note in self.plan.venue.parse_notes(text):
             asked = None if note.request is None else requests.get(note.request)
             if note.answer:
                 answer.said_back.append((connection, note.answer))

@@ -22,9 +22,7 @@ from tickpath.proto.venue import (
     HttpResponse,
     Limits,
     Meaning,
-    Note,
     pack_messages,
-    read_notes,
 )
 from tickpath.proto.venue import parse_retry_after as retry_after
 from tickpath.proto.venues import DEFAULT_NAME, load_venue, venue_names
@@ -155,16 +153,6 @@ def test_venue_lists_and_bases_nested_too_deep_are_refused(venue: Venue) -> None
 def test_base_of_a_number_that_no_chain_has_is_refused(version: int) -> None:
     with pytest.raises(ValueError, match=f"base version {version}: expected 0 to"):
         Base(version=version, bids=[], asks=[])
-
-
-def test_whatever_a_folder_raises_of_a_text_is_a_broken_note(venue: Venue) -> None:
-    class Hasty(type(venue)):  # type: ignore[misc] # one venue is as good as another
-        def parse_notes(self, data: bytes) -> tuple[Note, ...]:
-            raise KeyError(data.decode())
-
-    (note,) = read_notes(Hasty(), b"some text")
-    assert note.meaning is Meaning.BROKEN
-    assert note.reason == "\"some text\": KeyError: 'some text'"
 
 
 def test_venue_reads_its_samples_as_the_decoder_routes_them(venue: Venue) -> None:
