@@ -613,11 +613,13 @@ static enum tp_feed_result take(struct tp_feed *feed, const struct tp_venue_mess
         return TP_FEED_NOTE;
     case TP_MEANING_BROKEN: /* of nobody knows which instrument: the cold side is told */
         feed->counters.unreadable++;
+        feed->connections[message->connection].strange_ns = received_ns;
         lose_unnumbered(feed, message->connection, received_ns);
         return TP_FEED_NOTE;
     case TP_MEANING_UNKNOWN:
         break;
     }
+    feed->connections[message->connection].strange_ns = received_ns;
     feed->counters.unknown_channel++;
     return TP_FEED_UNKNOWN;
 }

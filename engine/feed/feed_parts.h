@@ -60,6 +60,7 @@ struct feed_connection {
     uint64_t
         settle_ns; /* when instruments that have no base yet since `up` ask for one; 0: they did */
     uint64_t next_sequence; /* where the venue numbers a connection's messages; see is_counted */
+    uint64_t strange_ns; /* the last message that could not be read, or is of no channel of ours */
     bool up, silent;
     bool is_counted; /* next_sequence is known: a message came since `up` */
     bool counts;     /* some rule of the connection's instruments has counts_connection */
@@ -91,6 +92,7 @@ struct feed_history {
     /* verify.h: when it was asked whether the book is the venue's; when a base showed more than the
      * book has; when it may be asked again. 0: not so. */
     uint64_t asked_ns, ahead_ns, not_before_ns;
+    uint8_t suspicions;       /* times that it was asked for a strange message of its connection */
     bool deaf;                /* only a message of the channel confirms it */
     uint8_t listed, streamed; /* enum tp_instrument_status: by the venue's list, by its stream */
     _Atomic uint8_t told;     /* the graver of both as readers know it; the cold thread's to read */

@@ -240,6 +240,7 @@ void feed_start(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
         connection->settle_ns = settle_ns;
     const uint8_t asked = feed->config.needs_confirmation ? FEED_UNCONFIRMED : 0;
     feed->histories[index].deaf = false;
+    feed->histories[index].suspicions = 0;
     begin(feed, index, FEED_ADDED | FEED_ACTIVE | asked);
     feed->histories[index].is_lost = false; /* as much may have been missed since */
     feed_forget_stream(feed, index, now_ns);

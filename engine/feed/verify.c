@@ -12,6 +12,8 @@ enum { LOOKS_A_TICK = 2 };                   /* each of two cache lines */
 static const uint64_t GRACE_NS = 2000000000; /* for messages of what the base shows already */
 static const uint64_t AGAIN_NS =
     1000000000; /* between an answer that said nothing and a question */
+static const uint64_t STRANGE_NS = 1000000000; /* the first time, then twice as long each time */
+enum { SUSPICIONS_MAX = 16 };
 
 void feed_verify_forget(struct tp_feed *feed, uint32_t index)
 {
@@ -178,6 +180,18 @@ bool feed_is_unproved(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
            age_ns_of(instrument, now_ns) > limit_ns;
 }
 
+/* How long a book is quiet until it is asked about. A strange message on its connection may have
+ * been its own, under another channel's name or cut: then soon, but ever less so. */
+static uint64_t quiet_ns_of(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    const uint64_t usual_ns = feed_venue(feed, index)->verify_after_ns;
+    const uint64_t soon_ns = STRANGE_NS << feed->histories[index].suspicions;
+    const uint64_t strange_ns = feed->connections[instrument->connection].strange_ns;
+    const bool is_suspect = strange_ns > now_ns - age_ns_of(instrument, now_ns);
+    return is_suspect && soon_ns < usual_ns ? soon_ns : usual_ns;
+}
+
 static void look(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
@@ -198,10 +212,12 @@ static void look(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
         (instrument->state == TP_BOOK_LIVE || instrument->state == TP_BOOK_CROSSED))
         tp_feed_conclude(feed, index, TP_VERDICT_UNANSWERED, 0, now_ns);
     /* A book that is to have a deeper base is proved by that. */
-    if (venue->verify_after_ns == 0 || age_ns <= venue->verify_after_ns ||
+    if (venue->verify_after_ns == 0 || age_ns <= quiet_ns_of(feed, index, now_ns) ||
         (history->asked_ns | history->ahead_ns) != 0 || now_ns < history->not_before_ns ||
         (instrument->flags & FEED_KEEPING) != 0)
         return;
+    if (age_ns <= venue->verify_after_ns && history->suspicions < SUSPICIONS_MAX)
+        history->suspicions++;
     history->asked_ns = now_ns;
     tp_mailbox_want(feed_mailbox(feed, index), index, TP_REQUEST_CHECK);
 }

@@ -5,6 +5,7 @@ engine/feed/verify.c: equal, different, the stream brings nothing, or nobody ans
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -102,6 +103,58 @@ def test_quiet_book_that_is_equal_is_proved_as_of_the_question(rig: Rig) -> None
     assert (rig.counters.checks, rig.counters.verified) == (1, 1)
     rig.tick(AFTER - SECOND)  # that long after the question it is asked about again
     assert checks(rig) == [0]
+
+
+def strange(rig: Rig, data: bytes = b"{") -> None:
+    rig.message(data)
+    rig.tick(0)
+
+
+@pytest.mark.parametrize("data", [b"{", b"\x0a\x05other\x1a\x01x", b"[1]"])
+def test_strange_message_has_quiet_books_of_its_connection_asked_about_soon(
+    rig: Rig, data: bytes
+) -> None:
+    """It may have been their own, under another name: they stayed LIVE without it for long."""
+    venue = Venue()
+    go_live(rig, venue)
+    checks(rig)
+    rig.tick(SECOND // 2)
+    strange(rig, data)
+    rig.tick(SECOND // 2)
+    assert checks(rig) == [], "its own next message may come yet"
+    rig.tick(1)
+    assert checks(rig) == [0]
+    venue.step([(BID, venue.middle - 1, 99)])
+    answer(rig, venue.version, venue.book)
+    rig.tick(GRACE + 1)
+    assert rig.state() == (SYNCING, SILENT)
+
+
+def test_book_that_was_proved_is_asked_about_ever_less_for_strange_messages(rig: Rig) -> None:
+    venue = Venue()
+    go_live(rig, venue)
+    asked = []
+    for tenth in range(10 * 65):
+        strange(rig)
+        rig.tick(SECOND // 10)
+        if checks(rig):
+            asked.append(tenth / 10)
+            answer(rig, venue.version, venue.book)
+    gaps = [after - before for before, after in pairwise(asked)]
+    assert len(asked) == 6
+    assert all(1.8 * before < after for before, after in pairwise(gaps))
+    assert gaps[-1] <= AFTER / SECOND + 0.2
+
+
+def test_strange_message_asks_about_no_book_that_has_messages_of_its_own(rig: Rig) -> None:
+    venue = Venue()
+    go_live(rig, venue)
+    for _ in range(20):
+        strange(rig)
+        rig.tick(SECOND // 2)
+        rig.message(venue.step())
+        assert checks(rig) == []
+    assert rig.state() == (LIVE, NONE)
 
 
 def test_quiet_book_with_other_levels_at_its_number_is_built_anew(rig: Rig) -> None:
