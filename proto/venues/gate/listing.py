@@ -13,7 +13,7 @@ import msgspec
 from tickpath.proto.base_levels import read_levels
 from tickpath.proto.instrument import Instrument, Status, Symbol
 from tickpath.proto.records import EXPONENT_MIN
-from tickpath.proto.venue import Base, HttpRequest, InstrumentList, excerpt
+from tickpath.proto.venue import UNREADABLE, Base, HttpRequest, InstrumentList, excerpt
 from tickpath.proto.venues.gate.requests import DECIMAL, checked_symbol
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _parse(
     """Read a list; a row that cannot be read is left out, the others stand."""
     try:
         rows = _list_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"instrument list {excerpt(data)}: expected a JSON array ({error}); ask {path} again"
         ) from error
@@ -190,7 +190,7 @@ def _parse(
             if one.symbol in listed:
                 raise ValueError(f"{one.symbol}: listed twice; the first row counts")
             listed[one.symbol] = one
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             left_out[_row_name(raw, name, index)] = str(error)
     return InstrumentList(listed, left_out)
 
@@ -198,7 +198,7 @@ def _parse(
 def _row_name(raw: msgspec.Raw, name: Callable[[msgspec.Raw], str], index: int) -> str:
     try:
         return name(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return f"row {index}"
 
 
@@ -269,7 +269,7 @@ def parse_base(data: bytes, path: str, price_exponent: int, quantity_exponent: i
     try:
         reply = _base_decoder.decode(data)
         bids, asks = _levels(reply.bids, scale), _levels(reply.asks, scale)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"base {excerpt(data)}: expected the JSON of a book with its id ({error}); "
             f"ask {path} again"

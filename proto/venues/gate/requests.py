@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tickpath.proto.instrument import SYMBOL_SIZE_MAX
-from tickpath.proto.venue import Asked, Meaning, Note, excerpt
+from tickpath.proto.venue import UNREADABLE, Asked, Meaning, Note, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -195,7 +195,7 @@ def asked(data: bytes) -> Asked | None:
     """Read a request of ours back: an answer may name its id alone, or nothing."""
     try:
         said = _request_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     names = channels_of(said.channel, said.payload) if said.event == "subscribe" else ()
     return Asked(said.id, names)
@@ -205,7 +205,7 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
     """Read an answer or a notice; what is no JSON object of theirs is BROKEN."""
     try:
         return _notes(_reply_decoder.decode(data))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         reason = f"reply {excerpt(data, 200)}: expected a JSON object of Gate's ({error})"
         return (Note(meaning=Meaning.BROKEN, reason=reason),)
 
