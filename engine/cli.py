@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from tickpath import __version__
 from tickpath.engine.supervisor.end_signals import EndedBySignal
+from tickpath.rt.host import absolute_path
 from tickpath.rt.standard_files import hold_standard_files
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 
@@ -214,6 +215,7 @@ def _drop_output() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; tell an error in one line, and its guilty party by the exit status."""
     hold_standard_files()
+    os.environ["PATH"] = absolute_path(os.environ.get("PATH", os.defpath))
     try:
         return _dispatch_and_flush(argv)
     except LocalError as error:

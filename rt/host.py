@@ -34,10 +34,16 @@ class Output:
     stderr: str
 
 
+def absolute_path(path: str) -> str:
+    """Return a PATH without the current folder, whatever its name there ("", ".", "bin"): root may
+    stand where others can write."""
+    return ":".join(one for one in path.split(":") if one.startswith("/"))
+
+
 def command_environment() -> dict[str, str]:
     """Return an environment in which administrators' tools are found and speak English."""
-    path = os.environ.get("PATH", "/usr/bin:/bin")
-    return {**os.environ, "PATH": f"{path}:/usr/sbin:/sbin", "LC_ALL": "C"}
+    path = absolute_path(f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin")
+    return {**os.environ, "PATH": path, "LC_ALL": "C"}
 
 
 def run_command(argv: Sequence[str]) -> Output:

@@ -22,5 +22,5 @@ def hold_standard_files() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
             os.set_inheritable(number, True)
             if getattr(sys, name) is None:
-                stream = open(number, "r" if number == 0 else "w", closefd=False)  # noqa: SIM115 - until this process ends
+                stream = open(number, "r" if number == 0 else "w", closefd=False)  # noqa: SIM115 - it stays open
                 setattr(sys, name, stream)

@@ -84,6 +84,27 @@ def test_safe_path_command_runs_nothing_from_here(trap: Path, words: list[str]) 
     assert_untouched(trap)
 
 
+PROGRAMS = ("ip", "ethtool", "openssl", "dmesg", "systemctl", "sysctl", "bash", "unshare", "lsmod")
+
+
+@pytest.mark.parametrize("first", [".", "", "bin/.."])
+@pytest.mark.parametrize("line", ["doctor", "rt check"])
+def test_safe_path_program_of_the_current_folder_is_not_run(
+    trap: Path, first: str, line: str
+) -> None:
+    (here(trap) / "bin").mkdir()
+    for name in PROGRAMS:
+        program = here(trap) / name
+        program.write_text(f"#!/bin/sh\necho {name} >>{trap}\n")
+        program.chmod(0o755)
+    command = [sys.executable, "-P", "-m", "tickpath.engine.cli", *line.split()]
+    environment = os.environ | {"PATH": f"{first}:{os.environ['PATH']}"}
+    subprocess.run(
+        command, cwd=here(trap), env=environment, capture_output=True, check=False, timeout=120
+    )
+    assert_untouched(trap)
+
+
 def test_safe_path_module_runs_nothing_from_here(trap: Path) -> None:
     """`python -m tickpath`, but for a tickpath.py: Python looks for that itself."""
     (here(trap) / "tickpath.py").unlink()
