@@ -23,7 +23,7 @@ import sys
 import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 from tickpath.engine.client.feed_segment import SCHEMA, Rows
@@ -439,6 +439,14 @@ class FeedReader:
         """
         self._books, self.is_down, self._retry_ns = {}, True, 0
         self._reader.close()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled, with what works: memory that is mapped is this process's."""
+        name = self._reader.instance
+        raise TypeError(
+            f"a reader belongs to the process that opened it: give open_reader({name!r}) to the "
+            "other process, or keep what is read by copy()"
+        )
 
     def __enter__(self) -> FeedReader:
         return self

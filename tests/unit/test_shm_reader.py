@@ -134,6 +134,17 @@ def test_books_and_events_are_kept_as_they_are_by_copies_and_pickles(
     assert (again.asks, event.bid, event.index) == ([(101, 20)], 100, 0)
 
 
+@pytest.mark.parametrize("keep", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_reader_goes_to_no_other_process_and_says_what_does(
+    feed: RehearsalFeed, tmp_path: Path, keep: Callable[[Any], Any]
+) -> None:
+    """As an argument of multiprocessing (spawn, forkserver), or of a pool's task."""
+    with calm_reader(tmp_path) as reader:
+        with pytest.raises(TypeError, match=r"give open_reader\('.*'\) to the other process"):
+            keep(reader)
+        assert reader.shm.look() == Result.EMPTY
+
+
 def test_books_and_events_print_names_and_values(feed: RehearsalFeed, tmp_path: Path) -> None:
     with calm_reader(tmp_path) as reader:
         feed.publish_top((100, 10), (101, 20), 1)
