@@ -95,6 +95,8 @@ def judge_item(item: Item, context: Context) -> Finding:
     readings = [(setting, read_setting(context.host, setting)) for setting in settings]
     states = [state_of(setting, reading) for setting, reading in readings]
     worst = next(state for state in WORST_FIRST if state in states)
+    if worst is State.OK and item.is_pending is not None and item.is_pending(context):
+        worst = State.PENDING_REBOOT
     # What is wrong is shown first, since only the first few are.
     shown = sorted(zip(readings, states, strict=True), key=lambda one: WORST_FIRST.index(one[1]))
     ordered = [reading for reading, _ in shown]

@@ -87,3 +87,4 @@ class Item:
     settings: Callable[[Context], tuple[Setting, ...]] | None = None
     observe: Callable[[Context], Finding] | None = None
     lacks: Callable[[Context], str | None] | None = None  # why settings is () here, in words
+    is_pending: Callable[[Context], bool] | None = None  # all is set, and in force from a boot on

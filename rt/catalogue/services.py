@@ -5,6 +5,7 @@ Source: systemd-system.conf(5); the units are those of Debian 12 and Ubuntu 24.0
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tickpath.rt.catalogue.declare import Area, Seen, nothing_isolated
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 AREA = Area("services")
 AFFINITY_PATH = "/etc/systemd/system.conf.d/60-tickpath.conf"
+FIRST = "/proc/1/status"
 TUNERS = ("tuned.service", "rtkit-daemon.service", "numad.service", "ksmtuned.service")
 # id, units, severity, why
 QUIET: tuple[tuple[str, tuple[str, ...], Severity, str], ...] = (
@@ -121,19 +123,37 @@ def daemon_affinity(context: Context) -> tuple[Setting, ...]:
     return (DropIn(AFFINITY_PATH, text, DAEMON_REEXEC),)
 
 
+def cpus_of_first(context: Context) -> str | None:
+    for line in (context.host.read(FIRST) or "").splitlines():
+        if line.startswith("Cpus_allowed_list:"):
+            return line.partition(":")[2].strip()
+    return None
+
+
+def is_kept_out(context: Context, live: str) -> bool:
+    """Raises ValueError for what is no list of CPUs."""
+    return not set(parse_cpu_list(live)) & set(context.profile.isolated)
+
+
+def affinity_is_pending(context: Context) -> bool:
+    """Tell whether systemd runs on as it was started: reading its file anew does not move it."""
+    live = cpus_of_first(context)
+    try:
+        return live is not None and not is_kept_out(context, live)
+    except ValueError:
+        return False
+
+
 def first_process(context: Context) -> Seen:
-    where = ("/proc/1/status",)
+    where = (FIRST,)
     wanted = format_cpu_list(context.profile.housekeeping)
     if not context.profile.isolated:
         return Seen(State.UNSUPPORTED, wanted, None, where)
-    for line in (context.host.read(where[0]) or "").splitlines():
-        if line.startswith("Cpus_allowed_list:"):
-            live = line.partition(":")[2].strip()
-            break
-    else:
+    live = cpus_of_first(context)
+    if live is None:
         return Seen(State.UNKNOWN, wanted, None, where)
     try:
-        within = not set(parse_cpu_list(live)) & set(context.profile.isolated)
+        within = is_kept_out(context, live)
     except ValueError:
         return Seen(State.UNKNOWN, wanted, live, where)
     if within:
@@ -161,13 +181,16 @@ ITEMS = (
         other_tuner,
     ),
     *quiet_items(),
-    AREA.setting(
-        "svc.affinity",
-        Severity.HIGH,
-        "what systemd starts runs on housekeeping CPUs",
-        daemon_affinity,
-        nothing_isolated,
-        without_systemd,
+    replace(
+        AREA.setting(
+            "svc.affinity",
+            Severity.HIGH,
+            "what systemd starts runs on housekeeping CPUs",
+            daemon_affinity,
+            nothing_isolated,
+            without_systemd,
+        ),
+        is_pending=affinity_is_pending,
     ),
     AREA.seen(
         "svc.pid1",
