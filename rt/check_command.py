@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tickpath.rt.arguments import add_arguments, make_context, make_host
 from tickpath.rt.catalogue import all_items, selected_items
-from tickpath.rt.catalogue.tried import tried_on
+from tickpath.rt.catalogue.tried import trial_of, tried_on, untried_because
 from tickpath.rt.check import NOT_WELL, check_host, write_command
 from tickpath.rt.counters import difference, take_sample
 from tickpath.rt.errors import RequestError
@@ -125,6 +125,7 @@ def as_json(report: Report, context: Context) -> dict[str, object]:
                 **dataclasses.asdict(each),
                 "severity": each.severity.name.lower(),
                 "tried": tried_on(each.id),
+                "untried": untried_because(each.id),
             }
             for each in report.findings
         ],
@@ -226,7 +227,7 @@ def print_explanations(
     """Print all about an item, with the lines that set it by hand."""
     for item, finding in zip(items, findings, strict=True):
         print_details(finding)
-        print(f"  tried on   {tried_on(item.id) or 'no kernel: by source and documents'}")
+        print(f"  trial      {trial_of(item.id)}")
         settings = item.settings(context) if item.settings is not None else ()
         if settings:
             print("  by hand")
@@ -243,6 +244,7 @@ def catalogue_row(item: Item) -> dict[str, str]:
         "kind": "seen" if item.observe is not None else "set",
         "why": item.why,
         "tried": tried_on(item.id),
+        "untried": untried_because(item.id),
     }
 
 
@@ -254,5 +256,5 @@ def print_catalogue(items: Iterable[Item], *, as_json: bool) -> None:
     for item in items:
         kind = "seen" if item.observe is not None else "set"
         head = f"{item.id:<28}{item.severity.name.lower():<10}{kind:<6}"
-        tried = f" (tried on {tried_on(item.id)})" if tried_on(item.id) else ""
-        print(textwrap.fill(head + item.why + tried, PIPED_WIDTH, subsequent_indent=" " * 44))
+        said = f"{head}{item.why} ({trial_of(item.id)})"
+        print(textwrap.fill(said, PIPED_WIDTH, subsequent_indent=" " * 44))

@@ -12,7 +12,7 @@ import pytest
 from tickpath.rt import command
 from tickpath.rt.catalogue import AREAS, all_items, selected_items
 from tickpath.rt.catalogue.scheduler import stalls
-from tickpath.rt.catalogue.tried import KERNELS, TRIED
+from tickpath.rt.catalogue.tried import KERNELS, TRIED, UNTRIED
 from tickpath.rt.check import NOT_WELL, Report, check_host, judge_item
 from tickpath.rt.errors import RequestError
 from tickpath.rt.host import Host, Output
@@ -27,12 +27,15 @@ from tickpath.rt.tuning.plan import collect, make_plan
 
 from tests.unit import rt_host
 from tests.unit.rt_host import CPU, Tree
+from tests.vm import trials as trials_of_vm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tickpath.rt.counters import Deltas
+
+    from tests.vm.trials import Booted, Elsewhere, Trial
 
 METAL = Request(
     "metal-irq", huge_pages_2m=1024, unthrottled_rt=True, mitigations_off=True, idle_poll=True
@@ -400,7 +403,7 @@ def test_command_json_has_score_and_items(
     assert 0 <= told["score"] < 50
     assert len(told["items"]) == len(all_items())
     for item in told["items"]:
-        assert {"id", "state", "desired", "live", "why", "fix", "tried"} <= set(item)
+        assert {"id", "state", "desired", "live", "why", "fix", "tried", "untried"} <= set(item)
         assert item["state"] in set(State)
 
 
@@ -436,20 +439,58 @@ def test_command_explain_has_the_lines_to_type(
     _, out = run_on_tree(rt_host.stock_metal(tmp_path), capsys, "--explain", "mem.ksm")
     assert "echo 0 > /sys/kernel/mm/ksm/run" in out
     assert "why " in out
-    assert "tried on   Linux 6.1 PREEMPT_RT, Linux 6.1 cloud\n" in out
+    assert "trial      tried on Linux 6.1 PREEMPT_RT, Linux 6.1 cloud\n" in out
 
 
 def test_command_explain_says_where_no_kernel_was_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, out = run_on_tree(rt_host.stock_metal(tmp_path), capsys, "--explain", "cpu.governor")
-    assert "tried on   no kernel: by source and documents\n" in out
+    assert "trial      not tried: needs bare metal: an emulated CPU has one frequency\n" in out
 
 
-def test_catalogue_was_tried_where_it_says() -> None:
-    """tests/vm/test_1_command_lines.py asks the kernels; here only that the names are ours."""
-    assert set(TRIED) <= {item.id for item in all_items()}
+@pytest.mark.parametrize(
+    ("allowed", "state"), [("0-15", "pending reboot"), ("0-3,8-11", "ok"), ("gone", "ok")]
+)
+def test_affinity_that_systemd_was_not_started_with_is_pending(
+    tmp_path: Path, allowed: str, state: str
+) -> None:
+    """Read anew, system.conf moves neither the first process nor what it starts."""
+    tree = rt_host.tuned_metal(tmp_path)
+    tree.thread(1, "systemd", "S 4194560 0 20 0", allowed)
+    finding = judge(tree, "svc.affinity")
+    assert (finding.state, finding.fix) == (state, "reboot" if state != "ok" else "")
+
+
+def test_each_item_was_tried_or_says_what_that_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = {item.id for item in all_items()}
+    assert set(TRIED) | set(UNTRIED) == ids
+    assert set(TRIED) & set(UNTRIED) == set()
     assert {one for kernels in TRIED.values() for one in kernels} == set(KERNELS)
+    tree = rt_host.stock_metal(tmp_path)
+    for row in json.loads(run_on_tree(tree, capsys, "--list", "--json")[1])["items"]:
+        kinds = [key for key in ("tried", "untried") if row[key]]
+        assert kinds == ["tried" if row["id"] in TRIED else "untried"], row
+    text = " ".join(run_on_tree(tree, capsys, "--list")[1].split())
+    assert text.count("(tried on Linux 6.1 ") == len(TRIED)
+    assert text.count("(not tried: needs ") == len(UNTRIED)
+
+
+def test_item_is_tried_only_where_a_script_tries_it() -> None:
+    """What a kernel alone shows, tests/vm/test_1_command_lines.py holds against the same list."""
+    groups: tuple[tuple[Sequence[Trial | Booted | Elsewhere], tuple[str, ...]], ...] = (
+        (trials_of_vm.BOOTED, ("rt", "cloud")),
+        (trials_of_vm.ON_TUNED, ("rt",)),
+        (trials_of_vm.ON_STOCK, ("cloud",)),
+        (trials_of_vm.ELSEWHERE, ("rt",)),
+    )
+    for trials, kernels in groups:
+        for trial in trials:
+            assert TRIED[trial.item] == kernels, trial.item
+    items = [trial.item for trial in trials_of_vm.ALL]
+    assert len(items) == len(set(items))
 
 
 def test_command_text_of_a_file_does_not_drive_the_terminal(

@@ -219,11 +219,13 @@ class Machine:
             *("-chardev", "stdio,id=qmp", "-mon", "chardev=qmp,mode=control"),
             *("-chardev", f"file,id=console,path={self.console},append=on"),
             *("-serial", "chardev:console"),
-            *("-drive", f"file={self.disk},format=qcow2,if=virtio,cache=unsafe"),
+            *("-drive", f"file={self.disk},format=qcow2,if=none,id=disk,cache=unsafe"),
             *("-netdev", f"user,id=ssh,{forward}", "-device", "virtio-net-pci,netdev=ssh,romfile="),
             # The trading interface: a wire that nothing comes in by.
             *("-netdev", "user,id=trade,restrict=on", "-device", f"virtio-net-pci,{TRADE}"),
             *("-device", "virtio-rng-pci"),
+            # Named: on its own it would look for a bus among those of the options.
+            *("-device", "virtio-blk-pci,drive=disk,bus=pci.0"),
             *("-smbios", f"type=11,value={credential}"),
             *self.options,
         ]

@@ -11,13 +11,14 @@ import pytest
 from tickpath.engine.supervisor.sandbox import INTERFACE
 
 from tests.vm import lab
+from tests.vm.conftest import ZIPAPP
 from tests.vm.phases import phase
 from tests.vm.playbook import CARRIED_WHOLE, run_playbook
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.vm.conftest import Fresh, Provisioned
+    from tests.vm.conftest import Fresh, Item, Provisioned
     from tests.vm.machine import Machine
 
 pytestmark = [pytest.mark.vm, pytest.mark.needs("qemu", "root")]
@@ -255,11 +256,19 @@ def test_measure_playbook_fetches_the_figures_and_writes_the_page(
     assert "<svg" in (tmp_path / "lab-measure.html").read_text()
 
 
+def state_of(machine: Machine, item: str) -> str:
+    """Return what `tickpath rt check` says of one item."""
+    command = f"python3 {ZIPAPP} check --only {item} --json --window 0"
+    rows: list[Item] = json.loads(machine.shell(command, check=False))["items"]
+    return rows[0]["state"]
+
+
 def test_command_line_that_does_not_boot_falls_back_by_itself(
     machine: Machine, provisioned: Provisioned
 ) -> None:
     """A person breaks the line that is booted once: no initramfs, no root file system, no boot."""
     boots = machine.boots
+    assert state_of(machine, "boot.promoted") == "ok"
     files = "/etc/default/grub.d/60-tickpath.cfg /boot/grub/grub.cfg"
     machine.shell(
         f"tar -Pcf /var/lib/lab/grub.tar {files}\n"
@@ -271,6 +280,7 @@ def test_command_line_that_does_not_boot_falls_back_by_itself(
     with phase("unbootable line, fallback to ssh"):
         machine.shell("systemctl reboot", check=False)
         machine.wait_for_boot(boots + 2)
+    assert state_of(machine, "boot.promoted") == "conflict"
     # That person's edit is not ours: what is to be undone must find the file as it was.
     machine.shell("tar -Pxf /var/lib/lab/grub.tar && rm /var/lib/lab/grub.tar")
     command_line = machine.shell("cat /proc/cmdline")
