@@ -174,6 +174,15 @@ class Misfortune:
         """Return how long what was begun may go on after FAULTS_S."""
         return LINGER_S if self.kinds & LINGERS else ARRIVAL_S
 
+    def lag_max_s(self) -> float:
+        """Return how old a LIVE book may be meanwhile.
+
+        The last message may have dripped, and nothing follow it: then it is LIVE until a proof of
+        it is due.
+        """
+        late_s = DRIP_S * ("drip" in self.kinds)
+        return max(LAG_MAX_S, late_s + quiet_max_s(self.deployment))
+
     def recovery_s(self) -> float:
         """Return within what time all books must be LIVE then, by the rules."""
         list_s = self._list_s() * bool(self.kinds & LISTED)
@@ -310,10 +319,10 @@ def has_small_bases(setup: Setup) -> bool:
 def live_through(deployment: Deployment) -> None:
     """Go LIVE, suffer, come back, stop; some suffer before they were ever LIVE."""
     misfortune = Misfortune(deployment)
-    deployment.lag_max_s = max(LAG_MAX_S, quiet_max_s(deployment))
     if deployment.setup.seed % 4 and not deployment.run(RECOVERY_S, deployment.are_live):
         raise deployment.failure("never became LIVE")
     misfortune.draw()
+    deployment.lag_max_s = misfortune.lag_max_s()
     deployment.run(FAULTS_S + misfortune.rest_s())
     recovery_s = misfortune.recovery_s()
     if not deployment.run(recovery_s, lambda: is_whole(deployment, misfortune.wanted)):

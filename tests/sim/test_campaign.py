@@ -140,6 +140,27 @@ FOUND = (
             *((7.2883, "refuse:BTCUSDT"), (7.7361, "accept:BTCUSDT")),
         ),
     ),
+    Found(
+        "an old base after a start, before any message",
+        seed=1001021,
+        venue="binance",
+        faults=((6.0, "pause"), (6.4, "rest-old"), (6.4, "kill"), (7.9, "resume")),
+        depth=25,
+    ),
+    Found(
+        "a reload whose list cannot be read",
+        seed=1001066,
+        venue="okx",
+        faults=((6.9, "rest-malformed"), (7.2, "reload")),
+        symbols=3,
+    ),
+    Found(
+        "a message that drips, and none behind it",
+        seed=1006036,
+        venue="gate",
+        faults=((0.9, "drip"), (1.1, "deafen:SOL_USDT"), (7.0, "hear:SOL_USDT")),
+        symbols=3,
+    ),
 )
 
 
@@ -156,6 +177,7 @@ def test_deployment_is_right_where_it_once_was_wrong(found: Found, tmp_path: Pat
         misfortune = Misfortune(deployment)
         for at_s, text in found.faults:
             misfortune.plan(at_s, text)
+        deployment.lag_max_s = misfortune.lag_max_s()
         deployment.run(FAULTS_S + misfortune.rest_s())
         assert deployment.run(
             misfortune.recovery_s(), lambda: is_whole(deployment, misfortune.wanted)
