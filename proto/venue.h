@@ -61,9 +61,11 @@ struct tp_route {
      * greater than the offset that this part began at. */
     uint32_t next_offset;
     /* The message's number on its connection; only where a rule counts those: then with the first
-     * part of every message that is not broken, whatever else it means. */
+     * part of every message that is not broken, whatever else it means. TP_SEQUENCE_NONE: it is
+     * none of those that the venue counts, such as an error. */
     uint64_t sequence;
 };
+static const uint64_t TP_SEQUENCE_NONE = UINT64_MAX;
 
 /* A body: bytes that decode alone, without the message around them, so that they can be kept. */
 struct tp_body {

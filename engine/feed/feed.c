@@ -645,7 +645,7 @@ RARE static enum tp_feed_result take_parts(struct tp_feed *feed,
     }
     /* A broken message may have no number: the next one's shows that it is missing. */
     const struct feed_connection *of = &feed->connections[message->connection];
-    if (of->counts && route->meaning != TP_MEANING_BROKEN)
+    if (of->counts && route->meaning != TP_MEANING_BROKEN && route->sequence != TP_SEQUENCE_NONE)
         follow_connection(feed, message->connection, route->sequence, received_ns);
     enum tp_feed_result result = take(feed, message, route, received_ns);
     while (route->next_offset != 0) {

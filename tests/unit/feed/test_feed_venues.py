@@ -450,6 +450,17 @@ def test_counted_connection_takes_no_number_of_a_broken_message(make: Any) -> No
     assert (rig.state(), rig.counters.gaps) == ((SYNCING, GAP), 1)
 
 
+def test_message_that_the_venue_does_not_count_is_no_hole(make: Any) -> None:
+    rig, _ = make(chain=0, base=IN_BAND, in_band_base=True, counts_connection=True)
+    rig.up()
+    refusal, none = int(lib.TP_MEANING_REFUSAL), int(lib.TP_SEQUENCE_NONE)
+    assert rig.message(delta(n=none, m=refusal)) == NOTE  # also as the first of all
+    assert rig.message(base(n=1)) == APPLIED
+    assert rig.message(delta(n=none, m=refusal)) == NOTE
+    assert rig.message(delta(bids={100: 6}, n=2)) == APPLIED
+    assert (rig.state(), rig.counters.gaps) == ((LIVE, NONE), 0)
+
+
 def test_counted_connections_do_not_touch_each_other(tmp_path: Path) -> None:
     venue = SampleVenue(
         {"chain": 0, "base": IN_BAND, "in_band_base": True, "counts_connection": True}
