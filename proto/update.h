@@ -17,8 +17,10 @@ struct tp_scale {
 enum tp_depth_flag {
     TP_DEPTH_BASE = 0x1,      /* the levels are the whole book: an in-band base, at any time */
     TP_DEPTH_TRUNCATED = 0x2, /* of a base: beyond its last level on a side nothing is known */
-    TP_DEPTH_CHECKSUM = 0x4,  /* `checksum` is what the book must give once this is applied */
-    TP_DEPTH_TOP = 0x8,       /* of a ticker: at most one level a side, no change of a book */
+    TP_DEPTH_BIDS_CUT = 0x10, /* the same of one side alone */
+    TP_DEPTH_ASKS_CUT = 0x20,
+    TP_DEPTH_CHECKSUM = 0x4, /* `checksum` is what the book must give once this is applied */
+    TP_DEPTH_TOP = 0x8,      /* of a ticker: at most one level a side, no change of a book */
 };
 
 /* One depth message. Levels are absolute quantities, 0 removes; their order does not matter. */

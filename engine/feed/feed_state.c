@@ -595,6 +595,14 @@ static bool load_in_order(struct tp_book *book, enum tp_side side, const struct 
     return true;
 }
 
+/* 1 << enum tp_side: beyond that side's last level nothing is known. */
+static uint32_t cut_sides(uint32_t flags)
+{
+    const uint32_t both = TP_DEPTH_TRUNCATED;
+    return (uint32_t)((flags & (both | TP_DEPTH_BIDS_CUT)) != 0) << TP_SIDE_BID |
+           (uint32_t)((flags & (both | TP_DEPTH_ASKS_CUT)) != 0) << TP_SIDE_ASK;
+}
+
 /* An in-band base: most venues sort it and name each price once, which is loaded in one pass. */
 static bool load_update(struct feed_instrument *instrument, const struct tp_depth_update *update,
                         uint32_t *doubled)
@@ -606,9 +614,8 @@ static bool load_update(struct feed_instrument *instrument, const struct tp_dept
          load_in_order(book, TP_SIDE_BID, update->bids, update->bid_count, doubled)) &&
         (tp_book_load(book, TP_SIDE_ASK, update->asks, update->ask_count) ||
          load_in_order(book, TP_SIDE_ASK, update->asks, update->ask_count, doubled));
-    const bool ends = (update->flags & TP_DEPTH_TRUNCATED) != 0 && !instrument->rule->must_truncate;
     if (loaded)
-        feed_limit(instrument, ends ? 1u << TP_SIDE_BID | 1u << TP_SIDE_ASK : 0,
+        feed_limit(instrument, instrument->rule->must_truncate ? 0 : cut_sides(update->flags),
                    (const struct tp_level *const[2]){update->bids, update->asks},
                    (const uint32_t[2]){update->bid_count, update->ask_count});
     return loaded;

@@ -461,6 +461,25 @@ def test_message_that_the_venue_does_not_count_is_no_hole(make: Any) -> None:
     assert (rig.state(), rig.counters.gaps) == ((LIVE, NONE), 0)
 
 
+@pytest.mark.parametrize(
+    ("flag", "cut"),
+    [
+        *((0, (False, False)), (int(lib.TP_DEPTH_TRUNCATED), (True, True))),
+        *((int(lib.TP_DEPTH_BIDS_CUT), (True, False)), (int(lib.TP_DEPTH_ASKS_CUT), (False, True))),
+    ],
+)
+def test_base_that_was_cut_is_known_to_its_last_level_on_that_side(
+    make: Any, flag: int, cut: tuple[bool, bool]
+) -> None:
+    rig, _ = make(chain=0, base=IN_BAND, in_band_base=True)
+    rig.up()
+    assert rig.message(base(flags=flag)) == APPLIED
+    assert rig.message(delta(bids={97: 7}, asks={104: 7})) == APPLIED
+    record = rig.record()
+    found = [(97, 7) not in record["bids"], (104, 7) not in record["asks"]]
+    assert (tuple(found), rig.state()) == (cut, (LIVE, NONE))
+
+
 def test_counted_connections_do_not_touch_each_other(tmp_path: Path) -> None:
     venue = SampleVenue(
         {"chain": 0, "base": IN_BAND, "in_band_base": True, "counts_connection": True}
