@@ -68,6 +68,8 @@ class Client:
     channels: set[str] = field(default_factory=set)
     spoke_ns: int = 0
     """When the venue last spoke by itself, for dialects that do."""
+    said: int = 0
+    """How many messages it was sent, for dialects that number them."""
 
 
 @dataclass(slots=True)
