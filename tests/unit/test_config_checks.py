@@ -255,8 +255,8 @@ def test_run_check_warns_of_an_old_name_on_stderr(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("mexc", "binance", "bybit", "bybit_linear", "gate", "gate_usdt", "hyperliquid"),
-        *("kraken", "okx", "three_venues"),
+        *("mexc", "binance", "bybit", "bybit_linear", "coinbase", "gate", "gate_usdt"),
+        *("hyperliquid", "kraken", "okx", "three_venues"),
     ],
 )
 def test_run_check_accepts_each_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:

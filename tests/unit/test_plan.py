@@ -263,7 +263,11 @@ def test_plan_of_every_venue_opens_each_connection_within_its_limits(name: str) 
     (connection,) = plan.connections
     assert connection is not None
     messages = plan.open_messages(0, request=1, time_s=1_795_000_000)
-    assert messages == venue.subscribe(connection.channels, request=1, time_s=1_795_000_000)
+    said = venue.greeting(request=1, time_s=1_795_000_000)
+    request = 1 + len(said)
+    assert messages == said + venue.subscribe(
+        connection.channels, request=request, time_s=1_795_000_000
+    )
     assert connection.endpoint == venue.endpoint(connection.channels[0], config.settings)
     elsewhere = VenueConfig(symbols=(), name=name, host="h", port=1, path="/p")
     (moved,) = make_plan(elsewhere, [venue.example_symbol]).connections

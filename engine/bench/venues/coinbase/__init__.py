@@ -1,0 +1,1 @@
+"""Coinbase Advanced Trade in the benchmarks: bench.py (messages, and msgspec as a contender)."""
