@@ -557,21 +557,24 @@ HOT_PART enum tp_feed_result take_depth(struct tp_feed *feed,
     return follow(feed, index, body, route->meaning, received_ns);
 }
 
-/* Where the venue numbers all messages of a connection, a hole may have been any book's. */
-static void follow_connection(struct tp_feed *feed, uint32_t connection, uint64_t sequence,
+/* Where the venue numbers all messages of a connection, a hole may have been any book's. False: the
+ * number was passed already, so that what the message has may be older than a book. */
+static bool follow_connection(struct tp_feed *feed, uint32_t connection, uint64_t sequence,
                               uint64_t received_ns)
 {
     struct feed_connection *of = &feed->connections[connection];
     const bool hole = of->is_counted && sequence != of->next_sequence;
+    const bool is_behind = of->is_counted && sequence < of->next_sequence;
     of->is_counted = true;
     of->next_sequence = sequence + 1;
     if (!hole)
-        return;
+        return true;
     feed->counters.gaps++;
     for (uint32_t i = 0; i < feed->config.instrument_count; i++)
         if (feed->instruments[i].connection == connection &&
             (feed->instruments[i].flags & FEED_ACTIVE) != 0)
             feed_resync(feed, i, TP_SYNC_REASON_GAP, received_ns);
+    return !is_behind;
 }
 
 /* A message that cannot be read may have been any book's change. Where messages are numbered the
@@ -645,8 +648,10 @@ RARE static enum tp_feed_result take_parts(struct tp_feed *feed,
     }
     /* A broken message may have no number: the next one's shows that it is missing. */
     const struct feed_connection *of = &feed->connections[message->connection];
-    if (of->counts && route->meaning != TP_MEANING_BROKEN && route->sequence != TP_SEQUENCE_NONE)
-        follow_connection(feed, message->connection, route->sequence, received_ns);
+    if (of->counts && route->meaning != TP_MEANING_BROKEN && route->sequence != TP_SEQUENCE_NONE &&
+        !follow_connection(feed, message->connection, route->sequence, received_ns) &&
+        !tp_meaning_is_for_cold_side(route->meaning))
+        return TP_FEED_IGNORED;
     enum tp_feed_result result = take(feed, message, route, received_ns);
     while (route->next_offset != 0) {
         const uint32_t from = route->next_offset;

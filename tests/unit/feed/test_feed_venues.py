@@ -450,6 +450,19 @@ def test_counted_connection_takes_no_number_of_a_broken_message(make: Any) -> No
     assert (rig.state(), rig.counters.gaps) == ((SYNCING, GAP), 1)
 
 
+def test_message_whose_number_was_passed_is_no_base_either(make: Any) -> None:
+    """A snapshot that comes again, or late, is older than what was told since."""
+    rig, _ = make(chain=0, base=IN_BAND, in_band_base=True, counts_connection=True)
+    rig.up()
+    assert rig.message(base(n=1)) == APPLIED
+    assert rig.message(delta(bids={100: 6}, n=2)) == APPLIED
+    assert rig.message(base(n=1)) == IGNORED
+    assert (rig.state(), rig.counters.gaps) == ((SYNCING, GAP), 1)
+    assert rig.message(delta(bids={100: 7}, n=2)) == IGNORED  # no base since
+    assert rig.message(base(n=3)) == APPLIED  # counted anew from there
+    assert (rig.state(), rig.counters.gaps) == ((LIVE, NONE), 1)
+
+
 def test_message_that_the_venue_does_not_count_is_no_hole(make: Any) -> None:
     rig, _ = make(chain=0, base=IN_BAND, in_band_base=True, counts_connection=True)
     rig.up()
