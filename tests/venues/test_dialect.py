@@ -6,6 +6,7 @@ bases. The books' deltas are the market's own tests' (test_sim_market.py, test_s
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from tickpath._core import ffi, lib
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.feed_handler.subscriptions import Subscriptions
+from tickpath.engine.sim import command
 from tickpath.engine.sim.dialect import Client, Dialect, Floor, HttpRequest, Message
 from tickpath.engine.sim.market import instrument_names
 from tickpath.engine.sim.venues import dialect_names, load_dialect
@@ -76,6 +78,13 @@ def test_dialects_are_of_registered_venues() -> None:
     assert all(load_dialect(name).venue.name == name for name in dialect_names())
     with pytest.raises(ValueError, match="'nope': expected one of"):
         load_dialect("nope")
+
+
+def test_dialect_bears_the_commands_defaults(bench: Bench) -> None:
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["sim", bench.venue.name])
+    assert command.make_options(args, bench.venue.name).instruments
 
 
 def test_dialect_acknowledges_what_the_plan_asks_on_every_connection(bench: Bench) -> None:

@@ -89,7 +89,8 @@ class HyperliquidDialect(Dialect):
 
     venue = VENUE
     websocket_paths = frozenset({requests.WEBSOCKET_PATH})
-    levels_max = requests.DEPTHS[requests.BOOK]
+    levels_max = 5_000
+    """The venue's book may be deeper than what it shows of it."""
     exponents: ClassVar = {
         "BTC": (-1, -5),
         "ETH": (-2, -4),
