@@ -267,6 +267,9 @@ def check_counters(deployment: Deployment, kinds: set[str]) -> None:
     surplus = max(0, there - open_count) if "damage" in kinds else there - open_count
     broken = kinds & {"garbage", "cut", "flip", "answer-cut"}
     lost = kinds & {"gap", "mute", "cut", "flip", "swap", "old", "renumber", "deafen"}
+    # A message twice is as good as a hole where all of a connection are counted.
+    if any(book_rule(one).counts_connection for one in deployment.setup.chain()):
+        lost |= kinds & {"duplicate"}
     late = kinds & {"answer-late", "unanswered", "answer-cut"}
     impossible = {
         # What is said just as the connection ends is of no use any more.

@@ -181,7 +181,7 @@ class CoinbaseDialect(Dialect):
     @property
     def _unheard(self) -> set[str]:
         """Return the products of which nothing comes."""
-        return getattr(self._floor, "deaf", set())
+        return self._floor.deaf
 
     def _unsubscribe(self, client: Client, name: str, product: str) -> None:
         own = self._own(client, name)
@@ -295,7 +295,7 @@ class CoinbaseDialect(Dialect):
         ]
 
     def _products(self) -> list[dict[str, object]]:
-        gone: set[str] = getattr(self._floor, "delisted", set())
+        gone = self._floor.delisted
         rows: list[dict[str, object]] = []
         for symbol, listing in self._floor.listings.items():
             if symbol in gone:

@@ -139,7 +139,7 @@ class HyperliquidDialect(Dialect):
     @property
     def _unheard(self) -> set[str]:
         """Return the instruments of which nothing comes."""
-        return getattr(self._floor, "deaf", set())
+        return self._floor.deaf
 
     def received(self, client: Client, message: Message, now_ns: int) -> list[Message]:
         """Answer ping, subscribe and unsubscribe."""
@@ -279,7 +279,7 @@ class HyperliquidDialect(Dialect):
 
     def _listed(self, *kinds: Kind) -> list[tuple[str, Book]]:
         """Return what the list has of some kinds."""
-        gone: set[str] = getattr(self._floor, "delisted", set())
+        gone = self._floor.delisted
         books = {symbol: one.book for symbol, one in self._floor.listings.items()}
         return [(s, one) for s, one in books.items() if one.name.kind in kinds and s not in gone]
 
