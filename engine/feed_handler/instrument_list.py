@@ -141,7 +141,7 @@ def _asked(venue: VenueConfig, listed: InstrumentList, symbol: str) -> Instrumen
     own = symbol
     with contextlib.suppress(ValueError):  # a name that only the list can tell
         own = resolve_symbol(venue.venue, symbol)
-    if own in listed.left_out:
+    if own in listed.left_out and own not in listed.instruments:  # else another row of it counts
         raise ValueError(f"symbol {symbol!r}: {listed.left_out[own]}")
     try:
         return find_symbol(listed.instruments.values(), symbol)

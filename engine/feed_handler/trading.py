@@ -99,10 +99,10 @@ class Trading:
         return changed
 
     def _status(self, row: Instrument, listed: InstrumentList) -> Status:
-        if row.symbol in listed.left_out:
-            return self._own_of(row.index)
         now = listed.instruments.get(row.symbol)
-        return Status.DELISTED if now is None else now.status
+        if now is not None:
+            return now.status
+        return self._own_of(row.index) if row.symbol in listed.left_out else Status.DELISTED
 
     def _show(self, row: Instrument, status: Status) -> Instrument:
         self._rows[row.index] = msgspec.structs.replace(row, status=status)

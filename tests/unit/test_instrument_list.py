@@ -26,6 +26,14 @@ def test_choose_row_that_no_book_can_be_made_of_takes_itself_out(change: dict[st
     assert "'BTCUSDT': no book can be made of its channel" in chosen.left_out["BTCUSDT"]
 
 
+def test_choose_takes_the_row_that_is_read_of_an_instrument_that_is_listed_twice() -> None:
+    """The log says that the first row counts: it was left out with the second."""
+    row = Instrument(0, "mexc", "BTCUSDT", -2, -6)
+    listed = InstrumentList({"BTCUSDT": row}, {"BTCUSDT": "listed twice; the first row counts"})
+    chosen = choose(VenueConfig(symbols=("BTCUSDT",)), listed)
+    assert (chosen.rows, chosen.left_out) == ([row], {})
+
+
 def test_list_whose_page_asks_for_itself_is_none_after_two_requests() -> None:
     """A venue that gives one cursor for ever was asked for 100 pages, as fast as it answered."""
     asked: list[str] = []

@@ -186,6 +186,13 @@ def test_trading_row_that_cannot_be_read_stays_as_it_was() -> None:
     assert one.take(listed(row("B"), left_out=("A",))) == ([], "")
 
 
+def test_trading_row_that_is_read_counts_whatever_another_one_of_it_is() -> None:
+    """A venue that lists an instrument twice has its halt seen all the same."""
+    one = Trading([row("A", 0), row("B", 1)], range(2))
+    twice = listed(row("A", 0, Status.HALTED), row("B", 1), left_out=("A",))
+    assert one.take(twice)[0] == [row("A", 0, Status.HALTED)]
+
+
 def test_trading_venue_without_instruments_has_nothing_to_doubt() -> None:
     """Its first list did not come yet: this one is it."""
     one = Trading([row("A", 0)], [])
