@@ -290,10 +290,17 @@ def test_gate_corner_of_json(tail: str, bids: Levels | None) -> None:
     assert (None if got is None else got[4]) == bids
 
 
-@pytest.mark.parametrize("times", ["1795000000", "01795000000", '"17950000"', "1795000000.5", "1"])
-def test_gate_head_that_is_no_time_is_read_the_long_way(times: str) -> None:
-    text = HEAD.replace("1795000000,", f"{times},", 1) + USUAL
-    is_json = not times.startswith("01")
+@pytest.mark.parametrize(
+    ("was", "now", "is_json"),
+    [
+        *(("1795000000,", f"{now},", True) for now in ("1", '"17950000"', "1795000000.5")),
+        *(("1795000000,", f"{now},", False) for now in ("0179500000", "17950000-1", "179500000.")),
+        *(("1795000000326", now, True) for now in ("1", '"17950000003"', "1795000000.32")),
+        *(("1795000000326", now, False) for now in ("0179500000032", "17950000-0326")),
+    ],
+)
+def test_gate_head_that_is_no_time_is_read_the_long_way(was: str, now: str, is_json: bool) -> None:
+    text = HEAD.replace(was, now, 1) + USUAL
     assert (read(text.encode()) is not None) == is_json
 
 

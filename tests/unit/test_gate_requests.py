@@ -198,6 +198,7 @@ def test_gate_name_that_is_subscribed_to_already_is_acknowledged_the_others_are_
     error = {"code": 2, "message": "Alert sub ob.BTC_USDT.50"}
     one = note(**OBU_ACK, error=error, **FAIL)
     assert (one.meaning, one.channels) == (Meaning.ACKNOWLEDGEMENT, ("spot.obu.50:BTC_USDT",))
+    assert one.reason == "2, Alert sub ob.BTC_USDT.50", "no base comes of it"
     several = OBU_ACK | {"payload": ["ob.ETH_USDT.50", "ob.BTC_USDT.50"]}
     yes, no = notes(**several, id=9, error=error, **FAIL)
     assert (yes.meaning, yes.channels) == (Meaning.ACKNOWLEDGEMENT, ("spot.obu.50:BTC_USDT",))

@@ -274,6 +274,4 @@ def parse_base(data: bytes, path: str, price_exponent: int, quantity_exponent: i
             f"base {excerpt(data)}: expected the JSON of a book with its id ({error}); "
             f"ask {path} again"
         ) from error
-    if reply.id < 0:
-        raise ValueError(f"base version {reply.id}: expected 0 or more")
     return Base(version=reply.id, bids=bids, asks=asks)

@@ -63,6 +63,7 @@ class GateMarket(Venue):
     settings = GateSettings
     limits = LIMITS
     base_source = BaseSource.IN_BAND
+    base_may_precede = True
     rest_host = listing.REST_HOST
     ping_interval_s = 10.0
     """Below the 15 s that its idle limit allows."""

@@ -242,7 +242,7 @@ def _failure(reply: _Reply, number: int | None) -> tuple[Note, ...]:
         market = reply.channel.partition(".")[0]
         known = (f"{market}.{OBU}.{already[2]}:{already[1]}",)
         others = tuple(name for name in named if name not in known)
-        yes = Note(meaning=Meaning.ACKNOWLEDGEMENT, channels=known, request=number)
+        yes = Note(meaning=Meaning.ACKNOWLEDGEMENT, channels=known, request=number, reason=reason)
         no = Note(meaning=Meaning.REFUSAL, channels=others, reason=reason, code=error.code)
         return (yes, no) if others else (yes,)
     if reply.event not in ("", "subscribe") or reply.channel.endswith(".ping"):

@@ -146,7 +146,7 @@ HOT_PART uint16_t split_obu(struct tp_text name, struct tp_text *symbol)
         return 0;
     const size_t around = HEAD_SIZE + TAIL_MAX - is_50;
     *symbol = (struct tp_text){name.at + HEAD_SIZE, name.size - around};
-    return 1 << (is_50 ? OBU_50 : OBU_400);
+    return (uint16_t)(1 << (is_50 ? OBU_50 : OBU_400));
 }
 
 HOT_PART enum tp_meaning meaning_of(uint16_t bits)
