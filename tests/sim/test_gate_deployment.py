@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -13,6 +14,7 @@ from tickpath.proto.venues.gate import requests
 from tickpath.proto.venues.gate.settings import GateSettings
 from tickpath.shm.reader import Result
 
+from tests.sim.campaign import random_setup, suffer
 from tests.sim.deployment import LIVE, RECOVERY_S, STALE, SYNCING
 from tests.sim.test_deployment import make
 from tests.sim.test_deployment_quiet import rest
@@ -20,6 +22,7 @@ from tests.sim.virtual import SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tickpath.engine.sim.dialect import Client
 
@@ -40,6 +43,17 @@ def gate(make: Make, dialect: Any = Gate, rate: float = 40.0, **settings: Any) -
     deployment = make(dialect=dialect, symbols=SYMBOLS, settings=own, rate=rate)
     assert deployment.run(RECOVERY_S, deployment.are_live)
     return deployment
+
+
+@pytest.mark.parametrize("depth", [20, 100, 400])
+@pytest.mark.parametrize("venue", ["gate", "gate_usdt"])
+@pytest.mark.parametrize("seed", range(2))
+def test_gate_other_channels_are_right_while_live_and_come_back(
+    seed: int, venue: str, depth: int, tmp_path: Path
+) -> None:
+    """The campaign's seeds have the usual one."""
+    settings = msgspec.convert({"depth": depth}, GateSettings)
+    suffer(replace(random_setup(seed, tmp_path, venue), settings=settings))
 
 
 class Strict(Gate):  # type: ignore[misc] # a class that is loaded

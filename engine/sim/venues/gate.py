@@ -147,14 +147,11 @@ class GateDialect(Dialect):
             if one.kind == requests.TRADES:
                 continue
             self._views[name] = view_of(book, one.depth or 1)
-            if one.kind == requests.OBU and not self._is_deaf(one.symbol):
+            if one.kind == requests.OBU and one.symbol not in self._floor.deaf:
                 books.append(self._whole(one, now_ns))
         yes = [self._yes(said, now_ns)]
         number = said.get("id")
         return books + yes if isinstance(number, int) and number % 2 else yes + books
-
-    def _is_deaf(self, symbol: str) -> bool:
-        return symbol in getattr(self._floor, "deaf", ())
 
     # What it pushes.
 
@@ -278,8 +275,7 @@ class GateDialect(Dialect):
         if path == TIME_PATH:
             return json_response(200, {"server_time": now_ns // NS_PER_MS})
         if path == self.list_path:
-            gone = getattr(self._floor, "delisted", ())
-            listed = [one for one in self._floor.listings.items() if one[0] not in gone]
+            listed = self._floor.listed()
             return json_response(200, [self.row(symbol, one.book) for symbol, one in listed])
         return self._book(request, query, now_ns) if path == self.book_path else None
 
