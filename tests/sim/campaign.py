@@ -76,7 +76,7 @@ LINGERS = frozenset({"drip", "half-frame", "silent"})
 LINGER_S = DROP_S + DRIP_S  # what they do to a connection is over, or it is dropped
 ARRIVAL_S = 0.5  # the last fault may be a message that is missed when the next one comes
 # They wait for a book's next message, which comes late where changes are rare.
-NEXT_MESSAGE = frozenset({"gap", "swap", "cut", "flip"})
+NEXT_MESSAGE = frozenset({"gap", "swap", "cut", "flip", "scale"})
 UNLISTED = frozenset({"rest-limit", "rest-error", "rest-malformed"})
 LISTED = UNLISTED | {"halt", "delist", "rest-old", "reload"}
 UNHEARD_S = 65.0  # a subscription that was not answered, or brought nothing, is made anew
@@ -92,6 +92,8 @@ class Misfortune:
     kinds: set[str] = field(default_factory=set)
     unlisted: int = 0
     """How often a list may be spoiled."""
+    old_lists: int = 0
+    """How often a list may be one of before, which is followed until the next."""
     wanted: list[tuple[str, ...]] = field(default_factory=list)
     """The symbols of each venue's section, as they are to be in the end."""
 
@@ -126,6 +128,7 @@ class Misfortune:
         kind = text.partition(":")[0]
         self.kinds.add(kind)
         self.unlisted += kind in UNLISTED
+        self.old_lists += kind == "rest-old"
         acts: dict[str, Callable[[], None]] = {
             "down": partial(self._reach, False),
             "up": partial(self._reach, True),
@@ -193,7 +196,7 @@ class Misfortune:
         """Return how long it may take until a list came that was spoiled so often."""
         every_s = self.deployment.setup.list_every_s
         tries = (min(every_s, RETRY_FIRST_S * 2.0**n) for n in range(self.unlisted))
-        return LEAST_S + (1.0 + 2 * JITTER) * (every_s + sum(tries))
+        return LEAST_S + (1.0 + 2 * JITTER) * ((1 + self.old_lists) * every_s + sum(tries))
 
 
 def possible(setup: Setup) -> tuple[str, ...]:
