@@ -335,7 +335,8 @@ def live_through(deployment: Deployment) -> None:
         raise deployment.failure(f"not LIVE {recovery_s:.0f} s after all was over")
     deployment.run(1.0)
     stays = is_whole(deployment, misfortune.wanted)
-    if not stays and misfortune.kinds & NEXT_MESSAGE:
+    # A late answer may come only now, and be a hole or a base of before.
+    if not stays and misfortune.kinds & (NEXT_MESSAGE | {"answer-late"}):
         stays = deployment.run(recovery_s, lambda: is_whole(deployment, misfortune.wanted))
     if not stays and not has_small_bases(deployment.setup):
         raise deployment.failure("did not stay LIVE")

@@ -234,10 +234,8 @@ class CoinbaseDialect(Dialect):
         return self._say(client, requests.TRADES, [event], now_ns)
 
     def pushes(self, symbol: str, delta: Delta, now_ns: int) -> list[tuple[str, Message]]:
-        """Write a change for each client's channels; of what is not served nothing is counted."""
+        """Write a change for each client's channels; what then is not sent was counted."""
         pushed: list[tuple[str, Message]] = []
-        if symbol in self._unheard:
-            return pushed
         for channel in self._floor.listings[symbol].subscribers:
             kind, _ = requests.split(name_of(channel))
             client = self._listeners[channel]
