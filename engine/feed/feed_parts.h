@@ -84,6 +84,7 @@ struct feed_history {
     /* Of bases and messages since the connection began, or the numbering: what is below it is of
      * another numbering. UINT64_MAX: none came; 0: not known. */
     uint64_t lowest;
+    uint64_t repeated, repeated_at; /* the last old message's number, and the book's then */
     uint64_t doubted; /* FEED_DOUBTED: a message below this number is of another numbering */
     /* The newest change that came while a base of the stream was waited for: its number, or the
      * venue's time of it where nothing is numbered. An older base is not believed. */

@@ -167,6 +167,18 @@ void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reaso
     feed_hold(feed, index, reason, now_ns);
 }
 
+/* Old messages that follow each other are a numbering that goes on a little further back, or a
+ * venue that says a part again: nothing tells which, and soon one of them would be the next. */
+static bool goes_on_behind(const struct feed_instrument *instrument, struct feed_history *history,
+                           uint64_t number)
+{
+    const bool goes_on = instrument->phase == TP_SYNC_FOLLOWING &&
+                         history->repeated_at == instrument->version && number > history->repeated;
+    history->repeated = number;
+    history->repeated_at = instrument->version;
+    return goes_on;
+}
+
 /* Within what was received: its number is not below all of them, and it is not long ago that the
  * book had a newer one. A stream that is behind its base sends older ones, for as long at most. */
 bool feed_is_duplicate(struct tp_feed *feed, uint32_t index, uint64_t received_ns)
@@ -179,7 +191,7 @@ bool feed_is_duplicate(struct tp_feed *feed, uint32_t index, uint64_t received_n
     if (received_ns > instrument->received_ns && received_ns - instrument->received_ns > OLD_NS_MAX)
         return false;
     if (number >= history->lowest)
-        return true;
+        return !goes_on_behind(instrument, history, number);
     if (instrument->phase != TP_SYNC_FIRST || history->lowest != instrument->version)
         return false;
     history->lowest = number; /* the first that came, and those that follow it are higher */

@@ -81,6 +81,55 @@ def test_feed_number_that_was_received_is_a_duplicate_for_half_a_second(
     assert rig.state() == (LIVE, NONE)
 
 
+@pytest.mark.parametrize("back", [2, 5, 30])
+def test_feed_numbering_a_little_further_back_never_catches_up(rig: Rig, back: int) -> None:
+    """It would soon reach the book's number, and go on as if nothing had been left out."""
+    venue = Venue()
+    go_live(rig, venue)
+    for _ in range(40):
+        rig.message(venue.step(versions=1))
+    renumber(venue, venue.version - back)
+    assert rig.message(venue.step(versions=1)) == lib.TP_FEED_IGNORED
+    assert rig.message(venue.step(versions=1)) == lib.TP_FEED_BUFFERED
+    assert rig.state() == (SYNCING, RESET)
+    for _ in range(40):
+        rig.now += MS
+        rig.message(venue.step(versions=1))
+        assert rig.state() == (SYNCING, RESET)
+    heal(rig, venue)
+
+
+def test_feed_numbering_a_little_further_back_is_found_among_what_was_kept(rig: Rig) -> None:
+    venue = Venue()
+    rig.up()
+    rig.tick(SETTLE)
+    rig.wanted()
+    at = venue.version
+    for _ in range(10):
+        rig.message(venue.step(versions=1))
+    renumber(venue, venue.version - 4)
+    for _ in range(8):
+        rig.message(venue.step(versions=1))
+    rig.offer(at, *venue.history[at])
+    rig.tick()
+    assert rig.state() == (SYNCING, RESET)
+    heal(rig, venue)
+
+
+def test_feed_same_message_many_times_is_a_duplicate_each_time(rig: Rig) -> None:
+    venue = Venue()
+    go_live(rig, venue)
+    first, second = venue.step(), venue.step()
+    rig.message(first)
+    rig.message(second)
+    for data in (second, second, first):
+        assert rig.message(data) == lib.TP_FEED_IGNORED
+    assert rig.message(venue.step()) == lib.TP_FEED_APPLIED
+    assert rig.message(second) == lib.TP_FEED_IGNORED
+    assert rig.state() == (LIVE, NONE)
+    assert_book(rig, venue)
+
+
 def test_feed_nothing_but_received_numbers_for_half_a_second_is_a_reset(rig: Rig) -> None:
     venue = Venue()
     go_live(rig, venue)
