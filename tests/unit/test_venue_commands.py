@@ -13,6 +13,10 @@ from tickpath._core import ffi, lib
 from tickpath.engine.cli import main
 from tickpath.engine.commands.text_table import aligned, width
 from tickpath.engine.commands.venues import rule_words
+from tickpath.engine.config import lists
+from tickpath.engine.config.schema import Config, VenueConfig
+from tickpath.proto.instrument import Instrument
+from tickpath.proto.venue import InstrumentList
 from tickpath.proto.venues import venue_names
 
 if TYPE_CHECKING:
@@ -263,6 +267,26 @@ def test_check_of_a_list_that_cannot_be_had_says_so_and_is_1(
     error = capsys.readouterr().err
     assert "mexc: its list is not available: GET /api/v3/exchangeInfo from 127.0.0.1:9:" in error
     assert main(["run", "--check", path]) == 0  # nothing is asked unless it is asked for
+
+
+def test_lists_of_all_venues_are_asked_for_at_once_and_shown_in_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """None answers before all were asked; an error of one folder is that venue's line."""
+    names = ("mexc", "binance", "bybit")
+    all_asked = threading.Barrier(len(names))
+
+    def fetch(venue: VenueConfig, *_: object, **__: object) -> InstrumentList:
+        all_asked.wait(20)
+        if venue.name == "binance":
+            raise KeyError("symbols")
+        return InstrumentList({"BTCUSDT": Instrument(0, venue.name, "BTCUSDT", -2, -3)}, {})
+
+    monkeypatch.setattr(lists, "fetch_list", fetch)
+    sections = tuple(VenueConfig(name=name, symbols=("BTCUSDT",)) for name in names)
+    checks = lists.look_at_lists(Config(venues=sections))
+    assert [(one.venue, one.found) for one in checks] == [("mexc", 1), ("binance", 0), ("bybit", 1)]
+    assert checks[1].error.startswith("KeyError: 'symbols' (test_venue_commands.py:")
 
 
 def test_lists_without_check_is_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

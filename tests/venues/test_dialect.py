@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tickpath._core import ffi, lib
 from tickpath.engine.config.schema import VenueConfig
+from tickpath.engine.feed_handler.aside import BaseSubscription, read_book
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.feed_handler.subscriptions import Subscriptions
 from tickpath.engine.sim import command
@@ -19,7 +20,7 @@ from tickpath.engine.sim.dialect import Client, Dialect, Floor, HttpRequest, Mes
 from tickpath.engine.sim.market import instrument_names
 from tickpath.engine.sim.venues import dialect_names, load_dialect
 from tickpath.proto.instrument import Instrument
-from tickpath.proto.venue import BaseSource, Meaning
+from tickpath.proto.venue import BaseSource, Meaning, Verification
 from tickpath.proto.venues import name_symbol, pair_symbol, venue_names
 from tickpath.proto.venues.decoder import find_decoder
 
@@ -210,3 +211,26 @@ def test_dialect_pushes_go_to_channels_that_somebody_listens_to(bench: Bench) ->
         again.say(other, data)
     same = again.dialect.pushes(symbol, again.floor.listings[symbol].book.step(2), NOW_NS)
     assert same == pushed, "the same seed and the same time give the same bytes"
+
+
+def test_dialect_base_comes_behind_its_acknowledgement_unless_the_venue_says_otherwise(
+    bench: Bench,
+) -> None:
+    """What compares quiet books believes no base of before (engine/feed_handler/aside.py)."""
+    venue, settings = bench.venue, bench.config.settings
+    if venue.verification(settings) is not Verification.ASIDE:
+        return
+    row = next(iter(bench.floor.listings.values())).book.instrument
+    asked = BaseSubscription.of(bench.config, row)
+    for _ in range(2):
+        client, names, kinds = Client(), (asked.channel,), []
+        for text in venue.subscribe(names, request=1, time_s=NOW_NS // 10**9):
+            for answer in bench.say(client, text):
+                is_of_book, base = read_book(venue.name, asked, answer.data)
+                assert is_of_book == (base is not None), "a change before the base"
+                notes = () if is_of_book else venue.parse_notes(answer.data)
+                kinds += ["base"] if is_of_book else [one.meaning.value for one in notes]
+        assert "base" in kinds
+        assert venue.base_may_precede or kinds.index("acknowledgement") < kinds.index("base")
+        for text in venue.unsubscribe(names, request=2, time_s=NOW_NS // 10**9):
+            bench.say(client, text)
