@@ -215,8 +215,8 @@ class FeedHandler:
             is_over = ends_s < float("inf") and (not awaited or now_s >= ends_s)
             if not awaited and not is_over and not is_limited:
                 self._raise_failure()
-            if is_over or is_limited:
-                for venue in self.venues:
+            for venue in self.venues:
+                if is_over or (is_limited and venue.failure is not None):
                     venue.say_failure()
             if is_over:
                 return True

@@ -13,6 +13,7 @@ from tickpath.engine.config.schema import Config, VenueConfig
 from tickpath.engine.feed_handler import list_reader, process, venue_feed
 from tickpath.engine.feed_handler.process import FeedHandler
 from tickpath.engine.feed_handler.rest_client import RateLimitError
+from tickpath.engine.feed_handler.venue_feed import VenueFeed
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.venue import InstrumentList, RestRefusal
 from tickpath.shm.clock import SYSTEM
@@ -131,6 +132,34 @@ def test_slow_list_of_one_venue_delays_no_other(monkeypatch: pytest.MonkeyPatch)
         assert time.monotonic() < end
         time.sleep(0.001)
     assert sorted(asked) == ["binance", "mexc"]
+
+
+def test_lists_that_come_while_another_venue_is_limited_are_awaited_in_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines: list[str] = []
+    looks, slow = [], threading.Event()  # type: ignore[var-annotated] # of marks
+
+    def fetch(config: VenueConfig, *_: object, **__: object) -> InstrumentList:
+        if config.name == "binance":
+            raise RateLimitError(RestRefusal("status 418", True, 3600.0))
+        assert slow.wait(PATIENCE_S)
+        return LISTED
+
+    def look(venue: VenueFeed) -> None:
+        looks.append(1)
+        if len(looks) > 20:
+            slow.set()
+        look_once(venue)
+
+    look_once = VenueFeed.look
+    monkeypatch.setattr(VenueFeed, "look", look)
+    monkeypatch.setattr(list_reader, "fetch_list", fetch)
+    handler = sections("mexc", "binance", tell=lines.append)
+    assert handler._await_lists()
+    assert [venue.has_list for venue in handler.venues] == [True, False]
+    assert len(lines) == 1, "of the limit, once"
+    assert "status 418" in lines[0]
 
 
 def test_error_of_one_venues_folder_at_its_list_stops_no_other(
