@@ -25,12 +25,16 @@ UNCHANGED_MISSED: Final = 2.5
 """Intervals of a venue that says "unchanged" by itself: without so many a book is not LIVE, and
 it is asked about after half of them."""
 RETRY_FIRST_S, RETRY_MAX_S = 0.5, 10.0
+OPENS_EVERY_S: Final = 1.5
+"""Where each check needs a connection of its own: aside.py opens one a second at most."""
 
 
 def cost(venue: VenueConfig) -> float:
     """Return what a check takes of the budget, in bases."""
-    by_rest = venue.venue.verification(venue.settings) is Verification.REST
-    return venue.venue.check_cost(venue.settings) if by_rest else 1.0
+    own, kind = venue.venue, venue.venue.verification(venue.settings)
+    if kind is Verification.ASIDE and own.base_may_precede:
+        return max(1.0, own.rest_budget(venue.settings).per_second * OPENS_EVERY_S)
+    return own.check_cost(venue.settings) if kind is Verification.REST else 1.0
 
 
 def per_second(venue: VenueConfig) -> float:

@@ -138,7 +138,7 @@ def test_lists_that_come_while_another_venue_is_limited_are_awaited_in_silence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lines: list[str] = []
-    looks, slow = [], threading.Event()  # type: ignore[var-annotated] # of marks
+    looks, slow = [], threading.Event()
 
     def fetch(config: VenueConfig, *_: object, **__: object) -> InstrumentList:
         if config.name == "binance":

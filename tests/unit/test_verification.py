@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,9 +10,11 @@ from tickpath._core import ffi
 from tickpath.engine.config.check import parse_config
 from tickpath.engine.config.schema import HealthConfig, VenueConfig
 from tickpath.engine.feed_handler import verification
+from tickpath.engine.feed_handler.aside import OPEN_PAUSE_FIRST_S
 from tickpath.engine.feed_handler.rest_client import RateLimitError
 from tickpath.engine.feed_handler.verification import Checks
 from tickpath.proto.venue import HttpRequest, RestRefusal, Verification
+from tickpath.proto.venues.kraken.venue import Kraken
 from tickpath.proto.venues.mexc.settings import MexcSettings
 from tickpath.proto.venues.mexc.venue import Mexc
 from tickpath.shm.errors import LocalError
@@ -82,6 +85,24 @@ def test_checks_cost_what_the_venue_says() -> None:
         checks.want(instrument, 0.0)
     taken = [tick for tick in range(1000) if checks.take(tick / 1000, bases) is not None]
     assert len(taken) == 10
+
+
+def test_checks_that_need_a_connection_each_wait_for_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second opening within a second is refused by ourselves, and a pause for all checks."""
+    one = VenueConfig(name="kraken", symbols=("BTC/USD",))
+    assert verification.cost(one) == 1.0
+    quick = verification.per_second(one)
+    monkeypatch.setattr(Kraken, "base_may_precede", True)
+    assert quick > 1.0 > verification.per_second(one)
+    checks = Checks(verification.cost(one))
+    bases = schedule(per_second=one.venue.rest_budget(one.settings).per_second)
+    for instrument in range(50):
+        checks.want(instrument, 0.0)
+    taken = [tick / 100 for tick in range(3000) if checks.take(tick / 100, bases) is not None]
+    assert len(taken) > 10
+    assert all(later - earlier > OPEN_PAUSE_FIRST_S for earlier, later in pairwise(taken))
 
 
 # ---- the worker ----------------------------------------------------------------------------------
