@@ -638,8 +638,7 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
 {
     struct feed_instrument *instrument = &feed->instruments[index];
     struct tp_depth_update *update = feed->update;
-    if (instrument->phase != TP_SYNC_BUFFERING) /* it proves what it replaces */
-        instrument->verified_ns = received_ns;
+    const bool is_followed = instrument->phase != TP_SYNC_BUFFERING;
     feed_verify_forget(feed, index);
     feed_want_nothing(feed,
                       index); /* whoever is asked for one may stop; a bad one is wanted anew */
@@ -648,6 +647,8 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
         feed_resync(feed, index, TP_SYNC_REASON_GAP, received_ns);
         return TP_FEED_BUFFERED;
     }
+    if (is_followed) /* it proves what it replaces */
+        instrument->verified_ns = received_ns;
     if (feed->connections[instrument->connection].silent) /* it speaks: this is a message of its */
         mark_silence(feed, instrument->connection, false, received_ns);
     instrument->version = update->last_version;

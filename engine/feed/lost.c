@@ -79,15 +79,16 @@ void feed_keep_unread(struct tp_feed *feed, uint32_t index, struct tp_span body,
         feed_lose(feed, index, body);
 }
 
-/* Where a message of the stream stands in it; 0: it does not say. Times of a venue's servers differ
- * by less than a second. */
+/* Times of a venue's servers differ by less. */
+static const uint64_t NS_PER_S = 1000000000;
+
+/* Where a message of the stream stands in it; 0: it does not say. */
 static uint64_t place_in_stream(const struct tp_sync_rule *rule,
                                 const struct tp_depth_update *update)
 {
     if (rule->chain != TP_CHAIN_NONE)
         return update->last_version;
-    const uint64_t ns_per_s = 1000000000;
-    return update->exchange_ns > ns_per_s ? update->exchange_ns / ns_per_s : 0;
+    return update->exchange_ns > NS_PER_S ? update->exchange_ns / NS_PER_S : 0;
 }
 
 void feed_skip(struct tp_feed *feed, uint32_t index)
@@ -97,11 +98,21 @@ void feed_skip(struct tp_feed *feed, uint32_t index)
         feed->histories[index].skipped = place;
 }
 
+/* A base of before the book that is followed: a numbering that begins anew is newer by its time. */
+static bool is_of_before(const struct feed_instrument *instrument,
+                         const struct tp_depth_update *update)
+{
+    const bool is_numbered = instrument->rule->chain != TP_CHAIN_NONE;
+    return update->exchange_ns != 0 && update->exchange_ns + NS_PER_S < instrument->exchange_ns &&
+           (!is_numbered || update->last_version < instrument->version);
+}
+
 bool feed_is_overtaken(const struct tp_feed *feed, uint32_t index)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
+    if (instrument->phase != TP_SYNC_BUFFERING)
+        return is_of_before(instrument, feed->update);
     const uint64_t place = place_in_stream(instrument->rule, feed->update);
     const uint64_t slack = instrument->rule->chain == TP_CHAIN_NONE; /* a second */
-    return instrument->phase == TP_SYNC_BUFFERING && place != 0 &&
-           place + slack < feed->histories[index].skipped;
+    return place != 0 && place + slack < feed->histories[index].skipped;
 }

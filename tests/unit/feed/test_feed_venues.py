@@ -259,6 +259,34 @@ def test_in_band_base_behind_newer_changes_is_not_believed(make: Any) -> None:
     assert rig.state() == (LIVE, NONE)
 
 
+@pytest.mark.parametrize(
+    ("number", "late_ns", "state"),
+    [
+        (5, 12 * SECOND, SYNCING),  # held back, and of before: a newer one stands there
+        (5, SECOND + 1, SYNCING),
+        (5, SECOND, LIVE),  # as far as the clocks of a venue differ
+        (5, -SECOND, LIVE),  # the venue numbers anew
+        (11, 12 * SECOND, LIVE),
+    ],
+)
+def test_in_band_base_of_before_replaces_no_book_that_is_followed(
+    make: Any, number: int, late_ns: int, state: int
+) -> None:
+    rig, _ = make(**IN_BAND_RULE)
+    rig.up()
+    now = 100 * SECOND
+    rig.message(base(10, t=now))
+    rig.message(base(number, {90: 1}, {91: 1}, t=now - late_ns))
+    assert rig.state()[0] == state
+    assert rig.counters.bases_too_old == (state != LIVE)
+    if state != LIVE:
+        assert rig.state() == (SYNCING, GAP)
+        assert rig.wanted() == [0]
+        assert rig.message(base(number, {90: 1}, {91: 1}, t=now + SECOND)) == APPLIED
+    assert rig.state() == (LIVE, NONE)
+    assert rig.levels() == ({90: 1}, {91: 1})
+
+
 @pytest.mark.parametrize(("late_s", "state"), [(0, LIVE), (1, LIVE), (2, SYNCING), (12, SYNCING)])
 def test_unnumbered_base_behind_newer_changes_is_not_believed(
     make: Any, late_s: int, state: int
