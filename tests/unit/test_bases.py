@@ -476,7 +476,7 @@ def test_fetch_instruments_in_pages_by_post_is_one_list(monkeypatch: pytest.Monk
 
     class Paged(type(load_venue("mexc"))):  # type: ignore[misc] # the class of an object
         def parse_instruments(self, data: bytes) -> InstrumentList:
-            more = HttpRequest("/more", b'{"page":1}') if left else None
+            more = HttpRequest("/more", b'{"left":%d}' % len(left)) if left else None
             return msgspec.structs.replace(real(data), more=more)
 
     monkeypatch.setattr(VenueConfig, "venue", Paged())
@@ -484,7 +484,7 @@ def test_fetch_instruments_in_pages_by_post_is_one_list(monkeypatch: pytest.Monk
         found = fetch_instruments(_with_symbols(venue, ("XRPUSDT", "BTCUSDT"))).rows
     assert [row.symbol for row in found] == ["XRPUSDT", "BTCUSDT"]
     assert server.targets == ["/api/v3/exchangeInfo", "/more", "/more"]
-    assert server.bodies == [b'{"page":1}'] * 2
+    assert server.bodies == [b'{"left":2}', b'{"left":1}']
 
 
 def test_fetch_instruments_canonical_name_is_the_same_instrument() -> None:
