@@ -134,8 +134,8 @@ TP_TARGET_WIDE HOT_PART const uint8_t *pair_take(const struct reader *reader, st
                : NULL;
 }
 
-/* Where the count behind a level's quantity ends, which the level's bracket must follow; NULL:
- * something else stands there, or the message ends soon. */
+/* Where the count behind a level's quantity ends; NULL: something else stands there, or the message
+ * ends soon. */
 static inline const uint8_t *count_leave(const struct reader *reader, const uint8_t *at)
 {
     const uint8_t *const digits = at + reader->form->tail_size;
@@ -146,9 +146,7 @@ static inline const uint8_t *count_leave(const struct reader *reader, const uint
     uint64_t others = 0;
     (void)tp_digits_of(tp_load_8(digits), TP_LEVEL_TAIL_MAX, &others);
     const uint32_t size = others != 0 ? (uint32_t)__builtin_ctzll(others) >> 3 : 0;
-    return size != 0 && is_bare_number(digits) && digits[size] == reader->form->closing
-               ? digits + size
-               : NULL;
+    return size != 0 && is_bare_number(digits) ? digits + size : NULL;
 }
 
 /* A run: where it ended, and whether its last level goes on there. */

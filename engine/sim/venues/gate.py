@@ -79,7 +79,9 @@ class GateDialect(Dialect):
         channel, event, payload = (said.get(key) for key in ("channel", "event", "payload"))
         if channel == f"{self.venue.market}.ping":
             head = self._head(f"{self.venue.market}.pong", "", now_ns)
-            return [text(**head, error=None, result=None)]
+            # The documents have "error" in spot's alone.
+            error = {"error": None} if self.venue.market == "spot" else {}
+            return [text(**head, **error, result=None)]
         time_s = said.get("time")
         if not isinstance(time_s, int) or abs(time_s - now_ns // NS_PER_S) > TIME_GAP_MAX_S:
             return [self._no(said, "request time is out of range", now_ns)]
