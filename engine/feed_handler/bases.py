@@ -172,9 +172,7 @@ class BaseWorker:
         """Send what is asked, where a connection is open; a thread has the answer."""
         request = question.request
         is_request = isinstance(request, HttpRequest)
-        if client is not None and not (
-            is_request and client.begin(request, timeout_s=self.timeout_s)
-        ):
+        if client is not None and not (is_request and client.begin(request)):
             self._give_back(client)
         self._answer_aside(question)
 

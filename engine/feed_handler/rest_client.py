@@ -177,17 +177,17 @@ class RestClient:
                 raise
         raise AssertionError("the second round returns or raises")
 
-    def begin(self, request: HttpRequest, *, timeout_s: float = TIMEOUT_S) -> bool:
+    def begin(self, request: HttpRequest) -> bool:
         """Send a request on the connection that is open, never waiting: `ask` then has its answer.
 
-        False: nothing was sent, and `ask` does all of it.
+        False: there is none, or it took not all of it at once; `ask` does all of it.
         """
         connection = self._connection
         if connection is None or self._is_cut:
             return False
         try:
             self._heed()
-            self._send(connection, request, timeout_s)
+            self._send(connection, request, 0.0)
         except RateLimitError:
             return False
         except Exception:  # a venue's folder makes requests: `ask` says what is wrong with it

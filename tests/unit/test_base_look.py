@@ -114,10 +114,21 @@ def test_answer_that_does_not_come_is_late_though_it_was_begun() -> None:
     with serving(slow) as (_, venue):
         client, request = RestClient(venue), HttpRequest("/1")
         client.get("/0", size_max=1)
-        assert client.begin(request, timeout_s=0.05)
+        assert client.begin(request)
         with pytest.raises(LateError, match="timed out"):
             client.ask(request, size_max=1, timeout_s=0.05)
         is_over.set()
+
+
+def test_request_that_the_connection_does_not_take_at_once_is_left_to_who_asks() -> None:
+    """The cold loop would wait for a venue that reads nothing, and all venues with it."""
+    with serving(lambda _: (200, {}, b"x")) as (_, venue):
+        client, body = RestClient(venue), b"1" * (64 << 20)
+        client.get("/0", size_max=1)
+        assert not client.begin(HttpRequest("/1", body))
+        assert client.begun is None
+        assert client.get("/2", size_max=1) == b"x"
+        client.close()
 
 
 # ---- the worker's side ---------------------------------------------------------------------------
