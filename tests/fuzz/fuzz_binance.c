@@ -8,25 +8,13 @@
 #include <string.h>
 
 #include "proto/venue.h"
+#include "tests/fuzz/venue_checks.h"
 
-enum { STREAMS = 4, SLACK = 80, INSTRUMENT = 3 };
+enum { STREAMS = 4, INSTRUMENT = 3 };
 
 extern const struct tp_venue tp_venue_binance;
 static struct tp_depth_update exact, other;
 static struct tp_trade_update trades;
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
-
-static void check_levels(const struct tp_level *levels, uint32_t count)
-{
-    require(count <= TP_DEPTH_LEVEL_COUNT_MAX);
-    for (uint32_t i = 0; i < count; i++)
-        require(levels[i].price >= 0 && levels[i].quantity >= 0);
-}
 
 static void check_same(void)
 {

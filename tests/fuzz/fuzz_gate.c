@@ -10,45 +10,13 @@
 
 #include "proto/encoding/decimal.h"
 #include "proto/venue.h"
+#include "tests/fuzz/venue_checks.h"
 
-enum { ROUTES = 8, SLACK = 128, INSTRUMENT = 3 };
+enum { ROUTES = 8, INSTRUMENT = 3 };
 
 extern const struct tp_venue tp_venue_gate;
 static struct tp_depth_update exact, slack;
 static struct tp_trade_update trades;
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
-
-/* The same bytes with others behind them. */
-static uint8_t *longer_copy(const uint8_t *data, size_t size)
-{
-    uint8_t *longer = malloc(size + SLACK);
-    require(longer != NULL);
-    memcpy(longer, data, size);
-    memset(longer + size, '1', SLACK);
-    return longer;
-}
-
-static void check_levels(const struct tp_level *levels, uint32_t count)
-{
-    require(count <= TP_DEPTH_LEVEL_COUNT_MAX);
-    for (uint32_t i = 0; i < count; i++)
-        require(levels[i].price >= 0 && levels[i].quantity >= 0);
-}
-
-static void check_misfit(const struct tp_body *body, const struct tp_misfit *misfit,
-                         enum tp_decode_status status)
-{
-    const int32_t exponent = misfit->kind == TP_NUMBER_PRICE ? body->scale.price_exponent
-                                                             : body->scale.quantity_exponent;
-    require(misfit->kind != TP_NUMBER_UNKNOWN && misfit->text.at >= body->data);
-    require(misfit->text.at + misfit->text.size <= body->data + body->size);
-    require(tp_decimal_refusal(misfit->text, exponent, true) == status);
-}
 
 static void check_versions(const struct tp_body *body)
 {
@@ -65,7 +33,7 @@ static void check_depth(const struct tp_body *body)
     const enum tp_decode_status status = tp_venue_gate.decode_depth(&copy, &exact);
     if (status == TP_DECODE_TOO_FINE || status == TP_DECODE_TOO_LARGE)
         check_misfit(body, &misfit, status);
-    uint8_t *longer = longer_copy(body->data, body->size);
+    uint8_t *longer = longer_copy("", body->data, body->size);
     copy.data = longer;
     require(tp_venue_gate.decode_depth(&copy, &slack) == status);
     free(longer);
@@ -130,7 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(tp_venue_gate.router_add(router, "futures.obu.50:ETH_USDT", INSTRUMENT));
     require(
         tp_venue_gate.router_add(router, "futures.order_book_update.20:1INCH_USDT", INSTRUMENT));
-    uint8_t *longer = longer_copy(data, size);
+    uint8_t *longer = longer_copy("", data, size);
     const struct tp_venue_message message = {.data = data, .size = size, .opcode = 1};
     const struct tp_venue_message same = {.data = longer, .size = size, .opcode = 1};
     uint32_t from = 0;

@@ -9,34 +9,12 @@
 
 #include "proto/encoding/decimal.h"
 #include "proto/venue.h"
+#include "tests/fuzz/venue_checks.h"
 
-enum { ROUTES = 2, SLACK = 64, INSTRUMENT = 3 };
+enum { ROUTES = 2, INSTRUMENT = 3 };
 
 extern const struct tp_venue tp_venue_toy;
 static struct tp_depth_update exact, slack;
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
-
-static void check_levels(const struct tp_level *levels, uint32_t count)
-{
-    require(count <= TP_DEPTH_LEVEL_COUNT_MAX);
-    for (uint32_t i = 0; i < count; i++)
-        require(levels[i].price >= 0 && levels[i].quantity >= 0);
-}
-
-static void check_misfit(const struct tp_body *body, const struct tp_misfit *misfit,
-                         enum tp_decode_status status)
-{
-    const int32_t exponent = misfit->kind == TP_NUMBER_PRICE ? body->scale.price_exponent
-                                                             : body->scale.quantity_exponent;
-    require(misfit->kind != TP_NUMBER_UNKNOWN && misfit->text.at >= body->data);
-    require(misfit->text.at + misfit->text.size <= body->data + body->size);
-    require(tp_decimal_refusal(misfit->text, exponent, true) == status);
-}
 
 static void check_body(const struct tp_body *body)
 {
