@@ -9,17 +9,18 @@ as the venue words them (proto/venues/bybit/README.md). Called by: ../exchange.p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import parse_qsl
 
 import msgspec
+from tickpath.engine.sim.depth_view import View, changes, scale_of, view_of
 from tickpath.engine.sim.dialect import Dialect, HttpResponse, Message, json_response
 from tickpath.proto.records import format_fixed
 from tickpath.proto.venues.bybit import requests
 from tickpath.proto.venues.bybit.venue import VENUE
 
 if TYPE_CHECKING:
+    from tickpath.engine.sim.depth_view import Levels, Scale
     from tickpath.engine.sim.dialect import Client, Floor, HttpRequest
     from tickpath.engine.sim.market import Book, Delta
     from tickpath.proto.venues.bybit.market import BybitMarket
@@ -36,9 +37,6 @@ BAD_REQUEST: Final = 10001
 DEPTHS: Final = {f"orderbook.{depth}": depth for depth in requests.DEPTHS}
 BEST, TRADES = "orderbook.1", "publicTrade"
 
-Levels = list[tuple[int, int]]
-Scale = tuple[int, int]
-
 
 def text(value: object) -> Message:
     """Write one JSON object."""
@@ -49,48 +47,6 @@ def split(name: str) -> tuple[str, str]:
     """Return a topic's kind and symbol."""
     kind, _, symbol = name.rpartition(".")
     return kind, symbol
-
-
-def scale_of(book: Book) -> Scale:
-    """Return the exponents of a book's numbers."""
-    return book.instrument.price_exponent, book.instrument.quantity_exponent
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a depth shows of a book: both sides, best first, with the digits of then."""
-
-    bids: Levels
-    asks: Levels
-    scale: Scale
-
-    def in_scale(self, scale: Scale) -> View:
-        """Return the same numbers with other digits; where they are fewer, the rest are zeros."""
-        if scale == self.scale:
-            return self
-        price, quantity = (old - new for old, new in zip(self.scale, scale, strict=True))
-        bids, asks = (
-            [(_times(one, price), _times(size, quantity)) for one, size in side]
-            for side in (self.bids, self.asks)
-        )
-        return View(bids, asks, scale)
-
-
-def _times(number: int, power: int) -> int:
-    factor: int = 10 ** abs(power)
-    return number * factor if power >= 0 else number // factor
-
-
-def view_of(book: Book, depth: int) -> View:
-    """Return a book to a depth."""
-    return View(book.bids.levels(depth), book.asks.levels(depth), scale_of(book))
-
-
-def changes(before: Levels, after: Levels) -> Levels:
-    """Return what is to be said of a side: what left the depth is said to be gone as well."""
-    old, new = dict(before), dict(after)
-    gone = [(price, 0) for price in old if price not in new]
-    return gone + [level for level in after if old.get(level[0]) != level[1]]
 
 
 def rows(levels: Levels, scale: Scale) -> list[list[str]]:

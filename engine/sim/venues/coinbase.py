@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import parse_qsl
 
 import msgspec
+from tickpath.engine.sim.depth_view import decimal
 from tickpath.engine.sim.dialect import Dialect, HttpResponse, Message, json_response
 from tickpath.proto.records import format_fixed
 from tickpath.proto.venues.coinbase import requests
@@ -38,12 +39,6 @@ def stamp(now_ns: int) -> str:
     at = datetime.fromtimestamp(now_ns // NS_PER_S, UTC)
     fraction = f"{now_ns % NS_PER_S:09}".rstrip("0")
     return f"{at:%Y-%m-%dT%H:%M:%S}{'.' * bool(fraction)}{fraction}Z"
-
-
-def decimal(mantissa: int, exponent: int) -> str:
-    """Write a number as the venue does: without zeros at its end."""
-    written = format_fixed(mantissa, exponent)
-    return written.rstrip("0").rstrip(".") if "." in written else written
 
 
 def updates(

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import parse_qsl
 
 import msgspec
+from tickpath.engine.sim.depth_view import View, changes, decimal, scale_of, view_of
 from tickpath.engine.sim.dialect import Dialect, HttpResponse, Message, json_response
-from tickpath.engine.sim.venues.bybit import View, changes, scale_of, view_of
-from tickpath.engine.sim.venues.okx import decimal
 from tickpath.proto.venues.gate import listing, requests
 from tickpath.proto.venues.gate.venue import VENUE
 

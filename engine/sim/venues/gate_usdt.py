@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tickpath.engine.sim.venues.bybit import scale_of
+from tickpath.engine.sim.depth_view import decimal, scale_of
 from tickpath.engine.sim.venues.gate import NS_PER_MS, NS_PER_S, GateDialect
-from tickpath.engine.sim.venues.okx import decimal
 from tickpath.proto.venues.gate import listing, requests
 from tickpath.proto.venues.gate_usdt.venue import VENUE
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import parse_qsl
 
 import msgspec
+from tickpath.engine.sim.depth_view import decimal
 from tickpath.engine.sim.dialect import Dialect, HttpResponse, Message, json_response
 from tickpath.proto.instrument import Kind
-from tickpath.proto.records import format_fixed
 from tickpath.proto.venues.okx import requests
 from tickpath.proto.venues.okx.settings import OkxSettings
 from tickpath.proto.venues.okx.venue import VENUE
@@ -40,12 +40,6 @@ Levels = list[tuple[int, int]]
 def text(**fields: object) -> Message:
     """Write one JSON object."""
     return Message(msgspec.json.encode(fields), is_text=True)
-
-
-def decimal(mantissa: int, exponent: int) -> str:
-    """Write a number as the venue does: without zeros at its end."""
-    written = format_fixed(mantissa, exponent)
-    return written.rstrip("0").rstrip(".") if "." in written else written
 
 
 def levels(book: Book, changes: Iterable[tuple[int, int]]) -> list[list[str]]:
