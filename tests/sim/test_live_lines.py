@@ -2,12 +2,15 @@
 
 What is expected follows from the venue's sync rule, so a venue that comes is asked all of it. The
 rig itself fails a test as soon as a LIVE book is not the venue's own, or lags (deployment.py). What
-a rule cannot meet is left out, with the reason beside it: docs/venues.md has the table.
+a rule cannot meet is no parameter of its test, with the reason beside it: docs/venues.md has the
+table.
 """
 
 from __future__ import annotations
 
 import contextlib
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,7 +36,6 @@ from tests.venues.outside import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tickpath.engine.sim.dialect import Dialect
 
@@ -45,17 +47,38 @@ LIST_S = 6.0  # a list is read again after LEAST_S at the earliest
 UNHEARD_S = 70.0  # what was refused, or not answered, is asked again within a minute
 RESET_S = 5.0  # half a second of old numbers, then a base
 NAMES = ("BTC/USDT", "ETH/USDT")
+# bybit_linear is bybit by another address.
+VENUES = [one for one in dialect_names() if one != "bybit_linear"]
+
+
+def setup_of(dialect: type[Dialect], directory: Path, **fields: Any) -> Setup:
+    symbols = tuple(pair_symbol(dialect.venue, parse_symbol(one)) for one in NAMES)
+    words: dict[str, Any] = {"rate": 40.0, "depth": 40, "list_every_s": 2.0}
+    words |= {"settings": settings_of(dialect)} | fields
+    return Setup(seed=1, directory=directory, dialect=dialect, symbols=symbols, **words)
+
+
+@cache
+def rule_of(name: str) -> Any:
+    return book_rule(setup_of(load_dialect(name), Path()))
+
+
+def asked_of(holds: Callable[[str], bool]) -> pytest.MarkDecorator:
+    """Ask a test of those venues alone of which this holds; of none would fail as a skip does."""
+    names = [name for name in VENUES if holds(name)]
+    return pytest.mark.parametrize("dialect", names, indirect=True)
+
+
+def has_bases_by_rest(name: str) -> bool:
+    return bool(rule_of(name).base == lib.TP_BASE_REST)
 
 
 class Rig:
     """A deployment of two books of a venue; the first is the one that suffers."""
 
     def __init__(self, directory: Path, dialect: type[Dialect], **fields: Any) -> None:
-        symbols = tuple(pair_symbol(dialect.venue, parse_symbol(one)) for one in NAMES)
-        words: dict[str, Any] = {"rate": 40.0, "depth": 40, "list_every_s": 2.0}
-        words |= {"settings": settings_of(dialect)} | fields
-        setup = Setup(seed=1, directory=directory, dialect=dialect, symbols=symbols, **words)
-        self.rule, self.symbol = book_rule(setup), symbols[0]
+        setup = setup_of(dialect, directory, **fields)
+        self.rule, self.symbol = book_rule(setup), setup.symbols[0]
         self.deployment = Deployment(setup)
         self.run = self.deployment.run
 
@@ -86,8 +109,7 @@ class Rig:
         assert self.run(within_s, self.deployment.are_live), self.deployment.failure("not back")
 
 
-# bybit_linear is bybit by another address.
-@pytest.fixture(params=[one for one in dialect_names() if one != "bybit_linear"])
+@pytest.fixture(params=VENUES)
 def dialect(request: pytest.FixtureRequest) -> type[Dialect]:
     return load_dialect(request.param)
 
@@ -105,10 +127,9 @@ def make(tmp_path: Path, dialect: type[Dialect]) -> Iterator[Callable[..., Rig]]
         rig.deployment.close()
 
 
-def silent_of(rig: Rig) -> bool:
+def silent_of(rule: Any) -> bool:
     """Say whether nothing in a message shows that one before it was lost: whole books."""
-    unnumbered = rig.rule.chain == lib.TP_CHAIN_NONE
-    return bool(unnumbered and rig.rule.checksum == lib.TP_CHECKSUM_NONE)
+    return bool(rule.chain == lib.TP_CHAIN_NONE and rule.checksum == lib.TP_CHECKSUM_NONE)
 
 
 # ---- 1: subscription -----------------------------------------------------------------------------
@@ -154,12 +175,21 @@ BY_REST = (
 BY_STREAM = ("unanswered", "answer-late:2", "answer-cut")
 
 
-@pytest.mark.parametrize("kind", [*BY_REST, *BY_STREAM])
-def test_2_base_that_is_wrong_late_or_lost_makes_no_wrong_book(make: Make, kind: str) -> None:
+@pytest.mark.parametrize("kind", BY_STREAM)
+def test_2_base_that_is_late_or_lost_makes_no_wrong_book(make: Make, kind: str) -> None:
+    base_suffers(make, kind)
+
+
+@pytest.mark.parametrize("kind", BY_REST)
+@asked_of(has_bases_by_rest)
+def test_2_base_by_rest_that_is_wrong_late_or_lost_makes_no_wrong_book(
+    make: Make, kind: str
+) -> None:
+    base_suffers(make, kind)
+
+
+def base_suffers(make: Make, kind: str) -> None:
     rig = make(depth=25, rate=20.0)
-    by_rest = rig.rule.base == lib.TP_BASE_REST
-    if (kind in BY_REST) is not by_rest and kind in BY_REST:
-        pytest.skip("its bases come by the stream: no answer of REST is one")
     rig.begin()
     rig.order(kind)
     rig.order("disconnect")
@@ -167,35 +197,41 @@ def test_2_base_that_is_wrong_late_or_lost_makes_no_wrong_book(make: Make, kind:
     rig.comes_back(UNHEARD_S)
 
 
+@asked_of(lambda name: not has_bases_by_rest(name))
 def test_2_base_that_nobody_asked_for_replaces_the_book(make: Make) -> None:
     rig = make()
-    if rig.rule.base == lib.TP_BASE_REST:
-        pytest.skip("its stream has no bases")
     rig.begin()
     applied = rig.deployment.counters.bases_applied
     rig.order("base:{}")
     rig.run(1.0)
-    assert rig.deployment.counters.bases_applied > applied or silent_of(rig)
+    assert rig.deployment.counters.bases_applied > applied or silent_of(rig.rule)
     assert rig.deployment.are_live()
 
 
 # ---- 3: chain ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["gap:{}", "cut:{}", "swap:{}", "garbage:{}"])
-def test_3_message_that_is_lost_or_broken_ends_live(make: Make, kind: str) -> None:
+# Where each message is the whole book, the next one makes it right.
+@pytest.mark.parametrize("kind", ["gap:{}", "cut:{}", "swap:{}"])
+@asked_of(lambda name: not silent_of(rule_of(name)))
+def test_3_message_that_is_lost_ends_live(make: Make, kind: str) -> None:
     rig = make()
-    if silent_of(rig) and kind != "garbage:{}":
-        pytest.skip("each message is the whole book: the next one makes it right")
     rig.begin()
     rig.suffer(kind)
     rig.comes_back()
 
 
+def test_3_message_that_is_broken_ends_live(make: Make) -> None:
+    rig = make()
+    rig.begin()
+    rig.suffer("garbage:{}")
+    rig.comes_back()
+
+
+# Where there is no checksum, a digit that is another one is a sound message.
+@asked_of(lambda name: rule_of(name).checksum != lib.TP_CHECKSUM_NONE)
 def test_3_digit_that_is_another_one_is_noticed_by_its_checksum(make: Make) -> None:
     rig = make()
-    if rig.rule.checksum == lib.TP_CHECKSUM_NONE:
-        pytest.skip("no checksum: a digit that is another one is a sound message")
     rig.begin()
     for _ in range(8):
         rig.order("flip:{}")
@@ -276,11 +312,14 @@ def test_6_quiet_book_is_proved_and_stays_live(make: Make) -> None:
     assert rig.deployment.counters.verified > 0
 
 
+def is_proved_by_rest(name: str) -> bool:
+    venue = load_dialect(name).venue
+    return venue.verification(venue.settings()) is Verification.REST
+
+
+@asked_of(is_proved_by_rest)
 def test_6_quiet_book_that_cannot_be_proved_is_not_live(make: Make) -> None:
     rig = make(quiet_s=QUIET_S)
-    venue = rig.deployment.setup.dialect.venue
-    if venue.verification(venue.settings()) is not Verification.REST:
-        pytest.skip("it is not proved by REST")
     rig.begin()
     rig.deployment.exchange._floor.active.remove(rig.symbol)
     rig.suffer("rest-limit:60", 10.0)
@@ -329,6 +368,6 @@ def test_10_instrument_that_is_not_traded_is_not_live(make: Make, begin: str, en
     rig = make()
     rig.begin()
     reason = rig.suffer(begin, 2 * LIST_S)
-    assert reason == lib.TP_SYNC_REASON_HALTED or silent_of(rig)
+    assert reason == lib.TP_SYNC_REASON_HALTED or silent_of(rig.rule)
     rig.order(end)
     rig.comes_back(2 * LIST_S)
