@@ -64,9 +64,7 @@ static bool venues_in_range(const struct tp_feed_config *full)
 {
     const uint32_t count = venue_count(full);
     for (uint32_t i = 0; i < count; i++)
-        /* Nothing before the feed inflates messages. */
-        if (full->venues[i].venue->facts.compression == TP_COMPRESSION_GZIP ||
-            full->venues[i].channel_count > TP_FEED_INSTRUMENT_COUNT_MAX)
+        if (full->venues[i].channel_count > TP_FEED_INSTRUMENT_COUNT_MAX)
             return false;
     return count > 0;
 }

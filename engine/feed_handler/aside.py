@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tickpath._core import ffi, lib
+from tickpath.engine.feed_handler.inflate import Inflate
 from tickpath.engine.feed_handler.rest_client import LateError, RateLimitError
 from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address
 from tickpath.netstack.session import ConnectOptions, Session
@@ -139,6 +140,7 @@ class Aside:
         self, config: VenueConfig, clock: Clock = SYSTEM, pauses: Pauses | None = None
     ) -> None:
         self._config, self._clock = config, clock
+        self._inflate = Inflate(config.name)
         self._pauses = pauses or Pauses(clock)
         self._lock = threading.Lock()
         self._session: Session | None = None
@@ -305,6 +307,9 @@ class Aside:
             session.wait(0.0)
         return data
 
+    def _text(self, message: Any) -> bytes:
+        return self._inflate.text(bytes(message.payload))
+
     def _say(self, session: Session, texts: list[bytes]) -> None:
         for text in texts:
             session.send(Opcode.TEXT, text)
@@ -323,7 +328,7 @@ class Aside:
                 return
             if message.opcode not in (Opcode.TEXT, Opcode.BINARY):
                 continue
-            for note in self._config.venue.parse_notes(bytes(message.payload)):
+            for note in self._config.venue.parse_notes(self._text(message)):
                 if note.answer:
                     session.send(Opcode.TEXT, note.answer)
         raise RemoteError(f"{asked.channel}: {UNREAD_MAX} messages that nobody asked for")
@@ -340,7 +345,7 @@ class Aside:
                 if message.opcode < 0:  # nothing as yet
                     session.wait(min(left_s, WAIT_S))
                 continue
-            data = bytes(message.payload)
+            data = self._text(message)
             is_of_book, base = read_book(self._config.name, asked, data)
             if not is_of_book:
                 has_begun |= self._heed(session, asked, data, requests)

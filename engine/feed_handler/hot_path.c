@@ -64,14 +64,15 @@ static void connection_down(struct tp_hot_path *hot, uint32_t number, uint64_t n
 /* What the cold side is to see besides its notes: what was refused or is nobody's, 100 a second at
  * most, and an accepted message now and then, so that a change of the venue's format is noticed
  * (canary.py). Out of line: few messages come here. */
-static __attribute__((noinline, cold)) void
-hand_over(struct tp_hot_path *hot, const struct tp_loop_event *event, enum tp_feed_result result)
+static __attribute__((noinline, cold)) void hand_over(struct tp_hot_path *hot,
+                                                      const struct tp_loop_event *event,
+                                                      struct tp_span text,
+                                                      enum tp_feed_result result)
 {
     const uint32_t number = event->connection;
-    const struct tp_ws_message *said = &event->message;
     const uint64_t now_ns = event->now_ns;
     if (result == TP_FEED_NOTE) {
-        tp_loop_note_text(hot->loop, number, said->payload);
+        tp_loop_note_text(hot->loop, number, text);
         return;
     }
     if (result >= TP_FEED_UNKNOWN) {
@@ -79,27 +80,37 @@ hand_over(struct tp_hot_path *hot, const struct tp_loop_event *event, enum tp_fe
             return;
         hot->next_refused_ns = now_ns + REFUSED_EVERY_NS;
         tp_loop_show(hot->loop, result == TP_FEED_BROKEN ? TP_NOTE_REFUSED : TP_NOTE_SAMPLE, number,
-                     said->payload);
+                     text);
         return;
     }
-    if (said->opcode > TP_WS_BINARY || said->payload.size > TP_HANDOVER_TEXT_MAX)
+    if (event->message.opcode > TP_WS_BINARY || text.size > TP_HANDOVER_TEXT_MAX)
         return; /* no venue's message, or one that would be cut: the next one */
     hot->next_sample_ns = now_ns + hot->sample_every_ns;
-    tp_loop_show(hot->loop, TP_NOTE_SAMPLE, number, said->payload);
+    tp_loop_show(hot->loop, TP_NOTE_SAMPLE, number, text);
 }
 
-/* The tap comes after the feed: recording must not delay the book. */
+/* What a message of a venue's says: pings and the like are the connection's, and never packed. */
+static inline struct tp_span text_of(struct tp_hot_path *hot, const struct tp_loop_event *event)
+{
+    struct tp_span text = event->message.payload;
+    if (hot->connection[event->connection].is_packed && event->message.opcode <= TP_WS_BINARY)
+        hot->loop->counters.not_inflated +=
+            tp_inflate_message(hot->inflate, &text) == TP_INFLATED_REFUSED;
+    return text;
+}
+
+/* The tap comes after the feed: recording must not delay the book. It has what the feed had. */
 static void message(struct tp_hot_path *hot, const struct tp_loop_event *event)
 {
     const uint32_t number = event->connection;
     const uint64_t received_ns = event->now_ns;
-    const struct tp_ws_message *said = &event->message;
-    const uint8_t opcode = (uint8_t)said->opcode;
+    const uint8_t opcode = (uint8_t)event->message.opcode;
+    const struct tp_span text = text_of(hot, event);
     const enum tp_feed_result result =
-        tp_feed_message(hot->feed, number, opcode, said->payload, received_ns);
-    tp_tap_message(hot->tap, tp_tap_tag(TP_RECORD_IN, opcode, number), said->payload, received_ns);
+        tp_feed_message(hot->feed, number, opcode, text, received_ns);
+    tp_tap_message(hot->tap, tp_tap_tag(TP_RECORD_IN, opcode, number), text, received_ns);
     if (result >= TP_FEED_UNKNOWN || received_ns >= hot->next_sample_ns)
-        hand_over(hot, event, result);
+        hand_over(hot, event, text, result);
 }
 
 static void instrument_refused(struct tp_hot_path *hot, uint32_t instrument, uint64_t now_ns)

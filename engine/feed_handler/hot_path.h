@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "engine/feed/feed.h"
+#include "engine/feed_handler/inflate.h"
 #include "engine/loop/connection_loop.h"
 #include "engine/recording/tap.h"
 #include "shm/ring_gate.h"
@@ -40,6 +41,7 @@ struct tp_hot_path_connection {
     uint32_t open_message_count;
     struct tp_span ping_message; /* text; data NULL: none */
     uint64_t ping_interval_ns;
+    bool is_packed;        /* its messages are gzip members: hot_path->inflate */
     uint64_t next_ping_ns; /* hot thread; 0: not open, or never */
 };
 
@@ -51,6 +53,7 @@ struct tp_hot_path {
     struct tp_ring_gate *gate;  /* the feed's; NULL: none */
     bool needs_confirmation;    /* as the feed's config has it */
     struct tp_tap *tap;         /* NULL: nobody records; the feed's config has the same */
+    struct tp_inflate *inflate; /* may be NULL where no connection is packed */
     uint64_t sample_every_ns;   /* so often the cold side is shown a message that was accepted */
     /* hot thread; the cold thread sets the first before run. UINT64_MAX: no sample, ever */
     uint64_t next_sample_ns, next_refused_ns;

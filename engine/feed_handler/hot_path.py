@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from tickpath._core import ffi, lib
+from tickpath.engine.feed_handler.inflate import new_inflate
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from tickpath.proto.instrument import Instrument
 
@@ -45,6 +46,8 @@ class HotPath:
         self.handle.loop, self.handle.feed, self.handle.segment = self.loop, feed, segment
         self._handover = ffi.addressof(self.loop, "handover")
         self._kept: dict[int, list[Any]] = {}
+        self._inflate: Any = None
+        self._text_size_max = 0
         # A text dies when this many were accepted after it: by then its command was handled, since
         # none is looked at before the one in front of it was.
         self._said: deque[Any] = deque(maxlen=2 * lib.TP_HANDOVER_COMMAND_COUNT)
@@ -69,6 +72,17 @@ class HotPath:
         connection.open_message_count = count
         self._kept[number] = memory
         connection.ping_interval_ns = int(ping_interval_s * NS_PER_S)
+
+    def unpack(self, numbers: Iterable[int], size_max: int) -> None:
+        """Take these connections' messages as gzip members of texts of at most so many bytes.
+
+        Before `run`; once a venue: the largest of all counts.
+        """
+        if size_max > self._text_size_max:
+            self._text_size_max, self._inflate = size_max, new_inflate(size_max)
+            self.handle.inflate = self._inflate
+        for number in numbers:
+            self.handle.connection[number].is_packed = True
 
     def open_message_count(self, number: int) -> int:
         """Count what a connection says as soon as it is open."""

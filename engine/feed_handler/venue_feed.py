@@ -25,6 +25,7 @@ from tickpath.engine.feed_handler.aside import Aside
 from tickpath.engine.feed_handler.bases import BaseWorker
 from tickpath.engine.feed_handler.faults import Faults
 from tickpath.engine.feed_handler.feed_books import FeedBooks
+from tickpath.engine.feed_handler.inflate import text_size_max
 from tickpath.engine.feed_handler.instrument_list import Chosen, choose_some, own_names
 from tickpath.engine.feed_handler.list_reader import ListReader
 from tickpath.engine.feed_handler.plan import make_plan
@@ -40,6 +41,7 @@ from tickpath.netstack.session import Target, new_tls_context
 from tickpath.proto.instrument import pack_row
 from tickpath.proto.records import SyncReason
 from tickpath.proto.venue import Verification
+from tickpath.proto.venues.decoder import is_packed
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError
 
@@ -236,6 +238,8 @@ class VenueFeed:
         shared, config = self.shared, self.config
         for number in self.connections:
             lib.tp_feed_connection_assign(shared.feed, number, self.number)
+        if is_packed(config.name):
+            shared.hot.unpack(self.connections, text_size_max(config.name))
         self._within_s = verification.within_s(config, shared.health, self.books)
         stretched = verification.describe(config, shared.health, self.books)
         if stretched:

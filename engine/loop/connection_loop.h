@@ -65,6 +65,7 @@ struct tp_loop_connection {
 struct tp_loop_counters {
     uint64_t loops, bursts, frames, messages, text_messages, inbox_full, connects, disconnects,
         yields, texts_unsent;
+    uint64_t not_inflated;     /* messages that were no whole gzip member, where they must be */
     uint64_t connect_failures; /* sessions that ended before they were open: no disconnects */
     uint64_t long_turns;       /* took longer than a tick */
     uint64_t turn_ns_max;      /* the longest one; rests are not counted */

@@ -8,6 +8,7 @@ Called by: exchange.py, tests. Calls: market.py.
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -29,6 +30,11 @@ class Message:
 
     data: bytes
     is_text: bool
+
+
+def packed(message: Message) -> Message:
+    """Return a message as a venue sends it whose messages are gzip members."""
+    return Message(gzip.compress(message.data, mtime=0), is_text=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 from tickpath.engine.sim.connection import Connection, frame
-from tickpath.engine.sim.dialect import Floor, HttpResponse, Message, json_response
+from tickpath.engine.sim.dialect import Floor, HttpResponse, Message, json_response, packed
 from tickpath.engine.sim.fair import Fair
 from tickpath.engine.sim.faults import (
     HARMS_INSTRUMENT,
@@ -31,6 +31,7 @@ from tickpath.engine.sim.message_faults import NEXT_ANSWER, NEXT_MESSAGE, Messag
 from tickpath.engine.sim.rest_faults import REST_FAULTS, RestFaults
 from tickpath.proto.instrument import find_instrument
 from tickpath.proto.records import format_fixed
+from tickpath.proto.venues.decoder import is_packed
 from tickpath.shm.clock import SYSTEM, Clock
 from tickpath.shm.errors import LocalError, SystemSetupError
 
@@ -109,7 +110,9 @@ class Exchange:
         self._dialect = dialect(self._floor)
         self._random = random.Random(options.seed)
         self._websockets: dict[Client, Connection] = {}
-        self._message_faults = MessageFaults(random.Random(f"faults {options.seed}"))
+        wire = packed if is_packed(dialect.venue.name) else None
+        self._wire: Callable[[Message], Message] = wire or (lambda message: message)
+        self._message_faults = MessageFaults(random.Random(f"faults {options.seed}"), wire)
         self._rest_faults = RestFaults()
         self.spoils_rest = True
         """Whether faults that were ordered reach answers of REST."""
@@ -189,7 +192,7 @@ class Exchange:
             return
         for client, connection in list(self._websockets.items()):
             for message in self._dialect.due(client, self._clock.unix_ns()):
-                connection.send(message)
+                connection.send(self._wire(message))
         self.later(IDLE_TICK_S, self._talk_on)
 
     def push(self, count: int) -> None:
@@ -253,7 +256,7 @@ class Exchange:
     def greet(self, connection: Connection) -> None:
         """Say what the venue says first."""
         for message in self._dialect.opened(connection.client, self._clock.unix_ns()):
-            connection.send(message)
+            connection.send(self._wire(message))
 
     def _end_idle(self, connection: Connection) -> None:
         if connection.client in self._websockets and not connection.client.channels:
@@ -277,10 +280,9 @@ class Exchange:
         else:
             self._answer(connection, answers)
 
-    @staticmethod
-    def _answer(connection: Connection, answers: Sequence[Message]) -> None:
+    def _answer(self, connection: Connection, answers: Sequence[Message]) -> None:
         for answer in answers:
-            connection.send(answer)
+            connection.send(self._wire(answer))
 
     # REST and control.
 
@@ -403,10 +405,10 @@ class Exchange:
             if fault in {Fault.DUPLICATE, Fault.OLD}:
                 data = self._message_faults.again(channel, fault)
             elif fault is Fault.GARBAGE:
-                data = frame(self._dialect.garbage(symbol, channel))
+                data = frame(self._wire(self._dialect.garbage(symbol, channel)))
             elif fault is Fault.BASE:
                 base = self._dialect.base(symbol, channel, self._clock.unix_ns())
-                data = b"" if base is None else frame(base)
+                data = b"" if base is None else frame(self._wire(base))
             for client in subscribers if data else ():
                 self._websockets[client].push(data)
                 touched.add(self._websockets[client])

@@ -16,13 +16,15 @@ from tickpath.engine.sim.faults import Fault
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tickpath.engine.sim.faults import Order
 
 KEPT_MAX: Final = 6
 """Messages of each channel: the oldest of them is what comes again as an old one."""
 LATE_S: Final = 2.0
+WIRE_CUTS: Final = 0.5
+"""Of the messages that are cut, where they are packed: the member itself, not its text."""
 NEXT_MESSAGE: Final = frozenset({Fault.GAP, Fault.SWAP, Fault.CUT, Fault.FLIP})
 """They harm the next message of an instrument."""
 NEXT_ANSWER: Final = frozenset({Fault.UNANSWERED, Fault.ANSWER_LATE, Fault.ANSWER_CUT})
@@ -35,8 +37,12 @@ Frames = list[tuple[str, bytes]]
 class MessageFaults:
     """Spoils the messages that come after an order; one order, one message."""
 
-    def __init__(self, generator: random.Random) -> None:
+    def __init__(
+        self, generator: random.Random, wire: Callable[[Message], Message] | None = None
+    ) -> None:
+        """`wire` packs a message, where the venue does."""
         self.muted: set[str] = set()
+        self._wire = wire
         self._random = generator
         self._orders: dict[str, list[Fault]] = {}
         self._answers: deque[Order] = deque()
@@ -55,13 +61,21 @@ class MessageFaults:
         fault = orders.pop(0) if orders else None
         if fault is Fault.GAP:
             return []
-        sent = [(channel, frame(self._altered(message, fault))) for channel, message in pushed]
+        sent = [(channel, self._framed(message, fault)) for channel, message in pushed]
         for channel, framed in sent:
             self._kept.setdefault(channel, deque(maxlen=KEPT_MAX)).append(framed)
         if fault is Fault.SWAP and symbol not in self._held:
             self._held[symbol] = sent
             return []
         return sent + self._held.pop(symbol, [])
+
+    def _framed(self, message: Message, fault: Fault | None) -> bytes:
+        """Return it as it is sent; a packed one is cut before it was packed, or afterwards."""
+        if self._wire is None:
+            return frame(self._altered(message, fault))
+        if fault is Fault.CUT and self._random.random() < WIRE_CUTS:
+            return frame(cut(self._wire(message)))
+        return frame(self._wire(self._altered(message, fault)))
 
     def _altered(self, message: Message, fault: Fault | None) -> Message:
         if fault is Fault.CUT:

@@ -54,3 +54,8 @@ def find_decoder(name: str) -> Any:
             f"{path}: its venue has another name than its folder; rename one and compile it again"
         )
     return found
+
+
+def is_packed(name: str) -> bool:
+    """Say whether each message of a venue is a gzip member (RFC 1952) of its own."""
+    return bool(find_decoder(name).facts.compression == lib.TP_COMPRESSION_GZIP)

@@ -41,6 +41,10 @@ CALLS: dict[str, dict[str, str]] = {
     "before the first packet, or after the last: the cold thread": {
         "engine/feed_handler/hot_path.c:tp_hot_path_new": "calloc",
         "engine/feed_handler/hot_path.c:tp_hot_path_free": "free",
+        "engine/feed_handler/inflate.c:tp_inflate_new": (
+            "free libdeflate_alloc_decompressor malloc"
+        ),
+        "engine/feed_handler/inflate.c:tp_inflate_free": "free libdeflate_free_decompressor",
         "engine/loop/connection_loop.c:tp_loop_new": "aligned_alloc free",
         "engine/loop/connection_loop.c:tp_loop_free": "free",
         "engine/loop/handover.c:tp_handover_init": "eventfd",
@@ -86,7 +90,9 @@ CALLS: dict[str, dict[str, str]] = {
     "where nothing came": {
         "engine/loop/connection_loop.c:rest": "tp_clock_sleep",
     },
-    "the path: the kick, kernel sockets, masks of what is sent, the cipher without libipsec-mb": {
+    "the path: the kick, kernel sockets, masks of what is sent, the cipher without libipsec-mb, "
+    "messages that are gzip members": {
+        "engine/feed_handler/inflate.c:tp_inflate_message": "libdeflate_gzip_decompress_ex",
         "engine/loop/handover.c:tp_handover_leave": "write",
         "netstack/link/af_xdp.c:rx_wake": "recvfrom",
         "netstack/link/af_xdp.c:tx_flush": "sendto",

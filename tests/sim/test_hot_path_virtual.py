@@ -7,6 +7,7 @@ virtual.py. Books are the business of tests/unit/feed.
 from __future__ import annotations
 
 import errno
+import gzip
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -364,6 +365,57 @@ def test_hot_path_shows_what_nobody_asked_for(tapped: TappedWorld) -> None:
     tapped.say(b"not a message of this venue")
     tapped.run(lambda: bool(shown(tapped, lib.TP_NOTE_SAMPLE)), limit_ns=SECOND)
     assert shown(tapped, lib.TP_NOTE_SAMPLE) == [b"not a message of this venue"]
+
+
+@pytest.fixture
+def packed(tapped: TappedWorld) -> TappedWorld:
+    """Have the venue's messages be gzip members."""
+    tapped.hot.unpack([0], 1 << 16)
+    return tapped
+
+
+def test_hot_path_inflates_members_for_the_feed_the_tap_and_the_cold_side(
+    packed: TappedWorld,
+) -> None:
+    venue = Venue()
+    packed.hot.sample(0.0)
+    packed.run(lambda: packed.phase == lib.TP_SESSION_OPEN, limit_ns=SECOND)
+    first = venue.step()
+    packed.say(gzip.compress(first))
+    packed.run(lambda: bool(packed.rig.wanted()), limit_ns=SECOND)
+    assert packed.rig.offer(venue.version, *venue.history[venue.version])
+    packed.run(lambda: packed.rig.state() == (LIVE, NONE), limit_ns=SECOND)
+    packed.recorded()
+    said = [venue.step(), b'{"id":0,"code":0,"msg":"PONG"}']
+    for one in said:
+        packed.say(gzip.compress(one))
+    packed.run(lambda: packed.loop.counters.text_messages > 0, limit_ns=SECOND)
+    assert packed.recorded() == [(lib.TP_RECORD_IN, one) for one in said]
+    assert packed.rig.levels() == venue.history[venue.version]
+    assert set(shown(packed, lib.TP_NOTE_SAMPLE)) == {first, said[0]}
+    assert shown(packed, lib.TP_NOTE_TEXT) == [said[1]]
+    assert packed.loop.counters.not_inflated == 0
+
+
+def test_hot_path_passes_on_what_is_no_member_and_counts_what_is_a_bad_one(
+    packed: TappedWorld,
+) -> None:
+    packed.go_live(Venue())  # texts that are not packed
+    packed.recorded()
+    bad = gzip.compress(b'{"id":0,"code":0,"msg":"PONG"}')[:-1]
+    packed.say(bad)
+    packed.run(lambda: packed.loop.counters.not_inflated == 1, limit_ns=SECOND)
+    assert packed.recorded() == [(lib.TP_RECORD_IN, bad)]
+    assert packed.rig.state() == (LIVE, NONE)  # its next message shows whether it was its own
+
+
+def test_hot_path_leaves_pings_of_the_connection_as_they_are(packed: TappedWorld) -> None:
+    packed.run(lambda: packed.phase == lib.TP_SESSION_OPEN, limit_ns=SECOND)
+    packed.server.protocol.send_ping(gzip.compress(b"x")[:-1])
+    packed.server._collect()
+    before = packed.loop.counters.messages
+    packed.run(lambda: packed.loop.counters.messages > before, limit_ns=SECOND)
+    assert packed.loop.counters.not_inflated == 0
 
 
 @pytest.mark.parametrize("needs", [False, True])

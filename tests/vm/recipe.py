@@ -42,6 +42,7 @@ PACKAGES = (
     "openssl",
     "libssl3",
     "libbpf1",
+    "libdeflate0",
     "libipsec-mb1",
     "rt-tests",
     "prometheus-node-exporter",

@@ -174,15 +174,6 @@ def test_config_without_a_venue_or_with_too_many_channels_is_refused() -> None:
     assert lib.tp_feed_memory_size(config) == 0
 
 
-def test_gzip_of_the_second_venue_is_refused_too() -> None:
-    plain, packed = SampleVenue(REST_RULE), SampleVenue(REST_RULE, compression=1)
-    config = ffi.new("struct tp_feed_config *", {"instrument_count": 1, "connection_count": 2})
-    config.venues[0].venue, config.venues[1].venue = plain.c, packed.c
-    assert lib.tp_feed_memory_size(config) == 0
-    config.venues[1].venue = plain.c
-    assert lib.tp_feed_memory_size(config) > 0
-
-
 def test_book_may_be_quiet_for_as_long_as_its_own_venue_says(tmp_path: Path) -> None:
     first, second = SampleVenue(IN_BAND_RULE), SampleVenue(IN_BAND_RULE)
     limits = {"verify_after_ns": SECOND, "verify_limit_ns": 2 * SECOND}

@@ -679,12 +679,20 @@ def test_every_part_of_a_message_counts(make: Any) -> None:
     assert rig.counters.messages == 2
 
 
+def test_feed_of_a_venue_that_packs_takes_its_texts(tmp_path: Path) -> None:
+    """Whoever calls it inflates them."""
+    venue = SampleVenue(IN_BAND_RULE, compression=int(lib.TP_COMPRESSION_GZIP))
+    rig = Rig(tmp_path, venue=venue.c, added=0)
+    assert rig.add(0, b"spot@packed")
+    rig.up(0)
+    assert rig.message(base(10)) == APPLIED
+    assert rig.state() == (LIVE, NONE)
+    rig.close()
+
+
 def test_feed_that_could_not_vouch_for_a_book_is_refused(tmp_path: Path) -> None:
     config = ffi.new("struct tp_feed_config *", {"instrument_count": 1, "connection_count": 1})
     assert lib.tp_feed_memory_size(config) == 0  # no venue
-    packed = SampleVenue(IN_BAND_RULE, compression=int(lib.TP_COMPRESSION_GZIP))
-    config.venues[0].venue = packed.c
-    assert lib.tp_feed_memory_size(config) == 0  # nobody inflates
     unverified = SampleVenue({**IN_BAND_RULE, "checksum": int(lib.TP_CHECKSUM_TWENTY_FIVE)})
     rig = Rig(tmp_path, venue=unverified.c, added=0)
     assert not rig.add(0, b"spot@checked")
