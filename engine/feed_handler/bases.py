@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath.engine.feed_handler import verification
+from tickpath.engine.feed_handler.answerers import Answerers
 from tickpath.engine.feed_handler.base_schedule import BaseSchedule, Budget
 from tickpath.engine.feed_handler.faults import Faults
 from tickpath.engine.feed_handler.rest_client import (
@@ -115,7 +116,8 @@ class BaseWorker:
         self._under_way = 0
         self._idle: list[RestClient] = []
         self._busy: list[RestClient] = []
-        self._answering: list[threading.Thread] = []
+        self._answerers = Answerers(self._answer)
+        self._requests: dict[tuple[str, bool], Any] = {}  # they are the same each time
         self.faults = Faults(log, clock)
         self._is_at_fault = False  # all begins anew once the pause is over
         self._rests_until = float("-inf")
@@ -147,7 +149,7 @@ class BaseWorker:
             self.schedule.spend(self._clock.now_s())
 
     def call(self) -> None:
-        """Have it looked now at who waits, not within STOP_WITHIN_S."""
+        """Have the thread look now at who waits, not within STOP_WITHIN_S."""
         self._called.set()
 
     def look(self) -> None:
@@ -156,17 +158,22 @@ class BaseWorker:
         Of the cold loop, which the hot thread woke: each thread that had to be woken first, and to
         wait for the interpreter, would come on top of the time without a book.
         """
-        if self.is_alive and self._lock.acquire(blocking=False):
-            try:
-                question = self._ask()
-                client = self._idle.pop() if question is not None and self._idle else None
-                if client is not None:
-                    self._busy.append(client)
-            finally:
-                self._lock.release()
-            if question is not None:
-                self._begin(question, client)
-        self.call()
+        if not self.is_alive:
+            return
+        if not self._lock.acquire(blocking=False):
+            self.call()
+            return
+        try:
+            question = self._ask()
+            client = self._idle.pop() if question is not None and self._idle else None
+            if client is not None:
+                self._busy.append(client)
+        finally:
+            self._lock.release()
+        if question is not None:
+            self._begin(question, client)
+        if question is not None or self._wait_s() < STOP_WITHIN_S:
+            self.call()
 
     def _begin(self, question: Question, client: RestClient | None) -> None:
         """Send what is asked, where a connection is open; a thread has the answer."""
@@ -234,8 +241,7 @@ class BaseWorker:
         finally:
             self._stop.set()
             self._cut()
-            for thread in self._answering:
-                thread.join()
+            self._answerers.stop()
             self.is_alive = False
             for client in self._idle:
                 client.close()
@@ -253,15 +259,9 @@ class BaseWorker:
         return min(self.schedule.wait_s(now), self.checks.wait_s(now, self.schedule))
 
     def _answer_aside(self, question: Question) -> None:
-        thread = threading.Thread(target=self._answer, args=(question,), name="base", daemon=True)
-        with self._lock:
-            begun = [one for one in self._answering if one.ident is None or one.is_alive()]
-            self._answering = [*begun, thread]
         try:
-            thread.start()
+            self._answerers.give(question)
         except (RuntimeError, MemoryError) as error:  # the host bears no more threads now
-            with self._lock:
-                self._answering.remove(thread)
             self._forget(question.request)
             self.settle(question, partial(_cannot, f"{error}: raise the limit of tasks"))
 
@@ -366,9 +366,12 @@ class BaseWorker:
     def _question(self, instrument: int, now: float, *, is_check: bool) -> Question | None:
         row, venue = self._instruments[instrument], self._venue
         ask = venue.venue.check_request if is_check else venue.venue.base_request
+        key = row.symbol, is_check
         try:
-            aside = self.aside.request(row) if self.aside is not None else None
-            request = aside or ask(row.symbol, venue.settings)
+            if self.aside is not None:
+                request = self.aside.request(row)
+            elif (request := self._requests.get(key)) is None:
+                request = self._requests[key] = ask(row.symbol, venue.settings)
         except Exception as error:  # a venue's folder may raise what it likes
             self._give_up(instrument, error, is_check=is_check)
             return None

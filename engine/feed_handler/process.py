@@ -499,6 +499,8 @@ class FeedHandler:
 
     def step(self) -> None:
         """Answer the hot thread and do what has become due on the cold side; never waits."""
+        for venue in self.venues:
+            venue.ask_for_bases()
         self._take_notes()
         if not self._answers:  # what shared memory says is as new as what was answered
             for venue in self.venues:

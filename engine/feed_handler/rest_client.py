@@ -13,6 +13,7 @@ import io
 import socket
 import ssl
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address, pause_text
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
+REQUESTS_KEPT = 4096
+"""As they are sent: an instrument's request for its base is the same each time."""
 # x509_vfy.h, X509_V_ERR_…: self-signed, and issuers that are not among those that are trusted.
 UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
 
@@ -88,7 +91,7 @@ class RestClient:
         self._pauses, self._own = Pauses(clock), ""
         self._host, self._port = venue.rest
         self._context = (context or self._tls_context()) if venue.tls else None
-        self._connection: http.client.HTTPConnection | None = None
+        self._sock: socket.socket | None = None
         self._begun: HttpRequest | None = None
         self._is_cut = False
 
@@ -99,9 +102,9 @@ class RestClient:
     def cut(self) -> None:
         """End what is under way and all that follows; a connection being made ends soon."""
         self._is_cut = True
-        connection = self._connection
-        if connection is not None and connection.sock is not None:
-            _cut(connection.sock)
+        sock = self._sock
+        if sock is not None:
+            _cut(sock)
 
     def _tls_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self._venue.ca_file)
@@ -114,30 +117,26 @@ class RestClient:
         own = self._venue.server_name if self._host == self._venue.host else None
         return own or self._host
 
-    def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
+    def _connect(self, timeout_s: float) -> socket.socket:
         address = resolve(self._host, self._venue.resolve, self._port)
         self._own = own_address(address, self._port)
         self._heed()
         plain = socket.create_connection((address, self._port), min(timeout_s, CONNECT_TIMEOUT_S))
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
-            connection.auto_open = 0  # by itself it would ask DNS and speak without TLS
-            connection.sock = (
-                plain
-                if self._context is None
-                else self._context.wrap_socket(plain, server_hostname=self._server_name())
-            )
+            plain.settimeout(timeout_s)
+            if self._context is None:
+                return plain
+            return self._context.wrap_socket(plain, server_hostname=self._server_name())
         except BaseException:
             plain.close()
             raise
-        return connection
 
     def close(self) -> None:
         """Close the connection; the next `get` opens a new one."""
-        connection, self._connection, self._begun = self._connection, None, None
-        if connection is not None:
-            connection.close()
+        sock, self._sock, self._begun = self._sock, None, None
+        if sock is not None:
+            sock.close()
 
     def get(self, target: str, *, size_max: int, timeout_s: float = TIMEOUT_S) -> bytes:
         """GET a target: see `ask`."""
@@ -153,17 +152,17 @@ class RestClient:
         if self._begun is not None and not is_sent:
             self.close()  # the next answer there is another one's
         self._begun = None
-        for is_fresh in (self._connection is None, True):
+        for is_fresh in (self._sock is None, True):
             try:
-                if self._connection is None:
-                    self._connection, is_sent = self._connect(timeout_s), False
+                if self._sock is None:
+                    self._sock, is_sent = self._connect(timeout_s), False
                 elif not is_sent:
                     self._heed()
                 if self._is_cut:  # while it connected
                     raise ConnectionAbortedError("the feed handler ends")
                 if not is_sent:
-                    self._send(self._connection, request, timeout_s)
-                return self._answer(self._connection, request, size_max, timeout_s)
+                    self._send(self._sock, request, timeout_s)
+                return self._answer(self._sock, request, size_max, timeout_s)
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
                 self.close()
                 if is_fresh or self._is_cut:
@@ -182,12 +181,12 @@ class RestClient:
 
         False: there is none, or it took not all of it at once; `ask` does all of it.
         """
-        connection = self._connection
-        if connection is None or self._is_cut:
+        sock = self._sock
+        if sock is None or self._is_cut:
             return False
         try:
             self._heed()
-            self._send(connection, request, 0.0)
+            self._send(sock, request, 0.0)
         except RateLimitError:
             return False
         except Exception:  # a venue's folder makes requests: `ask` says what is wrong with it
@@ -210,27 +209,17 @@ class RestClient:
             return LateError(f"{whose}: timed out")
         return RemoteError(f"{whose}: {reason}")
 
-    def _send(
-        self, connection: http.client.HTTPConnection, request: HttpRequest, timeout_s: float
-    ) -> None:
-        connection.sock.settimeout(timeout_s)
-        fields = {"Accept": "application/json"} | dict(request.headers)
-        fields |= {"Content-Type": "application/json"} if request.body else {}
-        connection.request(
-            _method(request), request.target, body=request.body or None, headers=fields
-        )
+    def _send(self, sock: socket.socket, request: HttpRequest, timeout_s: float) -> None:
+        sock.settimeout(timeout_s)
+        sock.sendall(written(self._host, self._port, request))
 
     def _answer(
-        self,
-        connection: http.client.HTTPConnection,
-        request: HttpRequest,
-        size_max: int,
-        timeout_s: float,
+        self, sock: socket.socket, request: HttpRequest, size_max: int, timeout_s: float
     ) -> bytes:
         method, target = _method(request), request.target
-        within = _Within(connection.sock, SYSTEM.now_s() + timeout_s)
-        connection.response_class = _reading(within)
-        response = connection.getresponse()
+        within = _Within(sock, SYSTEM.now_s() + timeout_s)
+        response = http.client.HTTPResponse(cast("socket.socket", within), method=method)
+        response.begin()
         body = response.read(size_max + 1)
         if response.length and len(body) <= size_max:  # http.client's read(amount) lets it pass
             raise RemoteError(
@@ -295,13 +284,26 @@ class _Within(io.RawIOBase):
         super().close()
 
 
-def _reading(within: _Within) -> Any:
-    """Return a class of responses, as http.client makes them, that read from here."""
+class _Taken:
+    """A socket for http.client that keeps what it would send."""
 
-    def response(_sock: socket.socket, **words: Any) -> http.client.HTTPResponse:
-        return http.client.HTTPResponse(cast("socket.socket", within), **words)
+    def __init__(self) -> None:
+        self.data = b""
 
-    return response
+    def sendall(self, data: bytes) -> None:
+        """Keep it."""
+        self.data += data
+
+
+@lru_cache(maxsize=REQUESTS_KEPT)
+def written(host: str, port: int, request: HttpRequest) -> bytes:
+    """Return a request as http.client writes it, once: the same ones are sent again and again."""
+    connection, taken = http.client.HTTPConnection(host, port), _Taken()
+    connection.sock = cast("socket.socket", taken)
+    fields = {"Accept": "application/json"} | dict(request.headers)
+    fields |= {"Content-Type": "application/json"} if request.body else {}
+    connection.request(_method(request), request.target, body=request.body or None, headers=fields)
+    return taken.data
 
 
 def _method(request: HttpRequest) -> str:

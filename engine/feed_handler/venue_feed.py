@@ -380,17 +380,25 @@ class VenueFeed:
         self.speaker.request_base(self._places[index])
         self.shared.hot.call()
 
+    def ask_for_bases(self) -> None:
+        """Ask for books that wait: the hot thread may have woken us for one."""
+        with self.faults.kept("bases", NEXT_TURN):
+            self.bases.look()
+        if self.bases.is_in_band:
+            self._say_due()
+
+    def _say_due(self) -> None:
+        with self.faults.kept("what is to be said", NEXT_TURN):
+            self.speaker.step(self.shared.clock.now_s(), self._time_s())
+
     def step(self) -> list[Instrument]:
         """Do what is due of plan, scales and talk; return the rows whose status changed."""
         now_s, kept = self.shared.clock.now_s(), self.faults.kept
-        with kept("bases", NEXT_TURN):
-            self.bases.look()  # the hot thread may have woken us for a book that waits
         with kept("symbols that come and go", NEXT_TURN):
             self.replan.step()
         with kept("scales", NEXT_TURN):
             self.rescaling.step(now_s)
-        with kept("what is to be said", NEXT_TURN):
-            self.speaker.step(now_s, self._time_s())
+        self._say_due()
         listed = self.list_reader.step()
         self.list_reader.say()
         changed, self._halted = self._halted, []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tickpath.engine.feed_handler.answerers import Answerers
 from tickpath.engine.feed_handler.bases import BaseWorker
 from tickpath.engine.feed_handler.rest_client import LateError, RateLimitError, RestClient
 from tickpath.proto.venue import HttpRequest
@@ -151,7 +152,7 @@ def rig() -> Iterator[tuple[BaseWorker, Books, Server]]:
         one.is_alive = True
         yield one, books, server
         one.end()
-        wait_for(lambda: not any(thread.is_alive() for thread in one._answering))
+        one._answerers.stop()
         for client in one._idle:
             client.close()
 
@@ -194,6 +195,9 @@ def test_look_that_gets_no_thread_gives_its_connection_back(
     books.queue = [0]
     one.look()
     wait_for(lambda: len(one._idle) == 1)
+
+    one._answerers.stop()
+    one._answerers = Answerers(one._answer)  # no thread of it waits
 
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
