@@ -56,6 +56,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     instruments_max: int = 0
     """How many there may be in files that continue this one; 0: as many as there are."""
     connections_max: int = 0
+    connections: tuple[str, ...] = ()
+    """The venue of each connection; one that has an instrument may be left out at the end."""
     changes_rows: bool = False
     """ROW records stand in it: what comes after one is not understood without it."""
     instance: str = ""

@@ -14,7 +14,7 @@ from tickpath._core import lib
 from tickpath.proto.records import BookState, SyncReason
 
 if TYPE_CHECKING:
-    from tickpath.engine.recording.ndjson import NdjsonRecording
+    from tickpath.engine.recording.foreign import ForeignRecording
     from tickpath.engine.recording.replayer import Replayer
 
 LEFT_OUT: Final = 6
@@ -77,10 +77,9 @@ class LeftOut:
             elif replayer.was_live(index) and state != BookState.LIVE and reason in LOST:
                 self.books[row.symbol] = f"not LIVE at the end ({name}, and no base after it)"
 
-    def note_lines(self, recording: NdjsonRecording) -> None:
+    def note_lines(self, recording: ForeignRecording) -> None:
         """Take what is wrong with a file's lines."""
-        for fault in recording.faults:
-            self.add("line", str(fault))
+        self.add("line", str(recording.faults.first or ""), recording.faults.count)
         for channel, count in recording.raced.items():
             self.add("message of a second connection to a channel", channel, count)
 

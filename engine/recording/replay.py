@@ -69,7 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--ndjson", action="store_true", help="FILE is lines of JSON")
     parser.add_argument(
         "--instruments", type=Path, metavar="FILE",
-        help="with --ndjson: an exchangeInfo reply, for the numbers' decimals",
+        help="with --ndjson: a venue's instrument list, for the numbers' decimals",
     )  # fmt: skip
     parser.add_argument(
         "--speed", metavar="1|N|max",

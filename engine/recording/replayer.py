@@ -19,7 +19,7 @@ from tickpath.engine.client.feed_segment import (
     write_instruments,
 )
 from tickpath.engine.feed_handler.consumers import Consumers
-from tickpath.engine.recording.format import pack_record
+from tickpath.engine.recording.format import RECORD, pack_record
 from tickpath.engine.recording.tap import fill_record
 from tickpath.proto.instrument import Instrument, Status
 from tickpath.proto.records import event_dtype
@@ -91,9 +91,14 @@ def _instruments(meta: Meta) -> list[Instrument]:
     ]
 
 
-def _venues(rows: Sequence[Subscription]) -> dict[int, str]:
+def _venues(rows: Sequence[Subscription], connections: Sequence[str]) -> dict[int, str]:
     """Return the venue of each connection; raises LocalError where there is none, or two."""
-    goes_to: dict[int, str] = {}
+    if len(connections) > CONNECTIONS_MAX or not set(connections) <= set(venue_names()):
+        raise LocalError(
+            f"recording of {len(connections)} connections, of {', '.join(sorted(set(connections)))}"
+            f": expected at most {CONNECTIONS_MAX}, of {', '.join(venue_names())}"
+        )
+    goes_to: dict[int, str] = dict(enumerate(connections))
     for row in rows:
         try:
             load_venue(row.venue)
@@ -161,7 +166,7 @@ class Replayer:
         """Take the header of a file that continues: its ROW records may bring instruments."""
         if meta.instruments != self.meta.instruments:
             self._instruments = _instruments(meta)
-            self._assign(_venues(meta.instruments) | self._goes_to)
+            self._assign(_venues(meta.instruments, meta.connections) | self._goes_to)
             for call in self.on_meta:
                 call(meta)
         self.meta = meta
@@ -176,7 +181,7 @@ class Replayer:
             )
         if not rows:
             raise LocalError("recording without instruments: nothing to replay")
-        self._goes_to = _venues(rows)
+        self._goes_to = _venues(rows, self.meta.connections)
         self._venues = list(dict.fromkeys(self._goes_to.values()))
         if len(self._venues) > VENUES_MAX:
             raise LocalError(f"{len(self._venues)} venues: expected at most {VENUES_MAX}")
@@ -211,7 +216,7 @@ class Replayer:
         rows = self.meta.instruments
         self._clock = ffi.new("struct tp_clock *")
         self._clock.tsc_base = lib.TP_CLOCK_VIRTUAL
-        self._connections = max(self.meta.connections_max, 1 + max(row.connection for row in rows))
+        self._connections = max(self.meta.connections_max, 1 + max(self._goes_to))
         config = ffi.new("struct tp_feed_config *")
         for place, name in enumerate(self._venues):
             config.venues[place].venue = find_decoder(name)
@@ -355,7 +360,7 @@ class Replayer:
         payload = records[offset + 16 : offset + 16 + header.size]
         symbol, _, body = payload.partition(b"\n")
         name = symbol.decode("utf-8", "replace")
-        index = next((i for i, row in enumerate(self.meta.instruments) if row.symbol == name), None)
+        index = self._index_of(name, int(RECORD.unpack_from(records, offset)[3]))
         if index is None:
             known = ", ".join(row.symbol for row in self.meta.instruments[:8])
             self.left_out.append(("base of another book", f"{name!r}: expected one of {known}"))
@@ -365,6 +370,14 @@ class Replayer:
             except BrokenRecordError as error:  # this book's alone
                 self.left_out.append(("base that cannot be read", str(error)))
         return 16 + len(payload) + -len(payload) % 8
+
+    def _index_of(self, name: str, connection: int) -> int | None:
+        """Find a base's instrument: of the connection's venue, or the only one of the name."""
+        rows = self.meta.instruments
+        named = [index for index, row in enumerate(rows) if row.symbol == name]
+        venue = self._goes_to.get(connection)
+        own = [index for index in named if rows[index].venue == venue]
+        return (own or named)[0] if len(own or named) == 1 else None
 
     def _rescale(self) -> None:
         """Move the scale that a record names: the row first, then all that depends on it."""
