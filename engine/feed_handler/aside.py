@@ -308,7 +308,12 @@ class Aside:
         return data
 
     def _text(self, message: Any) -> bytes:
-        return self._inflate.text(bytes(message.payload))
+        """Return a message as the feed reads it: inflated, without escapes."""
+        data = self._inflate.text(bytes(message.payload))
+        if b"\\" not in data or data[:1] not in (b"{", b"["):
+            return data
+        plain = ffi.new("uint8_t[]", len(data))
+        return bytes(plain[0 : lib.tp_json_plain(data, len(data), plain)])
 
     def _say(self, session: Session, texts: list[bytes]) -> None:
         for text in texts:

@@ -391,6 +391,22 @@ def test_base_in_flight_from_before_the_question_is_not_believed() -> None:
     run(main)
 
 
+def test_base_with_escapes_is_read_as_the_feed_reads_it() -> None:
+    async def main() -> None:
+        async with meddling() as (one, client, request, base):
+            slashes = [text.replace(b"BTC/USD", rb"BTC\/USD") for text in (ACCEPTED, base)]
+            names = [text.replace(b'"symbol"', rb'"\u0073ymbol"') for text in slashes]
+            assert all(map(bytes.__ne__, slashes, names))
+            one.instead = tuple(names)
+            data = await asyncio.to_thread(client.ask, request)
+            found, known = client.read(request, data), client.read(request, base)
+            rows = [[(one.price, one.quantity) for one in each.bids] for each in (found, known)]
+            assert rows[0] == rows[1]
+            assert len(rows[0]) == 10
+
+    run(main)
+
+
 def test_base_behind_the_yes_to_another_request_is_not_believed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
