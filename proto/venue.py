@@ -93,7 +93,7 @@ class Verification(Enum):
     REST = "rest"
     """A base by REST (`check_request`) is compared with it, wherever its own bases come from."""
     ASK = "ask"
-    """A base is asked for on the socket, as after a lost message, and replaces it."""
+    """A base is asked for on the socket, as after a lost message, and compared with it."""
     ASIDE = "aside"
     """The base of another subscription, on a connection of its own, is compared with it."""
     HEARTBEAT = "heartbeat"

@@ -465,7 +465,9 @@ HOT_PART enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct
     const struct feed_instrument *instrument = &feed->instruments[index];
     const enum tp_decode_status status = decode(feed, instrument, body, meaning);
     if (status != TP_DECODE_OK)
-        return give_up(feed, index, body, status, received_ns);
+        return feed_is_answer(instrument, meaning)
+                   ? feed_refuse_answer(feed, index, status, received_ns)
+                   : give_up(feed, index, body, status, received_ns);
     tp_book_prefetch_touch(instrument->book);
     const uint64_t decoded_ns = tp_clock_now_ns(feed->config.clock);
     if ((feed->update->flags & TP_DEPTH_BASE) != 0)
@@ -488,9 +490,12 @@ RARE static enum tp_feed_result await_base(struct tp_feed *feed, uint32_t index,
                                            uint64_t received_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
-    feed->histories[index].deaf = false;
-    tp_feed_confirmed(feed, index, received_ns); /* no book goes before it: nothing LIVE is shown */
-    if (feed->histories[index].is_misscaled) {
+    const bool is_answer = feed_is_answer(instrument, meaning); /* no message of the channel */
+    if (!is_answer) {
+        feed->histories[index].deaf = false;
+        tp_feed_confirmed(feed, index, received_ns); /* before the book: nothing LIVE is shown */
+    }
+    if (feed->histories[index].is_misscaled && !is_answer) {
         feed->counters.unscaled++;
         feed_keep_unread(feed, index, body, received_ns);
         return instrument->rule->in_band_base ? TP_FEED_IGNORED : TP_FEED_BUFFERED;
@@ -498,7 +503,8 @@ RARE static enum tp_feed_result await_base(struct tp_feed *feed, uint32_t index,
     if (instrument->rule->in_band_base) {
         const enum tp_decode_status status = feed_decode(feed, instrument, body, meaning);
         if (status != TP_DECODE_OK)
-            return give_up(feed, index, body, status, received_ns);
+            return is_answer ? feed_refuse_answer(feed, index, status, received_ns)
+                             : give_up(feed, index, body, status, received_ns);
         if ((feed->update->flags & TP_DEPTH_BASE) != 0)
             return feed_take_base(feed, index, received_ns, tp_clock_now_ns(feed->config.clock));
         if (instrument->rule->base == TP_BASE_IN_BAND) {
@@ -520,6 +526,10 @@ RARE static enum tp_feed_result take_unusual(struct tp_feed *feed, uint32_t inde
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
     if ((instrument->flags & FEED_ACTIVE) == 0 && !feed_is_refused(feed, instrument)) {
+        if (feed_is_answer(instrument, meaning)) {
+            feed->counters.bases_unasked++;
+            return TP_FEED_IGNORED;
+        }
         feed->histories[index].deaf = false;
         tp_feed_confirmed(feed, index, received_ns); /* one that is halted has the channel still */
         feed->counters.inactive++;

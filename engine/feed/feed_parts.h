@@ -4,8 +4,9 @@
  * checksum.c, market.c (trades, best prices), plain.c (escapes), publish.c; states.c (which state
  * follows which) and feed_state.c (all that happens to a book besides messages), kept.c and
  * backlog.c (messages kept while a base is awaited), lost.c (those that are not), mailbox.c and
- * cold_side.c (bases), verify.c; trading.c, rescale.c and rows.c (what the venue's list changes);
- * checkpoint.c (for recordings), state_watch.c (for the log). */
+ * cold_side.c (bases), asked.c (those that answer on the socket), verify.c; trading.c, rescale.c
+ * and rows.c (what the venue's list changes); checkpoint.c (for recordings), state_watch.c (for the
+ * log). */
 #ifndef TP_ENGINE_FEED_PARTS_H
 #define TP_ENGINE_FEED_PARTS_H
 #include "engine/book/book.h"
@@ -259,6 +260,19 @@ static inline bool feed_is_refused(const struct tp_feed *feed,
 enum tp_feed_result feed_take_market(struct tp_feed *feed, const struct tp_venue_message *message,
                                      const struct tp_route *route, uint64_t received_ns);
 
+/* asked.c */
+/* Whether a message is a base that answers a request on the socket. */
+static inline bool feed_is_answer(const struct feed_instrument *instrument, enum tp_meaning meaning)
+{
+    return meaning == TP_MEANING_BASE && instrument->rule->base == TP_BASE_REQUEST;
+}
+/* Whether such a base, in feed->update, is to be the book's; a book that is followed is compared
+ * with it where that was asked. */
+bool feed_takes_answer(struct tp_feed *feed, uint32_t index, uint64_t received_ns);
+/* The decoder refused one: the book stays as it is, but for its scale. */
+enum tp_feed_result feed_refuse_answer(struct tp_feed *feed, uint32_t index,
+                                       enum tp_decode_status status, uint64_t received_ns);
+
 /* kept.c */
 /* Keeps a message of a syncing instrument. */
 void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64_t received_ns);
@@ -321,6 +335,8 @@ bool feed_is_reset(struct tp_feed *feed, uint32_t index, struct tp_span body);
 void feed_hold(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns);
 /* The same with an empty backlog. */
 void feed_resync(struct tp_feed *feed, uint32_t index, enum tp_sync_reason reason, uint64_t now_ns);
+/* 1 << enum tp_side of a base's flags: beyond that side's last level nothing is known. */
+uint32_t feed_cut_sides(uint32_t flags);
 /* Replaces the book by the in-band base in feed->update; messages that were kept follow it. */
 enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_t received_ns,
                                    uint64_t decoded_ns);

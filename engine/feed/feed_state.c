@@ -557,7 +557,16 @@ static void take_offered(struct tp_feed *feed, uint64_t now_ns)
         feed->counters.bases_unasked++; /* the scale moved meanwhile, or has yet to */
         feed_want(feed, cell->instrument);
     } else if (fresh && tp_mailbox_request(cell) == TP_REQUEST_CHECK) {
-        feed_verify_answer(feed, cell, now_ns);
+        const struct tp_feed_base base = {
+            .instrument = cell->instrument,
+            .version = cell->version,
+            .bids = cell->bids,
+            .bid_count = cell->bid_count,
+            .asks = cell->asks,
+            .ask_count = cell->ask_count,
+            .truncated = cell->truncated,
+        };
+        feed_verify_answer(feed, &base, now_ns);
     } else if (fresh && feed_takes_base(instrument)) {
         if (feed->config.tap != NULL)
             tap_base(feed, cell, now_ns);
@@ -607,8 +616,7 @@ static bool load_in_order(struct tp_book *book, enum tp_side side, const struct 
     return true;
 }
 
-/* 1 << enum tp_side: beyond that side's last level nothing is known. */
-static uint32_t cut_sides(uint32_t flags)
+uint32_t feed_cut_sides(uint32_t flags)
 {
     const uint32_t both = TP_DEPTH_TRUNCATED;
     return (uint32_t)((flags & (both | TP_DEPTH_BIDS_CUT)) != 0) << TP_SIDE_BID |
@@ -627,7 +635,7 @@ static bool load_update(struct feed_instrument *instrument, const struct tp_dept
         (tp_book_load(book, TP_SIDE_ASK, update->asks, update->ask_count) ||
          load_in_order(book, TP_SIDE_ASK, update->asks, update->ask_count, doubled));
     if (loaded)
-        feed_limit(instrument, instrument->rule->must_truncate ? 0 : cut_sides(update->flags),
+        feed_limit(instrument, instrument->rule->must_truncate ? 0 : feed_cut_sides(update->flags),
                    (const struct tp_level *const[2]){update->bids, update->asks},
                    (const uint32_t[2]){update->bid_count, update->ask_count});
     return loaded;
@@ -638,7 +646,11 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
 {
     struct feed_instrument *instrument = &feed->instruments[index];
     struct tp_depth_update *update = feed->update;
+    const bool is_answer = instrument->rule->base == TP_BASE_REQUEST;
+    if (is_answer && !feed_takes_answer(feed, index, received_ns))
+        return TP_FEED_IGNORED;
     const bool is_followed = instrument->phase != TP_SYNC_BUFFERING;
+    const uint64_t least = is_answer ? instrument->version : 0; /* the stream's own is newer */
     feed_verify_forget(feed, index);
     feed_want_nothing(feed,
                       index); /* whoever is asked for one may stop; a bad one is wanted anew */
@@ -669,7 +681,7 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
         feed_resync(feed, index, TP_SYNC_REASON_BROKEN_MESSAGE, received_ns);
         return TP_FEED_BROKEN;
     }
-    if (!use_base(feed, index, 0, received_ns, decoded_ns))
+    if (!use_base(feed, index, least, received_ns, decoded_ns))
         return TP_FEED_BUFFERED;
     return TP_FEED_APPLIED;
 }

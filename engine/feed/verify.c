@@ -31,13 +31,13 @@ static uint64_t limit_ns_of(const struct feed_venue *venue)
 
 /* The base's levels and the book's, as far as both are known. */
 static bool side_is_equal(struct tp_feed *feed, const struct feed_instrument *instrument,
-                          enum tp_side side, const struct tp_mailbox_cell *cell)
+                          enum tp_side side, const struct tp_feed_base *base)
 {
-    const struct tp_level *levels = side == TP_SIDE_BID ? cell->bids : cell->asks;
-    uint32_t shown = side == TP_SIDE_BID ? cell->bid_count : cell->ask_count;
+    const struct tp_level *levels = side == TP_SIDE_BID ? base->bids : base->asks;
+    uint32_t shown = side == TP_SIDE_BID ? base->bid_count : base->ask_count;
     const uint32_t known = tp_book_level_count(instrument->book, side);
     const uint32_t depth = instrument->rule->depth;
-    bool base_ends = (cell->truncated >> side & 1) != 0;
+    bool base_ends = (base->truncated >> side & 1) != 0;
     if (depth != 0 && shown >= depth) { /* the channel shows no more */
         shown = depth;
         base_ends = true;
@@ -46,21 +46,23 @@ static bool side_is_equal(struct tp_feed *feed, const struct feed_instrument *in
         return false;
     if (known > shown && !base_ends)
         return false;
-    struct tp_level *own = feed->update->bids; /* no message is in hand */
+    static_assert(FEED_PLAIN_SIZE_MAX >= TP_DEPTH_LEVEL_COUNT_MAX * sizeof(struct tp_level),
+                  "room for a side");
+    struct tp_level *own = (void *)feed->plain; /* no text is in hand any more */
     const uint32_t count = tp_book_top(instrument->book, side, own, shown < known ? shown : known);
     return memcmp(own, levels, count * sizeof *own) == 0;
 }
 
-static bool is_equal(struct tp_feed *feed, const struct tp_mailbox_cell *cell)
+static bool is_equal(struct tp_feed *feed, const struct tp_feed_base *base)
 {
-    const struct feed_instrument *instrument = &feed->instruments[cell->instrument];
-    return side_is_equal(feed, instrument, TP_SIDE_BID, cell) &&
-           side_is_equal(feed, instrument, TP_SIDE_ASK, cell);
+    const struct feed_instrument *instrument = &feed->instruments[base->instrument];
+    return side_is_equal(feed, instrument, TP_SIDE_BID, base) &&
+           side_is_equal(feed, instrument, TP_SIDE_ASK, base);
 }
 
-void feed_verify_answer(struct tp_feed *feed, const struct tp_mailbox_cell *cell, uint64_t now_ns)
+void feed_verify_answer(struct tp_feed *feed, const struct tp_feed_base *base, uint64_t now_ns)
 {
-    const uint32_t index = cell->instrument;
+    const uint32_t index = base->instrument;
     const struct feed_instrument *instrument = &feed->instruments[index];
     struct feed_history *history = &feed->histories[index];
     const uint64_t asked_ns = history->asked_ns;
@@ -71,12 +73,12 @@ void feed_verify_answer(struct tp_feed *feed, const struct tp_mailbox_cell *cell
     if (instrument->received_ns > asked_ns)
         return; /* a message of its own proved more meanwhile */
     const bool is_numbered = instrument->rule->chain != TP_CHAIN_NONE;
-    if (is_numbered && cell->version < instrument->version) {
+    if (is_numbered && base->version < instrument->version) {
         history->not_before_ns = now_ns + AGAIN_NS;
-    } else if (is_equal(feed, cell)) {
+    } else if (is_equal(feed, base)) {
         if (now_ns - asked_ns <= limit_ns_of(feed_venue(feed, index))) /* else too old already */
             tp_feed_conclude(feed, index, TP_VERDICT_EQUAL, asked_ns, now_ns);
-    } else if (is_numbered && cell->version == instrument->version) {
+    } else if (is_numbered && base->version == instrument->version) {
         tp_feed_conclude(feed, index, TP_VERDICT_DIFFERENT, 0, now_ns);
     } else {
         history->ahead_ns = now_ns;

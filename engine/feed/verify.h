@@ -2,7 +2,8 @@
  *
  * A book is proved by each message of its own. One that has had none for verify_after_ns is asked
  * about: the cold side fetches a base, which is compared here, on the hot thread, between two
- * messages (rules whose bases come in-band have it replaced instead). What is not proved for
+ * messages; so is one that answers a request on the socket, and one of the stream itself replaces
+ * the book. What is not proved for
  * verify_limit_ns is not LIVE, whatever the cold side does: the deadline is the hot thread's.
  *
  *   equal          proved as of when it was asked
@@ -19,7 +20,7 @@
 #include <stdint.h>
 
 struct tp_feed;
-struct tp_mailbox_cell;
+struct tp_feed_base;
 
 enum tp_verdict {
     TP_VERDICT_EQUAL = 1,
@@ -34,8 +35,8 @@ void tp_feed_conclude(struct tp_feed *feed, uint32_t instrument, enum tp_verdict
                       uint64_t proved_ns, uint64_t now_ns);
 /* Looks at a few books. */
 void feed_verify_tick(struct tp_feed *feed, uint64_t now_ns);
-/* A base that was asked for to compare. */
-void feed_verify_answer(struct tp_feed *feed, const struct tp_mailbox_cell *cell, uint64_t now_ns);
+/* A base that was asked for to compare, each side best first. */
+void feed_verify_answer(struct tp_feed *feed, const struct tp_feed_base *base, uint64_t now_ns);
 /* The venue says that nothing changed, on the book's own channel. */
 void feed_prove(struct tp_feed *feed, uint32_t index, uint64_t proved_ns, uint64_t now_ns);
 /* Whether it was not proved for as long as it may be. */

@@ -80,9 +80,10 @@ class Question:
 class BaseWorker:
     """The cold thread that asks, and one for each request under way: a late answer delays no other.
 
-    `fetch` (REST request to body; any thread), `schedule`, `timeout_s` and `ask_in_band`
-    may be replaced before `start`. Where the venue gives bases on the socket alone (`is_in_band`),
-    `ask_in_band(instrument)` has one asked for there.
+    `fetch` (REST request to body; any thread), `schedule`, `timeout_s`, `ask_in_band` and
+    `ask_anew` may be replaced before `start`. Where the venue gives bases on the socket alone
+    (`is_in_band`), `ask_in_band(instrument)` has one asked for there; `ask_anew(instrument)` has
+    its channel subscribed to anew.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class BaseWorker:
         self.timeout_s = TIMEOUT_S
         self._venue, self._instruments, self._log = venue, instruments, log
         self.ask_in_band: Callable[[int], None] = _nobody_asks
+        self.ask_anew: Callable[[int], None] = _nobody_asks
         self.is_in_band = not by_rest
         self.aside: Beside | None = None
         """Compares quiet books of a venue without bases by REST; None: their bases are replaced."""
@@ -358,7 +360,7 @@ class BaseWorker:
                 )
             pause = min(2 * pause, ANEW_MAX_S)
             self._anew[instrument] = now + pause, pause
-            self.ask_in_band(instrument)
+            self.ask_anew(instrument)
         for instrument, (due, _) in self._anew.items():
             if due <= now:
                 self.books.failed(instrument)

@@ -1,8 +1,9 @@
 """What is said on open connections, at the venue's pace: answers, new bases, changes.
 
 No I/O: `step` hands to `send` what is due. A connection that opens anew says all that it needs by
-itself (`Plan.open_messages`), so what waited for it is forgotten. `request_base` may be called by
-any thread, all else by one. Called by: venue_feed.py beside it (the cold thread).
+itself (`Plan.open_messages`), so what waited for it is forgotten. `request_base` and
+`subscribe_anew` may be called by any thread, all else by one. Called by: venue_feed.py beside it
+(the cold thread).
 """
 
 from __future__ import annotations
@@ -81,13 +82,17 @@ class Speaker:
     ) -> None:
         """`is_followed(instrument)`: its book has a base, and needs no new subscription."""
         self.plan, self._send, self._is_followed = plan, send, is_followed
-        self._bases: deque[int] = deque()
+        self._bases: deque[tuple[int, bool]] = deque()
         self._lines: dict[int, _Line] = {}
         self._request = REQUEST_FIRST
 
     def request_base(self, instrument: int) -> None:
         """Have an instrument's base asked for on its connection."""
-        self._bases.append(instrument)
+        self._bases.append((instrument, self.plan.base_source is not BaseSource.REQUEST))
+
+    def subscribe_anew(self, instrument: int) -> None:
+        """Have the channel of an instrument's book subscribed to anew."""
+        self._bases.append((instrument, True))
 
     def opened(self, connection: int, now_s: float, said_count: int) -> None:
         """Forget what was to be said: the connection is another one.
@@ -112,7 +117,7 @@ class Speaker:
     def step(self, now_s: float, time_s: int) -> None:
         """Send what is due; the rest waits for the next step."""
         while self._bases:
-            self._ask(self._bases.popleft(), time_s)
+            self._ask(*self._bases.popleft(), time_s)
         limits = self.plan.venue.limits
         rate, hourly = limits.messages_per_second, limits.messages_per_hour
         # Any second has `rate` messages at most: those at once, and what then follows more slowly.
@@ -161,14 +166,14 @@ class Speaker:
             and self._is_followed(one.instrument)
         )
 
-    def _ask(self, instrument: int, time_s: int) -> None:
+    def _ask(self, instrument: int, is_anew: bool, time_s: int) -> None:
         channels = [one for one in self.plan.channels if one.instrument == instrument]
         if not channels:
             return  # it left meanwhile
         channel, venue = channels[0], self.plan.venue
         if self._lines.setdefault(channel.connection, _Line()).asks_for(instrument):
             return  # the one before did not have its turn yet
-        if self.plan.base_source is BaseSource.REQUEST:
+        if not is_anew:
             text = venue.base_message(channel.name, request=self._request, time_s=time_s)
             self._add(channel.connection, [text], instrument)
             return

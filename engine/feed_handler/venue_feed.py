@@ -261,7 +261,8 @@ class VenueFeed:
         elif verified is Verification.REST and self.bases.is_in_band:
             self.bases.aside = RestChecks(config)
         self.speaker = Speaker(self.plan, self._say, self._is_followed)
-        self.bases.ask_in_band = self._ask_in_band
+        self.bases.ask_in_band = partial(self._ask_in_band, self.speaker.request_base)
+        self.bases.ask_anew = partial(self._ask_in_band, self.speaker.subscribe_anew)
         self.trading = Trading(shared.rows, self.indexes)
         self._halted: list[Instrument] = []  # or traded again, and not returned by `step` yet
         self.list_reader.spend = self.bases.spend
@@ -375,9 +376,9 @@ class VenueFeed:
             places[:] = [self.indexes[place] for place in places]
         return answer
 
-    def _ask_in_band(self, index: int) -> None:
-        """Have a base asked for by the thread that speaks, soon; any thread."""
-        self.speaker.request_base(self._places[index])
+    def _ask_in_band(self, ask: Callable[[int], None], index: int) -> None:
+        """Have a base, or a subscription, asked for by the thread that speaks, soon; any thread."""
+        ask(self._places[index])
         self.shared.hot.call()
 
     def ask_for_bases(self) -> None:

@@ -153,7 +153,7 @@ def test_worker_has_a_channel_that_brings_nothing_subscribed_to_anew_until_a_bas
     books, asked, lines = Books(), [], []  # type: ignore[var-annotated] # of the calls below
     books.silent = [0]
     one = worker(books, lambda _: GOOD, lines.append)
-    one.ask_in_band = asked.append
+    one.ask_anew = asked.append
     for now in range(100):
         step(one, float(now))
         if 0 in books.failures:  # as the mailbox does
