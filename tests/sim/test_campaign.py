@@ -46,8 +46,9 @@ _PLACE = install()  # the venue of the tests suffers too
 RUNS = int(os.environ.get("TICKPATH_DEPLOYMENT_RUNS", "6"))
 ONE = os.environ.get("TICKPATH_DEPLOYMENT_SEED")
 SEEDS = range(RUNS) if ONE is None else [int(ONE)]
-# bybit_linear is bybit by another address; `mixed` has it.
-VENUES = [one for one in (*dialect_names(), MIXED) if one != "bybit_linear"]
+# These two are bitget by another instType and bybit by another address; `mixed` has them.
+TWINS = ("bitget_usdt", "bybit_linear")
+VENUES = [one for one in (*dialect_names(), MIXED) if one not in TWINS]
 FEW = list(SEEDS)[:: max(1, len(SEEDS) // 3)]
 
 

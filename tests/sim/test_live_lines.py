@@ -47,8 +47,9 @@ LIST_S = 6.0  # a list is read again after LEAST_S at the earliest
 UNHEARD_S = 70.0  # what was refused, or not answered, is asked again within a minute
 RESET_S = 5.0  # half a second of old numbers, then a base
 NAMES = ("BTC/USDT", "ETH/USDT")
-# bybit_linear is bybit by another address.
-VENUES = [one for one in dialect_names() if one != "bybit_linear"]
+# These two are bitget by another instType and bybit by another address.
+TWINS = ("bitget_usdt", "bybit_linear")
+VENUES = [one for one in dialect_names() if one not in TWINS]
 
 
 def setup_of(dialect: type[Dialect], directory: Path, **fields: Any) -> Setup:

@@ -29,7 +29,15 @@ EXPECTED = {
         (contender, case)
         for contender in ("tickpath", "msgspec")
         for case in (
-            *("binance-json 2", "binance-json 20", "bybit 2", "bybit 20", "coinbase 2"),
+            *(
+                "bitget 2",
+                "bitget 20",
+                "binance-json 2",
+                "binance-json 20",
+                "bybit 2",
+                "bybit 20",
+                "coinbase 2",
+            ),
             *("coinbase 20", "gate 2", "gate 20", "hyperliquid 20+20", "kraken 10", "okx 2"),
             "okx 20",
         )

@@ -1,0 +1,1 @@
+"""Bitget in the benchmarks: bench.py (messages, and msgspec as a contender)."""
