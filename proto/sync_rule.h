@@ -46,12 +46,20 @@ enum tp_checksum {
                                     know of sends a live one, and the feed refuses the rule */
 };
 
+/* How a message is known that another connection of ours brought already: what lets several
+ * connections carry one book (engine/feed/race.c). */
+enum tp_copies {
+    TP_COPIES_UNKNOWN = 0,   /* nothing says so: not numbered, or numbered by the connection */
+    TP_COPIES_BY_NUMBER = 1, /* the chain's numbers are the book's, the same on each connection */
+};
+
 struct tp_sync_rule {
     uint8_t chain;          /* enum tp_chain */
     uint8_t base;           /* enum tp_base_source */
     uint8_t meeting;        /* enum tp_meeting */
     uint8_t restart;        /* enum tp_restart */
     uint8_t checksum;       /* enum tp_checksum */
+    uint8_t copies;         /* enum tp_copies */
     bool may_overlap;       /* later messages too may begin before the book's number */
     bool in_band_base;      /* a base may come at any time, unasked, and replaces the book */
     bool unchanged;         /* a message may say "nothing changed": it names our number twice */

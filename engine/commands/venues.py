@@ -58,6 +58,7 @@ FLAGS: Final = {
     "in_band_base": "a whole book may come at any time and replaces the old one",
     "unchanged": "a message may say that nothing changed",
     "counts_connection": "all messages of a connection are numbered: a hole costs all its books",
+    "copies": "numbers are the same on each connection: several may race",
     "must_truncate": "what falls out of its depth is not deleted: cut here",
 }
 MEANINGS: Final = {

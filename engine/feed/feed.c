@@ -82,8 +82,8 @@ static bool in_range(const struct tp_feed_config *full)
 
 /* Where each part stands in the feed's memory; all offsets are multiples of a cache line. */
 struct layout {
-    size_t instruments, histories, connections, venues, routers, backlogs, update, trades, cells,
-        requests, chunks, misfits, staging, plain, books, end;
+    size_t instruments, histories, connections, races, venues, routers, backlogs, update, trades,
+        cells, requests, chunks, misfits, staging, plain, books, end;
     size_t book_size;
     uint32_t chunk_count;
 };
@@ -125,7 +125,8 @@ static struct layout layout_of(const struct tp_feed_config *full)
     at.instruments = lines(sizeof(struct tp_feed));
     at.histories = at.instruments + count * sizeof(struct feed_instrument);
     at.connections = at.histories + lines(count * sizeof(struct feed_history));
-    at.venues = at.connections + lines(full->connection_count * sizeof(struct feed_connection));
+    at.races = at.connections + lines(full->connection_count * sizeof(struct feed_connection));
+    at.venues = at.races + (full->races ? lines(count * sizeof(struct feed_race)) : 0);
     at.routers = at.venues + venues * lines(sizeof(struct feed_venue));
     at.backlogs = at.routers;
     for (uint32_t i = 0; i < venues; i++)
@@ -202,6 +203,7 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     feed->instruments = (void *)(base + at.instruments);
     feed->histories = (void *)(base + at.histories);
     feed->connections = (void *)(base + at.connections);
+    feed->races = full.races ? (void *)(base + at.races) : NULL;
     init_venues(feed, base, &at);
     feed->backlogs = (void *)(base + at.backlogs);
     feed->update = (void *)(base + at.update);
@@ -215,6 +217,8 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     tp_backlog_pool_init(&feed->pool, (void *)(base + at.chunks), at.chunk_count);
     for (uint32_t i = 0; i < full.instrument_count; i++)
         tp_backlog_init(&feed->backlogs[i]);
+    for (uint32_t i = 0; full.races && i < full.instrument_count; i++)
+        tp_backlog_init(&feed->races[i].held);
     return feed;
 }
 
@@ -252,14 +256,18 @@ bool tp_feed_instrument_add(struct tp_feed *feed, uint32_t instrument,
     if ((of->flags & FEED_ADDED) != 0 || !tp_feed_row_is_sound(by->venue, record, channel))
         return false;
     const struct tp_sync_rule *rule = feed_rule_of(by->venue, channel);
+    if (by->race_count > 1 && (rule->copies == TP_COPIES_UNKNOWN || rule->base == TP_BASE_REQUEST))
+        return false;
     /* One that was removed comes back: its channel is still there. */
     const bool is_routed = of->rule != NULL;
     if (!is_routed && !by->venue->router_add(by->router, channel, instrument))
         return false;
     of->rule = rule;
-    by->counts = by->counts || rule->counts_connection;
+    by->unusual |= rule->counts_connection ? FEED_COUNTS : 0;
     feed_renew_book(feed, instrument, record->tick_size);
     of->connection = (uint16_t)connection;
+    if (feed->races != NULL)
+        feed_race_carry(feed, instrument, connection);
     of->price_exponent = record->price_exponent;
     of->quantity_exponent = record->quantity_exponent;
     feed->histories[instrument].listed = record->status;
@@ -459,6 +467,24 @@ RARE static enum tp_feed_result turn_away(struct tp_feed *feed, uint32_t index, 
     return TP_FEED_BROKEN;
 }
 
+enum tp_feed_result feed_finish(struct tp_feed *feed, uint32_t index, uint64_t received_ns,
+                                uint64_t decoded_ns)
+{
+    return finish(feed, index, received_ns, decoded_ns);
+}
+
+enum tp_feed_result feed_give_up(struct tp_feed *feed, uint32_t index, struct tp_span body,
+                                 enum tp_decode_status status, uint64_t received_ns)
+{
+    return give_up(feed, index, body, status, received_ns);
+}
+
+enum tp_feed_result feed_turn_away(struct tp_feed *feed, uint32_t index, enum feed_apply why,
+                                   uint64_t received_ns)
+{
+    return turn_away(feed, index, why, received_ns);
+}
+
 HOT_PART enum tp_feed_result follow(struct tp_feed *feed, uint32_t index, struct tp_span body,
                                     enum tp_meaning meaning, uint64_t received_ns)
 {
@@ -545,6 +571,15 @@ RARE static enum tp_feed_result take_unusual(struct tp_feed *feed, uint32_t inde
     return result;
 }
 
+enum tp_feed_result feed_take_waiting(struct tp_feed *feed, uint32_t index,
+                                      const struct feed_arrival *arrival)
+{
+    const uint64_t received_ns = arrival->received_ns;
+    if ((feed->instruments[index].flags & FEED_ACTIVE) == 0)
+        return take_unusual(feed, index, arrival->body, arrival->meaning, received_ns);
+    return await_base(feed, index, arrival->body, arrival->meaning, received_ns);
+}
+
 HOT_PART enum tp_feed_result take_depth(struct tp_feed *feed,
                                         const struct tp_venue_message *message,
                                         const struct tp_route *route, uint64_t received_ns)
@@ -598,20 +633,32 @@ RARE static void lose_unnumbered(struct tp_feed *feed, uint32_t connection, uint
     }
 }
 
+static struct feed_arrival arrival_of(const struct tp_venue_message *message,
+                                      const struct tp_route *route, uint64_t received_ns)
+{
+    return (struct feed_arrival){.body = {message->data + route->body_offset, route->body_size},
+                                 .meaning = route->meaning,
+                                 .connection = message->connection,
+                                 .received_ns = received_ns};
+}
+
 /* One part of a message, whatever it means. */
 static enum tp_feed_result take(struct tp_feed *feed, const struct tp_venue_message *message,
                                 const struct tp_route *route, uint64_t received_ns)
 {
+    const bool races = (feed->connections[message->connection].unusual & FEED_RACES) != 0;
+    const struct feed_arrival arrival = arrival_of(message, route, received_ns);
     switch (route->meaning) {
     case TP_MEANING_BASE:
     case TP_MEANING_DELTA:
-        return take_depth(feed, message, route, received_ns);
+        return races ? feed_race_take(feed, route->instrument, &arrival)
+                     : take_depth(feed, message, route, received_ns);
     case TP_MEANING_STATUS:
-        return feed_take_status(
-            feed, route->instrument,
-            (struct tp_span){message->data + route->body_offset, route->body_size}, received_ns);
+        return feed_take_status(feed, route->instrument, &arrival);
     case TP_MEANING_TOP:
     case TP_MEANING_TRADES:
+        if (races && feed->instruments[route->instrument].connection != message->connection)
+            return TP_FEED_IGNORED;
         return feed_take_market(feed, message, route, received_ns);
     case TP_MEANING_OWN:
         feed->counters.unpublished++;
@@ -656,7 +703,8 @@ RARE static enum tp_feed_result take_parts(struct tp_feed *feed,
     }
     /* A broken message may have no number: the next one's shows that it is missing. */
     const struct feed_connection *of = &feed->connections[message->connection];
-    if (of->counts && route->meaning != TP_MEANING_BROKEN && route->sequence != TP_SEQUENCE_NONE &&
+    if ((of->unusual & FEED_COUNTS) != 0 && route->meaning != TP_MEANING_BROKEN &&
+        route->sequence != TP_SEQUENCE_NONE &&
         !follow_connection(feed, message->connection, route->sequence, received_ns) &&
         !tp_meaning_is_for_cold_side(route->meaning))
         return TP_FEED_IGNORED;
@@ -671,6 +719,19 @@ RARE static enum tp_feed_result take_parts(struct tp_feed *feed,
     return result;
 }
 
+/* What is not one book's change and no more, on a connection as most are. */
+static enum tp_feed_result take_other(struct tp_feed *feed, const struct tp_venue_message *message,
+                                      struct tp_route *route, uint64_t received_ns)
+{
+    if (route->meaning != TP_MEANING_DELTA || route->next_offset != 0 ||
+        feed->connections[message->connection].unusual != FEED_RACES)
+        return take_parts(feed, message, route, received_ns);
+    feed->counters.messages++;
+    feed->counters.bytes += message->size;
+    const struct feed_arrival arrival = arrival_of(message, route, received_ns);
+    return feed_race_take(feed, route->instrument, &arrival);
+}
+
 enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection, uint8_t opcode,
                                     struct tp_span payload, uint64_t received_ns)
 {
@@ -683,8 +744,8 @@ enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection, u
         .data = payload.data, .size = payload.size, .connection = connection, .opcode = opcode};
     struct tp_route route;
     of->venue->route(of->router, &message, 0, &route);
-    if (route.meaning != TP_MEANING_DELTA || (route.next_offset | of->counts) != 0)
-        return take_parts(feed, &message, &route, received_ns);
+    if (route.meaning != TP_MEANING_DELTA || (route.next_offset | of->unusual) != 0)
+        return take_other(feed, &message, &route, received_ns);
     feed->counters.messages++;
     feed->counters.bytes += payload.size;
     return take_depth(feed, &message, &route, received_ns);

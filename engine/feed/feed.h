@@ -61,6 +61,7 @@ struct tp_feed_config {
     /* Hops of every applied message; NULL: not recorded. */
     struct tp_histogram *received_to_decoded, *decoded_to_published;
     bool needs_confirmation; /* no base is wanted before tp_feed_confirmed, or a message */
+    bool races;              /* tp_feed_race may be called */
     bool moves_scale; /* somebody takes misfits and calls tp_feed_rescale; else they are broken */
     struct tp_ring_gate *gate; /* lossless consumers; NULL: nobody is waited for */
     struct tp_tap *tap;        /* engine/recording: bases as they are taken; NULL: not recorded */
@@ -104,13 +105,17 @@ struct tp_feed_counters {
         trades, bests;    /* events of trades, and of the venue's own best prices */
     /* Bases that were older than what was kept, for keep_ns, or for the pool had no more room. */
     uint64_t outlived_keep_s, outlived_keep_bytes;
-    uint64_t too_fine,     /* messages with a digit more than the scale keeps */
-        too_large,         /* messages with a number beyond 64 bits at the scale */
-        unscaled,          /* messages that came before the scale was moved */
-        rescaled,          /* moves of a scale */
-        escaped;           /* messages of JSON with escapes that no name needs */
-    uint64_t checks,       /* bases that came to be compared with a quiet book */
-        verified,          /* books that were found to be the venue's, so or by their own channel */
+    uint64_t too_fine, /* messages with a digit more than the scale keeps */
+        too_large,     /* messages with a number beyond 64 bits at the scale */
+        unscaled,      /* messages that came before the scale was moved */
+        rescaled,      /* moves of a scale */
+        escaped;       /* messages of JSON with escapes that no name needs */
+    uint64_t copies,   /* changes that another connection of a race had brought */
+        filled,        /* messages that were ahead of a book until another connection caught up */
+        unfilled,      /* the same where none did: gaps */
+        relieved;      /* books that went on by another connection of their race */
+    uint64_t checks,   /* bases that came to be compared with a quiet book */
+        verified,      /* books that were found to be the venue's, so or by their own channel */
         checks_different,  /* the same number, other levels */
         checks_deaf,       /* the venue's book moved on, and no message said so */
         checks_unanswered, /* quiet books that were not proved in time */

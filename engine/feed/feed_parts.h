@@ -1,7 +1,8 @@
 /* What the files of engine/feed share: the feed's own structures. No one else includes this.
  *
  * Reading order: feed.h, sync.c (may a message follow), feed.c (one message), depth.c (truncation),
- * checksum.c, market.c (trades, best prices), plain.c (escapes), publish.c; states.c (which state
+ * checksum.c, market.c (trades, best prices), plain.c (escapes), publish.c; race.c and race_state.c
+ * (one book over several connections); states.c (which state
  * follows which) and feed_state.c (all that happens to a book besides messages), kept.c and
  * backlog.c (messages kept while a base is awaited), lost.c (those that are not), mailbox.c and
  * cold_side.c (bases), asked.c (those that answer on the socket), verify.c; trading.c, rescale.c
@@ -13,6 +14,7 @@
 #include "engine/feed/backlog.h"
 #include "engine/feed/feed.h"
 #include "engine/feed/mailbox.h"
+#include "engine/feed/race.h"
 #include "engine/feed/rescale.h"
 #include "engine/feed/states.h"
 #include "engine/feed/sync.h"
@@ -64,8 +66,18 @@ struct feed_connection {
     uint64_t strange_ns; /* the last message that could not be read, or is of no channel of ours */
     bool up, silent;
     bool is_counted; /* next_sequence is known: a message came since `up` */
-    bool counts;     /* some rule of the connection's instruments has counts_connection */
+    uint8_t unusual; /* enum feed_unusual */
     uint8_t venue_number;
+    /* The race that it is in: members are numbered one after another. */
+    uint8_t race_count; /* of its members, itself included; 0 and 1: none */
+    uint16_t race_first;
+    uint64_t won, copied; /* changes of which its copy was the first; copies of others' */
+};
+
+/* What makes the messages of a connection go another way than most. */
+enum feed_unusual {
+    FEED_COUNTS = 0x1, /* some rule of its instruments has counts_connection */
+    FEED_RACES = 0x2,  /* it is in a race */
 };
 
 struct feed_venue {
@@ -102,6 +114,40 @@ struct feed_history {
     bool is_lost;             /* lost.c: a message of an unknown number is, no base since */
 };
 
+/* race.h: what is known of an instrument on one connection of its race, since that opened. */
+enum feed_member_flag {
+    MEMBER_HEARD = 0x1,     /* its channel was acknowledged, or a message of it came */
+    MEMBER_BASED = 0x2,     /* its in-band base came */
+    MEMBER_MET = 0x4,       /* it brought a number that the book has too: they count alike */
+    MEMBER_ESTRANGED = 0x8, /* another one's numbers began anew, its own did not yet */
+    MEMBER_REFUSED = 0x10,  /* the venue does not serve the channel on it */
+    MEMBER_LAGS = 0x20,     /* its last message was a copy: its numbers are looked at first */
+};
+struct feed_member {
+    uint64_t last, lowest; /* numbers of its newest and of its first message; 0: none came */
+    uint64_t repeated;     /* the number of an old one that came behind a newer; 0: none did */
+    uint64_t last_ns;      /* when its newest came */
+    uint64_t heard_ns;     /* since when it is MEMBER_HEARD */
+    uint8_t flags;         /* enum feed_member_flag */
+    _Atomic uint8_t told;  /* MEMBER_HEARD and MEMBER_REFUSED, for the cold thread */
+};
+
+enum { FEED_RECENT_COUNT = 16 }; /* a power of two */
+struct feed_race {
+    struct feed_member member[TP_RACE_COUNT_MAX];
+    /* The newest changes of the book: their numbers, the venue's times, when the first copy came.
+     */
+    struct {
+        uint64_t number, exchange_ns, received_ns;
+    } recent[FEED_RECENT_COUNT];
+    uint32_t next_recent;
+    uint16_t ahead_by;        /* the connection that brought the newest held message */
+    _Atomic uint16_t carrier; /* instrument->connection, for the cold thread */
+    struct tp_backlog held;   /* messages that are ahead of the book */
+    uint64_t held_newest, held_since_ns;
+    uint64_t owed, owed_since_ns; /* a message of this number could not be read; 0: none */
+};
+
 /* rescale.h: the number that an instrument's scale did not hold. told counts up by the hot thread,
  * taken follows by the cold one: equal, the slot is free. */
 struct feed_misfit_slot {
@@ -129,6 +175,8 @@ struct tp_feed {
     struct feed_history *histories;
     struct feed_connection *connections;
     struct feed_venue *venues;
+    struct feed_race *races; /* one an instrument; NULL: config.races is not set */
+    uint32_t races_waiting;  /* instruments with held or owed messages, or more */
     uint32_t venue_count;
     uint32_t next_mailbox;       /* the venue whose bases are looked for first */
     struct tp_backlog *backlogs; /* one an instrument */
@@ -181,6 +229,70 @@ enum tp_decode_status feed_decode(struct tp_feed *feed, const struct feed_instru
                                   struct tp_span body, enum tp_meaning meaning);
 /* Judges and applies update, and appends what falls out of a book that must be truncated. */
 enum feed_apply feed_apply(struct tp_feed *feed, uint32_t index, struct tp_depth_update *update);
+
+/* The first three are the ends of feed.c's own way, for race.c's: publishes an applied message;
+ * does what a refused one needs; does what one needs that did not become part of the book. */
+enum tp_feed_result feed_finish(struct tp_feed *feed, uint32_t index, uint64_t received_ns,
+                                uint64_t decoded_ns);
+enum tp_feed_result feed_give_up(struct tp_feed *feed, uint32_t index, struct tp_span body,
+                                 enum tp_decode_status status, uint64_t received_ns);
+enum tp_feed_result feed_turn_away(struct tp_feed *feed, uint32_t index, enum feed_apply why,
+                                   uint64_t received_ns);
+/* A message of a depth channel, as a part of a message on some connection. */
+struct feed_arrival {
+    struct tp_span body;
+    enum tp_meaning meaning;
+    uint32_t connection;
+    uint64_t received_ns;
+};
+/* One of a book that has no base, or whose messages do not count, on the book's own connection. */
+enum tp_feed_result feed_take_waiting(struct tp_feed *feed, uint32_t index,
+                                      const struct feed_arrival *arrival);
+
+/* race.c: one that came on a connection which is in a race. */
+enum tp_feed_result feed_race_take(struct tp_feed *feed, uint32_t index,
+                                   const struct feed_arrival *arrival);
+/* Time is over for what is held. */
+void feed_race_tick(struct tp_feed *feed, uint64_t now_ns);
+/* Nobody, or nobody any more, may bring what a held message waits for: an ordinary gap. */
+void feed_race_review(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
+
+/* race_state.c */
+static inline bool feed_race_has(const struct tp_feed *feed, uint32_t index, uint32_t connection)
+{
+    const struct feed_connection *own = &feed->connections[feed->instruments[index].connection];
+    return connection - own->race_first < own->race_count;
+}
+static inline struct feed_member *feed_member(struct tp_feed *feed, uint32_t index,
+                                              uint32_t connection)
+{
+    return &feed->races[index].member[connection - feed->connections[connection].race_first];
+}
+/* Lets the book be the connection's, as if it had always been. */
+void feed_race_carry(struct tp_feed *feed, uint32_t index, uint32_t connection);
+/* A message or an acknowledgement of the channel came on the connection. */
+void feed_race_hear(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t now_ns);
+/* The member's numbers and the book's are the same. */
+void feed_race_meet(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t now_ns);
+/* A connection of the race opened. Whether the book begins on it. */
+bool feed_race_join(struct tp_feed *feed, uint32_t index, uint32_t connection);
+/* The instrument comes, to the first of its connections: nothing is known of its members. Whether
+ * one is open; the book is its then. */
+bool feed_race_enter(struct tp_feed *feed, uint32_t index);
+/* It ended. Whether that was the last one; else the book goes on, or begins on another. */
+bool feed_race_leave(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t now_ns);
+/* The book's connection fell silent. Whether another one carries it from now on. */
+bool feed_race_relieve(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
+/* Another connection than the book's own speaks again, which may be silent. */
+void feed_race_speak(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
+/* The book leaves the chain: what was held must be shown by its next base. */
+void feed_race_scatter(struct tp_feed *feed, uint32_t index);
+/* The book stands at a base: its connection brought it, or what is kept. */
+void feed_race_begin(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
+/* A base that was asked for since asked_ns is the book's. */
+void feed_race_proved(struct tp_feed *feed, uint32_t index, uint64_t asked_ns, uint64_t now_ns);
+/* Forgets what is held. */
+void feed_race_drop_held(struct tp_feed *feed, uint32_t index);
 
 /* Empties the book and gives it another step. */
 void feed_renew_book(struct tp_feed *feed, uint32_t index, int64_t tick_size);
@@ -245,8 +357,8 @@ bool feed_is_halted(const struct feed_history *history);
 /* Its connection begins anew: what the stream said before is of the one before. */
 void feed_forget_stream(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
 /* A message of the stream that says so. */
-enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index, struct tp_span body,
-                                     uint64_t received_ns);
+enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index,
+                                     const struct feed_arrival *arrival);
 
 /* Its connection is up, and the venue does not serve its channel. */
 static inline bool feed_is_refused(const struct tp_feed *feed,
@@ -281,6 +393,8 @@ void feed_keep(struct tp_feed *feed, uint32_t index, struct tp_span body, uint64
 enum feed_apply feed_replay_kept(struct tp_feed *feed, uint32_t index, uint64_t *received_ns);
 
 /* lost.c */
+/* The numbers of a body alone, in feed->update; false: they cannot be read. */
+bool feed_read_versions(struct tp_feed *feed, uint32_t index, struct tp_span body);
 /* Of a message that was refused, or is not kept: a base must show it, or the next one is waited
  * for. */
 void feed_lose(struct tp_feed *feed, uint32_t index, struct tp_span body);
@@ -315,6 +429,8 @@ void feed_want(struct tp_feed *feed, uint32_t index);
 void feed_want_nothing(struct tp_feed *feed, uint32_t index);
 /* An instrument of a connection that is up begins: it is subscribed to, and has no base. */
 void feed_start(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
+/* The same on a connection that was open all along: what its stream said of trading still holds. */
+void feed_restart(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
 /* No message counts until the next start; event: why. */
 void feed_retire(struct tp_feed *feed, uint32_t index, enum tp_feed_event event,
                  enum tp_sync_reason reason, uint64_t now_ns);

@@ -135,10 +135,13 @@ static enum tp_sync_reason first_reason(const struct feed_history *history)
 /* Messages are kept from now on. */
 static void buffer(struct tp_feed *feed, uint32_t index)
 {
+    const bool was_followed = feed->instruments[index].phase != TP_SYNC_BUFFERING;
     feed->instruments[index].phase = TP_SYNC_BUFFERING;
     feed->instruments[index].flags &= (uint8_t) ~(FEED_KEEPING | FEED_DOUBTED);
     feed->histories[index].skipped = 0;
     feed_verify_forget(feed, index);
+    if (feed->races != NULL && was_followed)
+        feed_race_scatter(feed, index);
 }
 
 /* The same, and empties the backlog. */
@@ -242,6 +245,12 @@ static void begin(struct tp_feed *feed, uint32_t index, uint8_t flags)
 
 void feed_start(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
 {
+    feed_forget_stream(feed, index, now_ns);
+    feed_restart(feed, index, now_ns);
+}
+
+void feed_restart(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
     const struct feed_instrument *instrument = &feed->instruments[index];
     struct feed_connection *connection = &feed->connections[instrument->connection];
     /* An in-band base comes by itself. Never sooner than who came before is asked for. */
@@ -255,7 +264,6 @@ void feed_start(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
     feed->histories[index].suspicions = 0;
     begin(feed, index, FEED_ADDED | FEED_ACTIVE | asked);
     feed->histories[index].is_lost = false; /* as much may have been missed since */
-    feed_forget_stream(feed, index, now_ns);
     if (feed_is_halted(&feed->histories[index]))
         feed_halt(feed, index, now_ns);
     else
@@ -274,9 +282,11 @@ void tp_feed_connection_up(struct tp_feed *feed, uint32_t connection, uint64_t n
         of->venue->router_reset(of->router, connection);
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
         const struct feed_instrument *instrument = &feed->instruments[i];
-        if ((instrument->flags & FEED_ADDED) == 0 || instrument->connection != connection)
+        if ((instrument->flags & FEED_ADDED) == 0)
             continue;
-        feed_start(feed, i, now_ns);
+        if (of->race_count > 1 ? feed_race_join(feed, i, connection)
+                               : instrument->connection == connection)
+            feed_start(feed, i, now_ns);
     }
 }
 
@@ -293,10 +303,13 @@ void feed_retire(struct tp_feed *feed, uint32_t index, enum tp_feed_event event,
 void tp_feed_connection_down(struct tp_feed *feed, uint32_t connection, uint64_t now_ns)
 {
     assert(connection < feed->config.connection_count);
-    feed->connections[connection].up = false;
+    struct feed_connection *of = &feed->connections[connection];
+    of->up = false;
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
         const struct feed_instrument *instrument = &feed->instruments[i];
-        if ((instrument->flags & FEED_ADDED) != 0 && instrument->connection == connection)
+        if ((instrument->flags & FEED_ADDED) != 0 &&
+            (of->race_count > 1 ? feed_race_leave(feed, i, connection, now_ns)
+                                : instrument->connection == connection))
             feed_retire(feed, i, TP_FEED_EVENT_DOWN, TP_SYNC_REASON_DISCONNECTED, now_ns);
     }
 }
@@ -388,6 +401,10 @@ static void want_newer(struct tp_feed *feed, uint32_t index, enum tp_sync_reason
 {
     feed->instruments[index].phase = TP_SYNC_BUFFERING;
     feed->instruments[index].flags &= (uint8_t)~FEED_KEEPING;
+    if (feed->races != NULL && reason == TP_SYNC_REASON_RESET)
+        feed_race_drop_held(feed, index); /* of the numbering before */
+    else if (feed->races != NULL)
+        feed_race_scatter(feed, index);
     feed_want(feed, index);
     move(feed, index, TP_FEED_EVENT_LOST, reason, now_ns);
 }
@@ -402,6 +419,8 @@ void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, ui
         feed->histories[index].kept_from = instrument->version;
     feed->histories[index].is_lost = false;
     feed->counters.bases_applied++;
+    if (feed->races != NULL)
+        feed_race_begin(feed, index, now_ns);
     /* A base says nothing of a connection that fell silent meanwhile: its next sign of life
      * makes the book LIVE. */
     const bool silent = feed->connections[instrument->connection].silent;
@@ -587,7 +606,14 @@ static void mark_silence(struct tp_feed *feed, uint32_t connection, bool silent,
     feed->counters.silences += silent;
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
         const struct feed_instrument *instrument = &feed->instruments[i];
-        if ((instrument->flags & FEED_ADDED) == 0 || instrument->connection != connection)
+        if ((instrument->flags & FEED_ADDED) == 0)
+            continue;
+        if (instrument->connection != connection) {
+            if (!silent && feed_race_has(feed, i, connection))
+                feed_race_speak(feed, i, now_ns);
+            continue;
+        }
+        if (silent && feed_race_relieve(feed, i, now_ns))
             continue;
         if (!silent && feed_is_unproved(feed, i, now_ns)) /* what it missed is not made up for */
             tp_feed_conclude(feed, i, TP_VERDICT_UNANSWERED, 0, now_ns);
@@ -739,6 +765,8 @@ bool tp_feed_tick(struct tp_feed *feed, uint64_t now_ns)
     feed_verify_tick(feed, now_ns);
     if (feed->misfits_waiting > 0)
         feed_tell_waiting(feed);
+    if (feed->races_waiting > 0)
+        feed_race_tick(feed, now_ns);
     for (uint32_t i = 0; i < feed->config.connection_count; i++)
         watch_connection(feed, i, now_ns);
     if (feed->crossed_count > 0 && now_ns >= feed->next_crossed_scan_ns)

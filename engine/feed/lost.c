@@ -7,8 +7,7 @@
  * Called by feed.c and feed_state.c, of few messages. Hot path's thread. */
 #include "engine/feed/feed_parts.h"
 
-/* The numbers of a message that cannot be decoded, in feed->update. */
-static bool read_versions(struct tp_feed *feed, uint32_t index, struct tp_span body)
+bool feed_read_versions(struct tp_feed *feed, uint32_t index, struct tp_span body)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
     const struct tp_venue *venue = feed->connections[instrument->connection].venue;
@@ -37,7 +36,7 @@ void feed_lose(struct tp_feed *feed, uint32_t index, struct tp_span body)
 {
     if (!can_miss(feed->instruments[index].rule))
         return;
-    if (read_versions(feed, index, body)) {
+    if (feed_read_versions(feed, index, body)) {
         feed_lose_version(feed, index, feed->update->last_version);
         return;
     }
@@ -50,7 +49,7 @@ void feed_lose_kept(struct tp_feed *feed, uint32_t index)
     if (!can_miss(feed->instruments[index].rule) || feed->backlogs[index].message_count == 0)
         return;
     if (tp_backlog_peek_newest(&feed->pool, &feed->backlogs[index], &feed->staging) &&
-        read_versions(feed, index, tp_buffer_unread(&feed->staging)))
+        feed_read_versions(feed, index, tp_buffer_unread(&feed->staging)))
         feed_lose_version(feed, index, feed->update->last_version);
     else
         feed->histories[index].is_lost = true;
@@ -64,7 +63,7 @@ bool feed_must_hear(const struct tp_feed *feed, uint32_t index)
 bool feed_shows(struct tp_feed *feed, uint32_t index, struct tp_span body)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
-    return can_miss(instrument->rule) && read_versions(feed, index, body) &&
+    return can_miss(instrument->rule) && feed_read_versions(feed, index, body) &&
            tp_sync_judge(instrument->rule, (enum tp_sync_phase)instrument->phase,
                          instrument->version, feed->update) == TP_SYNC_DROP;
 }

@@ -39,7 +39,7 @@ static bool join(struct tp_feed *feed, const struct tp_feed_row *row, uint64_t n
     feed_forget_misfit(feed, row->instrument);
     /* SYNCING STARTING, whatever it was before. */
     publish_row(feed, row->instrument, TP_ROW_ADDED, true, now_ns);
-    if (feed->connections[row->connection].up)
+    if (feed_race_enter(feed, row->instrument))
         feed_start(feed, row->instrument, now_ns);
     return true;
 }

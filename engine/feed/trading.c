@@ -94,12 +94,21 @@ bool tp_feed_list_status(struct tp_feed *feed, const struct tp_feed_listing *lis
     return true;
 }
 
-enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index, struct tp_span body,
-                                     uint64_t received_ns)
+/* Of a race's members the carrier says what is traded; that it is not, any of them may. */
+static bool is_copy(const struct tp_feed *feed, uint32_t index, uint32_t connection,
+                    enum tp_trading trading)
+{
+    return connection != feed->instruments[index].connection &&
+           feed_race_has(feed, index, connection) &&
+           (uint32_t)trading <= feed->histories[index].streamed;
+}
+
+enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index,
+                                     const struct feed_arrival *arrival)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
-    const struct tp_body what = {.data = body.data,
-                                 .size = body.size,
+    const struct tp_body what = {.data = arrival->body.data,
+                                 .size = arrival->body.size,
                                  .meaning = TP_MEANING_STATUS,
                                  .scale = {.price_exponent = instrument->price_exponent,
                                            .quantity_exponent = instrument->quantity_exponent}};
@@ -114,9 +123,11 @@ enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index, struc
         feed->counters.broken++; /* the book's own messages are whole: it stays as it is */
         return TP_FEED_BROKEN;
     }
+    if (is_copy(feed, index, arrival->connection, (enum tp_trading)update.trading))
+        return TP_FEED_IGNORED;
     struct feed_history *history = &feed->histories[index];
     const enum tp_instrument_status before = status_of(history);
     history->streamed = (uint8_t)update.trading;
-    follow(feed, index, before, update.exchange_ns, received_ns);
+    follow(feed, index, before, update.exchange_ns, arrival->received_ns);
     return TP_FEED_APPLIED;
 }

@@ -145,6 +145,8 @@ void tp_feed_conclude(struct tp_feed *feed, uint32_t instrument, enum tp_verdict
     switch (verdict) {
     case TP_VERDICT_EQUAL:
         feed_prove(feed, instrument, proved_ns, now_ns);
+        if (feed->races != NULL)
+            feed_race_proved(feed, instrument, proved_ns, now_ns);
         break;
     case TP_VERDICT_DIFFERENT:
         feed->counters.checks_different++;

@@ -1,9 +1,10 @@
-/* sources: engine/book/book.c engine/feed/checksum.c engine/feed/depth.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/kept.c engine/feed/lost.c engine/feed/cold_side.c engine/feed/asked.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/feed/verify.c engine/recording/tap.c shm/message_ring.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c engine/feed/market.c engine/feed/plain.c proto/encoding/json_plain.c proto/venues/mexc/deals.c */
+/* sources: engine/book/book.c engine/feed/checksum.c engine/feed/depth.c engine/feed/feed.c engine/feed/feed_state.c engine/feed/kept.c engine/feed/lost.c engine/feed/cold_side.c engine/feed/asked.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/race.c engine/feed/race_state.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/feed/verify.c engine/recording/tap.c shm/message_ring.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/ring_gate.c shm/snapshot_table.c shm/clock.c engine/feed/market.c engine/feed/plain.c proto/encoding/json_plain.c proto/venues/mexc/deals.c */
 /* Any order of messages, snapshots, connections and time, on a feed with tiny limits.
  *
- * Input: a program of one-byte operations; see step(). Invariants after each: the books' own, a
- * LIVE book is not crossed, what is published is the feed's state, and the snapshot's ring index is
- * where the ring stands. */
+ * Input: a program of one-byte operations; see step(). Every other size has both books in a race of
+ * two connections, and bit 3 of a message's operation says which one it comes by. Invariants after
+ * each: the books' own, a LIVE book is not crossed, what is published is the feed's state, and the
+ * snapshot's ring index is where the ring stands. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,7 @@ struct rig {
     struct tp_snapshot_writer snapshots;
     struct tp_feed *feed;
     uint64_t now_ns;
+    bool races;
 };
 
 static uint8_t take(struct input *in)
@@ -63,11 +65,14 @@ static void open_rig(struct rig *rig, void *memory, const struct tp_feed_config 
     config.ring = &rig->ring;
     config.snapshots = &rig->snapshots;
     config.clock = &rig->clock;
+    config.races = rig->races;
     rig->feed = tp_feed_init(memory, &config);
+    assert(tp_feed_race(rig->feed, 0, INSTRUMENTS) == rig->races);
     for (uint32_t i = 0; i < INSTRUMENTS; i++) {
         const struct tp_instrument_record record = {
             .price_exponent = -2, .quantity_exponent = -3, .tick_size = i == 0 ? 1 : 50};
-        const bool added = tp_feed_instrument_add(rig->feed, i, &record, CHANNELS[i], i);
+        const bool added =
+            tp_feed_instrument_add(rig->feed, i, &record, CHANNELS[i], rig->races ? 0 : i);
         assert(added);
     }
 }
@@ -98,7 +103,8 @@ static void message(struct rig *rig, struct input *in, uint8_t operation)
     /* An exact copy, so that the sanitizer sees every byte read beyond it. */
     uint8_t *exact = malloc(size + length + 1);
     memcpy(exact, data, size + length);
-    (void)tp_feed_message(rig->feed, instrument, 1 + (operation >> 5 & 1),
+    const uint32_t connection = rig->races ? operation >> 3 & 1 : instrument;
+    (void)tp_feed_message(rig->feed, connection, 1 + (operation >> 5 & 1),
                           (struct tp_span){exact, size + length}, rig->now_ns);
     free(exact);
     free(data);
@@ -163,8 +169,10 @@ static void step(struct rig *rig, struct input *in)
         tp_feed_connection_up(rig->feed, one, rig->now_ns);
         break;
     case 6:
-        if ((operation & 8) != 0)
-            tp_feed_refused(rig->feed, one, rig->now_ns);
+        if ((operation & 8) != 0 && (operation & 16) != 0)
+            tp_feed_confirmed_on(rig->feed, one, one, rig->now_ns);
+        else if ((operation & 8) != 0)
+            tp_feed_refused_on(rig->feed, one, one, rig->now_ns);
         else
             tp_feed_connection_down(rig->feed, one, rig->now_ns);
         break;
@@ -212,6 +220,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                                  .buffer_pool_bytes = 4096,
                                                  .silent_after_ns = 1000000000,
                                                  .settle_ns = 300000000,
+                                                 .races = true,
                                                  .moves_scale = true,
                                                  .window_ticks = 256,
                                                  .overflow_levels = 30};
@@ -221,6 +230,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memory = malloc(tp_feed_memory_size(&limits));
     memset(&rig, 0, sizeof rig);
     rig.now_ns = 1;
+    rig.races = (size & 1) != 0;
     open_rig(&rig, memory, &limits);
     struct input in = {data, size};
     for (int i = 0; i < STEPS_MAX && in.size > 0; i++) {

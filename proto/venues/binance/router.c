@@ -15,6 +15,7 @@ static const struct tp_sync_rule diff_rule = {
     .base = TP_BASE_REST,
     .meeting = TP_MEETING_COVERS,
     .may_overlap = true,
+    .copies = TP_COPIES_BY_NUMBER,
 };
 
 /* What is streamed of a symbol; a bit of entry.streams each. The usual one first. */

@@ -14,7 +14,7 @@
 #define BOOK_RULE(levels)                                                                          \
     {                                                                                              \
         .chain = TP_CHAIN_PLUS_ONE, .base = TP_BASE_IN_BAND, .meeting = TP_MEETING_CHAINS,         \
-        .in_band_base = true, .depth = (levels)                                                    \
+        .in_band_base = true, .copies = TP_COPIES_BY_NUMBER, .depth = (levels)                     \
     }
 static const struct tp_sync_rule rules[] = {BOOK_RULE(50), BOOK_RULE(200), BOOK_RULE(1000)};
 

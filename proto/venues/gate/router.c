@@ -16,7 +16,7 @@
 #define OBU_RULE(levels)                                                                           \
     {                                                                                              \
         .chain = TP_CHAIN_RANGE, .base = TP_BASE_IN_BAND, .meeting = TP_MEETING_CHAINS,            \
-        .in_band_base = true, .depth = (levels)                                                    \
+        .in_band_base = true, .copies = TP_COPIES_BY_NUMBER, .depth = (levels)                     \
     }
 static const struct tp_sync_rule obu_50_rule = OBU_RULE(50), obu_400_rule = OBU_RULE(400);
 /* The same documents: keep messages until the REST book is there; drop those with u below its
@@ -28,6 +28,7 @@ static const struct tp_sync_rule update_rule = {
     .meeting = TP_MEETING_COVERS,
     .may_overlap = true,
     .in_band_base = true,
+    .copies = TP_COPIES_BY_NUMBER,
 };
 
 /* What is subscribed to of an instrument; a bit of entry.channels each, futures' above spot's. */

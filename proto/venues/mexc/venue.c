@@ -20,6 +20,7 @@ static const struct tp_sync_rule aggregated_rule = {
     .chain = TP_CHAIN_RANGE,
     .base = TP_BASE_REST,
     .meeting = TP_MEETING_COVERS,
+    .copies = TP_COPIES_BY_NUMBER,
 };
 /* Whole books of 5, 10 or 20 levels, the newest wins. */
 static const struct tp_sync_rule limited_rule = {

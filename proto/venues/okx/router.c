@@ -18,6 +18,7 @@ static const struct tp_sync_rule books_rule = {
     .restart = TP_RESTART_CHAINED,
     .in_band_base = true,
     .unchanged = true,
+    .copies = TP_COPIES_BY_NUMBER,
     .depth = 400,
 };
 /* Whole books of five levels, the newest wins. */

@@ -24,6 +24,7 @@ NO_CHAIN, RANGE, PLUS_ONE, PREVIOUS = range(4)
 REST, IN_BAND, REQUEST = range(3)
 CHAINS, COVERS = range(2)
 NEVER, CHAINED, ZERO = range(3)
+BY_NUMBER = 1
 
 _update = ffi.new("struct tp_depth_update *")
 
@@ -46,7 +47,7 @@ class Row:
 
 VENUES: dict[str, Row] = {
     "mexc spot": Row(
-        {"chain": RANGE, "base": REST, "meeting": COVERS},
+        {"chain": RANGE, "base": REST, "meeting": COVERS, "copies": BY_NUMBER},
         "fromVersion == prev.toVersion+1, else resync; drop toVersion < snapshot; accept from <= "
         "version+1 (rule 6 read literally would refuse the contiguous case)",
         100,
@@ -62,7 +63,7 @@ VENUES: dict[str, Row] = {
     "gate order_book_update": Row(
         {
             **{"chain": RANGE, "base": REST, "meeting": COVERS},
-            **{"may_overlap": True, "in_band_base": True},
+            **{"may_overlap": True, "copies": BY_NUMBER, "in_band_base": True},
         },
         "first usable U <= baseID+1 <= u; drop u < baseID+1; later U > baseID+1 -> resync; "
         "full:true -> replace book; empty updates still advance id",
@@ -77,7 +78,13 @@ VENUES: dict[str, Row] = {
     ),
     "gate obu": Row(
         {
-            **{"chain": RANGE, "base": IN_BAND, "meeting": CHAINS, "in_band_base": True},
+            **{
+                "chain": RANGE,
+                "base": IN_BAND,
+                "meeting": CHAINS,
+                "in_band_base": True,
+                "copies": BY_NUMBER,
+            },
             "depth": 50,
         },
         "first message full:true with u; then U == local+1 or unsubscribe and resubscribe; may "
@@ -87,7 +94,13 @@ VENUES: dict[str, Row] = {
     ),
     "gate_usdt obu": Row(
         {
-            **{"chain": RANGE, "base": IN_BAND, "meeting": CHAINS, "in_band_base": True},
+            **{
+                "chain": RANGE,
+                "base": IN_BAND,
+                "meeting": CHAINS,
+                "in_band_base": True,
+                "copies": BY_NUMBER,
+            },
             "depth": 50,
         },
         "as spot; U == u + 1 in 51 of 51 captured messages, the window kept by size 0",
@@ -99,7 +112,7 @@ VENUES: dict[str, Row] = {
         ],
     ),
     "binance spot": Row(
-        {"chain": RANGE, "base": REST, "meeting": COVERS, "may_overlap": True},
+        {"chain": RANGE, "base": REST, "meeting": COVERS, "may_overlap": True, "copies": BY_NUMBER},
         "drop u <= lastUpdateId; then ignore u < id, gap if U > id+1",
         160,
         [
@@ -126,7 +139,7 @@ VENUES: dict[str, Row] = {
     "okx books": Row(
         {
             **{"chain": PREVIOUS, "base": IN_BAND, "meeting": CHAINS, "restart": CHAINED},
-            **{"unchanged": True, "in_band_base": True, "depth": 400},
+            **{"unchanged": True, "in_band_base": True, "depth": 400, "copies": BY_NUMBER},
         },
         "snapshot prevSeqId -1; update.prevSeqId == last seqId; no-change heartbeat prevSeqId == "
         "seqId; reset at maintenance seqId < prevSeqId, then regular: 10>15>15>3>5; checksum "
@@ -142,7 +155,13 @@ VENUES: dict[str, Row] = {
     ),
     "bybit": Row(
         {
-            **{"chain": PLUS_ONE, "base": IN_BAND, "meeting": CHAINS, "in_band_base": True},
+            **{
+                "chain": PLUS_ONE,
+                "base": IN_BAND,
+                "meeting": CHAINS,
+                "in_band_base": True,
+                "copies": BY_NUMBER,
+            },
             "depth": 50,
         },
         "first = snapshot; any later snapshot or u == 1 replaces (the decoder says base); treat a "
@@ -156,7 +175,13 @@ VENUES: dict[str, Row] = {
     ),
     "bybit_linear": Row(
         {
-            **{"chain": PLUS_ONE, "base": IN_BAND, "meeting": CHAINS, "in_band_base": True},
+            **{
+                "chain": PLUS_ONE,
+                "base": IN_BAND,
+                "meeting": CHAINS,
+                "in_band_base": True,
+                "copies": BY_NUMBER,
+            },
             "depth": 50,
         },
         "as spot",

@@ -1,0 +1,368 @@
+/* What happens to a book in a race besides messages: members that open, end, fall silent, are
+ * acknowledged or refused. race.h says what a race is. Hot path's thread. */
+#include <assert.h>
+
+#include "engine/feed/feed_parts.h"
+#include "engine/feed/verify.h"
+
+bool tp_feed_race(struct tp_feed *feed, uint32_t first, uint32_t count)
+{
+    if (feed->races == NULL || count < 2 || count > TP_RACE_COUNT_MAX ||
+        first >= feed->config.connection_count || count > feed->config.connection_count - first)
+        return false;
+    for (uint32_t i = first; i < first + count; i++) {
+        struct feed_connection *of = &feed->connections[i];
+        of->race_first = (uint16_t)first;
+        of->race_count = (uint8_t)count;
+        of->unusual |= FEED_RACES;
+    }
+    return true;
+}
+
+/* For the cold thread, to which each is a number by itself: so relaxed. */
+static void tell(struct feed_member *member)
+{
+    atomic_store_explicit(&member->told, (uint8_t)(member->flags & (MEMBER_HEARD | MEMBER_REFUSED)),
+                          memory_order_relaxed);
+}
+
+void feed_race_carry(struct tp_feed *feed, uint32_t index, uint32_t connection)
+{
+    feed->instruments[index].connection = (uint16_t)connection;
+    atomic_store_explicit(&feed->races[index].carrier, (uint16_t)connection, memory_order_relaxed);
+}
+
+static void drop_held(struct tp_feed *feed, uint32_t index)
+{
+    struct feed_race *race = &feed->races[index];
+    if (race->held.message_count != 0)
+        tp_backlog_clear(&feed->pool, &race->held);
+    race->held_newest = race->owed = 0;
+}
+
+void feed_race_drop_held(struct tp_feed *feed, uint32_t index)
+{
+    drop_held(feed, index);
+}
+
+void feed_race_scatter(struct tp_feed *feed, uint32_t index)
+{
+    const struct feed_race *race = &feed->races[index];
+    const uint64_t newest = race->held_newest > race->owed ? race->held_newest : race->owed;
+    drop_held(feed, index);
+    if (newest == 0)
+        return;
+    feed_lose_version(feed, index, newest);
+    if (newest > feed->histories[index].skipped) /* a base of the stream must show it too */
+        feed->histories[index].skipped = newest;
+}
+
+/* ---- who may carry a book */
+
+/* A member whose stream counts. */
+static bool is_usable(struct tp_feed *feed, uint32_t index, uint32_t connection)
+{
+    const struct feed_connection *of = &feed->connections[connection];
+    const uint8_t flags = feed_member(feed, index, connection)->flags;
+    return of->up && !of->silent && (flags & (MEMBER_ESTRANGED | MEMBER_REFUSED)) == 0;
+}
+
+/* The number of a member that can go on where the book is, the furthest of them; `none`: there is
+ * no such. */
+static uint32_t find_heir(struct tp_feed *feed, uint32_t index, uint32_t none)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    const struct feed_connection *own = &feed->connections[instrument->connection];
+    uint32_t heir = none;
+    uint64_t furthest = 0;
+    for (uint32_t i = own->race_first; i < (uint32_t)own->race_first + own->race_count; i++) {
+        const struct feed_member *member = feed_member(feed, index, i);
+        const bool has_met =
+            (member->flags & MEMBER_MET) != 0 || member->last == instrument->version;
+        if (i == instrument->connection || !has_met || !is_usable(feed, index, i) ||
+            (heir != none && member->last <= furthest))
+            continue;
+        heir = i;
+        furthest = member->last;
+    }
+    return heir;
+}
+
+/* A member that a sync can begin on; best one whose channel brought something. */
+static uint32_t find_open(struct tp_feed *feed, uint32_t index, uint32_t none)
+{
+    const uint32_t carrier = feed->instruments[index].connection;
+    const struct feed_connection *own = &feed->connections[carrier];
+    uint32_t found = none;
+    for (uint32_t i = own->race_first; i < (uint32_t)own->race_first + own->race_count; i++) {
+        const struct feed_connection *of = &feed->connections[i];
+        const uint8_t flags = feed_member(feed, index, i)->flags;
+        if (i == carrier || !of->up || of->silent || (flags & MEMBER_REFUSED) != 0)
+            continue;
+        if ((flags & MEMBER_HEARD) != 0)
+            return i;
+        found = found == none ? i : found;
+    }
+    return found;
+}
+
+/* The book begins anew on a member that is open. */
+static void restart_on(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t now_ns)
+{
+    struct feed_member *member = feed_member(feed, index, connection);
+    member->flags &= (uint8_t)~MEMBER_ESTRANGED; /* its numbers are the book's from here on */
+    feed_retire(feed, index, TP_FEED_EVENT_DOWN, TP_SYNC_REASON_DISCONNECTED, now_ns);
+    feed_race_carry(feed, index, connection);
+    feed_restart(feed, index, now_ns);
+    if ((member->flags & MEMBER_HEARD) == 0)
+        return;
+    tp_feed_confirmed(feed, index, now_ns);
+    if ((feed->instruments[index].flags & (FEED_ACTIVE | FEED_WANTED)) == FEED_ACTIVE)
+        feed_want(feed, index); /* its stream stands; one in-band came before */
+}
+
+/* The book goes on by a member that met it. */
+static void pass_on(struct tp_feed *feed, uint32_t index, uint32_t heir, uint64_t now_ns)
+{
+    feed->counters.relieved++;
+    feed_race_carry(feed, index, heir);
+    feed_race_review(feed, index, now_ns);
+}
+
+static bool is_followed(const struct feed_instrument *instrument)
+{
+    return (instrument->flags & FEED_ACTIVE) != 0 && instrument->phase != TP_SYNC_BUFFERING;
+}
+
+/* ---- what happens to members */
+
+static void forget(struct feed_member *member)
+{
+    member->last = member->lowest = member->repeated = member->last_ns = member->heard_ns = 0;
+    member->flags = 0;
+    tell(member);
+}
+
+bool feed_race_join(struct tp_feed *feed, uint32_t index, uint32_t connection)
+{
+    const uint32_t carrier = feed->instruments[index].connection;
+    if (!feed_race_has(feed, index, connection))
+        return false;
+    forget(feed_member(feed, index, connection));
+    if (carrier != connection && feed->connections[carrier].up)
+        return false;
+    feed_race_carry(feed, index, connection);
+    return true;
+}
+
+bool feed_race_leave(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t now_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    if (!feed_race_has(feed, index, connection))
+        return false;
+    forget(feed_member(feed, index, connection));
+    if (instrument->connection != connection) {
+        feed_race_review(feed, index, now_ns);
+        return false;
+    }
+    const uint32_t heir = is_followed(instrument) ? find_heir(feed, index, connection) : connection;
+    if (heir != connection) {
+        const bool was_silent = feed->connections[connection].silent;
+        pass_on(feed, index, heir, now_ns);
+        if (was_silent)
+            feed_move(feed, index, TP_FEED_EVENT_SPEECH, TP_SYNC_REASON_SILENT, now_ns);
+        return false;
+    }
+    const uint32_t other = find_open(feed, index, connection);
+    if (other != connection)
+        restart_on(feed, index, other, now_ns);
+    return other == connection;
+}
+
+bool feed_race_relieve(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    const uint32_t carrier = instrument->connection;
+    if (feed->connections[carrier].race_count < 2 || (instrument->flags & FEED_ACTIVE) == 0)
+        return false;
+    const bool follows = is_followed(instrument);
+    const uint32_t next =
+        follows ? find_heir(feed, index, carrier) : find_open(feed, index, carrier);
+    if (next == carrier)
+        return false;
+    if (follows)
+        pass_on(feed, index, next, now_ns);
+    else
+        restart_on(feed, index, next, now_ns);
+    return true;
+}
+
+void feed_race_speak(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    if (!feed->connections[instrument->connection].silent ||
+        !feed_race_relieve(feed, index, now_ns))
+        return;
+    if (feed_is_unproved(feed, index, now_ns)) /* what it missed is not made up for */
+        tp_feed_conclude(feed, index, TP_VERDICT_UNANSWERED, 0, now_ns);
+    feed_move(feed, index, TP_FEED_EVENT_SPEECH, TP_SYNC_REASON_SILENT, now_ns);
+}
+
+void feed_race_hear(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t now_ns)
+{
+    struct feed_member *member = feed_member(feed, index, connection);
+    if ((member->flags & (MEMBER_HEARD | MEMBER_REFUSED)) == MEMBER_HEARD)
+        return;
+    member->flags = (uint8_t)((member->flags & ~MEMBER_REFUSED) | MEMBER_HEARD);
+    member->heard_ns = now_ns;
+    tell(member);
+}
+
+void feed_race_meet(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t now_ns)
+{
+    feed_member(feed, index, connection)->flags |= MEMBER_MET;
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    if (instrument->connection != connection && feed->connections[instrument->connection].silent &&
+        !feed->connections[connection].silent)
+        feed_race_speak(feed, index, now_ns);
+}
+
+/* What another member brought while the book waited is newer than its base: it must come again. */
+static void owe_newest(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    const struct feed_connection *own = &feed->connections[instrument->connection];
+    struct feed_race *race = &feed->races[index];
+    for (uint32_t i = own->race_first; i < (uint32_t)own->race_first + own->race_count; i++) {
+        const uint64_t last = feed_member(feed, index, i)->last;
+        if (last <= instrument->version || last <= race->held_newest || !is_usable(feed, index, i))
+            continue;
+        feed->races_waiting += race->held_newest == 0 && race->owed == 0;
+        race->held_newest = last;
+        race->held_since_ns = now_ns;
+        race->ahead_by = (uint16_t)i;
+    }
+}
+
+void feed_race_begin(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    struct feed_race *race = &feed->races[index];
+    const struct feed_connection *own = &feed->connections[instrument->connection];
+    if (own->race_count < 2)
+        return;
+    struct feed_member *member = feed_member(feed, index, instrument->connection);
+    feed_race_hear(feed, index, instrument->connection, now_ns);
+    member->flags |= MEMBER_BASED | MEMBER_MET;
+    member->last = instrument->version;
+    member->last_ns = now_ns;
+    if (member->lowest == 0 || member->lowest > member->last)
+        member->lowest = member->last;
+    for (uint32_t i = 0; i < FEED_RECENT_COUNT; i++) /* they may be of another numbering */
+        race->recent[i].number = 0;
+    race->recent[0].number = instrument->version;
+    race->recent[0].exchange_ns = instrument->exchange_ns;
+    race->recent[0].received_ns = now_ns;
+    race->next_recent = 1;
+    owe_newest(feed, index, now_ns);
+}
+
+void feed_race_proved(struct tp_feed *feed, uint32_t index, uint64_t asked_ns, uint64_t now_ns)
+{
+    const struct feed_connection *own = &feed->connections[feed->instruments[index].connection];
+    for (uint32_t i = 0; own->race_count > 1 && i < own->race_count; i++) {
+        const struct feed_member *member = &feed->races[index].member[i];
+        /* What changed since came on it too, for its channel stood by then. */
+        if ((member->flags & MEMBER_HEARD) != 0 && member->last == 0 && member->heard_ns < asked_ns)
+            feed_race_meet(feed, index, own->race_first + i, now_ns);
+    }
+}
+
+bool feed_race_enter(struct tp_feed *feed, uint32_t index)
+{
+    const struct feed_connection *own = &feed->connections[feed->instruments[index].connection];
+    const uint32_t first = own->race_first, count = own->race_count;
+    if (count < 2)
+        return own->up;
+    drop_held(feed, index);
+    for (uint32_t i = 0; i < count; i++)
+        forget(&feed->races[index].member[i]);
+    for (uint32_t i = first;
+         i < first + count && !feed->connections[feed->instruments[index].connection].up; i++)
+        feed_race_carry(feed, index, i);
+    return feed->connections[feed->instruments[index].connection].up;
+}
+
+/* ---- what the venue says of one member's channel */
+
+void tp_feed_confirmed_on(struct tp_feed *feed, uint32_t connection, uint32_t instrument,
+                          uint64_t now_ns)
+{
+    assert(instrument < feed->config.instrument_count &&
+           connection < feed->config.connection_count);
+    const struct feed_instrument *of = &feed->instruments[instrument];
+    if (feed->connections[connection].race_count < 2 || (of->flags & FEED_ADDED) == 0) {
+        tp_feed_confirmed(feed, instrument, now_ns);
+        return;
+    }
+    if (!feed_race_has(feed, instrument, connection) || !feed->connections[connection].up)
+        return;
+    feed_race_hear(feed, instrument, connection, now_ns);
+    const bool waits = (of->flags & FEED_UNCONFIRMED) != 0 || feed_is_refused(feed, of);
+    if (of->connection != connection && waits && !feed->histories[instrument].deaf &&
+        of->rule->base != TP_BASE_IN_BAND && is_usable(feed, instrument, connection))
+        feed_race_carry(feed, instrument, connection); /* nothing came of the other */
+    if (of->connection == connection)
+        tp_feed_confirmed(feed, instrument, now_ns);
+}
+
+void tp_feed_refused_on(struct tp_feed *feed, uint32_t connection, uint32_t instrument,
+                        uint64_t now_ns)
+{
+    assert(instrument < feed->config.instrument_count &&
+           connection < feed->config.connection_count);
+    const struct feed_instrument *of = &feed->instruments[instrument];
+    if (feed->connections[connection].race_count < 2 || (of->flags & FEED_ADDED) == 0) {
+        tp_feed_refused(feed, instrument, now_ns);
+        return;
+    }
+    if (!feed_race_has(feed, instrument, connection) || !feed->connections[connection].up)
+        return;
+    struct feed_member *member = feed_member(feed, instrument, connection);
+    member->flags = MEMBER_REFUSED;
+    tell(member);
+    if (of->connection != connection)
+        feed_race_review(feed, instrument, now_ns);
+    else if (of->reason == TP_SYNC_REASON_HALTED || !feed_race_relieve(feed, instrument, now_ns))
+        tp_feed_refused(feed, instrument, now_ns);
+}
+
+bool tp_feed_is_unconfirmed_on(const struct tp_feed *feed, uint32_t connection, uint32_t instrument)
+{
+    assert(instrument < feed->config.instrument_count);
+    return feed->connections[connection].race_count < 2
+               ? tp_feed_is_unconfirmed(feed, instrument)
+               : !tp_feed_hears(feed, connection, instrument);
+}
+
+void tp_feed_race_score(const struct tp_feed *feed, uint32_t connection, uint64_t *won,
+                        uint64_t *copied)
+{
+    assert(connection < feed->config.connection_count);
+    *won = feed->connections[connection].won;
+    *copied = feed->connections[connection].copied;
+}
+
+bool tp_feed_hears(const struct tp_feed *feed, uint32_t connection, uint32_t instrument)
+{
+    const struct feed_connection *of = &feed->connections[connection];
+    const struct feed_race *race = &feed->races[instrument];
+    return (atomic_load_explicit(&race->member[connection - of->race_first].told,
+                                 memory_order_relaxed) &
+            MEMBER_HEARD) != 0;
+}
+
+uint32_t tp_feed_carrier(const struct tp_feed *feed, uint32_t instrument)
+{
+    return atomic_load_explicit(&feed->races[instrument].carrier, memory_order_relaxed);
+}
