@@ -29,7 +29,7 @@ from tickpath.engine.recording.format import (
 from tickpath.engine.recording.left_out import LEFT_OUT, LeftOut
 from tickpath.engine.recording.ndjson import NdjsonRecording
 from tickpath.engine.recording.old_events import from_layout_1
-from tickpath.engine.recording.replay import continues, recorded_runs
+from tickpath.engine.recording.recorded import continues, recorded_runs
 from tickpath.engine.recording.replayer import Replayer, replay_event_dtype
 from tickpath.proto.records import EVENT_ASK, BookState, EventType, SyncReason, format_fixed
 from tickpath.shm.errors import LocalError

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from tickpath.engine.recording.format import EVENTS, RAW, RecordingFile, recording_paths
-from tickpath.engine.recording.replay import recorded_runs
+from tickpath.engine.recording.recorded import recorded_runs
 from tickpath.engine.recording.replayer import Replayer, replay_event_dtype
 from tickpath.proto.records import BookState, EventType
 from tickpath.shm.control_segment import consumers
