@@ -27,8 +27,8 @@ from tickpath.engine.bench.measure import (
 from tickpath.engine.bench.messages import Market, markets, round_robin
 from tickpath.engine.bench.venues import bench_plan, bench_venue
 from tickpath.engine.recording.format import RAW, FileWriter, Meta, pack_record
-from tickpath.engine.recording.recorder import BLOCK_SIZE
 from tickpath.engine.recording.recorded import recorded_runs
+from tickpath.engine.recording.recorder import BLOCK_SIZE
 from tickpath.engine.recording.replayer import Replayer
 from tickpath.engine.recording.tap import Subscription
 from tickpath.proto.records import level_dtype

@@ -26,17 +26,17 @@ from tickpath.engine.recording.format import (
     recording_paths,
     unwritable,
 )
+from tickpath.engine.recording.inputs import check_inputs, open_runs
 from tickpath.engine.recording.left_out import LEFT_OUT, LeftOut
-from tickpath.engine.recording.ndjson import NdjsonRecording
 from tickpath.engine.recording.old_events import from_layout_1
-from tickpath.engine.recording.recorded import continues, recorded_runs
+from tickpath.engine.recording.recorded import continues
 from tickpath.engine.recording.replayer import Replayer, replay_event_dtype
 from tickpath.proto.records import EVENT_ASK, BookState, EventType, SyncReason, format_fixed
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -298,11 +298,12 @@ class Export:
     as_text: bool
     left_out: LeftOut = field(default_factory=LeftOut)
 
-    def export_recording(self, path: Path) -> None:
-        """Export files of `tickpath record`; raises LocalError at a fault, after all before it."""
-        has_events, fault = self._export_recorded_events(path)
+    def export(self, args: argparse.Namespace) -> None:
+        """Export what the command was given; raises LocalError at a fault, after all before it."""
+        is_foreign = args.ndjson or args.tardis
+        has_events, fault = (False, None) if is_foreign else self._recorded_events(args.file)
         replayer: Replayer | None = None
-        for meta, batches in recorded_runs(path):
+        for meta, batches in open_runs(args, self.left_out):
             if replayer is None or not continues(replayer.meta, meta):
                 if replayer is not None:
                     self.left_out.note(replayer)
@@ -317,20 +318,9 @@ class Export:
         if fault is not None:  # of events alone: the replay did not meet it
             raise fault
 
-    def export_lines(self, path: Path) -> None:
-        """Export a file of JSON lines."""
-        recording = NdjsonRecording(path)
-        for line in recording.warnings:
-            print(f"tickpath: {line}", file=sys.stderr)
-        replayer = self._replayer(recording.meta, with_events=True)
-        for batch in recording.batches():
-            replayer.play(batch)
-        self.left_out.note(replayer)
-        self.left_out.note_lines(recording)
-
-    def _export_recorded_events(self, path: Path) -> tuple[bool, RecordingFault | None]:
+    def _recorded_events(self, paths: Sequence[Path]) -> tuple[bool, RecordingFault | None]:
         found, fault = False, None
-        for one in recording_paths(path):
+        for one in (one for path in paths for one in recording_paths(path)):
             try:
                 with RecordingFile(one) as file:
                     columns = Columns(file.meta, as_text=self.as_text)
@@ -371,13 +361,14 @@ class Export:
 
 def run(args: argparse.Namespace) -> int:
     """Export; a fault is reported after all before it was written."""
-    name = args.file.resolve().name.removesuffix(".tpr").removesuffix(".ndjson")
+    check_inputs(args)
+    name = args.file[0].resolve().name.removesuffix(".tpr").removesuffix(".ndjson")
     paths = [args.out / f"{name}.{what}.{args.format}" for what in ("events", "books")]
     export = Export(Table(paths[0]), Table(paths[1]), as_text=args.format == "csv")
     fault: LocalError | None = None
     try:
         try:
-            (export.export_lines if args.ndjson else export.export_recording)(args.file)
+            export.export(args)
         except LocalError as error:
             fault = error
         export.close()

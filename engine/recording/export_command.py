@@ -9,6 +9,8 @@ from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tickpath.engine.recording.inputs import add_input_arguments
+
 if TYPE_CHECKING:
     import argparse
 
@@ -21,11 +23,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "NAME.events.* has a row an event, NAME.books.* one for each message that changed a best\n"
         "price, its quantity or the state. Prices and quantities are exact: decimal(38, 18) in\n"
         "parquet, plain decimals in csv.",
-        epilog="example: tickpath export recordings/ --format parquet --out columns/",
+        epilog="examples: tickpath export recordings/ --format parquet --out columns/\n"
+        "          tickpath export --tardis feeds/2026/11/01/ --format csv",
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", type=Path, metavar="FILE|DIR", help="of `tickpath record`")
-    parser.add_argument("--ndjson", action="store_true", help="FILE is lines of JSON")
+    add_input_arguments(parser)
     parser.add_argument("--format", choices=("parquet", "csv"), default="parquet")
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="made if missing (default: here)"

@@ -1,6 +1,6 @@
 """`tickpath replay`: recorded messages through the live feed's own code, as fast as asked.
 
-Called by: engine/cli.py. Calls: recorded.py or ndjson.py for records, replayer.py for the feed.
+Called by: engine/cli.py. Calls: inputs.py for records, replayer.py for the feed.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ import math
 import sys
 import time
 from argparse import BooleanOptionalAction, RawDescriptionHelpFormatter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from tickpath.engine.config.check import check_name
+from tickpath.engine.recording.inputs import add_input_arguments, check_inputs, open_runs
 from tickpath.engine.recording.left_out import LEFT_OUT, LeftOut
 from tickpath.engine.recording.lines import BookLines, EventLines
-from tickpath.engine.recording.ndjson import NdjsonRecording
 from tickpath.engine.recording.pacing import RING_CAPACITY, Pacing
-from tickpath.engine.recording.recorded import continues, recorded_runs
+from tickpath.engine.recording.recorded import continues
 from tickpath.engine.recording.replayer import END_OF_TIME, Replayer
 from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.engine.supervisor.stop_flag import StopFlag
@@ -44,23 +43,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "Time is the recording's: the same file gives the same bytes, however fast it is read.",
         epilog="examples: tickpath replay recordings/ --print books\n"
         "          tickpath replay --ndjson messages.ndjson --print events\n"
+        "          tickpath replay --tardis feeds/2026/11/01/ --print books\n"
         "          tickpath replay live-20260101T000000Z-1-000001.tpr --instance again --speed 1\n"
         "docs/recording.md has the formats. A damaged file is read up to the fault: status 2. "
         "What\nhad to be left out is named at the end: status 6.",
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "file",
-        type=Path,
-        nargs="+",
-        metavar="FILE|DIR",
-        help="of `tickpath record`, in their order",
-    )
-    parser.add_argument("--ndjson", action="store_true", help="FILE is lines of JSON")
-    parser.add_argument(
-        "--instruments", type=Path, metavar="FILE",
-        help="with --ndjson: a venue's instrument list, for the numbers' decimals",
-    )  # fmt: skip
+    add_input_arguments(parser)
     parser.add_argument(
         "--speed", metavar="1|N|max",
         help="1: as it happened; N times that; max: flat out (default: max, with --instance 1)",
@@ -255,24 +244,6 @@ def _speed(args: argparse.Namespace) -> float | None:
     return speed
 
 
-def _instrument_list(path: Path | None) -> bytes | None:
-    try:
-        return None if path is None else path.read_bytes()
-    except OSError as error:
-        raise LocalError(f"--instruments {path}: {error.strerror}: give a file") from error
-
-
-def _runs(args: argparse.Namespace, left_out: LeftOut) -> Iterator[tuple[Meta, Iterator[bytes]]]:
-    if not args.ndjson:
-        yield from recorded_runs(*args.file, from_ns=args.from_ns)
-        return
-    recording = NdjsonRecording(args.file[0], _instrument_list(args.instruments))
-    for line in recording.warnings:
-        print(f"tickpath: {line}", file=sys.stderr)
-    yield recording.meta, recording.batches()
-    left_out.note_lines(recording)
-
-
 def _pacing(args: argparse.Namespace, speed: float | None, stop: StopFlag) -> Pacing | None:
     if args.instance is None:
         if args.lossless:
@@ -312,10 +283,7 @@ def run(args: argparse.Namespace) -> int:
         raise LocalError(f"--wait {args.wait:g}: expected 0 or more seconds")
     if args.to_ns is not None and args.to_ns < args.from_ns:
         raise LocalError(f"--to {args.to_ns}: expected --from {args.from_ns} or later")
-    if args.ndjson and len(args.file) > 1:
-        raise LocalError(
-            f"--ndjson: {len(args.file)} files, expected one: join them in their order"
-        )
+    check_inputs(args)
     if args.instance is not None:
         check_name("--instance", args.instance)
     stop = StopFlag()
@@ -330,7 +298,7 @@ def _replay(args: argparse.Namespace, speed: float | None, stop: StopFlag) -> in
     start = time.monotonic()
     fault: LocalError | None = None
     try:
-        for meta, batches in _runs(args, playback.left_out):
+        for meta, batches in open_runs(args, playback.left_out, args.from_ns):
             playback.run(meta, batches)
             if stop.is_set():
                 break

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tickpath.engine.client.reader import BookState, FeedReader, SyncReason, open_reader
 from tickpath.engine.recording.format import EVENTS, RecordingFile, recording_paths
-from tickpath.engine.recording.recorder import Recorder
 from tickpath.engine.recording.recorded import continues, recorded_runs
+from tickpath.engine.recording.recorder import Recorder
 from tickpath.engine.recording.replayer import Replayer, replay_event_dtype
 from tickpath.engine.supervisor.hangup import Hangup
 from tickpath.proto.instrument import Status

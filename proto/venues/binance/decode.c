@@ -7,7 +7,10 @@
 
 #define HOT_PART static inline __attribute__((always_inline))
 
-static const uint64_t NS_PER_MS = 1000000;
+static const uint64_t NS_PER_MS = 1000000, NS_PER_US = 1000;
+/* Times are milliseconds, or microseconds where the connection asked for timeUnit=MICROSECOND:
+ * those of this millennium are above, and milliseconds reach here in the year 5138. */
+static const uint64_t MICROSECONDS_MIN = 100000000000000;
 
 /* What a message must have; a body of each kind has each once. */
 enum field {
@@ -32,12 +35,13 @@ enum field {
 
 HOT_PART bool take_time(struct tp_json *in, uint64_t *out)
 {
-    uint64_t time_ms;
-    if (!tp_json_unsigned(in, &time_ms))
+    uint64_t time;
+    if (!tp_json_unsigned(in, &time))
         return false;
-    if (time_ms > UINT64_MAX / NS_PER_MS)
+    const uint64_t unit_ns = time < MICROSECONDS_MIN ? NS_PER_MS : NS_PER_US;
+    if (time > UINT64_MAX / unit_ns)
         return tp_json_fail(in, TP_DECODE_BAD_NUMBER);
-    *out = time_ms * NS_PER_MS;
+    *out = time * unit_ns;
     return true;
 }
 

@@ -46,12 +46,18 @@ def _channel(wire: str, result: _Result) -> str:
 
 
 class GateTranscript(Transcript):
-    """Gate v4: spot and contracts; an acknowledgement names what it is of."""
+    """Gate v4, one of its markets; an acknowledgement names what it is of."""
+
+    def __init__(self, market: str) -> None:
+        """Read no other market's channels."""
+        self._market = f"{market}."
 
     def channels_of(self, payload: bytes) -> tuple[str, ...]:
         """Return the channels of an acknowledgement, or of a message."""
         try:
             message = _decoder.decode(payload)
+            if not message.channel.startswith(self._market):
+                return ()
             if message.event == "subscribe":
                 return _acknowledged(payload)
             data = bytes(message.result)
@@ -78,7 +84,8 @@ class GateTranscript(Transcript):
             message = _decoder.decode(payload)
         except UNREADABLE:
             return None
-        if message.event != "snapshot" or not message.symbol:
+        is_own = message.channel.startswith(self._market)
+        if not is_own or message.event != "snapshot" or not message.symbol:
             return None
         return Restored(bytes(message.result), message.symbol)
 
@@ -92,4 +99,4 @@ def _acknowledged(payload: bytes) -> tuple[str, ...]:
     )
 
 
-TRANSCRIPT: Final = GateTranscript()
+TRANSCRIPT: Final = GateTranscript(requests.SPOT)

@@ -1,7 +1,10 @@
-"""Gate's messages as others record them: those of ../gate."""
+"""Gate's messages of contracts as others record them: read as those of ../gate."""
 
 from __future__ import annotations
 
-from tickpath.proto.venues.gate.transcript import TRANSCRIPT
+from typing import Final
 
-__all__ = ["TRANSCRIPT"]
+from tickpath.proto.venues.gate import requests
+from tickpath.proto.venues.gate.transcript import GateTranscript
+
+TRANSCRIPT: Final = GateTranscript(requests.FUTURES)

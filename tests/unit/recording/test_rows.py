@@ -11,8 +11,8 @@ import pytest
 from tickpath._core import ffi, lib
 from tickpath.engine.recording.format import RAW, FileWriter, Meta, RecordingFile, pack_record
 from tickpath.engine.recording.left_out import LeftOut
-from tickpath.engine.recording.recorder import Recorder, RecordOptions
 from tickpath.engine.recording.recorded import continues, recorded_runs
+from tickpath.engine.recording.recorder import Recorder, RecordOptions
 from tickpath.engine.recording.replayer import BrokenRecordError, Replayer
 from tickpath.engine.recording.tap import Subscription, TapOptions, TapWriter
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
