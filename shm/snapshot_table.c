@@ -51,6 +51,14 @@ void tp_snapshot_end(struct tp_snapshot_writer *table, uint32_t slot)
     atomic_store_explicit(&table->index[slot], version, memory_order_release);
 }
 
+const struct tp_snapshot_cell *tp_snapshot_last(const struct tp_snapshot_writer *table,
+                                                uint32_t slot)
+{
+    assert(slot < table->slot_count);
+    const uint64_t version = version_last(table, slot);
+    return version == 0 ? NULL : cell_of(table, slot, version);
+}
+
 void tp_snapshot_publish(struct tp_snapshot_writer *table, uint32_t slot, uint64_t ring_index,
                          const uint64_t *words, uint32_t used)
 {

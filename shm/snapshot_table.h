@@ -38,6 +38,10 @@ void tp_snapshot_publish(struct tp_snapshot_writer *table, uint32_t slot, uint64
 _Atomic uint64_t *tp_snapshot_begin(struct tp_snapshot_writer *table, uint32_t slot,
                                     uint64_t ring_index);
 void tp_snapshot_end(struct tp_snapshot_writer *table, uint32_t slot);
+/* The writer's own look: the slot's newest version in its place, whole until the next begin but
+ * three. NULL: never written. */
+const struct tp_snapshot_cell *tp_snapshot_last(const struct tp_snapshot_writer *table,
+                                                uint32_t slot);
 
 struct tp_snapshot_reader {
     const uint8_t *cells;

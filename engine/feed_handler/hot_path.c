@@ -99,7 +99,8 @@ static inline struct tp_span text_of(struct tp_hot_path *hot, const struct tp_lo
     return text;
 }
 
-/* The tap comes after the feed: recording must not delay the book. It has what the feed had. */
+/* The tap comes after the feed: recording must not delay book or strategy. It has what the feed
+ * had. */
 static void message(struct tp_hot_path *hot, const struct tp_loop_event *event)
 {
     const uint32_t number = event->connection;
@@ -108,6 +109,7 @@ static void message(struct tp_hot_path *hot, const struct tp_loop_event *event)
     const struct tp_span text = text_of(hot, event);
     const enum tp_feed_result result =
         tp_feed_message(hot->feed, number, opcode, text, received_ns);
+    tp_native_follow(hot->strategies);
     tp_tap_message(hot->tap, tp_tap_tag(TP_RECORD_IN, opcode, number), text, received_ns);
     if (result >= TP_FEED_UNKNOWN || received_ns >= hot->next_sample_ns)
         hand_over(hot, event, text, result);
@@ -238,6 +240,7 @@ static void take_turn(struct tp_hot_path *hot)
         case TP_LOOP_TURN:
             break;
         }
+        tp_native_follow(hot->strategies); /* what others than messages published */
     }
 }
 

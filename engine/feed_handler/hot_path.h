@@ -1,10 +1,12 @@
-/* The feed handler's hot thread: what the loop returns > feed > tap > note. Read this first.
+/* The feed handler's hot thread: what the loop returns > feed > strategies > tap >
+ * note. Read this first.
  *
  * tp_hot_path_run owns one pinned thread and everything it touches; it runs without the GIL until
  * tp_loop_stop. A cold thread of the same process prepares connections (DNS, neighbours, TLS
  * contexts, memory) and speaks to the loop by its handover.
  *
- * Called by: engine/feed_handler/process.py. Calls: engine/loop, engine/feed, engine/recording/tap.
+ * Called by: engine/feed_handler/process.py. Calls: engine/loop, engine/feed,
+ * engine/strategy/native, engine/recording/tap.
  */
 #ifndef TP_ENGINE_HOT_PATH_H
 #define TP_ENGINE_HOT_PATH_H
@@ -15,6 +17,7 @@
 #include "engine/feed_handler/inflate.h"
 #include "engine/loop/connection_loop.h"
 #include "engine/recording/tap.h"
+#include "engine/strategy/native.h"
 #include "shm/ring_gate.h"
 #include "shm/segment.h"
 
@@ -49,12 +52,13 @@ struct tp_hot_path {
     /* set by the cold thread before run */
     struct tp_loop *loop;
     struct tp_feed *feed;
-    struct tp_segment *segment; /* its heartbeat is ours */
-    struct tp_ring_gate *gate;  /* the feed's; NULL: none */
-    bool needs_confirmation;    /* as the feed's config has it */
-    struct tp_tap *tap;         /* NULL: nobody records; the feed's config has the same */
-    struct tp_inflate *inflate; /* may be NULL where no connection is packed */
-    uint64_t sample_every_ns;   /* so often the cold side is shown a message that was accepted */
+    struct tp_segment *segment;       /* its heartbeat is ours */
+    struct tp_ring_gate *gate;        /* the feed's; NULL: none */
+    bool needs_confirmation;          /* as the feed's config has it */
+    struct tp_tap *tap;               /* NULL: nobody records; the feed's config has the same */
+    struct tp_native_set *strategies; /* inline, of the feed's ring; NULL: none */
+    struct tp_inflate *inflate;       /* may be NULL where no connection is packed */
+    uint64_t sample_every_ns; /* so often the cold side is shown a message that was accepted */
     /* hot thread; the cold thread sets the first before run. UINT64_MAX: no sample, ever */
     uint64_t next_sample_ns, next_refused_ns;
     uint64_t rows_refused; /* hot thread */

@@ -172,6 +172,7 @@ static bool keep_results(struct tp_replayer *r, uint64_t from)
         (r->events != NULL && count > r->event_capacity - r->event_count))
         return false;
     keep_live(r, from);
+    tp_native_follow(r->strategies);
     if (r->events != NULL)
         keep_events(r, from);
     if (r->tops != NULL)
@@ -184,7 +185,9 @@ static bool has_room(const struct tp_replayer *r)
     const uint32_t room = tp_replayer_room(r->instrument_count);
     return (r->tops == NULL || r->top_capacity - r->top_count >= room) &&
            (r->events == NULL || r->event_capacity - r->event_count >= room) &&
-           (r->ring_limit == 0 || r->ring->next + room <= r->ring_limit);
+           (r->ring_limit == 0 || r->ring->next + room <= r->ring_limit) &&
+           (r->strategies == NULL || r->strategies->log == NULL ||
+            tp_native_log_has_room(r->strategies, room));
 }
 
 /* ---- records

@@ -13,6 +13,7 @@
 #include "engine/feed/feed.h"
 #include "engine/feed/rows.h"
 #include "engine/recording/tap.h"
+#include "engine/strategy/native.h"
 #include "shm/segment.h"
 
 /* A book whose best bid, best ask or state changed with a record. Quantity 0: side empty. */
@@ -43,16 +44,17 @@ struct tp_replayer {
     struct tp_clock *clock;      /* the feed's, TP_CLOCK_VIRTUAL */
     struct tp_ring_writer *ring; /* the feed's; holds what one record can publish */
     uint32_t instrument_count, connection_count;
-    bool has_ticks;             /* a TICK record stands where time alone did something */
-    uint32_t *owner;            /* the connection of each instrument; moved by ROW records */
-    struct tp_feed_row *rows;   /* per instrument: as it was read last; generation 0: never */
-    bool *is_awaited;           /* per instrument: its row is the header's, its ROW record to come;
-                                   init leaves it */
-    struct tp_segment *segment; /* where readers find the rows; NULL: nobody does */
-    bool *is_up;                /* per connection: told or implied by its first record */
-    uint8_t *marked;            /* per instrument: scratch, zero between records */
-    uint8_t *was_live;          /* per instrument: it was, once */
-    struct tp_replay_top *last; /* per instrument: as it was told last */
+    bool has_ticks;           /* a TICK record stands where time alone did something */
+    uint32_t *owner;          /* the connection of each instrument; moved by ROW records */
+    struct tp_feed_row *rows; /* per instrument: as it was read last; generation 0: never */
+    bool *is_awaited;         /* per instrument: its row is the header's, its ROW record to come;
+                                 init leaves it */
+    struct tp_native_set *strategies; /* inline, of the same ring; NULL: none */
+    struct tp_segment *segment;       /* where readers find the rows; NULL: nobody does */
+    bool *is_up;                      /* per connection: told or implied by its first record */
+    uint8_t *marked;                  /* per instrument: scratch, zero between records */
+    uint8_t *was_live;                /* per instrument: it was, once */
+    struct tp_replay_top *last;       /* per instrument: as it was told last */
     /* where results go; NULL: not wanted. The counts are set to 0 by whoever took them. */
     struct tp_replay_top *tops;
     struct tp_replay_event *events;

@@ -4,7 +4,9 @@ Reading order: this file (what a strategy is told), runtime.py (the loop that te
 (latency of each event), stats.py (figures that other processes may read), guarded.py (the process
 beside it that guards it), from_file.py (a .py file as a module), command.py. Then rehearsal.py (a
 made-up feed to try one with), spread.py (two small ones), and for C tickpath-reader.h
-(the one header) and c_reader.py (where it lies).
+(the one header) and c_reader.py (where it lies). Strategies that are machine code:
+tickpath-strategy.h (their contract), native.c (who calls them), native.py (what is called) and
+library.py (where C ones come from).
 """
 
 from __future__ import annotations
