@@ -126,6 +126,15 @@ class HttpResponse(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class Rate(msgspec.Struct, frozen=True):
+    """So much weight in any window of so long."""
+
+    count: int
+    per_s: float
+    burst: int
+    """Of it at once, where nothing was asked for long; the rest is earned evenly."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a venue bears. None: it names no such limit."""
 
@@ -139,6 +148,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Of those that subscribe or end subscriptions, on one connection."""
     connections: int | None = None
     """At once, of one address of ours."""
+    connects: Rate | None = None
+    """WebSockets opened from one address of ours."""
+    address_messages: Rate | None = None
+    """Of ours, on all connections of one address together."""
+    requests: Rate | None = None
+    """By REST, of one address, by their `request_weight`."""
     connection_age_max_s: float | None = None
     idle_without_channel_s: float | None = None
     """A connection without a subscription is closed after so long."""
@@ -335,6 +350,21 @@ class Venue(Protocol):
 
     def rest_budget(self, settings: Any) -> RestBudget:
         """Return how fast REST may be asked."""
+
+    def request_weight(self, request: HttpRequest) -> int:  # noqa: ARG002 - most weigh alike
+        """Return what a REST request costs of `limits.requests`."""
+        return 1
+
+    def requests_used(
+        self,
+        response: HttpResponse,  # noqa: ARG002 - most venues do not say
+        now: datetime,  # noqa: ARG002 - needed where they do
+    ) -> tuple[int, float] | None:
+        """Return how much of `limits.requests` is used, by whomever, and how long that counts.
+
+        None: it does not say; 0.0 s: it does not say how long its window goes on.
+        """
+        return None
 
     def rest_refusal(self, response: HttpResponse, now: datetime) -> RestRefusal | None:
         """Say whether an answer limits or bans us; None for all others, errors too."""

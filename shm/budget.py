@@ -32,8 +32,14 @@ BOOT_SIZE: Final = 16
 PAUSE_S_MAX: Final = int(lib.TP_BUDGET_PAUSE_MAX_NS) / NS_PER_S
 WEIGHT_MAX: Final = (1 << 32) - 1
 LOST_TRIES: Final = 8
+SHOWN_MS: Final = 3_600_000
+"""What was not asked of for so long is of no interest to people."""
 _FULL: Final = "the budget's table is full"
 _MS_PER_S: Final = 1000
+
+
+class BudgetFullError(LocalError):
+    """Say that as many hosts and addresses as the table has places are waiting or spent."""
 
 
 class Kind(IntEnum):
@@ -172,13 +178,13 @@ class Budget:
             wait_ns = lib.tp_budget_take(entry, key, c_rate(rate, kind), weight, now_ns)
             if wait_ns != lib.TP_BUDGET_LOST:
                 return float(wait_ns) / NS_PER_S
-        raise LocalError(_FULL)
+        raise BudgetFullError(_FULL)
 
     def wait_s(self, whose: tuple[str, str, str], kind: Kind, rate: RateLike, weight: int) -> float:
         """Return how long to wait before so much may be spent; 0.0: none of it was."""
         entry, _ = self._find(*whose)
         if entry == ffi.NULL:
-            raise LocalError(_FULL)
+            raise BudgetFullError(_FULL)
         now_ns = self._clock.now_ns()
         return float(lib.tp_budget_wait_ns(entry, c_rate(rate, kind), weight, now_ns)) / NS_PER_S
 
@@ -215,7 +221,7 @@ class Budget:
                 break
             if lib.tp_budget_pause(entry, key, length_ns, _cut(reason), self._now()):
                 return
-        raise LocalError(_FULL)
+        raise BudgetFullError(_FULL)
 
     def paused(self, host: str, address: str) -> tuple[float, str]:
         """Return for how long nothing is to be asked, and why; 0.0: it may be."""
@@ -227,21 +233,40 @@ class Budget:
 
     def entries(self) -> Iterator[Entry]:
         """Return what is known of each host and address, as of now."""
-        now_ns = self._clock.now_ns()
-        for number in range(int(lib.TP_BUDGET_ENTRY_COUNT)):
-            entry = ffi.addressof(self._pointer.memory.entry, number)
-            if entry.key == 0:
-                continue
-            host, _, address = _text(entry, lib.TP_BUDGET_TEXT_NAME).rpartition(" ")
-            left_s = float(lib.tp_budget_pause_left_ns(entry, now_ns)) / NS_PER_S
-            yield Entry(
-                host=host,
-                address=address,
-                venue=_text(entry, lib.TP_BUDGET_TEXT_VENUE),
-                uses=tuple(_uses(entry, now_ns)),
-                paused_s=left_s,
-                reason=_text(entry, lib.TP_BUDGET_TEXT_REASON) if left_s > 0 else "",
-            )
+        return _entries(self._pointer.memory, self._clock.now_ns())
+
+
+def read_entries(directory: Path, clock: Clock = SYSTEM) -> tuple[Entry, ...]:
+    """Return what a directory's file says, for who only looks; none where it cannot be read."""
+    try:
+        data = (directory / FILE_NAME).read_bytes()
+    except OSError:
+        return ()
+    if len(data) != ffi.sizeof("struct tp_budget_memory"):
+        return ()
+    memory = ffi.from_buffer("struct tp_budget_memory *", data)
+    error = ffi.new("struct tp_segment_error *")
+    status = lib.tp_budget_header_check(ffi.addressof(memory, "header"), len(data), error)
+    if status != lib.TP_SEGMENT_OK:
+        return ()
+    return tuple(_entries(memory, clock.now_ns()))
+
+
+def _entries(memory: Any, now_ns: int) -> Iterator[Entry]:
+    for number in range(int(lib.TP_BUDGET_ENTRY_COUNT)):
+        entry = ffi.addressof(memory.entry, number)
+        if entry.key == 0:
+            continue
+        host, _, address = _text(entry, lib.TP_BUDGET_TEXT_NAME).rpartition(" ")
+        left_s = float(lib.tp_budget_pause_left_ns(entry, now_ns)) / NS_PER_S
+        yield Entry(
+            host=host,
+            address=address,
+            venue=_text(entry, lib.TP_BUDGET_TEXT_VENUE),
+            uses=tuple(_uses(entry, now_ns)),
+            paused_s=left_s,
+            reason=_text(entry, lib.TP_BUDGET_TEXT_REASON) if left_s > 0 else "",
+        )
 
 
 def _uses(entry: Any, now_ns: int) -> Iterator[Use]:
@@ -251,7 +276,10 @@ def _uses(entry: Any, now_ns: int) -> Iterator[Use]:
         if limit == 0 or window_ms == 0:
             continue
         number = now_ns // (window_ms * (NS_PER_S // _MS_PER_S)) & WEIGHT_MAX
-        used = bucket.window & WEIGHT_MAX if bucket.window >> 32 == number else 0
+        past = number - (bucket.window >> 32) & WEIGHT_MAX  # windows since it was used
+        if past * window_ms > max(SHOWN_MS, window_ms):
+            continue
+        used = bucket.window & WEIGHT_MAX if past == 0 else 0
         yield Use(kind=kind.name.lower(), used=used, limit=limit, window_s=window_ms / _MS_PER_S)
 
 

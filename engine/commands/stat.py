@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath.engine.client.reader import Book, open_reader
+from tickpath.engine.loop.pauses import pause_text, run_directory
 from tickpath.rt.process import huge_page_bytes
+from tickpath.shm.budget import Entry, read_entries
 from tickpath.shm.control_segment import Consumer, consumers
 from tickpath.shm.errors import LocalError
 from tickpath.shm.histogram import Percentiles  # noqa: TC002  # msgspec resolves it at run time
@@ -31,6 +33,7 @@ INTERVAL_S_DEFAULT, INTERVAL_S_MAX = 1.0, 3600.0
 BOOKS_SHOWN_MAX = 20  # as text; JSON has them all
 NS_PER_MS, NS_PER_US = 1e6, 1e3
 SILENT_AFTER_MS = 100.0
+KINDS = {"rest": "requests", "connects": "new connections", "messages": "messages"}
 EXIT_DENIED = 3  # as where this machine lacks something
 
 
@@ -66,6 +69,7 @@ class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""  # what carries the bytes of a feed handler, once some came
     books: list[BookStatus] = []
     consumers: list[Consumer] = []  # who registered; others may read unseen
+    budgets: list[Entry] = []  # of its venues: what this host's addresses asked of them
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -126,7 +130,7 @@ def _read(segment: Segment) -> SegmentStatus:
     state = "running" if age_ms < SILENT_AFTER_MS else "silent"
     is_in_sight, lives = segment.writer_is_in_sight(), segment.writer_lives()
     header, live = segment.header, segment.live
-    counters = segment.counters()
+    counters, books = segment.counters(), _books(segment.instance)
     return SegmentStatus(
         instance=segment.instance,
         state=state if lives else "dead",
@@ -141,9 +145,22 @@ def _read(segment: Segment) -> SegmentStatus:
         counters=counters,
         hops=segment.histograms(),
         path=_path(counters),
-        books=_books(segment.instance),
+        books=books,
         consumers=list(consumers(segment)),
+        budgets=_budgets(books),
     )
+
+
+def _budgets(books: list[BookStatus]) -> list[Entry]:
+    """Return the budgets of the venues whose books these are: all processes of the host share."""
+    venues = {book.venue for book in books}
+    if not venues:
+        return []
+    return [
+        one
+        for one in read_entries(run_directory())
+        if one.venue in venues and (one.uses or one.paused_s > 0)
+    ]
 
 
 def _path(counters: dict[str, int]) -> str:
@@ -208,6 +225,21 @@ def _format_consumer(one: Consumer) -> str:
     return f"  reader {one.name} (pid {pid}): {', '.join(words)}"
 
 
+def budget_words(one: Entry) -> tuple[str, str]:
+    """Say what is used of each limit in the present window, and whether nothing is to be asked."""
+    uses = [
+        f"{use.used:,} of {use.limit:,} {KINDS.get(use.kind, use.kind)} in {use.window_s:g} s"
+        for use in one.uses
+    ]
+    paused = f"nothing for {pause_text(one.paused_s)}: {one.reason}" if one.paused_s > 0 else ""
+    return ", ".join(uses), paused
+
+
+def _format_budget(one: Entry) -> str:
+    words = [text for text in budget_words(one) if text]
+    return f"  budget of {one.address} at {one.host}: {'; '.join(words) or 'nothing was asked'}"
+
+
 def format_status(status: SegmentStatus) -> str:
     """Write one segment as people read it; counters that are 0 are left out."""
     if not status.size_bytes:
@@ -234,6 +266,7 @@ def format_status(status: SegmentStatus) -> str:
         rate = f"  {status.event_rate:>14,.0f} a second" if status.rates else ""
         lines.append(f"  events {status.events:>24,}{rate}")
     lines += [_format_consumer(one) for one in status.consumers]
+    lines += [_format_budget(one) for one in status.budgets]
     for name, value in status.counters.items():
         if value:
             each = status.rates.get(name, 0.0)

@@ -155,7 +155,13 @@ def rule_words(rule: Any) -> list[str]:
 
 def _limits(venue: Venue, settings: Any) -> dict[str, Any]:
     rest = venue.rest_budget(settings)
-    return msgspec.structs.asdict(venue.limits) | {"rest_requests_per_second": rest.per_second}
+    limits: dict[str, Any] = msgspec.to_builtins(venue.limits)
+    return limits | {"rest_requests_per_second": rest.per_second}
+
+
+def rate_words(rate: dict[str, Any]) -> str:
+    """Say a rate in words."""
+    return f"{rate['count']} in {rate['per_s']:g} s"
 
 
 def limit_words(limits: dict[str, Any]) -> list[str]:
@@ -168,6 +174,10 @@ def limit_words(limits: dict[str, Any]) -> list[str]:
         "{} subscriptions an hour": limits["messages_per_hour"],
         "{:g} REST requests a second": limits["rest_requests_per_second"],
         "{} connections of an address": limits["connections"],
+        "{} new ones": limits["connects"] and rate_words(limits["connects"]),
+        "{} messages of an address": limits["address_messages"]
+        and rate_words(limits["address_messages"]),
+        "{} of REST's weight of an address": limits["requests"] and rate_words(limits["requests"]),
         "a connection ends after {:g} h": age_s and age_s / SECONDS_PER_HOUR,
         "or after {:g} s without a channel": limits["idle_without_channel_s"],
         "or after {:g} s without data": limits["idle_without_data_s"],

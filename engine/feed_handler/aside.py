@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.engine.feed_handler.inflate import Inflate
-from tickpath.engine.feed_handler.rest_client import LateError, RateLimitError
-from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address
+from tickpath.engine.feed_handler.rest_client import LateError, RateLimitError, SpentError
+from tickpath.engine.loop.pauses import Pauses, Whose, asked_pause_s, own_address
 from tickpath.netstack.session import ConnectOptions, Session
 from tickpath.netstack.transport import resolve
 from tickpath.netstack.ws.ws import Opcode
 from tickpath.proto.venue import Base, Endpoint, Meaning, RestRefusal
 from tickpath.proto.venues.decoder import find_decoder
+from tickpath.shm.budget import Kind
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import RemoteError
 
@@ -149,6 +150,7 @@ class Aside:
         self._said_count = 0  # on this connection, of what the venue may count by the hour
         self._is_cut = False
         self._opened_s, self._open_pause_s = float("-inf"), 0.0
+        self._whose = Whose("", "", config.name)
 
     def request(self, row: Instrument) -> BaseSubscription:
         """Return what asks for the base of an instrument."""
@@ -216,11 +218,16 @@ class Aside:
             return self._session
         self._close()
         address = resolve(endpoint.host, self._config.resolve, endpoint.port)
-        whose = f"{endpoint.host}:{endpoint.port}", own_address(address, endpoint.port)
-        left_s, reason = self._pauses.find(*whose)
+        where = f"{endpoint.host}:{endpoint.port}"
+        whose = Whose(where, own_address(address, endpoint.port), self._config.name)
+        left_s, reason = self._pauses.find(whose.host, whose.address)
         if left_s > 0:
             raise RateLimitError(RestRefusal(f"{reason}, not long ago", False, left_s))
-        self._take_turn(whose[0])
+        self._take_turn(where)
+        rate = self._config.venue.limits.connects
+        if rate is not None and (wait_s := self._pauses.take(whose, Kind.CONNECTS, rate)) > 0:
+            raise SpentError(whose, wait_s)
+        self._whose = whose
         session = self._connect_to(endpoint, address)
         self._session, self._endpoint, self._said_count = session, endpoint, 0
         if self._is_cut:  # since it was looked at above: `cut` did not see this one
@@ -277,14 +284,15 @@ class Aside:
             headers="".join(f"{name}: {value}\r\n" for name, value in endpoint.headers),
         )
 
-    def _note_pause(self, session: Session, whose: tuple[str, str]) -> None:
+    def _note_pause(self, session: Session, whose: Whose) -> None:
         """Keep what the answer to the upgrade asks us to wait, for all who connect there."""
         status = int(lib.tp_session_http_status(session.handle))
         after = ffi.string(lib.tp_session_retry_after(session.handle)).decode(errors="replace")
         now = datetime.fromtimestamp(self._clock.unix_ns() / NS_PER_S, UTC)
         pause_s = asked_pause_s(status, after, now) if status else None
         if pause_s:
-            self._pauses.note(*whose, pause_s, f"the upgrade was answered with status {status}")
+            why = f"the upgrade was answered with status {status}"
+            self._pauses.note(whose.host, whose.address, pause_s, why, whose.venue)
 
     def _time_s(self) -> int:
         return self._clock.unix_ns() // NS_PER_S
@@ -319,6 +327,9 @@ class Aside:
         for text in texts:
             session.send(Opcode.TEXT, text)
         self._said_count += len(texts)
+        rate = self._config.venue.limits.address_messages
+        if rate is not None:
+            self._pauses.spend(self._whose, Kind.MESSAGES, rate, len(texts))
 
     def _read_up(self, session: Session, asked: BaseSubscription) -> None:
         """Read what came since the last question: nothing of it answers this one."""

@@ -1,6 +1,7 @@
 """Ask a venue by HTTP over a kernel socket: one connection that is kept.
 
-`read_answer` judges what came; `RestClient` asks, within a time, and heeds the venue's pauses.
+`read_answer` judges what came; `RestClient` asks, within a time, takes each request from what our
+address may ask of the venue, and heeds its pauses.
 Never on the path. Called by: bases.py, instrument_list.py and the commands. Calls: http.client,
 ssl, engine/loop/pauses.py, proto/venue.py (what an answer means).
 """
@@ -12,13 +13,15 @@ import http.client
 import io
 import socket
 import ssl
+import threading
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from tickpath.engine.loop.pauses import Pauses, asked_pause_s, own_address, pause_text
+from tickpath.engine.loop.pauses import Pauses, Whose, asked_pause_s, own_address, pause_text
 from tickpath.netstack.transport import resolve
 from tickpath.proto.venue import HttpRequest, HttpResponse, RestRefusal, excerpt
+from tickpath.shm.budget import Kind
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import RemoteError
 
@@ -41,6 +44,17 @@ class RateLimitError(RemoteError):
         until = "" if left_s is None else f", for {pause_text(left_s)}"
         super().__init__(f"the venue limits requests: {refusal.reason}{until}")
         self.refusal = refusal
+
+
+class SpentError(RateLimitError):
+    """Say that all that our address may ask of the venue is spent for longer than we can wait."""
+
+    def __init__(self, whose: Whose, left_s: float) -> None:
+        super().__init__(RestRefusal("our own budget", False, left_s))
+        self.args = (
+            f"what {whose.address} may ask of {whose.host} is spent by the processes of this host: "
+            f"asking again in {pause_text(left_s)}",
+        )
 
 
 class LateError(RemoteError):
@@ -85,23 +99,29 @@ class RestClient:
     """
 
     def __init__(
-        self, venue: VenueConfig, clock: Clock = SYSTEM, context: ssl.SSLContext | None = None
+        self,
+        venue: VenueConfig,
+        clock: Clock = SYSTEM,
+        context: ssl.SSLContext | None = None,
+        pauses: Pauses | None = None,
     ) -> None:
         self._venue, self._clock = venue, clock
-        self._pauses, self._own = Pauses(clock), ""
+        self._pauses, self._own = pauses or Pauses(clock), ""
         self._host, self._port = venue.rest
         self._context = (context or self._tls_context()) if venue.tls else None
         self._sock: socket.socket | None = None
         self._begun: HttpRequest | None = None
         self._is_cut = False
+        self._cut_called = threading.Event()
 
     def another(self) -> RestClient:
         """Return one more client of the same host: it shares the certificates, a megabyte."""
-        return RestClient(self._venue, self._clock, self._context)
+        return RestClient(self._venue, self._clock, self._context, self._pauses)
 
     def cut(self) -> None:
         """End what is under way and all that follows; a connection being made ends soon."""
         self._is_cut = True
+        self._cut_called.set()
         sock = self._sock
         if sock is not None:
             _cut(sock)
@@ -158,7 +178,9 @@ class RestClient:
                     self._sock, is_sent = self._connect(timeout_s), False
                 elif not is_sent:
                     self._heed()
-                if self._is_cut:  # while it connected
+                if not is_sent:
+                    self._await_turn(request, timeout_s)
+                if self._is_cut:  # while it connected, or waited
                     raise ConnectionAbortedError("the feed handler ends")
                 if not is_sent:
                     self._send(self._sock, request, timeout_s)
@@ -186,6 +208,8 @@ class RestClient:
             return False
         try:
             self._heed()
+            if self._take(request) > 0:
+                return False
             self._send(sock, request, 0.0)
         except RateLimitError:
             return False
@@ -199,6 +223,21 @@ class RestClient:
     def begun(self) -> HttpRequest | None:
         """What was sent and not asked for yet."""
         return self._begun
+
+    def _take(self, request: HttpRequest) -> float:
+        """Take a request from what our address may ask; return how many seconds to wait, or 0.0."""
+        rate, venue = self._venue.venue.limits.requests, self._venue.venue
+        if rate is None:
+            return 0.0
+        return self._pauses.take(self._whose(), Kind.REST, rate, venue.request_weight(request))
+
+    def _await_turn(self, request: HttpRequest, timeout_s: float) -> None:
+        """Wait until it may be asked; raises SpentError where that is not within timeout_s."""
+        ends_s = SYSTEM.now_s() + timeout_s
+        while not self._is_cut and (wait_s := self._take(request)) > 0:
+            if SYSTEM.now_s() + wait_s > ends_s:
+                raise SpentError(self._whose(), wait_s)
+            self._cut_called.wait(wait_s)
 
     def _failure(self, request: HttpRequest, error: Exception) -> RemoteError:
         reason = str(error) or type(error).__name__
@@ -231,14 +270,22 @@ class RestClient:
         headers = {name.lower(): value for name, value in response.headers.items()}
         answer = HttpResponse(response.status, headers, body)
         now = datetime.fromtimestamp(self._clock.unix_ns() / NS_PER_S, UTC)
+        self._correct(answer, now)
         try:
             return read_answer(self._venue, request, answer, size_max=size_max, now=now)
         except RateLimitError as error:
             self._keep(error.refusal)
             raise
 
-    def _whose(self) -> tuple[str, str]:
-        return f"{self._host}:{self._port}", self._own
+    def _whose(self) -> Whose:
+        return Whose(f"{self._host}:{self._port}", self._own, self._venue.name)
+
+    def _correct(self, answer: HttpResponse, now: datetime) -> None:
+        """Count what the venue says that others asked from our address."""
+        venue = self._venue.venue
+        used, rate = venue.requests_used(answer, now), venue.limits.requests
+        if used is not None and rate is not None:
+            self._pauses.correct(self._whose(), Kind.REST, rate, used)
 
     def _keep(self, refusal: RestRefusal) -> None:
         """Let all processes of this address know, and the next start."""
@@ -246,11 +293,13 @@ class RestClient:
         if pause_s is None:
             budget = self._venue.venue.rest_budget(self._venue.settings)
             pause_s = budget.banned_s if refusal.is_ban else budget.limited_s
-        self._pauses.note(*self._whose(), pause_s, refusal.reason)
+        whose = self._whose()
+        self._pauses.note(whose.host, whose.address, pause_s, refusal.reason, whose.venue)
 
     def _heed(self) -> None:
         """Ask nothing while the venue wants no requests; raises RateLimitError."""
-        left_s, reason = self._pauses.find(*self._whose())
+        whose = self._whose()
+        left_s, reason = self._pauses.find(whose.host, whose.address)
         if left_s > 0:
             raise RateLimitError(RestRefusal(f"{reason}, not long ago", False, left_s))
 

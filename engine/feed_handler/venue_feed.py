@@ -42,6 +42,7 @@ from tickpath.proto.instrument import pack_row
 from tickpath.proto.records import SyncReason
 from tickpath.proto.venue import Verification
 from tickpath.proto.venues.decoder import is_packed
+from tickpath.shm.budget import Kind
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError
 
@@ -305,6 +306,10 @@ class VenueFeed:
             headers=to.headers,
             silent_drop_ns=silent_ns + silent_ns // 4,  # the books go STALE first
             age_max_s=config.venue.limits.connection_age_max_s,
+            venue=config.name,
+            connects=config.venue.limits.connects,
+            messages=config.venue.limits.address_messages,
+            opens_with=partial(self._opens_with, planned),
             prepare=partial(self._speak, planned),
         )
 
@@ -312,6 +317,15 @@ class VenueFeed:
 
     def _time_s(self) -> int:
         return self.shared.clock.unix_ns() // NS_PER_S
+
+    def _opens_with(self, planned: int) -> int:
+        """Count the messages that a connection says as soon as it is open, if that is limited."""
+        if self.config.venue.limits.address_messages is None:
+            return 0
+        try:
+            return len(self.plan.open_messages(planned, request=1, time_s=self._time_s()))
+        except Exception:  # of a venue's folder: `_speak` meets it too, whose errors are said
+            return 0
 
     def _speak(self, planned: int) -> None:
         """Set what a connection will say: some venues want the time in it."""
@@ -323,7 +337,13 @@ class VenueFeed:
             self.subscriptions.said(planned, message)
 
     def _say(self, planned: int, text: bytes) -> bool:
-        if not self.shared.hot.say(self.connections[planned], text):
+        number, rate = self.connections[planned], self.config.venue.limits.address_messages
+        connections = self.shared.connections
+        if rate is not None:
+            whose = connections.whose(number)
+            if connections.pauses.take(whose, Kind.MESSAGES, rate) > 0:
+                return False  # the speaker tries again at its next step
+        if not self.shared.hot.say(number, text):
             return False
         self.subscriptions.said(planned, text)
         return True

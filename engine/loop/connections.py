@@ -16,6 +16,7 @@ from tickpath._core import ffi, lib
 from tickpath.engine.loop.pauses import (
     LENGTH_S_MAX,
     Pauses,
+    Whose,
     asked_pause_s,
     own_address,
     pause_text,
@@ -24,6 +25,7 @@ from tickpath.engine.loop.resolver import POLL_S, Resolver
 from tickpath.engine.supervisor.wall_time import wall_time
 from tickpath.netstack.session import ERROR_TEXT_SIZE, Target
 from tickpath.netstack.transport import RECEIVE_WINDOW
+from tickpath.shm.budget import Kind
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tickpath.netstack.transport import Stream, Transport
+    from tickpath.proto.venue import Rate
 
 MESSAGE_SIZE_MAX = 1 << 20
 NEVER = float("inf")
@@ -76,6 +79,14 @@ class Endpoint:
     """The venue ends a connection that is so old: it is replaced before that. None: it does not."""
     pause_s: Callable[[int, str, datetime], float | None] = asked_pause_s
     """How long an upgrade that was refused asks to wait, by its status and Retry-After."""
+    venue: str = ""
+    """For people: whose limits the next two are."""
+    connects: Rate | None = None
+    """How many connections the venue bears of our address; None: it names no limit."""
+    messages: Rate | None = None
+    """Of ours, on all connections of our address."""
+    opens_with: Callable[[], int] = lambda: 0
+    """How many of them are said as soon as it is open."""
     prepare: Callable[[], None] = lambda: None
     """Called before each try: the hot thread has no session of the connection then."""
 
@@ -96,6 +107,8 @@ class _Slot:
     """It is being replaced, since it is old."""
     own: str = ""
     """Our address, as its venue sees it."""
+    is_paced: bool = False
+    """That it waits for its turn was said."""
 
 
 @dataclass(slots=True)
@@ -295,7 +308,7 @@ class Connections:
             return 0.0
         pause_s = min(pause_s, LENGTH_S_MAX)
         why = f"the upgrade was answered with status {status}"
-        self.pauses.note(self._name(slot), slot.own, pause_s, why)
+        self.pauses.note(self._name(slot), slot.own, pause_s, why, slot.endpoint.venue)
         return pause_s
 
     def _take_back(self, number: int, slot: _Slot, reason: str, pause_s: float = 0.0) -> None:
@@ -328,7 +341,7 @@ class Connections:
         slot.own = own_address(address, slot.endpoint.target.port)
         left_s, why = self.pauses.find(self._name(slot), slot.own)
         if left_s <= 0:
-            return False
+            return self._awaits_turn(number, slot, now)
         delay = left_s * (1.0 + 0.1 * self.random.random())
         slot.retry_at = now + delay
         self.log(
@@ -336,6 +349,29 @@ class Connections:
             f"{pause_text(delay)}, at {self._time_of_day(delay)}"
         )
         return True
+
+    def _awaits_turn(self, number: int, slot: _Slot, now: float) -> bool:
+        """Take what opening it costs of what our address may; else wait for that."""
+        whose, to = self.whose(number), slot.endpoint
+        asks = [(Kind.CONNECTS, to.connects, 1), (Kind.MESSAGES, to.messages, to.opens_with())]
+        costs = [(kind, rate, cost) for kind, rate, cost in asks if rate is not None and cost]
+        wait_s = max((self.pauses.wait_s(whose, *cost) for cost in costs), default=0.0)
+        for cost in costs if wait_s == 0 else ():
+            wait_s = max(wait_s, self.pauses.take(whose, *cost))
+        if wait_s > 0:
+            slot.retry_at = now + wait_s
+            if not slot.is_paced:
+                self.log(
+                    f"connection {number}: {whose.host}: waiting for its turn: the venue limits "
+                    f"how many {whose.address} opens"
+                )
+        slot.is_paced = wait_s > 0
+        return slot.is_paced
+
+    def whose(self, number: int) -> Whose:
+        """Return by whom, and of whom, what a connection does is counted; after its first try."""
+        slot = self.slots[number]
+        return Whose(self._name(slot), slot.own, slot.endpoint.venue)
 
     def _time_of_day(self, in_s: float) -> str:
         return wall_time(self.clock.unix_ns() / NS_PER_S + in_s)

@@ -1,45 +1,40 @@
-"""What venues asked this address to wait for, known to all its processes and their next starts.
+"""What an address of ours may ask of a venue, and what the venue asked it to wait for.
 
-A venue that answers 429, 418 or a Retry-After counts by address, and whoever asks on lengthens it:
-the process that restarts, and the other one that reads the same venue. So each pause is a small
-file of the run directory, named after the venue's host and our own address: whoever is about to ask
-looks there first. A pause is only ever made longer; one that is over is removed by whoever sees it.
-Time steps: on the same boot it is counted by CLOCK_MONOTONIC, after another one by the time of day,
-and never as longer than the venue asked for. Crash-safe: written beside, renamed over; the lock is
-flock, which dies with its owner. A host that gives no directory to write in keeps pauses for the
-process alone.
-Called by: engine/feed_handler (REST), engine/loop/connections.py (the upgrade).
+A venue counts by address, and whoever asks on after a 429, a 418 or a Retry-After lengthens it: the
+process that restarts, and the other one that reads the same venue. So requests, connections and
+messages are taken from the budget of shm/budget.py, in the run directory, by the venue's host and
+our own address; a pause is kept there too, for all processes and their next starts. It is only ever
+made longer. On the same boot it is counted by CLOCK_MONOTONIC, after another one by the time of
+day, and never as longer than the venue asked for. A host that gives no directory to write in keeps
+all of it for the process alone.
+Called by: engine/feed_handler (REST, what is said), engine/loop/connections.py (the upgrade).
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import re
 import socket
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from tickpath.proto.venue import parse_retry_after
-from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
-from tickpath.shm.ownership import taking
+from tickpath.shm.budget import FILE_NAME, PAUSE_S_MAX, Budget, BudgetFullError, Kind
+from tickpath.shm.clock import SYSTEM, Clock
+from tickpath.shm.segment import SegmentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
+
+    from tickpath.proto.venue import Rate
 
 ENVIRONMENT: Final = "TICKPATH_RUN_DIRECTORY"
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-SIZE_MAX: Final = 4096
-LENGTH_S_MAX: Final = 31 * 24 * 3600.0  # longer than any venue's ban
-REASON_SIZE_MAX: Final = 200
+LENGTH_S_MAX: Final = PAUSE_S_MAX  # longer than any venue's ban
+OPEN_AGAIN_S: Final = 5.0  # after a failure
 # Answers that are for a while: forbidden, banned, too many requests, unavailable.
 PAUSING: Final = frozenset({403, 418, 429, 503})
-_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9.-]")
 
 
 def run_directory() -> Path:
@@ -83,111 +78,99 @@ def pause_text(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f}".removesuffix(".0") + " s"
 
 
-class Pause(msgspec.Struct, frozen=True):
-    """One record: for how long, since when by both clocks, and why."""
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Who counts, and whom: host and port, an address of ours, and the venue's name, for people."""
 
-    length_s: float
-    reason: str
-    boot: str
-    monotonic_ns: int
-    unix_ns: int
+    host: str
+    address: str
+    venue: str = ""
 
-    def left_s(self, clock: Clock, boot: str) -> float:
-        """Return how much of it is left; 0 or less: it is over."""
-        if boot and boot == self.boot and clock.now_ns() >= self.monotonic_ns:
-            passed_ns = clock.now_ns() - self.monotonic_ns
-        else:
-            passed_ns = clock.unix_ns() - self.unix_ns
-        return min(self.length_s, self.length_s - passed_ns / NS_PER_S)
-
-
-_decoder = msgspec.json.Decoder(Pause)
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Return them as the budget takes them."""
+        return self.host, self.address, self.venue
 
 
 @dataclass(slots=True)
 class Pauses:
-    """The pauses of all venues. For any thread."""
+    """The budgets and pauses of all venues. For any thread."""
 
     clock: Clock = SYSTEM
     directory: Path | None = field(default_factory=run_directory)
     """None: kept by this object alone."""
     boot: str = field(default_factory=boot_id)
-    _own: dict[str, Pause] = field(default_factory=dict)  # should the directory be of no use
+    _own: Budget = field(init=False)  # should the directory be of no use
+    _shared: Budget | None = None
+    _opens_at_s: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        """Know what is our own; the directory is looked at when something is asked."""
+        self._own = Budget(None, self.clock, self.boot)
+
+    def _open(self, *, builds: bool) -> Budget | None:
+        """Return the directory's budget; None: it is of no use, or there is none to look at."""
+        if self.directory is None:
+            return None
+        if self._shared is not None and self._shared.is_current():
+            return self._shared
+        self._shared = None  # another one stands there, or none
+        if not builds and not os.path.lexists(self.directory / FILE_NAME):
+            return None
+        if self.clock.now_s() < self._opens_at_s:
+            return None
+        try:
+            self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._shared = Budget(self.directory, self.clock, self.boot)
+        except (OSError, SegmentError):
+            self._opens_at_s = self.clock.now_s() + OPEN_AGAIN_S
+        return self._shared
 
     def find(self, host: str, address: str) -> tuple[float, str]:
         """Return how long host is not to be asked from our address, and why; 0 s: it may be."""
-        name = _name(host, address)
-        left_s, reason = 0.0, ""
-        for pause in (self._own.get(name), self._read(name)):
-            if pause is not None and pause.left_s(self.clock, self.boot) > left_s:
-                left_s, reason = pause.left_s(self.clock, self.boot), pause.reason
-        return left_s, reason
+        shared = self._open(builds=False)
+        budgets = [self._own] if shared is None else [self._own, shared]
+        return max((one.paused(host, address) for one in budgets), key=lambda found: found[0])
 
-    def note(self, host: str, address: str, length_s: float, reason: str) -> None:
+    def note(self, host: str, address: str, length_s: float, reason: str, venue: str = "") -> None:
         """Keep that host is not to be asked for so long, unless it is not for longer already."""
         length_s = min(length_s, LENGTH_S_MAX)
         if length_s <= 0:
             return
-        name = _name(host, address)
-        now = self.clock.now_ns(), self.clock.unix_ns()
-        pause = Pause(length_s, reason[:REASON_SIZE_MAX], self.boot, *now)
-        if self.directory is not None:
-            with contextlib.suppress(OSError), _locked(self.directory):
-                self._forget_old(self.directory)
-                if self.find(host, address)[0] < length_s:
-                    _write(self.directory / name, pause)
-        self._own[name] = max(
-            pause, self._own.get(name, pause), key=lambda one: one.left_s(self.clock, self.boot)
-        )
+        shared = self._open(builds=True)
+        for one in [self._own] if shared is None else [self._own, shared]:
+            try:
+                one.pause((host, address, venue), length_s, reason)
+            except BudgetFullError:  # its table is full of others that wait
+                continue
 
-    def _read(self, name: str) -> Pause | None:
-        """Read a record; what is none, or not ours, is as good as none."""
-        if self.directory is None:
-            return None
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        try:
-            file = os.open(self.directory / name, flags)
-        except OSError:
-            return None
-        try:
-            owner = os.fstat(file).st_uid
-            if owner not in {0, os.geteuid()} and owner != self.directory.stat().st_uid:
-                return None
-            pause = _decoder.decode(os.read(file, SIZE_MAX))
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            return None
-        finally:
-            os.close(file)
-        return pause if 0 < pause.length_s <= LENGTH_S_MAX else None
+    def _budgets(self) -> list[Budget]:
+        """Return whom to ask, in order: where the first has no room, the next one counts."""
+        shared = self._open(builds=True)
+        return [self._own] if shared is None else [shared, self._own]
 
-    def _forget_old(self, directory: Path) -> None:
-        for path in directory.glob("pause-*"):
-            pause = self._read(path.name)  # None: another user's, or none at all: not ours to end
-            if pause is not None and pause.left_s(self.clock, self.boot) <= 0:
-                path.unlink(missing_ok=True)
+    def take(self, whose: Whose, kind: Kind, rate: Rate, weight: int = 1) -> float:
+        """Spend so much now and return 0.0, or return how many seconds to wait."""
+        for one in self._budgets():
+            try:
+                return one.take(whose.names, kind, rate, weight)
+            except BudgetFullError:
+                continue
+        return 0.0
 
+    def wait_s(self, whose: Whose, kind: Kind, rate: Rate, weight: int = 1) -> float:
+        """Return how long to wait before so much may be spent; none of it was."""
+        for one in self._budgets():
+            try:
+                return one.wait_s(whose.names, kind, rate, weight)
+            except BudgetFullError:
+                continue
+        return 0.0
 
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Be the only writer; raises OSError."""
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    with taking:  # a child forked meanwhile would keep the lock for as long as it lives
-        lock = os.open(directory / "pauses.lock", flags, 0o600)
-        with contextlib.suppress(OSError):  # by root: for the user whose directory it is
-            os.fchown(lock, directory.stat().st_uid, -1)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
+    def spend(self, whose: Whose, kind: Kind, rate: Rate, weight: int = 1) -> None:
+        """Count what is asked whatever is left."""
+        self._budgets()[0].spend(whose.names, kind, rate, weight)
 
-
-def _write(path: Path, pause: Pause) -> None:
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_bytes(msgspec.json.encode(pause))
-    beside.replace(path)
-
-
-def _name(host: str, address: str) -> str:
-    return _NOT_IN_NAMES.sub("_", f"pause-{host}-{address}")
+    def correct(self, whose: Whose, kind: Kind, rate: Rate, used: tuple[int, float]) -> None:
+        """Believe the venue: how much of its window is used, and how many seconds it goes on."""
+        self._budgets()[0].correct(whose.names, kind, rate, used)

@@ -106,6 +106,33 @@ def readers_of(status: SegmentStatus) -> tuple[ReaderRow, ...]:
     return tuple(rows)
 
 
+class BudgetRow(msgspec.Struct, frozen=True):
+    """One kind of what an address may ask of a venue's host; limit 0: only that it is to wait."""
+
+    venue: str
+    host: str
+    address: str
+    kind: str
+    used: int
+    limit: int
+    window_s: float
+    paused_s: float
+
+
+def budgets_of(status: SegmentStatus) -> tuple[BudgetRow, ...]:
+    """Return a row for each limit that something was asked of."""
+    rows = []
+    for one in status.budgets:
+        whose, paused_s = (one.venue, one.host, one.address), one.paused_s
+        rows += [
+            BudgetRow(*whose, use.kind, use.used, use.limit, use.window_s, paused_s)
+            for use in one.uses
+        ]
+        if not one.uses and paused_s > 0:
+            rows.append(BudgetRow(*whose, "", 0, 0, 0.0, paused_s))
+    return tuple(rows)
+
+
 class Watch:
     """Look again and again; keeps what rates are made of."""
 

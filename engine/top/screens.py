@@ -14,7 +14,7 @@ from rich.text import Text
 from tickpath.engine.cli import printable
 from tickpath.engine.client.reader import BookState
 from tickpath.engine.commands.live_view import HOP_NAMES, STATE_COLOURS, microseconds, plain_table
-from tickpath.engine.top.samples import BookRow, kind_of, readers_of
+from tickpath.engine.top.samples import BookRow, BudgetRow, kind_of, readers_of
 from tickpath.engine.top.view import BOOK, INSTANCE, INSTANCES, PANES, View
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ HELP = """\
  up down j k     select a row            page up, page down, home, end
  Enter           into the instance, into the book
  Esc             leave the filter, then back
- Tab left right  books, readers, hops, counters of the instance
+ Tab left right  books, readers, hops, counters, budgets of the instance
  s               another order           r   the other way round
  /               filter by name: type, then Enter
  q               quit
@@ -97,9 +97,10 @@ def _head(view: View, width: int, when: str) -> list[Text]:
     else:
         second.append_text(_status_line(status))
     if view.screen == INSTANCE:
-        second.append("   ")
+        second.append(" ")
         for pane in PANES:
-            second.append(f" {pane} ", style="bold reverse" if pane == view.pane else "dim")
+            second.append(" ")
+            second.append(pane, style="bold reverse" if pane == view.pane else "dim")
     return [_line(first, width), _line(second, width)]
 
 
@@ -139,6 +140,7 @@ def _table_body(view: View, width: int, count: int) -> RenderableType:
         "readers": _readers_table,
         "hops": _hops_table,
         "counters": _counters_table,
+        "budgets": _budgets_table,
     }
     table = tables[view.table](shown)
     table.padding = (0, 1, 0, 0)  # every column counts at 80
@@ -217,6 +219,21 @@ def _counters_table(rows: Sequence[tuple[str, int, float]]) -> Table:
     table = plain_table(("counter", "value", "a second"), left=1)
     for name, value, rate in rows:
         table.add_row(Text(_short(name, 40)), f"{value:,}", f"{rate:,.0f}" if rate else NOTHING)
+    return table
+
+
+def _budgets_table(rows: Sequence[BudgetRow]) -> Table:
+    names = ("venue", "host", "own address", "what", "used", "limit", "of s", "wait s")
+    table = plain_table(names, left=4)
+    for one in rows:
+        style = "red" if one.paused_s else "green" if one.used * 2 <= one.limit else "yellow"
+        table.add_row(
+            *(Text(_short(text)) for text in (one.venue, one.host, one.address, one.kind)),
+            Text(f"{one.used:,}", style=style),
+            f"{one.limit:,}" if one.limit else NOTHING,
+            f"{one.window_s:g}" if one.limit else NOTHING,
+            f"{one.paused_s:,.0f}" if one.paused_s else NOTHING,
+        )
     return table
 
 

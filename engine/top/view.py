@@ -1,7 +1,7 @@
 """What `tickpath top` shows, and what each key does to it: no terminal, no shared memory.
 
 Three screens, each into the next by Enter and back by Esc: all instances, one instance (books,
-readers, hops, counters as panes), one book. Called by: engine/top/command.py, screens.
+readers, hops, counters, budgets as panes), one book. Called by: engine/top/command.py, screens.
 """
 
 from __future__ import annotations
@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tickpath.engine.top.samples import BookRow, ReaderRow, Sample, kind_of, readers_of
+from tickpath.engine.top.samples import (
+    BookRow,
+    BudgetRow,
+    ReaderRow,
+    Sample,
+    budgets_of,
+    kind_of,
+    readers_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from tickpath.engine.commands.stat import SegmentStatus
 
 INSTANCES, INSTANCE, BOOK = "instances", "instance", "book"
-PANES = ("books", "readers", "hops", "counters")
+PANES = ("books", "readers", "hops", "counters", "budgets")
 FILTER_LENGTH_MAX = 32
 PAGE = 10
 STATE_ORDER = {"CROSSED": 0, "STALE": 1, "SYNCING": 2, "LIVE": 3}
@@ -43,6 +51,11 @@ SORTS: dict[str, dict[str, Any]] = {
     },
     "hops": {"order": lambda _one: 0, "p99": lambda one: -one.p99, "n": lambda one: -one.count},
     "counters": {"name": lambda one: one[0], "rate": lambda one: -one[2]},
+    "budgets": {
+        "name": lambda one: (one.venue, one.host, one.kind),
+        "used": lambda one: -one.used / one.limit if one.limit else 0,
+        "pause": lambda one: -one.paused_s,
+    },
 }
 
 
@@ -117,6 +130,12 @@ class View:
         ]
         return self._ordered(rows, lambda one: one[0])
 
+    def budgets(self) -> list[BudgetRow]:
+        """Return what the host's addresses asked of the instance's venues."""
+        status = self.status()
+        rows = budgets_of(status) if status else ()
+        return self._ordered(rows, lambda one: f"{one.venue} {one.host} {one.address}")
+
     def rows(self) -> Sequence[Any]:
         """Return the rows of the table that is shown."""
         tables: dict[str, Callable[[], Sequence[Any]]] = {
@@ -125,6 +144,7 @@ class View:
             "readers": self.readers,
             "hops": self.hops,
             "counters": self.counters,
+            "budgets": self.budgets,
         }
         return tables[self.table]()
 

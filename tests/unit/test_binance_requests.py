@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tickpath.proto.venue import HttpRequest, HttpResponse
 from tickpath.proto.venues import load_venue
 
 VENUE = load_venue("binance")
@@ -37,3 +39,24 @@ def test_list_row_with_an_impossible_number_takes_itself_out(key: str, number: s
     found = VENUE.parse_instruments(json.dumps({"symbols": rows}).encode())
     assert "BTCUSDT" in found.instruments
     assert "ETHUSDT" in found.left_out
+
+
+@pytest.mark.parametrize(
+    ("target", "weight"),
+    [
+        ("/api/v3/depth?symbol=BTCUSDT&limit=100", 5),
+        ("/api/v3/depth?symbol=BTCUSDT&limit=101", 25),
+        ("/api/v3/depth?symbol=BTCUSDT&limit=1000", 50),
+        ("/api/v3/depth?limit=5000&symbol=BTCUSDT", 250),
+        ("/api/v3/depth?symbol=BTCUSDT&limit=5001", 20),
+        ("/api/v3/exchangeInfo?showPermissionSets=false", 20),
+    ],
+)
+def test_weight_of_a_request_is_that_of_the_documents(target: str, weight: int) -> None:
+    assert VENUE.request_weight(HttpRequest(target)) == weight
+
+
+def test_weight_used_is_of_this_minute() -> None:
+    answer = HttpResponse(200, {"x-mbx-used-weight-1m": "5871"}, b"{}")
+    at = datetime(2026, 11, 30, 12, 0, 45, tzinfo=UTC)
+    assert VENUE.requests_used(answer, at) == (5871, 15.0)

@@ -11,13 +11,16 @@ import pytest
 from tickpath._core import ffi, lib
 from tickpath.engine.loop import connections as module
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect, _Slot
+from tickpath.engine.loop.pauses import Pauses
 from tickpath.netstack.session import Target
 from tickpath.netstack.transport import KernelTransport
+from tickpath.proto.venue import Rate
 from tickpath.shm.clock import Clock
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 def connections(*slots: _Slot) -> Connections:
@@ -328,3 +331,74 @@ def test_connection_whose_offer_finds_no_room_is_tried_again_later(beside: Besid
         time.sleep(0.00025)
     beside.connections.step()
     assert beside.until_note() == lib.TP_NOTE_OPENED
+
+
+# ---- what the venue bears of our address ---------------------------------------------------------
+
+
+class Paced:
+    """Connections whose tries are counted, in a time of their own, of one budget."""
+
+    def __init__(self, count: int, directory: Path, **limits: Any) -> None:
+        self.now_s, self.tried, self.lines = 1_000.0, list[float](), list[str]()
+        clock = Clock(lambda: int(self.now_s * 1e9), lambda: 0)
+        slots = [
+            _Slot(
+                Endpoint(
+                    target=Target("ws", "venue.test", 80, "/"),
+                    server_name="venue.test",
+                    addresses={"venue.test:80": "192.0.2.1"},
+                    venue="a venue",
+                    **limits,
+                )
+            )
+            for _ in range(count)
+        ]
+        self.connections = Connections(
+            cast("Any", None),
+            cast("Any", self),
+            Reconnect(first_s=1e6, max_s=1e6),
+            self.lines.append,
+            slots=slots,
+            clock=clock,
+            pauses=Pauses(clock, directory, "boot"),
+        )
+
+    def open_stream(self, *_: object) -> Any:
+        self.tried.append(self.now_s)
+        raise LocalError("no stream here")
+
+    def run(self, seconds: float) -> None:
+        ends_s = self.now_s + seconds
+        while self.now_s < ends_s:
+            self.connections.step()
+            for slot in self.connections.slots:
+                if slot.failures:
+                    slot.is_retired = True  # each is tried once
+            self.now_s += 0.01
+
+
+def test_connections_open_at_the_pace_that_the_venue_bears_of_our_address(tmp_path: Path) -> None:
+    one = Paced(7, tmp_path, connects=Rate(3, 1.0, 1))
+    one.run(4.0)
+    assert [round(at - 1_000, 1) for at in one.tried] == [0.5 * number for number in range(7)]
+    assert sum("waiting for its turn" in line for line in one.lines) == 6  # each said it once
+
+
+def test_connections_of_two_processes_share_what_the_venue_bears(tmp_path: Path) -> None:
+    one, other = (Paced(4, tmp_path, connects=Rate(4, 1.0, 2)) for _ in range(2))
+    one.run(0.1)
+    other.run(0.1)
+    assert (len(one.tried), len(other.tried)) == (2, 0)
+
+
+def test_connections_wait_where_what_they_open_with_is_too_much_for_now(tmp_path: Path) -> None:
+    one = Paced(2, tmp_path, messages=Rate(8, 1.0, 4), opens_with=lambda: 4)
+    one.run(2.0)
+    assert [round(at - 1_000, 1) for at in one.tried] == [0.0, 1.0]
+
+
+def test_connections_without_limits_open_at_once(tmp_path: Path) -> None:
+    one = Paced(5, tmp_path)
+    one.run(0.05)
+    assert one.tried == [1_000.0] * 5

@@ -27,6 +27,7 @@ from tickpath.netstack.route import PortReservation
 from tickpath.netstack.session import ConnectOptions, Session
 from tickpath.proto.instrument import Instrument
 from tickpath.rt.notify import Notifier
+from tickpath.shm.budget import FILE_NAME, LOCK_NAME
 from tickpath.shm.control_segment import consumers
 from tickpath.shm.ownership import taking
 from tickpath.shm.reader import Reader
@@ -239,6 +240,7 @@ DIES = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from tickpath.engine.strategy.stats import create_stats
+from tickpath.shm.budget import FILE_NAME, LOCK_NAME
 from tickpath.shm.control_segment import consumers
 from tickpath.shm.ownership import taking
 from tickpath.shm.reader import Reader
@@ -328,6 +330,7 @@ def test_fork_keeps_no_lock_of_the_pauses(tmp_path: Path) -> None:
 
     def note() -> None:
         while not over.is_set():
+            (tmp_path / FILE_NAME).unlink(missing_ok=True)  # it is built anew, by who has the lock
             one.note("h", "a", 10.0, "status 429")
 
     one.note("h", "a", 10.0, "status 429")
@@ -342,7 +345,7 @@ def test_fork_keeps_no_lock_of_the_pauses(tmp_path: Path) -> None:
                 os._exit(0)
         over.set()
         thread.join()
-        with (tmp_path / "pauses.lock").open() as lock:
+        with (tmp_path / LOCK_NAME).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         over.set()

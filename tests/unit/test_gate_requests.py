@@ -379,3 +379,12 @@ def test_gate_limit_says_until_when(fields: dict[str, str], pause_s: float | Non
     assert refusal is not None
     assert (refusal.is_ban, refusal.retry_after_s) == (False, pause_s)
     assert SPOT.rest_refusal(HttpResponse(400, fields, b""), NOW) is None
+
+
+def test_requests_used_are_read_in_the_share_of_the_limit_that_is_told() -> None:
+    names = ("limit", "requests-remain", "reset-timestamp")
+    values = ("100", "25", str(int(NOW.timestamp()) + 3))
+    fields = {f"x-gate-ratelimit-{name}": value for name, value in zip(names, values, strict=True)}
+    assert load_venue("gate").requests_used(HttpResponse(200, fields, b""), NOW) == (150, 3.0)
+    fields["x-gate-ratelimit-limit"] = "0"
+    assert load_venue("gate").requests_used(HttpResponse(200, fields, b""), NOW) is None

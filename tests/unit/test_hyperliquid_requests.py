@@ -230,3 +230,9 @@ def test_refusal_of_rest_is_429_alone() -> None:
     assert busy is not None
     assert (busy.is_ban, busy.retry_after_s) == (False, None)
     assert VENUE.rest_refusal(HttpResponse(422, {}, b""), NOW) is None
+
+
+def test_weight_of_a_book_is_a_tenth_of_a_lists() -> None:
+    settings = HyperliquidSettings()
+    assert VENUE.request_weight(VENUE.check_request("BTC", settings)) == 2
+    assert VENUE.request_weight(VENUE.instruments_request(settings)) == 20

@@ -13,10 +13,13 @@ import pytest
 from tickpath.engine.loop.pauses import (
     LENGTH_S_MAX,
     Pauses,
+    Whose,
     own_address,
     pause_text,
     run_directory,
 )
+from tickpath.proto.venue import Rate
+from tickpath.shm.budget import FILE_NAME, Kind
 from tickpath.shm.clock import NS_PER_S, Clock
 
 if TYPE_CHECKING:
@@ -86,8 +89,10 @@ def test_pause_of_another_boot_goes_by_the_time_of_day(tmp_path: Path) -> None:
     of.monotonic_s = 5.0
     of.unix_s += 100
     assert pauses(tmp_path, of, "boot 2").find(HOST, ADDRESS)[0] == 500.0
-    of.unix_s -= 86_400  # set back: no more than what was asked for
-    assert pauses(tmp_path, of, "boot 2").find(HOST, ADDRESS)[0] == 600.0
+    of.unix_s -= 86_400  # of this boot by now: the time of day does not count
+    assert pauses(tmp_path, of, "boot 2").find(HOST, ADDRESS)[0] == 500.0
+    # Set back: no more than what was asked for.
+    assert pauses(tmp_path, of, "boot 3").find(HOST, ADDRESS)[0] == 600.0
 
 
 @pytest.mark.parametrize(
@@ -98,8 +103,7 @@ def test_pause_broken_record_is_none_and_is_replaced(tmp_path: Path, data: bytes
     of = Time()
     one = pauses(tmp_path, of)
     one.note(HOST, ADDRESS, 60.0, "status 429")
-    (record,) = tmp_path.glob("pause-*")
-    record.write_bytes(data)
+    (tmp_path / FILE_NAME).write_bytes(data)
     other = pauses(tmp_path, of)
     assert other.find(HOST, ADDRESS)[0] == 0
     other.note(HOST, ADDRESS, 30.0, "status 429")
@@ -121,22 +125,24 @@ def test_pause_without_a_directory_is_kept_by_the_process(tmp_path: Path) -> Non
     assert one.find(HOST, ADDRESS)[0] == 60.0
 
 
-def test_pause_records_that_are_over_are_removed(tmp_path: Path) -> None:
+def test_pause_of_a_directory_that_was_emptied_is_known_to_who_was_told(tmp_path: Path) -> None:
     of = Time()
     one = pauses(tmp_path, of)
-    for number in range(5):
-        one.note(f"host{number}", ADDRESS, 10.0, "status 429")
-    of.pass_by(11)
-    one.note(HOST, ADDRESS, 10.0, "status 429")
-    assert len(list(tmp_path.glob("pause-*"))) == 1
+    one.note(HOST, ADDRESS, 60.0, "a ban")
+    (tmp_path / FILE_NAME).unlink()
+    assert one.find(HOST, ADDRESS)[0] == 60.0
+    other = pauses(tmp_path, of)
+    assert other.find(HOST, ADDRESS)[0] == 0.0
+    assert not list(tmp_path.glob(FILE_NAME))  # who only looks builds nothing
+    other.note(HOST, ADDRESS, 90.0, "a longer ban")
+    assert one.find(HOST, ADDRESS) == (90.0, "a longer ban")  # and finds the new one
 
 
 def test_pause_follows_no_link(tmp_path: Path) -> None:
     of = Time()
     pauses(tmp_path / "a", of).note(HOST, ADDRESS, 60.0, "status 429")
-    (record,) = (tmp_path / "a").glob("pause-*")
     (tmp_path / "b").mkdir()
-    (tmp_path / "b" / record.name).symlink_to(record)
+    (tmp_path / "b" / FILE_NAME).symlink_to(tmp_path / "a" / FILE_NAME)
     assert pauses(tmp_path / "b", of).find(HOST, ADDRESS)[0] == 0
 
 
@@ -165,6 +171,38 @@ def test_pause_is_known_to_another_process_however_its_writer_dies(tmp_path: Pat
     assert Pauses(directory=tmp_path).find("h", "a")[0] > 999
     here.note("h", "a", 10_000_000.0 / 10, "longer")  # the lock died with its owner
     assert Pauses(directory=tmp_path).find("h", "a")[1] == "longer"
+
+
+def test_budget_of_a_directory_is_one_and_without_it_our_own(tmp_path: Path) -> None:
+    of, whose, rate = Time(), Whose(HOST, ADDRESS, "venue"), Rate(4, 1.0, 2)
+    one, other = pauses(tmp_path, of), pauses(tmp_path, of)
+    assert [each.take(whose, Kind.REST, rate) for each in (one, other)] == [0.0, 0.0]
+    assert one.take(whose, Kind.REST, rate) == other.wait_s(whose, Kind.REST, rate) == 0.5
+    (tmp_path / "file").touch()
+    alone = pauses(tmp_path / "file" / "below", of)
+    assert [alone.take(whose, Kind.REST, rate) for _ in range(3)] == [0.0, 0.0, 0.5]
+
+
+def test_budget_that_could_not_be_opened_is_tried_again_later(tmp_path: Path) -> None:
+    of, whose, rate = Time(), Whose(HOST, ADDRESS, "venue"), Rate(4, 1.0, 2)
+    place = tmp_path / "run"
+    place.touch()
+    one = pauses(place, of)
+    one.spend(whose, Kind.REST, rate, 2)
+    place.unlink()
+    assert one.take(whose, Kind.REST, rate) > 0
+    assert not place.exists()
+    of.pass_by(6.0)
+    assert one.take(whose, Kind.REST, rate) == 0.0
+    assert (place / FILE_NAME).exists()
+
+
+def test_budget_full_of_pauses_makes_nobody_fail(tmp_path: Path) -> None:
+    one = pauses(tmp_path, Time())
+    for number in range(257):
+        one.note(f"host{number}", ADDRESS, 60.0, "status 429")
+    whose, rate = Whose(HOST, ADDRESS, "venue"), Rate(4, 1.0, 2)
+    assert one.take(whose, Kind.REST, rate) == 0.0
 
 
 # ---- several users -------------------------------------------------------------------------------
@@ -219,7 +257,7 @@ def test_pause_is_that_of_root_or_of_the_directorys_user(
 ) -> None:
     """Where others may write, they must not be able to hold a feed handler back."""
     Pauses(directory=theirs).note("h", "a", 1000.0, "status 429")
-    (record,) = theirs.glob("pause-*")
+    record = theirs / FILE_NAME
     os.chown(record, owner, -1)
     before, _ = as_user(theirs)
     assert ("status 429" in before) == is_heeded

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 from tickpath.engine.cli import main
 from tickpath.engine.commands.stat import SegmentStatus, format_status
+from tickpath.engine.loop.pauses import Pauses, Whose
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.stats import create_stats
 from tickpath.proto.instrument import Instrument
+from tickpath.proto.venue import Rate
+from tickpath.shm.budget import FILE_NAME, Kind, read_entries
 from tickpath.shm.segment import DIRECTORY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 INSTANCE = f"unit-stat-{os.getpid():07d}"
@@ -103,3 +109,39 @@ def test_stat_text_leaves_out_what_is_zero() -> None:
     assert "2 a second" in text
     assert "gaps" not in text
     assert format_status(SegmentStatus(instance="x", state="truncated")) == "x: truncated"
+
+
+def test_stat_shows_what_addresses_asked_of_the_instances_venues(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TICKPATH_RUN_DIRECTORY", str(tmp_path))
+    ours, other = (Whose(f"{name}.test:443", "10.0.0.1", name) for name in ("mexc", "okx"))
+    pauses = Pauses()
+    for whose in (ours, other):
+        pauses.take(whose, Kind.REST, Rate(500, 3600.0, 50), 7)
+    pauses.note(ours.host, ours.address, 60.0, "status 429", ours.venue)
+    with RehearsalFeed(INSTANCE, [Instrument(0, "mexc", "BTCUSDT", -2, -6)]) as feed:
+        feed.publish_top((1, 1), (2, 1))
+        assert main(["stat", INSTANCE, "--interval", "0"]) == 0
+        text = capsys.readouterr().out
+        assert main(["stat", INSTANCE, "--interval", "0", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+    assert re.search(
+        r"budget of 10\.0\.0\.1 at mexc\.test:443: 7 of 500 requests in 3600 s; "
+        r"nothing for (60|59) s: status 429",
+        text,
+    )
+    assert "okx.test" not in text
+    (budget,) = told["budgets"]
+    assert budget["uses"] == [{"kind": "rest", "used": 7, "limit": 500, "window_s": 3600.0}]
+    assert (budget["host"], budget["address"]) == (ours.host, ours.address)
+
+
+def test_stat_is_not_misled_by_a_file_that_is_no_budget(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TICKPATH_RUN_DIRECTORY", str(tmp_path))
+    for data in (b"", b"x" * 131_200, b"x" * 10):
+        (tmp_path / FILE_NAME).write_bytes(data)
+        assert read_entries(tmp_path) == ()
+        assert (tmp_path / FILE_NAME).read_bytes() == data  # who looks changes nothing

@@ -208,7 +208,7 @@ def test_top_sorts_reverses_and_filters_books(
 def test_top_panes_turn_with_tab(feed: RehearsalFeed, open_top: Callable[..., Terminal]) -> None:
     top = open_top(INSTANCE)
     top.wait(lambda: "BTCUSDT" in top.text, feed)
-    for column in ("seen ms", "p99.9", "a second", "instrument"):
+    for column in ("seen ms", "p99.9", "a second", "own address", "instrument"):
         top.press(TAB)
         top.wait(lambda column=column: column in top.text, feed)  # type: ignore[misc] # a loop's value
 

@@ -22,11 +22,13 @@ from tickpath.proto.venue import (
     HttpResponse,
     Limits,
     Meaning,
+    Verification,
     pack_messages,
 )
 from tickpath.proto.venue import parse_retry_after as retry_after
 from tickpath.proto.venues import DEFAULT_NAME, load_venue, venue_names
 from tickpath.proto.venues.decoder import find_decoder
+from tickpath.shm.budget import c_rate
 
 from tests.venues.outside import OUTSIDE, ROOT, samples_path
 
@@ -267,3 +269,27 @@ def test_decoder_of_other_headers_is_refused(
     monkeypatch.setattr("tickpath.proto.venues.decoder.venue_folder", lambda _: tmp_path)
     with pytest.raises(ValueError, match=r"compiled from headers of another tickpath.*again"):
         find_decoder("old")
+
+
+def test_venue_rates_can_be_kept_and_bear_each_request_of_ours(venue: Venue) -> None:
+    limits, settings = venue.limits, venue.settings()
+    for rate in (limits.requests, limits.connects, limits.address_messages):
+        if rate is not None:
+            c_rate(rate)
+    if limits.requests is None:
+        return
+    asked = [venue.instruments_request(settings)]
+    if venue.base_from(settings) is BaseSource.REST:
+        asked.append(venue.base_request(venue.example_symbol, settings))
+    if venue.verification(settings) is Verification.REST:
+        asked.append(venue.check_request(venue.example_symbol, settings))
+    for request in asked:
+        assert 0 < venue.request_weight(request) <= limits.requests.burst
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1e9", "9" * 30, "\u0663"])
+def test_venue_strange_words_of_what_is_used_are_none(venue: Venue, text: str) -> None:
+    """Whatever stands in a header, nobody waits for it longer than for an honest one."""
+    fields = ("x-mbx-used-weight-1m", "x-gate-ratelimit-limit", "x-gate-ratelimit-requests-remain")
+    answer = HttpResponse(200, dict.fromkeys(fields, text), b"")
+    assert venue.requests_used(answer, datetime(2026, 11, 30, tzinfo=UTC)) is None

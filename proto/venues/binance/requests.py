@@ -36,6 +36,11 @@ WEIGHT_MAX: Final = 6000
 """Request weight of one address in a minute."""
 BASE_WEIGHTS: Final = ((100, 5), (500, 25), (1000, 50), (5000, 250))
 """Of a base, by the levels asked for."""
+LIST_WEIGHT: Final = 20
+CONNECTS_PER_5_MIN: Final = 300
+"""Of one address."""
+USED_FIELD: Final = "x-mbx-used-weight-1m"
+USED_FORM: Final = re.compile(r"[0-9]{1,9}")
 EXCHANGE_INFO_PATH: Final = "/api/v3/exchangeInfo"
 EXCHANGE_INFO_TARGET: Final = f"{EXCHANGE_INFO_PATH}?showPermissionSets=false"
 DEPTH_PATH: Final = "/api/v3/depth"
@@ -275,6 +280,15 @@ def _row_name(raw: msgspec.Raw, index: int) -> str:
 
 
 # ---- REST: bases ---------------------------------------------------------------------------------
+
+
+def weight(target: str) -> int:
+    """Return the request weight of what is asked by this target."""
+    path, _, query = target.partition("?")
+    levels = re.search(r"(?:^|&)limit=([0-9]{1,4})(?:&|$)", query)
+    if path == DEPTH_PATH and levels is not None and int(levels[1]) <= BASE_LEVELS_MAX:
+        return base_weight(int(levels[1]))
+    return LIST_WEIGHT
 
 
 def base_weight(levels: int) -> int:

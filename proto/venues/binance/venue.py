@@ -11,6 +11,7 @@ from tickpath.proto.venue import (
     Endpoint,
     HttpRequest,
     Limits,
+    Rate,
     RestBudget,
     RestRefusal,
     Venue,
@@ -46,6 +47,8 @@ class Binance(Venue):
         message_size_max=1 << 15,
         # One is left for a PONG, which comes when it must.
         messages_per_second=requests.MESSAGES_PER_SECOND_MAX - 1,
+        connects=Rate(requests.CONNECTS_PER_5_MIN, 300.0, requests.CONNECTS_PER_5_MIN // 2),
+        requests=Rate(requests.WEIGHT_MAX, MINUTE_S, requests.WEIGHT_MAX // 3),
         connection_age_max_s=requests.CONNECTION_AGE_MAX_S,
     )
     base_source = BaseSource.REST
@@ -131,6 +134,17 @@ class Binance(Venue):
         per_minute = settings.weight_per_minute / requests.base_weight(settings.depth)
         burst = max(1, min(BURST_MAX, int(per_minute / 2)))
         return RestBudget(per_second=per_minute / MINUTE_S, burst=burst)
+
+    def request_weight(self, request: HttpRequest) -> int:
+        """Return what the documents say; what is not asked here counts as much as the list."""
+        return requests.weight(request.target)
+
+    def requests_used(self, response: HttpResponse, now: datetime) -> tuple[int, float] | None:
+        """Read the weight used in this minute, which begins at a full one of their clock."""
+        used = response.headers.get(requests.USED_FIELD, "")
+        if not requests.USED_FORM.fullmatch(used):
+            return None
+        return int(used), MINUTE_S - now.timestamp() % MINUTE_S
 
     def rest_refusal(self, response: HttpResponse, now: datetime) -> RestRefusal | None:
         """Know 429, and 418, which bans the address."""

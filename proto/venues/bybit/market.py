@@ -14,6 +14,7 @@ from tickpath.proto.venue import (
     BaseSource,
     Endpoint,
     Limits,
+    Rate,
     RestBudget,
     RestRefusal,
     Venue,
@@ -60,6 +61,8 @@ class BybitMarket(Venue):
         message_size_max=requests.ARGUMENTS_SIZE_MAX,
         messages_per_second=requests.MESSAGES_PER_SECOND,
         connections=requests.CONNECTIONS_MAX,
+        connects=Rate(500, 300.0, 250),
+        requests=Rate(600, 5.0, 300),
     )
     base_source = BaseSource.IN_BAND
     rest_host = requests.REST_HOST

@@ -43,6 +43,8 @@ CHANNELS_PER_CONNECTION: Final = 30
 """Ours: each subscription to a book brings a message of up to several MB."""
 CHANNELS_PER_MESSAGE: Final = 10
 MESSAGES_PER_SECOND: Final = 8
+CONNECTS_PER_SECOND: Final = 8
+REQUESTS_PER_SECOND: Final = 10
 """Of an address, without a login."""
 IDLE_WITHOUT_CHANNEL_S: Final = 5
 IDLE_S: Final = 60

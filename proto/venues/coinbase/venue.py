@@ -11,6 +11,7 @@ from tickpath.proto.venue import (
     Endpoint,
     HttpRequest,
     Limits,
+    Rate,
     RestBudget,
     RestRefusal,
     Venue,
@@ -41,6 +42,9 @@ class Coinbase(Venue):
         channels_per_connection=requests.CHANNELS_PER_CONNECTION,
         channels_per_message=requests.CHANNELS_PER_MESSAGE,
         messages_per_second=requests.MESSAGES_PER_SECOND,
+        connects=Rate(requests.CONNECTS_PER_SECOND, 1.0, requests.CONNECTS_PER_SECOND // 2),
+        address_messages=Rate(requests.MESSAGES_PER_SECOND, 1.0, requests.MESSAGES_PER_SECOND // 2),
+        requests=Rate(requests.REQUESTS_PER_SECOND, 1.0, requests.REQUESTS_PER_SECOND // 2),
         idle_without_channel_s=requests.IDLE_WITHOUT_CHANNEL_S,
         idle_without_data_s=requests.IDLE_S,
     )

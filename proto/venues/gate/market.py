@@ -14,6 +14,7 @@ from tickpath.proto.venue import (
     Endpoint,
     HttpRequest,
     Limits,
+    Rate,
     RestBudget,
     RestRefusal,
     Venue,
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from tickpath.proto.venue import Asked, Base, HttpResponse, InstrumentList, Note
 
 TOO_MANY_REQUESTS: Final = 429
+LIMIT_FIELD: Final = "x-gate-ratelimit-limit"
+REMAIN_FIELD: Final = "x-gate-ratelimit-requests-remain"
+COUNT_FORM: Final = re.compile(r"[0-9]{1,6}")
 RESET_FIELD: Final = "x-gate-ratelimit-reset-timestamp"
 """Unix time, in seconds, from which on requests are answered again."""
 RESET_FORM: Final = re.compile(r"[0-9]{10}")
@@ -44,6 +48,7 @@ LIMITS: Final = Limits(
     channels_per_message=requests.CHANNELS_PER_MESSAGE,
     messages_per_second=requests.MESSAGES_PER_SECOND,
     connections=requests.CONNECTIONS_MAX,
+    requests=Rate(200, 10.0, 100),
     idle_without_data_s=requests.IDLE_S,
 )
 
@@ -162,6 +167,18 @@ class GateMarket(Venue):
         is_obu = settings.depth in requests.OBU_DEPTHS
         per_second = requests.MESSAGES_PER_SECOND / 2 if is_obu else BASES_PER_SECOND
         return RestBudget(per_second=per_second)
+
+    def requests_used(self, response: HttpResponse, now: datetime) -> tuple[int, float] | None:
+        """Read what is left of the window; each path has one of its own, the emptiest counts."""
+        fields = (LIMIT_FIELD, REMAIN_FIELD)
+        limit, remain = (response.headers.get(one, "") for one in fields)
+        if not COUNT_FORM.fullmatch(limit) or not COUNT_FORM.fullmatch(remain) or int(limit) == 0:
+            return None
+        rate = LIMITS.requests
+        used = max(0, int(limit) - int(remain)) * (rate.count if rate is not None else 0)
+        reset = response.headers.get(RESET_FIELD, "")
+        left_s = int(reset) - now.timestamp() if RESET_FORM.fullmatch(reset) else 0.0
+        return used // int(limit), max(0.0, left_s)
 
     def rest_refusal(self, response: HttpResponse, now: datetime) -> RestRefusal | None:
         """Know 429, and until when it holds."""

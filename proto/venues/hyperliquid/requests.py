@@ -39,6 +39,7 @@ SUBSCRIPTIONS: Final = 1_000
 """Of an address: they are shared out over its connections."""
 MESSAGES_PER_SECOND: Final = 30
 """2,000 a minute of an address."""
+BOOK_WEIGHT, OTHER_WEIGHT = 2, 20
 IDLE_S: Final = 60
 PING: Final = b'{"method":"ping"}'
 QUOTE: Final = "USDC"

@@ -9,6 +9,7 @@ from tickpath.proto.venue import (
     BaseSource,
     Endpoint,
     Limits,
+    Rate,
     RestBudget,
     RestRefusal,
     Venue,
@@ -40,6 +41,9 @@ class Hyperliquid(Venue):
         channels_per_message=1,
         messages_per_second=requests.MESSAGES_PER_SECOND,
         connections=requests.CONNECTIONS,
+        connects=Rate(30, 60.0, 15),
+        address_messages=Rate(2000, 60.0, 1000),
+        requests=Rate(1200, 60.0, 600),
         idle_without_data_s=requests.IDLE_S,
     )
     base_source = BaseSource.IN_BAND
@@ -119,6 +123,10 @@ class Hyperliquid(Venue):
         Half of that, so that lists (20 each) and other programs of the address have the rest.
         """
         return RestBudget(per_second=5.0)
+
+    def request_weight(self, request: HttpRequest) -> int:
+        """Return 2 for a book, 20 for all else of those that are asked here."""
+        return requests.BOOK_WEIGHT if b'"l2Book"' in request.body else requests.OTHER_WEIGHT
 
     def rest_refusal(self, response: HttpResponse, now: datetime) -> RestRefusal | None:
         """Know 429."""

@@ -12,6 +12,7 @@ from tickpath.proto.venue import (
     Endpoint,
     HttpRequest,
     Limits,
+    Rate,
     RestBudget,
     RestRefusal,
     Venue,
@@ -43,6 +44,7 @@ class Kraken(Venue):
         channels_per_connection=requests.CHANNELS_PER_CONNECTION,
         channels_per_message=requests.CHANNELS_PER_MESSAGE,
         messages_per_second=requests.MESSAGES_PER_SECOND,
+        connects=Rate(150, 600.0, 75),
         idle_without_data_s=60,
     )
     base_source = BaseSource.IN_BAND

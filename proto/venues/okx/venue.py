@@ -9,6 +9,7 @@ from tickpath.proto.venue import (
     BaseSource,
     Endpoint,
     Limits,
+    Rate,
     RestBudget,
     RestRefusal,
     Venue,
@@ -42,6 +43,8 @@ class Okx(Venue):
         message_size_max=requests.MESSAGE_SIZE_MAX,
         messages_per_second=requests.MESSAGES_PER_SECOND,
         messages_per_hour=requests.REQUESTS_PER_HOUR,
+        connects=Rate(3, 1.0, 1),
+        requests=Rate(20, 2.0, 10),
         idle_without_channel_s=requests.IDLE_S,
         idle_without_data_s=requests.IDLE_S,
     )
