@@ -275,9 +275,9 @@ class Deployment:
     def restart(self, *, in_order: bool) -> None:
         """End the feed handler, in order or at once, and start another one of its configuration."""
         self.tell("restart, in order" if in_order else "restart, at once")
-        config = self.feed_handler.config
         if in_order:
             self.stop()
+        config = self.feed_handler.config  # behind a reload while it ended: whoever starts reads it
         for end in list(self.transport.ends.values()):
             end.abort()
         self.close()
