@@ -106,10 +106,11 @@ def name_symbol(venue: Venue, text: str) -> Symbol:
     """
     for quote in QUOTES:
         for size in range(1, len(text) + 1):  # a coin alone may be its name
-            for settle in ("", quote, text[:size]):
-                name = Symbol(text[:size], quote, settle)
-                if venue.venue_symbol(name) == text:
-                    return name
+            base = text[:size]
+            for settle in ("", quote, base):
+                for name in (Symbol(base, quote, settle), Symbol(base.upper(), quote, settle)):
+                    if venue.venue_symbol(name) == text:
+                        return name
     raise ValueError(f"symbol {text!r}: expected one quoted in {', '.join(QUOTES)}")
 
 
