@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "engine/feed/feed.h"
+#include "engine/feed_handler/inflate.h"
 
 static uint64_t clock_now(void)
 {
@@ -17,10 +18,12 @@ uint64_t tp_bench_decode(const struct tp_venue *venue, void *router,
 {
     const uint64_t start_ns = clock_now();
     for (uint32_t i = 0; i < messages->count; i++) {
-        const struct tp_venue_message message = {.data = messages->data + messages->offset[i],
-                                                 .size =
-                                                     messages->offset[i + 1] - messages->offset[i],
-                                                 .opcode = messages->opcode};
+        struct tp_span text = {messages->data + messages->offset[i],
+                               messages->offset[i + 1] - messages->offset[i]};
+        if (messages->inflate != NULL)
+            (void)tp_inflate_message(messages->inflate, &text);
+        const struct tp_venue_message message = {
+            .data = text.data, .size = text.size, .opcode = messages->opcode};
         struct tp_route route;
         venue->route(router, &message, 0, &route);
         const struct tp_body body = {.data = message.data + route.body_offset,

@@ -7,13 +7,15 @@
 #include "proto/venue.h"
 
 struct tp_feed;
+struct tp_inflate;
 
 /* Messages behind each other: i is data[offset[i], offset[i + 1]). */
 struct tp_bench_messages {
     const uint8_t *data;
     const uint64_t *offset; /* [count + 1] */
     uint32_t count;
-    uint8_t opcode; /* of the WebSocket, RFC 6455 5.2 */
+    uint8_t opcode;             /* of the WebSocket, RFC 6455 5.2 */
+    struct tp_inflate *inflate; /* of messages that are gzip members; NULL: none is */
 };
 
 /* Routes and decodes every message once into *out. Returns the nanoseconds of the whole batch, 0

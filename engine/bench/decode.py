@@ -3,7 +3,8 @@
 Ours: routed by its channel and decoded to fixed point through the venue seam, timed in C. The
 contender is what a good Python program reads the venue's messages with (protobuf: upb where it says
 so; JSON: msgspec, whose numbers never are Python strings): parsed, book found by channel, versions
-to int, all prices and quantities to float, timed in Python, which is where its user is. The same
+to int, all prices and quantities to float, timed in Python, which is where its user is. Where the
+venue's messages are gzip members, both inflate them first. The same
 messages in turn, a batch a sample. One thread, no I/O; the messages lie in the cache, as they do
 behind the TLS layer.
 """
@@ -11,6 +12,7 @@ behind the TLS layer.
 from __future__ import annotations
 
 import gc
+import gzip
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ from tickpath.engine.bench.checked import measure_checked
 from tickpath.engine.bench.measure import OURS, Report, at_least, progress, progress_end, row
 from tickpath.engine.bench.messages import Market, markets, round_robin
 from tickpath.engine.bench.venues import bench_venue, decoded_venues
+from tickpath.engine.feed_handler.inflate import new_inflate, text_size_max
+from tickpath.proto.venues.decoder import is_packed
 from tickpath.shm.errors import SystemSetupError
 
 if TYPE_CHECKING:
@@ -51,6 +55,9 @@ class _Ours:
             "struct tp_bench_messages *",
             {"data": self._data, "offset": self._offset, "count": len(batch), "opcode": own.opcode},
         )
+        if is_packed(own.venue.name):
+            self._inflate = new_inflate(text_size_max(own.venue.name))
+            self._messages.inflate = self._inflate
         self._scale = ffi.new("struct tp_scale *", [own.price_exponent, own.quantity_exponent])
         self.update = ffi.new("struct tp_depth_update *")
 
@@ -121,6 +128,8 @@ def _measure_case(
     """Add a row a contender, and their ratio. samples: of a round, and rounds."""
     all_markets = markets(MARKETS, own)
     batch = list(round_robin(all_markets, BATCH, case.levels))
+    if is_packed(own.venue.name):
+        batch = [gzip.compress(text, mtime=0) for text in batch]
     ours, theirs = _Ours(all_markets, batch, own), _Theirs(all_markets, batch, own)
     report.notes.append(
         f"{case.name}: {case.levels}+{case.levels} levels, {sum(map(len, batch)) / BATCH:.0f} "
