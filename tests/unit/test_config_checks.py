@@ -257,7 +257,7 @@ def test_run_check_warns_of_an_old_name_on_stderr(tmp_path: Path) -> None:
     [
         *("bitget", "bitget_usdt"),
         *("mexc", "binance", "bybit", "bybit_linear", "coinbase", "gate", "gate_usdt"),
-        *("hyperliquid", "kraken", "okx", "three_venues"),
+        *("htx", "hyperliquid", "kraken", "okx", "three_venues"),
     ],
 )
 def test_run_check_accepts_each_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:

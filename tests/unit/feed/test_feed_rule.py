@@ -262,9 +262,12 @@ VENUES: dict[str, Row] = {
         ],
     ),
     "htx mbp": Row(
-        {"chain": PREVIOUS, "base": REQUEST, "meeting": CHAINS, "in_band_base": True},
+        {
+            **{"chain": PREVIOUS, "base": REQUEST, "meeting": CHAINS, "in_band_base": True},
+            **{"unchanged": True, "must_truncate": True, "depth": 150},
+        },
         "buffer, req on the same socket, align prevSeqNum == snapshot.seqNum, then prevSeqNum == "
-        "last seqNum",
+        "last seqNum; while there is nothing change, 150 still sends two blank objects",
         100020146794,
         [
             ((100020146790, 100020146791, 100020146789), DROP),
