@@ -1,7 +1,7 @@
 # Thin: each target is one line of work. `make help` lists them.
 .DEFAULT_GOAL := help
 .PHONY: help setup build dev check check-style check-c check-unit-1 check-unit-2 test lint style \
-  c-test sanitize fuzz mutants campaign campaign-sockets py-test test-vm vm-image demo zipapp wheelhouse provision format clean
+  c-test sanitize fuzz mutants campaign campaign-sockets py-test readers test-vm vm-image demo zipapp wheelhouse provision format clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ASAN_OPTIONS ?= detect_leaks=1:strict_string_checks=1
@@ -92,7 +92,11 @@ campaign: setup ## suffer seeded faults in virtual time, RUNS=500 of each venue 
 campaign-sockets: setup ## the same over kernel sockets and `tickpath run`: RUNS=20 of each
 	@python -m tests.sim.socket_campaign --runs $(RUNS) --seed $(SEED)
 
+readers: setup ## make the environment in which hftbacktest and pandas read our exports, once (a cache)
+	@python -m tests.readers.environment
+
 py-test: setup ## run the tests in Python
+	@python -m tests.readers.environment || true  # a test that needs it says what is missing
 	@pytest --quiet --durations=20 $(if $(VM),-m "")
 
 test-vm: setup ## provision, verify and revert a virtual machine (no KVM needed; some 13 minutes)

@@ -84,6 +84,13 @@ def lacks_qemu() -> str | None:
     return None if Path("/etc/debian_version").exists() else "Debian, whose mirror fills its disk"
 
 
+def lacks_readers() -> str | None:
+    """Say why hftbacktest and pandas are not to be had; makes their environment where it can."""
+    from tests.readers import environment  # noqa: PLC0415 # only where a test asks for it
+
+    return environment.lack()
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": lacks_root,
     "netns": lacks_netns,
@@ -100,6 +107,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "systemd_analyze": lambda: lacks_program("systemd-analyze"),
     "rt_tests": lambda: lacks_program("cyclictest") or lacks_program("oslat"),
     "clang": lambda: lacks_program("clang-14"),
+    "readers": lacks_readers,
 }
 
 

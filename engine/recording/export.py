@@ -26,12 +26,19 @@ from tickpath.engine.recording.format import (
     recording_paths,
     unwritable,
 )
-from tickpath.engine.recording.inputs import check_inputs, open_runs
+from tickpath.engine.recording.inputs import check_inputs, output_name, played
 from tickpath.engine.recording.left_out import LEFT_OUT, LeftOut
 from tickpath.engine.recording.old_events import from_layout_1
-from tickpath.engine.recording.recorded import continues
 from tickpath.engine.recording.replayer import Replayer, replay_event_dtype
-from tickpath.proto.records import EVENT_ASK, BookState, EventType, SyncReason, format_fixed
+from tickpath.proto.records import (
+    EVENT_ASK,
+    EVENT_SELL,
+    EVENT_SIDELESS,
+    BookState,
+    EventType,
+    SyncReason,
+    format_fixed,
+)
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
@@ -46,6 +53,7 @@ NAME = pa.dictionary(pa.int32(), pa.string())
 TIME = pa.timestamp("ns")  # UTC; without a zone, since readers want more packages for one
 _IDENTITY = [("venue", NAME), ("symbol", NAME)]
 _TOP = ["bid", "bid_qty", "ask", "ask_qty"]
+_TRADED = ["price", "quantity"]
 
 
 # ---- columns -------------------------------------------------------------------------------------
@@ -66,6 +74,32 @@ class Columns:
         rows = meta.instruments
         self._venues = [row.venue for row in rows]
         self._symbols = [row.symbol for row in rows]
+
+    def exact(
+        self, rows: list[tuple[NDArray[Any], NDArray[Any]]], scales: tuple[NDArray[Any], ...]
+    ) -> list[pa.Array]:
+        """Return what csv has besides decimals, which many readers make floats: nothing of parquet.
+
+        rows: numbers and where they are absent, which is 0 there; scales: of prices and quantities.
+        """
+        if not self._as_text:
+            return []
+        whole = [pa.array(np.where(absent, 0, numbers)) for numbers, absent in rows]
+        return [*whole, *(pa.array(one) for one in scales)]
+
+    def exact_fields(self, names: list[str]) -> list[tuple[str, pa.DataType]]:
+        """Return the fields of `exact`."""
+        if not self._as_text:
+            return []
+        scales = [("price_exponent", pa.int8()), ("quantity_exponent", pa.int8())]
+        return [*((f"{name}_mantissa", pa.int64()) for name in names), *scales]
+
+    def whole(self, numbers: NDArray[Any], absent: NDArray[Any]) -> pa.Array:
+        """Return numbers from 0; absent ones are null, in csv 0: an empty cell makes floats."""
+        numbers = numbers.astype(np.uint64)
+        if self._as_text:
+            return pa.array(np.where(absent, np.uint64(0), numbers))
+        return pa.array(numbers, mask=absent)
 
     def names(self, codes: NDArray[Any], words: list[str]) -> pa.Array:
         """Return a word for each code; null for one that has none."""
@@ -132,6 +166,8 @@ def event_batch(columns: Columns, events: NDArray[Any]) -> pa.RecordBatch:
     prices, quantities = events["price_exponent"], events["quantity_exponent"]
     is_state = kind == EventType.STATE
     side = _where(is_level, (events["flags"] & EVENT_ASK) != 0)
+    is_told = is_trade & ((events["flags"] & EVENT_SIDELESS) == 0)
+    taker = _where(is_told, (events["flags"] & EVENT_SELL) != 0)
     no_bid, no_ask = ~is_top | (value[:, 1] == 0), ~is_top | (value[:, 3] == 0)
     arrays = [
         pa.array(events["index"]),
@@ -143,14 +179,24 @@ def event_batch(columns: Columns, events: NDArray[Any]) -> pa.RecordBatch:
         columns.names(side, ["bid", "ask"]),
         columns.numbers(value[:, 0], prices, ~has_price),
         columns.numbers(value[:, 1], quantities, ~has_price),
-        pa.array(value[:, 2].astype(np.uint64), mask=~has_price),
-        pa.array(value[:, 3].astype(np.uint64), mask=~is_level),
+        columns.whole(value[:, 2], ~has_price),
+        columns.whole(value[:, 3], ~is_level),
+        columns.names(taker, ["buy", "sell"]),
+        columns.whole(value[:, 3], ~is_trade),
         columns.numbers(value[:, 0], prices, no_bid),
         columns.numbers(value[:, 1], quantities, no_bid),
         columns.numbers(value[:, 2], prices, no_ask),
         columns.numbers(value[:, 3], quantities, no_ask),
         columns.names(_where(is_state, value[:, 0]), _STATE_WORDS),
         columns.names(_where(is_state, value[:, 1]), _REASON_WORDS),
+        *columns.exact(
+            [
+                *((value[:, 0], ~has_price), (value[:, 1], ~has_price)),
+                *((value[:, 0], no_bid), (value[:, 1], no_bid)),
+                *((value[:, 2], no_ask), (value[:, 3], no_ask)),
+            ],
+            (prices, quantities),
+        ),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=event_schema(columns))
 
@@ -163,8 +209,10 @@ def event_schema(columns: Columns) -> pa.Schema:
         + [("published_ns", pa.uint64()), ("venue", name), ("symbol", name), ("type", name)]
         + [("side", name), ("price", number), ("quantity", number)]
         + [("exchange_ns", pa.uint64()), ("sequence", pa.uint64())]
+        + [("taker", name), ("trade_id", pa.uint64())]
         + [(one, number) for one in _TOP]
         + [("state", name), ("reason", name)]
+        + columns.exact_fields([*_TRADED, *_TOP])
     )
 
 
@@ -182,6 +230,13 @@ def book_batch(columns: Columns, tops: NDArray[Any]) -> pa.RecordBatch:
         columns.numbers(tops["bid_qty"], quantities, no_bid),
         columns.numbers(tops["ask"], prices, no_ask),
         columns.numbers(tops["ask_qty"], quantities, no_ask),
+        *columns.exact(
+            [
+                *((tops["bid"], no_bid), (tops["bid_qty"], no_bid)),
+                *((tops["ask"], no_ask), (tops["ask_qty"], no_ask)),
+            ],
+            (prices, quantities),
+        ),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=book_schema(columns))
 
@@ -192,6 +247,7 @@ def book_schema(columns: Columns) -> pa.Schema:
         [("t_ns", pa.uint64()), ("time", TIME), ("venue", columns.name), ("symbol", columns.name)]
         + [("state", columns.name)]
         + [(one, columns.number) for one in _TOP]
+        + columns.exact_fields(_TOP)
     )
 
 
@@ -302,19 +358,13 @@ class Export:
         """Export what the command was given; raises LocalError at a fault, after all before it."""
         is_foreign = args.ndjson or args.tardis
         has_events, fault = (False, None) if is_foreign else self._recorded_events(args.file)
-        replayer: Replayer | None = None
-        for meta, batches in open_runs(args, self.left_out):
-            if replayer is None or not continues(replayer.meta, meta):
-                if replayer is not None:
-                    self.left_out.note(replayer)
-                    replayer.end_run()
-                replayer = self._replayer(meta, with_events=not has_events)
-            else:
-                replayer.go_on_with(meta)
+
+        def make(meta: Meta) -> Replayer:
+            return self._replayer(meta, with_events=not has_events)
+
+        for replayer, batches in played(args, self.left_out, make):
             for batch in batches:
                 replayer.play(batch)
-        if replayer is not None:
-            self.left_out.note(replayer)
         if fault is not None:  # of events alone: the replay did not meet it
             raise fault
 
@@ -362,7 +412,7 @@ class Export:
 def run(args: argparse.Namespace) -> int:
     """Export; a fault is reported after all before it was written."""
     check_inputs(args)
-    name = args.file[0].resolve().name.removesuffix(".tpr").removesuffix(".ndjson")
+    name = output_name(args)
     paths = [args.out / f"{name}.{what}.{args.format}" for what in ("events", "books")]
     export = Export(Table(paths[0]), Table(paths[1]), as_text=args.format == "csv")
     fault: LocalError | None = None

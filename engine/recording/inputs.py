@@ -1,7 +1,8 @@
 """What `replay`, `export` and `certificate` are given: recordings, of ours or of others.
 
 A run is a header and batches of records; what could not be used of it is counted.
-Called by: replay.py, export_command.py, export.py. Calls: recorded.py, ndjson.py, tardis.py.
+Called by: replay.py, export.py, hftbacktest.py, certificate.py. Calls: recorded.py, ndjson.py,
+tardis.py.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tickpath.engine.recording.format import recording_paths
 from tickpath.engine.recording.ndjson import NdjsonRecording
-from tickpath.engine.recording.recorded import recorded_runs
-from tickpath.engine.recording.tardis import TardisRecording
+from tickpath.engine.recording.recorded import continues, recorded_runs
+from tickpath.engine.recording.tardis import TardisRecording, tardis_paths
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tickpath.engine.recording.foreign import ForeignRecording
     from tickpath.engine.recording.format import Meta
     from tickpath.engine.recording.left_out import LeftOut
+    from tickpath.engine.recording.replayer import Replayer
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +84,45 @@ def open_runs(
         print(f"tickpath: {line}", file=sys.stderr)
     yield recording.meta, recording.batches()
     left_out.note_lines(recording)
+
+
+def played(
+    args: argparse.Namespace, left_out: LeftOut, make: Callable[[Meta], Replayer]
+) -> Iterator[tuple[Replayer, Iterator[bytes]]]:
+    """Yield the feed of each run, which `make` builds, and what it is to play.
+
+    Runs that continue each other share a feed; one that is followed by another ends with all its
+    books STALE. Raises LocalError as `open_runs` does.
+    """
+    replayer: Replayer | None = None
+    try:
+        for meta, batches in open_runs(args, left_out):
+            if replayer is not None and continues(replayer.meta, meta):
+                replayer.go_on_with(meta)
+            else:
+                if replayer is not None:
+                    left_out.note(replayer)
+                    replayer.end_run()
+                replayer = make(meta)
+            yield replayer, batches
+    finally:
+        if replayer is not None:
+            left_out.note(replayer)
+
+
+def input_paths(args: argparse.Namespace) -> list[Path]:
+    """Return the files that are read, in their order; raises LocalError for an empty folder."""
+    if args.tardis:
+        return tardis_paths(args.file)
+    if args.ndjson:
+        return list(args.file)
+    return [one for path in args.file for one in recording_paths(path)]
+
+
+def output_name(args: argparse.Namespace) -> str:
+    """Return what files that are made of the input are called."""
+    name: str = args.file[0].resolve().name
+    return name.removesuffix(".tpr").removesuffix(".ndjson")
 
 
 def _open_foreign(args: argparse.Namespace) -> ForeignRecording:

@@ -5,15 +5,24 @@ Called by: replay.py. Calls: proto/records.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import msgspec
-from tickpath.proto.records import EVENT_ASK, BookState, EventType, SyncReason, format_fixed
+from tickpath.proto.records import (
+    EVENT_ASK,
+    EVENT_SELL,
+    EVENT_SIDELESS,
+    BookState,
+    EventType,
+    SyncReason,
+    format_fixed,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tickpath.engine.recording.format import Meta
 
+WORD: Final = (1 << 64) - 1
 _STATES = {int(state): state.name for state in BookState}
 _REASONS = {int(reason): reason.name for reason in SyncReason}
 
@@ -110,7 +119,15 @@ class EventLines:
                     f'"qty":"{format_fixed(value[1], quantity)}","exchange_ns":{value[2]},'
                     f'"sequence":{value[3]}'
                 )
-            case EventType.TOP:
+            case EventType.TRADE:
+                taker = "sell" if flags & EVENT_SELL else "buy"
+                return (
+                    f'{head},"taker":"{"" if flags & EVENT_SIDELESS else taker}",'
+                    f'"price":"{format_fixed(value[0], price)}",'
+                    f'"qty":"{format_fixed(value[1], quantity)}","exchange_ns":{value[2]},'
+                    f'"trade_id":{value[3] & WORD}'
+                )
+            case EventType.TOP | EventType.BEST:
                 bid = _side("bid", value[0], value[1], price, quantity)
                 ask = _side("ask", value[2], value[3], price, quantity)
                 return f"{head},{bid},{ask}"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 START_NS = 1_795_000_000_000_000_000
 STEP_NS = 1_000_000_000
 """Longer than any venue gathers changes for."""
+Levels = tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]
 Best = tuple[Decimal, Decimal, Decimal, Decimal]
 
 
@@ -51,6 +52,8 @@ class Session:
     rows: list[Row] = field(default_factory=list)
     truth: dict[tuple[str, int], Best] = field(default_factory=dict)
     """By symbol and time."""
+    books: dict[tuple[str, int], Levels] = field(default_factory=dict)
+    """All of a book, bids and asks, best first, likewise."""
     pushed: Counter[Meaning] = field(default_factory=Counter)
     """Messages by what their channel is of."""
 
@@ -62,6 +65,11 @@ class Session:
             line = {"t_ns": row.t_ns, "venue": self.venue, "conn": conn, "dir": row.direction}
             found.append(line | {kind: text} | ({"symbol": row.symbol} if row.symbol else {}))
         return found
+
+    @property
+    def traded(self) -> bool:
+        """Say whether trades were pushed."""
+        return self.pushed[Meaning.TRADES] > 0
 
     def last(self, symbol: str) -> Best:
         """Return the best prices at the end."""
@@ -134,15 +142,18 @@ class _Maker:
     def note_truth(self, symbol: str) -> None:
         book = self.floor.listings[symbol].book
         row = book.instrument
-        best: list[Decimal] = []
-        for side in (book.bids, book.asks):
-            ((price, quantity),) = side.levels(1)
-            best += [
-                Decimal(price).scaleb(row.price_exponent),
-                Decimal(quantity).scaleb(row.quantity_exponent),
+        bids, asks = (
+            [
+                (
+                    Decimal(price).scaleb(row.price_exponent),
+                    Decimal(size).scaleb(row.quantity_exponent),
+                )
+                for price, size in side.levels(len(side.prices))
             ]
-        bid, bid_qty, ask, ask_qty = best
-        self.session.truth[symbol, self.t_ns] = (bid, bid_qty, ask, ask_qty)
+            for side in (book.bids, book.asks)
+        )
+        self.session.books[symbol, self.t_ns] = (bids, asks)
+        self.session.truth[symbol, self.t_ns] = (*bids[0], *asks[0])
 
 
 def make_session(venue: str, *, steps: int = 40, with_market: bool = True) -> Session:
