@@ -22,13 +22,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Write a recording's events and books as columns.\n\n"
         "NAME.events.* has a row an event, NAME.books.* one for each message that changed a best\n"
         "price, its quantity or the state. Prices and quantities are exact: decimal(38, 18) in\n"
-        "parquet, plain decimals in csv.",
+        "parquet, plain decimals in csv. hftbacktest has NAME.VENUE.SYMBOL.npz for each "
+        "instrument:\nits depth and trades as hftbacktest 2 reads them.",
         epilog="examples: tickpath export recordings/ --format parquet --out columns/\n"
         "          tickpath export --tardis feeds/2026/11/01/ --format csv",
         formatter_class=RawDescriptionHelpFormatter,
     )
     add_input_arguments(parser)
-    parser.add_argument("--format", choices=("parquet", "csv"), default="parquet")
+    parser.add_argument("--format", choices=("parquet", "csv", "hftbacktest"), default="parquet")
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="made if missing (default: here)"
     )
@@ -37,6 +38,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Export; 0, or an error. Raises ModuleNotFoundError where pyarrow is not installed."""
+    if args.format == "hftbacktest":
+        from tickpath.engine.recording import hftbacktest  # noqa: PLC0415 # needs no pyarrow
+
+        return hftbacktest.run(args)
     from tickpath.engine.recording import export  # noqa: PLC0415 # only where it is to work
 
     return export.run(args)

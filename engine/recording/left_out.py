@@ -83,6 +83,11 @@ class LeftOut:
         for channel, count in recording.raced.items():
             self.add("message of a second connection to a channel", channel, count)
 
+    @property
+    def status(self) -> int:
+        """Return what a command ends with that could use all but this."""
+        return LEFT_OUT if self.counts or self.books else 0
+
     def all_words(self) -> list[str]:
         """Return what was left out, a phrase each."""
         said = []

@@ -47,7 +47,7 @@ def without_pyarrow(*words: str) -> subprocess.CompletedProcess[str]:
 def test_export_help_needs_no_pyarrow() -> None:
     done = without_pyarrow("export", "--help")
     assert done.returncode == 0, done.stderr
-    assert "--format {parquet,csv}" in done.stdout
+    assert "--format {parquet,csv,hftbacktest}" in done.stdout
 
 
 def test_export_without_pyarrow_names_what_brings_it(tmp_path: Path) -> None:

@@ -1,0 +1,235 @@
+"""Exports for hftbacktest, read by itself, in an environment of its own: its books are ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tickpath.engine.recording.hftbacktest import (
+    BUY,
+    CLEAR,
+    DEPTH,
+    DTYPE,
+    EXCH,
+    KIND_MASK,
+    LOCAL,
+    SELL,
+    SNAPSHOT,
+    TRADE,
+    fill_times,
+    in_order,
+)
+
+from tests.readers import environment
+from tests.venues.sessions import Session, make_session, written
+from tests.venues.test_tardis import tickpath
+
+SCRIPT = Path(__file__).with_name("hftbacktest_books.py")
+TICK, LOT = "0.01", "0.00000001"
+Levels = dict[tuple[str, float], float]
+
+
+def exported(tmp_path: Path, session: Session, lines: list[dict[str, Any]]) -> dict[str, Path]:
+    """Export a session; return the files by symbol."""
+    path = tmp_path / "a.ndjson"
+    path.write_text(written(lines))
+    done = tickpath(
+        "export", "--ndjson", path, "--format", "hftbacktest", "--out", tmp_path / "out", "--json"
+    )
+    assert done.returncode in (0, 6), done.stderr
+    names = [Path(json.loads(line)["path"]) for line in done.stdout.splitlines()]
+    assert len(names) == len(session.symbols)
+    return dict(zip(session.symbols, names, strict=True))
+
+
+def read_by_hftbacktest(path: Path) -> list[Any]:
+    command = [str(environment.interpreter()), str(SCRIPT), str(path), TICK, LOT]
+    done = subprocess.run(
+        command,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def as_levels(book: Any) -> Levels:
+    found: Levels = {}
+    for side, rows in zip(("bid", "ask"), book, strict=True):
+        found |= {(side, float(price)): float(quantity) for price, quantity in rows}
+    return found
+
+
+@pytest.mark.needs("readers")
+@pytest.mark.parametrize("name", ["binance", "okx", "bybit", "gate"])
+def test_books_of_hftbacktest_are_those_that_were_at_every_message(
+    tmp_path: Path, name: str
+) -> None:
+    session = make_session(name)
+    files = exported(tmp_path, session, session.lines())
+    for symbol, path in files.items():
+        compared = 0
+        read = read_by_hftbacktest(path)
+        last = max(t_ns for of, t_ns in session.books if of == symbol)
+        for t_ns, is_end, best, rows in read:
+            if not rows:
+                continue
+            then = (
+                last if is_end else max(t for of, t in session.books if of == symbol and t <= t_ns)
+            )
+            book = session.books[symbol, then]
+            wanted = as_levels(book)
+            found = {(side, round(price, 2)): quantity for side, price, quantity in rows}
+            assert found == wanted, (name, symbol, t_ns)
+            ticks = [round(float(side[0][0]) / float(TICK)) for side in book]
+            assert best == ticks, (name, symbol, t_ns)
+            compared += 1
+        assert compared > 10
+        kinds = np.load(path)["data"]["ev"] & np.uint64(KIND_MASK)
+        assert bool((kinds == TRADE).sum() > 5) == session.traded
+
+
+@pytest.mark.needs("readers")
+def test_book_that_is_live_no_longer_is_cleared_until_it_is_again(tmp_path: Path) -> None:
+    session = make_session("okx", with_market=False)
+    lines = session.lines()
+    (subscribed,) = [i for i, one in enumerate(lines) if one["dir"] == "out"][:1]
+    middle = len(lines) // 2
+    again = [one | {"t_ns": lines[middle]["t_ns"], "conn": 1} for one in lines[subscribed:8]]
+    files = exported(tmp_path, session, [*lines[:middle], *again])
+    (read, *_) = [read_by_hftbacktest(path) for path in files.values()]
+    assert any(rows for _, _, _, rows in read)
+
+
+# ---- order ---------------------------------------------------------------------------------------
+
+
+def applied(rows: np.ndarray[Any, Any], flag: int) -> list[Levels]:
+    """Apply a file's rows of one flag in their order; return the book after each."""
+    book: Levels = {}
+    found = []
+    for row in rows:
+        event = int(row["ev"])
+        if not event & flag:
+            continue
+        side = "bid" if event & BUY else "ask"
+        if event & KIND_MASK == CLEAR:
+            book = {key: value for key, value in book.items() if key[0] != side}
+        elif event & KIND_MASK in (DEPTH, SNAPSHOT):
+            book[side, float(row["px"])] = float(row["qty"])
+            if row["qty"] == 0:
+                del book[side, float(row["px"])]
+        found.append(dict(book))
+    return found
+
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from([DEPTH, TRADE, SNAPSHOT, CLEAR]),
+        st.sampled_from([BUY, SELL]),
+        st.integers(0, 60),  # exchange's time, 0: not known
+        st.integers(0, 5),  # later than the one before
+        st.integers(1, 5),
+        st.integers(0, 3),
+    ),
+    max_size=40,
+)
+
+
+def made(drawn: list[tuple[int, ...]]) -> np.ndarray[Any, Any]:
+    rows = np.zeros(len(drawn), DTYPE)
+    local = 50
+    for row, (kind, side, exch, later, price, quantity) in zip(rows, drawn, strict=True):
+        local += later
+        row["ev"] = kind | side
+        row["exch_ts"], row["local_ts"] = min(exch, local), local
+        row["px"], row["qty"] = price, quantity
+    return rows
+
+
+@given(events)
+def test_rows_are_in_the_order_of_both_times_and_none_is_lost(drawn: list[tuple[int, ...]]) -> None:
+    rows = made(drawn)
+    before = rows.copy()
+    fill_times(rows)
+    ordered = in_order(rows.copy())
+    for flag, name in ((EXCH, "exch_ts"), (LOCAL, "local_ts")):
+        own = ordered[(ordered["ev"] & np.uint64(flag)) != 0]
+        assert (np.diff(own[name]) >= 0).all()
+        stripped = [(int(one["ev"]) & 0x300000FF, one["px"], one["qty"]) for one in own]
+        wanted = [(int(one["ev"]) & 0x300000FF, one["px"], one["qty"]) for one in before]
+        assert sorted(stripped) == sorted(wanted)
+    assert (ordered["ev"] & np.uint64(EXCH | LOCAL) != 0).all()
+    assert (rows["exch_ts"] <= rows["local_ts"]).all()
+
+
+@given(events)
+def test_exchange_and_local_see_the_same_books_one_after_another(
+    drawn: list[tuple[int, ...]],
+) -> None:
+    drawn = [(kind, *more) for kind, *more in drawn if kind != TRADE]
+    rows = made([(one[0], one[1], one[2], one[3], one[4], one[5]) for one in drawn])
+    rows["qty"] = np.maximum(rows["qty"], 1)
+    fill_times(rows)
+    ordered = in_order(rows)
+    assert applied(ordered, EXCH) == applied(ordered, LOCAL)
+
+
+def test_book_that_was_fetched_is_before_all_changes_after_it() -> None:
+    rows = made(
+        [(SNAPSHOT, BUY, 0, 10, 1, 1), (DEPTH, BUY, 40, 1, 1, 2), (DEPTH, BUY, 39, 1, 1, 3)]
+    )
+    fill_times(rows)
+    assert rows["exch_ts"].tolist() == [39, 40, 40]
+    rows = made([(SNAPSHOT, BUY, 0, 10, 1, 1), (TRADE, BUY, 0, 1, 1, 2)])
+    fill_times(rows)
+    assert rows["exch_ts"].tolist() == [60, 61]
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+def test_numbers_are_the_nearest_doubles_and_every_field_is_there(tmp_path: Path) -> None:
+    session = make_session("binance")
+    for symbol, path in exported(tmp_path, session, session.lines()).items():
+        data = np.load(path)["data"]
+        assert data.dtype.names == (
+            "ev", "exch_ts", "local_ts", "px", "qty", "order_id", "ival", "fval",
+        )  # fmt: skip
+        best = session.last(symbol)
+        levels = {float(one) for one in best}
+        assert {float(Decimal(repr(value))) for value in levels} == levels
+        kinds = set((data["ev"] & np.uint64(KIND_MASK)).tolist())
+        assert kinds == {DEPTH, TRADE, CLEAR, SNAPSHOT}
+        assert float(best[0]) in set(data["px"].tolist())
+
+
+def test_clock_behind_the_venues_is_shifted_and_said(tmp_path: Path) -> None:
+    session = make_session("okx")
+    path = tmp_path / "a.ndjson"
+    lines = [one | {"t_ns": one["t_ns"] - 5_000_000_000} for one in session.lines()]
+    path.write_text(written(lines))
+    done = tickpath("export", "--ndjson", path, "--format", "hftbacktest", "--out", tmp_path)
+    assert "local_ts of okx is 5,000,000,000 ns later than recorded" in done.stderr
+    for one in tmp_path.glob("*.npz"):
+        data = np.load(one)["data"]
+        assert (data["local_ts"] >= data["exch_ts"]).all()
+
+
+def test_recording_of_nothing_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson"
+    path.write_text("{}\n")
+    done = tickpath("export", "--ndjson", path, "--format", "hftbacktest", "--out", tmp_path / "o")
+    assert done.returncode == 2
+    assert not list((tmp_path / "o").glob("*"))
