@@ -49,7 +49,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "record an instance's raw messages and events",
     ),
     "replay": ("tickpath.engine.recording.replay", "replay a recording through the feed's code"),
-    "export": ("tickpath.engine.recording.export_command", "write a recording as parquet or csv"),
+    "export": (
+        "tickpath.engine.recording.export_command",
+        "write a recording as parquet, csv or for hftbacktest",
+    ),
+    "certificate": ("tickpath.engine.recording.certificate", "say how complete a recording is"),
     "relay": ("tickpath.engine.relay.command", "books and events on other hosts, through Redis"),
     "get": ("tickpath.engine.commands.get", "fetch a URL over the user-space stack"),
     "ws": ("tickpath.engine.commands.ws", "talk to a WebSocket over the user-space stack"),

@@ -65,6 +65,8 @@ TABLE = {
     "replay /not/there.tpr --from -1": 2,
     "replay /not/there.tpr --to -1": 2,
     "export /not/there.tpr --out /tmp/x.csv": 2,
+    "export /not/there.tpr --out /tmp/x.csv --format hftbacktest": 2,
+    "certificate /not/there.tpr": 2,
     f"relay {NOT_THERE} --as other": 2,
     "get nonsense://": 2,
     "ws nonsense://": 2,
@@ -133,7 +135,15 @@ def test_commands_that_leave_something_out_are_those_of_the_table() -> None:
     assert documented <= set(cli.COMMANDS)
 
 
-@pytest.mark.parametrize("words", [("replay",), ("export", "--out", "OUT", "--format", "csv")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("replay",),
+        ("certificate",),
+        ("export", "--out", "OUT", "--format", "csv"),
+        ("export", "--out", "OUT", "--format", "hftbacktest"),
+    ],
+)
 @pytest.mark.parametrize(("bad", "status"), [([], 0), (["{"], LEFT_OUT)])
 def test_line_that_cannot_be_read_is_left_out_and_said_last(
     tmp_path: Path, words: tuple[str, ...], bad: list[str], status: int
@@ -144,7 +154,7 @@ def test_line_that_cannot_be_read_is_left_out_and_said_last(
     command = [*TICKPATH, name, str(path), "--ndjson", *rest]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == status, done.stderr
-    last = (done.stderr.splitlines() or [""])[-1]
+    last = ((done.stderr or done.stdout).splitlines() or [""])[-1]
     assert ("left out: 1 line (line 51: " in last) == bool(bad)
 
 
