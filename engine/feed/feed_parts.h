@@ -23,6 +23,7 @@
 enum {
     MISFIT_TEXT_SIZE = 32,           /* a mantissa, an e and an exponent */
     FEED_PLAIN_SIZE_MAX = 128 << 10, /* a base of 1,000 levels a side, both numbers of 30 digits */
+    FEED_OLD_NS_MAX = 500000000,     /* nothing but old messages for so long is no duplicate */
 };
 
 enum feed_flag {
@@ -408,8 +409,8 @@ bool feed_shows(struct tp_feed *feed, uint32_t index, struct tp_span body);
 bool feed_must_hear(const struct tp_feed *feed, uint32_t index);
 /* A change, in feed->update, that no book is there for; a base of the stream must show it. */
 void feed_skip(struct tp_feed *feed, uint32_t index);
-/* Whether the base in feed->update is older than a change that came before it. */
-bool feed_is_overtaken(const struct tp_feed *feed, uint32_t index);
+/* Whether the base in feed->update is older than the book, or than a change that came before it. */
+bool feed_is_overtaken(const struct tp_feed *feed, uint32_t index, uint64_t received_ns);
 /* Keeps a message that cannot be decoded as yet. */
 void feed_keep_unread(struct tp_feed *feed, uint32_t index, struct tp_span body,
                       uint64_t received_ns);

@@ -7,8 +7,6 @@
 #include "engine/feed/verify.h"
 #include "engine/recording/tap.h"
 
-/* Nothing but old messages for so long is no duplicate of what came. */
-static const uint64_t OLD_NS_MAX = 500000000;
 static const uint64_t CROSSED_SCAN_NS = 100000000; /* how often crossed books are looked for */
 
 enum tp_book_state feed_book_state(const struct feed_instrument *instrument)
@@ -191,7 +189,8 @@ bool feed_is_duplicate(struct tp_feed *feed, uint32_t index, uint64_t received_n
     const uint64_t number = feed->update->last_version;
     if (instrument->version < history->lowest) /* a chain that may go down did */
         history->lowest = instrument->version;
-    if (received_ns > instrument->received_ns && received_ns - instrument->received_ns > OLD_NS_MAX)
+    if (received_ns > instrument->received_ns &&
+        received_ns - instrument->received_ns > FEED_OLD_NS_MAX)
         return false;
     if (number >= history->lowest)
         return !goes_on_behind(instrument, history, number);
@@ -680,7 +679,7 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
     feed_verify_forget(feed, index);
     feed_want_nothing(feed,
                       index); /* whoever is asked for one may stop; a bad one is wanted anew */
-    if (feed_is_overtaken(feed, index)) {
+    if (feed_is_overtaken(feed, index, received_ns)) {
         feed->counters.bases_too_old++;
         feed_resync(feed, index, TP_SYNC_REASON_GAP, received_ns);
         return TP_FEED_BUFFERED;

@@ -97,20 +97,45 @@ void feed_skip(struct tp_feed *feed, uint32_t index)
         feed->histories[index].skipped = place;
 }
 
-/* A base of before the book that is followed: a numbering that begins anew is newer by its time. */
+/* Whether each message is a book of its own, so that all their times are of one clock. */
+static bool is_whole(const struct tp_sync_rule *rule)
+{
+    return rule->chain == TP_CHAIN_NONE && rule->checksum == TP_CHECKSUM_NONE &&
+           !rule->counts_connection;
+}
+
+/* A base of before the book that is followed. A numbering that begins anew is newer by its time. */
 static bool is_of_before(const struct feed_instrument *instrument,
                          const struct tp_depth_update *update)
 {
-    const bool is_numbered = instrument->rule->chain != TP_CHAIN_NONE;
-    return update->exchange_ns != 0 && update->exchange_ns + NS_PER_S < instrument->exchange_ns &&
-           (!is_numbered || update->last_version < instrument->version);
+    if (update->exchange_ns == 0)
+        return false;
+    if (is_whole(instrument->rule))
+        return update->exchange_ns < instrument->exchange_ns;
+    if (instrument->rule->chain == TP_CHAIN_NONE)
+        return update->exchange_ns + NS_PER_S < instrument->exchange_ns;
+    /* 0: the book is one of REST, which has no time. */
+    return update->last_version < instrument->version &&
+           (update->exchange_ns <= instrument->exchange_ns || instrument->exchange_ns == 0);
 }
 
-bool feed_is_overtaken(const struct tp_feed *feed, uint32_t index)
+/* The same of a book that was given up: right behind its last message, what is older begins no
+ * numbering anew, but is a base of before once more. */
+static bool is_of_before_again(const struct feed_instrument *instrument,
+                               const struct tp_depth_update *update, uint64_t received_ns)
+{
+    const bool is_asked = instrument->rule->chain == TP_CHAIN_NONE && !is_whole(instrument->rule);
+    return !is_asked && received_ns - instrument->received_ns <= FEED_OLD_NS_MAX &&
+           update->exchange_ns < instrument->exchange_ns && is_of_before(instrument, update);
+}
+
+bool feed_is_overtaken(const struct tp_feed *feed, uint32_t index, uint64_t received_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
     if (instrument->phase != TP_SYNC_BUFFERING)
         return is_of_before(instrument, feed->update);
+    if (is_of_before_again(instrument, feed->update, received_ns))
+        return true;
     const uint64_t place = place_in_stream(instrument->rule, feed->update);
     const uint64_t slack = instrument->rule->chain == TP_CHAIN_NONE; /* a second */
     return place != 0 && place + slack < feed->histories[index].skipped;

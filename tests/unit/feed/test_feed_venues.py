@@ -263,9 +263,10 @@ def test_in_band_base_behind_newer_changes_is_not_believed(make: Any) -> None:
     ("number", "late_ns", "state"),
     [
         (5, 12 * SECOND, SYNCING),  # held back, and of before: a newer one stands there
-        (5, SECOND + 1, SYNCING),
-        (5, SECOND, LIVE),  # as far as the clocks of a venue differ
-        (5, -SECOND, LIVE),  # the venue numbers anew
+        (5, SECOND, SYNCING),
+        (5, 1_000_000, SYNCING),  # LIVE with it, a book that falls quiet would stay wrong
+        (5, 0, SYNCING),  # asked for once more: a base is believed where no book is followed
+        (5, -1_000_000, LIVE),  # the venue numbers anew
         (11, 12 * SECOND, LIVE),
     ],
 )
@@ -285,6 +286,40 @@ def test_in_band_base_of_before_replaces_no_book_that_is_followed(
         assert rig.message(base(number, {90: 1}, {91: 1}, t=now + SECOND)) == APPLIED
     assert rig.state() == (LIVE, NONE)
     assert rig.levels() == ({90: 1}, {91: 1})
+
+
+@pytest.mark.parametrize(
+    ("late_ns", "state"), [(-1, LIVE), (0, LIVE), (1_000_000, SYNCING), (12 * SECOND, SYNCING)]
+)
+def test_whole_book_of_before_replaces_no_newer_one(make: Any, late_ns: int, state: int) -> None:
+    """Hyperliquid names the block's time alone; its next book may be five seconds away."""
+    rig, _ = make(chain=int(lib.TP_CHAIN_NONE), base=IN_BAND, in_band_base=True)
+    rig.up()
+    now = 100 * SECOND
+    rig.message(base(t=now))
+    rig.message(base(0, {90: 1}, {91: 1}, t=now - late_ns))
+    assert rig.state()[0] == state
+    if state != LIVE:
+        assert rig.wanted() == [0]
+        assert rig.message(base(0, {90: 1}, {91: 1}, t=now - late_ns)) == BUFFERED  # once more
+        assert rig.state() == (SYNCING, GAP)
+        rig.now += SECOND  # nothing newer for as long: the venue's clock went back
+        assert rig.message(base(0, {90: 1}, {91: 1}, t=now - late_ns)) == APPLIED
+    assert rig.state() == (LIVE, NONE)
+    assert rig.levels() == ({90: 1}, {91: 1})
+
+
+def test_in_band_base_of_before_replaces_no_book_of_rest(make: Any) -> None:
+    """It has no time; numbers that begin anew are asked for once more."""
+    rig, _ = make(chain=RANGE, base=REST, in_band_base=True)
+    rig.up()
+    rig.message(delta(10, {1: 1}))
+    rig.wanted()
+    rig.offer(10, BIDS, ASKS)
+    rig.tick()
+    assert rig.state() == (LIVE, NONE)
+    assert rig.message(base(5, {90: 1}, {91: 1}, t=100 * SECOND)) == BUFFERED
+    assert rig.state() == (SYNCING, GAP)
 
 
 @pytest.mark.parametrize(("late_s", "state"), [(0, LIVE), (1, LIVE), (2, SYNCING), (12, SYNCING)])
