@@ -715,6 +715,9 @@ RARE static enum tp_feed_result take_parts(struct tp_feed *feed,
         assert(route->next_offset == 0 || route->next_offset > from);
         const enum tp_feed_result part = take(feed, message, route, received_ns);
         result = part > result ? part : result;
+        if (route->meaning ==
+            TP_MEANING_BROKEN) /* as if all of it were: the next number shows it */
+            feed->connections[message->connection].next_sequence--;
     }
     return result;
 }

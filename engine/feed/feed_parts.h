@@ -24,6 +24,9 @@ enum {
     MISFIT_TEXT_SIZE = 32,           /* a mantissa, an e and an exponent */
     FEED_PLAIN_SIZE_MAX = 128 << 10, /* a base of 1,000 levels a side, both numbers of 30 digits */
     FEED_OLD_NS_MAX = 500000000,     /* nothing but old messages for so long is no duplicate */
+    /* Answers of before that may be under way. What a base names as its time may be that of an old
+     * change: such a book would never be LIVE. */
+    FEED_OVERTAKEN_MAX = 3,
 };
 
 enum feed_flag {
@@ -108,6 +111,7 @@ struct feed_history {
      * book has; when it may be asked again. 0: not so. */
     uint64_t asked_ns, ahead_ns, not_before_ns;
     uint8_t suspicions;       /* times that it was asked for a strange message of its connection */
+    uint8_t overtaken;        /* bases that were refused since the book was one */
     bool deaf;                /* only a message of the channel confirms it */
     uint8_t listed, streamed; /* enum tp_instrument_status: by the venue's list, by its stream */
     _Atomic uint8_t told;     /* the graver of both as readers know it; the cold thread's to read */

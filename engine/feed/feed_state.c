@@ -417,6 +417,7 @@ void feed_go_live(struct tp_feed *feed, uint32_t index, uint64_t received_ns, ui
     else /* what was kept was replayed */
         feed->histories[index].kept_from = instrument->version;
     feed->histories[index].is_lost = false;
+    feed->histories[index].overtaken = 0;
     feed->counters.bases_applied++;
     if (feed->races != NULL)
         feed_race_begin(feed, index, now_ns);
@@ -681,6 +682,8 @@ enum tp_feed_result feed_take_base(struct tp_feed *feed, uint32_t index, uint64_
                       index); /* whoever is asked for one may stop; a bad one is wanted anew */
     if (feed_is_overtaken(feed, index, received_ns)) {
         feed->counters.bases_too_old++;
+        if (feed->histories[index].overtaken < FEED_OVERTAKEN_MAX)
+            feed->histories[index].overtaken++;
         feed_resync(feed, index, TP_SYNC_REASON_GAP, received_ns);
         return TP_FEED_BUFFERED;
     }

@@ -136,7 +136,10 @@ bool feed_is_overtaken(const struct tp_feed *feed, uint32_t index, uint64_t rece
         return is_of_before(instrument, feed->update);
     if (is_of_before_again(instrument, feed->update, received_ns))
         return true;
+    const bool is_by_time = instrument->rule->chain == TP_CHAIN_NONE;
+    if (is_by_time && feed->histories[index].overtaken >= FEED_OVERTAKEN_MAX)
+        return false;
     const uint64_t place = place_in_stream(instrument->rule, feed->update);
-    const uint64_t slack = instrument->rule->chain == TP_CHAIN_NONE; /* a second */
+    const uint64_t slack = is_by_time; /* a second */
     return place != 0 && place + slack < feed->histories[index].skipped;
 }

@@ -267,6 +267,36 @@ def test_event_that_lacks_a_key_is_none_of_a_book(key: str) -> None:
     assert part.meaning == NO_MEANING or part.decode() == UNKNOWN
 
 
+def test_event_of_an_unknown_type_is_a_change_that_is_refused() -> None:
+    """No number of the book's own would show it: the book is not LIVE without it."""
+    for type_ in (b'"l2update"', b"null", b'""'):
+        part = Part(write(FIVE).replace(b'"update"', type_))
+        assert (part.meaning, part.instrument) == (DELTA, INSTRUMENT)
+        assert part.decode() != OK
+
+
+def test_event_without_a_product_may_be_any_books() -> None:
+    """Its message counts for none, so that the next number shows a hole."""
+    assert Part(write(FIVE).replace(b'"product_id"', b'"product"')).meaning == BROKEN
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        (b'"channel":"l2_data"', b'"channel":"ticker","channel":"l2_data"'),
+        (b'"sequence_num":', b'"sequence_num":1,"sequence_num":'),
+        (b'"events":[{', b'"events":[{}],"events":[{'),
+        (b'"product_id":', b'"product_id":"ETH-USD","product_id":'),
+        (b"]}]}", b'],"product_id":"ETH-USD"}]}'),
+        (b"]}]}", b']}],"channel":"ticker"}'),
+    ],
+)
+def test_message_that_says_twice_what_it_is_of_counts_for_none(was: bytes, now: bytes) -> None:
+    data = write(FIVE)
+    assert Part(data).meaning == DELTA
+    assert Part(data.replace(was, now)).meaning == BROKEN
+
+
 def test_time_that_is_none_is_refused_where_it_is_the_first() -> None:
     bad = write(FIVE).replace(TIME.encode(), b"2026-13-30T02:39:59Z", 1)
     assert Part(bad).decode() == lib.TP_DECODE_BAD_NUMBER

@@ -89,18 +89,22 @@ HOT_PART void find(const struct tp_symbol_table *router, unsigned kind, struct t
 /* What an event says of itself; product: the first that is named in it. */
 struct event {
     struct tp_text type, product;
+    bool is_doubtful; /* it says one of them twice: which holds? */
 };
 
-static void take_string(struct tp_json *in, struct tp_text *out)
+static void take_string(struct tp_json *in, struct tp_text *out, bool *is_doubtful)
 {
+    const struct tp_text before = *out;
     if (tp_json_peek(in) == TP_JSON_STRING)
         (void)tp_json_string(in, out);
     else
         (void)tp_json_skip(in);
+    *is_doubtful |= before.size != 0 &&
+                    (before.size != out->size || memcmp(before.at, out->at, out->size) != 0);
 }
 
 /* The first item's of a list of trades or tickers; the rest is skipped. */
-static void take_first_product(struct tp_json *in, struct tp_text *out)
+static void take_first_product(struct tp_json *in, struct tp_text *out, bool *is_doubtful)
 {
     struct tp_json look = *in;
     struct tp_text key;
@@ -111,7 +115,7 @@ static void take_first_product(struct tp_json *in, struct tp_text *out)
     (void)tp_json_object(&look);
     while (tp_json_key(&look, &key))
         if (tp_text_is(key, "product_id"))
-            take_string(&look, out);
+            take_string(&look, out, is_doubtful);
         else
             (void)tp_json_skip(&look);
 }
@@ -122,25 +126,26 @@ static void read_event(struct tp_json *in, struct event *event)
     (void)tp_json_object(in);
     while (tp_json_key(in, &key)) {
         if (tp_text_is(key, "type"))
-            take_string(in, &event->type);
+            take_string(in, &event->type, &event->is_doubtful);
         else if (tp_text_is(key, "product_id"))
-            take_string(in, &event->product);
+            take_string(in, &event->product, &event->is_doubtful);
         else if (tp_text_is(key, "trades") || tp_text_is(key, "tickers"))
-            take_first_product(in, &event->product);
+            take_first_product(in, &event->product, &event->is_doubtful);
         else
             (void)tp_json_skip(in);
     }
 }
 
 /* What events of a kind and type mean. Trades of a snapshot are history: they were news when they
- * happened. */
+ * happened. A book's event of any other type may be a change, which the decoder does not read: no
+ * number of the book's own would show that it is missing. */
 static enum tp_meaning event_meaning(unsigned kind, struct tp_text type)
 {
     const bool is_base = tp_text_is(type, "snapshot");
-    if (!is_base && !tp_text_is(type, "update"))
-        return TP_MEANING_UNKNOWN;
     if (kind == BOOK)
         return is_base ? TP_MEANING_BASE : TP_MEANING_DELTA;
+    if (!is_base && !tp_text_is(type, "update"))
+        return TP_MEANING_UNKNOWN;
     return kind == TRADES && is_base ? TP_MEANING_UNKNOWN : kinds[kind].channel.meaning;
 }
 
@@ -148,7 +153,7 @@ bool tp_coinbase_route_event(const struct tp_symbol_table *router,
                              const struct tp_venue_message *message, struct tp_text channel,
                              const uint8_t *at, struct tp_route *out)
 {
-    struct event event = {{(const uint8_t *)"", 0}, {(const uint8_t *)"", 0}};
+    struct event event = {{(const uint8_t *)"", 0}, {(const uint8_t *)"", 0}, false};
     struct tp_json in;
     unsigned kind = 0;
     while (kind < KIND_COUNT && !tp_text_is(channel, kinds[kind].sent))
@@ -160,7 +165,8 @@ bool tp_coinbase_route_event(const struct tp_symbol_table *router,
         return false;
     const uint8_t *const begin = in.at;
     read_event(&in, &event);
-    if (in.status != TP_DECODE_OK)
+    const bool is_nobodys = kind == BOOK && event.product.size == 0;
+    if (in.status != TP_DECODE_OK || event.is_doubtful || is_nobodys)
         return false;
     out->meaning = kind == KIND_COUNT ? TP_MEANING_UNKNOWN : event_meaning(kind, event.type);
     if (out->meaning != TP_MEANING_UNKNOWN)
@@ -208,14 +214,15 @@ HOT_PART bool route(const struct tp_symbol_table *router, const struct tp_venue_
                     struct tp_route *out)
 {
     static const char middle[] = ",\"events\":[{\"type\":\"update\",\"product_id\":\"";
-    static const char updates[] = "\",\"updates\":[";
+    static const char updates[] = "\",\"updates\":[", ends[] = "]}]}";
     const uint8_t *const data = message->data, *const end = data + message->size;
     const uint8_t *at = message->size < SIZE_MIN ? NULL : behind_time(data);
     if (at == NULL)
         return false;
     const size_t digits = tp_json_digits_size(at);
-    if (digits == 0 || digits == DIGITS_MAX || end[-1] != '}' || (digits > 1 && *at == '0') ||
-        !IS(at + digits, middle))
+    /* Behind the updates the event and the message end: nothing names another product. */
+    if (digits == 0 || digits == DIGITS_MAX || (digits > 1 && *at == '0') ||
+        !IS(end - (sizeof ends - 1), ends) || !IS(at + digits, middle))
         return false;
     const uint8_t *const event = at + digits + sizeof ",\"events\":[" - 1;
     const uint8_t *const symbol = at + digits + sizeof middle - 1;

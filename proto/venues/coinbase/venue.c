@@ -39,21 +39,25 @@ static struct tp_coinbase_head read_head(const struct tp_venue_message *message)
         .channel = NOTHING, .type = NOTHING, .sequence = TP_SEQUENCE_NONE};
     struct tp_text key;
     struct tp_json in;
+    bool is_doubtful = false; /* it says one of them twice: which would hold? */
     tp_json_init(&in, message->data, message->size);
     (void)tp_json_object(&in);
     while (tp_json_key(&in, &key)) {
-        if (tp_text_is(key, "channel"))
+        if (tp_text_is(key, "channel")) {
+            is_doubtful |= head.channel.size != 0;
             take_string(&in, &head.channel);
-        else if (tp_text_is(key, "type"))
+        } else if (tp_text_is(key, "type"))
             take_string(&in, &head.type);
-        else if (tp_text_is(key, "sequence_num"))
+        else if (tp_text_is(key, "sequence_num")) {
+            is_doubtful |= head.sequence != TP_SEQUENCE_NONE;
             (void)tp_json_unsigned(&in, &head.sequence);
-        else if (tp_text_is(key, "events"))
+        } else if (tp_text_is(key, "events")) {
+            is_doubtful |= head.events != 0;
             take_events(&in, message->data, &head);
-        else
+        } else
             (void)tp_json_skip(&in);
     }
-    head.is_sound = tp_json_finish(&in) == TP_DECODE_OK;
+    head.is_sound = tp_json_finish(&in) == TP_DECODE_OK && !is_doubtful;
     return head;
 }
 

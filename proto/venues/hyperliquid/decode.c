@@ -17,11 +17,11 @@ static const struct tp_level_form level_form =
 enum field {
     FIELD_SIDES = 0x1,
     FIELD_TIME = 0x2,
-    FIELD_BOOK = FIELD_SIDES | FIELD_TIME,
+    FIELD_COIN = 0x20,
+    FIELD_BOOK = FIELD_SIDES | FIELD_TIME | FIELD_COIN,
     FIELD_PRICE = 0x4,
     FIELD_QUANTITY = 0x8,
     FIELD_SIDE = 0x10,
-    FIELD_COIN = 0x20,
     FIELD_LEVEL = FIELD_PRICE | FIELD_QUANTITY,
     FIELD_TRADE = FIELD_LEVEL | FIELD_TIME | FIELD_SIDE | FIELD_COIN,
 };
@@ -50,12 +50,27 @@ static unsigned skip_field(struct tp_json *in, struct tp_text key)
     return 0;
 }
 
-/* Behind the value of "data": the rest of the message. */
+/* The message was routed as one of this channel. */
+static bool is_of_channel(struct tp_text name, enum tp_meaning meaning)
+{
+    const char *const channel = meaning == TP_MEANING_TOP      ? "bbo"
+                                : meaning == TP_MEANING_TRADES ? "trades"
+                                                               : "l2Book";
+    return tp_text_is(name, channel);
+}
+
+/* Behind the value of "data": the rest of the message, which may say its channel only here. Of two
+ * channels or two books, which would hold? Nothing is numbered, so nothing would show it later. */
 static enum tp_decode_status finish(struct tp_json *in, const struct tp_body *body)
 {
-    struct tp_text key;
+    struct tp_text key, name;
     while (tp_json_key(in, &key))
-        (void)skip_field(in, key);
+        if (tp_text_is(key, "data"))
+            (void)tp_json_fail(in, TP_DECODE_MALFORMED);
+        else if (!tp_text_is(key, "channel"))
+            (void)skip_field(in, key);
+        else if (tp_json_string(in, &name) && !is_of_channel(name, body->meaning))
+            (void)tp_json_fail(in, TP_DECODE_MALFORMED);
     tp_body_misfit(body, in->misfit);
     return tp_json_finish(in);
 }
@@ -145,6 +160,16 @@ static unsigned take_bests(struct tp_json *in, const struct tp_scale *scale,
 
 /* ---- books and best prices */
 
+/* It was routed by one of them. */
+static unsigned take_name(struct tp_json *in, unsigned seen)
+{
+    if ((seen & FIELD_COIN) == 0)
+        (void)tp_json_skip(in);
+    else
+        (void)tp_json_fail(in, TP_DECODE_MALFORMED);
+    return FIELD_COIN;
+}
+
 static enum tp_decode_status decode_book(const struct tp_body *body, struct tp_depth_update *out)
 {
     struct tp_json in;
@@ -157,6 +182,8 @@ static enum tp_decode_status decode_book(const struct tp_body *body, struct tp_d
             seen |= take_sides(&in, &body->scale, out);
         else if (tp_text_is(key, "time"))
             seen |= take_time(&in, &out->exchange_ns);
+        else if (tp_text_is(key, "coin"))
+            seen |= take_name(&in, seen);
         else
             (void)skip_field(&in, key);
     }
@@ -179,6 +206,8 @@ static enum tp_decode_status decode_best(const struct tp_body *body, struct tp_d
             seen |= take_bests(&in, &body->scale, out);
         else if (tp_text_is(key, "time"))
             seen |= take_time(&in, &out->exchange_ns);
+        else if (tp_text_is(key, "coin"))
+            seen |= take_name(&in, seen);
         else
             (void)skip_field(&in, key);
     }

@@ -335,6 +335,23 @@ def test_unnumbered_base_behind_newer_changes_is_not_believed(
     assert rig.state() == (LIVE, NONE)
 
 
+def test_unnumbered_base_with_the_time_of_an_old_change_is_believed_in_the_end(make: Any) -> None:
+    """Answers of before are few; a venue whose bases name such a time would never be LIVE."""
+    rig, _ = make(chain=int(lib.TP_CHAIN_NONE), base=IN_BAND, in_band_base=True)
+    rig.up()
+    for turn in range(2):  # counted anew once it was LIVE
+        for _ in range(3):
+            rig.message(delta(0, {100: 1}, t=(1_000 + turn) * SECOND))
+            assert rig.message(base(t=10 * SECOND)) == BUFFERED
+            assert rig.state() == (SYNCING, GAP)
+        rig.message(delta(0, {100: 1}, t=(1_000 + turn) * SECOND))
+        assert rig.message(base(t=10 * SECOND)) == APPLIED
+        assert rig.state() == (LIVE, NONE)
+        rig.now += SECOND
+        rig.down()
+        rig.up()
+
+
 def test_in_band_base_that_comes_by_itself_is_asked_of_nobody(make: Any) -> None:
     rig, _ = make(**IN_BAND_RULE)
     rig.up()
@@ -511,6 +528,20 @@ def test_counted_connection_takes_no_number_of_a_broken_message(make: Any) -> No
     assert (rig.state(), rig.counters.gaps) == ((LIVE, NONE), 0)
     assert rig.message(delta(bids={100: 6}, n=3)) == IGNORED  # 2 was the broken one
     assert (rig.state(), rig.counters.gaps) == ((SYNCING, GAP), 1)
+
+
+def test_broken_part_of_a_counted_message_shows_with_the_next_number(make: Any) -> None:
+    """It may have been any book's change, as a message that is broken as a whole."""
+    rig, _ = make(chain=0, base=IN_BAND, in_band_base=True, counts_connection=True)
+    rig.up()
+    assert rig.message(base(n=1)) == APPLIED
+    two = delta(bids={100: 6}, n=2) + b"\n" + delta(m=int(lib.TP_MEANING_BROKEN))
+    assert rig.message(two) == NOTE
+    assert rig.state() == (LIVE, NONE)
+    assert rig.message(delta(bids={100: 7}, n=3)) == IGNORED
+    assert (rig.state(), rig.counters.gaps) == ((SYNCING, GAP), 1)
+    assert rig.message(base(n=4)) == APPLIED
+    assert rig.state() == (LIVE, NONE)
 
 
 def test_message_whose_number_was_passed_is_no_base_either(make: Any) -> None:
