@@ -142,6 +142,12 @@ def _layout(kind: Any) -> np.dtype[Any]:
 
 
 @cache
+def layout_of(struct_name: str) -> np.dtype[Any]:
+    """Return the layout of any struct of the core that has no bit fields."""
+    return _layout(ffi.typeof(f"struct {struct_name}"))
+
+
+@cache
 def level_dtype() -> np.dtype[Any]:
     """Return the layout of struct tp_level: price, quantity (int64 mantissas)."""
     return _layout(ffi.typeof("struct tp_level"))

@@ -363,6 +363,7 @@ class LiveView:
             {
                 "name": name,
                 "is_running": seen.stats.is_running,
+                "placement": seen.stats.placement,
                 "since_s": round(self._now.at - seen.since, 1),
                 "messages": seen.stats.counters["tops"],
                 "events": seen.stats.counters["events"],
@@ -469,8 +470,8 @@ class LiveView:
         """Return a line for each strategy, that explains its n."""
         lines: list[str] = []
         for one in self.strategies():
-            line = f"{one['name']}: {one['messages']:,} messages since it started "
-            line += f"{one['since_s']:.1f} s ago, {one['lost']:,} events lost"
+            line = f"{one['name']} ({one['placement']}): {one['messages']:,} messages since it "
+            line += f"started {one['since_s']:.1f} s ago, {one['lost']:,} events lost"
             if one["laps"]:
                 line += f" in {one['laps']:,} laps"
             lines.append(line + ("" if one["is_running"] else ": ENDED"))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tickpath.engine.client.reader import Book, open_reader
 from tickpath.engine.loop.pauses import pause_text, run_directory
+from tickpath.engine.strategy.stats import SCHEMA as STRATEGY_SCHEMA
+from tickpath.engine.strategy.stats import placement
 from tickpath.rt.process import huge_page_bytes
 from tickpath.shm.budget import Entry, read_entries
 from tickpath.shm.control_segment import Consumer, consumers
@@ -66,6 +68,7 @@ class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
     counters: dict[str, int] = {}
     rates: dict[str, float] = {}
     hops: dict[str, Percentiles] = {}
+    placement: str = ""  # of a strategy: "split" or "inline native"
     path: str = ""  # what carries the bytes of a feed handler, once some came
     books: list[BookStatus] = []
     consumers: list[Consumer] = []  # who registered; others may read unseen
@@ -144,6 +147,7 @@ def _read(segment: Segment) -> SegmentStatus:
         loop_rate=float(live.loop_count),  # a count until it is rated
         counters=counters,
         hops=segment.histograms(),
+        placement=placement(counters) if segment.schema == STRATEGY_SCHEMA else "",
         path=_path(counters),
         books=books,
         consumers=list(consumers(segment)),
@@ -252,6 +256,8 @@ def format_status(status: SegmentStatus) -> str:
         + ("" if status.is_locked_in_memory else " (not locked in memory)")
         + (f", {status.huge_page_bytes >> 20} MiB in huge pages" if status.huge_page_bytes else ""),
     ]
+    if status.placement:
+        lines.append(f"  placement: {status.placement}")
     if status.path:
         lines.append(f"  path: {status.path}")
     has_several = len({book.venue for book in status.books}) > 1

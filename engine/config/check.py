@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import lib
-from tickpath.engine.config.schema import RENAMED, Config, VenueConfig
+from tickpath.engine.config.schema import INLINE_NATIVE, RENAMED, Config, VenueConfig
 from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX, make_plan
 from tickpath.proto.venues import DEFAULT_NAME, load_venue, resolve_symbol, venue_names
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 EXAMPLE = f"examples/{DEFAULT_NAME}.toml"
 INSTANCE_LENGTH_MAX = 64
 VENUES_MAX = int(lib.TP_FEED_VENUE_COUNT_MAX)
+INLINE_MAX = int(lib.TP_NATIVE_COUNT_MAX)
 PORT_COUNT_MAX = 4096  # netif.h: TP_NETIF_PORT_COUNT_MAX
 _INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -61,8 +62,8 @@ def _number(kind: str, info: msgspec.inspect.IntType | msgspec.inspect.FloatType
     return f"{kind} {'from' if info.ge is not None else 'above'} {_plain(low)} to {_plain(info.le)}"
 
 
-def _not_none(types: tuple[msgspec.inspect.Type, ...]) -> msgspec.inspect.Type:
-    return next(one for one in types if not isinstance(one, msgspec.inspect.NoneType))
+def _not_none(types: tuple[msgspec.inspect.Type, ...]) -> list[msgspec.inspect.Type]:
+    return [one for one in types if not isinstance(one, msgspec.inspect.NoneType)]
 
 
 def _expected(info: msgspec.inspect.Type) -> str:
@@ -71,7 +72,7 @@ def _expected(info: msgspec.inspect.Type) -> str:
         case msgspec.inspect.Metadata(type=inner):
             words = _expected(inner)
         case msgspec.inspect.UnionType(types=types):
-            words = _expected(_not_none(types))
+            words = " or ".join(_expected(one) for one in _not_none(types))
         case msgspec.inspect.LiteralType(values=values):
             shown = (f'"{value}"' if isinstance(value, str) else str(value) for value in values)
             words = "one of " + ", ".join(shown)
@@ -121,8 +122,8 @@ def _check(value: object, info: msgspec.inspect.Type, path: str, remedy: str = "
     match info:
         case msgspec.inspect.Metadata(type=inner, extra=extra):
             _check(value, inner, path, (extra or {}).get("remedy", ""))
-        case msgspec.inspect.UnionType(types=types):
-            _check(value, _not_none(types), path, remedy)
+        case msgspec.inspect.UnionType(types=types) if len(_not_none(types)) == 1:
+            _check(value, _not_none(types)[0], path, remedy)
         case msgspec.inspect.StructType():
             _check_table(value, info, path)
         case msgspec.inspect.VarTupleType(item_type=item) if isinstance(value, list):
@@ -137,7 +138,8 @@ def _check(value: object, info: msgspec.inspect.Type, path: str, remedy: str = "
             for key, one in value.items():
                 _check(one, item, _join(path, f'"{key}"'))
         case _:
-            if not _is_of(value, info):
+            types = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+            if not any(_is_of(value, one) for one in types):
                 raise wrong(path, value, _expected(info), remedy)
 
 
@@ -321,6 +323,49 @@ def _check_names(venue: VenueConfig, path: str) -> None:
             raise wrong(place, address, "an IPv4 address", str(error)) from error
 
 
+def _check_strategies(config: Config) -> None:
+    """Check what each strategy says of itself; its code is looked at where it runs."""
+    first: dict[str, str] = {}
+    for index, one in enumerate(config.strategies):
+        path = f"strategy[{index}]"
+        check_name(f"{path}.name", one.name)
+        if one.name in first:
+            expected = f"each name once, and it is that of {first[one.name]} already"
+            raise wrong(f"{path}.name", one.name, expected, "rename it")
+        first[one.name] = path
+        file, colon, what = one.source.rpartition(":")
+        if not colon or not file or not what:
+            expected = "file.py:Class, file.py:function or library.so:symbol"
+            raise wrong(f"{path}.source", one.source, expected)
+        if one.placement == INLINE_NATIVE and not one.trust_strategy:
+            raise wrong(
+                f"{path}.placement",
+                one.placement,
+                "trust_strategy = true beside it",
+                "it runs in the feed handler's own thread and memory: a fault of it ends the feed "
+                "handler, and while it computes no packet is read",
+            )
+        for place, name in enumerate(one.instruments):
+            if not any(_is_read(venue, name) for venue in config.venues):
+                expected = "a symbol of a [[venue]] of this file, SYMBOL or venue:SYMBOL"
+                raise wrong(f"{path}.instruments[{place}]", name, expected)
+    inline = sum(one.placement == INLINE_NATIVE for one in config.strategies)
+    if inline > INLINE_MAX:
+        raise LocalError(f"{inline} inline strategies, expected at most {INLINE_MAX}")
+
+
+def _is_read(venue: VenueConfig, name: str) -> bool:
+    """Say whether a strategy's name of an instrument means one of the venue's symbols."""
+    own, colon, symbol = name.partition(":")
+    if colon and own != venue.name:
+        return False
+    try:
+        wanted = resolve_symbol(venue.venue, symbol if colon else name)
+    except ValueError:
+        return False
+    return wanted in {resolve_symbol(venue.venue, one) for one in venue.symbols}
+
+
 def _check_verification(config: Config) -> None:
     health = config.health
     if health.verify_quiet_after_s > health.verify_max_s:
@@ -336,6 +381,7 @@ def _check_verification(config: Config) -> None:
 def _check_values(config: Config) -> None:
     _check_venues(config.venues)
     _check_verification(config)
+    _check_strategies(config)
     low, high = config.network.port_range
     if low > high:
         raise wrong("network.port_range", [low, high], "the first port not above the last")

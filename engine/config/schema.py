@@ -5,7 +5,7 @@ Called by: check.py, and whoever reads a checked configuration.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +21,8 @@ MS_MAX = 3_600_000
 KEEP_BYTES_MIN, KEEP_BYTES_MAX = 1 << 16, 1 << 36
 REST_PORT = 443  # of HTTPS, whatever the port of the venue's WebSocket
 RENAMED = {"reader": "feed_handler"}  # sections: their names of the version before, still accepted
+SPLIT: Final = "split"
+INLINE_NATIVE: Final = "inline-native"
 LOSSLESS_DEADLINE_US_MAX = 50_000  # half of what readers take for a silent writer
 
 
@@ -219,7 +221,24 @@ class ReconnectConfig(_Section, frozen=True):
     """A connection that held for so long starts the next series anew."""
 
 
-class Config(_Section, frozen=True, rename={"venues": "venue"}):
+class StrategyConfig(_Section, frozen=True):
+    """One strategy of this instance: its code, and in which process that runs."""
+
+    name: str
+    """Of its figures; once an instance."""
+    source: str
+    """"file.py:Class", "file.py:function" or "library.so:symbol"."""
+    placement: Literal["split", "inline-native"] = SPLIT
+    """A process of its own, which `tickpath strategy` starts, or the feed handler's hot thread."""
+    trust_strategy: bool = False
+    """It may run inline: with the feed handler's memory, and its fate."""
+    instruments: tuple[str, ...] = ()
+    """"SYMBOL" or "venue:SYMBOL"; none: all, also those to come."""
+    parameters: dict[str, int | float] = {}
+    """What its state begins with."""
+
+
+class Config(_Section, frozen=True, rename={"venues": "venue", "strategies": "strategy"}):
     """The whole file."""
 
     venues: tuple[VenueConfig, ...]
@@ -231,6 +250,7 @@ class Config(_Section, frozen=True, rename={"venues": "venue"}):
     record: RecordConfig = RecordConfig()
     health: HealthConfig = HealthConfig()
     reconnect: ReconnectConfig = ReconnectConfig()
+    strategies: tuple[StrategyConfig, ...] = ()
 
     def __post_init__(self) -> None:
         """Name the instance after the venue."""

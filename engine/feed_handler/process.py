@@ -36,6 +36,7 @@ from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.engine.feed_handler.faults import describe
 from tickpath.engine.feed_handler.feed_notes import FeedNotes
 from tickpath.engine.feed_handler.hot_path import HotPath
+from tickpath.engine.feed_handler.inline import InlineStrategies
 from tickpath.engine.feed_handler.list_reader import start_thread
 from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX
 from tickpath.engine.feed_handler.replan import are_same_venues, differences
@@ -162,6 +163,7 @@ class FeedHandler:
             VenueFeed(venue, number, self.shared, is_named=len(config.venues) > 1)
             for number, venue in enumerate(config.venues)
         ]
+        self.inline = InlineStrategies(config, tell)
         self.tap: TapWriter | None = None
         self._hot_result = 0
         self._kept: list[Any] = []
@@ -175,6 +177,7 @@ class FeedHandler:
 
         Raises the three errors of shm/errors.py with a remedy.
         """
+        self.inline.load()  # before anybody is asked for anything: it may be refused
         if not self._await_lists():
             return False
         self._place_venues()
@@ -184,6 +187,7 @@ class FeedHandler:
             self._open_tap,
             self._open_feed,
             self._open_hot_path,
+            self._open_inline,
         )
         for step in steps:
             if self._stop.is_set():
@@ -383,6 +387,9 @@ class FeedHandler:
         if missing:
             pool = process.read_huge_pages()
             self._log(f"memory: {process.describe_huge_pages(missing, pool)}")
+
+    def _open_inline(self) -> None:
+        self.inline.attach(self.hot, self.segment, self.instruments, self._outside.directory)
 
     def _open_hot_path(self) -> None:
         self.hot = self.shared.hot = HotPath(self.feed, self.segment.pointer)
@@ -595,6 +602,7 @@ class FeedHandler:
             "link",
             "transport",
             "consumers",
+            "inline",
             "tap",
             "segment",
         ):
@@ -679,6 +687,7 @@ class FeedHandler:
             return
         self._next_counters = now + COUNTERS_EVERY_S
         self.notes.step()
+        self.inline.step()
         netif = self.transport.netif
         sources = {"hot": self.hot.loop.counters, "feed": lib.tp_feed_counters(self.feed)}
         if isinstance(self.transport, UserTransport):

@@ -5,8 +5,8 @@ Reading order: this file (what a strategy is told), runtime.py (the loop that te
 beside it that guards it), from_file.py (a .py file as a module), command.py. Then rehearsal.py (a
 made-up feed to try one with), spread.py (two small ones), and for C tickpath-reader.h
 (the one header) and c_reader.py (where it lies). Strategies that are machine code:
-tickpath-strategy.h (their contract), native.c (who calls them), native.py (what is called) and
-library.py (where C ones come from).
+tickpath-strategy.h (their contract), native.c (who calls them), native.py (what is called),
+library.py (where C ones come from) and compiled.py (Python ones, by Numba).
 """
 
 from __future__ import annotations

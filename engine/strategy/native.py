@@ -6,13 +6,16 @@ feed handler (inline), `tickpath strategy` (split), `tickpath replay`. Calls: na
 
 from __future__ import annotations
 
-import os
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
-from tickpath.engine.strategy.library import open_library
+from tickpath.engine.strategy import Strategy
+from tickpath.engine.strategy.compiled import RAISED, NativeFunction, compile_function
+from tickpath.engine.strategy.from_file import import_file
+from tickpath.engine.strategy.library import check_writers, open_library
 from tickpath.rt import process
 from tickpath.shm.errors import LocalError
 
@@ -22,10 +25,8 @@ if TYPE_CHECKING:
     from tickpath.shm.segment import SegmentWriter
 
 COUNT_MAX = int(lib.TP_NATIVE_COUNT_MAX)
-COUNTERS = ("in_call", "calls", "places", "cancels", "refused", "lapped", "stopped")
+COUNTERS = ("in_call", "places", "cancels", "refused", "stopped")
 """Of a strategy that is called by native.c, beside those of every strategy."""
-RAISED = -1
-"""What a compiled function returns where it raised."""
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 
@@ -37,16 +38,18 @@ class Loaded:
     strategy: Any
     """A `const struct tp_strategy *`."""
     kept: Any = field(repr=False)
+    initial: bytes = b""
+    """What its state begins as; empty: zeroes."""
+
+    @property
+    def is_compiled(self) -> bool:
+        """Say whether it is a Python function that was compiled here."""
+        return self.source.rpartition(":")[0].endswith(".py")
 
     def fields(self) -> dict[str, tuple[int, int]]:
         """Return the parameters that it takes: kind and offset of each."""
         rows = (self.strategy.fields[i] for i in range(self.strategy.field_count))
         return {ffi.string(row.name).decode(): (int(row.kind), int(row.offset)) for row in rows}
-
-
-def is_native(source: str) -> bool:
-    """Say whether a source is a library; of a .py file only its code knows."""
-    return source.rpartition(":")[0].endswith(".so")
 
 
 def load_native(source: str) -> Loaded:
@@ -60,7 +63,39 @@ def load_native(source: str) -> Loaded:
     if name.endswith(".so"):
         library, strategy = open_library(Path(name), symbol)
         return Loaded(source, strategy, library)
-    raise LocalError(f"strategy {source!r}: not yet")
+    return compiled(source, find_function(source))
+
+
+def find_function(source: str) -> NativeFunction:
+    """Import `file.py:function`; raises LocalError where it is no native function."""
+    name, _, function = source.rpartition(":")
+    path = Path(name)
+    if not path.is_file():
+        raise LocalError(f"strategy {source}: no such file: expected a .py file")
+    check_writers(path.resolve())
+    try:
+        found = getattr(import_file(path), function, None)
+    except Exception as error:  # whatever the user's code raises is told as its own
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise LocalError(
+            f"strategy {source}: {place.filename} line {place.lineno}: {type(error).__name__}: "
+            f"{error}"
+        ) from error
+    if isinstance(found, NativeFunction):
+        return found
+    if isinstance(found, type) and issubclass(found, Strategy):
+        raise LocalError(
+            f"strategy {source}: a class, which runs split only: expected a function under "
+            "@tickpath.native, see docs/strategies.md"
+        )
+    what = "not there" if found is None else "no function under @tickpath.native"
+    raise LocalError(f"strategy {source}: {function} is {what}: docs/strategies.md shows one")
+
+
+def compiled(source: str, function: NativeFunction) -> Loaded:
+    """Compile a declared function; raises LocalError with the line that cannot be."""
+    made = compile_function(source, function)
+    return Loaded(source, made.strategy, made.kept, made.initial)
 
 
 def make_state(loaded: Loaded, parameters: Mapping[str, int | float]) -> Any:
@@ -72,6 +107,7 @@ def make_state(loaded: Loaded, parameters: Mapping[str, int | float]) -> Any:
     size = max(int(loaded.strategy.state_size), 1)
     memory, _ = process.map_memory(size, huge_pages=False)
     state = ffi.from_buffer("uint8_t[]", memory)
+    ffi.memmove(state, loaded.initial, len(loaded.initial))
     known = loaded.fields()
     for name, value in parameters.items():
         if name not in known:
@@ -151,10 +187,11 @@ class NativeSet:
         lib.tp_native_begin(self.handle)
 
 
-def counts(handle: Any, row: Any) -> dict[str, int]:
-    """Return what a strategy did, by the names of COUNTERS but for in_call."""
-    told = {name: int(getattr(row, name)) for name in ("calls", "places", "cancels", "refused")}
-    return told | {"lapped": int(handle.lapped), "stopped": int(row.stopped_by != 0)}
+def figures(handle: Any, row: Any) -> dict[str, int]:
+    """Return what a strategy did, by the names of its counters: COUNTERS, and every strategy's."""
+    told = {name: int(getattr(row, name)) for name in ("tops", "places", "cancels", "refused")}
+    told |= {"events": int(row.calls), "lost": int(handle.lapped)}
+    return told | {"stopped": int(row.stopped_by != 0)}
 
 
 def why_stopped(status: int, *, is_compiled: bool) -> str:
@@ -162,9 +199,3 @@ def why_stopped(status: int, *, is_compiled: bool) -> str:
     if is_compiled and status == RAISED:
         return "it raised an exception"
     return f"its on_event returned {status}, expected 0"
-
-
-def absolute(source: str, folder: Path) -> str:
-    """Return a source whose file is looked for beside the configuration."""
-    name, colon, symbol = source.rpartition(":")
-    return f"{os.fspath(folder / name)}{colon}{symbol}" if colon else source

@@ -6,21 +6,32 @@ engine/strategy/command.py, the demo's table (feed handlers).
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import lib
 from tickpath.shm.histogram import Percentiles  # noqa: TC002  # msgspec resolves it at run time
-from tickpath.shm.segment import DIRECTORY, Segment, SegmentLayout, SegmentWriter, instances
+from tickpath.shm.segment import (
+    DIRECTORY,
+    Segment,
+    SegmentError,
+    SegmentLayout,
+    SegmentWriter,
+    instances,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 COUNTERS = ("events", "tops", "laps", "lost", "restarts", "silences", "turns_idle", "yields")
 HOPS = ("received_to_seen", "published_to_seen")
 SCHEMA = "strategy statistics 1\n"
 NAME_LENGTH_MAX = int(lib.TP_SEGMENT_NAME_SIZE) - 1
+SPLIT, INLINE_NATIVE = "split", "inline native"
+IN_CALL = "in_call"
+"""The counter that only an inline strategy has: 1 while it is called."""
 _INFIX = ".strategy."
 
 
@@ -32,6 +43,7 @@ class StrategyStats(msgspec.Struct, frozen=True):
     counters: dict[str, int]
     hops: dict[str, Percentiles]
     is_running: bool = False
+    placement: str = SPLIT
 
 
 def create_stats(
@@ -44,9 +56,14 @@ def create_stats(
     """
     check_own(own)
     layout = SegmentLayout(schema=SCHEMA, counters=(*COUNTERS, *own), histograms=HOPS)
-    segment = SegmentWriter(f"{instance}{_INFIX}{name}", layout, directory=directory)
+    segment = SegmentWriter(stats_name(instance, name), layout, directory=directory)
     segment.ready()
     return segment
+
+
+def stats_name(instance: str, name: str) -> str:
+    """Return the name of a strategy's segment."""
+    return f"{instance}{_INFIX}{name}"
 
 
 def check_own(names: Sequence[str]) -> None:
@@ -77,7 +94,26 @@ def summarise(segment: Any) -> StrategyStats:
         counters=segment.counters(),
         hops=segment.histograms(),
         is_running=segment.writer_lives(),
+        placement=placement(segment.counters()),
     )
+
+
+def placement(counters: Mapping[str, int]) -> str:
+    """Say where a strategy with such counters runs."""
+    return INLINE_NATIVE if IN_CALL in counters else SPLIT
+
+
+def called_when_died(instance: str, pid: int, *, directory: Path = DIRECTORY) -> str | None:
+    """Return the inline strategy that a process which died was in, where it was in one."""
+    for name in running(instance, directory=directory):
+        path = stats_name(instance, name)
+        with (
+            contextlib.suppress(SegmentError),
+            Segment(path, schema=SCHEMA, directory=directory) as segment,
+        ):
+            if int(segment.header.writer_pid) == pid and segment.counters().get(IN_CALL):
+                return name
+    return None
 
 
 def running(instance: str, *, directory: Path = DIRECTORY) -> Iterator[str]:
@@ -90,6 +126,6 @@ def running(instance: str, *, directory: Path = DIRECTORY) -> Iterator[str]:
 
 def read_stats(instance: str, name: str, *, directory: Path = DIRECTORY) -> StrategyStats:
     """Read a strategy's figures once; raises SegmentNotReadyError where it does not run."""
-    path = f"{instance}{_INFIX}{name}"
+    path = stats_name(instance, name)
     with Segment(path, schema=SCHEMA, directory=directory) as segment:
         return summarise(segment)

@@ -20,8 +20,10 @@ from tickpath.engine.config.check import EXAMPLE, load_config
 from tickpath.engine.config.host import check_host
 from tickpath.engine.config.lists import look_at_lists
 from tickpath.engine.feed_handler import memory
+from tickpath.engine.feed_handler.inline import check_inline, inline_names, placements
 from tickpath.engine.feed_handler.instrument_list import own_names
 from tickpath.engine.feed_handler.plan import make_plan
+from tickpath.engine.strategy.stats import called_when_died, stats_name
 from tickpath.engine.supervisor.child_process import spawn, stop
 from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
 from tickpath.engine.supervisor.feed_handler_watch import HANG_AFTER_S, FeedHandlerWatch
@@ -84,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if args.lists and not args.check:
         raise LocalError("--lists without --check: it says what is checked: add --check")
     if args.check:
+        check_inline(config, args.config)
         lists = look_at_lists(config) if args.lists else []
         _report_check(config, args.config, lists, as_json=args.json)
         return status_of(lists)
@@ -130,9 +133,15 @@ def _report_check(config: Config, path: Path, lists: Sequence[ListCheck], *, as_
         # "well" is the name of "ok" in 0.1; it goes with the next version.
         told = {"config": str(path), "ok": ok, "well": ok, "memory": sizes}
         told |= {"lists": [one.facts() for one in lists]} if lists else {}
+        if config.strategies:
+            told["strategies"] = [
+                {"name": one.name, "placement": one.placement, "source": one.source}
+                for one in config.strategies
+            ]
         print(json.dumps(told))
     else:
         lines = [memory.describe(found), memory.describe(room, "shared memory")]
+        lines += placements(config)
         lines += [line for one in lists for line in one.lines()]
         verdicts = ("OK", "a venue could not be asked", "symbols would be left out")
         print("\n".join([*lines, f"{path}: {verdicts[status_of(lists)]}"]), file=sys.stderr)
@@ -162,6 +171,7 @@ class Supervisor:
         self._feed_handler: subprocess.Popen[str] | None = None
         self._failures = 0
         self._killed_because = ""  # set while a feed handler that we killed ends
+        self._died_in = ""  # the inline strategy that was called when one ended
         self._is_ready = False
         self._notifier = Notifier.from_environment()
         self._watchdog = Watchdog(self._notifier, watchdog_s())
@@ -178,6 +188,9 @@ class Supervisor:
             # A feed handler that was killed left its segment, and maybe none came to replace it.
             with contextlib.suppress(SegmentError, OSError):
                 remove_dead(self._config.instance)
+            for name in inline_names(self._config):
+                with contextlib.suppress(SegmentError, OSError):
+                    remove_dead(stats_name(self._config.instance, name))
 
     def _keep_running(self) -> int:
         while not self._stop.is_set():
@@ -196,6 +209,7 @@ class Supervisor:
                 raise
             status = feed_handler.wait()
             lived = self._clock.now_s() - started
+            self._died_in = called_when_died(self._config.instance, feed_handler.pid) or ""
             if status in STARTUP_TRIES_STATUSES and self._failures == 0 and lived < STABLE_AFTER_S:
                 return status
             self._restart(status, lived)
@@ -309,6 +323,8 @@ class Supervisor:
         if self._killed_because:
             how += f" from this supervisor, since {self._killed_because}"
             self._killed_because = ""
+        if self._died_in:
+            how += f" in strategy {self._died_in}"
         ended = f"killed by {how}" if status < 0 else f"ended with {how}"
         self._tell("ended", f"{ended}; restarting in {delay:.1f} s", by=how, restart_in_s=delay)
         self._notifier.status(f"{self._config.instance}: feed handler {ended}, starting another")

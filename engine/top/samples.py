@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from tickpath.engine.commands.live_view import LiveView
 from tickpath.engine.commands.stat import SegmentStatus, rated, sample
+from tickpath.engine.strategy.stats import INLINE_NATIVE
 from tickpath.proto.records import BookState, format_fixed
 from tickpath.shm.segment import instances
 
@@ -83,6 +84,8 @@ class Sample(msgspec.Struct, frozen=True):
 
 def kind_of(status: SegmentStatus) -> str:
     """Say what sort of segment it is: its name tells, or that it has books."""
+    if status.placement == INLINE_NATIVE:
+        return "inline"
     for infix, kind in ((".strategy.", "strategy"), (".relay", "relay")):
         if infix in status.instance:
             return kind

@@ -26,7 +26,8 @@ STAGES = (
     *("netstack/wire/*.c", "netstack/stream/*.c", "netstack/link/af_xdp.c"),
     *("netstack/tls/record.c", "netstack/tls/aead.c", "netstack/tls/handover.c"),
     *("engine/feed/*.c", "engine/book/*.c", "engine/loop/*.c", "engine/feed_handler/*.c"),
-    *("engine/recording/tap.c", "shm/snapshot_table.c", "shm/message_ring.c", "shm/ring_gate.c"),
+    *("engine/strategy/native.c", "engine/recording/tap.c"),
+    *("shm/snapshot_table.c", "shm/message_ring.c", "shm/ring_gate.c"),
 )
 NOT_STAGES = frozenset({"netstack/session_wait.c"})  # a test's and a command's own loop
 COMPILE = ["gcc", "-std=c11", "-D_GNU_SOURCE", "-O0", "-ffunction-sections"]
@@ -45,6 +46,8 @@ CALLS: dict[str, dict[str, str]] = {
             "free libdeflate_alloc_decompressor malloc"
         ),
         "engine/feed_handler/inflate.c:tp_inflate_free": "free libdeflate_free_decompressor",
+        "engine/strategy/native.c:tp_native_new": "calloc",
+        "engine/strategy/native.c:tp_native_free": "free",
         "engine/loop/connection_loop.c:tp_loop_new": "aligned_alloc free",
         "engine/loop/connection_loop.c:tp_loop_free": "free",
         "engine/loop/handover.c:tp_handover_init": "eventfd",

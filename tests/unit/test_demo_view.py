@@ -313,7 +313,7 @@ def test_strategies_that_end_stay_and_say_so(view: LiveView, tmp_path: Path) -> 
     stats.close()
     view.look()
     (line,) = view.strategy_lines()
-    assert line.startswith("spread: 42 messages since it started ")
+    assert line.startswith("spread (split): 42 messages since it started ")
     assert line.endswith(" s ago, 3 events lost in 1 laps: ENDED")
     assert msgspec.json.encode(view.strategies())
     writer.segment.close()

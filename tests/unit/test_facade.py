@@ -13,6 +13,8 @@ import tickpath
 import tickpath.engine.client.feeds
 import tickpath.engine.client.reader
 import tickpath.engine.strategy
+import tickpath.engine.strategy.compiled
+import tickpath.proto.records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +24,12 @@ NAMES = {
     "BookState": tickpath.engine.client.reader.BookState,
     "Event": tickpath.engine.client.reader.Event,
     "EventType": tickpath.engine.client.reader.EventType,
+    "Side": tickpath.proto.records.Side,
     "Strategy": tickpath.engine.strategy.Strategy,
+    "cancel": tickpath.engine.strategy.compiled.cancel,
+    "native": tickpath.engine.strategy.compiled.native,
     "open_reader": tickpath.engine.client.reader.open_reader,
+    "place": tickpath.engine.strategy.compiled.place,
 }
 USER = """\
 from tickpath import Book, BookState, Event, EventType, Strategy, open_reader

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tickpath._core import ffi, lib
-from tickpath.engine.strategy.native import NativeSet, counts, load_native, make_state
+from tickpath.engine.strategy.native import NativeSet, figures, load_native, make_state
 from tickpath.shm.errors import LocalError
 
 from tests.unit.feed.conftest import LIVE, STALE, STATE, TOP, Rig, Venue, go_live
@@ -63,7 +63,7 @@ class Inline:
 
     @property
     def counts(self) -> dict[str, int]:
-        return counts(self.set.handle, self.row)
+        return figures(self.set.handle, self.row)
 
     @property
     def intents(self) -> list[tuple[int, int, int, int]]:
@@ -141,7 +141,7 @@ def test_native_that_was_overrun_counts_what_it_did_not_see(rig: Rig, probe: Pat
         rig.message(venue.step())
     lost = int(rig.segment.ring.next) - before - (1 << 14)
     tried.follow()
-    assert tried.counts["lapped"] == lost > 0
+    assert tried.counts["lost"] == lost > 0
     assert tried.seen["sequence"] == venue.version
 
 
