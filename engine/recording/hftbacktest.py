@@ -270,27 +270,43 @@ def in_order(rows: NDArray[Any]) -> NDArray[Any]:
     if len(rows) < 2 or (np.diff(exch) >= 0).all():
         rows["ev"] |= np.uint64(EXCH | LOCAL)
         return rows
-    by_exch: list[int] = np.argsort(exch, kind="stable").tolist()
-    times: list[int] = exch.tolist()
+    by_exch = np.argsort(exch, kind="stable")
+    # Where both orders have had the same rows, a piece ends; in most pieces stands one row.
+    ends = np.flatnonzero(np.maximum.accumulate(by_exch) == np.arange(len(rows))) + 1
+    starts = np.concatenate(([0], ends[:-1]))
     places, flags = [], []
-    at, local, count = 0, 0, len(rows)
+    at = 0
+    for piece in np.flatnonzero(ends - starts > 1).tolist():
+        start, end = int(starts[piece]), int(ends[piece])
+        places.append(np.arange(at, start))
+        flags.append(np.full(start - at, EXCH | LOCAL, dtype=np.uint64))
+        merged = _merged(by_exch[start:end].tolist(), exch[start:end].tolist(), start)
+        places.append(np.array([place for place, _ in merged]))
+        flags.append(np.array([flag for _, flag in merged], dtype=np.uint64))
+        at = end
+    places.append(np.arange(at, len(rows)))
+    flags.append(np.full(len(rows) - at, EXCH | LOCAL, dtype=np.uint64))
+    ordered: NDArray[Any] = rows[np.concatenate(places)]
+    ordered["ev"] |= np.concatenate(flags)
+    return ordered
+
+
+def _merged(by_exch: list[int], times: list[int], start: int) -> list[tuple[int, int]]:
+    """Merge one piece: places from `start` on in the exchange's order, and its times in ours."""
+    merged = []
+    at, local, count = 0, 0, len(times)
     while at < count or local < count:
-        first = by_exch[at] if at < count else -1
+        first = by_exch[at] - start if at < count else -1
         if first == local:
-            places.append(local)
-            flags.append(EXCH | LOCAL)
+            merged.append((start + local, EXCH | LOCAL))
             at, local = at + 1, local + 1
         elif local == count or (first >= 0 and times[first] <= times[local]):
-            places.append(first)
-            flags.append(EXCH)
+            merged.append((start + first, EXCH))
             at += 1
         else:
-            places.append(local)
-            flags.append(LOCAL)
+            merged.append((start + local, LOCAL))
             local += 1
-    ordered: NDArray[Any] = rows[np.array(places)]
-    ordered["ev"] |= np.array(flags, dtype=np.uint64)
-    return ordered
+    return merged
 
 
 # ---- files ---------------------------------------------------------------------------------------

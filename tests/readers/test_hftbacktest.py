@@ -158,6 +158,18 @@ def made(drawn: list[tuple[int, ...]]) -> np.ndarray[Any, Any]:
     return rows
 
 
+def test_row_that_came_later_than_what_happened_after_it_stands_twice() -> None:
+    """The example of hftbacktest's own document: a change of depth behind a later trade."""
+    rows = made(
+        [(TRADE, SELL, 11, 10, 1, 3), (DEPTH, BUY, 8, 1, 2, 1), (TRADE, SELL, 60, 20, 1, 1)]
+    )
+    ordered = in_order(rows)
+    flags = [int(one) & (EXCH | LOCAL) for one in ordered["ev"]]
+    kinds = [int(one) & KIND_MASK for one in ordered["ev"]]
+    assert kinds == [DEPTH, TRADE, DEPTH, TRADE]
+    assert flags == [EXCH, EXCH | LOCAL, LOCAL, EXCH | LOCAL]
+
+
 @given(events)
 def test_rows_are_in_the_order_of_both_times_and_none_is_lost(drawn: list[tuple[int, ...]]) -> None:
     rows = made(drawn)
