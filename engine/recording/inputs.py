@@ -122,7 +122,9 @@ def input_paths(args: argparse.Namespace) -> list[Path]:
 def output_name(args: argparse.Namespace) -> str:
     """Return what files that are made of the input are called."""
     name: str = args.file[0].resolve().name
-    return name.removesuffix(".tpr").removesuffix(".ndjson")
+    for suffix in (".gz", ".zst", ".json", ".ndjson", ".tpr"):
+        name = name.removesuffix(suffix)
+    return name
 
 
 def _open_foreign(args: argparse.Namespace) -> ForeignRecording:

@@ -365,7 +365,7 @@ def test_binance_times_in_microseconds_are_taken_as_what_they_are(
     path = tmp_path / "a.json"
     path.write_text(f"{STAMP} {trade}\n")
     done = tickpath("export", "--tardis", path, "--format", "csv", "--out", tmp_path)
-    header, *rows = (tmp_path / "a.json.events.csv").read_text().splitlines()
+    header, *rows = (tmp_path / "a.events.csv").read_text().splitlines()
     place = header.replace('"', "").split(",").index("exchange_ns")
     times = [row.split(",")[place] for row in rows if '"TRADE"' in row]
     assert times == [str(START_NS)], done.stderr
