@@ -311,11 +311,14 @@ class Deployment:
         bids, asks = (side.levels(self._depths[number]) for side in (book.bids, book.asks))
         row = book.instrument
         true = Truth(bids, asks, row.price_exponent, row.quantity_exponent)
-        is_same = true == self._latest.get(name)
+        latest = self._latest.get(name)
+        is_same = true == latest or (
+            latest is not None and true.scale != latest.scale and true.values == latest.values
+        )
         self.truth[name][book.version] = self._latest[name] = true
         if self._rules[number].chain == lib.TP_CHAIN_NONE:
             self._shown[name][true.values] = book.version
-        if not is_same:  # the same with another number makes no book old
+        if not is_same:  # the same with another number, or other digits, makes no book old
             self.times[name].append(self.now_ns)
         self.places[name][book.version] = len(self.times[name]) - 1
 
@@ -552,8 +555,10 @@ class Deployment:
     def stop(self) -> None:
         """End in order: every book is STALE afterwards, or SYNCING yet where none is connected."""
         slots = self.feed_handler.connections.slots
+        # Without a list as yet a venue has connections and no slot of them.
         is_open = [
-            any(slots[one].open for one in of.connections) for of in self.feed_handler.venues
+            any(slots[one].open for one in of.connections if one < len(slots))
+            for of in self.feed_handler.venues
         ]
         self.feed_handler.hot.stop()
         self.run(0.1)
@@ -590,7 +595,7 @@ class Truth:
 
     def packed(self, price_exponent: int, quantity_exponent: int) -> tuple[bytes, bytes]:
         """Write the same numbers at another scale, as shared memory has them."""
-        if (price_exponent, quantity_exponent) == (self.price_exponent, self.quantity_exponent):
+        if (price_exponent, quantity_exponent) == self.scale:
             return packed(self.bids), packed(self.asks)
         bids, asks = (
             packed(
@@ -605,6 +610,11 @@ class Truth:
             for side in (self.bids, self.asks)
         )
         return bids, asks
+
+    @property
+    def scale(self) -> tuple[int, int]:
+        """Return its exponents."""
+        return self.price_exponent, self.quantity_exponent
 
     @property
     def values(self) -> Values:
