@@ -93,7 +93,8 @@ static __attribute__((noinline, cold)) void hand_over(struct tp_hot_path *hot,
 static inline struct tp_span text_of(struct tp_hot_path *hot, const struct tp_loop_event *event)
 {
     struct tp_span text = event->message.payload;
-    if (hot->connection[event->connection].is_packed && event->message.opcode <= TP_WS_BINARY)
+    if (hot->inflate != NULL && hot->connection[event->connection].is_packed &&
+        event->message.opcode <= TP_WS_BINARY)
         hot->loop->counters.not_inflated +=
             tp_inflate_message(hot->inflate, &text) == TP_INFLATED_REFUSED;
     return text;

@@ -48,20 +48,21 @@ struct tp_hot_path_connection {
     uint64_t next_ping_ns; /* hot thread; 0: not open, or never */
 };
 
+/* What each message looks at stands first, in one cache line. Set by the cold thread before run but
+ * for what is the hot thread's. */
 struct tp_hot_path {
-    /* set by the cold thread before run */
     struct tp_loop *loop;
     struct tp_feed *feed;
-    struct tp_segment *segment;       /* its heartbeat is ours */
-    struct tp_ring_gate *gate;        /* the feed's; NULL: none */
-    bool needs_confirmation;          /* as the feed's config has it */
     struct tp_tap *tap;               /* NULL: nobody records; the feed's config has the same */
+    struct tp_inflate *inflate;       /* NULL: no connection is packed */
     struct tp_native_set *strategies; /* inline, of the feed's ring; NULL: none */
-    struct tp_inflate *inflate;       /* may be NULL where no connection is packed */
-    uint64_t sample_every_ns; /* so often the cold side is shown a message that was accepted */
-    /* hot thread; the cold thread sets the first before run. UINT64_MAX: no sample, ever */
+    /* Hot thread; the cold thread sets the first before run. UINT64_MAX: no sample, ever. */
     uint64_t next_sample_ns, next_refused_ns;
-    uint64_t rows_refused; /* hot thread */
+    struct tp_segment *segment; /* its heartbeat is ours */
+    struct tp_ring_gate *gate;  /* the feed's; NULL: none */
+    bool needs_confirmation;    /* as the feed's config has it */
+    uint64_t sample_every_ns;   /* so often the cold side is shown a message that was accepted */
+    uint64_t rows_refused;      /* hot thread */
     struct tp_hot_path_connection connection[TP_LOOP_CONNECTION_MAX];
 };
 
