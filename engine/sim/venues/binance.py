@@ -1,7 +1,8 @@
-"""Binance spot, from its side of the wire: subscriptions by id, combined streams, REST.
+"""Binance from its side of the wire: subscriptions by id, combined streams, REST.
 
-Answers are worded as the venue words them (proto/venues/binance/README.md). Trades are made up: one
-a change of a book, at the touch. Called by: ../exchange.py.
+This file speaks for all of its markets and is spot's. Answers are worded as the venue words them
+(proto/venues/binance/README.md). Trades are made up: one a change of a book, at the touch. Called
+by: ../exchange.py.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from tickpath.proto.venues.binance import requests
 from tickpath.proto.venues.binance.venue import VENUE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from tickpath.engine.sim.dialect import Client, Floor, HttpRequest
     from tickpath.engine.sim.market import Book, Delta
+    from tickpath.proto.venues.binance.market import BinanceMarket
 
 NS_PER_MS: Final = 1_000_000
 INVALID_REQUEST: Final = 2
-_KINDS: Final = ("depth@100ms", "depth", "trade", "bookTicker")
 
 
 def text(**fields: object) -> Message:
@@ -31,36 +32,23 @@ def text(**fields: object) -> Message:
     return Message(msgspec.json.encode(fields), is_text=True)
 
 
-def levels(book: Book, changes: Iterable[tuple[int, int]]) -> list[list[str]]:
-    """Write prices and quantities with eight digits, as the venue does."""
-    return [[_price(book, price), _quantity(book, size)] for price, size in changes]
-
-
-def _padded(mantissa: int, exponent: int) -> str:
-    whole, _, fraction = format_fixed(mantissa, exponent).partition(".")
-    return f"{whole}.{fraction:0<8}"
-
-
-def _price(book: Book, mantissa: int) -> str:
-    return _padded(mantissa, book.instrument.price_exponent)
-
-
-def _quantity(book: Book, mantissa: int) -> str:
-    return _padded(mantissa, book.instrument.quantity_exponent)
-
-
 class BinanceDialect(Dialect):
     """Binance spot."""
 
-    venue = VENUE
+    venue: ClassVar[BinanceMarket] = VENUE
     websocket_paths = frozenset({requests.WEBSOCKET_PATH})
     levels_max = requests.BASE_LEVELS_MAX
-    exponents: ClassVar = {
+    exponents: ClassVar[Mapping[str, tuple[int, int]]] = {
         "BTC": (-2, -5),
         "ETH": (-2, -4),
         "SOL": (-2, -3),
         "XRP": (-4, -1),
         "DOGE": (-5, 0),
+    }
+    kinds: ClassVar[tuple[str, ...]] = ("depth@100ms", "depth", "trade", "bookTicker")
+    paths: ClassVar[Mapping[str, str]] = {
+        **{"ping": requests.PING_PATH, "time": requests.TIME_PATH},
+        **{"list": requests.EXCHANGE_INFO_PATH, "depth": requests.DEPTH_PATH},
     }
 
     def __init__(self, floor: Floor) -> None:
@@ -106,7 +94,7 @@ class BinanceDialect(Dialect):
     def _subscribe(self, client: Client, number: object, names: list[str]) -> Message:
         """Take all or nothing. A stream of no instrument is taken too, and stays silent."""
         floor = self._floor
-        if any(name.partition("@")[2] not in _KINDS for name in names):
+        if any(name.partition("@")[2] not in self.kinds for name in names):
             return self._no(number, "unknown stream")
         if any(self._symbol(name) in floor.refused for name in names):
             floor.counters.refused += len(names)
@@ -129,37 +117,62 @@ class BinanceDialect(Dialect):
         listing = self._floor.listings[symbol]
         time_ms = now_ns // NS_PER_MS
         writers: dict[str, Callable[[], dict[str, object]]] = {
-            "trade": lambda: self._trade(listing.book, delta, time_ms),
-            "bookTicker": lambda: self._ticker(listing.book, delta),
+            "trade": lambda: self.trade(listing.book, delta, time_ms),
+            "bookTicker": lambda: self.ticker(listing.book, delta, time_ms),
         }
         pushed = []
         for channel in listing.subscribers:
             write = writers.get(channel.partition("@")[2])
-            data = write() if write else self._depth_update(listing.book, delta, time_ms)
+            data = write() if write else self.depth_update(listing.book, delta, time_ms)
             pushed.append((channel, text(stream=channel, data=data)))
         return pushed
 
-    def _depth_update(self, book: Book, delta: Delta, time_ms: int) -> dict[str, object]:
+    # How numbers, changes, best prices and trades are written.
+
+    def written(self, mantissa: int, exponent: int) -> str:
+        """Write a number with eight digits behind the point."""
+        whole, _, fraction = format_fixed(mantissa, exponent).partition(".")
+        return f"{whole}.{fraction:0<8}"
+
+    def price(self, book: Book, mantissa: int) -> str:
+        """Write a price."""
+        return self.written(mantissa, book.instrument.price_exponent)
+
+    def quantity(self, book: Book, mantissa: int) -> str:
+        """Write a quantity."""
+        return self.written(mantissa, book.instrument.quantity_exponent)
+
+    def levels(self, book: Book, changes: Iterable[tuple[int, int]]) -> list[list[str]]:
+        """Write prices and quantities."""
+        return [[self.price(book, price), self.quantity(book, size)] for price, size in changes]
+
+    def depth_update(self, book: Book, delta: Delta, time_ms: int) -> dict[str, object]:
+        """Write a change."""
         return {
             **{"e": "depthUpdate", "E": time_ms, "s": book.instrument.symbol},
             **{"U": delta.first_version, "u": delta.last_version},
-            **{"b": levels(book, delta.bids), "a": levels(book, delta.asks)},
+            **{"b": self.levels(book, delta.bids), "a": self.levels(book, delta.asks)},
         }
 
-    def _ticker(self, book: Book, delta: Delta) -> dict[str, object]:
+    def ticker(self, book: Book, delta: Delta, time_ms: int) -> dict[str, object]:  # noqa: ARG002 - spot's has no time
+        """Write the best prices."""
         bid, ask = book.bids.best(), book.asks.best()
         return {
             **{"u": delta.last_version, "s": book.instrument.symbol},
-            **{"b": _price(book, bid), "B": _quantity(book, book.bids.quantities[bid])},
-            **{"a": _price(book, ask), "A": _quantity(book, book.asks.quantities[ask])},
+            **{"b": self.price(book, bid), "B": self.quantity(book, book.bids.quantities[bid])},
+            **{"a": self.price(book, ask), "A": self.quantity(book, book.asks.quantities[ask])},
         }
 
-    def _trade(self, book: Book, delta: Delta, time_ms: int) -> dict[str, object]:
+    def trade(self, book: Book, delta: Delta, time_ms: int) -> dict[str, object]:
+        """Write a trade at the touch."""
         sold = delta.last_version % 2 == 0
         price = book.bids.best() if sold else book.asks.best()
         return {
             **{"e": "trade", "E": time_ms, "s": book.instrument.symbol, "t": delta.last_version},
-            **{"p": _price(book, price), "q": _quantity(book, 1 + delta.last_version % 1000)},
+            **{
+                "p": self.price(book, price),
+                "q": self.quantity(book, 1 + delta.last_version % 1000),
+            },
             **{"T": time_ms, "m": sold, "M": True},
         }
 
@@ -176,36 +189,37 @@ class BinanceDialect(Dialect):
         query = dict(parse_qsl(query_text))
         time_ms = now_ns // NS_PER_MS
         routes: dict[str, Callable[[], HttpResponse]] = {
-            requests.PING_PATH: lambda: json_response(200, {}),
-            requests.TIME_PATH: lambda: json_response(200, {"serverTime": time_ms}),
-            requests.EXCHANGE_INFO_PATH: lambda: self._exchange_info(time_ms),
-            requests.DEPTH_PATH: lambda: self._depth(query),
+            self.paths["ping"]: lambda: json_response(200, {}),
+            self.paths["time"]: lambda: json_response(200, {"serverTime": time_ms}),
+            self.paths["list"]: lambda: self._exchange_info(time_ms),
+            self.paths["depth"]: lambda: self.depth(query, time_ms),
         }
         return routes[path]() if path in routes else None
 
     def _exchange_info(self, time_ms: int) -> HttpResponse:
-        rows = []
-        for symbol, listing in self._floor.listed():
-            book, name = listing.book, listing.book.name
-            lot = {"minQty": _quantity(book, 1), "stepSize": _quantity(book, 1)}
-            rows.append(
-                {
-                    "symbol": symbol,
-                    "status": "HALT" if symbol in self._floor.halted else "TRADING",
-                    **{"baseAsset": name.base, "baseAssetPrecision": 8},
-                    **{"quoteAsset": name.quote, "quotePrecision": 8, "quoteAssetPrecision": 8},
-                    "isSpotTradingAllowed": True,
-                    "filters": [
-                        {"filterType": "PRICE_FILTER", "tickSize": _price(book, 1)},
-                        {"filterType": "LOT_SIZE", "maxQty": "9000.00000000", **lot},
-                        {"filterType": "NOTIONAL", "minNotional": "5.00000000"},
-                    ],
-                    "permissionSets": [],
-                }
-            )
+        rows = [self.row(symbol, listing.book) for symbol, listing in self._floor.listed()]
         return json_response(200, {"timezone": "UTC", "serverTime": time_ms, "symbols": rows})
 
-    def _depth(self, query: dict[str, str]) -> HttpResponse:
+    def row(self, symbol: str, book: Book) -> dict[str, object]:
+        """Write an instrument's row of exchangeInfo."""
+        name = book.name
+        lot = {"minQty": self.quantity(book, 1), "stepSize": self.quantity(book, 1)}
+        return {
+            "symbol": symbol,
+            "status": "HALT" if symbol in self._floor.halted else "TRADING",
+            **{"baseAsset": name.base, "baseAssetPrecision": 8},
+            **{"quoteAsset": name.quote, "quotePrecision": 8, "quoteAssetPrecision": 8},
+            "isSpotTradingAllowed": True,
+            "filters": [
+                {"filterType": "PRICE_FILTER", "tickSize": self.price(book, 1)},
+                {"filterType": "LOT_SIZE", "maxQty": "9000.00000000", **lot},
+                {"filterType": "NOTIONAL", "minNotional": "5.00000000"},
+            ],
+            "permissionSets": [],
+        }
+
+    def depth(self, query: Mapping[str, str], time_ms: int) -> HttpResponse:  # noqa: ARG002 - spot's has no time
+        """Answer depth."""
         listing = self._floor.listings.get(query.get("symbol", ""))
         limit = query.get("limit", "100")
         if listing is None:
@@ -217,8 +231,8 @@ class BinanceDialect(Dialect):
             200,
             {
                 "lastUpdateId": book.version,
-                "bids": levels(book, book.bids.levels(count)),
-                "asks": levels(book, book.asks.levels(count)),
+                "bids": self.levels(book, book.bids.levels(count)),
+                "asks": self.levels(book, book.asks.levels(count)),
             },
         )
 

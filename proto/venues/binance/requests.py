@@ -196,7 +196,8 @@ _STATUSES: Final = {"TRADING": Status.TRADING, "CANCEL_ONLY": Status.CANCEL_ONLY
 """All others, END_OF_DAY, HALT and BREAK among them, do not trade."""
 
 
-def _number(symbol: str, name: str, text: str) -> Decimal:
+def number(symbol: str, name: str, text: str) -> Decimal:
+    """Read a number of the list; raises ValueError where it is none that a row can have."""
     try:
         value = Decimal(text or "0")
     except InvalidOperation as error:
@@ -208,7 +209,7 @@ def _number(symbol: str, name: str, text: str) -> Decimal:
     return value
 
 
-def _step(symbol: str, name: str, value: Decimal, digits: int) -> tuple[int, int]:
+def step(symbol: str, name: str, value: Decimal, digits: int) -> tuple[int, int]:
     """Return the exponent that a step's numbers are written with, and the step's mantissa.
 
     digits: where there is no such step.
@@ -227,11 +228,11 @@ def _instrument(row: _SymbolJson, index: int) -> Instrument:
     none = _FilterJson("")
     price, lot = found.get("PRICE_FILTER", none), found.get("LOT_SIZE", none)
     notional = found.get("NOTIONAL") or found.get("MIN_NOTIONAL", none)
-    tick = _number(symbol, "tickSize", price.tick_size)
-    step = _number(symbol, "stepSize", lot.step_size)
-    price_exponent, tick_size = _step(symbol, "tickSize", tick, row.quote_precision)
-    quantity_exponent, lot_size = _step(symbol, "stepSize", step, row.base_asset_precision)
-    least = _number(symbol, "minQty", lot.min_qty).scaleb(-quantity_exponent)
+    tick = number(symbol, "tickSize", price.tick_size)
+    lot_step = number(symbol, "stepSize", lot.step_size)
+    price_exponent, tick_size = step(symbol, "tickSize", tick, row.quote_precision)
+    quantity_exponent, lot_size = step(symbol, "stepSize", lot_step, row.base_asset_precision)
+    least = number(symbol, "minQty", lot.min_qty).scaleb(-quantity_exponent)
     return Instrument(
         index=index,
         venue=VENUE,
@@ -242,7 +243,7 @@ def _instrument(row: _SymbolJson, index: int) -> Instrument:
         name=Symbol(row.base_asset, row.quote_asset),
         lot_size=lot_size,
         quantity_min=int(least.to_integral_value(rounding="ROUND_CEILING")),
-        notional_min=_number(symbol, "minNotional", notional.min_notional),
+        notional_min=number(symbol, "minNotional", notional.min_notional),
         status=_STATUSES.get(row.status, Status.HALTED),
     )
 
@@ -268,11 +269,12 @@ def parse_instruments(data: bytes) -> InstrumentList:
                 raise ValueError(f"{row.symbol}: listed twice; the first row counts")
             listed[row.symbol] = _instrument(row, index)
         except (*UNREADABLE, ValueError) as error:
-            left_out[_row_name(raw, index)] = str(error)
+            left_out[row_name(raw, index)] = str(error)
     return InstrumentList(listed, left_out)
 
 
-def _row_name(raw: msgspec.Raw, index: int) -> str:
+def row_name(raw: msgspec.Raw, index: int) -> str:
+    """Return what a row of the list calls itself, or which one it is."""
     try:
         return _name_decoder.decode(raw).symbol
     except UNREADABLE:

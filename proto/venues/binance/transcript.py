@@ -24,7 +24,7 @@ _decoder = msgspec.json.Decoder(_Message)
 
 
 class BinanceTranscript(Transcript):
-    """Binance spot: a message of a combined stream names it."""
+    """Binance, of any market: a message of a combined stream names it."""
 
     def channels_of(self, payload: bytes) -> tuple[str, ...]:
         """Return the message's stream."""
