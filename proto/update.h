@@ -51,7 +51,7 @@ struct tp_trade {
     uint32_t reserved;
 };
 
-/* All trades of one message, oldest first. */
+/* All trades of one message, oldest first; 0 where the venue says by it that there was none. */
 enum { TP_TRADE_COUNT_MAX = 1024 };
 struct tp_trade_update {
     uint64_t exchange_ns; /* of the message */

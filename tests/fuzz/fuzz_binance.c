@@ -1,5 +1,6 @@
-/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/venues/binance/decode.c proto/symbol_table.c proto/venues/binance/router.c proto/venues/binance/venue.c proto/venues/binance/versions.c */
-/* Any bytes as a message of Binance's, and as a body behind the head that its streams have.
+/* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/venues/binance/decode.c proto/symbol_table.c proto/venues/binance/router.c proto/venues/binance/venue.c proto/venues/binance/versions.c proto/venues/binance_usdm/venue.c */
+/* Any bytes as a message of Binance's, of spot and of contracts, and as a body behind the head that
+ * its streams have.
  *
  * Invariants: those of proto/venue.h; a body is decoded alike with a space behind each of JSON's
  * marks, which leads round all that is read quickly, and when other bytes follow it in memory. */
@@ -12,7 +13,8 @@
 
 enum { STREAMS = 4, INSTRUMENT = 3 };
 
-extern const struct tp_venue tp_venue_binance;
+extern const struct tp_venue tp_venue_binance, tp_venue_binance_usdm;
+static const struct tp_venue *venue; /* in hand */
 static struct tp_depth_update exact, other;
 static struct tp_trade_update trades;
 
@@ -29,12 +31,13 @@ static void check_same(void)
 /* The numbers alone are read of whatever is whole, and are the same. */
 static void check_versions(const struct tp_body *body, enum tp_decode_status status)
 {
-    const bool is_read = tp_venue_binance.read_versions(body, &other);
+    const bool is_read = venue->read_versions(body, &other);
     require(!is_read || other.first_version <= other.last_version);
     if (status != TP_DECODE_OK || body->meaning != TP_MEANING_DELTA)
         return;
     require(is_read && other.first_version == exact.first_version);
     require(other.last_version == exact.last_version);
+    require(other.previous_version == exact.previous_version);
 }
 
 /* Says the same, with a space behind each bracket, comma and colon that is in no string. */
@@ -56,7 +59,7 @@ static void check_spaced(const struct tp_body *body, enum tp_decode_status statu
         else if (!is_string && character != 0 && strchr("[{,:", character) != NULL)
             spaced[copy.size++] = ' ';
     }
-    require(tp_venue_binance.decode_depth(&copy, &other) == status);
+    require(venue->decode_depth(&copy, &other) == status);
     free(spaced);
     if (status == TP_DECODE_OK)
         check_same();
@@ -64,7 +67,7 @@ static void check_spaced(const struct tp_body *body, enum tp_decode_status statu
 
 static void check_depth(const struct tp_body *body)
 {
-    const enum tp_decode_status status = tp_venue_binance.decode_depth(body, &exact);
+    const enum tp_decode_status status = venue->decode_depth(body, &exact);
     check_versions(body, status);
     check_spaced(body, status);
     struct tp_body copy = *body;
@@ -73,7 +76,7 @@ static void check_depth(const struct tp_body *body)
     memcpy(longer, body->data, body->size);
     memset(longer + body->size, '1', SLACK);
     copy.data = longer;
-    require(tp_venue_binance.decode_depth(&copy, &other) == status);
+    require(venue->decode_depth(&copy, &other) == status);
     free(longer);
     if (status != TP_DECODE_OK)
         return;
@@ -86,9 +89,9 @@ static void check_depth(const struct tp_body *body)
 
 static void check_trades(const struct tp_body *body)
 {
-    if (tp_venue_binance.decode_trades(body, &trades) != TP_DECODE_OK)
+    if (venue->decode_trades(body, &trades) != TP_DECODE_OK)
         return;
-    require(trades.count == 1 && trades.trades[0].price >= 0 && trades.trades[0].quantity >= 0);
+    require(trades.count <= 1 && trades.trades[0].price >= 0 && trades.trades[0].quantity >= 0);
 }
 
 /* A copy of exactly this size: the sanitizer sees each byte that is read behind it. */
@@ -109,7 +112,7 @@ static void check_message(void *router, const uint8_t *data, size_t size)
 {
     const struct tp_venue_message message = {.data = data, .size = size, .opcode = 1};
     struct tp_route route;
-    tp_venue_binance.route(router, &message, 0, &route);
+    venue->route(router, &message, 0, &route);
     require(route.meaning <= TP_MEANING_NOTICE && route.next_offset == 0);
     if (route.meaning != TP_MEANING_DELTA && route.meaning != TP_MEANING_TOP &&
         route.meaning != TP_MEANING_TRADES)
@@ -120,19 +123,29 @@ static void check_message(void *router, const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void check_venue(const char *const *streams, const uint8_t *data, size_t size)
 {
-    static const char *const streams[] = {"btcusdt@depth@100ms", "ethusdt@depth",
-                                          "btcusdt@bookTicker", "btcusdt@trade"};
-    void *router = malloc(tp_venue_binance.router_size(STREAMS, 1));
+    void *router = malloc(venue->router_size(STREAMS, 1));
     require(router != NULL);
-    tp_venue_binance.router_init(router, STREAMS, 1);
+    venue->router_init(router, STREAMS, 1);
     for (uint32_t i = 0; i < STREAMS; i++)
-        require(tp_venue_binance.router_add(router, streams[i], INSTRUMENT));
+        require(venue->router_add(router, streams[i], INSTRUMENT));
     check_message(router, data, size);
     check_body(data, size, TP_MEANING_DELTA);
     check_body(data, size, TP_MEANING_TOP);
     check_body(data, size, TP_MEANING_TRADES);
     free(router);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const char *const streams[] = {"btcusdt@depth@100ms", "ethusdt@depth",
+                                          "btcusdt@bookTicker", "btcusdt@trade"};
+    static const char *const contracts[] = {"btcusdt@depth@0ms", "ethusdt@depth@100ms",
+                                            "btcusdt@bookTicker", "btcusdt@trade"};
+    venue = &tp_venue_binance;
+    check_venue(streams, data, size);
+    venue = &tp_venue_binance_usdm;
+    check_venue(contracts, data, size);
     return 0;
 }

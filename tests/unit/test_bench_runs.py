@@ -34,6 +34,8 @@ EXPECTED = {
                 "bitget 20",
                 "binance-json 2",
                 "binance-json 20",
+                "binance-usdm 2",
+                "binance-usdm 20",
                 "bybit 2",
                 "bybit 20",
                 "coinbase 2",

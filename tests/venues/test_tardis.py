@@ -71,7 +71,10 @@ def _mexc(symbol: str, body: Any) -> dict[str, Any]:
     return said | {"publicAggreDepthsSnapshot": body}
 
 
-GENERATED: dict[str, Callable[[str, Any], dict[str, Any]]] = {"binance": _binance, "mexc": _mexc}
+GENERATED: dict[str, Callable[[str, Any], dict[str, Any]]] = {
+    **dict.fromkeys(("binance", "binance_usdm"), _binance),
+    "mexc": _mexc,
+}
 
 
 class Done(NamedTuple):
@@ -283,8 +286,10 @@ def test_disconnect_ends_the_books_until_their_next_bases(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("name", "found"),
-    [("binance", "binance"), ("okx", "okx"), ("kraken", "kraken"), ("hyperliquid", "hyperliquid"),
-     ("mexc", "mexc"), ("gate", "gate"), ("gate_usdt", "gate_usdt"), ("bybit", "")],
+    [("binance", "binance"), ("binance_usdm", "binance_usdm"), ("bitget", "bitget"),
+     ("bitget_usdt", "bitget_usdt"), ("okx", "okx"), ("kraken", "kraken"),
+     ("hyperliquid", "hyperliquid"), ("mexc", "mexc"), ("gate", "gate"), ("gate_usdt", "gate_usdt"),
+     ("bybit", "")],
 )  # fmt: skip
 def test_venue_is_found_by_what_the_messages_say(tmp_path: Path, name: str, found: str) -> None:
     path = tmp_path / "a.json"

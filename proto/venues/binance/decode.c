@@ -31,6 +31,8 @@ enum field {
     FIELD_TIME = 0x800,
     FIELD_MAKER = 0x1000,
     FIELD_TRADE = FIELD_ID | FIELD_PRICE | FIELD_QUANTITY | FIELD_TIME | FIELD_MAKER,
+    FIELD_PREVIOUS = 0x2000, /* of contracts alone */
+    FIELD_NO_TRADE = 0x4000,
 };
 
 HOT_PART bool take_time(struct tp_json *in, uint64_t *out)
@@ -98,11 +100,24 @@ HOT_PART unsigned depth_field(struct tp_json *in, struct tp_text key, const stru
     }
 }
 
+/* What messages of contracts have besides: the number before them, and when it was matched. */
+HOT_PART unsigned contract_field(struct tp_json *in, struct tp_text key,
+                                 const struct tp_scale *scale, struct tp_depth_update *out,
+                                 uint64_t *matched_ns)
+{
+    if (tp_text_is(key, "pu"))
+        return tp_json_unsigned(in, &out->previous_version) ? FIELD_PREVIOUS : 0;
+    if (!tp_text_is(key, "T"))
+        return depth_field(in, key, scale, out);
+    (void)take_time(in, matched_ns);
+    return 0;
+}
+
 static unsigned top_field(struct tp_json *in, struct tp_text key, const struct tp_scale *scale,
                           struct tp_depth_update *out)
 {
     switch (key.size == 1 ? key.at[0] : 0) {
-    case 'E': /* not sent today */
+    case 'E': /* of contracts alone, today */
         (void)take_time(in, &out->exchange_ns);
         return 0;
     case 'u':
@@ -175,26 +190,50 @@ static enum tp_decode_status decode_top(const struct tp_body *body, struct tp_de
     return TP_DECODE_OK;
 }
 
-enum tp_decode_status tp_binance_decode_depth(const struct tp_body *body,
-                                              struct tp_depth_update *out)
+HOT_PART enum tp_decode_status decode_depth(const struct tp_body *body, bool is_contract,
+                                            struct tp_depth_update *out)
 {
     struct tp_json in;
     struct tp_text key;
     unsigned seen = 0;
+    uint64_t matched_ns = 0;
     memset(out, 0, offsetof(struct tp_depth_update, bids));
     if (body->meaning == TP_MEANING_TOP)
         return decode_top(body, out);
     tp_json_init(&in, body->data, body->size);
     (void)tp_json_object(&in);
     while (tp_json_key(&in, &key))
-        seen |= depth_field(&in, key, &body->scale, out);
-    const enum tp_decode_status status = finish(&in, body, seen, FIELD_DEPTH);
+        seen |= is_contract ? contract_field(&in, key, &body->scale, out, &matched_ns)
+                            : depth_field(&in, key, &body->scale, out);
+    const unsigned wanted = FIELD_DEPTH | (is_contract ? FIELD_PREVIOUS : 0);
+    const enum tp_decode_status status = finish(&in, body, seen, wanted);
     if (status != TP_DECODE_OK)
         return status;
+    if (matched_ns != 0)
+        out->exchange_ns = matched_ns;
     return out->first_version <= out->last_version ? TP_DECODE_OK : TP_DECODE_BAD_NUMBER;
 }
 
+enum tp_decode_status tp_binance_decode_depth(const struct tp_body *body,
+                                              struct tp_depth_update *out)
+{
+    return decode_depth(body, false, out);
+}
+
+enum tp_decode_status tp_binance_usdm_decode_depth(const struct tp_body *body,
+                                                   struct tp_depth_update *out)
+{
+    return decode_depth(body, true, out);
+}
+
 /* ---- trades */
+
+/* Of contracts: how it came about. What is no trade has the word "NA", and zeros. */
+static unsigned take_origin(struct tp_json *in)
+{
+    struct tp_text text;
+    return tp_json_string(in, &text) && tp_text_is(text, "NA") ? FIELD_NO_TRADE : 0;
+}
 
 static unsigned trade_field(struct tp_json *in, struct tp_text key, const struct tp_scale *scale,
                             struct tp_trade_update *out)
@@ -215,6 +254,8 @@ static unsigned trade_field(struct tp_json *in, struct tp_text key, const struct
         return tp_json_scaled(in, scale, TP_NUMBER_QUANTITY, &trade->quantity) ? FIELD_QUANTITY : 0;
     case 'T':
         return take_time(in, &trade->exchange_ns) ? FIELD_TIME : 0;
+    case 'X':
+        return take_origin(in);
     case 'm':
         if (!tp_json_bool(in, &buyer_made))
             return 0;
@@ -236,6 +277,6 @@ enum tp_decode_status tp_binance_decode_trades(const struct tp_body *body,
     (void)tp_json_object(&in);
     while (tp_json_key(&in, &key))
         seen |= trade_field(&in, key, &body->scale, out);
-    out->count = 1;
+    out->count = (seen & FIELD_NO_TRADE) == 0;
     return finish(&in, body, seen, FIELD_TRADE);
 }

@@ -18,27 +18,51 @@ static const struct tp_sync_rule diff_rule = {
     .copies = TP_COPIES_BY_NUMBER,
 };
 
+/* Of contracts, docs read 2026-07: the first message holds the base's number, U <= lastUpdateId <=
+ * u; from then on its pu is the u before it. Numbers are of all contracts together: U is not one
+ * more than the u before. */
+static const struct tp_sync_rule contract_rule = {
+    .chain = TP_CHAIN_PREVIOUS,
+    .base = TP_BASE_REST,
+    .meeting = TP_MEETING_COVERS,
+};
+
 /* What is streamed of a symbol; a bit of entry.streams each. The usual one first. */
+enum { KIND_COUNT = 6, BOOKS = 0xf, ALL = (1 << KIND_COUNT) - 1 };
 static const struct kind {
-    const char *suffix;
+    const char *suffix; /* NULL: there is no such stream */
     size_t size;
     struct tp_channel channel;
-} kinds[] = {
-    {"@depth@100ms", 12, {TP_MEANING_DELTA, &diff_rule}},
-    {"@depth", 6, {TP_MEANING_DELTA, &diff_rule}},
-    {"@trade", 6, {TP_MEANING_TRADES, NULL}},
-    {"@bookTicker", 11, {TP_MEANING_TOP, NULL}},
+} kinds[TP_BINANCE_MARKET_COUNT][KIND_COUNT] = {
+    [TP_BINANCE_SPOT] =
+        {
+            {"@depth@100ms", 12, {TP_MEANING_DELTA, &diff_rule}},
+            {"@depth", 6, {TP_MEANING_DELTA, &diff_rule}},
+            {NULL, 0, {TP_MEANING_UNKNOWN, NULL}},
+            {NULL, 0, {TP_MEANING_UNKNOWN, NULL}},
+            {"@trade", 6, {TP_MEANING_TRADES, NULL}},
+            {"@bookTicker", 11, {TP_MEANING_TOP, NULL}},
+        },
+    [TP_BINANCE_USDM] =
+        {
+            {"@depth@0ms", 10, {TP_MEANING_DELTA, &contract_rule}},
+            {"@depth@100ms", 12, {TP_MEANING_DELTA, &contract_rule}},
+            {"@depth", 6, {TP_MEANING_DELTA, &contract_rule}},
+            {"@depth@500ms", 12, {TP_MEANING_DELTA, &contract_rule}},
+            {"@trade", 6, {TP_MEANING_TRADES, NULL}},
+            {"@bookTicker", 11, {TP_MEANING_TOP, NULL}},
+        },
 };
-enum { KIND_COUNT = sizeof kinds / sizeof *kinds, BOOKS = 0x3, ALL = (1 << KIND_COUNT) - 1 };
 
 enum { WORD = sizeof(uint64_t) };
 
 /* The index of what is streamed; KIND_COUNT: nothing of ours. */
-HOT_PART unsigned kind_find(struct tp_text suffix)
+HOT_PART unsigned kind_find(enum tp_binance_market market, struct tp_text suffix)
 {
+    const struct kind *const of = kinds[market];
     unsigned kind = 0;
-    while (kind < KIND_COUNT && (suffix.size != kinds[kind].size ||
-                                 memcmp(suffix.at, kinds[kind].suffix, kinds[kind].size) != 0))
+    while (kind < KIND_COUNT && (of[kind].suffix == NULL || suffix.size != of[kind].size ||
+                                 memcmp(suffix.at, of[kind].suffix, of[kind].size) != 0))
         kind++;
     return kind;
 }
@@ -64,42 +88,48 @@ static bool is_symbol(struct tp_text text)
 }
 
 /* Parts a stream's name; the kind is KIND_COUNT where it is none of ours. */
-static unsigned split(struct tp_text stream, struct tp_text *symbol)
+static unsigned split(enum tp_binance_market market, struct tp_text stream, struct tp_text *symbol)
 {
     *symbol = (struct tp_text){stream.at, symbol_size(stream)};
     if (!is_symbol(*symbol))
         return KIND_COUNT;
-    return kind_find((struct tp_text){stream.at + symbol->size, stream.size - symbol->size});
+    return kind_find(market,
+                     (struct tp_text){stream.at + symbol->size, stream.size - symbol->size});
 }
 
-const struct tp_channel *tp_binance_describe(const char *channel)
+static unsigned split_name(enum tp_binance_market market, const char *channel,
+                           struct tp_text *symbol)
 {
-    struct tp_text symbol;
-    const unsigned kind =
-        split((struct tp_text){(const uint8_t *)channel, strlen(channel)}, &symbol);
-    return kind == KIND_COUNT ? NULL : &kinds[kind].channel;
+    return split(market, (struct tp_text){(const uint8_t *)channel, strlen(channel)}, symbol);
 }
 
-bool tp_binance_router_add(void *memory, const char *channel, uint32_t instrument)
+static const struct tp_channel *describe(enum tp_binance_market market, const char *channel)
 {
     struct tp_text symbol;
-    const unsigned kind =
-        split((struct tp_text){(const uint8_t *)channel, strlen(channel)}, &symbol);
+    const unsigned kind = split_name(market, channel, &symbol);
+    return kind == KIND_COUNT ? NULL : &kinds[market][kind].channel;
+}
+
+static bool router_add(void *memory, enum tp_binance_market market, const char *channel,
+                       uint32_t instrument)
+{
+    struct tp_text symbol;
+    const unsigned kind = split_name(market, channel, &symbol);
     if (kind == KIND_COUNT)
         return false;
     return tp_symbol_table_add(memory, symbol, (uint16_t)(1u << kind),
                                (struct tp_symbol_channels){BOOKS, ALL & ~BOOKS}, instrument);
 }
 
-bool tp_binance_router_find(const struct tp_symbol_table *router, struct tp_text stream,
-                            struct tp_route *out)
+bool tp_binance_router_find(const struct tp_symbol_table *router, enum tp_binance_market market,
+                            struct tp_text stream, struct tp_route *out)
 {
     struct tp_text symbol;
-    const unsigned kind = split(stream, &symbol);
+    const unsigned kind = split(market, stream, &symbol);
     if (kind == KIND_COUNT)
         return false;
     const struct tp_symbol_entry *entry = tp_symbol_table_find(router, symbol);
-    out->meaning = kinds[kind].channel.meaning;
+    out->meaning = kinds[market][kind].channel.meaning;
     out->instrument = entry->instrument;
     return (entry->channels >> kind & 1) != 0;
 }
@@ -111,9 +141,11 @@ enum { HEAD_SIZE = sizeof HEAD - 1, MIDDLE_SIZE = sizeof MIDDLE - 1 };
 /* So much of every message that is looked at here may be loaded. */
 enum { SIZE_MIN = HEAD_SIZE + TP_BINANCE_STREAM_SIZE_MAX + MIDDLE_SIZE + 2 * WORD };
 
-HOT_PART bool route(const struct tp_symbol_table *router, const uint8_t *data, size_t size,
-                    struct tp_route *out)
+HOT_PART bool route(const struct tp_symbol_table *router, enum tp_binance_market market,
+                    const struct tp_venue_message *message, struct tp_route *out)
 {
+    const uint8_t *const data = message->data;
+    const size_t size = message->size;
     if (size < SIZE_MIN || memcmp(data, HEAD, HEAD_SIZE) != 0 || data[size - 1] != '}')
         return false;
     const struct tp_text symbol = {data + HEAD_SIZE,
@@ -121,22 +153,58 @@ HOT_PART bool route(const struct tp_symbol_table *router, const uint8_t *data, s
     const struct tp_symbol_entry *entry = tp_symbol_table_find(router, symbol);
     const uint8_t *const behind = symbol.at + symbol.size;
     const struct tp_text suffix = {behind, tp_symbol_size(behind, '"', 2 * WORD)};
-    const unsigned kind = kind_find(suffix);
+    const unsigned kind = kind_find(market, suffix);
     if (kind == KIND_COUNT || (entry->channels >> kind & 1) == 0 ||
         memcmp(suffix.at + suffix.size, MIDDLE, MIDDLE_SIZE) != 0)
         return false;
-    out->meaning = kinds[kind].channel.meaning;
+    out->meaning = kinds[market][kind].channel.meaning;
     out->instrument = entry->instrument;
     out->body_offset = (uint32_t)(suffix.at + suffix.size + MIDDLE_SIZE - data);
     out->body_size = (uint32_t)size - out->body_offset;
     return true;
 }
 
-void tp_binance_route(void *memory, const struct tp_venue_message *message, uint32_t from,
+/* A message has one part. */
+HOT_PART void route_all(void *memory, enum tp_binance_market market,
+                        const struct tp_venue_message *message, struct tp_route *out)
+{
+    out->next_offset = 0;
+    if (!route(memory, market, message, out))
+        tp_binance_route_other(memory, market, message, out);
+}
+
+/* ---- of each market */
+
+const struct tp_channel *tp_binance_describe(const char *channel)
+{
+    return describe(TP_BINANCE_SPOT, channel);
+}
+
+bool tp_binance_router_add(void *router, const char *channel, uint32_t instrument)
+{
+    return router_add(router, TP_BINANCE_SPOT, channel, instrument);
+}
+
+void tp_binance_route(void *router, const struct tp_venue_message *message, uint32_t from,
                       struct tp_route *out)
 {
-    (void)from; /* a message has one part */
-    out->next_offset = 0;
-    if (!route(memory, message->data, message->size, out))
-        tp_binance_route_other(memory, message, out);
+    (void)from;
+    route_all(router, TP_BINANCE_SPOT, message, out);
+}
+
+const struct tp_channel *tp_binance_usdm_describe(const char *channel)
+{
+    return describe(TP_BINANCE_USDM, channel);
+}
+
+bool tp_binance_usdm_router_add(void *router, const char *channel, uint32_t instrument)
+{
+    return router_add(router, TP_BINANCE_USDM, channel, instrument);
+}
+
+void tp_binance_usdm_route(void *router, const struct tp_venue_message *message, uint32_t from,
+                           struct tp_route *out)
+{
+    (void)from;
+    route_all(router, TP_BINANCE_USDM, message, out);
 }

@@ -20,16 +20,28 @@ class _Message(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"")
 
 
+class _Body(msgspec.Struct):
+    pu: int | None = None
+    e: str = ""
+    M: bool | None = None
+
+
 _decoder = msgspec.json.Decoder(_Message)
+_body_decoder = msgspec.json.Decoder(_Body)
 
 
 class BinanceTranscript(Transcript):
-    """Binance, of any market: a message of a combined stream names it."""
+    """Binance, one of its markets, whose streams have the same names and other messages."""
+
+    def __init__(self, *, is_spot: bool) -> None:
+        """Read no other market's messages."""
+        self._is_spot = is_spot
 
     def channels_of(self, payload: bytes) -> tuple[str, ...]:
         """Return the message's stream."""
-        stream = _read(payload).stream
-        return (stream,) if "@" in stream else ()
+        message = _read(payload)
+        is_own = "@" in message.stream and _is_spot(message) in (None, self._is_spot)
+        return (message.stream,) if is_own else ()
 
     def symbol_of(self, channel: str) -> str:
         """Return what stands before the first "@", in upper case."""
@@ -57,4 +69,18 @@ def _read(payload: bytes) -> _Message:
         return _Message()
 
 
-TRANSCRIPT: Final = BinanceTranscript()
+def _is_spot(message: _Message) -> bool | None:
+    """Say whether a message is of spot or of contracts; None: both write it alike."""
+    try:
+        body = _body_decoder.decode(message.data)
+    except UNREADABLE:
+        return None
+    what = message.stream.partition("@")[2]
+    if what.startswith("depth"):
+        return body.pu is None
+    if what == "bookTicker":
+        return not body.e
+    return body.M is not None if what == "trade" else None
+
+
+TRANSCRIPT: Final = BinanceTranscript(is_spot=True)

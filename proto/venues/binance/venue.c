@@ -67,7 +67,7 @@ static enum tp_meaning answer_meaning(const struct said *said)
 
 static const struct tp_text NOTHING = {(const uint8_t *)"", 0};
 
-void tp_binance_route_other(const struct tp_symbol_table *router,
+void tp_binance_route_other(const struct tp_symbol_table *router, enum tp_binance_market market,
                             const struct tp_venue_message *message, struct tp_route *out)
 {
     struct said said = {.stream = NOTHING, .event = NOTHING};
@@ -88,7 +88,7 @@ void tp_binance_route_other(const struct tp_symbol_table *router,
         out->meaning = TP_MEANING_NOTICE;
         return;
     }
-    if (!tp_binance_router_find(router, said.stream, out)) {
+    if (!tp_binance_router_find(router, market, said.stream, out)) {
         out->meaning = TP_MEANING_UNKNOWN;
         return;
     }

@@ -3,10 +3,12 @@
 #include "proto/encoding/json.h"
 #include "proto/venues/binance/decode.h"
 
-enum { SEEN_FIRST = 0x1, SEEN_LAST = 0x2, SEEN_ALL = SEEN_FIRST | SEEN_LAST };
+enum { SEEN_FIRST = 0x1, SEEN_LAST = 0x2, SEEN_PREVIOUS = 0x4 };
 
 static unsigned take_field(struct tp_json *in, struct tp_text key, struct tp_depth_update *out)
 {
+    if (tp_text_is(key, "pu"))
+        return tp_json_unsigned(in, &out->previous_version) ? SEEN_PREVIOUS : 0;
     switch (key.size == 1 ? key.at[0] : 0) {
     case 'U':
         return tp_json_unsigned(in, &out->first_version) ? SEEN_FIRST : 0;
@@ -18,7 +20,8 @@ static unsigned take_field(struct tp_json *in, struct tp_text key, struct tp_dep
     }
 }
 
-bool tp_binance_read_versions(const struct tp_body *body, struct tp_depth_update *out)
+/* wanted: of SEEN. */
+static bool read_versions(const struct tp_body *body, unsigned wanted, struct tp_depth_update *out)
 {
     struct tp_json in;
     struct tp_text key;
@@ -32,5 +35,17 @@ bool tp_binance_read_versions(const struct tp_body *body, struct tp_depth_update
     }
     if (tp_binance_finish(&in) == TP_DECODE_OK)
         sure = seen;
-    return sure == SEEN_ALL && out->first_version <= out->last_version;
+    return (sure & wanted) == wanted && out->first_version <= out->last_version;
+}
+
+bool tp_binance_read_versions(const struct tp_body *body, struct tp_depth_update *out)
+{
+    const bool is_read = read_versions(body, SEEN_FIRST | SEEN_LAST, out);
+    out->previous_version = 0; /* spot's messages name none */
+    return is_read;
+}
+
+bool tp_binance_usdm_read_versions(const struct tp_body *body, struct tp_depth_update *out)
+{
+    return read_versions(body, SEEN_FIRST | SEEN_LAST | SEEN_PREVIOUS, out);
 }

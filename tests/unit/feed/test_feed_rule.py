@@ -124,7 +124,7 @@ VENUES: dict[str, Row] = {
             ((169, 170, 0), GAP),
         ],
     ),
-    "binance usd-m": Row(
+    "binance_usdm": Row(
         {"chain": PREVIOUS, "base": REST, "meeting": COVERS},
         "drop u < lastUpdateId; first U <= lastUpdateId <= u; then pu == previous u (ids are "
         "global, not +1)",

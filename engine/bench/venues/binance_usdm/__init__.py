@@ -1,0 +1,1 @@
+"""Binance's USD-M contracts in the benchmarks: bench.py (messages, and msgspec as a contender)."""
