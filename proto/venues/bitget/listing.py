@@ -19,6 +19,8 @@ from tickpath.proto.venues.bitget.requests import SPOT, USDT, checked_symbol
 REST_HOST: Final = "api.bitget.com"
 SYMBOLS_PATH: Final = "/api/v2/spot/public/symbols"
 CONTRACTS_PATH: Final = "/api/v2/mix/market/contracts"
+REQUESTS_PER_SECOND: Final = 20
+"""Of one address, for either list."""
 SUCCESS: Final = "00000"
 SETTLE: Final = "USDT"
 PERPETUAL, DELIVERY = "perpetual", "delivery"

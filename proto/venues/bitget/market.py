@@ -12,6 +12,7 @@ from tickpath.proto.venue import (
     BaseSource,
     Endpoint,
     Limits,
+    Rate,
     RestBudget,
     RestRefusal,
     Venue,
@@ -49,6 +50,8 @@ class BitgetMarket(Venue):
         messages_per_second=requests.MESSAGES_PER_SECOND,
         messages_per_hour=requests.REQUESTS_PER_HOUR,
         connections=requests.CONNECTIONS_MAX,
+        connects=Rate(requests.CONNECTS_PER_5_MIN, 300.0, requests.CONNECTS_PER_5_MIN // 2),
+        requests=Rate(listing.REQUESTS_PER_SECOND, 1.0, listing.REQUESTS_PER_SECOND // 2),
         idle_without_data_s=requests.IDLE_S,
     )
     base_source = BaseSource.IN_BAND

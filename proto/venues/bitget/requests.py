@@ -44,6 +44,8 @@ MESSAGE_SIZE_MAX: Final = 4096
 MESSAGES_PER_SECOND: Final = 10
 REQUESTS_PER_HOUR: Final = 240
 CONNECTIONS_MAX: Final = 100
+CONNECTS_PER_5_MIN: Final = 300
+"""Of one address."""
 IDLE_S: Final = 120
 """A connection without a ping of ours for so long is closed."""
 PING, PONG = b"ping", b"pong"
