@@ -125,6 +125,11 @@ def test_what_is_none_of_its_answers_is_broken(data: bytes) -> None:
     assert one.meaning is Meaning.BROKEN
 
 
+def test_member_that_was_refused_is_said_in_words() -> None:
+    (one,) = VENUE.parse_notes(b"\x1f\x8b\x08\x00\x00\xff{")
+    assert one.reason.startswith("a message that is no whole gzip member was left out")
+
+
 def test_request_for_a_base_that_is_refused_refuses_no_book() -> None:
     plan = make_plan(VenueConfig(symbols=(), name="htx"), ["btcusdt", "ethusdt"])
     subscriptions, said = Subscriptions(plan), list[bytes]()

@@ -37,6 +37,7 @@ KINDS: Final = (*BOOKS.values(), REFRESH, BEST, TRADES)
 CHANNELS_PER_CONNECTION: Final = 10
 MESSAGES_PER_SECOND: Final = 10
 """Requests for a base may come every 100 ms on a connection; what is beyond is refused."""
+GZIP_MAGIC: Final = b"\x1f\x8b"
 DIGITS_MAX: Final = 36
 """Of a number of the list, before or behind the point: twice what a mantissa can have."""
 
@@ -125,6 +126,9 @@ def asked(data: bytes) -> Asked | None:
 
 def parse_notes(data: bytes) -> tuple[Note, ...]:
     """Read an answer or a ping; what is none of HTX's is BROKEN."""
+    if data.startswith(GZIP_MAGIC):  # whoever inflates passes on what he refuses
+        reason = "a message that is no whole gzip member was left out (hot.not_inflated counts)"
+        return (Note(meaning=Meaning.BROKEN, reason=reason),)
     try:
         return (_note(_reply_decoder.decode(data)),)
     except UNREADABLE as error:
