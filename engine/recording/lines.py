@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import msgspec
+from tickpath._core import lib
 from tickpath.proto.records import (
     EVENT_ASK,
     EVENT_SELL,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tickpath.engine.recording.format import Meta
 
 WORD: Final = (1 << 64) - 1
+CANCEL = int(lib.TP_ORDER_CANCEL)
 _STATES = {int(state): state.name for state in BookState}
 _REASONS = {int(reason): reason.name for reason in SyncReason}
 
@@ -68,6 +70,44 @@ def _side(name: str, price: int, quantity: int, price_exponent: int, quantity_ex
         f'"{name}":"{format_fixed(price, price_exponent)}",'
         f'"{name}_qty":"{format_fixed(quantity, quantity_exponent)}"'
     )
+
+
+class IntentLines:
+    """Write a line for each intent of a native strategy, and count them."""
+
+    def __init__(self, meta: Meta, out: TextIO, wanted: tuple[int, int]) -> None:
+        """Take where to write, and from which t_ns to which."""
+        self._out, self._wanted = out, wanted
+        self.follow(meta)
+
+    def follow(self, meta: Meta) -> None:
+        """Take the header of a file that goes on: instruments may have come."""
+        self._rows = meta.instruments
+
+    def __call__(self, intents: NDArray[Any]) -> None:
+        """Write them; one that was refused may be of anything, so its numbers are left out."""
+        first, last = self._wanted
+        lines = []
+        for index, t_ns, _, is_refused, intent in intents.tolist():
+            if not first <= t_ns <= last:
+                continue
+            head = f'{{"t_ns":{t_ns},"index":{index}'
+            lines.append(f"{head},{self._told(intent, is_refused=is_refused)}}}\n")
+        self._out.write("".join(lines))
+
+    def _told(self, intent: tuple[int, ...], *, is_refused: bool) -> str:
+        order, price, quantity, instrument, verb, side, *exponents, _ = intent
+        if is_refused:
+            return f'"verb":"refused","order":{order}'
+        row = self._rows[instrument]
+        head = f'"venue":{_quoted(row.venue)},"symbol":{_quoted(row.symbol)}'
+        if verb == CANCEL:
+            return f'{head},"verb":"cancel","order":{order}'
+        return (
+            f'{head},"verb":"place","order":{order},"side":"{"ask" if side else "bid"}",'
+            f'"price":"{format_fixed(price, exponents[0])}",'
+            f'"qty":"{format_fixed(quantity, exponents[1])}"'
+        )
 
 
 class EventLines:

@@ -9,27 +9,38 @@ import math
 import sys
 import time
 from argparse import BooleanOptionalAction, RawDescriptionHelpFormatter
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath.engine.config.check import check_name
 from tickpath.engine.recording.inputs import add_input_arguments, check_inputs, open_runs
 from tickpath.engine.recording.left_out import LEFT_OUT, LeftOut
-from tickpath.engine.recording.lines import BookLines, EventLines
+from tickpath.engine.recording.lines import BookLines, EventLines, IntentLines
 from tickpath.engine.recording.pacing import RING_CAPACITY, Pacing
 from tickpath.engine.recording.recorded import continues
 from tickpath.engine.recording.replayer import END_OF_TIME, Replayer
+from tickpath.engine.strategy.native import (
+    NativeSet,
+    figures,
+    load_native,
+    make_state,
+    parse_parameters,
+    why_stopped,
+)
 from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.engine.supervisor.stop_flag import StopFlag
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from numpy.typing import NDArray
     from tickpath.engine.recording.format import Meta
 
 SPEED_MAX = 1e6
+EXIT_STRATEGY_FAILED = 4
 LOOK_EVERY_S = 0.005  # heartbeat of a replay that waits for its next record
 TOLD_EVERY_S = 1.0
 WAIT_S_DEFAULT = 10.0
@@ -67,9 +78,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="with --lossless: wait so long for the first consumer (default: %(default)g)",
     )  # fmt: skip
     parser.add_argument(
-        "--print", dest="what", choices=("books", "events", "trades"),
+        "--print", dest="what", choices=("books", "events", "trades", "intents"),
         help="write NDJSON: books has a line for each message that changed a best price, its "
-        "quantity or the state",
+        "quantity or the state; intents are of --strategy",
+    )  # fmt: skip
+    parser.add_argument(
+        "--strategy", metavar="SOURCE",
+        help="call a native strategy inline: FILE.py:FUNCTION or LIBRARY.so:SYMBOL",
+    )  # fmt: skip
+    parser.add_argument(
+        "--parameter", action="append", default=[], metavar="NAME=VALUE",
+        help="with --strategy: what its state begins with; once for each",
     )  # fmt: skip
     parser.add_argument(
         "--from", dest="from_ns", type=int, default=0, metavar="NS",
@@ -253,7 +272,44 @@ def _pacing(args: argparse.Namespace, speed: float | None, stop: StopFlag) -> Pa
     return Pacing(args.instance, stop, is_lossless=is_lossless, wait_s=args.wait)
 
 
-def _maker(args: argparse.Namespace, pacing: Pacing | None) -> Callable[[Meta], Replayer]:
+class Inline:
+    """The native strategy of a replay: made anew for each run, as a feed handler's is."""
+
+    def __init__(self, source: str, words: Sequence[str]) -> None:
+        """Load it; raises LocalError where it cannot be."""
+        self.source, self._parameters = source, parse_parameters(words)
+        self._loaded = load_native(source)
+        self._rows: list[tuple[NativeSet, Any]] = []
+        make_state(self._loaded, self._parameters)  # refused now, if at all
+
+    def attach(self, replayer: Replayer, on_intents: Callable[[NDArray[Any]], None]) -> None:
+        """Have a replayer call it, from its beginning on."""
+        called = NativeSet(replayer.instrument_count)
+        row = called.add(self._loaded, make_state(self._loaded, self._parameters), None)
+        self._rows.append((called, row))
+        replayer.run_inline(called, on_intents)
+
+    def told(self) -> str:
+        """Say what it did, over all runs."""
+        total: Counter[str] = Counter()
+        for called, row in self._rows:
+            total.update(figures(called.handle, row))
+        words = ", ".join(f"{total[name]:,} {name}" for name in ("places", "cancels", "refused"))
+        return f"strategy {self.source}: {total['events']:,} calls, {words}"
+
+    def why_stopped(self) -> str:
+        """Say why it stopped; empty: it did not."""
+        found = [int(row.stopped_by) for _, row in self._rows if row.stopped_by]
+        return why_stopped(found[0], is_compiled=self._loaded.is_compiled) if found else ""
+
+
+def _ignore(_: NDArray[Any]) -> None:
+    pass
+
+
+def _maker(
+    args: argparse.Namespace, pacing: Pacing | None, inline: Inline | None
+) -> Callable[[Meta], Replayer]:
     def make(meta: Meta) -> Replayer:
         out = sys.stdout
         wanted = (max(args.from_ns, meta.begin_ns), args.to_ns)
@@ -266,7 +322,10 @@ def _maker(args: argparse.Namespace, pacing: Pacing | None) -> Callable[[Meta], 
             on_tops=tops,
             on_events=events,
         )
-        replayer.on_meta += [one.follow for one in (tops, events) if one is not None]
+        intents = IntentLines(meta, out, wanted) if args.what == "intents" else None
+        replayer.on_meta += [one.follow for one in (tops, events, intents) if one is not None]
+        if inline is not None:
+            inline.attach(replayer, intents or _ignore)
         if pacing is not None:
             pacing.attach(replayer)
         return replayer
@@ -286,6 +345,9 @@ def run(args: argparse.Namespace) -> int:
     check_inputs(args)
     if args.instance is not None:
         check_name("--instance", args.instance)
+    if args.strategy is None and (args.parameter or args.what == "intents"):
+        word = "--parameter" if args.parameter else "--print intents"
+        raise LocalError(f"{word} without --strategy SOURCE: it is of a native strategy")
     stop = StopFlag()
     with EndSignals(stop.set, "the reader of its output, or a record under way"):
         return _replay(args, speed, stop)
@@ -293,7 +355,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _replay(args: argparse.Namespace, speed: float | None, stop: StopFlag) -> int:
     args.to_ns = END_OF_TIME if args.to_ns is None else args.to_ns
-    playback = Playback(_maker(args, _pacing(args, speed, stop)), Pace(speed), stop)
+    inline = None if args.strategy is None else Inline(args.strategy, args.parameter)
+    playback = Playback(_maker(args, _pacing(args, speed, stop), inline), Pace(speed), stop)
     playback.to_ns = args.to_ns
     start = time.monotonic()
     fault: LocalError | None = None
@@ -318,7 +381,17 @@ def _replay(args: argparse.Namespace, speed: float | None, stop: StopFlag) -> in
         print(f"tickpath: left out: {'; '.join(summary.left_out)}", file=sys.stderr)
     if fault is not None:
         raise fault
-    return LEFT_OUT if summary.left_out else 0
+    status = LEFT_OUT if summary.left_out else 0
+    return status if inline is None else _tell_inline(inline, status)
+
+
+def _tell_inline(inline: Inline, status: int) -> int:
+    """Say what the strategy did; 4 where it stopped, as `tickpath strategy` ends then."""
+    print(f"tickpath: {inline.told()}", file=sys.stderr)
+    why = inline.why_stopped()
+    if why:
+        print(f"tickpath: strategy {inline.source} is stopped: {why}", file=sys.stderr)
+    return EXIT_STRATEGY_FAILED if why else status
 
 
 def _untold(summary: Summary) -> str:

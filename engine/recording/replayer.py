@@ -21,8 +21,9 @@ from tickpath.engine.client.feed_segment import (
 from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.engine.recording.format import RECORD, pack_record
 from tickpath.engine.recording.tap import fill_record
+from tickpath.engine.strategy.compiled import INTENTS_MAX
 from tickpath.proto.instrument import Instrument, Status
-from tickpath.proto.records import event_dtype
+from tickpath.proto.records import event_dtype, layout_of
 from tickpath.proto.venues import load_venue, venue_names
 from tickpath.proto.venues.decoder import find_decoder
 from tickpath.shm.errors import LocalError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tickpath.engine.recording.format import Meta
     from tickpath.engine.recording.tap import Subscription
+    from tickpath.engine.strategy.native import NativeSet
 
 END_OF_TIME: Final = (1 << 64) - 1
 ALIGNMENT: Final = 4096
@@ -136,6 +138,7 @@ class Replayer:
         self.meta, self.on_tops, self.on_events = meta, on_tops, on_events
         self.on_meta: list[Callable[[Meta], None]] = []
         """Called with the header of a file that goes on, before its records: rows may have come."""
+        self.on_intents: Callable[[NDArray[Any]], None] | None = None
         self.await_room: Callable[[], bool] = lambda: True
         """Called where the ring's limit is reached; raises the limit, or returns False to stop."""
         self.segment: SegmentWriter | None = None
@@ -304,6 +307,25 @@ class Replayer:
             self.c.event_capacity = capacity
         lib.tp_replayer_init(self.c)
 
+    def run_inline(self, called: NativeSet, on_intents: Callable[[NDArray[Any]], None]) -> None:
+        """Call native strategies with all that is published from now on.
+
+        on_intents gets rows of `struct tp_native_intent`, a view that dies when it returns.
+        """
+        capacity = ROOMS * self.room * INTENTS_MAX * max(called.count, 1)
+        self._intents = np.zeros(capacity, dtype=layout_of("tp_native_intent"))
+        rows = ffi.cast("struct tp_native_intent *", self._intents.ctypes.data)
+        called.inline(self._ring, self._snapshots, self._clock)
+        self._log = called.keep_intents(rows, capacity)
+        called.begin()
+        self.on_intents, self.c.strategies = on_intents, called.handle
+        self._kept.append(called)
+
+    @property
+    def instrument_count(self) -> int:
+        """Return how many instruments there can be."""
+        return self._count
+
     # ---- playing ---------------------------------------------------------------------------------
 
     def play(self, records: bytes, *, start: int = 0, until_ns: int = END_OF_TIME) -> int:
@@ -350,6 +372,9 @@ class Replayer:
         if self.on_events is not None and self.c.event_count:
             self.on_events(self._events[: self.c.event_count])
             self.c.event_count = 0
+        if self.on_intents is not None and self._log.count:
+            self.on_intents(self._intents[: self._log.count])
+            self._log.count = 0
         if self.on_tops is not None and self.c.top_count:
             self.on_tops(self._tops[: self.c.top_count])
             self.c.top_count = 0

@@ -6,7 +6,8 @@ beside it that guards it), from_file.py (a .py file as a module), command.py. Th
 made-up feed to try one with), spread.py (two small ones), and for C tickpath-reader.h
 (the one header) and c_reader.py (where it lies). Strategies that are machine code:
 tickpath-strategy.h (their contract), native.c (who calls them), native.py (what is called),
-library.py (where C ones come from) and compiled.py (Python ones, by Numba).
+library.py (where C ones come from), compiled.py (Python ones, by Numba) and native_runtime.py (a
+process of their own).
 """
 
 from __future__ import annotations

@@ -19,8 +19,16 @@ import msgspec
 from tickpath.engine.client.reader import open_reader
 from tickpath.engine.config.check import check_name
 from tickpath.engine.strategy import Strategy
+from tickpath.engine.strategy.compiled import NativeFunction
 from tickpath.engine.strategy.from_file import import_file
 from tickpath.engine.strategy.guarded import guarded
+from tickpath.engine.strategy.native import compiled, load_native, parse_parameters
+from tickpath.engine.strategy.native_runtime import (
+    NativeRuntime,
+    NativeStoppedError,
+    NativeStrategy,
+    native_class,
+)
 from tickpath.engine.strategy.runtime import (
     EXIT_STRATEGY_FAILED,
     Placement,
@@ -39,6 +47,7 @@ from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
 from tickpath.shm.errors import LocalError, SystemSetupError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import FrameType, ModuleType, TracebackType
 
     from tickpath.engine.client.reader import FeedReader
@@ -66,7 +75,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="MODULE:CLASS",
         help="a module (dotted, from the current directory or installed) or a .py file, which may "
         "import what lies beside it, and a class in it that derives from "
-        "tickpath.engine.strategy.Strategy",
+        "tickpath.engine.strategy.Strategy; or FILE.py:FUNCTION under @tickpath.native, or "
+        "LIBRARY.so:SYMBOL (docs/strategies.md)",
+    )
+    parser.add_argument(
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what a native strategy's state begins with; once for each",
     )
     parser.add_argument("--instance", required=True, help="the feed handler's instance name")
     parser.add_argument("--name", help="of this strategy in statistics (default: the class)")
@@ -100,8 +117,11 @@ class StrategyFailedError(Exception):
     """Say that the user's own code raised; its cause is what it raised."""
 
 
-def load_strategy(text: str) -> type[Strategy]:
+def load_strategy(text: str, parameters: Mapping[str, int | float] | None = None) -> type[Strategy]:
     """Import MODULE:CLASS; raises LocalError saying which part of it is wrong.
+
+    FILE.py:FUNCTION under @tickpath.native and LIBRARY.so:SYMBOL become a class, too, which begins
+    with `parameters`.
 
     Raises StrategyFailedError where the module's own code raises.
     """
@@ -110,6 +130,8 @@ def load_strategy(text: str) -> type[Strategy]:
         raise LocalError(
             f"strategy {text!r}: expected MODULE:CLASS, such as my_strategy:MyStrategy"
         )
+    if module_name.endswith(".so"):
+        return native_class(load_native(text), parameters or {})
     try:
         module = _import_module(module_name)
     except LocalError:
@@ -127,6 +149,12 @@ def load_strategy(text: str) -> type[Strategy]:
     except Exception as error:
         raise StrategyFailedError(text) from error
     found = getattr(module, class_name, None)
+    if isinstance(found, NativeFunction):
+        return native_class(compiled(text, found), parameters or {})
+    if parameters:
+        raise LocalError(
+            f"strategy {text!r}: --parameter is for native strategies, this is a class"
+        )
     if not isinstance(found, type) or not issubclass(found, Strategy):
         what = "not there" if found is None else "no class derived from Strategy"
         place = module.__file__ or f"the folder {next(iter(module.__path__), '')}"
@@ -193,7 +221,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the strategy; 0 after its time or a signal, 4 where its own code raised."""
     placement = check(args)
     try:
-        strategy_class = load_strategy(args.strategy)
+        strategy_class = load_strategy(args.strategy, parse_parameters(args.parameter))
     except StrategyFailedError as error:
         return _tell_failure(args, error.__cause__)
     for line in misspelt(strategy_class):
@@ -205,10 +233,13 @@ def run(args: argparse.Namespace) -> int:
             strategy.reader, strategy.instruments = reader, reader.instruments
             own = tuple(strategy.counter_names())
             check_own(own)
+        except LocalError:  # of a native strategy's parameters
+            raise
         except Exception as error:  # whatever the user's code raises is told as its own
             return _tell_failure(args, error)
         stats = stack.enter_context(create_stats(args.instance, name, own))
-        runtime = Runtime(strategy, reader, stats, placement)
+        kind = NativeRuntime if isinstance(strategy, NativeStrategy) else Runtime
+        runtime = kind(strategy, reader, stats, placement)
         runtime.join = partial(register, reader, name)
         ended, status = None, 0
         try:
@@ -275,6 +306,9 @@ def _run_prepared(
         return raised.code or 0
     if raised is None:
         return 0
+    if isinstance(raised, NativeStoppedError):
+        print(f"tickpath: strategy {args.strategy} is stopped: {raised}", file=sys.stderr)
+        return EXIT_STRATEGY_FAILED
     return _tell_failure(args, raised, is_forked=runtime.is_forked)
 
 

@@ -213,6 +213,12 @@ def _numba(source: str) -> Any:
             f"strategy {source}: a compiled function needs Numba, which is not there ({error}): "
             f"{REMEDY}"
         ) from error
+    except PermissionError as error:
+        raise LocalError(
+            f"strategy {source}: this process may not make machine code ({error.strerror}): a "
+            "strategy in C needs none to be made, or a drop-in of the unit says "
+            "MemoryDenyWriteExecute=no"
+        ) from error
     for function in (place, cancel):
         if function not in _REGISTERED:
             _REGISTERED.add(function)

@@ -214,6 +214,7 @@ enum tp_reader_result tp_native_spin(struct tp_native_set *set, struct tp_reader
                                      uint32_t event_max, uint64_t *event_count)
 {
     set->reader = reader;
+    set->clock = &reader->clock;
     for (uint32_t i = 0; i < event_max; i++) {
         const enum tp_reader_result result = tp_reader_spin(reader);
         if (result != TP_READER_EVENT)

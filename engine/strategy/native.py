@@ -187,6 +187,23 @@ class NativeSet:
         lib.tp_native_begin(self.handle)
 
 
+def parse_parameters(words: Sequence[str]) -> dict[str, int | float]:
+    """Return the numbers of NAME=VALUE words; raises LocalError for one that is none."""
+    parsed: dict[str, int | float] = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        try:
+            parsed[name] = int(text)
+        except ValueError:
+            try:
+                parsed[name] = float(text)
+            except ValueError:
+                raise LocalError(
+                    f"--parameter {word}: expected NAME=VALUE with a number, such as quantity=1000"
+                ) from None
+    return parsed
+
+
 def figures(handle: Any, row: Any) -> dict[str, int]:
     """Return what a strategy did, by the names of its counters: COUNTERS, and every strategy's."""
     told = {name: int(getattr(row, name)) for name in ("tops", "places", "cancels", "refused")}

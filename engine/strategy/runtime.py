@@ -200,10 +200,7 @@ class Runtime:
     def _loop(self, end_ns: int) -> None:
         look, words = self.reader.shm.look, self.reader.event_words
         counts, on_event = self.counts, self._event_handler()
-        # One that blocks may see no pause and few events for long; one that yields must do so in
-        # time. Both pay a look at the clock for each event, a fifth of a microsecond.
-        is_clocked = self._placement.block or self._yield_every_ns != 0
-        enough = 1 if is_clocked else HOUSEKEEPING_EVENTS
+        enough = 1 if self._is_clocked else HOUSEKEEPING_EVENTS
         busy = 0
         while not self.is_stopping:
             result = look()
@@ -219,6 +216,15 @@ class Runtime:
             busy = 0
             if end_ns and time.monotonic_ns() >= end_ns:
                 return
+
+    @property
+    def _is_clocked(self) -> bool:
+        """Say whether the clock is looked at after each event, for a fifth of a microsecond.
+
+        One that blocks may see no pause and few events for long; one that yields must do so in
+        time.
+        """
+        return self._placement.block or self._yield_every_ns != 0
 
     def _event_handler(self) -> Callable[[int], None]:
         """Bind all that a hot event needs; methods that are not overridden are left out."""
@@ -286,8 +292,10 @@ class Runtime:
     def _hop_recorder(self) -> Callable[[Any], None]:
         """Return what measures; nothing on a replay, whose stamps are of its recording's day."""
         record: Callable[[Any], None] = lib.tp_strategy_hops_record
-        is_replay = REPLAY_COUNTERS[0] in self.reader.shm.segment.counters()
-        return (lambda _: None) if is_replay else record
+        return (lambda _: None) if self._is_replay() else record
+
+    def _is_replay(self) -> bool:
+        return REPLAY_COUNTERS[0] in self.reader.shm.segment.counters()
 
     def _handle_rare(self, result: int) -> None:
         counts, strategy = self.counts, self.strategy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -201,6 +202,25 @@ def test_missing_numba_is_one_line_with_its_remedy(
     with pytest.raises(LocalError, match=r"pip install 'tickpath\[native\]'") as told:
         load_native(source_of(tmp_path, text))
     assert "\n" not in str(told.value)
+
+
+@slow
+def test_process_that_may_not_make_code_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("numba", reason="missing capability: Numba (tickpath[native])")
+    text = "@tickpath.native\ndef tried(event, book, state, orders):\n    pass\n"
+    program = (
+        "import ctypes, sys\n"
+        "ctypes.CDLL(None).prctl(65, 1, 0, 0, 0)  # PR_SET_MDWE, as MemoryDenyWriteExecute= does\n"
+        "from tickpath.engine.strategy.native import load_native\n"
+        "load_native(sys.argv[1])\n"
+    )
+    words = [sys.executable, "-P", "-c", program, source_of(tmp_path, text)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    if "may not make machine code" not in done.stderr:  # a kernel before 6.3 has no such prctl
+        assert done.returncode == 0, done.stderr
+        return
+    assert "LocalError" in done.stderr
+    assert "MemoryDenyWriteExecute=no" in done.stderr
 
 
 def test_file_that_others_may_write_is_refused_as_root(
