@@ -60,7 +60,8 @@ def open_library(path: Path, symbol: str) -> tuple[Any, Any]:
     try:
         library = ctypes.CDLL(os.fspath(whole), mode=os.RTLD_NOW | os.RTLD_LOCAL)
     except OSError as error:
-        raise LocalError(f"{where}: not a library that can be loaded: {error}") from error
+        why = error.strerror or error
+        raise LocalError(f"{where}: not a library that can be loaded: {why}") from error
     try:
         address = ctypes.addressof(ctypes.c_char.in_dll(library, symbol))
     except ValueError as error:
