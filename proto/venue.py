@@ -57,6 +57,8 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     meaning: Meaning
     channels: tuple[str, ...] = ()
     """What an acknowledgement or a refusal names; () where it names none."""
+    is_all: bool = False
+    """`channels` are all that the connection is subscribed to: what is not among them has ended."""
     request: int | None = None
     """The id of the request that it answers, where the venue echoes it."""
     reason: str = ""

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Final
 from tickpath.engine.feed_handler.notices import Notices
 from tickpath.engine.feed_handler.plan import ConnectionChange
 from tickpath.proto.records import SyncReason
-from tickpath.proto.venue import BaseSource, Meaning
+from tickpath.proto.venue import BaseSource, Meaning, Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from tickpath.engine.feed_handler.plan import Plan
     from tickpath.proto.instrument import Status
-    from tickpath.proto.venue import Note
 
 SHOWN_MAX: Final = 8
 CONFIRM_S: Final = 10.0
+ENDED_S: Final = 2.0  # our own requests for another base leave a channel out for a round trip
 RETRY_FIRST_S: Final = 1.0
 RETRY_MAX_S: Final = 60.0
 ASKED_MAX: Final = 4096  # requests of a connection that are remembered
@@ -43,7 +43,7 @@ class State(Enum):
     """Of one channel on its connection, and what ends it besides the connection's end."""
 
     ASKED = "asked"  # > ACCEPTED by a yes, > REFUSED by a no or CONFIRM_S of silence
-    ACCEPTED = "accepted"  # > REFUSED by a no
+    ACCEPTED = "accepted"  # > REFUSED by a no, or ENDED_S after a list of all without it
     REFUSED = "refused"  # > ASKED when its pause is over, > ACCEPTED by a yes or by its data
 
 
@@ -56,6 +56,8 @@ class _Channel:
     """Refused by an answer that named nothing: another one of the request may be at fault."""
     was_answered: bool = False
     """The venue said no, rather than nothing."""
+    is_missing: bool = False
+    """ACCEPTED, and not among all that the venue last said is subscribed to."""
 
 
 @dataclass(slots=True)
@@ -148,6 +150,8 @@ class Subscriptions:
             match note.meaning:
                 case Meaning.ACKNOWLEDGEMENT:
                     self._accept(connection, note.channels or asked or (), now_s, answer)
+                    if note.is_all:
+                        self._miss(connection, note.channels, now_s)
                 case Meaning.REFUSAL:
                     self._refuse(connection, (note, asked), now_s, answer)
                 case Meaning.BROKEN | Meaning.NOTICE:
@@ -162,6 +166,41 @@ class Subscriptions:
         comes_by_rest = self.plan.base_source is BaseSource.REST
         for name in known:
             of[name].due_s = NEVER_S if comes_by_rest else self._at(now_s + CONFIRM_S)
+
+    def _miss(self, connection: int, names: Iterable[str], now_s: float) -> None:
+        """Note what the venue's list of all has no more, and what it has again."""
+        listed = frozenset(names)
+        for name, one in self._channels.get(connection, {}).items():
+            if one.state is not State.ACCEPTED or one.is_missing == (name not in listed):
+                continue
+            one.is_missing = name not in listed
+            one.due_s = self._at(now_s + (ENDED_S if one.is_missing else CONFIRM_S))
+
+    def _end(
+        self,
+        connection: int,
+        names: list[str],
+        at: tuple[float, Callable[[int], int]],
+        answer: Answer,
+    ) -> None:
+        """Take as refused what the venue ended by itself: nothing of it would come any more.
+
+        A book that waits for a base is subscribed to anew by us, and LIVE only with an answer.
+        """
+        now_s, reason_of = at
+        of = self._channels[connection]
+        ended = [
+            name
+            for name in names
+            if name not in self._books or reason_of(self._books[name]) == SyncReason.NONE
+        ]
+        for name in names:
+            of[name].is_missing = name not in ended
+            of[name].due_s = self._at(now_s + ENDED_S)
+        why = "not among what the venue says is subscribed to"
+        if ended:
+            no = Note(meaning=Meaning.REFUSAL, channels=tuple(ended), reason=why)
+            self._refuse(connection, (no, None), now_s, answer)
 
     def _has(self, connection: int, names: list[str], words: str, answer: Answer) -> None:
         """Take channels as accepted; say so of those whose trouble was reported."""
@@ -221,7 +260,11 @@ class Subscriptions:
             }
             self._be_overdue(connection, by_state[State.ASKED], now_s, answer)
             self._ask_again(connection, by_state[State.REFUSED], (now_s, reason_of), answer)
-            self._miss_base(connection, by_state[State.ACCEPTED], (now_s, reason_of), answer)
+            accepted = by_state[State.ACCEPTED]
+            ended = [name for name in accepted if channels[name].is_missing]
+            self._end(connection, ended, (now_s, reason_of), answer)
+            based = [name for name in accepted if name not in ended]
+            self._miss_base(connection, based, (now_s, reason_of), answer)
         self._next_s = min(
             (one.due_s for of in self._channels.values() for one in of.values()), default=NEVER_S
         )

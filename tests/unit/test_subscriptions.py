@@ -7,10 +7,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 from tickpath.engine.config.schema import VenueConfig
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.engine.feed_handler.subscriptions import (
     CONFIRM_S,
+    ENDED_S,
     RETRY_MAX_S,
     Answer,
     Subscriptions,
@@ -22,6 +24,8 @@ from tickpath.proto.venues.mexc.venue import Mexc
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tickpath.proto.venue import Note
+
 SYMBOLS = ("AUSDT", "BUSDT", "CUSDT")
 
 
@@ -29,6 +33,14 @@ class InBand(Mexc):
     """MEXC, if its bases came over the socket."""
 
     base_source = BaseSource.IN_BAND
+
+
+class Cumulative(InBand):
+    """A venue whose every answer lists all that the connection is subscribed to."""
+
+    def parse_notes(self, data: bytes) -> tuple[Note, ...]:
+        """Read an answer."""
+        return tuple(replace(one, is_all=True) for one in super().parse_notes(data))
 
 
 class Rig:
@@ -206,3 +218,41 @@ def test_subscriptions_acknowledged_with_a_base_says_nothing(reason: SyncReason)
     rig.accept(0, 1, 2)
     rig.reason = int(reason)
     assert rig.step(CONFIRM_S) == Answer()
+
+
+def test_subscriptions_that_the_venue_ended_are_refused_and_asked_for_again() -> None:
+    """Coinbase lists all products with each answer: one that is missing gets no changes."""
+    rig = Rig(Cumulative())
+    assert rig.accept(0, 1, 2).confirmed == [0, 1, 2]
+    rig.reason = int(SyncReason.NONE)
+    rig.step(CONFIRM_S)
+    assert rig.accept(1, 2).refused == []
+    assert rig.step(ENDED_S / 2).refused == []
+    answer = rig.step(ENDED_S / 2)
+    assert answer.refused == [0]
+    assert "not among what the venue says is subscribed to: asking again" in answer.lines[0]
+    rig.reason = int(SyncReason.REFUSED)
+    assert asked(rig.step(1)) == [(rig.names[0],)]
+    answer = rig.accept(0, 1, 2)
+    assert (answer.confirmed, answer.refused) == ([0], [])
+    assert rig.step(2 * ENDED_S).refused == []
+
+
+def test_subscriptions_that_are_said_anew_are_missing_for_a_moment() -> None:
+    """Another base is had by ending a subscription and beginning it again."""
+    rig = Rig(Cumulative())
+    rig.accept(0, 1, 2)
+    rig.accept(1, 2)
+    rig.reason = int(SyncReason.GAP)  # not LIVE, however long it takes
+    assert rig.step(2 * ENDED_S).refused == []
+    rig.reason = int(SyncReason.NONE)
+    rig.accept(0, 1, 2)
+    assert rig.step(3 * ENDED_S).refused == []
+
+
+def test_subscriptions_of_answers_that_name_the_request_alone_are_not_ended() -> None:
+    rig = Rig(InBand())
+    rig.accept(0, 1)
+    rig.accept(2)
+    rig.reason = int(SyncReason.NONE)
+    assert rig.step(3 * ENDED_S).refused == []

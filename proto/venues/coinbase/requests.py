@@ -148,7 +148,7 @@ def _answered(answer: _Answer) -> Note:
         if kind in CHANNELS
         for product in products
     )
-    return Note(meaning=Meaning.ACKNOWLEDGEMENT, channels=tuple(names))
+    return Note(meaning=Meaning.ACKNOWLEDGEMENT, channels=tuple(names), is_all=True)
 
 
 # ---- REST: the list of products ------------------------------------------------------------------
