@@ -289,7 +289,7 @@ def test_disconnect_ends_the_books_until_their_next_bases(tmp_path: Path) -> Non
     [("binance", "binance"), ("binance_usdm", "binance_usdm"), ("bitget", "bitget"),
      ("bitget_usdt", "bitget_usdt"), ("okx", "okx"), ("kraken", "kraken"),
      ("hyperliquid", "hyperliquid"), ("mexc", "mexc"), ("gate", "gate"), ("gate_usdt", "gate_usdt"),
-     ("bybit", "")],
+     ("htx", "htx"), ("bybit", "")],
 )  # fmt: skip
 def test_venue_is_found_by_what_the_messages_say(tmp_path: Path, name: str, found: str) -> None:
     path = tmp_path / "a.json"
