@@ -69,6 +69,8 @@ class InstrumentPart(msgspec.Struct):
     """The longest time that it was LIVE without a message of its own."""
     state: str = BookState.SYNCING.name
     """At the end."""
+    has_book: bool = True
+    """False where trades or best prices alone were recorded of it."""
     left_live: dict[str, int] = {}
     """How often it left LIVE, by reason."""
 
@@ -253,12 +255,14 @@ class Examiner:
         span = self.last_ns - self.first_ns
         parts = [row.part for row in self._parts.values()]
         for part in parts:
+            part.has_book = (part.venue, part.symbol) not in self.left_out.bookless
             part.live_share = round(part.live_ns / span, 6) if span > 0 else 0.0
         left_out = self.left_out.all_words()
         is_complete = not left_out and not fault and not self.totals["holes"] and bool(parts)
         stayed = all(
             part.state == BookState.LIVE.name and not part.left_live and not part.gaps
             for part in parts
+            if part.has_book
         )
         return Certificate(
             VERSION,
@@ -337,6 +341,11 @@ def _count(count: int, word: str) -> str:
 
 
 def _instrument_line(part: InstrumentPart) -> str:
+    if not part.has_book:
+        return (
+            f"{part.venue}:{part.symbol} no book was recorded; {_count(part.trades, 'trade')}, "
+            f"{_count(part.best, 'best price')}"
+        )
     numbers = f", numbers {part.first_number} to {part.last_number}" if part.first_number else ""
     left = "".join(
         f", left LIVE {_count(count, 'time')} ({reason})"
@@ -355,7 +364,7 @@ def lines(certificate: Certificate) -> list[str]:
     """Return a line an instrument, and the one line that says it all."""
     parts = certificate.instruments
     seconds = (certificate.last_ns - certificate.first_ns) / 1e9
-    share = min((part.live_share for part in parts), default=0.0)
+    share = min((part.live_share for part in parts if part.has_book), default=0.0)
     word = "complete" if certificate.is_complete else "not complete"
     more = [*certificate.left_out, *([certificate.fault] if certificate.fault else [])]
     told = (

@@ -152,6 +152,16 @@ class ForeignRecording:
         return {name: count for one in self._venues.values() for name, count in one.raced.items()}
 
     @property
+    def bookless(self) -> set[tuple[str, str]]:
+        """Return venue and symbol of what brought trades or best prices alone."""
+        return {
+            (name, one.symbol)
+            for name, survey in self._surveys.items()
+            for one in survey.found
+            if one.is_silent and not one.has_base
+        }
+
+    @property
     def foreign_channels(self) -> dict[str, int]:
         """Return how many messages each channel had of which nothing is made."""
         all_of = (one.foreign_channels for one in self._surveys.values())

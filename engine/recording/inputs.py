@@ -82,6 +82,7 @@ def open_runs(
     recording = _open_foreign(args)
     for line in recording.warnings:
         print(f"tickpath: {line}", file=sys.stderr)
+    left_out.bookless |= recording.bookless
     yield recording.meta, recording.batches()
     left_out.note_lines(recording)
 

@@ -49,6 +49,8 @@ class LeftOut:
     examples: dict[str, str] = field(default_factory=dict)
     books: dict[str, str] = field(default_factory=dict)
     """Why, by symbol."""
+    bookless: set[tuple[str, str]] = field(default_factory=set)
+    """Venue and symbol of instruments that have no book here, so that none can be missing."""
 
     def add(self, what: str, example: str = "", count: int = 1) -> None:
         """Count something; the first example of its kind is shown."""
@@ -72,6 +74,8 @@ class LeftOut:
             state = int(lib.tp_feed_state(replayer.feed, index))
             reason = SyncReason(int(lib.tp_feed_reason(replayer.feed, index)))
             name = reason.name.lower().replace("_", " ")
+            if (row.venue, row.symbol) in self.bookless:
+                continue
             if not replayer.was_live(index) and c.messages:
                 self.books[row.symbol] = f"never LIVE ({name}: no base that its messages follow)"
             elif replayer.was_live(index) and state != BookState.LIVE and reason in LOST:

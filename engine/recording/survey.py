@@ -44,6 +44,8 @@ class Found:
     channel: str
     is_silent: bool = True
     """No message of its book came: its channel is one that it may have."""
+    has_base: bool = False
+    """A base by REST of it came."""
     conn: Connection | None = None
     digits: list[int] = field(default_factory=lambda: [0, 0])
     """Of prices and quantities, behind the point."""
@@ -289,6 +291,7 @@ class Survey:
         if found is None:
             raise ValueError(f"base of {symbol!r}, which is no symbol of {self.venue.title}")
         base = self.base(payload, found)
+        found.has_base = base is not None
         if base is not None and not symbol:
             prices = _best(base, found.exponents[0])
             self._nameless.append(_Nameless(number, base.version, prices, found.digits))
@@ -361,6 +364,7 @@ class Survey:
                 continue
             (one,) = fitting
             self.owned[base.number] = one.symbol
+            one.has_base = True
             one.digits = [max(pair) for pair in zip(one.digits, base.digits, strict=True)]
         self._nameless = []
         return orphans

@@ -158,11 +158,27 @@ class _Maker:
 
 def make_session(venue: str, *, steps: int = 40, with_market: bool = True) -> Session:
     """Let a simulated venue speak of two instruments; with_market: trades and best prices too."""
-    maker = _Maker(venue, 2, with_market=with_market)
+    return _played(_Maker(venue, 2, with_market=with_market), steps).session
+
+
+def make_reconnected(venue: str) -> tuple[Session, int]:
+    """Let it speak on a second connection after the first; return where its rows begin too."""
+    maker = _played(_Maker(venue, 2, with_market=False), 40)
+    begin = len(maker.session.rows)
+    maker.floor.forget(maker.client)
+    maker.client = Client()
+    maker.t_ns += STEP_NS
+    maker.open()
+    for symbol in maker.session.symbols:
+        maker.step(symbol)
+    return maker.session, begin
+
+
+def _played(maker: _Maker, steps: int) -> _Maker:
     maker.open()
     for number in range(steps):
         symbol = maker.session.symbols[number % 2]
         maker.step(symbol)
         if number in (2, 3):
             maker.base(symbol)
-    return maker.session
+    return maker

@@ -255,6 +255,7 @@ def test_trades_alone_are_replayed_without_a_book(tmp_path: Path) -> None:
     path = tmp_path / "trades.ndjson"
     path.write_text(written(lines))
     replayed = Replayed(path)
+    assert replayed.recording.bookless == {("okx", row.symbol) for row in replayed.meta.instruments}
     assert len(replayed.meta.instruments) == 2
     assert replayed.events["TRADE"] > 10
     assert json.loads(json.dumps(replayed.recording.foreign_channels)) == {}

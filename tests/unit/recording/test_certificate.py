@@ -14,7 +14,7 @@ from tickpath.engine.recording.left_out import LEFT_OUT
 from tickpath.engine.recording.ndjson import NdjsonRecording
 from tickpath.engine.sim.venues import dialect_names
 
-from tests.venues.sessions import START_NS, STEP_NS, make_session, written
+from tests.venues.sessions import START_NS, STEP_NS, make_reconnected, make_session, written
 from tests.venues.test_tardis import Done, tardis_lines, tickpath
 
 if TYPE_CHECKING:
@@ -93,18 +93,18 @@ def test_lost_message_is_a_gap_and_the_next_base_a_resync(tmp_path: Path) -> Non
 
 
 def test_disconnect_of_tardis_is_one_for_each_book(tmp_path: Path) -> None:
-    session = make_session("okx", with_market=False)
+    session, begin = make_reconnected("okx")
+    said = sum(row.direction == "in" for row in session.rows[:begin])
     lines = tardis_lines(session)
-    again = [line for line in lines if '"snapshot"' in line]
-    assert len(again) == 2
     path = tmp_path / "a.json.gz"
-    path.write_bytes(gzip.compress("".join([*lines, "\n", *again]).encode()))
-    told, _ = certified("--tardis", path, "--venue", "okx")
+    path.write_bytes(gzip.compress("".join([*lines[:said], "\n", *lines[said:]]).encode()))
+    told, done = certified("--tardis", path, "--venue", "okx")
+    assert done.returncode == 0, done.stderr
     for symbol in session.symbols:
         part = of(told, symbol)
-        assert (part["disconnects"], part["resyncs"]) == (1, 1)
-        assert sum(part["left_live"].values()) == 1
-    assert told["left_out"] == ["2 times that go back"]
+        assert (part["disconnects"], part["resyncs"], part["state"]) == (1, 1, "LIVE")
+        assert part["left_live"] == {"DISCONNECTED": 1}
+    assert (told["left_out"], told["is_complete"]) == ([], False)
 
 
 def test_recording_of_ours_is_certified_as_its_lines_are(tmp_path: Path) -> None:
@@ -195,3 +195,17 @@ def test_file_that_is_none_is_refused(tmp_path: Path) -> None:
         done = tickpath("certificate", *words)
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr
+
+
+def test_trades_alone_lack_no_book(tmp_path: Path) -> None:
+    lines = [
+        one
+        for one in make_session("okx").lines()
+        if one["dir"] == "in" and '"channel":"trades"' in one["text"]
+    ]
+    told, done = certified("--ndjson", lines_file(tmp_path / "a.ndjson", lines))
+    assert (done.returncode, told["left_out"], told["is_complete"]) == (0, [], True)
+    assert [one["has_book"] for one in told["instruments"]] == [False, False]
+    assert all(one["trades"] > 5 for one in told["instruments"])
+    done = tickpath("certificate", "--ndjson", tmp_path / "a.ndjson")
+    assert "no book was recorded; " in done.stdout
