@@ -5,7 +5,8 @@ Reading order: this file (what a strategy is told), runtime.py (the loop that te
 beside it that guards it), from_file.py (a .py file as a module), command.py. Then rehearsal.py (a
 made-up feed to try one with), spread.py (two small ones), and for C tickpath-reader.h
 (the one header) and c_reader.py (where it lies). Strategies that are machine code:
-tickpath-strategy.h (their contract), native.c (who calls them), native.py (what is called),
+tickpath-strategy.h (their contract), native.c (who calls them), native_split.c (for a
+reader), native.py (what is called),
 library.py (where C ones come from), compiled.py (Python ones, by Numba) and native_runtime.py (a
 process of their own).
 """

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/strategy/tickpath-reader.h"
-
 enum { TYPE_SHIFT = 16, TYPE_MASK = 0xff, TYPE_COUNT = 64 };
 static_assert(offsetof(struct tp_event, instrument) == 0 && offsetof(struct tp_event, type) == 2,
               "in the first word, little-endian");
@@ -55,10 +53,8 @@ static const struct tp_book_record *no_book(struct tp_native_set *set, uint32_t 
 /* The newest version, in its cell: none is written while a strategy looks at it. */
 static const struct tp_book_record *book_of(struct tp_native_set *set, uint32_t instrument)
 {
-    if (set->reader != NULL) {
-        (void)tp_feed_book(set->reader, instrument, &set->book, NULL);
-        return &set->book;
-    }
+    if (set->read_book != NULL)
+        return set->read_book(set, instrument);
     const struct tp_snapshot_cell *cell = tp_snapshot_last(set->snapshots, instrument);
     return cell == NULL ? no_book(set, instrument)
                         : (const struct tp_book_record *)(const void *)cell->word;
@@ -126,14 +122,7 @@ static_assert(offsetof(struct tp_event, received_ns) == 8 * RECEIVED &&
                   offsetof(struct tp_event, published_ns) == 8 * PUBLISHED,
               "as they are read below");
 
-struct happening {
-    const struct tp_event *event;
-    const struct tp_book_record *book;
-    uint64_t ring_index, received_ns, published_ns;
-    uint32_t instrument, type;
-};
-
-static void measure(const struct tp_native *strategy, const struct happening *now_is,
+static void measure(const struct tp_native *strategy, const struct tp_native_happening *now_is,
                     const struct tp_clock *clock)
 {
     const uint64_t now = tp_clock_now_ns(clock);
@@ -145,7 +134,7 @@ static void measure(const struct tp_native *strategy, const struct happening *no
 }
 
 static void call(struct tp_native_set *set, struct tp_native *strategy,
-                 const struct happening *now_is)
+                 const struct tp_native_happening *now_is)
 {
     strategy->calls++;
     if (now_is->type == TP_EVENT_TOP) {
@@ -170,7 +159,7 @@ static void call(struct tp_native_set *set, struct tp_native *strategy,
 }
 
 /* The book is looked for once, and only where somebody wants it. */
-static void give(struct tp_native_set *set, struct happening *now_is)
+void tp_native_give(struct tp_native_set *set, struct tp_native_happening *now_is)
 {
     for (uint32_t i = 0; i < set->count; i++) {
         struct tp_native *strategy = &set->strategies[i];
@@ -178,7 +167,7 @@ static void give(struct tp_native_set *set, struct happening *now_is)
             now_is->instrument >= set->instrument_count || strategy->wants[now_is->instrument] == 0)
             continue;
         /* Split, a strategy before this one may have had another book read for its intents. */
-        if (now_is->book == NULL || set->reader != NULL)
+        if (now_is->book == NULL || set->read_book != NULL)
             now_is->book = book_of(set, now_is->instrument);
         call(set, strategy, now_is);
     }
@@ -198,7 +187,7 @@ void tp_native_run(struct tp_native_set *set)
         const uint32_t type = first >> TYPE_SHIFT & TYPE_MASK;
         if (!is_among(set->events, type))
             continue;
-        struct happening now_is = {
+        struct tp_native_happening now_is = {
             .event = (const struct tp_event *)(const void *)slot->word,
             .ring_index = set->next,
             .received_ns = atomic_load_explicit(&slot->word[RECEIVED], memory_order_relaxed),
@@ -206,32 +195,6 @@ void tp_native_run(struct tp_native_set *set)
             .instrument = (uint16_t)first,
             .type = type,
         };
-        give(set, &now_is);
+        tp_native_give(set, &now_is);
     }
-}
-
-enum tp_reader_result tp_native_spin(struct tp_native_set *set, struct tp_reader *reader,
-                                     uint32_t event_max, uint64_t *event_count)
-{
-    set->reader = reader;
-    set->clock = &reader->clock;
-    for (uint32_t i = 0; i < event_max; i++) {
-        const enum tp_reader_result result = tp_reader_spin(reader);
-        if (result != TP_READER_EVENT)
-            return result;
-        ++*event_count;
-        const uint64_t *word = &reader->event[1];
-        const uint32_t type = word[FIRST] >> TYPE_SHIFT & TYPE_MASK;
-        if (!is_among(set->events, type))
-            continue;
-        const struct tp_event event = tp_feed_event(reader);
-        struct happening now_is = {.event = &event,
-                                   .ring_index = reader->event[0],
-                                   .received_ns = word[RECEIVED],
-                                   .published_ns = word[PUBLISHED],
-                                   .instrument = event.instrument,
-                                   .type = type};
-        give(set, &now_is);
-    }
-    return TP_READER_EVENT;
 }

@@ -2,7 +2,7 @@
  *
  * Inline, that is the feed handler's hot thread (hot_path.c) or a replay (replayer.c): after each
  * thing that published, tp_native_follow gives each strategy the new events of the ring, in their
- * order, with the book as it stands in the snapshot table: no byte is copied. Split, tp_native_spin
+ * order, with the book as it stands in the snapshot table: no byte is copied. Split, native_split.c
  * does the same with what a reader sees. The contract is tickpath-strategy.h.
  *
  * What comes back is judged here, whoever wrote it: an intent that could not be meant is counted as
@@ -18,8 +18,9 @@
 #include "shm/clock.h"
 #include "shm/histogram.h"
 #include "shm/segment.h"
-#include "shm/segment_reader.h"
 #include "shm/snapshot_table.h"
+
+struct tp_reader;
 
 enum { TP_NATIVE_COUNT_MAX = 16 };
 
@@ -65,7 +66,9 @@ struct tp_native_set {
     uint64_t next;   /* the ring's first event that no strategy has seen */
     uint64_t lapped; /* events that were overwritten first: of one message larger than the ring */
     uint64_t events; /* of all strategies */
-    struct tp_reader *reader;   /* split: in hand */
+    struct tp_reader *reader; /* split: in hand, */
+    const struct tp_book_record *(*read_book)(struct tp_native_set *set,
+                                              uint32_t instrument); /* and how; else NULL */
     struct tp_book_record book; /* of an instrument that has none yet; split: the one in hand */
     struct tp_order_buffer orders;
     struct tp_native strategies[TP_NATIVE_COUNT_MAX];
@@ -93,8 +96,13 @@ static inline bool tp_native_log_has_room(const struct tp_native_set *set, uint3
     return set->log->capacity - set->log->count >= most;
 }
 
-/* Split: as tp_reader_spin, up to event_max events long; they are counted in *event_count. EVENT:
- * that many came. */
-enum tp_reader_result tp_native_spin(struct tp_native_set *set, struct tp_reader *reader,
-                                     uint32_t event_max, uint64_t *event_count);
+/* What strategies are called for. */
+struct tp_native_happening {
+    const struct tp_event *event;
+    const struct tp_book_record *book; /* NULL: it is looked for where somebody wants it */
+    uint64_t ring_index, received_ns, published_ns;
+    uint32_t instrument, type;
+};
+/* Calls those who want it. */
+void tp_native_give(struct tp_native_set *set, struct tp_native_happening *now_is);
 #endif

@@ -1,4 +1,4 @@
-/* sources: engine/book/book.c engine/feed/checksum.c engine/feed/depth.c engine/feed/feed.c engine/feed/checkpoint.c engine/feed/feed_state.c engine/feed/kept.c engine/feed/lost.c engine/feed/cold_side.c engine/feed/asked.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/race.c engine/feed/race_state.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/feed/verify.c engine/recording/replayer.c engine/recording/tap.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/message_ring.c shm/ring_gate.c shm/segment_rows.c shm/snapshot_table.c shm/clock.c engine/feed/market.c engine/feed/plain.c proto/encoding/json_plain.c proto/venues/mexc/deals.c */
+/* sources: engine/book/book.c engine/feed/checksum.c engine/feed/depth.c engine/feed/feed.c engine/feed/checkpoint.c engine/feed/feed_state.c engine/feed/kept.c engine/feed/lost.c engine/feed/cold_side.c engine/feed/asked.c engine/feed/backlog.c engine/feed/mailbox.c engine/feed/publish.c engine/feed/race.c engine/feed/race_state.c engine/feed/rescale.c engine/feed/rows.c engine/feed/states.c engine/feed/sync.c engine/feed/trading.c engine/feed/verify.c engine/recording/replayer.c engine/recording/tap.c engine/strategy/native.c proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/encoding/protobuf.c proto/venues/mexc/decode.c proto/venues/mexc/levels.c proto/venues/mexc/router.c proto/venues/mexc/venue.c shm/message_ring.c shm/ring_gate.c shm/segment_rows.c shm/snapshot_table.c shm/clock.c engine/feed/market.c engine/feed/plain.c proto/encoding/json_plain.c proto/venues/mexc/deals.c */
 /* Any bytes as the records of a recording, on a feed with tiny limits.
  *
  * Input: one byte of options, then records. Invariants: the books' own; what is told of a book is
@@ -25,8 +25,14 @@ static const char *const CHANNELS[ADDED] = {"spot@public.aggre.depth.v3.api.pb@1
                                             "spot@public.aggre.depth.v3.api.pb@10ms@CD"};
 static const uint32_t OWNER[ADDED] = {0, 1}; /* the third may come by a ROW record */
 
+enum { INTENTS = ROOM * TP_ORDER_INTENTS_MAX };
+
 struct rig {
     struct tp_clock clock;
+    struct tp_native_set strategies; /* one that leaves anything */
+    struct tp_native_log log;
+    uint8_t wants[INSTRUMENTS];
+    uint64_t calls;
     struct tp_replayer replayer;
     bool is_up[CONNECTIONS], is_awaited[INSTRUMENTS];
     uint32_t owner[INSTRUMENTS];
@@ -48,6 +54,53 @@ static uint64_t digest(uint64_t from, const void *data, size_t size)
 static struct tp_replay_top tops[ROOM];
 static struct tp_replay_event events[ROOM];
 static void *store_memory, *feed_memory;
+static struct tp_native_intent intents[INTENTS];
+
+/* Writes the whole buffer, its count too, with what stands in the book; now and then properly. */
+static int32_t leave_anything(const struct tp_event *event, const struct tp_book_record *book,
+                              void *state, struct tp_order_buffer *orders)
+{
+    uint64_t *calls = state;
+    const size_t room = sizeof *book - sizeof *orders;
+    if (++*calls % 3 != 0)
+        memcpy(orders, (const uint8_t *)book + *calls * 8 % room, sizeof *orders);
+    else if (book->bid_count > 0)
+        (void)tp_order_place(orders, book, *calls, TP_SIDE_BID, book->bids[0]);
+    return event->type == TP_EVENT_TOP && *calls % 97 == 96;
+}
+
+static void add_strategy(struct rig *rig, struct tp_replay_store *store)
+{
+    struct tp_native_set *set = &rig->strategies;
+    rig->wants[0] = 1;
+    rig->log = (struct tp_native_log){.rows = intents, .capacity = INTENTS};
+    set->ring = &store->ring;
+    set->snapshots = &store->snapshots;
+    set->clock = &rig->clock;
+    set->instrument_count = INSTRUMENTS;
+    set->log = &rig->log;
+    set->count = 1;
+    set->strategies[0] = (struct tp_native){.on_event = leave_anything,
+                                            .state = &rig->calls,
+                                            .events = UINT64_MAX,
+                                            .wants = rig->wants};
+    tp_native_begin(set);
+    rig->replayer.strategies = set;
+}
+
+/* What counts was meant for an instrument of its own, on numbers of its scale. */
+static void take_intents(struct rig *rig)
+{
+    for (uint32_t i = 0; i < rig->log.count; i++) {
+        const struct tp_native_intent *row = &intents[i];
+        const struct tp_order_intent *intent = &row->intent;
+        assert(row->is_refused || rig->wants[intent->instrument] == 1);
+        assert(row->is_refused || intent->verb == TP_ORDER_CANCEL ||
+               (intent->verb == TP_ORDER_PLACE && intent->price > 0 && intent->quantity > 0));
+    }
+    rig->digest = digest(rig->digest, intents, rig->log.count * sizeof intents[0]);
+    rig->log.count = 0;
+}
 
 static void open_rig(struct rig *rig, uint8_t options)
 {
@@ -97,6 +150,7 @@ static void open_rig(struct rig *rig, uint8_t options)
                                          .top_capacity = ROOM,
                                          .event_capacity = ROOM};
     tp_replayer_init(&rig->replayer);
+    add_strategy(rig, store);
 }
 
 static void check(struct rig *rig)
@@ -115,6 +169,7 @@ static void check(struct rig *rig)
     rig->digest = digest(rig->digest, tops, r->top_count * sizeof *tops);
     rig->digest = digest(rig->digest, events, r->event_count * sizeof *events);
     r->top_count = r->event_count = 0;
+    take_intents(rig);
 }
 
 static uint64_t play(uint8_t options, struct tp_span records)
