@@ -274,6 +274,15 @@ def resolve(host: str, overrides: dict[str, str], port: int) -> str:
     return str(found[0][4][0])
 
 
+def resolve_all(host: str, port: int) -> list[str]:
+    """Return all IPv4 addresses of host, in the order of the answer; raises RemoteError."""
+    try:
+        found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise RemoteError(f"cannot resolve {host!r}: {error.strerror}") from error
+    return list(dict.fromkeys(str(one[4][0]) for one in found))
+
+
 def open_transport(
     address: str, backend: str = "auto", placement: Placement | None = None
 ) -> KernelTransport | UserTransport:

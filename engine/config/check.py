@@ -16,7 +16,7 @@ import msgspec
 from tickpath._core import lib
 from tickpath.engine.config.schema import INLINE_NATIVE, RENAMED, Config, VenueConfig
 from tickpath.engine.feed_handler import verification
-from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX, make_plan
+from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX, make_plan, why_no_race
 from tickpath.proto.venues import DEFAULT_NAME, load_venue, resolve_symbol, venue_names
 from tickpath.shm.errors import LocalError
 
@@ -265,6 +265,7 @@ def _check_venues(venues: Sequence[VenueConfig]) -> None:
             raise wrong(f"{path}.name", venue.name, expected, remedy)
         first[venue.name] = path
         _check_settings(venue, path)
+        _check_race(venue, path)
         connections += _check_symbols(venue, path)
         _check_names(venue, path)
     if connections > CONNECTIONS_MAX:
@@ -303,6 +304,21 @@ def _check_settings(venue: VenueConfig, path: str) -> None:
         raise LocalError(f"{path}: {error}") from error
 
 
+def _check_race(venue: VenueConfig, path: str) -> None:
+    why = why_no_race(venue) if venue.race > 1 else ""
+    if why:
+        raise wrong(f"{path}.race", venue.race, f"1 for {venue.venue.title}", why)
+    for index, address in enumerate(venue.addresses):
+        _check_address(f"{path}.addresses[{index}]", address)
+
+
+def _check_address(place: str, address: str) -> None:
+    try:
+        IPv4Address(address)
+    except AddressValueError as error:
+        raise wrong(place, address, "an IPv4 address", str(error)) from error
+
+
 def _check_names(venue: VenueConfig, path: str) -> None:
     for key in ("host", "rest_host", "server_name"):
         name = getattr(venue, key)
@@ -317,10 +333,7 @@ def _check_names(venue: VenueConfig, path: str) -> None:
         host, _, port = key.rpartition(":")
         if not _HOST.fullmatch(host) or not port.isascii() or not port.isdigit():
             raise wrong(place, address, f'a key "host:port", not {key!r}')
-        try:
-            IPv4Address(address)
-        except AddressValueError as error:
-            raise wrong(place, address, "an IPv4 address", str(error)) from error
+        _check_address(place, address)
 
 
 def _check_strategies(config: Config) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
+from tickpath._core import lib
 from tickpath.proto.venue import Endpoint
 from tickpath.proto.venues import DEFAULT_NAME, load_venue
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 RING_CAPACITY_MIN, RING_CAPACITY_MAX = 1 << 10, 1 << 24
 TAP_CAPACITY_MIN = 1 << 14  # a base of 5,000 levels a side fits a quarter of it
 MS_MAX = 3_600_000
+RACE_MAX = int(lib.TP_RACE_COUNT_MAX)
 KEEP_BYTES_MIN, KEEP_BYTES_MAX = 1 << 16, 1 << 36
 REST_PORT = 443  # of HTTPS, whatever the port of the venue's WebSocket
 RENAMED = {"reader": "feed_handler"}  # sections: their names of the version before, still accepted
@@ -94,6 +96,17 @@ class VenueConfig(_Section, frozen=True):
     """Do not verify certificate and name: for tests only."""
     server_name: str | None = None
     """The name in the certificate, where it is not host."""
+    race: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=RACE_MAX,
+            extra=_remedy("1: one connection for each stream; more: the first copy of each counts"),
+        ),
+    ] = 1
+    """Over how many connections the same is read at once, where the venue's numbers allow it."""
+    addresses: tuple[str, ...] = ()
+    """IPv4 addresses of its WebSocket host to connect to, instead of what DNS has."""
     resolve: dict[str, str] = {}
     """"host:port" to IPv4 address, before DNS is asked."""
     settings: Any = None

@@ -75,7 +75,8 @@ struct feed_connection {
     /* The race that it is in: members are numbered one after another. */
     uint8_t race_count; /* of its members, itself included; 0 and 1: none */
     uint16_t race_first;
-    uint64_t won, copied; /* changes of which its copy was the first; copies of others' */
+    struct tp_histogram *behind; /* how long after the first its copies came; NULL: nobody asks */
+    uint64_t won, copied;        /* changes of which its copy was the first; copies of others' */
 };
 
 /* What makes the messages of a connection go another way than most. */

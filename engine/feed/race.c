@@ -60,13 +60,19 @@ static void advance(struct feed_member *member, uint64_t number, uint64_t now_ns
 static enum tp_feed_result take_copy(struct tp_feed *feed, uint32_t index,
                                      const struct feed_arrival *arrival)
 {
+    struct feed_connection *of = &feed->connections[arrival->connection];
     struct feed_member *member = feed_member(feed, index, arrival->connection);
+    const uint32_t place = find_recent(&feed->races[index], feed->update->last_version);
     feed->counters.copies++;
-    feed->connections[arrival->connection].copied++;
+    of->copied++;
     member->flags |= MEMBER_LAGS;
     advance(member, feed->update->last_version, arrival->received_ns);
-    if (is_known(&feed->races[index], member->last))
-        feed_race_meet(feed, index, arrival->connection, arrival->received_ns);
+    if (place == FEED_RECENT_COUNT)
+        return TP_FEED_IGNORED;
+    feed_race_meet(feed, index, arrival->connection, arrival->received_ns);
+    if (of->behind != NULL)
+        tp_histogram_record(of->behind,
+                            arrival->received_ns - feed->races[index].recent[place].received_ns);
     return TP_FEED_IGNORED;
 }
 

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 struct tp_feed;
+struct tp_histogram;
 
 enum { TP_RACE_COUNT_MAX = 8 };
 /* Longer than addresses of one name differ, shorter than a retransmission. */
@@ -37,6 +38,9 @@ bool tp_feed_is_unconfirmed_on(const struct tp_feed *feed, uint32_t connection,
 /* Changes of which a connection's copy was the first, and copies that it brought later. */
 void tp_feed_race_score(const struct tp_feed *feed, uint32_t connection, uint64_t *won,
                         uint64_t *copied);
+
+/* How long after the first copy a connection's copies came; before the hot thread runs. */
+void tp_feed_race_measure(struct tp_feed *feed, uint32_t connection, struct tp_histogram *behind);
 
 /* Any thread: whether something of the instrument's channel came on the connection since that
  * opened; and the connection that the book is on now. */

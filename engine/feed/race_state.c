@@ -353,6 +353,12 @@ void tp_feed_race_score(const struct tp_feed *feed, uint32_t connection, uint64_
     *copied = feed->connections[connection].copied;
 }
 
+void tp_feed_race_measure(struct tp_feed *feed, uint32_t connection, struct tp_histogram *behind)
+{
+    assert(connection < feed->config.connection_count);
+    feed->connections[connection].behind = behind;
+}
+
 bool tp_feed_hears(const struct tp_feed *feed, uint32_t connection, uint32_t instrument)
 {
     const struct feed_connection *of = &feed->connections[connection];

@@ -29,6 +29,8 @@ static bool join(struct tp_feed *feed, const struct tp_feed_row *row, uint64_t n
 {
     struct feed_instrument *of = &feed->instruments[row->instrument];
     const uint32_t before = of->generation;
+    if (row->race > 1 && !tp_feed_race(feed, row->connection, row->race))
+        return false;
     of->generation = (uint32_t)row->generation;
     if (!tp_feed_instrument_add(feed, row->instrument, &row->record, row->channel,
                                 row->connection)) {

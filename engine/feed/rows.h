@@ -16,7 +16,8 @@ enum { TP_CHANNEL_SIZE_MAX = 111 }; /* bytes of a subscription string, less the 
 struct tp_feed_row {
     struct tp_instrument_record record; /* status REMOVED: it leaves */
     uint64_t generation;                /* of the row in the segment's table */
-    uint32_t instrument, connection;
+    uint32_t instrument;
+    uint16_t connection, race; /* over so many, of which it is the first; 0 and 1: no race */
     char channel[TP_CHANNEL_SIZE_MAX + 1]; /* of its book */
 };
 static_assert(sizeof(struct tp_feed_row) == 376, "recording version 2");

@@ -8,8 +8,9 @@ the venue said to that), notices.py (what else it says), bases.py (whole books),
 HTTP), answerers.py (its threads), base_schedule.py (when they are asked for), feed_books.py (whom
 they are for), verification.py (which of them are only to be compared), aside.py and rest_check.py
 (where they come in-band), instrument_list.py (the configured symbols in the venue's list),
-scales.py and rescaling.py (how many digits their numbers have, when that changes), memory.py
-(message memory, and what all of it comes to), consumers.py (who reads, who sleeps), state_log.py
+scales.py and rescaling.py (how many digits their numbers have, when that changes), race_score.py
+(which connection of a race was first), memory.py (message memory, and what all of it comes to),
+consumers.py (who reads, who sleeps), state_log.py
 (lines about books), feed_notes.py (lines about what a feed counts), replan.py (symbols that come
 and go), canary.py and message_shape.py (whether a venue's messages are what they were),
 list_reader.py (the instrument list, read again), trading.py (what it says of trading: the books end

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/feed/checkpoint.h"
+#include "engine/feed/race.h"
 #include "engine/feed/rescale.h"
 #include "engine/feed/rows.h"
 #include "engine/feed/trading.h"
@@ -116,16 +117,21 @@ static void message(struct tp_hot_path *hot, const struct tp_loop_event *event)
         hand_over(hot, event, text, result);
 }
 
-static void instrument_refused(struct tp_hot_path *hot, uint32_t instrument, uint64_t now_ns)
+/* What the venue answered, or did not, on a connection, of an instrument. */
+static void instrument_refused(struct tp_hot_path *hot, const struct tp_loop_event *event)
 {
-    tp_tap_answer(hot->tap, TP_RECORD_REFUSED, instrument, now_ns);
-    tp_feed_refused(hot->feed, instrument, now_ns);
+    const uint32_t instrument = (uint32_t)event->argument, connection = event->connection;
+    tp_tap_answer(hot->tap, tp_tap_tag(TP_RECORD_REFUSED, 0, connection), instrument,
+                  event->now_ns);
+    tp_feed_refused_on(hot->feed, connection, instrument, event->now_ns);
 }
 
-static void instrument_confirmed(struct tp_hot_path *hot, uint32_t instrument, uint64_t now_ns)
+static void instrument_confirmed(struct tp_hot_path *hot, const struct tp_loop_event *event)
 {
-    tp_tap_answer(hot->tap, TP_RECORD_CONFIRMED, instrument, now_ns);
-    tp_feed_confirmed(hot->feed, instrument, now_ns);
+    const uint32_t instrument = (uint32_t)event->argument, connection = event->connection;
+    tp_tap_answer(hot->tap, tp_tap_tag(TP_RECORD_CONFIRMED, 0, connection), instrument,
+                  event->now_ns);
+    tp_feed_confirmed_on(hot->feed, connection, instrument, event->now_ns);
 }
 
 /* One that the feed refuses was seen to be sound by the cold thread: it changed nothing. */
@@ -164,14 +170,14 @@ static void command(struct tp_hot_path *hot, const struct tp_loop_event *event)
 {
     switch ((enum tp_hot_path_verb)event->verb) {
     case TP_HOT_PATH_REFUSED:
-        instrument_refused(hot, (uint32_t)event->argument, event->now_ns);
+        instrument_refused(hot, event);
         break;
     case TP_HOT_PATH_CONFIRMED:
-        instrument_confirmed(hot, (uint32_t)event->argument, event->now_ns);
+        instrument_confirmed(hot, event);
         break;
     case TP_HOT_PATH_OVERDUE:
-        if (tp_feed_is_unconfirmed(hot->feed, (uint32_t)event->argument))
-            instrument_refused(hot, (uint32_t)event->argument, event->now_ns);
+        if (tp_feed_is_unconfirmed_on(hot->feed, event->connection, (uint32_t)event->argument))
+            instrument_refused(hot, event);
         break;
     case TP_HOT_PATH_LISTED:
         instrument_listed(hot, event->text, event->now_ns);

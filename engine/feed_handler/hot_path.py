@@ -124,26 +124,26 @@ class HotPath:
         lib.tp_handover_note_release(self._handover)
         return taken
 
-    def refuse(self, instrument: int) -> bool:
+    def refuse(self, instrument: int, *, connection: int = 0) -> bool:
         """Say that the venue refused an instrument. False: the queue is full, try again."""
-        return self._answer(lib.TP_HOT_PATH_REFUSED, instrument)
+        return self._answer(lib.TP_HOT_PATH_REFUSED, instrument, connection)
 
-    def confirm(self, instrument: int) -> bool:
+    def confirm(self, instrument: int, *, connection: int = 0) -> bool:
         """Say that the venue acknowledged it. False: the queue is full, try again."""
-        return self._answer(lib.TP_HOT_PATH_CONFIRMED, instrument)
+        return self._answer(lib.TP_HOT_PATH_CONFIRMED, instrument, connection)
 
-    def overdue(self, instrument: int) -> bool:
+    def overdue(self, instrument: int, *, connection: int = 0) -> bool:
         """Say that no acknowledgement came in time. False: the queue is full, try again."""
-        return self._answer(lib.TP_HOT_PATH_OVERDUE, instrument)
+        return self._answer(lib.TP_HOT_PATH_OVERDUE, instrument, connection)
 
     def list_status(self, instrument: int, status: int, generation: int) -> bool:
         """Say what the venue's list has; generation: of its row. False: the queue is full."""
         text = LISTING.pack(instrument, status, generation)
         return self._text(self._command(lib.TP_HOT_PATH_LISTED), text)
 
-    def _answer(self, verb: int, instrument: int) -> bool:
+    def _answer(self, verb: int, instrument: int, connection: int) -> bool:
         command = self._command(verb)
-        command.argument = instrument
+        command.argument, command.connection = instrument, connection
         return bool(lib.tp_handover_command(self._handover, command))
 
     def take_row(self, row: Any) -> bool:

@@ -69,6 +69,7 @@ def feed_config(config: Config, books: int, connections: int) -> Any:
     feed.instrument_count, feed.connection_count = books, connections
     feed.buffer_pool_bytes = config.health.keep_bytes or 0
     feed.keep_ns = int(config.health.keep_s * 1e9)
+    feed.races = any(venue.race > 1 for venue in config.venues)
     return feed
 
 
@@ -141,9 +142,9 @@ def connections_max(plan: Plan, places: int) -> int:
     """
     symbols = max(1, sum(symbol is not None for symbol in plan.symbols))
     each = -(-len(plan.channels) // symbols)
-    rooms = len(plan.connections) * plan.capacity - len(plan.channels)
+    rooms = len(plan.connections) // plan.race * plan.capacity - len(plan.channels)
     more = -(-max(0, (places - symbols) * each - rooms) // max(1, plan.capacity))
-    return min(len(plan.connections) + more, CONNECTIONS_MAX)
+    return min(len(plan.connections) + more * plan.race, CONNECTIONS_MAX)
 
 
 def connections_of(plans: Sequence[Plan], spare: int) -> list[int]:
@@ -156,7 +157,8 @@ def connections_of(plans: Sequence[Plan], spare: int) -> list[int]:
     for plan in plans:
         here = len(plan.connections)
         most = connections_max(plan, sum(one is not None for one in plan.symbols) + spare)
-        counts.append(min(most, here + max(0, rest)))
+        most = min(most, here + max(0, rest))
+        counts.append(most - most % plan.race)  # whole races
         rest -= counts[-1] - here
     return counts
 

@@ -2,7 +2,8 @@
 
 Computed once from a venue's limits and the symbols, before anything is opened; the configuration's
 check, the tap, the feed, the connections and a replay all ask it. `change` plans symbols that come
-and go while connections stand, and says what must be sent on which. Pure: no I/O, no clock.
+and go while connections stand, and says what must be sent on which. Where the venue's section says
+`race`, each connection is there so many times, one after another. Pure: no I/O, no clock.
 Called by: engine/config/check.py, engine/feed_handler/venue_feed.py, engine/bench. Calls:
 proto/venue.py.
 """
@@ -12,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from tickpath._core import lib
+from tickpath._core import ffi, lib
+from tickpath.proto.venues.decoder import find_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,6 +33,7 @@ class Channel:
     name: str
     instrument: int
     connection: int
+    """The first of its race."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,11 @@ class Plan:
         return self.venue.base_from(self.config.settings)
 
     @property
+    def race(self) -> int:
+        """Return how many connections carry the same, numbered one after another."""
+        return self.config.race
+
+    @property
     def capacity(self) -> int:
         """Return how many channels a connection carries: what it may subscribe to as it opens."""
         limits = self.venue.limits
@@ -146,16 +154,20 @@ class Plan:
 
 
 class _Draft:
-    """A plan while it is being changed."""
+    """A plan while it is being changed. Its numbers are of races: each stands for all its members.
+
+    Without a race that is the connection itself.
+    """
 
     def __init__(self, plan: Plan) -> None:
-        self._plan, self._capacity = plan, plan.capacity
+        self._plan, self._capacity, self._race = plan, plan.capacity, plan.race
         self._symbols: list[str | None] = list(plan.symbols)
         self._places = {symbol: i for i, symbol in enumerate(plan.symbols) if symbol is not None}
         self._former = dict(plan.former)
-        self._endpoints: list[Any] = [one and one.endpoint for one in plan.connections]
+        firsts = plan.connections[:: self._race]
+        self._endpoints: list[Any] = [one and one.endpoint for one in firsts]
         self._names: list[list[str]] = [
-            list(one.channels) if one is not None else [] for one in plan.connections
+            list(one.channels) if one is not None else [] for one in firsts
         ]
         self._channels = {one.name: one for one in plan.channels}
         self._first_with_room: dict[Endpoint, int] = {}
@@ -168,7 +180,7 @@ class _Draft:
         self._former[symbol] = place
         for channel in [one for one in self._channels.values() if one.instrument == place]:
             del self._channels[channel.name]
-            self._names[channel.connection].remove(channel.name)
+            self._names[channel.connection // self._race].remove(channel.name)
         self._first_with_room.clear()
 
     def add(self, symbol: str) -> None:
@@ -185,9 +197,10 @@ class _Draft:
                 raise ValueError(f"symbol {symbol!r}: its channel {name} is another's already")
             groups.setdefault(config.endpoint(venue.endpoint(name, settings)), []).append(name)
         for endpoint, names in groups.items():
-            connection = self._room(endpoint, len(names))
-            self._names[connection] += names
-            self._channels |= {name: Channel(name, place, connection) for name in names}
+            number = self._room(endpoint, len(names))
+            self._names[number] += names
+            first = number * self._race
+            self._channels |= {name: Channel(name, place, first) for name in names}
 
     def _room(self, endpoint: Endpoint, count: int) -> int:
         """Return the first connection with room for so many; all of an instrument's go together."""
@@ -211,16 +224,17 @@ class _Draft:
 
     def _is_free(self, number: int) -> bool:
         """Say whether a connection may go anywhere; one that is open now may not."""
-        before = self._plan.connections
+        before = self._plan.connections[:: self._race]
         return not self._names[number] and (number >= len(before) or before[number] is None)
 
     def finish(self) -> tuple[Plan, tuple[ConnectionChange, ...]]:
         before, symbols = self._plan, tuple(self._symbols)
-        used = sum(1 for names in self._names if names)
+        used = self._race * sum(1 for names in self._names if names)
         self._check_count(used, sum(1 for symbol in symbols if symbol is not None))
         connections = tuple(
             PlannedConnection(endpoint, tuple(names)) if names else None
             for endpoint, names in zip(self._endpoints, self._names, strict=True)
+            for _ in range(self._race)
         )
         ordered = sorted(self._channels.values(), key=lambda one: one.instrument)
         plan = replace(
@@ -239,11 +253,15 @@ class _Draft:
 
     def _check_count(self, used: int, symbols: int) -> None:
         limit = min(CONNECTIONS_MAX, self._plan.venue.limits.connections or CONNECTIONS_MAX)
-        if used > limit:
-            raise ValueError(
-                f"{symbols} symbols need {used} connections of {self._capacity} channels, expected "
-                f"at most {limit}: run a second instance for the rest"
-            )
+        if used <= limit:
+            return
+        raced, remedy = "", "run a second instance for the rest"
+        if self._race > 1:
+            raced, remedy = f", raced by {self._race}", f"race by less, or {remedy}"
+        raise ValueError(
+            f"{symbols} symbols need {used} connections of {self._capacity} channels{raced}, "
+            f"expected at most {limit}: {remedy}"
+        )
 
     def _check_messages(self, plan: Plan) -> None:
         """Hold the venue's own numbers to each other: what opens a connection is sent at once."""
@@ -275,6 +293,24 @@ def _compare(
     if old.endpoint != now.endpoint:
         raise AssertionError("a connection in use goes elsewhere")
     return ConnectionChange(connection=number, unsubscribe=gone, subscribe=come)
+
+
+def why_no_race(config: VenueConfig) -> str:
+    """Return why a venue's books cannot be read over several connections; "": they can."""
+    venue = config.venue
+    decoder = find_decoder(venue.name)
+    (channel, *_) = venue.channels(venue.example_symbol, config.settings)
+    kind = decoder.describe(channel.encode())
+    rule = ffi.NULL if kind == ffi.NULL else kind.rule
+    if rule == ffi.NULL:
+        return f"no book is made of {channel}"
+    if rule.base == lib.TP_BASE_REQUEST:
+        return "its bases answer requests on one connection"
+    if rule.copies == lib.TP_COPIES_BY_NUMBER:
+        return ""
+    if rule.counts_connection:
+        return "it numbers each connection's messages by themselves: no copy is known as one"
+    return "its messages are not numbered: no copy is known as one"
 
 
 def make_plan(config: VenueConfig, symbols: Sequence[str]) -> Plan:

@@ -39,6 +39,7 @@ from tickpath.engine.feed_handler.hot_path import HotPath
 from tickpath.engine.feed_handler.inline import InlineStrategies
 from tickpath.engine.feed_handler.list_reader import start_thread
 from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX
+from tickpath.engine.feed_handler.race_score import RaceScore
 from tickpath.engine.feed_handler.replan import are_same_venues, differences
 from tickpath.engine.feed_handler.rescaling import take_misfits
 from tickpath.engine.feed_handler.rest_client import RestClient
@@ -285,6 +286,8 @@ class FeedHandler:
                 if goes is None:
                     continue
                 to = goes.endpoint
+                if venue.config.addresses:
+                    return venue.config.addresses[0]
                 try:
                     return resolve(to.host, venue.config.resolve, to.port)
                 except RemoteError as error:
@@ -309,13 +312,15 @@ class FeedHandler:
         names += tuple(f"consumers.{name}" for name in CONSUMER_COUNTERS)
         names += tuple(f"canary.{name}" for name in CANARY_COUNTERS)
         names += (*(f"symbols.{name}" for name in SYMBOL_COUNTERS), FAULT_COUNTER)
+        self.race = RaceScore.of_venues(self.venues)
+        names += self.race.counters()
         shm = self.config.shm
         layout = make_layout(
             rows,
             spare_rows=self.shared.places - len(rows),
             ring_capacity=shm.ring_capacity,
             counters=names,
-            histograms=HISTOGRAMS,
+            histograms=HISTOGRAMS + self.race.histograms(),
             group=None if shm.group is None else grp.getgrnam(shm.group).gr_gid,
             mode=int(shm.mode, 8),
         )
@@ -373,6 +378,7 @@ class FeedHandler:
             raise LocalError(f"{places} instruments: more than one feed can hold")
         books, are_huge = process.map_memory(size, huge_pages=self.config.feed_handler.huge_pages)
         self.feed = self.shared.feed = lib.tp_feed_init(ffi.from_buffer(books), config)
+        self.race.measure(self.feed, pointer, len(HISTOGRAMS))
         self._statuses = ffi.new("uint8_t[]", places)
         self._kept += [books, config]
         self._tell_pages(size, books_are_huge=are_huge)
@@ -672,9 +678,11 @@ class FeedHandler:
         next(one for one in self.venues if one.owns(int(misfit.instrument))).take_misfit(misfit)
 
     def _follow(self, answer: Answer) -> None:
-        self._answers += [(self.hot.confirm, one) for one in answer.confirmed]
-        self._answers += [(self.hot.refuse, one) for one in answer.refused]
-        self._answers += [(self.hot.overdue, one) for one in answer.overdue]
+        on = answer.connection
+        self._answers += [(partial(self.hot.confirm, connection=on), i) for i in answer.confirmed]
+        self._answers += [(partial(self.hot.refuse, connection=on), i) for i in answer.refused]
+        overdue = zip(answer.overdue, answer.overdue_on, strict=True)
+        self._answers += [(partial(self.hot.overdue, connection=at), i) for i, at in overdue]
 
     def _pass_answers(self) -> None:
         """Give the hot thread what its queue has room for; the rest has its turn."""
@@ -704,7 +712,7 @@ class FeedHandler:
         owners = (self.sessions, self.consumers, self.canaries)
         own = [value for owner in owners for value in owner.counters().values()]
         faults = sum(venue.faults.count for venue in self.venues)
-        for value in (*own, *symbols, faults):
+        for value in (*own, *symbols, faults, *self.race.values(self.feed)):
             lib.tp_segment_counter_store(self.segment.pointer, position, value)
             position += 1
 

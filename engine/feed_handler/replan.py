@@ -67,12 +67,14 @@ def _compare(path: str, old: object, new: object, found: list[str]) -> None:
         found.append(f"{key} is {shown[0]:.80}, runs with {shown[1]:.80}: {RESTART}")
 
 
-def make_feed_row(row: Instrument, generation: int, channel: Channel, connection: int) -> Any:
+def make_feed_row(
+    row: Instrument, generation: int, channel: Channel, connection: int, race: int
+) -> Any:
     """Return a `struct tp_feed_row *` for the hot thread."""
     made = ffi.new("struct tp_feed_row *")
     ffi.memmove(ffi.addressof(made, "record"), pack_row(row), ffi.sizeof(made.record))
     made.generation, made.instrument, made.connection = generation, row.index, connection
-    made.channel = channel.name.encode()
+    made.race, made.channel = race, channel.name.encode()
     return made
 
 
@@ -201,14 +203,14 @@ class Replan:
     def _write(self, row: Instrument, channel: Channel) -> None:
         """Write a row where readers and recorders find it, then let the hot thread know."""
         shared, connection = self._of.shared, self._of.connections[channel.connection]
-        generation = shared.write(row)
+        generation, race = shared.write(row), self._of.config.race
         self._of.trading.forget(row.index)
         if shared.tap is not None:
-            shared.tap.write(row.index, tap_row(row, channel, connection))
-        self._rows.append(make_feed_row(row, generation, channel, connection))
+            shared.tap.write(row.index, tap_row(row, channel, connection, race))
+        self._rows.append(make_feed_row(row, generation, channel, connection, race))
 
 
-def tap_row(row: Instrument, channel: Channel, connection: int) -> Subscription:
+def tap_row(row: Instrument, channel: Channel, connection: int, race: int) -> Subscription:
     """Return what a recorder must know of an instrument; connection: the feed's number."""
     return Subscription(
         venue=row.venue,
@@ -218,5 +220,6 @@ def tap_row(row: Instrument, channel: Channel, connection: int) -> Subscription:
         channel=channel.name,
         tick_size=row.tick_size,
         connection=connection,
+        race=race,
         is_removed=row.status is Status.REMOVED,
     )

@@ -82,6 +82,8 @@ class Speaker:
     ) -> None:
         """`is_followed(instrument)`: its book has a base, and needs no new subscription."""
         self.plan, self._send, self._is_followed = plan, send, is_followed
+        self.carrier: Callable[[int], int] | None = None
+        """In a race: the connection that an instrument's book is on."""
         self._bases: deque[tuple[int, bool]] = deque()
         self._lines: dict[int, _Line] = {}
         self._request = REQUEST_FIRST
@@ -171,16 +173,17 @@ class Speaker:
         if not channels:
             return  # it left meanwhile
         channel, venue = channels[0], self.plan.venue
-        if self._lines.setdefault(channel.connection, _Line()).asks_for(instrument):
+        connection = channel.connection if self.carrier is None else self.carrier(instrument)
+        if self._lines.setdefault(connection, _Line()).asks_for(instrument):
             return  # the one before did not have its turn yet
         if not is_anew:
             text = venue.base_message(channel.name, request=self._request, time_s=time_s)
-            self._add(channel.connection, [text], instrument)
+            self._add(connection, [text], instrument)
             return
         names = (channel.name,)
-        anew = ConnectionChange(connection=channel.connection, unsubscribe=names, subscribe=names)
+        anew = ConnectionChange(connection=connection, unsubscribe=names, subscribe=names)
         messages = self.plan.messages(anew, request=self._request, time_s=time_s)
-        self._add(channel.connection, [one.data for one in messages], instrument)
+        self._add(connection, [one.data for one in messages], instrument)
 
     def _add(self, connection: int, messages: list[bytes], instrument: int | None = None) -> None:
         line = self._lines.setdefault(connection, _Line())

@@ -69,6 +69,10 @@ class Answer:
     confirmed: list[int] = field(default_factory=list)
     overdue: list[int] = field(default_factory=list)
     """Refused, unless something of their channels came."""
+    overdue_on: list[int] = field(default_factory=list)
+    """The connection of each of them."""
+    connection: int = 0
+    """Where the venue said so."""
     changes: list[ConnectionChange] = field(default_factory=list)
     said_back: list[tuple[int, bytes]] = field(default_factory=list)
     """Connection and text: what the venue must be answered, such as its pings."""
@@ -84,6 +88,8 @@ class Subscriptions:
     jitter: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
     numbers: Sequence[int] = range(1 << 16)
     """What the lines call the plan's connections."""
+    is_heard: Callable[[int, int], bool] | None = None
+    """In a race: whether something of a book's channel came on just this connection."""
     _channels: dict[int, dict[str, _Channel]] = field(default_factory=dict)  # as they were asked
     _books: dict[str, int] = field(default_factory=dict)
     _asked: dict[int, dict[int, tuple[str, ...]]] = field(default_factory=dict)  # by request
@@ -275,12 +281,21 @@ class Subscriptions:
         for name in names:
             of[name].was_answered = False
             self._pause(of[name], now_s)
-        answer.overdue += [self._books[name] for name in names if name in self._books]
+        books = [self._books[name] for name in names if name in self._books]
+        answer.overdue += books
+        answer.overdue_on += [connection] * len(books)
 
-    def _reason(self, name: str, reason_of: Callable[[int], int]) -> int:
-        """Return the reason of a channel's book; a channel that is no book's proves nothing."""
+    def _reason(self, connection: int, name: str, reason_of: Callable[[int], int]) -> int:
+        """Return the reason of a channel's book; a channel that is no book's proves nothing.
+
+        In a race a book may be LIVE by other connections, which proves nothing of this one.
+        """
         book = self._books.get(name)
-        return SyncReason.REFUSED if book is None else reason_of(book)
+        if book is None:
+            return SyncReason.REFUSED
+        if self.is_heard is not None and not self.is_heard(connection, book):
+            return SyncReason.UNCONFIRMED
+        return reason_of(book)
 
     def _ask_again(
         self,
@@ -291,7 +306,7 @@ class Subscriptions:
     ) -> None:
         now_s, reason_of = at
         of = self._channels[connection]
-        unheard = [name for name in names if self._reason(name, reason_of) in UNHEARD]
+        unheard = [name for name in names if self._reason(connection, name, reason_of) in UNHEARD]
         heard = [name for name in names if name not in unheard]
         self._has(connection, heard, "data came after all", answer)
         silent = tuple(name for name in unheard if not of[name].was_answered)
@@ -321,7 +336,7 @@ class Subscriptions:
         now_s, reason_of = at
         of = self._channels[connection]
         books = [name for name in names if name in self._books]
-        missing = [name for name in books if reason_of(self._books[name]) in BASELESS]
+        missing = [name for name in books if self._reason(connection, name, reason_of) in BASELESS]
         self._has(connection, [name for name in names if name not in missing], "base came", answer)
         for name in missing:
             of[name].due_s = now_s + CONFIRM_S

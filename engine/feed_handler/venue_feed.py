@@ -35,6 +35,7 @@ from tickpath.engine.feed_handler.rest_check import RestChecks
 from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.subscriptions import Subscriptions
 from tickpath.engine.feed_handler.trading import Trading
+from tickpath.engine.loop.addresses import Addresses
 from tickpath.engine.loop.connections import Endpoint
 from tickpath.engine.loop.pauses import Pauses
 from tickpath.netstack.session import Target, new_tls_context
@@ -129,6 +130,7 @@ class VenueFeed:
             shared.clock,
         )
         self.faults = Faults(self.log, shared.clock)
+        self._addresses: dict[tuple[str, int], Addresses] = {}
         self._reason_of: Callable[[int], int] = lambda _: SyncReason.STARTING
 
     @property
@@ -213,6 +215,8 @@ class VenueFeed:
         self.connections = connections
         self._reserved = self.books
         self.subscriptions = Subscriptions(self.plan, numbers=connections)
+        if self.config.race > 1:
+            self.subscriptions.is_heard = self._is_heard
         self.replan = Replan(self, self._chosen)
         if not self.has_list:
             self.replan.ask()
@@ -230,7 +234,7 @@ class VenueFeed:
     def tap_rows(self) -> list[Subscription]:
         """Return what a recorder must know of each instrument."""
         return [
-            tap_row(row, channel, self.connections[channel.connection])
+            tap_row(row, channel, self.connections[channel.connection], self.config.race)
             for row, channel in zip(self.rows, self.plan.book_channels(), strict=True)
         ]
 
@@ -239,6 +243,9 @@ class VenueFeed:
         shared, config = self.shared, self.config
         for number in self.connections:
             lib.tp_feed_connection_assign(shared.feed, number, self.number)
+        for first in self.connections[:: config.race] if config.race > 1 else ():
+            if not lib.tp_feed_race(shared.feed, first, config.race):
+                raise AssertionError(f"connections {first} and {config.race - 1} more do not race")
         if is_packed(config.name):
             shared.hot.unpack(self.connections, text_size_max(config.name))
         self._within_s = verification.within_s(config, shared.health, self.books)
@@ -262,6 +269,8 @@ class VenueFeed:
         elif verified is Verification.REST and self.bases.is_in_band:
             self.bases.aside = RestChecks(config)
         self.speaker = Speaker(self.plan, self._say, self._is_followed)
+        if config.race > 1:
+            self.speaker.carrier = self._carrier
         self.bases.ask_in_band = partial(self._ask_in_band, self.speaker.request_base)
         self.bases.ask_anew = partial(self._ask_in_band, self.speaker.subscribe_anew)
         self.trading = Trading(shared.rows, self.indexes)
@@ -310,8 +319,22 @@ class VenueFeed:
             connects=config.venue.limits.connects,
             messages=config.venue.limits.address_messages,
             opens_with=partial(self._opens_with, planned),
+            after_end="resync" if config.race == 1 else "go on by the others of its race",
+            near=self._near(to.host, to.port),
+            place=planned % config.race,
             prepare=partial(self._speak, planned),
         )
+
+    def _near(self, host: str, port: int) -> Addresses | None:
+        """Return the addresses of a host, where its connections are to go to different ones."""
+        config = self.config
+        if f"{host}:{port}" in config.resolve or (config.race == 1 and not config.addresses):
+            return None
+        if (host, port) not in self._addresses:
+            self._addresses[host, port] = Addresses(
+                host, port, config.addresses, log=self.log, clock=self.shared.clock
+            )
+        return self._addresses[host, port]
 
     # ---- while it runs ---------------------------------------------------------------------------
 
@@ -351,6 +374,15 @@ class VenueFeed:
     def _is_followed(self, place: int) -> bool:
         return self._reason_of(self.indexes[place]) == SyncReason.NONE
 
+    def _is_heard(self, planned: int, place: int) -> bool:
+        """Say whether something of a book's channel came on a connection of its race."""
+        connection, index = self.connections[planned], self.indexes[place]
+        return bool(lib.tp_feed_hears(self.shared.feed, connection, index))
+
+    def _carrier(self, place: int) -> int:
+        """Return which connection of its race a book is on."""
+        return self.connections.index(lib.tp_feed_carrier(self.shared.feed, self.indexes[place]))
+
     def opened(self, connection: int) -> None:
         """Take note that a connection is open and has said what it had to."""
         planned, now_s = self.connections.index(connection), self.shared.clock.now_s()
@@ -370,6 +402,7 @@ class VenueFeed:
         """Read what the venue said on a connection."""
         planned, now_s = self.connections.index(connection), self.shared.clock.now_s()
         answer = self._follow(self.subscriptions.take(planned, text, now_s))
+        answer.connection = connection
         if answer.trading is not None:
             self._halted += self.trading.take_system(answer.trading)
         return answer
@@ -394,6 +427,7 @@ class VenueFeed:
             self.speaker.change(change, self._time_s())
         for places in (answer.confirmed, answer.refused, answer.overdue):
             places[:] = [self.indexes[place] for place in places]
+        answer.overdue_on[:] = [self.connections[planned] for planned in answer.overdue_on]
         return answer
 
     def _ask_in_band(self, ask: Callable[[int], None], index: int) -> None:

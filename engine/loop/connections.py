@@ -32,6 +32,7 @@ from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tickpath.engine.loop.addresses import Addresses
     from tickpath.netstack.transport import Stream, Transport
     from tickpath.proto.venue import Rate
 
@@ -87,6 +88,12 @@ class Endpoint:
     """Of ours, on all connections of our address."""
     opens_with: Callable[[], int] = lambda: 0
     """How many of them are said as soon as it is open."""
+    after_end: str = "resync"
+    """What its books do when it is replaced, in words."""
+    near: Addresses | None = None
+    """Of a race: the addresses of its name, of which each member takes one of its own."""
+    place: int = 0
+    """Its place in the race."""
     prepare: Callable[[], None] = lambda: None
     """Called before each try: the hot thread has no session of the connection then."""
 
@@ -230,7 +237,8 @@ class Connections:
             age_h, limit_h = (now - slot.offered_at) / 3600, (slot.endpoint.age_max_s or 0) / 3600
             self.log(
                 f"connection {number}: {self._name(slot)}: planned reconnect: open for "
-                f"{age_h:.3g} h of the {limit_h:.3g} h that the venue allows; its books resync"
+                f"{age_h:.3g} h of the {limit_h:.3g} h that the venue allows; its books "
+                f"{slot.endpoint.after_end}"
             )
 
     def _idle(self) -> list[_Slot]:
@@ -379,9 +387,7 @@ class Connections:
     def _try(self, number: int, slot: _Slot, now: float) -> None:
         endpoint = slot.endpoint
         try:
-            address = self.resolver.ask(
-                endpoint.target.host, endpoint.addresses, endpoint.target.port
-            )
+            address = self._address(endpoint)
             if address is None:
                 slot.retry_at = now + POLL_S
                 return
@@ -410,6 +416,13 @@ class Connections:
             return
         if not self._offer(number, slot):
             self._take_back(number, slot, "the hot thread is behind with its commands")
+
+    def _address(self, endpoint: Endpoint) -> str | None:
+        """Return where to connect to; None: it is not known yet."""
+        if endpoint.near is not None:
+            return endpoint.near.ask(endpoint.place)
+        target = endpoint.target
+        return self.resolver.ask(target.host, endpoint.addresses, target.port)
 
     def _offer(self, number: int, slot: _Slot) -> bool:
         stream = slot.stream

@@ -6,6 +6,7 @@
 
 #include "engine/book/book.h"
 #include "engine/feed/checkpoint.h"
+#include "engine/feed/race.h"
 #include "engine/feed/rescale.h"
 #include "engine/feed/trading.h"
 #include "engine/feed/verify.h"
@@ -276,7 +277,7 @@ static bool apply_book(struct tp_replayer *r, const struct record *record)
     const struct tp_level *sides[2];
     if (!read_book(r, record->payload, &book, sides))
         return false;
-    imply_up(r, r->owner[book.instrument]);
+    imply_up(r, record->connection); /* in a race any of its members */
     if (record->kind == TP_RECORD_BASE) {
         const struct tp_feed_base base = {.instrument = book.instrument,
                                           .bid_count = book.bid_count,
@@ -320,9 +321,9 @@ static bool apply_answer(struct tp_replayer *r, const struct record *record)
     if (instrument >= r->instrument_count)
         return false;
     if (record->kind == TP_RECORD_REFUSED)
-        tp_feed_refused(r->feed, (uint32_t)instrument, record->t_ns);
+        tp_feed_refused_on(r->feed, record->connection, (uint32_t)instrument, record->t_ns);
     else
-        tp_feed_confirmed(r->feed, (uint32_t)instrument, record->t_ns);
+        tp_feed_confirmed_on(r->feed, record->connection, (uint32_t)instrument, record->t_ns);
     return true;
 }
 

@@ -106,16 +106,16 @@ def _venues(rows: Sequence[Subscription], connections: Sequence[str]) -> dict[in
             load_venue(row.venue)
         except ValueError as error:
             raise LocalError(f"recording: {row.symbol!r}: {error}") from error
-        if goes_to.setdefault(row.connection, row.venue) != row.venue:
-            raise LocalError(
-                f"venue {row.venue!r} of {row.symbol!r}: expected {goes_to[row.connection]!r}, as "
-                f"other instruments of its connection {row.connection}"
-            )
-        if not 0 <= row.connection < CONNECTIONS_MAX:
-            raise LocalError(
-                f"connection {row.connection} of {row.symbol!r}: expected 0 to "
-                f"{CONNECTIONS_MAX - 1}"
-            )
+        for number in range(row.connection, row.connection + row.race):
+            if goes_to.setdefault(number, row.venue) != row.venue:
+                raise LocalError(
+                    f"venue {row.venue!r} of {row.symbol!r}: expected {goes_to[number]!r}, as "
+                    f"other instruments of its connection {number}"
+                )
+            if not 0 <= number < CONNECTIONS_MAX:
+                raise LocalError(
+                    f"connection {number} of {row.symbol!r}: expected 0 to {CONNECTIONS_MAX - 1}"
+                )
     return goes_to
 
 
@@ -225,7 +225,7 @@ class Replayer:
             config.venues[place].venue = find_decoder(name)
         config.instrument_count, config.connection_count = self._count, self._connections
         config.silent_after_ns = self.meta.silent_after_ns
-        config.moves_scale = self.meta.scales
+        config.moves_scale, config.races = self.meta.scales, True  # rows in a race may come
         config.keep_ns, config.buffer_pool_bytes = self.meta.keep_ns, self.meta.keep_bytes
         config.ring, config.snapshots, config.clock = self._ring, self._snapshots, self._clock
         if self.consumers is not None:
@@ -262,9 +262,14 @@ class Replayer:
         except (IndexError, OverflowError, UnicodeError) as error:
             raise LocalError(f"instrument {row.venue}:{row.symbol}: {error}") from error
         target.generation, target.instrument = 1, index
-        target.connection = row.connection
+        target.connection, target.race = row.connection, row.race
         if row.is_awaited:
             return
+        if row.race > 1 and not lib.tp_feed_race(self.feed, row.connection, row.race):
+            raise LocalError(
+                f"race of {row.race} connections of {row.symbol!r}: expected 1 to "
+                f"{lib.TP_RACE_COUNT_MAX}"
+            )
         record, channel = ffi.addressof(target, "record"), row.channel.encode()
         if not lib.tp_feed_instrument_add(self.feed, index, record, channel, row.connection):
             raise LocalError(

@@ -30,12 +30,11 @@ void tp_tap_mark(struct tp_tap *tap, uint32_t tag, uint64_t now_ns)
         publish(tap, &(struct tp_message_header){0, tag, now_ns}, NULL, 0);
 }
 
-void tp_tap_answer(struct tp_tap *tap, enum tp_record_kind kind, uint32_t instrument,
-                   uint64_t now_ns)
+void tp_tap_answer(struct tp_tap *tap, uint32_t tag, uint32_t instrument, uint64_t now_ns)
 {
     const uint64_t word = instrument;
     if (tap != NULL)
-        publish(tap, &(struct tp_message_header){sizeof word, tp_tap_tag(kind, 0, 0), now_ns},
+        publish(tap, &(struct tp_message_header){sizeof word, tag, now_ns},
                 &(struct tp_message_piece){&word, sizeof word}, 1);
 }
 

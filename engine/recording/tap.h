@@ -84,7 +84,8 @@ static inline struct tp_scale tp_record_scale_of(uint32_t flags)
 struct tp_tap_row {
     struct tp_instrument_record instrument;
     uint64_t silent_after_ns, checkpoint_every_ns; /* of the feed; the same in every row */
-    uint32_t connection;
+    uint16_t connection;
+    uint16_t race; /* over so many connections, of which it is the first; 0 and 1: no race */
     char channel[108];
     uint32_t since_start;         /* 0: it came after the hot thread began */
     uint32_t connection_count;    /* of the feed, at most; the same in every row */
@@ -111,9 +112,8 @@ static inline uint32_t tp_tap_tag(enum tp_record_kind kind, uint8_t opcode, uint
 void tp_tap_message(struct tp_tap *tap, uint32_t tag, struct tp_span payload, uint64_t now_ns);
 void tp_tap_mark(struct tp_tap *tap, uint32_t tag, uint64_t now_ns);
 void tp_tap_scale(struct tp_tap *tap, const struct tp_record_scale *scale, uint64_t now_ns);
-/* kind: REFUSED or CONFIRMED. */
-void tp_tap_answer(struct tp_tap *tap, enum tp_record_kind kind, uint32_t instrument,
-                   uint64_t now_ns);
+/* tag: of REFUSED or CONFIRMED, and the connection that it was said on. */
+void tp_tap_answer(struct tp_tap *tap, uint32_t tag, uint32_t instrument, uint64_t now_ns);
 void tp_tap_book(struct tp_tap *tap, uint32_t tag, const struct tp_record_book *book,
                  const struct tp_level *const sides[2], uint64_t now_ns);
 /* Whether a checkpoint is due, and of which instrument; moves on to the next one. */

@@ -6,7 +6,7 @@ the feed; `read_table` tells a recorder of which instruments the records speak. 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from tickpath._core import ffi, lib
@@ -35,7 +35,8 @@ row quantity_exponent 155 i8
 row tick_size 160 i64
 row silent_after_ns 248 u64
 row checkpoint_every_ns 256 u64
-row connection 264 u32
+row connection 264 u16
+row race 266 u16
 row channel 268 char[108]
 row since_start 376 u32
 row connection_count 380 u32
@@ -55,6 +56,8 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """The venue's subscription string, which every message of it begins with."""
     tick_size: int = 1
     connection: int = 0
+    race: Annotated[int, msgspec.Meta(ge=1, le=255)] = 1
+    """Over so many connections, of which that is the first."""
     is_removed: bool = False
     """It was taken out of the feed: nothing of it comes any more."""
     is_awaited: bool = False
@@ -125,6 +128,7 @@ class TapWriter:
         target.connection_count = self._options.connections_max
         target.keep_ns, target.keep_bytes = self._options.keep_ns, self._options.keep_bytes
         target.connection, target.since_start = row.connection, index < self._count
+        target.race = row.race
         target.channel = row.channel.encode()
         self.segment.write_row(index, bytes(ffi.buffer(target)))
 
@@ -179,6 +183,7 @@ def read_table(segment: Segment) -> TapTable:
             channel=_text(row.channel),
             tick_size=row.instrument.tick_size,
             connection=row.connection,
+            race=max(1, row.race),
             is_removed=row.instrument.status == lib.TP_INSTRUMENT_REMOVED,
         )
         for row in rows

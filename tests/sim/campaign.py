@@ -31,6 +31,7 @@ from tickpath.engine.sim.venues import dialect_names, load_dialect
 from tickpath.proto.instrument import parse_symbol
 from tickpath.proto.venues import pair_symbol
 
+from tests.sim import members
 from tests.sim.deployment import (
     DROP_S,
     LAG_MAX_S,
@@ -114,6 +115,19 @@ class Misfortune:
                 begin, end = (text.format(symbol) for text in generator.choice(PHASES))
                 self.plan(at_s, begin, venue)
                 self.plan(generator.uniform(at_s, FAULTS_S), end, venue)
+        for venue, setup in enumerate(setups):
+            for _ in range(generator.randrange(1, 5) if setup.race > 1 else 0):
+                self._harm_member(generator.uniform(0, FAULTS_S), venue, generator)
+
+    def _harm_member(self, at_s: float, venue: int, generator: random.Random) -> None:
+        kind, deployment = generator.choice(members.KINDS), self.deployment
+        self.kinds |= {kind, members.ALIKE.get(kind, kind)}
+
+        def do() -> None:
+            deployment.tell(f"fault {kind} of one connection at venue {venue}")
+            members.harm(deployment.exchanges[venue], kind, generator)
+
+        deployment.later(at_s, do)
 
     def _draw_once(self, generator: random.Random, at_s: float, venue: int, symbol: str) -> None:
         kind = generator.choice((*ONCE, *possible(self.deployment.setup.chain()[venue])))
@@ -254,11 +268,20 @@ def _one_venue(
         list_every_s=generator.choice((2.0, LIST_EVERY_S)),
         **{"settings": settings_of(dialect)} | fields,
     )
+    if can_race(setup):
+        race = random.Random(f"race {name} {seed}").choice((1, 1, 2, 3))
+        setup = replace(setup, race=race)
     # Bases that show less than the book has; a venue that keeps its books to a depth has its own.
     if hasattr(dialect.venue.settings(), "depth") and book_rule(setup).base == lib.TP_BASE_REST:
         depth = generator.choice((20, 50, DEPTH_WHOLE))
         return replace(setup, settings=settings_of(dialect, depth=depth))
     return setup
+
+
+def can_race(setup: Setup) -> bool:
+    """Say whether the venue's numbers let several connections carry a book."""
+    rule = book_rule(setup)
+    return bool(rule.copies == lib.TP_COPIES_BY_NUMBER and rule.base != lib.TP_BASE_REQUEST)
 
 
 def check_counters(deployment: Deployment, kinds: set[str]) -> None:
@@ -274,6 +297,7 @@ def check_counters(deployment: Deployment, kinds: set[str]) -> None:
     if any(book_rule(one).counts_connection for one in deployment.setup.chain()):
         lost |= kinds & {"duplicate"}
     late = kinds & {"answer-late", "unanswered", "answer-cut"}
+    races = any(one.race > 1 for one in deployment.setup.chain())
     impossible = {
         # What is said just as the connection ends is of no use any more.
         "texts_unsent": hot.texts_unsent * (hot.disconnects == 0),
@@ -284,12 +308,14 @@ def check_counters(deployment: Deployment, kinds: set[str]) -> None:
         "overflows": feed.overflows,
         "broken": feed.broken * (not broken),
         "crossed": feed.crossed * ("crossed" not in kinds),
-        "gaps": feed.gaps * (not lost and not late),
+        # A member that stalls is not waited for, which is a gap too.
+        "gaps": feed.gaps * (not lost and not late and not races),
         "different": feed.checks_different,
         "checksums": feed.checksums * (not lost and not late and "scale" not in kinds),
         "open": hot.connects - hot.disconnects - open_count,
         # A venue that no reset reached keeps the connection that its client gave up.
-        "open there": surplus * (not kinds & {"unplug", "restart", "kill"}),
+        # One that lags may close before its last words are out.
+        "open there": surplus * (not races and not kinds & {"unplug", "restart", "kill"}),
         "from nobody": max(0, feed.messages - hot.messages),
     }
     wrong = {name: int(value) for name, value in impossible.items() if value}

@@ -44,6 +44,8 @@ from tickpath.proto.venues.decoder import find_decoder
 from tickpath.shm.clock import Clock
 from tickpath.shm.reader import Reader
 
+from tests.sim.members import LAG_MAX_S as MEMBER_LAG_MAX_S
+from tests.sim.members import Member
 from tests.sim.virtual import NEVER, SECOND
 from tests.sim.virtual_wire import FarEnd, VirtualLink, VirtualTransport
 
@@ -111,6 +113,7 @@ class Setup:
     ca_file: Path | None = None
     keep_s: float = KEEP_S
     quiet_s: float = 60.0
+    race: int = 1
     beside: Setup | None = None
     """Another [[venue]] of the same feed handler; what is not of a venue alone is the first's."""
 
@@ -231,6 +234,7 @@ class Deployment:
             tls=self.setup.tls is not None,
             ca_file=None if self.setup.ca_file is None else str(self.setup.ca_file),
             resolve={f"{host}:{PORT}": ADDRESSES[number]},
+            race=setup.race,
             settings=setup.settings,
         )
 
@@ -304,7 +308,10 @@ class Deployment:
         self._worker = feed_handler.handshakes.worker if self.setup.tls is not None else None
 
     def _accept(self, end: FarEnd) -> None:
-        end.meet(Connection(self.exchanges[ADDRESSES.index(end.address)]))
+        number = ADDRESSES.index(end.address)
+        exchange, races = self.exchanges[number], self._setups[number].race > 1
+        lag_s = self.random.uniform(0.0, MEMBER_LAG_MAX_S) if races else 0.0
+        end.meet(Member(exchange, lag_s) if races else Connection(exchange))
 
     def _witness(self, name: str, book: Book) -> None:
         number = self._whose[name]

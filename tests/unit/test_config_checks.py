@@ -105,6 +105,20 @@ def test_config_wrong_value_is_named(text: str, message: str) -> None:
         ("[[venue]]\nsymbols = ['btcusdt']", "venue[0].symbols[0] is 'btcusdt' (a string)"),
         ("[[venue]]\nsymbols = ['A', 'B', 'A']", "venue[0].symbols[2] is 'A' (a string), expected "
          "each symbol once, and it is venue[0].symbols[0] already"),
+        (MINIMAL + "race = 9", "venue[0].race is 9 (an integer), expected an integer from 1 to 8"),
+        (MINIMAL + "race = 0", "venue[0].race is 0 (an integer), expected an integer from 1 to 8"),
+        (
+            "[[venue]]\nname = 'coinbase'\nsymbols = ['BTC-USD']\nrace = 2",
+            "venue[0].race is 2 (an integer), expected 1 for Coinbase",
+        ),
+        (
+            "[[venue]]\nname = 'kraken'\nsymbols = ['BTC/USD']\nrace = 2",
+            "venue[0].race is 2 (an integer), expected 1 for Kraken",
+        ),
+        (
+            MINIMAL + "addresses = ['a.b']",
+            "venue[0].addresses[0] is 'a.b' (a string), expected an IPv4 address",
+        ),
         ("[[venue]]\nsymbols = [5]", "venue[0].symbols[0] is 5 (an integer), expected a string"),
         ("[venue]\nsymbols = ['A']", "venue is {'symbols': ['A']} (a table), expected an array"),
         (MINIMAL * 2, "venue[1].name is 'mexc' (a string), expected each venue once, and it is "

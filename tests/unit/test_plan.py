@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tickpath._core import lib
 from tickpath.engine.config.schema import VenueConfig
-from tickpath.engine.feed_handler.plan import OPEN_MESSAGES_MAX, Plan, make_plan
+from tickpath.engine.feed_handler.plan import OPEN_MESSAGES_MAX, Plan, make_plan, why_no_race
 from tickpath.engine.feed_handler.subscriptions import Answer, Subscriptions
 from tickpath.proto.venue import (
     Asked,
@@ -22,6 +23,7 @@ from tickpath.proto.venue import (
     Verification,
 )
 from tickpath.proto.venues import load_venue, venue_names
+from tickpath.proto.venues.decoder import find_decoder
 from tickpath.proto.venues.mexc.venue import Mexc
 
 if TYPE_CHECKING:
@@ -89,15 +91,16 @@ class FakeVenue:
 class FakeConfig:
     venue: FakeVenue
     settings: int | None = None
+    race: int = 1
 
     def endpoint(self, own: Endpoint) -> Endpoint:
         return own
 
 
-def empty(limits: Limits = FakeVenue.limits) -> Plan:
+def empty(limits: Limits = FakeVenue.limits, race: int = 1) -> Plan:
     venue = FakeVenue()
     venue.limits = limits
-    config: Any = FakeConfig(venue)
+    config: Any = FakeConfig(venue, race=race)
     return Plan(config)
 
 
@@ -153,15 +156,16 @@ SYMBOLS = [f"{kind}{index}" for index in range(12) for kind in "SF"]
     st.lists(st.sets(st.sampled_from(SYMBOLS)), max_size=8),
     st.integers(2, 9),
     st.integers(1, 4),
-    st.integers(1, 3),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
 )
 def test_plan_any_changes_keep_every_rule(
-    wishes: list[set[str]], connection: int, message: int, pace: int
+    wishes: list[set[str]], connection: int, message: int, pace_and_race: tuple[int, int]
 ) -> None:
+    pace, race = pace_and_race
     limits = Limits(
         channels_per_connection=connection, channels_per_message=message, messages_per_second=pace
     )
-    plan = empty(limits)
+    plan = empty(limits, race)
     sockets: dict[int, set[str]] = {}
     if plan.capacity < 2:
         with pytest.raises(ValueError, match="2 channels for one instrument: expected at most 1"):
@@ -173,9 +177,37 @@ def test_plan_any_changes_keep_every_rule(
         plan, changes = plan.change(add=sorted(wished - had), remove=sorted(had - wished))
         apply(sockets, plan, changes)
         check(plan, sockets, wished)
+        for first in range(0, len(plan.connections), race):
+            assert len(set(plan.connections[first : first + race])) == 1, "members are alike"
+        assert all(one.connection % race == 0 for one in plan.channels)
         for one in plan.channels:
             symbol = plan.symbols[one.instrument]
             assert symbol not in had or before[one.name] == one, "what stays does not move"
+
+
+def test_plan_race_has_each_connection_so_many_times_within_the_venues_limit() -> None:
+    limits = Limits(
+        channels_per_connection=4, channels_per_message=2, messages_per_second=2, connections=6
+    )
+    plan, changes = empty(limits, race=3).change(add=["S1", "S2", "S3"])
+    assert [one.connection for one in plan.book_channels()] == [0, 0, 3]
+    assert [one.connection for one in changes] == list(range(6))
+    assert all(one.is_new for one in changes)
+    with pytest.raises(ValueError, match=r"need 9 connections of 4 channels, raced by 3, .* race"):
+        plan.change(add=["S4", "S5"])
+
+
+@pytest.mark.parametrize("name", venue_names())
+def test_plan_races_where_the_rule_knows_copies(name: str) -> None:
+    why = why_no_race(VenueConfig(symbols=(), name=name))
+    rule = find_decoder(name).describe(example_channel(name)).rule
+    assert (why == "") == (rule.copies != 0 and rule.base != lib.TP_BASE_REQUEST)
+    assert not why or why.startswith(("it ", "its "))
+
+
+def example_channel(name: str) -> bytes:
+    venue = load_venue(name)
+    return venue.channels(venue.example_symbol, venue.settings())[0].encode()
 
 
 def test_plan_connection_carries_what_the_settings_channels_allow() -> None:
