@@ -34,6 +34,7 @@ BENCHES = {
     "strategy": "an event to a native strategy's decision: Numba, C",
     "memory": "what a feed handler keeps resident, and each further connection",
     "join": "a late joiner's way to exact books of 1,000 instruments",
+    "race": "four connections against the best of them, and what a copy costs",
     "relay": "book updates a second through a local Redis, and their age at the far end",
 }
 

@@ -75,6 +75,15 @@ EXPECTED = {
     | {(contender, "Python writer") for contender in ("iceoryx2", "os.pipe", "pyzmq")},
     "snapshot": {("tickpath", case) for case in ("idle", "100 k/s", "1 M/s")},
     "book": {(name, "update") for name in ("tickpath", "order_book", "sortedcontainers")},
+    "race": {
+        (contender, f"{kind} {levels}")
+        for levels in ("1+1", "10+10")
+        for kind, contenders in (
+            ("lag", ("tickpath", "connection 0")),
+            ("cost", ("applied", "copy")),
+        )
+        for contender in contenders
+    },
     "relay": {("tickpath", case) for case in ("1,000 a second", "100,000 a second", "flat out")}
     | {("redis-py, one by one", "1,000 a second")},
     "memory": {("tickpath", case) for case in ("kernel 1", "kernel 3")},
@@ -113,7 +122,7 @@ def measure(name: str) -> Callable[[int, int], Report]:
     return function
 
 
-@pytest.mark.parametrize("name", ["decode", "garbage", "handshake", "record", "replay"])
+@pytest.mark.parametrize("name", ["decode", "garbage", "handshake", "race", "record", "replay"])
 def test_bench_in_memory_reports_whole_rows(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     check(measure(name)(4, 2), capsys)
 
