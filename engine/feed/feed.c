@@ -723,8 +723,9 @@ RARE static enum tp_feed_result take_parts(struct tp_feed *feed,
 }
 
 /* What is not one book's change and no more, on a connection as most are. */
-static enum tp_feed_result take_other(struct tp_feed *feed, const struct tp_venue_message *message,
-                                      struct tp_route *route, uint64_t received_ns)
+RARE static enum tp_feed_result take_other(struct tp_feed *feed,
+                                           const struct tp_venue_message *message,
+                                           struct tp_route *route, uint64_t received_ns)
 {
     if (route->meaning != TP_MEANING_DELTA || route->next_offset != 0 ||
         feed->connections[message->connection].unusual != FEED_RACES)

@@ -441,7 +441,6 @@ static enum tp_feed_result follow(struct tp_feed *feed, uint32_t index,
         feed_decode(feed, instrument, arrival->body, arrival->meaning);
     if (status != TP_DECODE_OK)
         return refuse(feed, index, arrival, status);
-    tp_book_prefetch_touch(instrument->book);
     const uint64_t decoded_ns = tp_clock_now_ns(feed->config.clock);
     if ((feed->update->flags & TP_DEPTH_BASE) != 0)
         return take_base(feed, index, arrival, decoded_ns);
