@@ -15,7 +15,8 @@
 #define BOOKS_RULE(how, levels)                                                                    \
     {                                                                                              \
         .chain = TP_CHAIN_PREVIOUS, .base = TP_BASE_IN_BAND, .meeting = (how),                     \
-        .restart = TP_RESTART_ZERO, .in_band_base = true, .depth = (levels)                        \
+        .restart = TP_RESTART_ZERO, .in_band_base = true, .copies = TP_COPIES_BY_NUMBER,           \
+        .depth = (levels)                                                                          \
     }
 /* Whole books of few levels, the newest wins. */
 #define WHOLE_RULE(levels)                                                                         \

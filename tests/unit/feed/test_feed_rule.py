@@ -219,7 +219,7 @@ VENUES: dict[str, Row] = {
     "bitget": Row(
         {
             **{"chain": PREVIOUS, "base": IN_BAND, "meeting": CHAINS, "depth": 500},
-            **{"restart": ZERO, "in_band_base": True},
+            **{"restart": ZERO, "in_band_base": True, "copies": BY_NUMBER},
         },
         "snapshot pseq 0; chain pseq == last seq, of the first update too; pseq 0 on an update = "
         "reset; no checksum",
@@ -234,7 +234,7 @@ VENUES: dict[str, Row] = {
     "bitget uta": Row(
         {
             **{"chain": PREVIOUS, "base": IN_BAND, "meeting": COVERS, "depth": 1000},
-            **{"restart": ZERO, "in_band_base": True},
+            **{"restart": ZERO, "in_band_base": True, "copies": BY_NUMBER},
         },
         "the seq of the snapshot should fall within the range [pseq, seq] of the first update; "
         "then as the classic WebSocket",
@@ -251,7 +251,7 @@ VENUES: dict[str, Row] = {
     "bitget_usdt": Row(
         {
             **{"chain": PREVIOUS, "base": IN_BAND, "meeting": CHAINS, "depth": 500},
-            **{"restart": ZERO, "in_band_base": True},
+            **{"restart": ZERO, "in_band_base": True, "copies": BY_NUMBER},
         },
         "as spot; 73,474 updates over 150 contracts without a gap",
         427583461144,
