@@ -268,9 +268,7 @@ def _one_venue(
         list_every_s=generator.choice((2.0, LIST_EVERY_S)),
         **{"settings": settings_of(dialect)} | fields,
     )
-    if can_race(setup):
-        race = random.Random(f"race {name} {seed}").choice((1, 1, 2, 3))
-        setup = replace(setup, race=race)
+    setup = replace(setup, race=draw_race(setup))
     # Bases that show less than the book has; a venue that keeps its books to a depth has its own.
     if hasattr(dialect.venue.settings(), "depth") and book_rule(setup).base == lib.TP_BASE_REST:
         depth = generator.choice((20, 50, DEPTH_WHOLE))
@@ -282,6 +280,13 @@ def can_race(setup: Setup) -> bool:
     """Say whether the venue's numbers let several connections carry a book."""
     rule = book_rule(setup)
     return bool(rule.copies == lib.TP_COPIES_BY_NUMBER and rule.base != lib.TP_BASE_REQUEST)
+
+
+def draw_race(setup: Setup) -> int:
+    """Choose over how many connections it is read; not by the generator of all else."""
+    if not can_race(setup):
+        return 1
+    return random.Random(f"race {setup.dialect.venue.name} {setup.seed}").choice((1, 1, 2, 3))
 
 
 def check_counters(deployment: Deployment, kinds: set[str]) -> None:

@@ -75,6 +75,14 @@ class Member(Connection):
         self._service.later(STALL_S, go_on)
 
 
+def harm_any(exchange: Exchange, kind: str, generator: random.Random) -> None:
+    """Do a fault of CONNECTION to one of all that are open."""
+    if exchange._websockets:
+        order = parse_fault(kind)
+        one = generator.choice(list(exchange._websockets.values()))
+        exchange._harm_connection(order.fault, order.argument, one)
+
+
 def harm(exchange: Exchange, kind: str, generator: random.Random) -> None:
     """Do a fault to one connection that is open, if there is one."""
     there = [one for one in exchange._websockets.values() if isinstance(one, Member)]

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +36,18 @@ from tickpath.proto.instrument import parse_symbol
 from tickpath.proto.venues import pair_symbol
 from tickpath.shm.segment import SegmentError
 
-from tests.sim.campaign import INSTRUMENT, MIXED, MIXED_COUNT, NAMES, REQUEST, REST, possible
+from tests.sim.campaign import (
+    INSTRUMENT,
+    MIXED,
+    MIXED_COUNT,
+    NAMES,
+    REQUEST,
+    REST,
+    draw_race,
+    possible,
+)
 from tests.sim.deployment import DEPTH_SHOWN, Setup, Truth, book_rule
+from tests.sim.members import harm_any
 from tests.venues.outside import install
 
 if TYPE_CHECKING:
@@ -57,6 +67,8 @@ KINDS = (
     *("disconnect", "half-frame", "ping-flood", "close", "close:1013", "drip:1", "silent"),
     *("kill", "kill", "reload"),
 )
+ALONE = " of one connection"
+MEMBER = tuple(kind + ALONE for kind in ("disconnect", "half-frame", "drip:1", "silent", "close"))
 CONFIG = """instance = "{instance}"
 [feed_handler]
 spin = false
@@ -74,6 +86,7 @@ symbols = [{symbols}]
 host = "localhost"
 port = {port}
 tls = false
+race = {race}
 [venue.resolve]
 "localhost:{port}" = "127.0.0.1"
 """
@@ -141,9 +154,10 @@ class Run:
             pair_symbol(dialect.venue, parse_symbol(one)) for one in NAMES[: SYMBOLS + 1]
         )
         symbols = listed[:SYMBOLS]
-        return Setup(
+        setup = Setup(
             seed=seed, directory=directory, dialect=dialect, symbols=symbols, listed=listed
         )
+        return replace(setup, race=draw_race(setup))
 
     def tell(self, text: str) -> None:
         """Add a line to the story."""
@@ -192,7 +206,8 @@ class Run:
         for setup, exchange, some in zip(self.setups, self.exchanges, symbols, strict=True):
             quoted = ", ".join(f'"{one}"' for one in some)
             name = setup.dialect.venue.name
-            text += SECTION.format(name=name, symbols=quoted, port=exchange.port)
+            words = {"name": name, "symbols": quoted, "port": exchange.port, "race": setup.race}
+            text += SECTION.format(**words)
         self.path.write_text(text, encoding="utf-8")
 
     def close(self) -> None:
@@ -215,7 +230,8 @@ class Run:
         for _ in range(self.random.randrange(2, 6)):
             venue = self.random.randrange(len(self.setups))
             setup, at_s = self.setups[venue], self.random.uniform(0, FAULTS_S)
-            kind = self.random.choice((*KINDS, *possible(setup)))
+            alone = MEMBER if setup.race > 1 else ()
+            kind = self.random.choice((*KINDS, *possible(setup), *alone, *alone))
             drawn.append((at_s, venue, kind))
             if kind in (*REST, *REQUEST):
                 drawn.append((at_s + 0.01, venue, self.random.choice(("gap", "disconnect"))))
@@ -233,9 +249,12 @@ class Run:
             some[venue] = tuple(self.random.sample(listed, self.random.randrange(1, len(listed))))
             self.write(some)
             self.process.send_signal(signal.SIGHUP)
-        else:
-            act = partial(self.exchanges[venue].do, parse_fault(text))
+        elif text in MEMBER:
+            kind = text.removesuffix(ALONE)
+            act = partial(harm_any, self.exchanges[venue], kind, self.random)
             self.loop.call_soon_threadsafe(act)
+        else:
+            self.loop.call_soon_threadsafe(partial(self.exchanges[venue].do, parse_fault(text)))
 
     # What a reader sees.
 

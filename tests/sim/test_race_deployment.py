@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,16 +19,20 @@ from tickpath.shm.segment import Segment
 
 from tests.sim import members
 from tests.sim.deployment import RECOVERY_S, Deployment, Setup
+from tests.sim.virtual import certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.sim.virtual import Certificate
+
     Make = Callable[..., Deployment]
 
 
 NAMES = ("BTC/USDT", "ETH/USDT")
-VENUES = ("mexc", "binance", "okx", "bybit", "gate")
+__all__ = ["certificate"]  # a fixture
+VENUES = ("mexc", "binance", "okx", "bybit", "gate", "bitget")
 
 
 @pytest.fixture
@@ -98,6 +103,29 @@ def test_race_scheduled_reconnects_overlap(make: Make) -> None:
     assert len(lines) == 2
     assert all("its books go on by the others of its race" in one for one in lines)
     assert left_live(deployment, begin) == []
+    deployment.stop()
+
+
+def test_race_takes_only_records_that_are_authentic(make: Make, certificate: Certificate) -> None:
+    """One member's bytes are altered on their way: nothing of them is seen, and its stream ends."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.certificate, certificate.key)
+    deployment = make(tls=context, ca_file=certificate.certificate)
+    begin = settled(deployment)
+    broken, messages = deployment.counters.broken, deployment.counters.messages
+    end = next(iter(deployment.transport.ends.values()))
+    write = end.write
+
+    def alter(data: bytes) -> None:
+        write(data)
+        end._unsent[-1] ^= 1  # of the tag
+
+    end.write = alter  # type: ignore[method-assign,assignment] # this one end alone
+    deployment.run(1.0)
+    assert any("bad_record_mac" in one for one in deployment.story[begin:])
+    assert left_live(deployment, begin) == []
+    assert deployment.counters.broken == broken
+    assert deployment.counters.messages > messages
     deployment.stop()
 
 
