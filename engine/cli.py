@@ -35,6 +35,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "tickpath.engine.supervisor.command",
         "read market data into shared memory, as a config file says",
     ),
+    "subscribe": ("tickpath.engine.commands.subscribe", "add symbols to a running instance"),
+    "unsubscribe": (
+        "tickpath.engine.commands.unsubscribe",
+        "remove symbols from a running instance",
+    ),
     "venues": ("tickpath.engine.commands.venues", "say what is known of each venue"),
     "instruments": ("tickpath.engine.commands.instruments", "list what a venue trades now"),
     "book": ("tickpath.engine.commands.book", "show one book live, with or without an instance"),

@@ -31,6 +31,7 @@ from tickpath.engine.config.check import load_config
 from tickpath.engine.feed_handler import memory, verification
 from tickpath.engine.feed_handler.canary import COUNTERS as CANARY_COUNTERS
 from tickpath.engine.feed_handler.canary import Canaries
+from tickpath.engine.feed_handler.changes import Changes
 from tickpath.engine.feed_handler.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.engine.feed_handler.faults import describe
@@ -166,6 +167,8 @@ class FeedHandler:
         ]
         self.inline = InlineStrategies(config, tell)
         self.tap: TapWriter | None = None
+        self.changes: Changes | None = None
+        """What commands ask for while it runs; None: nothing."""
         self._hot_result = 0
         self._kept: list[Any] = []
         self._next_counters = self._next_path = 0.0
@@ -446,7 +449,8 @@ class FeedHandler:
             return
         self._is_reload_due = False
         try:
-            self.take_config(load_config(self._reload_path, self._log))
+            config = load_config(self._reload_path, self._log)
+            self.take_config(config if self.changes is None else self.changes.over(config))
         except LocalError as error:
             self._log(f"reload: {error}: all goes on as it was")
 
@@ -521,6 +525,9 @@ class FeedHandler:
                     self._follow(venue.step_subscriptions(self.states.reason))
         self._pass_answers()
         self._reload()
+        if self.changes is not None:
+            with self.venues[0].faults.kept("changes of symbols", NEXT_TURN):
+                self.changes.step(self._clock.now_s(), self.venues)
         take_misfits(self.feed, self._take_misfit)
         for venue in self.venues:
             self._publish_rows(venue, venue.step())
@@ -729,7 +736,11 @@ def exit_status(failure: LocalError | SystemSetupError | RemoteError) -> int:
 def main(path: str, tell: Callable[[str], None] = log) -> int:
     """Run a feed handler from a configuration file, in the process that the supervisor made."""
     process.keep_small()
-    feed_handler = FeedHandler(load_config(path), tell)
+    config = load_config(path)
+    changes = Changes(config)
+    feed_handler = FeedHandler(changes.over(config), tell)
+    feed_handler.changes = changes
+    changes.open()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the supervisor's, who tells us
     signal.signal(signal.SIGHUP, lambda *_: feed_handler.reload(path))
     waits_for = "the venue's answer and the hot thread"

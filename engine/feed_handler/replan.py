@@ -97,6 +97,11 @@ class Replan:
         """Count the symbols that are read."""
         return sum(symbol is not None for symbol in self._of.plan.symbols)
 
+    @property
+    def is_settled(self) -> bool:
+        """Say whether all that was asked for is done, or left out."""
+        return not (self._is_asked or self._listed or self._rows or self._changes)
+
     def ask(self) -> None:
         """Look in the next list for what is configured now."""
         self._is_asked = True

@@ -490,6 +490,17 @@ class VenueFeed:
         self.replan.ask()
         self.list_reader.want(0.0)  # somebody waits
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Return why a symbol that is wanted is not read, by its name as it was given."""
+        return self.replan.left_out
+
+    def forget(self, symbol: str) -> None:
+        """Want a symbol no more that could not be had."""
+        symbols = tuple(one for one in self.config.symbols if one != symbol)
+        self.config = msgspec.structs.replace(self.config, symbols=symbols)
+        self.replan.left_out.pop(symbol, None)
+
     def index_of(self, place: int) -> int:
         """Return the feed's number of a place of the plan; a new place takes the next one."""
         if place == len(self.indexes):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from tickpath.engine.config.check import EXAMPLE, load_config
 from tickpath.engine.config.host import check_host
 from tickpath.engine.config.lists import look_at_lists
-from tickpath.engine.feed_handler import memory
+from tickpath.engine.feed_handler import changes, memory
 from tickpath.engine.feed_handler.inline import check_inline, inline_names, placements
 from tickpath.engine.feed_handler.instrument_list import own_names
 from tickpath.engine.feed_handler.plan import make_plan
@@ -179,6 +179,7 @@ class Supervisor:
     def run(self) -> int:
         """Return the exit status: 0 after a signal, else why the feed handler could not start."""
         self._leave_hot_cpu()
+        changes.forget(self._config.instance)  # a start begins with the configuration alone
         try:
             ends = EndSignals(self._stop.set, self._what_it_waits_for, END_SIGNALS)
             with ends, self._hangup:
