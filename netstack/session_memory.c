@@ -48,7 +48,10 @@ static void buffers_init(struct tp_session_buffers *buffers, uint8_t *first, siz
 {
     buffers->first = first;
     buffers->size = size;
-    atomic_init(&buffers->free, count == 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1);
+    for (uint32_t word = 0; word < TP_SESSION_MEMORY_WORDS; word++) {
+        const uint32_t here = count > word * 64 ? count - word * 64 : 0;
+        atomic_init(&buffers->free[word], here >= 64 ? UINT64_MAX : (UINT64_C(1) << here) - 1);
+    }
 }
 
 struct tp_session_memory *tp_session_memory_init(void *memory,
@@ -66,18 +69,26 @@ struct tp_session_memory *tp_session_memory_init(void *memory,
     return of;
 }
 
-uint8_t *tp_session_buffer_take(struct tp_session_buffers *buffers)
+static uint8_t *take_of_word(struct tp_session_buffers *buffers, uint32_t word)
 {
-    uint64_t seen = atomic_load_explicit(&buffers->free, memory_order_relaxed);
+    uint64_t seen = atomic_load_explicit(&buffers->free[word], memory_order_relaxed);
     while (seen != 0) { /* again only where another thread took or gave one meanwhile */
-        const int index = __builtin_ctzll(seen);
+        const int bit = __builtin_ctzll(seen);
         /* Pairs with the release in give: who had it before is done with it. */
-        if (atomic_compare_exchange_weak_explicit(&buffers->free, &seen,
-                                                  seen & ~(UINT64_C(1) << index),
+        if (atomic_compare_exchange_weak_explicit(&buffers->free[word], &seen,
+                                                  seen & ~(UINT64_C(1) << bit),
                                                   memory_order_acquire, memory_order_relaxed))
-            return buffers->first + (size_t)index * buffers->size;
+            return buffers->first + ((size_t)word * 64 + (size_t)bit) * buffers->size;
     }
     return NULL;
+}
+
+uint8_t *tp_session_buffer_take(struct tp_session_buffers *buffers)
+{
+    uint8_t *buffer = NULL;
+    for (uint32_t word = 0; word < TP_SESSION_MEMORY_WORDS && buffer == NULL; word++)
+        buffer = take_of_word(buffers, word);
+    return buffer;
 }
 
 void tp_session_buffer_give(struct tp_session_buffers *buffers, const uint8_t *buffer)
@@ -85,9 +96,9 @@ void tp_session_buffer_give(struct tp_session_buffers *buffers, const uint8_t *b
     const size_t offset = (size_t)(buffer - buffers->first), index = offset / buffers->size;
     assert(offset % buffers->size == 0 && index < TP_SESSION_MEMORY_BUFFERS_MAX);
     /* Pairs with the acquire in take. */
-    const uint64_t before =
-        atomic_fetch_or_explicit(&buffers->free, UINT64_C(1) << index, memory_order_release);
-    assert((before >> index & 1) == 0); /* given back once */
+    const uint64_t before = atomic_fetch_or_explicit(
+        &buffers->free[index / 64], UINT64_C(1) << index % 64, memory_order_release);
+    assert((before >> index % 64 & 1) == 0); /* given back once */
     (void)before;
 }
 
@@ -103,6 +114,9 @@ uint64_t tp_session_memory_refused(const struct tp_session_memory *memory)
 
 uint32_t tp_session_memory_in_use(const struct tp_session_memory *memory)
 {
-    const uint64_t free = atomic_load_explicit(&memory->large.free, memory_order_relaxed);
-    return memory->config.large_count - (uint32_t)__builtin_popcountll(free);
+    uint32_t free = 0;
+    for (uint32_t word = 0; word < TP_SESSION_MEMORY_WORDS; word++)
+        free += (uint32_t)__builtin_popcountll(
+            atomic_load_explicit(&memory->large.free[word], memory_order_relaxed));
+    return memory->config.large_count - free;
 }

@@ -7,8 +7,8 @@
  * the session fails (TP_SESSION_ERROR_MEMORY); the others go on.
  *
  * Called by session.c: a session's thread borrows, and whoever frees the session gives back, which
- * may be another thread. So who has which buffer is one word of bits for each kind, and moves by
- * atomic operations; the counters are for any thread to look at. */
+ * may be another thread. So who has which buffer is a bit of a word, and moves by atomic
+ * operations; the counters are for any thread to look at. */
 #ifndef TP_NETSTACK_SESSION_MEMORY_H
 #define TP_NETSTACK_SESSION_MEMORY_H
 #include <stdatomic.h>
@@ -17,7 +17,8 @@
 #include <stdint.h>
 
 enum {
-    TP_SESSION_MEMORY_BUFFERS_MAX = 64,   /* of each kind: one bit each */
+    TP_SESSION_MEMORY_BUFFERS_MAX = 256, /* of each kind: one bit each */
+    TP_SESSION_MEMORY_WORDS = TP_SESSION_MEMORY_BUFFERS_MAX / 64,
     TP_SESSION_RECORD_ROOM = 16384 + 512, /* free buffer that TLS may ask for to open a record */
 };
 
@@ -28,11 +29,11 @@ struct tp_session_memory_config {
     uint32_t receive_window; /* what TCP may have in flight to each session */
 };
 
-/* One kind of buffer: index i is free while bit i is set. */
+/* One kind of buffer: index i is free while bit i % 64 of word i / 64 is set. */
 struct tp_session_buffers {
     uint8_t *first; /* size apart */
     size_t size;
-    _Alignas(64) _Atomic uint64_t free;
+    _Alignas(64) _Atomic uint64_t free[TP_SESSION_MEMORY_WORDS];
 };
 
 struct tp_session_memory {

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-CONNECTIONS = lib.TP_LOOP_CONNECTION_MAX
+CONNECTIONS = 64
 INSTRUMENTS = 30  # all of the connection that is open
 MESSAGES_A_BURST = 32
 BURSTS = 1000

@@ -14,6 +14,7 @@ consumers.py (who reads, who sleeps), state_log.py
 (lines about books), feed_notes.py (lines about what a feed counts), replan.py (symbols that come
 and go), changes.py (by commands), canary.py and message_shape.py (whether a venue's messages are
 what they were), list_reader.py (the instrument list, read again), trading.py (what it says of
-trading: the books end of what is not traded), venue_feed.py (what one venue needs of all these), faults.py (an error there
-that nobody foresaw ends no other venue), process.py (all venues in one process).
+trading: the books end of what is not traded), venue_feed.py (what one venue needs of all these),
+faults.py (an error there that nobody foresaw ends no other venue), process.py (all venues in one
+process).
 """

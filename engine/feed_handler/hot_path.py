@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tickpath.proto.instrument import Instrument
 
 NS_PER_S = 1_000_000_000
+CONNECTIONS_USUAL: Final = 64
+"""Up to so many a loop takes the least memory."""
 LISTING: Final = struct.Struct("=IIQ")  # struct tp_feed_listing
 
 
@@ -38,9 +40,12 @@ class Note:
 class HotPath:
     """One feed handler's hot thread and its loop; all that it is given must outlive it."""
 
-    def __init__(self, feed: Any, segment: Any) -> None:
-        """Borrow a feed and the segment whose clock and heartbeat it uses."""
-        self.loop = ffi.gc(lib.tp_loop_new(), lib.tp_loop_free)
+    def __init__(self, feed: Any, segment: Any, connections: int = CONNECTIONS_USUAL) -> None:
+        """Borrow a feed and the segment whose clock and heartbeat it uses.
+
+        connections: how many there can be.
+        """
+        self.loop = ffi.gc(lib.tp_loop_new(connections), lib.tp_loop_free)
         self.handle = ffi.gc(lib.tp_hot_path_new(), lib.tp_hot_path_free)
         self.loop.clock = ffi.addressof(segment.header, "clock")
         self.handle.loop, self.handle.feed, self.handle.segment = self.loop, feed, segment

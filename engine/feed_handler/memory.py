@@ -124,7 +124,7 @@ def needs(config: Config, books: int, connections: int) -> list[Need]:
     found = [
         Need("program and libraries", PROGRAM_BYTES + (0 if kernel else AF_XDP_PROGRAM_BYTES)),
         Need("thread stacks", threads * process.THREAD_STACK_BYTES),
-        Need("commands and notes", ffi.sizeof("struct tp_loop")),
+        Need("commands and notes", int(lib.tp_loop_size(max(1, connections)))),
         Need(f"message buffers of {connections} connections", connections * int(usual)),
         Need(f"{sessions.large_count} large message buffers", sessions.large_count * int(large)),
         Need("socket buffers" if kernel else "TCP buffers", connections * stream),

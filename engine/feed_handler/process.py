@@ -36,7 +36,7 @@ from tickpath.engine.feed_handler.consumers import COUNTERS as CONSUMER_COUNTERS
 from tickpath.engine.feed_handler.consumers import Consumers
 from tickpath.engine.feed_handler.faults import describe
 from tickpath.engine.feed_handler.feed_notes import FeedNotes
-from tickpath.engine.feed_handler.hot_path import HotPath
+from tickpath.engine.feed_handler.hot_path import CONNECTIONS_USUAL, HotPath
 from tickpath.engine.feed_handler.inline import InlineStrategies
 from tickpath.engine.feed_handler.list_reader import start_thread
 from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX
@@ -401,7 +401,9 @@ class FeedHandler:
         self.inline.attach(self.hot, self.segment, self.instruments, self._outside.directory)
 
     def _open_hot_path(self) -> None:
-        self.hot = self.shared.hot = HotPath(self.feed, self.segment.pointer)
+        self.hot = self.shared.hot = HotPath(
+            self.feed, self.segment.pointer, max(CONNECTIONS_USUAL, len(self._owners))
+        )
         planned = sum(len(venue.plan.connections) for venue in self.venues)
         self.hot.sample(SAMPLE_EVERY_S / planned)
         self.canaries = Canaries(self._log)
@@ -662,7 +664,7 @@ class FeedHandler:
 
     def _take_notes(self) -> None:
         """Take what the hot thread noted, no more than its queue holds: the rest has its turn."""
-        for _ in range(lib.TP_HANDOVER_NOTE_COUNT):
+        for _ in range(self.hot.loop.handover.note_count):
             note = self.hot.take_note()
             if note is None:
                 return

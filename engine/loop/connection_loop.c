@@ -8,16 +8,26 @@ static const uint64_t TICK_NS = 200000; /* timers and commands */
 enum {
     CLOSE_GOING_AWAY = 1001, /* RFC 6455 7.4.1 */
     /* Of each session OPENED and ENDED may wait; the next one is offered after ENDED was read. */
-    LIFE_NOTES_MAX = 2 * TP_LOOP_CONNECTION_MAX,
-    SHOWN_NOTES_KEPT = LIFE_NOTES_MAX + (TP_HANDOVER_NOTE_COUNT - LIFE_NOTES_MAX) / 2,
+    LIFE_NOTES = 2,
+    OTHER_NOTES = 2, /* as many notes again of each, at least: what is said while it opens */
 };
-static_assert((int)LIFE_NOTES_MAX < (int)TP_HANDOVER_NOTE_COUNT, "what must not get lost has room");
 static const uint64_t END_TIMEOUT_NS =
     1000000000; /* an ended session may still deliver its last segments */
 
+static uint32_t life_notes_max(const struct tp_loop *loop)
+{
+    return LIFE_NOTES * loop->connection_max;
+}
+
 static void mark_dirty(struct tp_loop *loop, uint32_t number)
 {
-    loop->dirty |= UINT64_C(1) << number;
+    loop->dirty[number / 64] |= UINT64_C(1) << number % 64;
+    loop->dirty_words |= UINT64_C(1) << number / 64;
+}
+
+static bool is_dirty(const struct tp_loop *loop, uint32_t number)
+{
+    return (loop->dirty[number / 64] >> number % 64 & 1) != 0;
 }
 
 /* ---- a connection's events -------------------------------------------------------------------
@@ -36,7 +46,7 @@ static void note_life(struct tp_loop *loop, const struct tp_loop_connection *con
                       enum tp_note_kind kind)
 {
     struct tp_note *note = tp_handover_note_claim(&loop->handover, 0);
-    assert(note != NULL); /* LIFE_NOTES_MAX are kept free of anything else */
+    assert(note != NULL); /* life_notes_max are kept free of anything else */
     note->kind = kind;
     note->connection = connection->number;
     note->size = 0;
@@ -166,10 +176,14 @@ static bool next_input(struct tp_loop *loop, struct tp_loop_event *out)
 /* One kick for all segments that became due: acknowledgements, pongs, messages, retransmissions. */
 static void send_due(struct tp_loop *loop)
 {
-    for (; loop->dirty != 0; loop->dirty &= loop->dirty - 1) {
-        struct tp_session *session = loop->connection[__builtin_ctzll(loop->dirty)].session;
-        if (session != NULL && tp_session_output(session, loop->netif, loop->now_ns) > 0)
-            loop->needs_kick = true;
+    for (; loop->dirty_words != 0; loop->dirty_words &= loop->dirty_words - 1) {
+        const uint32_t word = (uint32_t)__builtin_ctzll(loop->dirty_words);
+        for (uint64_t *dirty = &loop->dirty[word]; *dirty != 0; *dirty &= *dirty - 1) {
+            const uint32_t number = word * 64 + (uint32_t)__builtin_ctzll(*dirty);
+            struct tp_session *session = loop->connection[number].session;
+            if (session != NULL && tp_session_output(session, loop->netif, loop->now_ns) > 0)
+                loop->needs_kick = true;
+        }
     }
     if (loop->needs_kick && loop->netif != NULL)
         (void)tp_link_tx_kick(loop->netif->link); /* an error stays in link->error for the tick */
@@ -210,7 +224,7 @@ static void fill_note(struct tp_loop *loop, struct tp_note *note, enum tp_note_k
 void tp_loop_note_text(struct tp_loop *loop, uint32_t number, struct tp_span text)
 {
     loop->counters.text_messages++;
-    struct tp_note *note = tp_handover_note_claim(&loop->handover, LIFE_NOTES_MAX);
+    struct tp_note *note = tp_handover_note_claim(&loop->handover, life_notes_max(loop));
     if (note == NULL)
         loop->counters.inbox_full++;
     else
@@ -220,7 +234,9 @@ void tp_loop_note_text(struct tp_loop *loop, uint32_t number, struct tp_span tex
 void tp_loop_show(struct tp_loop *loop, enum tp_note_kind kind, uint32_t number,
                   struct tp_span message)
 {
-    struct tp_note *note = tp_handover_note_claim(&loop->handover, SHOWN_NOTES_KEPT);
+    const uint32_t life = life_notes_max(loop);
+    struct tp_note *note =
+        tp_handover_note_claim(&loop->handover, life + (loop->handover.note_count - life) / 2);
     if (note != NULL)
         fill_note(loop, note, kind, number, message);
 }
@@ -327,8 +343,7 @@ static bool tick_connection(struct tp_loop *loop, struct tp_loop_connection *con
     if (next_of(loop, connection, out))
         return true;
     /* Beyond its time not even output that is still due may hold it: a peer may never take that. */
-    const bool finished =
-        (loop->dirty >> connection->number & 1) == 0 && tp_session_finished(session);
+    const bool finished = !is_dirty(loop, connection->number) && tp_session_finished(session);
     if (connection->is_ending && (finished || now_ns >= connection->end_by_ns))
         retire(loop, connection);
     return false;
@@ -369,7 +384,7 @@ static bool next_goodbye(struct tp_loop *loop, struct tp_loop_event *out)
 
 static void end_turn(struct tp_loop *loop)
 {
-    if (loop->dirty != 0 || loop->needs_kick)
+    if (loop->dirty_words != 0 || loop->needs_kick)
         send_due(loop); /* a link that is gone takes no frame and makes no call */
     loop->stage = TP_LOOP_STAGE_OVER;
     loop->is_stopped = loop->is_stopping;
@@ -488,18 +503,28 @@ bool tp_loop_again(struct tp_loop *loop)
 /* ---- the cold side ---------------------------------------------------------------------------
  */
 
-struct tp_loop *tp_loop_new(void)
+struct tp_loop *tp_loop_new(uint32_t connection_max)
 {
+    assert(connection_max >= 1 && connection_max <= TP_LOOP_CONNECTION_MAX);
     struct tp_loop *loop = aligned_alloc(_Alignof(struct tp_loop), sizeof *loop);
     if (loop == NULL)
         return NULL;
     memset(loop, 0, sizeof *loop);
     loop->idle_spin_ns = UINT64_MAX;
     loop->stage = TP_LOOP_STAGE_OVER;
-    if (tp_handover_init(&loop->handover) == 0)
+    loop->connection_max = connection_max;
+    if (tp_handover_init(&loop->handover, (LIFE_NOTES + OTHER_NOTES) * connection_max) == 0)
         return loop;
     free(loop);
     return NULL;
+}
+
+size_t tp_loop_size(uint32_t connection_max)
+{
+    size_t notes = TP_HANDOVER_NOTE_COUNT;
+    while (notes < (size_t)(LIFE_NOTES + OTHER_NOTES) * connection_max)
+        notes *= 2;
+    return sizeof(struct tp_loop) + notes * sizeof(struct tp_note);
 }
 
 void tp_loop_free(struct tp_loop *loop)

@@ -27,7 +27,8 @@
 #include "shm/clock.h"
 
 enum {
-    TP_LOOP_CONNECTION_MAX = 64, /* one bit each in dirty */
+    TP_LOOP_CONNECTION_MAX = 256, /* one bit each in dirty */
+    TP_LOOP_DIRTY_WORDS = TP_LOOP_CONNECTION_MAX / 64,
     TP_LOOP_COMMANDS_PER_TICK = 16,
 };
 
@@ -87,7 +88,8 @@ struct tp_loop {
     struct tp_netif *netif; /* NULL: kernel sockets */
     const struct tp_clock *clock;
     struct tp_tls_handshake_worker *handshake_worker; /* woken once a tick; NULL: none */
-    uint32_t connection_count;
+    uint32_t connection_count; /* up to connection_max, which never changes */
+    uint32_t connection_max;
     uint64_t idle_spin_ns; /* nothing came for so long: sleep idle_sleep_ns at a time; UINT64_MAX:
                               spin */
     uint64_t idle_sleep_ns;
@@ -100,7 +102,9 @@ struct tp_loop {
     int error; /* negative errno once the link is gone */
     uint32_t frame_count, position;
     struct tp_loop_connection *current; /* whose messages are being handed out */
-    uint64_t dirty; /* connections that may have something to send, one bit each */
+    /* Connections that may have something to send, one bit each; dirty_words: a bit for each word
+     * that has one. */
+    uint64_t dirty[TP_LOOP_DIRTY_WORDS], dirty_words;
     bool needs_kick;
     uint64_t next_tick_ns, last_input_ns, next_yield_ns;
     struct tp_loop_connection connection[TP_LOOP_CONNECTION_MAX];
@@ -111,8 +115,11 @@ struct tp_loop {
     struct tp_handover handover;
 };
 
-/* NULL: no memory or no descriptor. Zeroed but for idle_spin_ns, which is "spin". */
-struct tp_loop *tp_loop_new(void);
+/* NULL: no memory or no descriptor. Zeroed but for idle_spin_ns, which is "spin". connection_max: 1
+ * to TP_LOOP_CONNECTION_MAX. */
+struct tp_loop *tp_loop_new(uint32_t connection_max);
+/* Bytes of one for so many. */
+size_t tp_loop_size(uint32_t connection_max);
 void tp_loop_free(struct tp_loop *loop);
 
 /* Begins a turn at a time of the caller's, without rests: tests let time pass with it. False: the

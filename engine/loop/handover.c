@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,16 +48,27 @@ static void release_oldest(struct tp_handover_positions *ring)
 
 /* ---- the cold side -------------------------------------------------------------------------- */
 
-int tp_handover_init(struct tp_handover *handover)
+int tp_handover_init(struct tp_handover *handover, uint32_t note_count)
 {
     handover->watched_fd = -1;
+    handover->note_count = TP_HANDOVER_NOTE_COUNT;
+    while (handover->note_count < note_count)
+        handover->note_count *= 2;
+    handover->note = calloc(handover->note_count, sizeof *handover->note);
+    if (handover->note == NULL)
+        return -ENOMEM;
     handover->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return handover->wake_fd < 0 ? -errno : 0;
+    if (handover->wake_fd >= 0)
+        return 0;
+    const int reason = -errno;
+    free(handover->note);
+    return reason;
 }
 
 void tp_handover_deinit(struct tp_handover *handover)
 {
     close(handover->wake_fd);
+    free(handover->note);
 }
 
 bool tp_handover_command(struct tp_handover *handover, const struct tp_command *command)
@@ -91,7 +103,7 @@ const struct tp_note *tp_handover_note(struct tp_handover *handover)
 {
     if (!is_any(&handover->notes))
         return NULL;
-    return &handover->note[oldest_position(&handover->notes) & (TP_HANDOVER_NOTE_COUNT - 1)];
+    return &handover->note[oldest_position(&handover->notes) & (handover->note_count - 1)];
 }
 
 void tp_handover_note_release(struct tp_handover *handover)
@@ -116,9 +128,9 @@ void tp_handover_command_release(struct tp_handover *handover)
 
 struct tp_note *tp_handover_note_claim(struct tp_handover *handover, uint32_t kept)
 {
-    if (!may_claim(&handover->notes, TP_HANDOVER_NOTE_COUNT, kept))
+    if (!may_claim(&handover->notes, handover->note_count, kept))
         return NULL;
-    return &handover->note[next_position(&handover->notes) & (TP_HANDOVER_NOTE_COUNT - 1)];
+    return &handover->note[next_position(&handover->notes) & (handover->note_count - 1)];
 }
 
 void tp_handover_note_commit(struct tp_handover *handover)

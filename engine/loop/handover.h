@@ -20,8 +20,8 @@
 struct tp_session;
 
 enum {
-    TP_HANDOVER_COMMAND_COUNT = 256, /* both are powers of two */
-    TP_HANDOVER_NOTE_COUNT = 256,
+    TP_HANDOVER_COMMAND_COUNT = 512, /* both are powers of two */
+    TP_HANDOVER_NOTE_COUNT = 256,    /* at least: a note takes a page */
     /* An acknowledgement names every channel of a connection: 30 of up to 70 bytes. */
     TP_HANDOVER_TEXT_MAX = 4080,
 };
@@ -79,11 +79,13 @@ struct tp_handover {
     int watched_fd;  /* the cold thread's: ends its wait as well when readable; -1: none */
     bool wakes_next; /* hot thread: a note was committed since the last wake-up */
     struct tp_command command[TP_HANDOVER_COMMAND_COUNT];
-    struct tp_note note[TP_HANDOVER_NOTE_COUNT];
+    struct tp_note *note; /* note_count of them, a power of two */
+    uint32_t note_count;
 };
 
-/* 0, or the negative errno of eventfd(). Memory is zeroed, aligned to 64. */
-int tp_handover_init(struct tp_handover *handover);
+/* 0, or a negative errno: of eventfd(), or no memory for as many notes, TP_HANDOVER_NOTE_COUNT at
+ * least. Memory is zeroed, aligned to 64. */
+int tp_handover_init(struct tp_handover *handover, uint32_t note_count);
 void tp_handover_deinit(struct tp_handover *handover);
 
 /* Cold thread. */

@@ -93,17 +93,20 @@ class LoopWorld:
         certificate: Certificate,
         context: Any,
         worker: Any = ffi.NULL,
+        memory: Any = ffi.NULL,
     ) -> None:
         """plans: what each connection's server does; None: it speaks HTTP.
 
-        worker: does the TLS handshakes, in a thread of the test's or by `serve`.
+        worker: does the TLS handshakes, in a thread of the test's or by `serve`; memory: where the
+        sessions' buffers are, a `struct tp_session_memory *`.
         """
+        self.memory = memory
         self.now_ns = SECOND
         self.worker, self.steps_worker = worker, worker != ffi.NULL
         self.pair = ffi.gc(
             lib.tp_memory_link_pair_create(1024, 2048), lib.tp_memory_link_pair_destroy
         )
-        self.loop = ffi.gc(lib.tp_loop_new(), lib.tp_loop_free)
+        self.loop = ffi.gc(lib.tp_loop_new(max(64, len(plans))), lib.tp_loop_free)
         self.handover = ffi.addressof(self.loop, "handover")
         self.loop.handshake_worker = worker
         self.near: list[Station] = []
@@ -155,7 +158,7 @@ class LoopWorld:
         config = ffi.new("struct tp_session_config *")
         texts = [ffi.new("char[]", word) for word in (NAME.encode(), b"/ws", b"")]
         config.websocket = plan is not None and plan.websocket
-        config.handshake_worker = self.worker
+        config.handshake_worker, config.memory = self.worker, self.memory
         config.tls = self._context if plan is not None and plan.tls else ffi.NULL
         config.server_name = texts[0]
         config.host, config.target, config.extra_headers = texts

@@ -442,7 +442,7 @@ def test_loop_text_notes_leave_room_for_what_must_not_get_lost(make_world: MakeW
     assert (note.size, len(note.text)) == (5000, lib.TP_HANDOVER_TEXT_MAX)
     world.take_notes()
     texts = [kind for kind, _ in world.notes if kind == lib.TP_NOTE_TEXT]
-    assert len(texts) == lib.TP_HANDOVER_NOTE_COUNT - 2 * lib.TP_LOOP_CONNECTION_MAX
+    assert len(texts) == lib.TP_HANDOVER_NOTE_COUNT - 2 * world.loop.connection_max
     assert world.notes[-1] == (lib.TP_NOTE_ENDED, 0)
 
 
@@ -455,7 +455,7 @@ def test_loop_shows_messages_only_while_half_of_the_notes_are_free(make_world: M
     for _ in range(lib.TP_HANDOVER_NOTE_COUNT):
         lib.tp_loop_show(world.loop, lib.TP_NOTE_REFUSED, 0, span[0])
     world.take_notes()
-    room = lib.TP_HANDOVER_NOTE_COUNT - 2 * lib.TP_LOOP_CONNECTION_MAX
+    room = lib.TP_HANDOVER_NOTE_COUNT - 2 * world.loop.connection_max
     assert world.notes == [(lib.TP_NOTE_REFUSED, 0)] * (room // 2)
     assert world.loop.counters.inbox_full == 0
 

@@ -78,7 +78,7 @@ int main(int count, char **arguments)
     struct tp_handover *handover = aligned_alloc(64, sizeof *handover);
     require(handover != NULL, "no memory");
     memset(handover, 0, sizeof *handover);
-    require(tp_handover_init(handover) == 0, "no eventfd");
+    require(tp_handover_init(handover, 0) == 0, "no eventfd");
     pthread_t hot;
     require(pthread_create(&hot, NULL, run_hot, handover) == 0, "no thread");
     uint64_t sent = 0, taken = 0;

@@ -95,7 +95,7 @@ def test_try_prepares_and_sends_the_headers_of_its_endpoint(
         def open_stream(self, *_: object) -> Any:
             return SimpleNamespace(handle=ffi.NULL, tcp=ffi.NULL)
 
-    loop = lib.tp_loop_new()
+    loop = lib.tp_loop_new(64)
     try:
         monkeypatch.setattr(module, "lib", Library())
         one = Connections(loop, cast("Any", Transport()), Reconnect(), lambda _: None)
@@ -196,7 +196,7 @@ class Beside:
 
     def __init__(self, scheme: str, port: int) -> None:
         self.said: list[str] = []
-        self.loop = ffi.gc(lib.tp_loop_new(), lib.tp_loop_free)
+        self.loop = ffi.gc(lib.tp_loop_new(64), lib.tp_loop_free)
         self.handover = ffi.addressof(self.loop, "handover")
         self.connections = Connections(self.loop, KernelTransport(), Reconnect(), self.said.append)
         target = Target(scheme, "peer.test", port, "/")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 from tickpath.engine.config.check import parse_config
@@ -130,3 +131,13 @@ def test_connections_of_several_venues_have_room_for_those_to_come_as_far_as_the
     full = [plan(2), plan(most - 5), plan(1)]
     assert memory.connections_of(full, capacity) == [3, most - 4, 1]
     assert sum(memory.connections_of(full, 100 * capacity)) == most
+
+
+def test_further_connection_with_its_books_takes_less_than_10_mb_up_to_256() -> None:
+    """What must be there from the start, by name; `tickpath bench memory` measures it."""
+    config = parse_config(f'[[venue]]\nsymbols = ["{EXAMPLE}"]\n')
+    counts = (1, 16, 64, 65, 128, 129, 200, CONNECTIONS_MAX)
+    sizes = [sum(one.size for one in memory.needs(config, 16 * count, count)) for count in counts]
+    for (few, less), (many, more) in pairwise(zip(counts, sizes, strict=True)):
+        assert (more - less) / (many - few) < 10e6, (few, many)
+    assert memory.SessionMemory(config, CONNECTIONS_MAX).counters()["in_use"] == 0

@@ -17,7 +17,7 @@ COMMANDS, NOTES = lib.TP_HANDOVER_COMMAND_COUNT, lib.TP_HANDOVER_NOTE_COUNT
 
 @pytest.fixture
 def loop() -> Any:
-    return ffi.gc(lib.tp_loop_new(), lib.tp_loop_free)
+    return ffi.gc(lib.tp_loop_new(64), lib.tp_loop_free)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from tickpath.proto.venue import (
 )
 from tickpath.proto.venues import load_venue, venue_names
 from tickpath.proto.venues.decoder import find_decoder
+from tickpath.proto.venues.mexc.settings import MexcSettings
 from tickpath.proto.venues.mexc.venue import Mexc
 
 if TYPE_CHECKING:
@@ -276,6 +277,19 @@ def test_plan_wrong_changes_are_refused() -> None:
         plan.change(add=["S1"])
     with pytest.raises(ValueError, match="'S2': not subscribed to"):
         plan.change(remove=["S2"])
+
+
+def test_plan_spreads_4096_instruments_and_256_connections_within_the_venues_limits() -> None:
+    names = [f"C{number}USDT" for number in range(4096)]
+    books = make_plan(VenueConfig(symbols=tuple(names)), names)
+    assert [len(one.channels) for one in books.connections if one] == [30] * 136 + [16]
+    with_trades = VenueConfig(symbols=tuple(names), settings=MexcSettings(trades=True))
+    most = names[: 256 * 15]  # two channels each
+    full = make_plan(with_trades, most)
+    assert [len(one.channels) for one in full.connections if one] == [30] * 256
+    assert len(set(full.book_channels())) == len(most)
+    with pytest.raises(ValueError, match="257 connections of 30 channels, expected at most 256"):
+        make_plan(with_trades, names[: len(most) + 1])
 
 
 def test_plan_venue_with_few_connections_is_refused_with_numbers() -> None:
