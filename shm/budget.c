@@ -211,18 +211,35 @@ static uint64_t interval_ns(const struct tp_budget_rate *rate)
     return (rate->window_ns + earned - 1) / earned;
 }
 
-/* Reads what is owed, never more than honest spenders can have left: a hostile word costs two
- * windows once, since it is put right. *whole_ns: what stands there now. */
-static uint64_t owed_ns(struct tp_budget_bucket *bucket, uint64_t *whole_ns, uint64_t now_ns,
-                        const struct tp_budget_rate *rate, uint64_t interval)
+/* The most that honest spenders of this rate can leave: all at once, and a window that the venue
+ * called used up. */
+static uint64_t most_owed_ns(const struct tp_budget_rate *rate, uint64_t interval)
 {
-    const uint64_t most = rate->burst * interval + rate->window_ns;
+    return rate->burst * interval + rate->window_ns;
+}
+
+static uint64_t owed_ns(uint64_t whole_ns, uint64_t now_ns, uint64_t most)
+{
+    const uint64_t owed = whole_ns > now_ns ? whole_ns - now_ns : 0;
+    return owed < most ? owed : most;
+}
+
+/* A hostile word costs two windows once: whoever spends puts it right. Not whoever only looks,
+ * whose rate may be another one's. *whole_ns: what stands there now. */
+static uint64_t put_right(struct tp_budget_bucket *bucket, uint64_t *whole_ns, uint64_t now_ns,
+                          uint64_t most)
+{
     if (*whole_ns > now_ns && *whole_ns - now_ns > most &&
         atomic_compare_exchange_strong_explicit(&bucket->whole_ns, whole_ns, now_ns + most,
                                                 memory_order_relaxed, memory_order_relaxed))
         *whole_ns = now_ns + most;
-    const uint64_t owed = *whole_ns > now_ns ? *whole_ns - now_ns : 0;
-    return owed < most ? owed : most;
+    return owed_ns(*whole_ns, now_ns, most);
+}
+
+/* What is owed once so much more is spent. */
+static uint64_t owed_then_ns(uint64_t owed, uint64_t spent, uint64_t interval, uint64_t most)
+{
+    return owed + spent * interval < most ? owed + spent * interval : most;
 }
 
 static uint64_t wait_of(uint64_t owed, const struct tp_budget_rate *rate, uint64_t interval,
@@ -237,10 +254,10 @@ static uint64_t wait_of(uint64_t owed, const struct tp_budget_rate *rate, uint64
 uint64_t tp_budget_wait_ns(struct tp_budget_entry *entry, const struct tp_budget_rate *rate,
                            uint32_t weight, uint64_t now_ns)
 {
-    struct tp_budget_bucket *bucket = &entry->bucket[rate->kind];
     const uint64_t interval = interval_ns(rate);
-    uint64_t whole_ns = atomic_load_explicit(&bucket->whole_ns, memory_order_relaxed);
-    const uint64_t owed = owed_ns(bucket, &whole_ns, now_ns, rate, interval);
+    const uint64_t whole_ns =
+        atomic_load_explicit(&entry->bucket[rate->kind].whole_ns, memory_order_relaxed);
+    const uint64_t owed = owed_ns(whole_ns, now_ns, most_owed_ns(rate, interval));
     return wait_of(owed, rate, interval, weight);
 }
 
@@ -267,16 +284,16 @@ uint64_t tp_budget_take(struct tp_budget_entry *entry, uint64_t key,
                         const struct tp_budget_rate *rate, uint32_t weight, uint64_t now_ns)
 {
     struct tp_budget_bucket *bucket = &entry->bucket[rate->kind];
-    const uint64_t interval = interval_ns(rate);
+    const uint64_t interval = interval_ns(rate), most = most_owed_ns(rate, interval);
     uint64_t whole_ns = atomic_load_explicit(&bucket->whole_ns, memory_order_relaxed);
     for (int tries = 0; tries < TRIES_MAX; tries++) {
-        const uint64_t owed = owed_ns(bucket, &whole_ns, now_ns, rate, interval);
+        const uint64_t owed = put_right(bucket, &whole_ns, now_ns, most);
         const uint64_t wait_ns = wait_of(owed, rate, interval, weight);
         if (wait_ns != 0)
             return wait_ns;
         const uint32_t spent = weight < rate->count ? weight : rate->count;
-        if (!atomic_compare_exchange_weak_explicit(&bucket->whole_ns, &whole_ns,
-                                                   now_ns + owed + spent * interval,
+        const uint64_t then_ns = now_ns + owed_then_ns(owed, spent, interval, most);
+        if (!atomic_compare_exchange_weak_explicit(&bucket->whole_ns, &whole_ns, then_ns,
                                                    memory_order_seq_cst, memory_order_relaxed))
             continue;
         /* Given to another name meanwhile: spent there, where it harms little, and once more. */
@@ -292,13 +309,13 @@ void tp_budget_spend(struct tp_budget_entry *entry, const struct tp_budget_rate 
                      uint32_t weight, uint64_t now_ns)
 {
     struct tp_budget_bucket *bucket = &entry->bucket[rate->kind];
-    const uint64_t interval = interval_ns(rate);
+    const uint64_t interval = interval_ns(rate), most = most_owed_ns(rate, interval);
     const uint32_t spent = weight < rate->count ? weight : rate->count;
     uint64_t whole_ns = atomic_load_explicit(&bucket->whole_ns, memory_order_relaxed);
     for (int tries = 0; tries < TRIES_MAX; tries++) {
-        const uint64_t owed = owed_ns(bucket, &whole_ns, now_ns, rate, interval);
-        if (atomic_compare_exchange_weak_explicit(&bucket->whole_ns, &whole_ns,
-                                                  now_ns + owed + spent * interval,
+        const uint64_t owed = put_right(bucket, &whole_ns, now_ns, most);
+        const uint64_t then_ns = now_ns + owed_then_ns(owed, spent, interval, most);
+        if (atomic_compare_exchange_weak_explicit(&bucket->whole_ns, &whole_ns, then_ns,
                                                   memory_order_relaxed, memory_order_relaxed))
             break;
     }
@@ -322,26 +339,37 @@ void tp_budget_correct(struct tp_budget_entry *entry, const struct tp_budget_rat
 
 /* ---- pauses ---- */
 
+static uint64_t pause_left_ns(uint64_t until_ns, uint64_t now_ns)
+{
+    const uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+    return left_ns <= TP_BUDGET_PAUSE_MAX_NS ? left_ns : 0; /* longer: no pause of ours */
+}
+
+/* Only ever from a shorter pause, or none, to a longer one. False: a longer one stands there. */
+static bool pause_raise(_Atomic uint64_t *until_ns, uint64_t length_ns, uint64_t now_ns)
+{
+    uint64_t seen = atomic_load_explicit(until_ns, memory_order_relaxed);
+    for (int tries = 0; tries < TRIES_MAX && pause_left_ns(seen, now_ns) < length_ns; tries++)
+        if (atomic_compare_exchange_weak_explicit(until_ns, &seen, now_ns + length_ns,
+                                                  memory_order_seq_cst, memory_order_relaxed))
+            return true;
+    return false;
+}
+
 bool tp_budget_pause(struct tp_budget_entry *entry, uint64_t key, uint64_t length_ns,
                      const char *reason, const uint64_t now[2])
 {
     const uint64_t length = length_ns < TP_BUDGET_PAUSE_MAX_NS ? length_ns : TP_BUDGET_PAUSE_MAX_NS;
-    if (tp_budget_pause_left_ns(entry, now[0]) >= length)
+    if (!pause_raise(&entry->pause_until_ns, length, now[0]))
         return entry_is_kept(entry, key);
-    /* Not word_raise alone: what is far too late was never a pause. */
-    if (tp_budget_pause_left_ns(entry, now[0]) == 0)
-        atomic_store_explicit(&entry->pause_until_ns, now[0] + length, memory_order_seq_cst);
-    else
-        word_raise(&entry->pause_until_ns, now[0] + length);
-    atomic_store_explicit(&entry->pause_length_ns, length, memory_order_relaxed);
-    atomic_store_explicit(&entry->pause_until_unix_ns, now[1] + length, memory_order_relaxed);
+    if (pause_raise(&entry->pause_until_unix_ns, length, now[1]))
+        atomic_store_explicit(&entry->pause_length_ns, length, memory_order_relaxed);
     text_set(entry->reason, TP_BUDGET_REASON_SIZE, reason);
     return entry_is_kept(entry, key);
 }
 
 uint64_t tp_budget_pause_left_ns(const struct tp_budget_entry *entry, uint64_t now_ns)
 {
-    const uint64_t until_ns = atomic_load_explicit(&entry->pause_until_ns, memory_order_seq_cst);
-    const uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
-    return left_ns <= TP_BUDGET_PAUSE_MAX_NS ? left_ns : 0; /* longer: no pause of ours */
+    return pause_left_ns(atomic_load_explicit(&entry->pause_until_ns, memory_order_seq_cst),
+                         now_ns);
 }

@@ -93,7 +93,8 @@ struct tp_budget {
     bool is_guarded;
 };
 
-/* The caller's own knowledge: no number of the file is used in its place. */
+/* The caller's own knowledge: no number of the file is used in its place. All who spend of one kind
+ * of an entry have one rate, or the smaller one forgives debts of the larger one. */
 struct tp_budget_rate {
     enum tp_budget_kind kind;
     uint32_t count, burst; /* in any window at most; of that at once, 1 to count - 1 */

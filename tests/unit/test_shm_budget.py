@@ -219,10 +219,22 @@ def test_budget_words_of_a_liar_cost_two_windows_at_most(tmp_path: Path) -> None
     assert one.paused(*WHOSE[:2])[0] == 0.0  # longer than any: no pause of ours
     wait_s = one.wait_s(WHOSE, Kind.REST, RATE, 1)
     assert RATE.per_s < wait_s <= 2 * RATE.per_s + 1
+    assert one.take(WHOSE, Kind.REST, RATE, 1) == pytest.approx(wait_s)
     of.pass_by(wait_s)
     assert one.take(WHOSE, Kind.REST, RATE, 1) == 0.0
     one.pause(WHOSE, 5.0, "status 429")
     assert one.paused(*WHOSE[:2])[0] == pytest.approx(5.0)
+
+
+def test_budget_who_only_looks_forgives_nothing(tmp_path: Path) -> None:
+    """Whatever rate it looks with: an older version of a venue's facts may run beside."""
+    one = Budget(tmp_path, Time().clock)
+    rate = Rate(6000, 60.0, 1000)
+    one.correct(WHOSE, Kind.REST, rate, (6000, 50.0))
+    owed_s = one.wait_s(WHOSE, Kind.REST, rate, 1)
+    assert owed_s == pytest.approx(50.0, abs=0.1)
+    assert one.wait_s(WHOSE, Kind.REST, Rate(20, 1.0, 10), 1) < 3.0
+    assert one.wait_s(WHOSE, Kind.REST, rate, 1) == pytest.approx(owed_s)
 
 
 def test_budget_cut_under_its_mapping_goes_on_alone(tmp_path: Path) -> None:

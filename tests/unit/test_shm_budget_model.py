@@ -252,3 +252,37 @@ def test_budget_with_a_lock_would_be_held_by_the_dead() -> None:
     world = start(2, (OURS,))._replace(processes=(Process(), Process(step=DEAD)))
     _, ends = explore(world, [program] * 2)
     assert all(granted(end) == 0 for end in ends)
+
+
+# ---- tp_budget_pause -----------------------------------------------------------------------------
+
+PAUSES = (5, 600)
+
+
+def pause_outcomes(*, by_a_store: bool) -> set[int]:
+    """Return how long the pause may be once both asked for theirs, in every order of accesses."""
+    ends: set[int] = set()
+
+    def go(word: int, seen: tuple[int | None, ...]) -> None:
+        """seen: what each read; -1: it is done."""
+        if all(one == -1 for one in seen):
+            ends.add(word)
+        for number, one in enumerate(seen):
+            length = PAUSES[number]
+            if one is None:
+                go(word, (*seen[:number], word if word < length else -1, *seen[number + 1 :]))
+            elif one != -1 and (by_a_store or word == one):
+                go(length, (*seen[:number], -1, *seen[number + 1 :]))
+            elif one != -1:  # the swap failed: it saw what stands there
+                go(word, (*seen[:number], word if word < length else -1, *seen[number + 1 :]))
+
+    go(0, (None, None))
+    return ends
+
+
+def test_model_pause_is_only_made_longer_whoever_asks_beside() -> None:
+    assert pause_outcomes(by_a_store=False) == {max(PAUSES)}
+
+
+def test_model_notices_a_pause_that_a_store_makes_shorter() -> None:
+    assert min(PAUSES) in pause_outcomes(by_a_store=True)
