@@ -361,6 +361,7 @@ def test_best_price_is_a_top_of_each_side_that_is_there() -> None:
         assert decoded_levels() == left
     for was, now in (
         (b'"bidSize":0.56978,', b""),
+        (b'"bidSize":0.56978', b'"bid":84093.4'),
         (b'"bidSize":0.56978', b'"bid":84093.4,"bidSize":0.56978'),
         (b'"seqId":160000000021,', b""),
     ):

@@ -19,8 +19,10 @@ enum field {
     FIELD_QUANTITY = 0x20,
     FIELD_SIDE = 0x40,
     FIELD_TRADE = FIELD_PRICE | FIELD_QUANTITY | FIELD_SIDE,
-    FIELD_BEST = 0x80, /* of one side, half of it: so that both count */
 };
+
+/* What a side of best prices has. */
+enum best { BEST_PRICE = 0x1, BEST_QUANTITY = 0x2, BEST_TWICE = 0x4 };
 
 static void take_time(struct tp_json *in, uint64_t *out_ns)
 {
@@ -99,27 +101,27 @@ static enum tp_decode_status complete_book(struct tp_depth_update *out, enum tp_
 /* ---- best prices: a side without an order is null, or missing */
 
 /* bid and bidSize, or ask and askSize: of a side in out->bids[0] or out->asks[0]. */
-static unsigned best_number(struct tp_json *in, const struct tp_scale *scale, enum tp_number kind,
-                            int64_t *out)
+static void best_number(struct tp_json *in, const struct tp_scale *scale, enum tp_number kind,
+                        int64_t *out, uint32_t *side)
 {
-    if (tp_json_peek(in) == TP_JSON_NULL) {
+    const uint32_t bit = kind == TP_NUMBER_PRICE ? BEST_PRICE : BEST_QUANTITY;
+    if (tp_json_peek(in) == TP_JSON_NULL)
         (void)tp_json_skip(in);
-        return 0;
-    }
-    return tp_json_scaled(in, scale, kind, out) ? FIELD_BEST : 0;
+    else if (tp_json_scaled(in, scale, kind, out))
+        *side |= (*side & bit) != 0 ? BEST_TWICE : bit;
 }
 
 static unsigned best_field(struct tp_json *in, struct tp_text key, const struct tp_scale *scale,
                            struct tp_depth_update *out)
 {
     if (tp_text_is(key, "bid"))
-        out->bid_count += best_number(in, scale, TP_NUMBER_PRICE, &out->bids[0].price);
+        best_number(in, scale, TP_NUMBER_PRICE, &out->bids[0].price, &out->bid_count);
     else if (tp_text_is(key, "bidSize"))
-        out->bid_count += best_number(in, scale, TP_NUMBER_QUANTITY, &out->bids[0].quantity);
+        best_number(in, scale, TP_NUMBER_QUANTITY, &out->bids[0].quantity, &out->bid_count);
     else if (tp_text_is(key, "ask"))
-        out->ask_count += best_number(in, scale, TP_NUMBER_PRICE, &out->asks[0].price);
+        best_number(in, scale, TP_NUMBER_PRICE, &out->asks[0].price, &out->ask_count);
     else if (tp_text_is(key, "askSize"))
-        out->ask_count += best_number(in, scale, TP_NUMBER_QUANTITY, &out->asks[0].quantity);
+        best_number(in, scale, TP_NUMBER_QUANTITY, &out->asks[0].quantity, &out->ask_count);
     else if (tp_text_is(key, "seqId"))
         return tp_json_unsigned(in, &out->last_version) ? FIELD_NUMBER : 0;
     else if (tp_text_is(key, "quoteTime"))
@@ -132,7 +134,7 @@ static unsigned best_field(struct tp_json *in, struct tp_text key, const struct 
 static enum tp_decode_status complete_best(struct tp_depth_update *out, unsigned seen)
 {
     /* A price without its quantity, or either twice: which would hold? */
-    const uint32_t whole = 2 * FIELD_BEST;
+    const uint32_t whole = BEST_PRICE | BEST_QUANTITY;
     if ((seen & FIELD_NUMBER) == 0 || (out->bid_count != 0 && out->bid_count != whole) ||
         (out->ask_count != 0 && out->ask_count != whole))
         return TP_DECODE_UNKNOWN;
