@@ -52,6 +52,7 @@ class BitgetMarket(Venue):
         connections=requests.CONNECTIONS_MAX,
         connects=Rate(requests.CONNECTS_PER_5_MIN, 300.0, requests.CONNECTS_PER_5_MIN // 2),
         requests=Rate(listing.REQUESTS_PER_SECOND, 1.0, listing.REQUESTS_PER_SECOND // 2),
+        connection_age_max_s=requests.CONNECTION_AGE_MAX_S,
         idle_without_data_s=requests.IDLE_S,
     )
     base_source = BaseSource.IN_BAND

@@ -46,6 +46,7 @@ REQUESTS_PER_HOUR: Final = 240
 CONNECTIONS_MAX: Final = 100
 CONNECTS_PER_5_MIN: Final = 300
 """Of one address."""
+CONNECTION_AGE_MAX_S: Final = 24 * 3600
 IDLE_S: Final = 120
 """A connection without a ping of ours for so long is closed."""
 PING, PONG = b"ping", b"pong"
