@@ -195,7 +195,7 @@ class Split:
             out, err = self.process.communicate(timeout=60)
             return out, err, self.process.returncode
         finally:
-            self.feed.segment.close()
+            self.feed.close()
 
 
 def test_strategy_command_runs_a_library_in_a_process_of_its_own(folder: Path) -> None:
