@@ -7,6 +7,7 @@ engine/feed (the cold thread's functions), proto/venue.py (what is asked, and ho
 
 from __future__ import annotations
 
+import copy
 import threading
 from dataclasses import dataclass
 from functools import partial
@@ -170,11 +171,12 @@ class BaseWorker:
             client = self._idle.pop() if question is not None and self._idle else None
             if client is not None:
                 self._busy.append(client)
+            is_more = question is not None or self._wait_s() < STOP_WITHIN_S
         finally:
             self._lock.release()
         if question is not None:
             self._begin(question, client)
-        if question is not None or self._wait_s() < STOP_WITHIN_S:
+        if is_more:
             self.call()
 
     def _begin(self, question: Question, client: RestClient | None) -> None:
@@ -235,7 +237,8 @@ class BaseWorker:
                     question = self.ask()
                     if question is not None:
                         self._answer_aside(question)
-                    wait_s = min(wait_s, self._wait_s())
+                    with self._lock:
+                        wait_s = min(wait_s, self._wait_s())
                 except Exception as error:
                     self._be_at_fault(error)
                 self._called.wait(wait_s)
@@ -374,6 +377,8 @@ class BaseWorker:
                 request = self.aside.request(row)
             elif (request := self._requests.get(key)) is None:
                 request = self._requests[key] = ask(row.symbol, venue.settings)
+            else:
+                request = copy.copy(request)  # which one it is tells questions apart
         except Exception as error:  # a venue's folder may raise what it likes
             self._give_up(instrument, error, is_check=is_check)
             return None

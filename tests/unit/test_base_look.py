@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from tickpath.engine.feed_handler.answerers import Answerers
-from tickpath.engine.feed_handler.bases import BaseWorker
+from tickpath.engine.feed_handler.base_schedule import BaseSchedule
+from tickpath.engine.feed_handler.bases import BaseWorker, Question
 from tickpath.engine.feed_handler.rest_client import LateError, RateLimitError, RestClient
 from tickpath.proto.venue import HttpRequest
 from tickpath.proto.venues.mexc.settings import MexcSettings
@@ -173,6 +174,49 @@ def test_look_asks_at_once_and_on_the_connection_that_is_open(
         "/api/v3/depth?symbol=BTCUSDT",
         "/api/v3/depth?symbol=ETHUSDT",
     ]
+
+
+def test_book_that_is_wanted_again_before_its_answer_is_asked_for_on_a_connection_of_its_own(
+    rig: tuple[BaseWorker, Books, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that starves may answer late: two must not read one socket."""
+    one, _, server = rig
+    clients = [one._borrow(HttpRequest(f"/{number}")) for number in range(2)]
+    for client in clients:
+        client.get("/", size_max=len(GOOD))
+        one._give_back(client)
+    held: list[Question] = []
+    monkeypatch.setattr(one, "_answer_aside", held.append)
+    for _ in range(2):
+        one.schedule.want(0, SYSTEM.now_s() - 60)
+        one.look()
+    assert [question.instrument for question in held] == [0, 0]
+    first, second = (question.request for question in held)
+    assert first == second
+    assert one._borrow(first) is not one._borrow(second)
+    for question in held:
+        one._answer(question)
+    assert (len(one._idle), one._busy) == (2, [])
+    assert len(server.targets) == 4
+
+
+def test_how_long_to_wait_is_looked_up_with_the_lock_alone(
+    rig: tuple[BaseWorker, Books, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers change who waits, in threads of their own."""
+    one, _, _ = rig
+    locked: list[bool] = []
+    wait_s = one.schedule.wait_s
+
+    def look(now: float) -> float:
+        locked.append(one._lock.locked())
+        return wait_s(now)
+
+    monkeypatch.setattr(BaseSchedule, "wait_s", lambda _, now: look(now))
+    one.look()
+    one._thread.start()
+    wait_for(lambda: len(locked) > 2)
+    assert all(locked)
 
 
 def test_look_never_waits_for_who_has_the_lock(rig: tuple[BaseWorker, Books, Server]) -> None:
