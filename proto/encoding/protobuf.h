@@ -72,8 +72,10 @@ static inline enum tp_decode_status tp_protobuf_varint_rest(struct tp_protobuf *
     return status;
 }
 
-static inline enum tp_decode_status tp_protobuf_varint(struct tp_protobuf *in, size_t size_max,
-                                                       uint64_t *out)
+/* Always inline, as what follows: how much else the library has must not decide whether a level
+ * costs calls. */
+static inline __attribute__((always_inline)) enum tp_decode_status
+tp_protobuf_varint(struct tp_protobuf *in, size_t size_max, uint64_t *out)
 {
     if (in->at < in->end && *in->at < 0x80) {
         *out = *in->at++;
@@ -97,7 +99,8 @@ static inline enum tp_decode_status tp_protobuf_skip(struct tp_protobuf *in, uin
     return TP_DECODE_OK;
 }
 
-static inline enum tp_decode_status tp_protobuf_length(struct tp_protobuf *in, struct tp_text *out)
+static inline __attribute__((always_inline)) enum tp_decode_status
+tp_protobuf_length(struct tp_protobuf *in, struct tp_text *out)
 {
     uint64_t size;
     const enum tp_decode_status status = tp_protobuf_varint(in, TP_PROTOBUF_LENGTH_SIZE_MAX, &size);
