@@ -15,6 +15,7 @@
             {                                                                                      \
                 .channels_per_connection = 50,                                                     \
                 .messages_per_second = 10,                                                         \
+                .connection_age_max_s = 24 * 3600,                                                 \
                 .connections = 100,                                                                \
                 .idle_without_data_s = 120, /* of ours */                                          \
                 .base_levels_max = 1000,                                                           \
