@@ -42,8 +42,14 @@ def _compile_c(folder: str) -> str:
     command = ["cc", "-std=c11", "-O2", "-shared", "-fPIC", str(SOURCES / "crossing.c")]
     try:
         subprocess.run([*command, "-o", library, *compiler_arguments()[:-1]], check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise SystemSetupError(f"strategy: a C compiler is needed: {error}") from error
+    except OSError as error:
+        raise SystemSetupError(
+            f"strategy: cc: {error.strerror}: a C compiler is needed (apt-get install gcc)"
+        ) from error
+    except subprocess.CalledProcessError as error:
+        raise SystemSetupError(
+            f"strategy: cc ended with status {error.returncode}: what it says stands above"
+        ) from error
     return f"{library}:crossing"
 
 

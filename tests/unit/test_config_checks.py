@@ -182,14 +182,15 @@ def test_config_rest_follows_the_host(text: str, rest: tuple[str, int]) -> None:
 
 
 def test_config_more_symbols_than_connections_carry_is_refused() -> None:
-    symbols = [f"S{index}USDT" for index in range(64 * 30 + 1)]
-    assert parse_config(f"[[venue]]\nsymbols = {symbols[:-1]}\n")
+    symbols = [f"S{index}USDT" for index in range(256 * 10 + 1)]
+    three_each = "trades = true\nbest = true\n[health]\nverify_max_s = 3600\n"
+    assert parse_config(f"[[venue]]\nsymbols = {symbols[:-1]}\n{three_each}")
     message = (
-        "venue[0].symbols: 1921 symbols need 65 connections of 30 channels, expected at most 64: "
+        "venue[0].symbols: 2561 symbols need 257 connections of 30 channels, expected at most 256: "
         "run a second instance for the rest"
     )
     with pytest.raises(LocalError, match=re.escape(message)):
-        parse_config(f"[[venue]]\nsymbols = {symbols}\n")
+        parse_config(f"[[venue]]\nsymbols = {symbols}\n{three_each}")
 
 
 def test_config_own_keys_are_the_venues_settings() -> None:

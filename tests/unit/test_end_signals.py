@@ -213,10 +213,13 @@ CUT_SHORT = {
 }
 CUT_SHORT_ELSEWHERE = {
     "bench": "takes minutes",
+    "certificate": "as any program",
     "demo": "tests/netns",
     "export": "as any program",
     "doctor": "as any program",
     "rt": "test_rt_command.py; its journal is undone by revert",
+    "subscribe": "as any program: what it asked for is left to the feed handler",
+    "unsubscribe": "as any program: what it asked for is left to the feed handler",
 }
 BRIEF = {"clean", "dump", "stat", "venues"}
 

@@ -97,7 +97,7 @@ def test_step_waits_for_no_name() -> None:
     cold.add(Endpoint(target=Target("ws", HOST, PORT, "/"), server_name=HOST, addresses={}))
     cold.step()  # would not come back before
     assert lines == []
-    assert 0 < cold.wait_s(0.1) < 0.1
+    assert cold.wait_s(0.1) < 0.1  # it looks again soon
     go.set()
     end = time.monotonic() + PATIENCE_S
     while not lines:
