@@ -184,7 +184,7 @@ class TardisSource:
             last_ns = t_ns
             if payload:
                 yield self._message(number, t_ns, payload)
-            elif not is_down:
+            elif not is_down and t_ns:  # before the first time nothing is up, and no time is known
                 yield Message(number, t_ns, self._venue, 0, DOWN, True, b"")
             is_down = not payload
 

@@ -158,6 +158,16 @@ def test_empty_line_or_a_time_alone_is_one_disconnect(tmp_path: Path, text: str)
     assert (down.direction, down.t_ns) == (DOWN, START_NS + 19_000_000)
 
 
+@pytest.mark.parametrize("text", ["\n", "\n\n", "what is no time\n\n"])
+def test_disconnect_before_the_first_time_is_none(tmp_path: Path, text: str) -> None:
+    """It has no time: at 0, a replay at any speed would wait from 1970 on."""
+    path = tmp_path / "a.json"
+    path.write_text(f"{text}{STAMP} {{}}\n\n")
+    first, down = (one for one in read(path) if isinstance(one, Message))
+    assert (first.direction, down.direction) == ("in", DOWN)
+    assert {first.t_ns, down.t_ns} == {START_NS + 19_000_000}
+
+
 def pack_zstd(data: bytes) -> bytes:
     half = len(data) // 2
     return b"".join(
