@@ -22,7 +22,7 @@ class Request(msgspec.Struct, frozen=True):
     """What a message of the client's asked for."""
 
     channels: tuple[str, ...] = ()
-    """Which it subscribed to."""
+    """Which it subscribed to; names of no channel of ours may be among them."""
     symbol: str = ""
     """Whose base it asked for by REST."""
 
@@ -47,7 +47,7 @@ class Transcript(Protocol):
         """
 
     def symbol_of(self, channel: str) -> str:
-        """Return the instrument of a channel that `channels_of` named."""
+        """Return the instrument of a channel that `channels_of` or `request` named."""
 
     def request(self, text: str) -> Request:
         """Look into a message of the client's, or a name that a recorder gave a connection."""

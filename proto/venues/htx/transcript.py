@@ -36,7 +36,7 @@ class HtxTranscript(Transcript):
 
     def request(self, text: str) -> Request:
         """Read a subscription."""
-        return Request(asked_channels(requests.VENUE, text))
+        return Request(known(requests.split, *asked_channels(requests.VENUE, text)))
 
 
 TRANSCRIPT: Final = HtxTranscript()

@@ -79,7 +79,7 @@ class MexcTranscript(Transcript):
         wrapper: Any = PushDataV3ApiWrapper()
         try:
             json_format.Parse(payload, wrapper, ignore_unknown_fields=True)
-        except (json_format.ParseError, RecursionError):
+        except (json_format.ParseError, *UNREADABLE):  # protobuf reads what msgspec skips
             return None
         return Restored(wrapper.SerializeToString(), is_text=False)
 
