@@ -36,7 +36,7 @@ COUNTED: Final = {EventType.TOP: "messages", EventType.TRADE: "trades", EventTyp
 
 
 class InstrumentPart(msgspec.Struct):
-    """What a certificate says of one instrument; times as `t_ns` of the recording."""
+    """What a certificate says of one instrument; times as `t_ns` of the run that they are in."""
 
     venue: str
     symbol: str
@@ -64,7 +64,7 @@ class InstrumentPart(msgspec.Struct):
     """How often it was LIVE again."""
     live_ns: int = 0
     live_share: float = 0.0
-    """Of the time from the recording's first record to its last."""
+    """Of the time of the runs that it was in."""
     age_max_ns: int = 0
     """The longest time that it was LIVE without a message of its own."""
     state: str = BookState.SYNCING.name
@@ -91,7 +91,11 @@ class Certificate(msgspec.Struct):
     """Nothing was left out, every book was LIVE, and stayed so to the end."""
     files: list[FilePart]
     first_ns: int
+    """Of the first run's first record."""
     last_ns: int
+    """Of the last run's last record: its clock may be another's than that of `first_ns`."""
+    span_ns: int
+    """Time from first to last record, of all runs together."""
     records: int
     messages: int
     holes: int
@@ -104,13 +108,18 @@ class Certificate(msgspec.Struct):
 
 
 class _Timeline:
-    """One instrument while its events pass."""
+    """One instrument while its events pass.
+
+    Times of two runs are never compared: a boot lies between them, or they are of one time.
+    """
 
     def __init__(self, part: InstrumentPart) -> None:
         self.part = part
         self.was_live = False
+        self.span_ns = 0
+        """Of the runs that ended."""
         self._is_live = False
-        self._since_ns = self._heard_ns = 0
+        self._since_ns = self._heard_ns = self._last_ns = 0
 
     def count(self, name: str, times: NDArray[Any]) -> None:
         """Take messages, trades or best prices."""
@@ -119,7 +128,7 @@ class _Timeline:
         if name == "verified":
             return
         part.first_ns = part.first_ns or int(times[0])
-        part.last_ns = max(part.last_ns, int(times[-1]))
+        self._last_ns = part.last_ns = max(self._last_ns, int(times[-1]))
 
     def number(self, numbers: NDArray[Any]) -> None:
         """Take the venue's numbers of changes."""
@@ -131,7 +140,8 @@ class _Timeline:
     def heard(self, times: NDArray[Any]) -> None:
         """Take messages of its book: while it is LIVE the time between two is its age."""
         if self._is_live:
-            between = np.diff(times, prepend=np.uint64(max(self._heard_ns, self._since_ns)))
+            since_ns = np.int64(max(self._heard_ns, self._since_ns))
+            between = np.diff(times.astype(np.int64), prepend=since_ns)
             self.part.age_max_ns = max(self.part.age_max_ns, int(between.max()))
         self._heard_ns = int(times[-1])
 
@@ -163,11 +173,13 @@ class _Timeline:
         quiet_ns = t_ns - max(self._heard_ns, self._since_ns)
         self.part.age_max_ns = max(self.part.age_max_ns, quiet_ns)
 
-    def end(self, t_ns: int) -> None:
-        """Take the time of the last record."""
+    def end(self, first_ns: int, last_ns: int) -> None:
+        """Take the times of a run's first and last record; the next one begins anew."""
         if self._is_live:
-            self._leave(t_ns)
-            self._since_ns = t_ns
+            self._leave(last_ns)
+        self.span_ns += last_ns - first_ns
+        self._is_live = False
+        self._since_ns = self._heard_ns = self._last_ns = 0
 
 
 class Examiner:
@@ -180,7 +192,9 @@ class Examiner:
         self._rows: list[_Timeline] = []
         self._begin_ns = 0
         self.totals: Counter[str] = Counter()
-        self.first_ns = self.last_ns = 0
+        self.first_ns: int | None = None
+        self.last_ns = self.span_ns = 0
+        self._run_first_ns: int | None = None
         self._replayer: Replayer | None = None
 
     def examine(self, args: argparse.Namespace) -> None:
@@ -188,9 +202,9 @@ class Examiner:
         try:
             for replayer, batches in played(args, self.left_out, self._make):
                 for batch in batches:
-                    if not self.first_ns:
+                    if self._run_first_ns is None:
                         first_ns = int.from_bytes(batch[8:16], "little")
-                        self.first_ns = max(first_ns, replayer.meta.begin_ns)
+                        self._run_first_ns = max(first_ns, self._begin_ns)
                     replayer.play(batch)
         finally:
             self._end()
@@ -216,9 +230,13 @@ class Examiner:
         self.totals.update(
             records=int(c.records), messages=int(c.messages), holes=int(c.gaps), runs=1
         )
-        self.last_ns = max(self.last_ns, int(c.now_ns))
-        for row in self._rows:
-            row.end(self.last_ns)
+        first_ns, self._run_first_ns = self._run_first_ns, None
+        if first_ns is not None:
+            self.first_ns = first_ns if self.first_ns is None else self.first_ns
+            self.last_ns = max(first_ns, int(c.now_ns))
+            self.span_ns += self.last_ns - first_ns
+            for row in self._rows:
+                row.end(first_ns, self.last_ns)
         replayer.close()
 
     def _take(self, events: NDArray[Any]) -> None:
@@ -252,11 +270,11 @@ class Examiner:
 
     def certificate(self, files: list[FilePart], fault: str) -> Certificate:
         """Return what was found."""
-        span = self.last_ns - self.first_ns
         parts = [row.part for row in self._parts.values()]
-        for part in parts:
+        for row in self._parts.values():
+            part = row.part
             part.has_book = (part.venue, part.symbol) not in self.left_out.bookless
-            part.live_share = round(part.live_ns / span, 6) if span > 0 else 0.0
+            part.live_share = round(part.live_ns / row.span_ns, 6) if row.span_ns else 0.0
         left_out = self.left_out.all_words()
         is_complete = not left_out and not fault and not self.totals["holes"] and bool(parts)
         stayed = all(
@@ -268,8 +286,9 @@ class Examiner:
             VERSION,
             is_complete and stayed,
             files,
-            self.first_ns,
+            self.first_ns or 0,
             self.last_ns,
+            self.span_ns,
             self.totals["records"],
             self.totals["messages"],
             self.totals["holes"],
@@ -363,12 +382,13 @@ def _instrument_line(part: InstrumentPart) -> str:
 def lines(certificate: Certificate) -> list[str]:
     """Return a line an instrument, and the one line that says it all."""
     parts = certificate.instruments
-    seconds = (certificate.last_ns - certificate.first_ns) / 1e9
+    seconds = certificate.span_ns / 1e9
+    runs = f" of {certificate.runs:,} runs" if certificate.runs > 1 else ""
     share = min((part.live_share for part in parts if part.has_book), default=0.0)
     word = "complete" if certificate.is_complete else "not complete"
     more = [*certificate.left_out, *([certificate.fault] if certificate.fault else [])]
     told = (
-        f"{word}: {_count(len(parts), 'instrument')} in {seconds:,.3f} s, each LIVE for "
+        f"{word}: {_count(len(parts), 'instrument')} in {seconds:,.3f} s{runs}, each LIVE for "
         f"{share:.2%} of it or more; {_count(sum(one.gaps for one in parts), 'gap')}, "
         f"{_count(sum(one.resyncs for one in parts), 'resync')}, "
         f"{_count(sum(one.disconnects for one in parts), 'disconnect')}, "

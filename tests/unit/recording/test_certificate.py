@@ -9,7 +9,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tickpath.engine.recording.format import RAW, FileWriter, Meta, pack_record
+from tickpath.engine.recording.format import RAW, RECORD, FileWriter, Meta, pack_record
 from tickpath.engine.recording.left_out import LEFT_OUT
 from tickpath.engine.recording.ndjson import NdjsonRecording
 from tickpath.engine.sim.venues import dialect_names
@@ -18,6 +18,7 @@ from tests.venues.sessions import START_NS, STEP_NS, make_reconnected, make_sess
 from tests.venues.test_tardis import Done, tardis_lines, tickpath
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -141,6 +142,67 @@ def test_hole_and_two_runs_are_counted(tmp_path: Path) -> None:
     assert done.returncode == LEFT_OUT
     assert (told["runs"], told["holes"]) == (2, 1)
     assert {one["disconnects"] for one in told["instruments"]} == {2}  # the first run's end
+    assert told["span_ns"] == 2 * 40 * STEP_NS  # of one time, and yet two runs
+    for one in told["instruments"]:
+        assert 0.85 < one["live_share"] <= 1
+        assert one["age_max_ns"] == 2 * STEP_NS
+
+
+def shifted(path: Path, batches: Iterable[bytes], meta: Meta, by_ns: int) -> None:
+    """Write a run of these records by a clock that was set to 0 later, or not as late."""
+    writer = FileWriter(path, meta)
+    for batch in batches:
+        data, offset = bytearray(batch), 0
+        while offset < len(data):
+            size, kind, opcode, conn, t_ns = RECORD.unpack_from(data, offset)
+            RECORD.pack_into(data, offset, size, kind, opcode, conn, t_ns + by_ns)
+            offset += RECORD.size + (size + 7) // 8 * 8
+        writer.append(RAW, bytes(data), 1, (1, 1))
+    writer.close()
+
+
+@pytest.mark.parametrize("by_ns", [-START_NS + 50 * STEP_NS, 10**15])
+def test_runs_of_different_boots_are_never_subtracted(tmp_path: Path, by_ns: int) -> None:
+    path = lines_file(tmp_path / "a.ndjson", make_session("okx", with_market=False).lines())
+    lines = NdjsonRecording(path)
+    alone, _ = certified("--ndjson", path)
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    for number, moved_ns in enumerate((0, by_ns)):
+        meta = Meta(instruments=lines.meta.instruments, instance_id=f"run {number}")
+        shifted(folder / f"{number}.tpr", lines.batches(), meta, moved_ns)
+    told, _ = certified(folder)
+    assert (told["runs"], told["span_ns"]) == (2, 2 * alone["span_ns"])
+    assert told["first_ns"] == alone["first_ns"]
+    assert told["last_ns"] == alone["last_ns"] + by_ns
+    for one in alone["instruments"]:
+        part = of(told, one["symbol"])
+        assert (part["live_ns"], part["live_share"]) == (2 * one["live_ns"], one["live_share"])
+        assert part["age_max_ns"] == one["age_max_ns"]
+        assert (part["first_ns"], part["last_ns"]) == (one["first_ns"], one["last_ns"] + by_ns)
+    last = tickpath("certificate", folder).stdout.splitlines()[-1]
+    assert f"in {2 * alone['span_ns'] / 1e9:.3f} s of 2 runs, each LIVE for " in last
+
+
+def test_instrument_of_one_run_has_that_runs_share(tmp_path: Path) -> None:
+    for name in ("okx", "kraken"):
+        path = lines_file(tmp_path / f"{name}.ndjson", make_session(name).lines())
+        lines = NdjsonRecording(path)
+        (tmp_path / "ours").mkdir(exist_ok=True)
+        shifted(tmp_path / "ours" / f"{name}.tpr", lines.batches(), lines.meta, 0)
+    told, _ = certified(tmp_path / "ours")
+    assert {one["venue"] for one in told["instruments"]} == {"okx", "kraken"}
+    for one in told["instruments"]:
+        assert 0.85 < one["live_share"] <= 1
+
+
+def test_disconnect_before_the_first_time_takes_nothing_from_the_span(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("".join(["\n", *tardis_lines(make_session("okx"))]))
+    told, done = certified("--tardis", path, "--venue", "okx")
+    assert (done.returncode, told["is_complete"]) == (0, True), done.stderr
+    assert told["first_ns"] == START_NS
+    assert min(one["live_share"] for one in told["instruments"]) > 0.85
 
 
 def test_same_files_give_the_same_bytes_wherever_they_are(tmp_path: Path) -> None:
