@@ -12,6 +12,10 @@ descriptors, in whichever process. So whoever takes a lock of the kernel's does 
 `fork` waits until it is owned, or given back (at most 3 s, for a lossless registration that its
 feed does not answer).
 
+A signal that comes to a child before its handlers are those of before would be noted by the
+parent's, and forgotten: multiprocessing, which waits for the child that it told to end, would wait
+for ever. So signals are blocked from before `fork` until all is disowned.
+
 Called by: each owner in shm, netstack and engine. A program that is executed (subprocess, spawn)
 inherits nothing: all descriptors are closed on exec. What a child may do: docs/operations.md.
 """
@@ -20,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import weakref
 from typing import Final, Protocol
@@ -55,8 +60,22 @@ def _disown_all() -> None:
                 stack.callback(thing.disown)
 
 
-# At import: once a process, never undone. Behind a fork the child's one thread is its holder.
+_forking = threading.local()  # mask: of the thread that forks, as it was
+
+
+def _block_signals() -> None:
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+def _unblock_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+# At import: once a process, never undone. Those before a fork run from the last to the first, those
+# behind it from the first on. Behind a fork the child's one thread is the lock's holder.
+os.register_at_fork(before=_block_signals)
 os.register_at_fork(
     before=taking.acquire, after_in_parent=taking.release, after_in_child=taking.release
 )
 os.register_at_fork(after_in_child=_disown_all)
+os.register_at_fork(after_in_parent=_unblock_signals, after_in_child=_unblock_signals)

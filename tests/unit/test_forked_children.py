@@ -140,6 +140,23 @@ def test_child_by_multiprocessing_works_and_can_be_ended(
     assert done.stdout.splitlines()[:2] == ["doubled [0, 2, 4]", f"ended by {-signal.SIGTERM}"]
 
 
+def test_child_that_is_told_to_end_before_it_runs_ends() -> None:
+    """As a pool's workers are on a busy host, where the pool then waits for them."""
+    ends = []
+    with EndSignals(lambda: None, "nothing"):
+        for _ in range(50):
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(5.0)
+                os._exit(0)
+            os.kill(pid, signal.SIGTERM)
+            ends.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            if ends[-1] == 0:
+                break
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    assert ends == [-signal.SIGTERM] * 50
+
+
 def test_child_of_a_pinned_strategy_may_run_elsewhere(feed: RehearsalFeed, tmp_path: Path) -> None:
     cpus = sorted(os.sched_getaffinity(0))
     body = "\n        ".join(
