@@ -30,16 +30,26 @@ def check_writers(path: Path) -> None:
     """
     if os.geteuid() != 0:
         return
-    for one in (path, *path.parents):
+    imports: tuple[Path, ...] = ()
+    if (
+        path.suffix == ".py"
+    ):  # its folder comes on the path: what anybody puts there may be imported
+        cache = path.parent / "__pycache__"
+        imports = (path.parent, cache) if cache.exists() else (path.parent,)
+    for one in (path, *path.parents, *imports[1:]):
         status = one.stat()
         is_folder = stat.S_ISDIR(status.st_mode)
         # In a sticky folder nobody moves what is another one's: /tmp.
-        may_others = status.st_mode & OTHERS and not (is_folder and status.st_mode & stat.S_ISVTX)
+        is_sticky = is_folder and bool(status.st_mode & stat.S_ISVTX)
+        may_others = status.st_mode & OTHERS and (not is_sticky or one in imports)
         if may_others or status.st_uid != 0:
             who = "others may write" if may_others else f"user {status.st_uid} owns"
+            remedy = f"chown root {one} && chmod go-w {one}"
+            if is_sticky:
+                remedy = "move it into a folder that only root may write"
             raise LocalError(
-                f"{path}: {who} {one if is_folder else 'it'}, and it would run as root: "
-                f"chown root {one} && chmod go-w {one}, or run as an ordinary user"
+                f"{path}: {who} {one if one != path else 'it'}, and it would run as root: "
+                f"{remedy}, or run as an ordinary user"
             )
 
 

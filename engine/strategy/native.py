@@ -69,10 +69,11 @@ def load_native(source: str) -> Loaded:
 def find_function(source: str) -> NativeFunction:
     """Import `file.py:function`; raises LocalError where it is no native function."""
     name, _, function = source.rpartition(":")
-    path = Path(name)
+    # Once: what is imported is what was looked at, whatever a link on the way points to by then.
+    path = Path(name).resolve()
     if not path.is_file():
         raise LocalError(f"strategy {source}: no such file: expected a .py file")
-    check_writers(path.resolve())
+    check_writers(path)
     try:
         found = getattr(import_file(path), function, None)
     except Exception as error:  # whatever the user's code raises is told as its own

@@ -237,6 +237,51 @@ def test_file_that_others_may_write_is_refused_as_root(
         load_native(source)
 
 
+def unsafe_as_root(folder: Path, name: str) -> tuple[str, Path]:
+    """Return a source, and what beside it is made unsafe."""
+    folder.chmod(0o755)
+    source = source_of(folder, "class tried(tickpath.Strategy): pass\n")
+    unsafe = folder / name
+    unsafe.mkdir(exist_ok=True)
+    return source, unsafe
+
+
+@pytest.mark.parametrize("name", [".", "__pycache__"])
+def test_file_in_a_sticky_folder_is_refused_as_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    source, unsafe = unsafe_as_root(tmp_path, name)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    if tmp_path.stat().st_uid == 0:  # as another, what it owns is refused before
+        with pytest.raises(LocalError, match="a class, which runs split only"):
+            load_native(source)
+    unsafe.chmod(0o1777)
+    told = "others may write .*: move it into a folder that only root may write|owns"
+    with pytest.raises(LocalError, match=told):
+        load_native(source)
+    assert os.fspath(tmp_path) not in sys.path or tmp_path.stat().st_uid == 0
+
+
+def test_file_behind_a_link_that_changes_is_the_one_that_was_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+    source_of(tmp_path / "good", "class tried(tickpath.Strategy): pass\n")
+    source_of(tmp_path / "bad", "raise SystemExit('planted')\n")
+    link = tmp_path / "link.py"
+    link.symlink_to(tmp_path / "good" / "mine.py")
+
+    def swap(path: Path) -> None:
+        assert path == tmp_path / "good" / "mine.py"
+        link.unlink()
+        link.symlink_to(tmp_path / "bad" / "mine.py")
+
+    monkeypatch.setattr("tickpath.engine.strategy.native.check_writers", swap)
+    with pytest.raises(LocalError, match="a class, which runs split only"):
+        load_native(f"{link}:tried")
+
+
 def test_parameter_of_a_declared_state_replaces_its_beginning(tmp_path: Path) -> None:
     pytest.importorskip("numba", reason="missing capability: Numba (tickpath[native])")
     text = """
