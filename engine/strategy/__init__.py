@@ -7,8 +7,8 @@ made-up feed to try one with), spread.py (two small ones), and for C tickpath-re
 (the one header) and c_reader.py (where it lies). Strategies that are machine code:
 tickpath-strategy.h (their contract), native.c (who calls them), native_split.c (for a
 reader), native.py (what is called),
-library.py (where C ones come from), compiled.py (Python ones, by Numba) and native_runtime.py (a
-process of their own).
+library.py (where C ones come from), compiled.py (Python ones, by Numba), readonly.py (what they
+cannot write) and native_runtime.py (a process of their own).
 """
 
 from __future__ import annotations

@@ -39,8 +39,9 @@ USUAL = ("TOP", "STATE", "TRADE", "BEST")
 REMEDY = "pip install 'tickpath[native]' brings it; a strategy in C needs none"
 ARGUMENTS = 4
 TAKES_GIL = "numba_gil_ensure"
+READ_ONLY = "event and book are read-only"  # in the words of readonly.py
 NO_ALLOCATION = "NRT required but not enabled"  # Numba's words
-_PLACE_IN_FILE = re.compile(r'File "([^"]*)", line (\d+)|at (\S+) \((\d+)\)')
+_PLACE_IN_FILE = re.compile(r'File "([^"]*)", line (\d+)|(?:at|from) (\S+) \((\d+)\)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +161,13 @@ def state_dtype(state: Mapping[str, Any]) -> np.dtype[Any]:
         if isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and value.size:
             rows.append((name, value.dtype, value.shape))
         elif isinstance(value, int | float) and not isinstance(value, bool):
+            if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+                raise ValueError(f"state {name} is {value}, expected a whole number of 64 bits")
             rows.append((name, "i8" if isinstance(value, int) else "f8"))
         else:
             raise ValueError(
-                f"state {name!r} is {value!r}, expected an int, a float or a numpy array of numbers"
+                f"state {name} is a {type(value).__name__}, expected an int, a float or a numpy "
+                "array of numbers"
             )
     return np.dtype(rows or [("unused", "i8")], align=True)
 
@@ -180,27 +184,43 @@ class Compiled:
 def compile_function(source: str, declared: NativeFunction) -> Compiled:
     """Compile; raises LocalError with the line that cannot be, or where Numba is missing."""
     numba = _numba(source)
-    count = len(inspect.signature(declared.function).parameters)
-    if count != ARGUMENTS:
-        raise LocalError(
-            f"strategy {source}: a function of {count} arguments, expected four: event, book, "
-            "state, orders"
-        )
+    _refuse_other_functions(source, declared.function)
     try:
         dtype = state_dtype(declared.state)
     except ValueError as error:
-        raise LocalError(f"strategy {source}: {error}") from error
+        where = _line_of(declared.function)
+        raise LocalError(f"strategy {source}: {where}: {error}") from error
     try:
         entry, inner = _entry(numba, declared, dtype)
-    except numba.core.errors.NumbaError as error:
-        raise LocalError(f"strategy {source}: {_explain(error, declared)}") from error
     except KeyError as error:  # Numba's own, for a field that a record does not have
         raise LocalError(
             f"strategy {source}: {_line_of_field(error.args[0], declared)}: no such field: "
             f"{error.args[0]}; a state has those that its decorator declares"
         ) from error
+    except Exception as error:  # its own kinds are not all of them: it is of this function
+        raise LocalError(f"strategy {source}: {_explain(error, declared)}") from error
     _refuse_interpreter(source, inner)
     return _as_strategy(declared, dtype, entry)
+
+
+def _line_of(function: Any) -> str:
+    return f"{function.__code__.co_filename} line {function.__code__.co_firstlineno}"
+
+
+def _refuse_other_functions(source: str, function: Any) -> None:
+    if not inspect.isfunction(function):
+        raise LocalError(f"strategy {source}: @tickpath.native stands over no function")
+    where = f"strategy {source}: {_line_of(function)}"
+    # Numba makes a generator of one that yields: the call returns it, and nothing runs.
+    if inspect.isgeneratorfunction(function):
+        raise LocalError(f"{where}: it has a yield, expected a function that runs to its end")
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise LocalError(f"{where}: it is async, expected a function that runs to its end")
+    count = len(inspect.signature(function).parameters)
+    if count != ARGUMENTS:
+        raise LocalError(
+            f"{where}: a function of {count} arguments, expected four: event, book, state, orders"
+        )
 
 
 def _numba(source: str) -> Any:
@@ -237,15 +257,18 @@ def _entry(numba: Any, declared: NativeFunction, state: np.dtype[Any]) -> tuple[
     # Nothing in it is for Python's own calls, which would take the GIL.
     options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     user = numba.njit(declared.function, **options)
-    event, book = flat_event_dtype(), book_dtype()
+    from tickpath.engine.strategy.readonly import record_of  # noqa: PLC0415 - it needs Numba
+
+    event_of = record_of("event", flat_event_dtype())
+    book_of = record_of("book", book_dtype())
     orders = layout_of("tp_order_buffer")
     carray, pointer = numba.carray, numba.types.voidptr
 
     def call(event_at: Any, book_at: Any, state_at: Any, orders_at: Any) -> int:
         try:
             user(
-                carray(event_at, 1, event)[0],
-                carray(book_at, 1, book)[0],
+                event_of(event_at),
+                book_of(book_at),
                 carray(state_at, 1, state)[0],
                 carray(orders_at, 1, orders)[0],
             )
@@ -269,14 +292,16 @@ def _refuse_interpreter(source: str, inner: Any) -> None:
 
 def _explain(error: Any, declared: NativeFunction) -> str:
     """Say in a line where and why Numba could not compile it."""
-    text = str(error)
-    file = inspect.getsourcefile(declared.function)
+    text = str(error) or type(error).__name__
+    code = declared.function.__code__
+    file = code.co_filename
     found = [(a or b, int(line or other)) for a, line, b, other in _PLACE_IN_FILE.findall(text)]
-    places = [line for name, line in found if file is not None and file.endswith(name)]
-    first = inspect.getsourcelines(declared.function)[1]
-    where = f"{file} line {places[-1] if places else first}"
+    places = [line for name, line in found if file.endswith(name)]
+    where = f"{file} line {places[-1] if places else code.co_firstlineno}"
     lines = (line.strip() for line in text.splitlines())
     told = [line for line in lines if line and not line.startswith(("Failed in", "During", "File"))]
+    if READ_ONLY in text:
+        return f"{where}: {READ_ONLY}, all readers would see it: keep what changes in the state"
     if NO_ALLOCATION in text:
         return f"{where}: it allocates memory (a list, a string, an array): keep it in the state"
     return f"{where}: Numba cannot compile it: {told[0] if told else text}"

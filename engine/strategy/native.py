@@ -57,7 +57,7 @@ def load_native(source: str) -> Loaded:
     name, colon, symbol = source.rpartition(":")
     if not colon or not symbol or not name.endswith((".so", ".py")):
         raise LocalError(
-            f"strategy {source!r}: expected library.so:symbol or file.py:function, such as "
+            f"strategy {source}: expected library.so:symbol or file.py:function, such as "
             "examples/crossing.so:crossing"
         )
     if name.endswith(".so"):
@@ -113,7 +113,7 @@ def make_state(loaded: Loaded, parameters: Mapping[str, int | float]) -> Any:
     for name, value in parameters.items():
         if name not in known:
             there = f"known are {', '.join(known)}" if known else "it takes none"
-            raise LocalError(f"strategy {loaded.source}: parameter {name!r}: {there}")
+            raise LocalError(f"strategy {loaded.source}: parameter {name}: {there}")
         kind, offset = known[name]
         _store(loaded, name, ffi.addressof(state, offset), kind, value)
     if loaded.strategy.init != ffi.NULL:
@@ -128,11 +128,17 @@ def make_state(loaded: Loaded, parameters: Mapping[str, int | float]) -> Any:
 
 def _store(loaded: Loaded, name: str, at: Any, kind: int, value: float) -> None:
     if kind == lib.TP_STRATEGY_FLOAT64:
-        ffi.cast("double *", at)[0] = float(value)
+        try:
+            ffi.cast("double *", at)[0] = float(value)
+        except OverflowError:  # an int may have any number of digits
+            raise LocalError(
+                f"strategy {loaded.source}: parameter {name} is too large, expected a number of 64 "
+                "bits floating point"
+            ) from None
         return
     if not isinstance(value, int) or not INT64_MIN <= value <= INT64_MAX:
         raise LocalError(
-            f"strategy {loaded.source}: parameter {name} is {value!r}, expected a whole number of "
+            f"strategy {loaded.source}: parameter {name} is {value}, expected a whole number of "
             "64 bits"
         )
     ffi.cast("int64_t *", at)[0] = value

@@ -111,6 +111,22 @@ def test_compiled_function_that_raises_is_stopped(rig: Rig, tmp_path: Path) -> N
         ("x = [1, 2]\n    x.append(event.type)", 7, "it allocates memory"),
         ("x = np.zeros(3)", 7, "Numba cannot compile it"),
         ("state.absent = 1", 7, "no such field: absent"),
+        ("import math", 7, "Numba cannot compile it: Use of unsupported opcode"),
+        ("with state:\n        pass", 5, "Numba cannot compile it"),
+        ("book.state = 1", 7, "event and book are read-only"),
+        ("book.bid_count += 1", 7, "event and book are read-only"),
+        ("event.bid = 1", 7, "event and book are read-only"),
+        ("book.bids[0].price = 7", 7, "event and book are read-only"),
+        ("book.bids[0] = book.asks[0]", 7, "event and book are read-only"),
+        (
+            "level = book.bids[event.type]\n    level.quantity = 7",
+            8,
+            "event and book are read-only",
+        ),
+        ("book['state'] = 1", 7, "Numba cannot compile it|event and book are read-only"),
+        ("book.bids.sort()", 7, "Numba cannot compile it: .*"),
+        ("book.bids.price[:] = 7", 7, "Numba cannot compile it: .*"),
+        ("other = book if event.type else state\n    other.x = 7", 7, "Numba cannot compile it"),
         ("print(event.type)", 0, r"it calls the interpreter \(print, or object mode\)"),
     ],
 )
@@ -122,6 +138,49 @@ def test_function_that_cannot_be_compiled_is_refused_with_its_line(
     where = rf"mine\.py line {line}: " if line else ""
     with pytest.raises(LocalError, match=where + told):
         load_native(source_of(tmp_path, text))
+
+
+@slow
+def test_compiled_helper_that_writes_the_book_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("numba", reason="missing capability: Numba (tickpath[native])")
+    text = """
+        import numba
+
+        @numba.njit
+        def spoil(level):
+            level.price = 7
+
+        @tickpath.native
+        def tried(event, book, state, orders):
+            spoil(book.bids[0])
+        """
+    with pytest.raises(LocalError, match=r"mine\.py line \d+: event and book are read-only"):
+        load_native(source_of(tmp_path, text))
+
+
+@slow
+@pytest.mark.parametrize(
+    ("at", "level"), [("0", 0), ("event.type - event.type + 1", 1), ("-1", 19), ("19", 19)]
+)
+def test_compiled_function_reads_what_stands_in_the_book(
+    rig: Rig, tmp_path: Path, at: str, level: int
+) -> None:
+    text = f"""
+        @tickpath.native(state={{"price": -1, "quantity": -1, "asked": -1, "size": 0}})
+        def tried(event, book, state, orders):
+            state.price = book.bids[{at}].price
+            state.quantity = book.bids[{at}].quantity
+            state.asked = book.asks[{at}].price
+            state.size = len(book.bids)
+        """
+    venue, tried = Venue(), Inline(rig, source_of(tmp_path, text))
+    go_live(rig, venue)
+    tried.follow()
+    assert int(tried.row.stopped_by) == 0
+    sides = [sorted(venue.book[0].items(), reverse=True), sorted(venue.book[1].items())]
+    bids, asks = (side + [(0, 0)] * (20 - len(side)) for side in sides)
+    words = ffi.cast("int64_t *", tried.state)
+    assert [words[i] for i in range(4)] == [*bids[level], asks[level][0], 20]
 
 
 @slow
@@ -148,6 +207,35 @@ def test_event_of_compiled_functions_has_all_fields_in_their_places() -> None:
     places = {name: row[1] for name, row in flat.fields.items()}
     assert (places["type"], places["received_ns"], places["bid"], places["price"]) == (2, 8, 24, 24)
     assert (places["ask_quantity"], places["trade_id"], places["state"]) == (48, 48, 24)
+
+
+@pytest.mark.parametrize("value", [1 << 63, -(1 << 63) - 1])
+def test_state_beyond_64_bits_is_refused_with_its_line(tmp_path: Path, value: int) -> None:
+    pytest.importorskip("numba", reason="missing capability: Numba (tickpath[native])")
+    text = f"@tickpath.native(state={{'x': {value}}})\ndef tried(e, b, s, o):\n    pass\n"
+    told = rf"mine\.py line 5: state x is {value}, expected a whole number of 64 bits"
+    with pytest.raises(LocalError, match=told):
+        load_native(source_of(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "told"),
+    [
+        ("def", "yield 1", "it has a yield"),
+        ("async def", "pass", "it is async"),
+        ("async def", "yield 1", "it is async"),
+        ("class", "pass", None),
+    ],
+)
+def test_function_that_would_never_run_is_refused(
+    tmp_path: Path, head: str, body: str, told: str | None
+) -> None:
+    pytest.importorskip("numba", reason="missing capability: Numba (tickpath[native])")
+    arguments = "(event, book, state, orders)" if told else ""
+    text = f"@tickpath.native\n{head} tried{arguments}:\n    {body}\n"
+    match = rf"mine\.py line 5: {told}" if told else "stands over no function"
+    with pytest.raises(LocalError, match=match):
+        load_native(source_of(tmp_path, text))
 
 
 @pytest.mark.parametrize("value", ["text", True, None, np.zeros(0), np.array(["a"])])
@@ -294,3 +382,5 @@ def test_parameter_of_a_declared_state_replaces_its_beginning(tmp_path: Path) ->
     state = make_state(loaded, {"x": 0.75})
     assert np.frombuffer(ffi.buffer(state)[0:32], dtype="f8")[[0, 1, 3]].tolist() == [0, 1, 0.75]
     assert ffi.cast("int64_t *", state)[2] == 5
+    with pytest.raises(LocalError, match="parameter x is too large"):
+        make_state(loaded, {"x": 10**400})

@@ -302,7 +302,7 @@ def test_library_that_others_may_write_is_refused_as_root(
 def test_parameter_that_does_not_fit_is_refused(probe: Path) -> None:
     loaded = load_native(f"{probe}:probe")
     for parameters, told in (
-        ({"dose": 1}, "parameter 'dose': known are does, factor"),
+        ({"dose": 1}, "parameter dose: known are does, factor"),
         ({"does": 1.5}, "parameter does is 1.5, expected a whole number"),
         ({"does": 1 << 63}, "expected a whole number of 64 bits"),
         ({"does": -1}, "its init refused to start: it returned 3, expected 0"),
