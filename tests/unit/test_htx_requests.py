@@ -114,6 +114,17 @@ def test_refusal_is_of_the_topic_in_its_words() -> None:
     assert no.reason == f"bad-request: {words}"
 
 
+@pytest.mark.parametrize(
+    ("code", "words", "reason"),
+    [(2002, "auth", "2002: auth"), ("x", None, "x"), (None, "auth", "auth"), (0, "", "0")],
+)
+def test_refusal_in_another_form_is_one(
+    code: str | int | None, words: str | None, reason: str
+) -> None:
+    no = note(status="error", id="7", err_code=code, err_msg=words)
+    assert (no.meaning, no.request, no.reason) == (Meaning.REFUSAL, 7, reason)
+
+
 def test_ping_is_answered_by_its_number() -> None:
     ping = note(ping=1492420473027)
     assert (ping.meaning, ping.answer) == (Meaning.HEARTBEAT, b'{"pong":1492420473027}')
@@ -230,6 +241,12 @@ def test_list_row_that_comes_twice_counts_once() -> None:
 def test_list_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="the venue says error"):
         listed(status="error")
+    for code in ('"gateway"', "504"):
+        no = f'{{"status":"error","err-code":{code},"err-msg":"late","data":null}}'
+        with pytest.raises(ValueError, match=f"the venue says error: {code.strip(chr(34))}: late"):
+            VENUE.parse_instruments(no.encode())
+    with pytest.raises(ValueError, match="expected rows as its data"):
+        VENUE.parse_instruments(b'{"status":"ok","data":null}')
     with pytest.raises(ValueError, match="expected the JSON of instruments"):
         VENUE.parse_instruments(b"[]")
 

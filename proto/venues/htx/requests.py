@@ -96,14 +96,16 @@ class _Request(msgspec.Struct):
 
 
 class _Reply(msgspec.Struct, rename="kebab"):
+    """What a refusal says is shown as it comes: its form is never a reason to lose it."""
+
     id: str | int | None = None
     status: str = ""
     subbed: str | None = None
     unsubbed: str | None = None
     ping: int | None = None
     pong: int | None = None
-    err_code: str = ""
-    err_msg: str = ""
+    err_code: str | int | None = None
+    err_msg: str | int | None = None
 
 
 _request_decoder = msgspec.json.Decoder(_Request)
@@ -112,6 +114,10 @@ _reply_decoder = msgspec.json.Decoder(_Reply)
 
 def _number(text: str | int | None) -> int | None:
     return int(text) if text is not None and re.fullmatch(r"\d{1,18}", str(text)) else None
+
+
+def _words(*said: str | int | None) -> str:
+    return ": ".join(str(word) for word in said if word not in (None, ""))
 
 
 def asked(data: bytes) -> Asked | None:
@@ -139,9 +145,9 @@ def parse_notes(data: bytes) -> tuple[Note, ...]:
 def _note(reply: _Reply) -> Note:
     number = _number(reply.id)
     if reply.status == "error":
-        reason = ": ".join(word for word in (reply.err_code, reply.err_msg) if word)
-        found = _NAMED.fullmatch(reply.err_msg)
+        found = _NAMED.fullmatch(str(reply.err_msg))
         names = (found["topic"],) if found else ()
+        reason = _words(reply.err_code, reply.err_msg)
         return Note(meaning=Meaning.REFUSAL, channels=names, request=number, reason=reason)
     if reply.subbed is not None:
         return Note(meaning=Meaning.ACKNOWLEDGEMENT, channels=(reply.subbed,), request=number)
@@ -174,9 +180,9 @@ class _NameJson(msgspec.Struct):
 
 class _ListJson(msgspec.Struct, rename="kebab"):
     status: str
-    data: list[msgspec.Raw] = []
-    err_code: str = ""
-    err_msg: str = ""
+    data: list[msgspec.Raw] | None = None
+    err_code: str | int | None = None
+    err_msg: str | int | None = None
 
 
 _row_decoder = msgspec.json.Decoder(_RowJson)
@@ -249,7 +255,13 @@ def parse_instruments(data: bytes) -> InstrumentList:
         ) from error
     if listed.status != "ok":
         raise ValueError(
-            f"instrument list: the venue says {listed.status}: {listed.err_code}: {listed.err_msg}"
+            "instrument list: the venue says "
+            + _words(listed.status, listed.err_code, listed.err_msg)
+        )
+    if listed.data is None:
+        raise ValueError(
+            f"instrument list {excerpt(data)}: expected rows as its data; ask {INSTRUMENTS_PATH} "
+            "again"
         )
     instruments: dict[str, Instrument] = {}
     left_out: dict[str, str] = {}
