@@ -23,6 +23,7 @@ from tickpath.engine.recording.format import (
     Meta,
     RecordingFault,
     RecordingFile,
+    give_names,
     recording_paths,
     unwritable,
 )
@@ -280,10 +281,11 @@ class Table:
             pyarrow.csv.CSVWriter if self.path.suffix == ".csv" else pyarrow.parquet.ParquetWriter
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = make(self._aside, schema)
+        self._writer = make(self.aside, schema)
 
     @property
-    def _aside(self) -> Path:
+    def aside(self) -> Path:
+        """Return what it is called until it is whole."""
         return self.path.with_name(f"{self.path.name}.part")
 
     def _flush(self) -> None:
@@ -291,20 +293,18 @@ class Table:
             self._writer.write_table(pa.Table.from_batches(self._groups).combine_chunks())
         self._groups = []
 
-    def close(self) -> None:
-        """Finish the file and give it its name, which an earlier one may have had."""
+    def finish(self) -> None:
+        """Write the file's end; it has no name yet."""
         if self._writer is not None:
             self._flush()
             self._writer.close()
-            self.is_replaced = self.path.exists()
-            self._aside.replace(self.path)
 
     def abandon(self) -> None:
         """Remove what was not finished, as it would be of no use."""
         if self._writer is not None:
             with contextlib.suppress(OSError):  # the disk is full: it was told already
                 self._writer.close()
-            self._aside.unlink(missing_ok=True)
+            self.aside.unlink(missing_ok=True)
 
     def summary(self) -> dict[str, str | int | bool]:
         """Say what was written, for programs."""
@@ -399,9 +399,13 @@ class Export:
         return replayer
 
     def close(self) -> None:
-        """Finish both files."""
-        self.events.close()
-        self.books.close()
+        """Finish both files and give them their names, which earlier ones may have had."""
+        tables = [one for one in (self.events, self.books) if one.is_open]
+        for one in tables:
+            one.finish()
+        were = give_names([(one.aside, one.path) for one in tables])
+        for one, was in zip(tables, were, strict=True):
+            one.is_replaced = was
 
     def abandon(self) -> None:
         """Leave neither."""

@@ -7,6 +7,7 @@ bounded before it is used. Called by: recorder.py, replay.py, export.py. Calls: 
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -20,7 +21,7 @@ from tickpath.engine.recording.tap import Subscription  # noqa: TC002 # msgspec 
 from tickpath.shm.errors import LocalError, SystemSetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 MAGIC: Final = b"TICKPREC"
@@ -95,6 +96,30 @@ def unwritable(directory: Path, error: OSError, consequence: str) -> LocalError 
         f"--out {directory}: {error.strerror or error}: {consequence}; expected a folder that can "
         "be made or written"
     )
+
+
+def give_names(files: Sequence[tuple[Path, Path]]) -> list[bool]:
+    """Rename finished files from the first to the second path, all or none.
+
+    Returns whether each replaced an earlier one. Raises OSError, and removes all of them then.
+    """
+    made = [aside for aside, _ in files]
+    try:
+        were = [_stands_in_the_place(path) for _, path in files]
+        for place, (aside, path) in enumerate(files):
+            made[place] = aside.replace(path)
+    except OSError:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
+    return were
+
+
+def _stands_in_the_place(path: Path) -> bool:
+    """Say whether a file is there; raises FileExistsError for a folder, before anything is lost."""
+    if path.is_dir():
+        raise FileExistsError(errno.EEXIST, f"{path.name} is a folder")
+    return path.exists()
 
 
 class RecordingFault(LocalError):  # noqa: N818 # a fault of the file, an error of the command

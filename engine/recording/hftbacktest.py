@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from tickpath._core import ffi, lib
-from tickpath.engine.recording.format import RECORD, unwritable
+from tickpath.engine.recording.format import RECORD, give_names, unwritable
 from tickpath.engine.recording.inputs import check_inputs, output_name, played
 from tickpath.engine.recording.left_out import LeftOut
 from tickpath.engine.recording.replayer import Replayer
@@ -91,7 +91,7 @@ class Events:
         self.is_shown = False
 
     def take(self) -> NDArray[Any]:
-        """Return all rows."""
+        """Return all rows: twice in memory until it returns."""
         self._pack()
         rows, self._chunks = np.concatenate(self._chunks), []
         return rows
@@ -360,9 +360,9 @@ class Export:
             for aside, _, _ in parts:
                 aside.unlink(missing_ok=True)
             raise
-        for aside, path, count in parts:
-            self.written.append((path, count, path.exists()))
-            aside.replace(path)
+        were = give_names([(aside, path) for aside, path, _ in parts])
+        for (_, path, count), is_replaced in zip(parts, were, strict=True):
+            self.written.append((path, count, is_replaced))
 
     def _shift(self, arrays: list[tuple[Events, NDArray[Any]]]) -> None:
         """Let no latency be below zero: our clock was behind the venue's."""

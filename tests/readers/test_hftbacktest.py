@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from decimal import Decimal
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tickpath.engine.recording.hftbacktest import (
     SELL,
     SNAPSHOT,
     TRADE,
+    Events,
     fill_times,
     in_order,
 )
@@ -102,14 +103,25 @@ def test_books_of_hftbacktest_are_those_that_were_at_every_message(
 
 @pytest.mark.needs("readers")
 def test_book_that_is_live_no_longer_is_cleared_until_it_is_again(tmp_path: Path) -> None:
-    session = make_session("okx", with_market=False)
-    lines = session.lines()
-    (subscribed,) = [i for i, one in enumerate(lines) if one["dir"] == "out"][:1]
-    middle = len(lines) // 2
-    again = [one | {"t_ns": lines[middle]["t_ns"], "conn": 1} for one in lines[subscribed:8]]
-    files = exported(tmp_path, session, [*lines[:middle], *again])
-    (read, *_) = [read_by_hftbacktest(path) for path in files.values()]
-    assert any(rows for _, _, _, rows in read)
+    """A message is lost, and a second connection brings the first bases again at the end."""
+    session = make_session("okx")
+    lines, symbol = session.lines(), session.symbols[0]
+    begin_ns, again_ns = lines[0]["t_ns"], lines[-1]["t_ns"] + 10**9
+    books = f'{{"arg":{{"channel":"books","instId":"{symbol}"'
+    own = [one for one in lines if one["dir"] == "in" and one["text"].startswith(books)]
+    lost, gap_ns = own[8], own[9]["t_ns"]
+    again = [one | {"t_ns": again_ns, "conn": 1} for one in lines if one["t_ns"] == begin_ns]
+    files = exported(tmp_path, session, [*(one for one in lines if one is not lost), *again])
+    data = np.load(files[symbol])["data"]
+    cleared = (data["ev"] & np.uint64(KIND_MASK)) == CLEAR
+    assert sorted(set(data["local_ts"][cleared].tolist())) == [begin_ns, gap_ns, again_ns]
+    read = read_by_hftbacktest(files[symbol])
+    assert any(rows for t_ns, *_, rows in read if t_ns < gap_ns)
+    meanwhile = [rows for t_ns, is_end, _, rows in read if gap_ns <= t_ns < again_ns and not is_end]
+    assert len(meanwhile) > 5
+    assert not any(meanwhile)
+    found = {(side, round(price, 2)): quantity for side, price, quantity in read[-1][3]}
+    assert found == as_levels(session.books[symbol, begin_ns])
 
 
 # ---- order ---------------------------------------------------------------------------------------
@@ -219,12 +231,40 @@ def test_numbers_are_the_nearest_doubles_and_every_field_is_there(tmp_path: Path
         assert data.dtype.names == (
             "ev", "exch_ts", "local_ts", "px", "qty", "order_id", "ival", "fval",
         )  # fmt: skip
-        best = session.last(symbol)
-        levels = {float(one) for one in best}
-        assert {float(Decimal(repr(value))) for value in levels} == levels
+        (*_, last) = (book for (of, _), book in session.books.items() if of == symbol)
+        assert applied(data, LOCAL)[-1] == as_levels(last)  # float() of a Decimal is the nearest
         kinds = set((data["ev"] & np.uint64(KIND_MASK)).tolist())
         assert kinds == {DEPTH, TRADE, CLEAR, SNAPSHOT}
-        assert float(best[0]) in set(data["px"].tolist())
+
+
+@pytest.mark.parametrize("form", ["hftbacktest", "csv", "parquet"])
+def test_folder_in_the_way_of_the_last_file_leaves_nothing(tmp_path: Path, form: str) -> None:
+    session = make_session("okx")
+    path, out = tmp_path / "a.ndjson", tmp_path / "out"
+    path.write_text(written(session.lines()))
+    words = ("export", "--ndjson", path, "--format", form, "--out", out)
+    assert tickpath(*words).returncode == 0
+    *first, last = sorted(out.iterdir(), reverse=form != "hftbacktest")  # in their order
+    assert first
+    for one in (*first, last):
+        one.unlink()
+    last.mkdir()
+    done = tickpath(*words)
+    assert done.returncode == 2
+    assert f"--out {out}: {last.name} is a folder: nothing was left there" in done.stderr
+    assert list(out.iterdir()) == [last]
+
+
+def test_rows_are_in_memory_twice_at_most_while_they_are_joined() -> None:
+    """As docs/recording.md says."""
+    rows = Events("okx", "BTC-USDT", _chunks=[np.zeros(1 << 16, DTYPE) for _ in range(4)])
+    held = 4 * (1 << 16) * DTYPE.itemsize
+    tracemalloc.start()
+    assert rows.take().nbytes == held
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert DTYPE.itemsize == 64
+    assert held <= peak < 1.05 * held
 
 
 def test_clock_behind_the_venues_is_shifted_and_said(tmp_path: Path) -> None:
