@@ -8,6 +8,7 @@ Called by: engine/cli.py. Calls: inputs.py, replayer.py.
 from __future__ import annotations
 
 import hashlib
+import re
 from argparse import RawDescriptionHelpFormatter
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,7 @@ from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -311,6 +313,21 @@ def _file_part(path: Path) -> FilePart:
     return FilePart(path.name, size, digest.hexdigest())
 
 
+def _without_paths(paths: Sequence[Path]) -> Callable[[str], str]:
+    """Return what writes names in the place of paths: these are the reader's, not the recording's.
+
+    Of two files with one name it also says which: its number, from 1, in `files`.
+    """
+    named = Counter(path.name for path in paths)
+    shown = {
+        str(path): path.name if named[path.name] == 1 else f"{path.name} (file {number})"
+        for number, path in enumerate(paths, 1)
+    }
+    longest_first = sorted(shown, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, longest_first)))
+    return lambda words: pattern.sub(lambda found: shown[found[0]], words)
+
+
 # ---- the command ---------------------------------------------------------------------------------
 
 
@@ -334,7 +351,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Examine; a fault is reported after all before it was."""
     check_inputs(args)
-    files = [_file_part(path) for path in input_paths(args)]
+    paths = input_paths(args)
+    files = [_file_part(path) for path in paths]
     examiner, fault = Examiner(), None
     try:
         examiner.examine(args)
@@ -342,9 +360,10 @@ def run(args: argparse.Namespace) -> int:
         fault = error
     if fault is not None and not examiner.totals["records"]:
         raise fault
-    # The path is the reader's, not the recording's: the same bytes wherever the files are.
-    said = "" if fault is None else str(fault).replace(f"{args.file[0].parent}/", "")
-    certificate = examiner.certificate(files, said)
+    certificate = examiner.certificate(files, "" if fault is None else str(fault))
+    clean = _without_paths(paths)
+    certificate.fault = clean(certificate.fault)
+    certificate.left_out = [clean(words) for words in certificate.left_out]
     if args.json:
         print(msgspec.json.encode(certificate).decode())
     else:

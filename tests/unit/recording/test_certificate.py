@@ -222,6 +222,38 @@ def test_same_files_give_the_same_bytes_wherever_they_are(tmp_path: Path) -> Non
     )
 
 
+def test_several_files_are_named_without_their_folders(tmp_path: Path) -> None:
+    lines = tardis_lines(make_session("okx"))
+    folder = tmp_path / "here"
+    for number, name in enumerate(("a/00.json", "a/01.json", "b/00.json")):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(lines[number::3]) if number else "".join(lines))
+    with (folder / "b/00.json").open("a") as file:
+        file.write("no time\n")
+    shutil.copytree(folder, tmp_path / "elsewhere" / "deep")
+    said = []
+    for one in (folder, tmp_path / "elsewhere" / "deep"):
+        words = ("--tardis", one, "--venue", "okx")
+        said += [tickpath("certificate", *more, *words).stdout for more in ((), ("--json",))]
+    assert said[:2] == said[2:]
+    assert " of 00.json (file 3): begins with" in said[0]
+    assert str(tmp_path) not in "".join(said)
+
+
+def test_damaged_file_in_another_folder_is_named_without_it(tmp_path: Path) -> None:
+    path = lines_file(tmp_path / "a.ndjson", make_session("okx").lines())
+    lines = NdjsonRecording(path)
+    files = [tmp_path / "one" / "a.tpr", tmp_path / "two" / "b.tpr"]
+    for one in files:
+        one.parent.mkdir()
+        shifted(one, lines.batches(), lines.meta, 0)
+    files[1].write_bytes(files[1].read_bytes()[:-3])
+    told, done = certified(*files)
+    assert "recording b.tpr: byte" in told["fault"]
+    assert str(tmp_path) not in done.stdout
+
+
 def test_damaged_file_is_certified_up_to_there_and_said(tmp_path: Path) -> None:
     path = lines_file(tmp_path / "a.ndjson", make_session("okx").lines())
     lines = NdjsonRecording(path)
