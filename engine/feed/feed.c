@@ -83,7 +83,7 @@ static bool in_range(const struct tp_feed_config *full)
 /* Where each part stands in the feed's memory; all offsets are multiples of a cache line. */
 struct layout {
     size_t instruments, histories, connections, races, venues, routers, backlogs, update, trades,
-        cells, requests, chunks, misfits, staging, plain, books, end;
+        cells, requests, chunks, misfits, staging, plain, own_levels, books, end;
     size_t book_size;
     uint32_t chunk_count;
 };
@@ -139,7 +139,8 @@ static struct layout layout_of(const struct tp_feed_config *full)
     at.misfits = at.chunks + at.chunk_count * sizeof(struct tp_backlog_chunk);
     at.staging = at.misfits + count * sizeof(struct feed_misfit_slot);
     at.plain = at.staging + lines(staging_size(full));
-    at.books = at.plain + FEED_PLAIN_SIZE_MAX;
+    at.own_levels = at.plain + FEED_PLAIN_SIZE_MAX;
+    at.books = at.own_levels + lines(TP_DEPTH_LEVEL_COUNT_MAX * sizeof(struct tp_level));
     at.end = at.books + count * at.book_size;
     return at;
 }
@@ -210,6 +211,7 @@ struct tp_feed *tp_feed_init(void *memory, const struct tp_feed_config *config)
     feed->trades = (void *)(base + at.trades);
     feed->staging = (struct tp_buffer){.data = base + at.staging, .capacity = staging_size(&full)};
     feed->plain = base + at.plain;
+    feed->own_levels = (void *)(base + at.own_levels);
     feed->books = base + at.books;
     feed->book_size = at.book_size;
     feed->misfits = (void *)(base + at.misfits);

@@ -128,14 +128,20 @@ enum feed_member_flag {
     MEMBER_ESTRANGED = 0x8, /* another one's numbers began anew, its own did not yet */
     MEMBER_REFUSED = 0x10,  /* the venue does not serve the channel on it */
     MEMBER_LAGS = 0x20,     /* its last message was a copy: its numbers are looked at first */
+    MEMBER_PROVED = 0x40,   /* it brought nothing, and nothing has changed since a proof of that */
+    MEMBER_DEAF = 0x80,     /* acknowledged and not served, by a verdict: a message ends that */
 };
 struct feed_member {
     uint64_t last, lowest; /* numbers of its newest and of its first message; 0: none came */
     uint64_t repeated;     /* the number of an old one that came behind a newer; 0: none did */
     uint64_t last_ns;      /* when its newest came */
     uint64_t heard_ns;     /* since when it is MEMBER_HEARD */
-    uint8_t flags;         /* enum feed_member_flag */
-    _Atomic uint8_t told;  /* MEMBER_HEARD and MEMBER_REFUSED, for the cold thread */
+    /* Of one that did not meet the book: a number that the book is yet to reach, and the venue's
+     * time of it; 0: none. */
+    uint64_t claimed, claimed_exchange_ns;
+    uint8_t flags;        /* enum feed_member_flag */
+    uint8_t said;         /* enum tp_trading: its stream's last word of it */
+    _Atomic uint8_t told; /* MEMBER_HEARD and MEMBER_REFUSED, for the cold thread */
 };
 
 enum { FEED_RECENT_COUNT = 16 }; /* a power of two */
@@ -152,6 +158,7 @@ struct feed_race {
     struct tp_backlog held;   /* messages that are ahead of the book */
     uint64_t held_newest, held_since_ns;
     uint64_t owed, owed_since_ns; /* a message of this number could not be read; 0: none */
+    uint64_t due, due_since_ns;   /* the carrier must bring this number too; 0: it did */
 };
 
 /* rescale.h: the number that an instrument's scale did not hold. told counts up by the hot thread,
@@ -196,8 +203,9 @@ struct tp_feed {
     uint32_t misfits_waiting;              /* slots of which the next number waits */
     uint64_t misfits_seen; /* cold thread: none was told since misfits_told was so */
     _Atomic uint64_t misfits_told;
-    uint8_t *plain; /* plain.c: the message in hand without its escapes */
-    uint8_t *books; /* book_size apart */
+    uint8_t *plain;              /* plain.c: the message in hand without its escapes */
+    struct tp_level *own_levels; /* verify.c: a side of the book that a base is compared with */
+    uint8_t *books;              /* book_size apart */
     size_t book_size;
     uint32_t next_look;     /* verify.c */
     bool verifies;          /* at least one venue's books */
@@ -280,6 +288,27 @@ void feed_race_carry(struct tp_feed *feed, uint32_t index, uint32_t connection);
 void feed_race_hear(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t now_ns);
 /* The member's numbers and the book's are the same. */
 void feed_race_meet(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t now_ns);
+/* Where the book's change of this very number is remembered; FEED_RECENT_COUNT: nowhere. */
+uint32_t feed_race_find(const struct feed_race *race, uint64_t number);
+/* Whether the member's messages count: a base by REST has the numbers of every stream, as the
+ * venue's documents have it; where bases come in-band each member is to show that it counts alike.
+ */
+bool feed_race_counts(struct tp_feed *feed, uint32_t index, uint32_t connection);
+/* Whether the member still brings this channel, as far as is known: one of the newest changes, or
+ * one not long ago; or nothing has changed since it was proved that there was nothing to bring. */
+bool feed_race_is_current(struct tp_feed *feed, uint32_t index, uint32_t connection,
+                          uint64_t now_ns);
+/* The member shows that there is this number: the book must reach it within TP_RACE_HOLD_NS. */
+void feed_race_owe(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t number,
+                   uint64_t now_ns);
+/* Another connection than the book's own fell silent or ended, or speaks again. */
+void feed_race_silence(struct tp_feed *feed, uint32_t index, bool silent, uint64_t now_ns);
+/* The book is at the number of a change: what members claim is compared with it. */
+void feed_race_compare(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
+/* A verdict: the carrier's channel brings nothing. */
+void feed_race_deafen(struct tp_feed *feed, uint32_t index);
+/* What the members' streams say of trading, the gravest word. */
+uint8_t feed_race_said(const struct tp_feed *feed, uint32_t index);
 /* A connection of the race opened. Whether the book begins on it. */
 bool feed_race_join(struct tp_feed *feed, uint32_t index, uint32_t connection);
 /* The instrument comes, to the first of its connections: nothing is known of its members. Whether
@@ -289,8 +318,6 @@ bool feed_race_enter(struct tp_feed *feed, uint32_t index);
 bool feed_race_leave(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t now_ns);
 /* The book's connection fell silent. Whether another one carries it from now on. */
 bool feed_race_relieve(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
-/* Another connection than the book's own speaks again, which may be silent. */
-void feed_race_speak(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
 /* The book leaves the chain: what was held must be shown by its next base. */
 void feed_race_scatter(struct tp_feed *feed, uint32_t index);
 /* The book stands at a base: its connection brought it, or what is kept. */
@@ -362,6 +389,8 @@ enum tp_decode_status feed_decode_plain(struct tp_feed *feed, const struct tp_ve
 bool feed_is_halted(const struct feed_history *history);
 /* Its connection begins anew: what the stream said before is of the one before. */
 void feed_forget_stream(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
+/* A member of its race is forgotten, and what it said. */
+void feed_forget_member(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
 /* A message of the stream that says so. */
 enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index,
                                      const struct feed_arrival *arrival);

@@ -609,8 +609,8 @@ static void mark_silence(struct tp_feed *feed, uint32_t connection, bool silent,
         if ((instrument->flags & FEED_ADDED) == 0)
             continue;
         if (instrument->connection != connection) {
-            if (!silent && feed_race_has(feed, i, connection))
-                feed_race_speak(feed, i, now_ns);
+            if (feed_race_has(feed, i, connection))
+                feed_race_silence(feed, i, silent, now_ns);
             continue;
         }
         if (silent && feed_race_relieve(feed, i, now_ns))

@@ -11,6 +11,7 @@
 /* As long as in feed_state.c: old numbers later than this are no repetition. */
 static const uint64_t OLD_NS_MAX = 500000000;
 enum { HELD_COUNT_MAX = 256, HELD_BYTES_MAX = 256 << 10 };
+enum { LOOKS_MAX = 2 * HELD_COUNT_MAX }; /* at held messages, each time that the book moves on */
 
 /* ---- what was first, and by how much */
 
@@ -21,29 +22,14 @@ static void remember(struct tp_feed *feed, uint32_t index, uint64_t received_ns)
     race->recent[place].number = feed->instruments[index].version;
     race->recent[place].exchange_ns = feed->instruments[index].exchange_ns;
     race->recent[place].received_ns = received_ns;
-}
-
-/* Where the book's change of this very number is remembered; FEED_RECENT_COUNT: nowhere. */
-static uint32_t find_recent(const struct feed_race *race, uint64_t number)
-{
-    for (uint32_t i = 1; i <= FEED_RECENT_COUNT; i++) {
-        const uint32_t place = (race->next_recent - i) & (FEED_RECENT_COUNT - 1);
-        if (race->recent[place].number == number && number != 0)
-            return place;
-    }
-    return FEED_RECENT_COUNT;
-}
-
-static bool is_known(const struct feed_race *race, uint64_t number)
-{
-    return find_recent(race, number) != FEED_RECENT_COUNT;
+    feed_race_compare(feed, index, received_ns);
 }
 
 /* Whether the update in hand is one that the book has: of this number and of the same time. Numbers
  * alone may be equal by chance where a numbering begins anew. */
 static bool is_same_change(const struct feed_race *race, const struct tp_depth_update *update)
 {
-    const uint32_t place = find_recent(race, update->last_version);
+    const uint32_t place = feed_race_find(race, update->last_version);
     return place != FEED_RECENT_COUNT && update->exchange_ns != 0 &&
            race->recent[place].exchange_ns == update->exchange_ns;
 }
@@ -62,7 +48,7 @@ static enum tp_feed_result take_copy(struct tp_feed *feed, uint32_t index,
 {
     struct feed_connection *of = &feed->connections[arrival->connection];
     struct feed_member *member = feed_member(feed, index, arrival->connection);
-    const uint32_t place = find_recent(&feed->races[index], feed->update->last_version);
+    const uint32_t place = feed_race_find(&feed->races[index], feed->update->last_version);
     feed->counters.copies++;
     of->copied++;
     member->flags |= MEMBER_LAGS;
@@ -74,6 +60,23 @@ static enum tp_feed_result take_copy(struct tp_feed *feed, uint32_t index,
         tp_histogram_record(of->behind,
                             arrival->received_ns - feed->races[index].recent[place].received_ns);
     return TP_FEED_IGNORED;
+}
+
+/* What a member brought whose numbers may be its own: it met the book if that has the same number
+ * of the same time, now or once it is there. */
+static void claim(struct tp_feed *feed, uint32_t index, const struct feed_arrival *arrival)
+{
+    const struct feed_race *race = &feed->races[index];
+    const struct tp_depth_update *update = feed->update;
+    struct feed_member *member = feed_member(feed, index, arrival->connection);
+    const uint32_t place = feed_race_find(race, update->last_version);
+    if (place != FEED_RECENT_COUNT) {
+        if (race->recent[place].exchange_ns == update->exchange_ns)
+            feed_race_meet(feed, index, arrival->connection, arrival->received_ns);
+    } else if (update->last_version > feed->instruments[index].version && member->claimed == 0) {
+        member->claimed = update->last_version;
+        member->claimed_exchange_ns = update->exchange_ns;
+    }
 }
 
 /* ---- ahead of the book */
@@ -88,11 +91,11 @@ static bool may_be_filled(const struct tp_feed *feed, uint32_t index)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
     const struct feed_connection *own = &feed->connections[instrument->connection];
-    const bool needs_base = instrument->rule->base == TP_BASE_IN_BAND;
+    const bool is_in_band = instrument->rule->base == TP_BASE_IN_BAND;
     for (uint32_t i = 0; i < own->race_count; i++) {
         const struct feed_member *member = &feed->races[index].member[i];
         const struct feed_connection *of = &feed->connections[own->race_first + i];
-        const uint8_t must_be = needs_base ? MEMBER_BASED : MEMBER_HEARD;
+        const uint8_t must_be = is_in_band ? MEMBER_BASED | MEMBER_MET : MEMBER_HEARD;
         if (of->up && !of->silent && member->last <= instrument->version &&
             (member->flags & (must_be | MEMBER_ESTRANGED | MEMBER_REFUSED)) == must_be)
             return true;
@@ -125,13 +128,7 @@ static enum tp_feed_result hold(struct tp_feed *feed, uint32_t index,
     struct feed_race *race = &feed->races[index];
     struct feed_member *member = feed_member(feed, index, arrival->connection);
     const uint64_t number = feed->update->last_version;
-    feed->races_waiting += !waits(race);
-    if (race->held_newest == 0)
-        race->held_since_ns = arrival->received_ns;
-    if (number > race->held_newest) {
-        race->held_newest = number;
-        race->ahead_by = (uint16_t)arrival->connection;
-    }
+    feed_race_owe(feed, index, arrival->connection, number, arrival->received_ns);
     advance(member, number, arrival->received_ns);
     const bool is_kept = race->held.message_count < HELD_COUNT_MAX &&
                          arrival->body.size <= feed->staging.capacity &&
@@ -185,7 +182,9 @@ static void drain(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
     struct feed_race *race = &feed->races[index];
     uint32_t left = race->held.message_count; /* to be looked at since one was applied */
     uint64_t received_ns;
-    while (left > 0 && tp_backlog_peek(&feed->pool, &race->held, &feed->staging, &received_ns)) {
+    for (uint32_t looks = 0; looks < LOOKS_MAX && left > 0; looks++) {
+        if (!tp_backlog_peek(&feed->pool, &race->held, &feed->staging, &received_ns))
+            break;
         bool applied = false;
         tp_backlog_drop_first(&feed->pool, &race->held);
         left--;
@@ -211,8 +210,11 @@ void feed_race_tick(struct tp_feed *feed, uint64_t now_ns)
 {
     uint32_t waiting = 0;
     for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
-        const struct feed_race *race = &feed->races[i];
-        if (!waits(race))
+        struct feed_race *race = &feed->races[i];
+        if (race->due != 0 &&
+            feed_member(feed, i, feed->instruments[i].connection)->last >= race->due)
+            race->due = 0;
+        if (!waits(race) && race->due == 0)
             continue;
         if (feed->instruments[i].phase == TP_SYNC_BUFFERING)
             feed_race_drop_held(feed, i);
@@ -222,6 +224,10 @@ void feed_race_tick(struct tp_feed *feed, uint64_t now_ns)
             drain(feed, i, now_ns); /* a base may have brought the book further */
             if (waits(race))
                 give_up_held(feed, i, now_ns);
+        } else if (is_over(race->due, race->due_since_ns, now_ns)) {
+            feed->tick_changes++;
+            feed->counters.gaps++;
+            feed_resync(feed, i, TP_SYNC_REASON_GAP, now_ns);
         } else {
             waiting++;
         }
@@ -240,7 +246,8 @@ static void follow_alone(struct tp_feed *feed, uint32_t index, uint32_t connecti
     for (uint32_t i = 0; i < own->race_count; i++)
         if (own->race_first + i != connection && feed->connections[own->race_first + i].up)
             feed->races[index].member[i].flags =
-                (uint8_t)((feed->races[index].member[i].flags & ~MEMBER_MET) | MEMBER_ESTRANGED);
+                (uint8_t)((feed->races[index].member[i].flags & ~(MEMBER_MET | MEMBER_LAGS)) |
+                          MEMBER_ESTRANGED);
     feed_race_carry(feed, index, connection);
 }
 
@@ -301,11 +308,16 @@ static enum tp_feed_result apply(struct tp_feed *feed, uint32_t index,
     member->flags &= (uint8_t)~MEMBER_LAGS;
     advance(member, instrument->version, arrival->received_ns);
     feed->connections[arrival->connection].won++;
-    const uint16_t carrier = instrument->connection;
+    const uint16_t carrier = instrument->connection;        /* of trades */
     instrument->connection = (uint16_t)arrival->connection; /* what is published names the first */
     const enum tp_feed_result result = feed_finish(feed, index, arrival->received_ns, decoded_ns);
     instrument->connection = carrier;
     remember(feed, index, arrival->received_ns);
+    /* A carrier that others left behind: its channel may have ended. */
+    if (instrument->connection != arrival->connection &&
+        feed->races[index].next_recent > FEED_RECENT_COUNT &&
+        !feed_race_is_current(feed, index, instrument->connection, arrival->received_ns))
+        feed_race_carry(feed, index, arrival->connection);
     if ((instrument->flags & FEED_KEEPING) != 0)
         feed_keep_behind(feed, index, arrival->body, arrival->received_ns);
     if (waits(&feed->races[index]) && instrument->phase != TP_SYNC_BUFFERING)
@@ -320,6 +332,10 @@ static enum tp_feed_result refuse(struct tp_feed *feed, uint32_t index,
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
     struct feed_race *race = &feed->races[index];
+    if (!feed_race_counts(feed, index, arrival->connection)) { /* neither does what it says */
+        feed->counters.broken++;
+        return TP_FEED_BROKEN;
+    }
     if (feed_is_misfit(feed, status) || !feed_read_versions(feed, index, arrival->body)) {
         feed_race_carry(feed, index, arrival->connection);
         return feed_give_up(feed, index, arrival->body, status, arrival->received_ns);
@@ -354,15 +370,20 @@ static enum tp_feed_result take_base(struct tp_feed *feed, uint32_t index,
     }
     const bool was_met = (member->flags & MEMBER_MET) != 0;
     member->flags |= MEMBER_BASED;
+    /* A check is answered where it was asked for, which may be the carrier of before. */
+    const bool is_answer = feed->histories[index].asked_ns != 0;
     advance(member, number, now_ns);
     if ((member->flags & MEMBER_ESTRANGED) != 0)
         return TP_FEED_IGNORED;
     if (goes_back && was_met) {
         follow_alone(feed, index, arrival->connection);
-    } else if (is_opening || number < instrument->version ||
-               (number == instrument->version && arrival->connection != instrument->connection)) {
-        if (is_known(&feed->races[index], number))
-            feed_race_meet(feed, index, arrival->connection, now_ns);
+    } else if (is_opening || !feed_race_counts(feed, index, arrival->connection) ||
+               number < instrument->version ||
+               (number == instrument->version && !is_answer &&
+                arrival->connection != instrument->connection)) {
+        claim(feed, index, arrival);
+        if (number > instrument->version)
+            feed_race_owe(feed, index, arrival->connection, number, now_ns);
         feed->counters.copies++;
         return TP_FEED_IGNORED;
     }
@@ -398,6 +419,12 @@ static enum tp_feed_result judge(struct tp_feed *feed, uint32_t index,
     case TP_SYNC_BUFFER:
         break;
     }
+    /* A stream may be behind a base by REST, as long as for one connection. */
+    const bool is_behind_base = instrument->phase == TP_SYNC_FIRST &&
+                                instrument->rule->base != TP_BASE_IN_BAND &&
+                                instrument->connection == arrival->connection;
+    if (is_behind_base && arrival->received_ns > instrument->received_ns + OLD_NS_MAX)
+        return begin_anew(feed, index, arrival);
     const bool says_unchanged =
         instrument->rule->unchanged && update->previous_version == update->last_version;
     if (is_older && !says_unchanged)
@@ -419,10 +446,12 @@ static bool counts(struct tp_feed *feed, uint32_t index, const struct feed_arriv
         member->flags &= (uint8_t)~MEMBER_ESTRANGED;
         member->lowest = member->last = 0;
     }
-    if (!is_baseless && (member->flags & MEMBER_ESTRANGED) == 0)
+    if (feed_race_counts(feed, index, arrival->connection))
         return true;
     feed->counters.baseless += is_baseless;
     advance(member, number, arrival->received_ns);
+    if (!is_baseless && (member->flags & MEMBER_ESTRANGED) == 0)
+        claim(feed, index, arrival);
     return false;
 }
 
@@ -433,7 +462,8 @@ static enum tp_feed_result follow(struct tp_feed *feed, uint32_t index,
     const struct feed_member *member = feed_member(feed, index, arrival->connection);
     /* Numbers cost a part of what levels do; of a base they say nothing. */
     if ((member->flags & (MEMBER_LAGS | MEMBER_ESTRANGED)) == MEMBER_LAGS &&
-        arrival->meaning == TP_MEANING_DELTA && feed_read_versions(feed, index, arrival->body) &&
+        instrument->phase == TP_SYNC_FOLLOWING && arrival->meaning == TP_MEANING_DELTA &&
+        feed_read_versions(feed, index, arrival->body) &&
         feed->update->last_version <= instrument->version &&
         feed->update->last_version > member->last)
         return take_copy(feed, index, arrival);
@@ -458,10 +488,14 @@ static bool is_better(struct tp_feed *feed, uint32_t index, const struct feed_ar
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
     struct feed_member *member = feed_member(feed, index, arrival->connection);
-    if (feed_decode(feed, instrument, arrival->body, arrival->meaning) != TP_DECODE_OK)
+    const bool may_be_base = instrument->rule->in_band_base;
+    const bool has_numbers = !may_be_base && arrival->meaning == TP_MEANING_DELTA &&
+                             feed_read_versions(feed, index, arrival->body);
+    if (!has_numbers &&
+        feed_decode(feed, instrument, arrival->body, arrival->meaning) != TP_DECODE_OK)
         return false;
     const uint64_t number = feed->update->last_version;
-    const bool is_base = (feed->update->flags & TP_DEPTH_BASE) != 0;
+    const bool is_base = may_be_base && (feed->update->flags & TP_DEPTH_BASE) != 0;
     if (member->last != 0 && number < member->last) {
         member->flags &= (uint8_t)~MEMBER_ESTRANGED;
         member->lowest = 0;
@@ -506,6 +540,7 @@ enum tp_feed_result feed_race_take(struct tp_feed *feed, uint32_t index,
         return TP_FEED_IGNORED;
     }
     feed_race_hear(feed, index, arrival->connection, arrival->received_ns);
+    feed_member(feed, index, arrival->connection)->flags &= (uint8_t)~MEMBER_DEAF;
     if ((instrument->flags & FEED_ACTIVE) == 0 || instrument->phase == TP_SYNC_BUFFERING)
         return wait(feed, index, arrival);
     return follow(feed, index, arrival);

@@ -94,13 +94,23 @@ bool tp_feed_list_status(struct tp_feed *feed, const struct tp_feed_listing *lis
     return true;
 }
 
-/* Of a race's members the carrier says what is traded; that it is not, any of them may. */
-static bool is_copy(const struct tp_feed *feed, uint32_t index, uint32_t connection,
-                    enum tp_trading trading)
+/* The streams of a race say it each by itself, one later than another: each member's last word
+ * stands while it is open, and the gravest counts. */
+static uint8_t merge(struct tp_feed *feed, uint32_t index, uint32_t connection,
+                     enum tp_trading trading)
 {
-    return connection != feed->instruments[index].connection &&
-           feed_race_has(feed, index, connection) &&
-           (uint32_t)trading <= feed->histories[index].streamed;
+    if (!feed_race_has(feed, index, connection))
+        return (uint8_t)trading;
+    feed_member(feed, index, connection)->said = (uint8_t)trading;
+    return feed_race_said(feed, index);
+}
+
+void feed_forget_member(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
+{
+    struct feed_history *history = &feed->histories[index];
+    const enum tp_instrument_status before = status_of(history);
+    history->streamed = feed_race_said(feed, index);
+    follow(feed, index, before, 0, now_ns);
 }
 
 enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index,
@@ -123,11 +133,12 @@ enum tp_feed_result feed_take_status(struct tp_feed *feed, uint32_t index,
         feed->counters.broken++; /* the book's own messages are whole: it stays as it is */
         return TP_FEED_BROKEN;
     }
-    if (is_copy(feed, index, arrival->connection, (enum tp_trading)update.trading))
-        return TP_FEED_IGNORED;
     struct feed_history *history = &feed->histories[index];
+    const uint8_t word = merge(feed, index, arrival->connection, (enum tp_trading)update.trading);
+    if (word == history->streamed && feed_race_has(feed, index, arrival->connection))
+        return TP_FEED_IGNORED; /* of another member, or not yet of all */
     const enum tp_instrument_status before = status_of(history);
-    history->streamed = (uint8_t)update.trading;
+    history->streamed = word;
     follow(feed, index, before, update.exchange_ns, arrival->received_ns);
     return TP_FEED_APPLIED;
 }

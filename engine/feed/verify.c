@@ -46,9 +46,7 @@ static bool side_is_equal(struct tp_feed *feed, const struct feed_instrument *in
         return false;
     if (known > shown && !base_ends)
         return false;
-    static_assert(FEED_PLAIN_SIZE_MAX >= TP_DEPTH_LEVEL_COUNT_MAX * sizeof(struct tp_level),
-                  "room for a side");
-    struct tp_level *own = (void *)feed->plain; /* no text is in hand any more */
+    struct tp_level *own = feed->own_levels;
     const uint32_t count = tp_book_top(instrument->book, side, own, shown < known ? shown : known);
     return memcmp(own, levels, count * sizeof *own) == 0;
 }
@@ -118,6 +116,8 @@ static void turn_deaf(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
 {
     feed->instruments[index].flags |= FEED_UNCONFIRMED;
     feed->histories[index].deaf = true;
+    if (feed->races != NULL)
+        feed_race_deafen(feed, index);
     feed_resync(feed, index, TP_SYNC_REASON_SILENT, now_ns);
     tp_mailbox_want(feed_mailbox(feed, index), index, TP_REQUEST_ANEW);
 }

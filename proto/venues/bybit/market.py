@@ -71,7 +71,8 @@ class BybitMarket(Venue):
     example_symbol = "BTCUSDT"
     never_seen = (
         "sequence rule never seen on a wire (Bybit main net): that u is one more each time, u = 1 "
-        "after a restart; nothing was tried against the live venue from here"
+        "after a restart, that two connections number alike (race); "
+        "nothing was tried against the live venue from here"
     )
 
     def check_symbol(self, symbol: str) -> None:

@@ -25,8 +25,8 @@ class Gate(GateMarket):
     never_seen = (
         "sequence rule never seen on a wire (Gate spot obu): that U is the last u + 1 was seen on "
         "its futures; a subscription right behind its end, whose answer the documents wait for; "
-        "what order_book_update says of levels that leave it; nothing was tried against the live "
-        "venue from here"
+        "what order_book_update says of levels that leave it; that two connections number "
+        "obu alike (race); nothing was tried against the live venue from here"
     )
 
 

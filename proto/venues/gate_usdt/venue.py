@@ -25,8 +25,8 @@ class GateUsdt(GateMarket):
     never_seen = (
         "sizes of order_book_update and book_ticker under the header that asks for fractions; a "
         "subscription right behind its end, whose answer the documents wait for; what "
-        "order_book_update says of levels that leave it; nothing was tried against the live venue "
-        "from here"
+        "order_book_update says of levels that leave it; that two connections number "
+        "obu alike (race); nothing was tried against the live venue from here"
     )
 
 
