@@ -358,6 +358,9 @@ def _check_strategies(config: Config) -> None:
                 "it runs in the feed handler's own thread and memory: a fault of it ends the feed "
                 "handler, and while it computes no packet is read",
             )
+        if one.placement != INLINE_NATIVE and one.instruments:
+            expected = 'none with placement = "split", which sees all of the instance'
+            raise wrong(f"{path}.instruments", list(one.instruments), expected)
         for place, name in enumerate(one.instruments):
             if not any(_is_read(venue, name) for venue in config.venues):
                 expected = "a symbol of a [[venue]] of this file, SYMBOL or venue:SYMBOL"

@@ -9,6 +9,7 @@ engine/strategy/native.py.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi
@@ -28,7 +29,6 @@ from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from tickpath.engine.config.schema import Config, StrategyConfig
     from tickpath.engine.feed_handler.hot_path import HotPath
@@ -89,8 +89,21 @@ class InlineStrategies:
             indexes = [row.index for row in rows if is_named(name, row)]
             found += [index for index in indexes if index not in found]
             if not indexes:
-                self._log(f"strategy {one.name}: {name} is not read, and so never seen by it")
+                self._log(
+                    f"strategy {one.name}: {name} is not read yet: the strategy sees it as soon as "
+                    "the venue's list has it; tickpath run --check --lists says why it has not"
+                )
         return found
+
+    def take_row(self, row: Instrument) -> None:
+        """Have a row that is new at its place called for by those who name it; any time."""
+        for (one, _, _), native in zip(self._loaded, self._rows, strict=False):
+            if not one.instruments:
+                continue  # all, also those to come
+            is_wanted = any(is_named(name, row) for name in one.instruments)
+            if is_wanted and not native.wants[row.index]:
+                self._log(f"strategy {one.name}: {row.venue}:{row.symbol} is read now")
+            ffi.cast("uint8_t *", native.wants)[row.index] = is_wanted
 
     def step(self) -> None:
         """Bring their figures up to date, and say of each that stopped why, once."""
@@ -136,11 +149,27 @@ def inline_names(config: Config) -> list[str]:
 
 
 def check_inline(config: Config, path: Path) -> None:
-    """Load and compile the inline strategies as the feed handler would; raises LocalError."""
+    """Load and compile the strategies that are machine code; raises LocalError.
+
+    Of a class it is seen that its file is there: it is not run as whoever checks.
+    """
     try:
         InlineStrategies(config, lambda _: None).load()
+        for one in config.strategies:
+            if one.placement != INLINE_NATIVE:
+                _check_split(one)
     except LocalError as error:
         raise LocalError(f"{path}: {error}") from error
+
+
+def _check_split(one: StrategyConfig) -> None:
+    file = one.source.rpartition(":")[0]
+    if not file.endswith((".py", ".so")):
+        return  # a module, which is looked for from where the strategy is started
+    if not Path(file).is_file():
+        raise LocalError(f"strategy {one.name}: {file}: no such file")
+    if file.endswith(".so") or one.parameters:  # a class takes none
+        make_state(load_native(one.source), one.parameters)
 
 
 def placements(config: Config) -> list[str]:
@@ -150,5 +179,6 @@ def placements(config: Config) -> list[str]:
         if one.placement == INLINE_NATIVE
         else f"strategy {one.name}: split: start it by tickpath strategy {one.source} "
         f"--instance {config.instance} --name {one.name}"
+        + "".join(f" --parameter {name}={value}" for name, value in one.parameters.items())
         for one in config.strategies
     ]

@@ -399,6 +399,7 @@ class FeedHandler:
 
     def _open_inline(self) -> None:
         self.inline.attach(self.hot, self.segment, self.instruments, self._outside.directory)
+        self.shared.on_row = self.inline.take_row
 
     def _open_hot_path(self) -> None:
         self.hot = self.shared.hot = HotPath(

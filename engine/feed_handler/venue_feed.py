@@ -81,6 +81,8 @@ class Shared:
     """All instruments, each at its index; the venues add to it."""
     places: int = 0
     """How many rows there can be."""
+    on_row: Callable[[Instrument], None] = lambda _: None
+    """Hears of each row that is written, before the hot thread has it."""
     venues: list[VenueFeed] = field(default_factory=list)
     segment: SegmentWriter = field(init=False)
     tap: TapWriter | None = None
@@ -96,6 +98,7 @@ class Shared:
     def write(self, row: Instrument) -> int:
         """Write a row where readers find it, and return its generation."""
         self.rows[row.index : row.index + 1] = [row]
+        self.on_row(row)
         return write_instrument(self.segment, row)
 
     def rescale(self, row: Instrument) -> int:

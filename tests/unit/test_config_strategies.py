@@ -35,6 +35,7 @@ def test_strategy_inline_has_parameters_of_both_kinds() -> None:
         ('name = "a"', 'name = "a/b"', r"strategy\[0\].name is "),
         ("trust", 'instruments = ["XRPUSDT"]\ntrust', r"instruments\[0\] .* a symbol of a"),
         ("trust", 'instruments = ["okx:BTCUSDT"]\ntrust', r"instruments\[0\] "),
+        ('"inline-native"', '"split"\ninstruments = ["BTCUSDT"]', r"instruments .* which sees all"),
         ("trust", 'parameters = { n = "x" }\ntrust', "expected an integer or a number"),
         ("trust", "parameters = { n = true }\ntrust", "expected an integer or a number"),
         ("trust", "params = { n = 1 }\ntrust", "expected no such key"),

@@ -6,19 +6,26 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from tickpath.engine.client.reader import open_reader
+from tickpath.engine.config.check import parse_config
+from tickpath.engine.feed_handler.inline import InlineStrategies
 from tickpath.engine.strategy.stats import read_stats
+from tickpath.proto.instrument import Instrument
 from tickpath.shm.segment import DIRECTORY
 
+from tests.unit.feed.conftest import Rig
 from tests.unit.native_library import DOES, compile_probe
 from tests.unit.test_run_reconnect import CONFIG, Child, count, free_port, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tickpath.engine.feed_handler.hot_path import HotPath
 
 __all__ = ["start"]  # fixture
 
@@ -129,6 +136,52 @@ def test_check_says_where_each_strategy_runs(
         "strategy other: split: start it by tickpath strategy examples/top_of_book.py:TopOfBook "
         "--instance x --name other\n"
     ) in told
+    native = split.replace("examples/top_of_book.py:TopOfBook", f"{probe}:probe")
+    path.write_text(text + native + "parameters = { does = 0, factor = 0.5 }\n", encoding="utf-8")
+    assert main(["run", "--check", str(path)]) == 0
+    told = capfd.readouterr().err
+    assert "--name other --parameter does=0 --parameter factor=0.5\n" in told
+    assert "Numba" not in told
+    plain = tmp_path / "plain.py"  # root's alone, whoever owns this tree
+    plain.write_text("import tickpath\nclass Plain(tickpath.Strategy): pass\n", encoding="utf-8")
+    plain.chmod(0o644)
+    of_class = split.replace("examples/top_of_book.py:TopOfBook", f"{plain}:Plain")
+    for wrong, said in (
+        (native + "parameters = { nope = 1 }\n", "parameter nope: known are does, factor"),
+        (of_class + "parameters = { nope = 1 }\n", "a class"),
+        (split.replace("top_of_book", "absent"), "examples/absent.py: no such file"),
+    ):
+        path.write_text(text + wrong, encoding="utf-8")
+        assert main(["run", "--check", str(path)]) == 2
+        assert said in capfd.readouterr().err
     path.write_text(text + inline.replace(":probe", ":absent"), encoding="utf-8")
     assert main(["run", "--check", str(path)]) == 2
     assert "no such symbol" in capfd.readouterr().err
+
+
+def test_row_that_comes_later_is_the_strategys_that_names_it(probe: Path, tmp_path: Path) -> None:
+    text = CONFIG.format(instance="x", port=1, tls="false", ca="")
+    config = parse_config(text + STRATEGY.format(source=f"{probe}:probe", does=0))
+    lines: list[str] = []
+    rig = Rig(tmp_path, instruments=2)
+    strategies = InlineStrategies(config, lines.append)
+    strategies.load()
+    hot = SimpleNamespace(handle=SimpleNamespace())
+    try:
+        strategies.attach(cast("HotPath", hot), rig.segment, (), tmp_path)
+        wants = hot.handle.strategies.strategies[0].wants
+        assert [wants[0], wants[1]] == [0, 0]
+        assert "BTCUSDT is not read yet" in lines[0]
+        assert "run --check --lists" in lines[0]
+        for index, symbol in enumerate(("ETHUSDT", "BTCUSDT")):
+            strategies.take_row(Instrument(index, "mexc", symbol, -2, -6, 1))
+        assert [wants[0], wants[1]] == [0, 1]
+        assert lines[-1] == "strategy tried: mexc:BTCUSDT is read now"
+        said = len(lines)
+        strategies.take_row(Instrument(1, "mexc", "BTCUSDT", -2, -6, 1))  # its status changed
+        assert (wants[1], len(lines)) == (1, said)
+        strategies.take_row(Instrument(1, "mexc", "ETHUSDT", -2, -6, 1))  # another took its place
+        assert wants[1] == 0
+    finally:
+        strategies.close()
+        rig.close()
