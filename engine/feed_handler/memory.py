@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import make_layout
+from tickpath.engine.config.schema import INLINE_NATIVE
 from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX
 from tickpath.engine.recording.tap import SUFFIX as TAP_SUFFIX
 from tickpath.engine.recording.tap import make_tap_layout
@@ -44,6 +45,8 @@ UMEM_BYTES = 8 * MIB  # of netstack's link: 4096 frames of 2048 bytes
 # The interpreter and its libraries, ours, OpenSSL and libipsec-mb, and what Python keeps of 30
 # instruments; with AF_XDP libbpf too. Measured: `tickpath bench memory`.
 PROGRAM_BYTES, AF_XDP_PROGRAM_BYTES = 36 * MIB, 3 * MIB
+# Numba and its LLVM, where a strategy in Python is compiled: measured, docs/strategies.md.
+NUMBA_BYTES = 140 * MIB
 THREADS = 3  # hot, handshakes, waker
 VENUE_THREADS = 2  # bases; of each request under way, mostly one
 # Counters and their names, histograms, and the control segment beside it.
@@ -132,6 +135,11 @@ def needs(config: Config, books: int, connections: int) -> list[Need]:
         Need(f"{books} books", books * int(book)),
         Need("kept messages, bases", int(lib.tp_feed_memory_size(feed)) - books * int(book)),
     ]
+    if any(
+        one.placement == INLINE_NATIVE and one.source.rpartition(":")[0].endswith(".py")
+        for one in config.strategies
+    ):
+        found.append(Need("Numba", NUMBA_BYTES))
     return found if kernel else [*found, Need("frames", UMEM_BYTES)]
 
 

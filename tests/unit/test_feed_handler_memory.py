@@ -141,3 +141,21 @@ def test_further_connection_with_its_books_takes_less_than_10_mb_up_to_256() -> 
     for (few, less), (many, more) in pairwise(zip(counts, sizes, strict=True)):
         assert (more - less) / (many - few) < 10e6, (few, many)
     assert memory.SessionMemory(config, CONNECTIONS_MAX).counters()["in_use"] == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "placement", "more"),
+    [
+        ("a.py:a", "inline-native", 140),
+        ("a.so:a", "inline-native", 0),
+        ("a.py:a", "split", 0),
+    ],
+)
+def test_memory_counts_the_compiler_of_an_inline_function(
+    source: str, placement: str, more: int
+) -> None:
+    text = f'[[venue]]\nsymbols = ["{EXAMPLE}"]\n'
+    strategy = f'[[strategy]]\nname = "a"\nsource = "{source}"\nplacement = "{placement}"\n'
+    configs = (parse_config(text), parse_config(text + strategy + "trust_strategy = true\n"))
+    without, having = (sum(need.size for need in memory.needs(one, 30, 1)) for one in configs)
+    assert having - without == more << 20
