@@ -20,7 +20,9 @@
 struct state {
     int64_t spread_min, quantity; /* parameters: price and quantity mantissas */
     uint64_t orders;
-    int64_t bid; /* the last one that was bid; 0: none */
+    /* by instrument: a strategy has one state for all of them */
+    int64_t bid[UINT16_MAX + 1];    /* the price of the one that stands; 0: none */
+    uint64_t order[UINT16_MAX + 1]; /* and its number */
 };
 
 static int32_t on_event(const struct tp_event *event, const struct tp_book_record *book,
@@ -30,13 +32,15 @@ static int32_t on_event(const struct tp_event *event, const struct tp_book_recor
     if (event->type != TP_EVENT_TOP || book->state != TP_BOOK_LIVE || book->bid_count == 0 ||
         book->ask_count == 0)
         return 0; /* never trade on a book that is not LIVE */
+    const uint16_t which = book->instrument;
     const struct tp_level bid = {book->bids[0].price, state->quantity};
-    if (book->asks[0].price - bid.price < state->spread_min || bid.price == state->bid)
+    if (book->asks[0].price - bid.price < state->spread_min || bid.price == state->bid[which])
         return 0;
-    if (state->bid != 0)
-        (void)tp_order_cancel(orders, book, state->orders);
-    state->bid = bid.price;
-    (void)tp_order_place(orders, book, ++state->orders, TP_SIDE_BID, bid);
+    if (state->bid[which] != 0)
+        (void)tp_order_cancel(orders, book, state->order[which]);
+    state->bid[which] = bid.price;
+    state->order[which] = ++state->orders;
+    (void)tp_order_place(orders, book, state->orders, TP_SIDE_BID, bid);
     return 0;
 }
 

@@ -10,11 +10,14 @@
 Intents are counted, never sent: there is no gateway yet.
 """
 
+import numpy as np
 import tickpath
 from tickpath import BookState, EventType, Side
 
+EACH = np.zeros(1 << 16, dtype="i8")  # by instrument: a strategy has one state for all of them
 
-@tickpath.native(state={"spread_min": 2, "quantity": 1000, "orders": 0, "bid": 0})
+
+@tickpath.native(state={"spread_min": 2, "quantity": 1000, "orders": 0, "bid": EACH, "order": EACH})
 def crossing(event, book, state, orders):
     """Bid at the best bid once the spread reaches `spread_min`, and follow it."""
     if event.type != EventType.TOP or book.state != BookState.LIVE:
@@ -22,10 +25,12 @@ def crossing(event, book, state, orders):
     if book.bid_count == 0 or book.ask_count == 0:
         return
     bid = book.bids[0].price
-    if book.asks[0].price - bid < state.spread_min or bid == state.bid:
+    which = book.instrument
+    if book.asks[0].price - bid < state.spread_min or bid == state.bid[which]:
         return
-    if state.bid != 0:
-        tickpath.cancel(orders, book, state.orders)
-    state.bid = bid
+    if state.bid[which] != 0:
+        tickpath.cancel(orders, book, state.order[which])
+    state.bid[which] = bid
     state.orders += 1
+    state.order[which] = state.orders
     tickpath.place(orders, book, state.orders, Side.BID, (bid, state.quantity))

@@ -19,7 +19,7 @@ from tickpath.shm.errors import LocalError
 
 from tests.unit.feed.conftest import Rig, Venue, go_live
 from tests.unit.native_library import CROSSING, compile_library
-from tests.unit.test_strategy_native import Inline
+from tests.unit.test_strategy_native import Inline, check_cancels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,8 +63,8 @@ def test_compiled_example_leaves_the_intents_of_its_twin_in_c(rig: Rig, tmp_path
     example.chmod(0o644)
     parameters = {"spread_min": 2, "quantity": 7}
     twins = [
-        Inline(rig, f"{library}:crossing", **parameters),
-        Inline(rig, f"{example}:crossing", **parameters),
+        Inline(rig, f"{library}:crossing", [0], **parameters),
+        Inline(rig, f"{example}:crossing", [0], **parameters),
     ]
     venue = Venue()
     go_live(rig, venue)
@@ -76,6 +76,19 @@ def test_compiled_example_leaves_the_intents_of_its_twin_in_c(rig: Rig, tmp_path
     assert count == twins[1].log.count > 20
     assert write_words(twins[0], count) == write_words(twins[1], count)
     assert twins[0].counts == twins[1].counts
+
+
+@slow
+def test_compiled_example_cancels_the_bid_of_the_same_instrument(rig: Rig, tmp_path: Path) -> None:
+    example = tmp_path / "crossing.py"
+    example.write_bytes((ROOT / "examples" / "crossing.py").read_bytes())
+    example.chmod(0o644)
+    check_cancels(Inline(rig, f"{example}:crossing", [0, 1], spread_min=1, quantity=7), rig, 7)
+
+
+def test_documentation_shows_the_example() -> None:
+    code = (ROOT / "examples" / "crossing.py").read_text("utf-8").partition('"""\n\n')[2]
+    assert f"```python\n{code}```\n" in (ROOT / "docs" / "strategies.md").read_text("utf-8")
 
 
 @slow

@@ -21,7 +21,7 @@ from tests.unit.native_library import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 SEEN = ("does", "calls", "types", "bid", "state", "instrument", "sequence", "aligned")
@@ -43,12 +43,14 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 class Inline:
     """One strategy over a rig's ring, and the intents that it had."""
 
-    def __init__(self, rig: Rig, source: str, **parameters: float) -> None:
+    def __init__(
+        self, rig: Rig, source: str, instruments: Sequence[int] = (0,), **parameters: float
+    ) -> None:
         loaded = load_native(source)
         self.state = make_state(loaded, parameters)
         self.set = NativeSet(2)
         self.set.inline(rig.segment.ring, rig.segment.snapshots, rig.config.clock)
-        self.row = self.set.add(loaded, self.state, [0])
+        self.row = self.set.add(loaded, self.state, instruments)
         self.rows = ffi.new("struct tp_native_intent[]", ROOM)
         self.log = self.set.keep_intents(self.rows, ROOM)
         self.set.begin()
@@ -237,6 +239,40 @@ def test_example_in_c_bids_where_the_spread_is_wide(
     rig.message(venue.step([(0, first, 0)]))  # its best bid goes
     tried.follow()
     assert tried.intents == [(1, 1, first, 0), (2, 1, 0, 0), (1, 2, first - 1, 0)]
+
+
+def check_cancels(tried: Inline, rig: Rig, quantity: int) -> None:
+    """Move two books by turns; each cancel names the last bid of its own instrument."""
+    venues = [Venue(), Venue(instrument=1)]
+    rig.up()
+    for number, venue in enumerate(venues):
+        rig.message(venue.step())
+        assert number in rig.wanted()
+        assert rig.offer(venue.version, *venue.history[venue.version], instrument=number)
+        rig.tick()
+    bests = [max(venue.book[0]) for venue in venues]
+    for turn in range(30):  # the best bid goes, and comes back
+        for venue, best in zip(venues, bests, strict=True):
+            rig.message(venue.step([(0, best, turn % 2)]))
+            tried.follow()
+    standing: dict[int, int] = {}
+    cancels = 0
+    for row in (tried.rows[i].intent for i in range(tried.log.count)):
+        if row.verb == lib.TP_ORDER_CANCEL:
+            assert standing.pop(int(row.instrument)) == row.order
+            cancels += 1
+        else:
+            assert int(row.instrument) not in standing
+            assert (row.quantity, row.order not in standing.values()) == (quantity, True)
+            standing[int(row.instrument)] = int(row.order)
+    assert cancels > 20
+    assert set(standing) == {0, 1}
+
+
+def test_example_in_c_cancels_the_bid_of_the_same_instrument(rig: Rig, tmp_path: Path) -> None:
+    library = compile_library(CROSSING, tmp_path / "crossing.so")
+    tried = Inline(rig, f"{library}:crossing", [0, 1], spread_min=1, quantity=7)
+    check_cancels(tried, rig, 7)
 
 
 # ---- what is refused at start --------------------------------------------------------------------
