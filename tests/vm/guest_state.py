@@ -43,6 +43,7 @@ SETTINGS = (
 UNITS = ("list-units", "--all", "--plain", "--type=service,timer,socket,path")
 SINGLE = ("/sys/kernel/realtime", "/sys/devices/system/cpu/isolated", "/proc/swaps")
 READ_TIMEOUT_S = 2
+LIST_TRIES = 4
 VALUE_BYTES_MAX = 4096
 
 Seen = dict[str, str]
@@ -114,12 +115,21 @@ def output(*argv: str) -> str:
     return done.stdout.strip() or done.stderr.strip()
 
 
+def listed(*words: str) -> list[str]:
+    """Return what systemctl lists; on a busy host its bus gives up: ask again."""
+    argv = ("systemctl", *words, "--no-legend", "--no-pager")
+    for _ in range(LIST_TRIES):
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout.splitlines()
+    raise SystemExit(f"{' '.join(argv)}: {done.stderr.strip()}")
+
+
 def describe_units(seen: Seen) -> None:
-    quiet = ("--no-legend", "--no-pager")
-    for line in output("systemctl", "list-unit-files", *quiet).splitlines():
+    for line in listed("list-unit-files"):
         name, state = line.split()[:2]
         seen[f"unit file {name}"] = state
-    for line in output("systemctl", *UNITS, *quiet).splitlines():
+    for line in listed(*UNITS):
         name, _, active = line.split()[:3]
         seen[f"unit {name}"] = active
 
