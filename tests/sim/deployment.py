@@ -175,6 +175,8 @@ class Deployment:
         clock = Clock(lambda: self.now_ns, lambda: self.now_ns - START_NS + UNIX_NS)
         self._setups = setup.chain()
         self.truth: dict[str, dict[int, Truth]] = {}
+        # What a version was before a numbering began anew, and until when: it may be on its way.
+        self._former: dict[str, dict[int, tuple[Truth, int]]] = {}
         self.places: dict[str, dict[int, int]] = {}  # in `times`
         self.times: dict[str, list[int]] = {}  # of the versions
         self.lag_max_s = LAG_MAX_S
@@ -207,6 +209,7 @@ class Deployment:
             name = self.name(number, symbol)
             self._whose[name] = number
             self.truth[name], self.places[name], self._shown[name] = {}, {}, {}
+            self._former[name] = {}
             self.times[name] = []
             self._witness(name, listing.book)
             listing.book.witness = partial(self._witness, name)
@@ -322,6 +325,9 @@ class Deployment:
         is_same = true == latest or (
             latest is not None and true.scale != latest.scale and true.values == latest.values
         )
+        known = self.truth[name].get(book.version)
+        if known is not None and known.values != true.values:
+            self._former[name][book.version] = known, self.now_ns
         self.truth[name][book.version] = self._latest[name] = true
         if self._rules[number].chain == lib.TP_CHAIN_NONE:
             self._shown[name][true.values] = book.version
@@ -511,9 +517,13 @@ class Deployment:
         depth = getattr(settings, "depth", self._setups[number].depth)
         must_truncate = self._rules[number].must_truncate
         least = 16 * (self._depths[number] if must_truncate else min(20, max(1, depth // 2 - 1)))
-        sides = true.packed(record.price_exponent, record.quantity_exponent)
-        held = [side[: max(len(of), least)] for side, of in zip(sides, (bids, asks), strict=True)]
-        if held != [bids, asks]:
+        former, ended_ns = self._former[name].get(seen.version, (true, self.now_ns))
+        may_be = (true, former) if self.now_ns - ended_ns < self.lag_max_s * SECOND else (true,)
+        shown = [
+            [side[: max(len(of), least)] for side, of in zip(sides, (bids, asks), strict=True)]
+            for sides in (one.packed(*scale) for one in may_be)
+        ]
+        if [bids, asks] not in shown:
             raise self.failure(
                 f"{name} is LIVE at version {seen.version} with {unpacked(bids)}, "
                 f"{unpacked(asks)}; "
