@@ -1,12 +1,13 @@
 """From an event to a native strategy's decision: Numba against C, over the same events.
 
 Both are examples/crossing, called inline by tp_native_run as the hot thread calls them: the event
-in its slot, the book in its cell, intents judged and counted. Two instruments with different bids
-take turns, so that each event is a decision: a cancel and a place. Compiled when the bench starts.
+in its slot, the book in its cell, intents judged and counted. Each instrument has another bid in
+each batch, so that each event is a decision: a cancel and a place. Compiled when the bench starts.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import tempfile
@@ -28,13 +29,14 @@ from tickpath.shm.errors import SystemSetupError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BATCH = 4096  # events a sample
+BATCH = 512  # events a sample, one an instrument
 COUNT = 200  # samples a contender
 CASE = "decide"
 RATIO_MAX = 1.2
 SOURCES = Path(__file__).parent  # examples/meson.build installs them here
 PARAMETERS = {"spread_min": 2, "quantity": 1000}
-INSTRUMENTS = tuple(Instrument(i, "bench", f"COIN{i}", -2, -6, 1) for i in range(2))
+INSTRUMENTS = tuple(Instrument(i, "bench", f"COIN{i}", -2, -6, 1) for i in range(BATCH))
+BIDS = 50  # different ones
 
 
 def _compile_c(folder: str) -> str:
@@ -53,6 +55,9 @@ def _compile_c(folder: str) -> str:
     return f"{library}:crossing"
 
 
+_turn = itertools.count()
+
+
 class _Contender:
     """One strategy over the feed's ring; a call returns what a batch of events took it."""
 
@@ -66,8 +71,9 @@ class _Contender:
 
     def __call__(self) -> int:
         self._set.begin()
-        for number in range(BATCH):
-            self._feed.publish_event(EventType.TOP, (1, 1, 1, 1), number % 2)
+        for one in INSTRUMENTS:  # another bid for each: what was placed is cancelled
+            self._feed.publish_book([(100 + next(_turn) // BATCH % BIDS, 5)], [(200, 5)], one.index)
+            self._feed.publish_event(EventType.TOP, (1, 1, 1, 1), one.index)
         handle = self._set.handle
         start = time.perf_counter_ns()
         lib.tp_native_run(handle)
@@ -92,8 +98,6 @@ def measure(count: int, rounds: int) -> Report:
     ]
     instance = f"bench-strategy-{os.getpid()}"
     with RehearsalFeed(instance, INSTRUMENTS, ring_capacity=2 * BATCH) as feed:
-        for one in INSTRUMENTS:
-            feed.publish_book([(100 + one.index, 5)], [(200, 5)], one.index)
         contenders = dict(_contenders(feed))
         taken: dict[str, list[float]] = {name: [] for name in contenders}
         with lanes.on_readers_cpu(fifo=False):
