@@ -333,6 +333,8 @@ static enum tp_feed_result refuse(struct tp_feed *feed, uint32_t index,
     const struct feed_instrument *instrument = &feed->instruments[index];
     struct feed_race *race = &feed->races[index];
     if (!feed_race_counts(feed, index, arrival->connection)) { /* neither does what it says */
+        if (feed_is_misfit(feed, status)) /* a member that counts moves the scale */
+            return TP_FEED_IGNORED;
         feed->counters.broken++;
         return TP_FEED_BROKEN;
     }
