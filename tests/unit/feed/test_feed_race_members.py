@@ -221,6 +221,27 @@ def test_race_member_that_a_book_begins_on_counts(race: Race) -> None:
     assert_book(race, venue)
 
 
+def test_race_estranged_member_that_a_base_is_asked_for_counts(race: Race, venue: Venue) -> None:
+    """It brought what is missing, then numbers that go back, and carries the book all the same."""
+    go_live(race, venue, members=(0,))
+    old = venue.step()
+    race.message(old, 0)
+    race.up(1)
+    venue.step()
+    race.message(venue.step(), 1)
+    assert race.message(old, 1) == IGNORED
+    race.tick(HOLD + 1)
+    assert race.state() == (SYNCING, GAP)
+    assert race.carrier == 1
+    sync(race, venue, 1)
+    race.down(0)
+    for _ in range(20):
+        race.tick(100 * MS)
+        assert race.message(venue.step(), 1) == APPLIED
+    assert race.state() == (LIVE, NONE)
+    assert_book(race, venue)
+
+
 # ---- bases ---------------------------------------------------------------------------------------
 
 
