@@ -22,6 +22,7 @@ from tickpath.engine.strategy import Strategy
 from tickpath.engine.strategy.compiled import NativeFunction
 from tickpath.engine.strategy.from_file import import_file
 from tickpath.engine.strategy.guarded import guarded
+from tickpath.engine.strategy.library import check_writers
 from tickpath.engine.strategy.native import compiled, load_native, parse_parameters
 from tickpath.engine.strategy.native_runtime import (
     NativeRuntime,
@@ -188,9 +189,14 @@ def _import_module(name: str) -> ModuleType:
         path = Path(name)
         if not path.is_file():
             raise LocalError(f"strategy file {name!r}: no such file in {Path.cwd()}")
+        check_writers(path.resolve(), owner_is_believed=True)
         return import_file(path)
     here = os.fspath(Path.cwd())
     if here not in sys.path:
+        beside = Path.cwd() / name.partition(".")[0]
+        for code in (beside, beside.with_suffix(".py")):
+            if code.exists():
+                check_writers(code.resolve(), owner_is_believed=True)
         sys.path.append(here)
     try:
         return importlib.import_module(name)

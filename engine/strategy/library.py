@@ -23,10 +23,12 @@ ABI = int(lib.TP_STRATEGY_ABI)
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-def check_writers(path: Path) -> None:
+def check_writers(path: Path, *, owner_is_believed: bool = False) -> None:
     """Refuse, as root, code that somebody else could write or put another in the place of.
 
-    Raises LocalError naming the file or folder, and what makes it fit.
+    `owner_is_believed`: the command line named it, as in `sudo python3 file.py`; what is refused
+    then is only what anybody may write. Raises LocalError naming the file or folder, and what
+    makes it fit.
     """
     if os.geteuid() != 0:
         return
@@ -41,10 +43,13 @@ def check_writers(path: Path) -> None:
         is_folder = stat.S_ISDIR(status.st_mode)
         # In a sticky folder nobody moves what is another one's: /tmp.
         is_sticky = is_folder and bool(status.st_mode & stat.S_ISVTX)
-        may_others = status.st_mode & OTHERS and (not is_sticky or one in imports)
-        if may_others or status.st_uid != 0:
+        others = stat.S_IWOTH if owner_is_believed else OTHERS
+        may_others = status.st_mode & others and (not is_sticky or one in imports)
+        if may_others or (status.st_uid != 0 and not owner_is_believed):
             who = "others may write" if may_others else f"user {status.st_uid} owns"
-            remedy = f"chown root {one} && chmod go-w {one}"
+            remedy = f"chmod go-w {one}"
+            if not owner_is_believed:
+                remedy = f"chown root {one} && {remedy}"
             if is_sticky:
                 remedy = "move it into a folder that only root may write"
             raise LocalError(

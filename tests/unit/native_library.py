@@ -37,8 +37,10 @@ static int32_t on_event(const struct tp_event *event, const struct tp_book_recor
         level.quantity = 0;
     if (state->does == FREE)
         level.price = 0;
-    if (state->does == STOPS)
+    if (state->does == STOPS) {
+        (void)tp_order_cancel(orders, book, 5);
         return 7;
+    }
     if (state->does == FAULTS && event->type == TP_EVENT_TOP)
         *(volatile int *)memory = *(volatile int *)(uintptr_t)(state->does - FAULTS);
     while (state->does == HANGS && event->type == TP_EVENT_TOP)
@@ -55,8 +57,10 @@ static int32_t on_event(const struct tp_event *event, const struct tp_book_recor
     struct tp_order_intent *intent = &orders->intents[0];
     if (state->does == WRONG_SCALE)
         intent->price_exponent--;
-    if (state->does == FOREIGN)
+    if (state->does == FOREIGN) { /* nothing else forbids a cancellation */
         intent->instrument = 1;
+        intent->verb = TP_ORDER_CANCEL;
+    }
     if (state->does == NO_VERB)
         intent->verb = 3;
     if (state->does == NO_SIDE)

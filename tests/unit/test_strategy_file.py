@@ -105,3 +105,25 @@ def test_file_that_lacks_a_module_is_told_where_it_may_lie(tmp_path: Path) -> No
         f"it imports no_such_thing, which is not there: install it for {sys.executable}, or put "
         f"it into {tmp_path}"
     )
+
+
+@pytest.mark.parametrize("name", ["of_anybody.py", ".", "__pycache__"])
+@pytest.mark.parametrize("source", ["of_anybody.py:Mine", "of_anybody:Mine"])
+def test_code_that_anybody_may_write_is_refused_as_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str
+) -> None:
+    (tmp_path / "of_anybody.py").write_text(
+        "from tickpath.engine.strategy import Strategy\nclass Mine(Strategy): pass\n"
+    )
+    (tmp_path / "__pycache__").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "modules", {**sys.modules})
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert load_strategy(source).__name__ == "Mine"  # whoever owns it
+    sys.path.remove(str(tmp_path))
+    (tmp_path / name).chmod(0o1777)
+    with pytest.raises(LocalError, match=r"others may write .*root: (chmod go-w|move it)"):
+        load_strategy(source)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert load_strategy(source).__name__ == "Mine"

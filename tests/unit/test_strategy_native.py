@@ -214,6 +214,7 @@ def test_native_that_stops_is_not_called_again(rig: Rig, probe: Path) -> None:
     tried.follow()
     assert (tried.seen["calls"], int(tried.row.stopped_by)) == (1, 7)
     assert tried.counts["stopped"] == 1
+    assert (tried.counts["cancels"], tried.counts["refused"]) == (0, 1), "of a call that failed"
 
 
 def test_native_log_that_is_full_says_so(rig: Rig, probe: Path) -> None:

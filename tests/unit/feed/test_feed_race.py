@@ -328,8 +328,8 @@ def test_race_silence_of_the_carrier_is_taken_over(race: Race, venue: Venue) -> 
     go_live(race, venue)
     for _ in range(5):
         race.tick(SECOND)
-        data = venue.step()
-        race.message(data, 1)
+        assert race.state() == (LIVE, NONE), "another brings it"
+        race.message(venue.step(), 1)
     assert race.state() == (LIVE, NONE)
     assert race.carrier == 1
     assert race.counters.silences == 2
