@@ -2,10 +2,10 @@
 
 As root with AF_XDP: two network namespaces and a veth pair; else kernel sockets over loopback, and
 it says why. Starts the simulator of all venues, `tickpath run` on a configuration that it writes,
-and two strategies, one of which compares the venues; shows them live, then a summary, taken before
-anything is stopped. Everything it made dies with it, `kill -9` included: namespaces have no names,
-children get a parent-death signal. Two remove the files: the demo at its end, and a janitor process
-where the demo was killed.
+and two strategies, one of which compares the venues (where: demo_placement.py); shows them live,
+then a summary, taken before anything is stopped. Everything it made dies with it, `kill -9`
+included: namespaces have no names, children get a parent-death signal. Two remove the files: the
+demo at its end, and a janitor process where the demo was killed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.live import Live
 from tickpath.engine.cli import EXIT_SYSTEM
+from tickpath.engine.commands.demo_placement import (
+    STRATEGIES,
+    native_source,
+    place_processes,
+    section_of,
+    words_of,
+)
 from tickpath.engine.commands.host_load import HostLoad
-from tickpath.engine.commands.live_view import SPREAD_STRATEGY, LiveView, microseconds
+from tickpath.engine.commands.live_view import LiveView, microseconds
 from tickpath.engine.console import Console
 from tickpath.engine.sim.certificates import make_ca
 from tickpath.engine.sim.venues import dialect_names
@@ -69,11 +76,6 @@ NEXT = (
     "`tickpath doctor` (what this host lacks), docs/operations.md (run it)"
 )
 FEED_HANDLER_PRIORITY, STRATEGY_PRIORITY = 20, 15
-SPREAD_MODULE = "tickpath.engine.commands.spread"  # examples/spread.py of the project
-STRATEGIES = {
-    SPREAD_STRATEGY: f"{SPREAD_MODULE}:CrossVenueSpread",
-    "imbalance": "tickpath.engine.strategy.spread:Imbalance",
-}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -100,17 +102,6 @@ class Death:
 
     def __str__(self) -> str:
         return f"{self.name} (process {self.pid}) ended by {self.how} after {self.after_s:.1f} s"
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Which CPU each process runs on, and in words why."""
-
-    feed_handler: int | None
-    strategies: tuple[int | None, ...]
-    others: int
-    strategies_spin: bool
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,31 +235,6 @@ def run(args: argparse.Namespace) -> int:
         return demo.show()
 
 
-def place_processes(cpus: tuple[int, ...]) -> Placed:
-    """Give the feed handler a CPU of its own if there are two; strategies spin, or sleep."""
-    if len(cpus) == 1:
-        text = f"one CPU ({cpus[0]}): all share it, nobody spins; latencies are the scheduler's"
-        return Placed(None, (None, None), cpus[0], strategies_spin=False, text=text)
-    feed_handler, *free, others = cpus  # the worthiest first
-    if len(free) >= len(STRATEGIES):
-        chosen = tuple(free[: len(STRATEGIES)])
-        text = (
-            f"feed handler spins on CPU {feed_handler}, strategies spin on {chosen}, "
-            f"the rest on {others}"
-        )
-        return Placed(feed_handler, chosen, others, strategies_spin=True, text=text)
-    text = (
-        f"{len(cpus)} CPUs for three spinning processes: the feed handler spins on CPU "
-        f"{feed_handler}; both "
-        f"strategies share CPU {others} with the exchange and this view, so they sleep until the "
-        "feed handler's waker wakes them: their hop is the kernel's wake-up, not the path "
-        "(see `tickpath bench wire`)"
-    )
-    return Placed(
-        feed_handler, (others,) * len(STRATEGIES), others, strategies_spin=False, text=text
-    )
-
-
 class Demo:
     """All processes of one demo; the stack ends them."""
 
@@ -303,10 +269,11 @@ class Demo:
         make_ca(self._directory, [SERVER_NAME], [EXCHANGE_ADDRESS, LOOPBACK])
         self._start_simulator()
         self._start_feed_handler()
-        for name, cpu in zip(STRATEGIES, self._placed.strategies, strict=True):
+        for name, cpu in self._placed.strategies.items():
             self._start_strategy(name, cpu)
         for name in STRATEGIES:
-            self._wait(f"strategy-{name}", lambda name=name: self._runs(name))  # type: ignore[misc] # a loop's value
+            runner = f"strategy-{name}" if name in self._placed.strategies else "feed-handler"
+            self._wait(runner, lambda name=name: self._runs(name))  # type: ignore[misc] # a loop's value
         self._say(f"placement: {self._placed.text}")
         self._say(f"instance: {self._instance} (while it runs: tickpath stat {self._instance})")
 
@@ -433,6 +400,8 @@ class Demo:
                 f"it. {throttled.rstrip('.')}"
             )
         sections = "\n".join(map(self._venue_section, self._scenario.venues))
+        source = native_source(directory)
+        inline = "\n".join(section_of(name, source) for name in placed.inline)
         text = f"""\
 instance = "{self._instance}"
 
@@ -445,7 +414,8 @@ yield_to_others = {str(bool(fifo and throttled)).lower()}
 [network]
 backend = "{backend}"
 
-{sections}"""
+{sections}
+{inline}"""
         path = directory / "demo.toml"
         path.write_text(text, encoding="utf-8")
         return path
@@ -473,7 +443,7 @@ backend = "{backend}"
     def _start_strategy(self, name: str, cpu: int | None) -> None:
         words = [
             "strategy",
-            STRATEGIES[name],
+            *words_of(name, native_source(self._directory)),
             "--instance",
             self._instance,
             "--name",

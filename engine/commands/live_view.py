@@ -19,7 +19,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from tickpath.engine.client.reader import RESTARTED, Book, FeedReader, open_reader
-from tickpath.engine.strategy.stats import StrategyStats, read_stats, running
+from tickpath.engine.strategy.stats import INLINE_NATIVE, StrategyStats, read_stats, running
 from tickpath.proto.records import BookState, format_fixed
 from tickpath.shm.histogram import percentiles
 from tickpath.shm.segment import DIRECTORY, SegmentError
@@ -74,10 +74,13 @@ class Hop:
     p999: float
     maximum: int
     unit: str = UNIT
+    placement: str = ""
+    """Of the strategy that it is of; "" for the feed handler's own."""
 
 
-def _hop(name: str, where: str, value: Percentiles) -> Hop:
-    return Hop(name, where, value.n, value.p50, value.p99, value.p999, value.max)
+def _hop(name: str, where: str, value: Percentiles, placement: str) -> Hop:
+    figures = value.n, value.p50, value.p99, value.p999, value.max
+    return Hop(name, where, *figures, placement=placement)
 
 
 def merge_histograms(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -377,11 +380,14 @@ class LiveView:
     def hops(self) -> list[Hop]:
         """Return all hops of the feed handler and of every strategy of this instance."""
         own = {name: percentiles(words) for name, words in self._now.histograms.items()}
-        owners: list[tuple[str, dict[str, Percentiles]]] = [("feed handler", own)]
-        owners += [(name, seen.stats.hops) for name, seen in sorted(self._strategies.items())]
+        owners: list[tuple[str, dict[str, Percentiles], str]] = [("feed handler", own, "")]
+        owners += [
+            (name, seen.stats.hops, seen.stats.placement)
+            for name, seen in sorted(self._strategies.items())
+        ]
         return [
-            _hop(name, where, value)
-            for where, hops in owners
+            _hop(name, where, value, placement)
+            for where, hops, placement in owners
             for name, value in hops.items()
             if value.n
         ]
@@ -442,23 +448,29 @@ class LiveView:
             values = (hop.p50, hop.p99, hop.p999, float(hop.maximum))
             table.add_row(
                 HOP_NAMES[hop.name][is_long] if hop.name in HOP_NAMES else hop.name,
-                hop.where,
+                f"{hop.where} ({hop.placement})" if is_long and hop.placement else hop.where,
                 f"{hop.count:,}",
                 *(microseconds(value) for value in values),
             )
         return table
 
     def headline(self) -> str:
-        """Say in a line what reached a strategy, and how long after its frame."""
+        """Say in a line what reached a strategy, and how long after its frame.
+
+        Of one that runs inline where there is one: nobody's wake-up is in that.
+        """
         seen = [hop for hop in self.hops() if hop.name == "received_to_seen"]
         if not seen:
             return "no book has reached a strategy yet"
-        hop = next((one for one in seen if one.where == SPREAD_STRATEGY), seen[0])
+        inline = [hop for hop in seen if hop.placement == INLINE_NATIVE]
+        compares = [hop for hop in seen if hop.where == SPREAD_STRATEGY]
+        hop = (*inline, *compares, *seen)[0]
         count = len(self.venues())
         venues = f" of {count} venues" if count > 1 else ""
         p50, p99 = microseconds(hop.p50), microseconds(hop.p99)
+        where = hop.where + f" ({INLINE_NATIVE})" * (hop.placement == INLINE_NATIVE)
         return (
-            f"{hop.count:,} books{venues} reached strategy {hop.where} {p50} µs after their frame "
+            f"{hop.count:,} books{venues} reached strategy {where} {p50} µs after their frame "
             f"(p50; p99 {p99} µs)"
         )
 

@@ -1,4 +1,4 @@
-"""Two small strategies that `tickpath demo` runs: they decide nothing, they look at every book."""
+"""Two small strategies that decide nothing: they look at every book."""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tickpath.engine.commands.demo_placement import place_processes
 from tickpath.engine.strategy.stats import StrategyStats, read_stats
+from tickpath.rt import limits
 from tickpath.shm.segment import DIRECTORY, SegmentError
 
 from tests.netns.rig import (
@@ -347,7 +349,9 @@ def test_demo_without_privileges_or_asked_to_runs_on_kernel_sockets(
     because = "AF_XDP needs CAP_NET_ADMIN" if bounded else "asked for by --backend kernel"
     assert f"path: kernel sockets over loopback, because: {because}" in done.stdout
     assert "path: kernel sockets" in done.stdout
-    assert "books of 3 venues reached strategy spread " in done.stdout
+    placed = place_processes(limits.available_cpus())
+    strategy = "crossing (inline native)" if placed.inline else "spread"
+    assert f"books of 3 venues reached strategy {strategy} " in done.stdout
     assert "you saw 6 books LIVE, kept by one feed handler from " in done.stdout
     assert not list(temporary.iterdir())
 

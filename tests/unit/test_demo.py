@@ -15,13 +15,16 @@ import pytest
 from tickpath.engine.bench import wire
 from tickpath.engine.bench.measure import Row
 from tickpath.engine.cli import main
-from tickpath.engine.commands import demo, host_load
-from tickpath.engine.commands.demo import Death, Demo, path_told, place_processes
+from tickpath.engine.commands import demo, demo_placement, host_load
+from tickpath.engine.commands.demo import Death, Demo, path_told
+from tickpath.engine.commands.demo_placement import place_processes
 from tickpath.engine.commands.host_load import HostLoad
 from tickpath.engine.commands.live_view import SPREAD_COUNTERS, Top
 from tickpath.engine.config.check import load_config
+from tickpath.engine.feed_handler import inline
 from tickpath.engine.sim.venues import dialect_names
 from tickpath.engine.strategy.command import load_strategy
+from tickpath.engine.strategy.native import parse_parameters
 from tickpath.proto.records import BookState
 from tickpath.shm.errors import LocalError, SystemSetupError
 from tickpath.shm.segment import DIRECTORY
@@ -153,12 +156,44 @@ def test_path_told_drops_the_log_lines_clock(log: str, path: str) -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 8])
 def test_place_processes_spinners_never_share(count: int) -> None:
     placed = place_processes(tuple(range(count)))
-    assert len(placed.strategies) == len(demo.STRATEGIES)
+    assert (*placed.strategies, *placed.inline) == demo_placement.STRATEGIES
     if placed.strategies_spin:
-        assert len({placed.feed_handler, placed.others, *placed.strategies}) == 2 + len(
-            demo.STRATEGIES
-        )
+        used = {placed.feed_handler, placed.others, *placed.strategies.values()}
+        assert len(used) == 2 + len(demo_placement.STRATEGIES)
     assert (placed.feed_handler is None) == (count == 1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 8])
+def test_place_processes_runs_one_inline_where_both_cannot_spin(count: int) -> None:
+    placed = place_processes(tuple(range(count)))
+    assert placed.inline == (("crossing",) if count < 4 else ())
+    assert placed.strategies_spin == (count >= 4)
+    assert ("inline native" in placed.text) == bool(placed.inline)
+    assert "split" in placed.text
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_native_strategy_is_the_example_and_loads_where_it_is_placed(
+    made: Demo, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As configured, or as called; also where others may write the installed library."""
+    made._placed = place_processes(tuple(range(count)))
+    made._ports = {"mexc": 4001, "binance": 4002, "kraken": 4003}
+    for is_others in (False, True):
+        if is_others:
+            monkeypatch.setattr(demo_placement, "check_writers", refuse)
+        config = load_config(made._write_config("kernel"))
+        assert [one.name for one in config.strategies] == list(made._placed.inline)
+        inline.check_inline(config, made._directory)  # loads it with its parameters
+        source = demo_placement.native_source(made._directory)
+        assert source.startswith(f"{made._directory}/") == is_others
+        words = demo_placement.words_of("crossing", source)
+        parsed = parse_parameters([word.partition("=")[2] for word in words[1:]])
+        assert load_strategy(words[0], parsed).__name__ == "crossing"
+
+
+def refuse(path: Path) -> None:
+    raise LocalError(f"{path}: others may write it")
 
 
 def test_ports_told_are_each_venues_and_half_a_line_is_none() -> None:
@@ -214,7 +249,7 @@ def test_paths_are_described_in_a_line_and_timed_only_beside_af_xdp(
 
 
 def test_spread_strategy_is_the_example() -> None:
-    found = load_strategy(demo.STRATEGIES["spread"])
+    found = load_strategy(demo_placement.words_of("spread", "")[0])
     example = Path(__file__).parents[2] / "examples" / "spread.py"
     assert Path(inspect.getfile(found)).read_text() == example.read_text()
     assert set(SPREAD_COUNTERS) == set(inspect.getmodule(found).FIGURES)  # type: ignore[union-attr]  # it has one

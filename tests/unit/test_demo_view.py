@@ -154,7 +154,7 @@ def fill(view: LiveView, writer: Writer, count: int) -> None:
     view.look()
     slow = Percentiles(n=98_765_432, p50=48_758_780, p99=48_758_780, p999=48_758_780, max=10**9)
     counters = dict.fromkeys(COUNTERS, 98_765_432)
-    for name in ("spread", "imbalance"):
+    for name in ("spread", "crossing"):
         hops = {"published_to_seen": slow, "received_to_seen": slow}
         stats = StrategyStats(name, "unit", counters, hops, is_running=True)
         view._strategies[name] = Seen(stats, 0.0)
@@ -288,6 +288,27 @@ def test_headline_is_of_the_strategy_that_compares(view: LiveView, tmp_path: Pat
         "98,765,432 books of 3 venues reached strategy spread 48,759 µs after their frame "
         "(p50; p99 48,759 µs)"
     )
+    writer.segment.close()
+
+
+def test_headline_is_of_the_inline_strategy_where_one_runs(view: LiveView, tmp_path: Path) -> None:
+    writer = Writer(tmp_path, rows=rows_of(1))
+    fill(view, writer, 3)
+    seen = view._strategies["crossing"]
+    fast = Percentiles(n=7, p50=1_500, p99=9_000, p999=9_000, max=9_000)
+    hops = {"published_to_seen": fast, "received_to_seen": fast}
+    inline = msgspec.structs.replace(seen.stats, placement="inline native", hops=hops)
+    view._strategies["crossing"] = Seen(inline, 0.0)
+    assert view.headline() == (
+        "7 books of 3 venues reached strategy crossing (inline native) 1.50 µs after their frame "
+        "(p50; p99 9.00 µs)"
+    )
+    placements = {hop.where: hop.placement for hop in view.hops()}
+    assert placements == {"feed handler": "", "spread": "split", "crossing": "inline native"}
+    for width in (80, 120):
+        lines = printed(view.hops_table(width), width)
+        assert max(len(line) for line in lines) <= width
+        assert any("(inline native)" in line for line in lines) == (width == 120)
     writer.segment.close()
 
 
