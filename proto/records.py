@@ -21,7 +21,7 @@ DEPTH_LEVEL_COUNT_MAX: Final = int(lib.TP_DEPTH_LEVEL_COUNT_MAX)
 EXPONENT_MIN: Final = -18
 
 
-class _Named(IntEnum):
+class Named(IntEnum):
     """An int that prints as its name; a format of numbers (`d`, `x`, ...) shows the number."""
 
     def __str__(self) -> str:
@@ -33,14 +33,14 @@ class _Named(IntEnum):
         return format(self.name, spec)
 
 
-class Side(_Named):
+class Side(Named):
     """A side of the book."""
 
     BID = int(lib.TP_SIDE_BID)
     ASK = int(lib.TP_SIDE_ASK)
 
 
-class BookState(_Named):
+class BookState(Named):
     """Whether a book may be traded on: LIVE only."""
 
     SYNCING = int(lib.TP_BOOK_SYNCING)
@@ -49,7 +49,7 @@ class BookState(_Named):
     CROSSED = int(lib.TP_BOOK_CROSSED)
 
 
-class EventType(_Named):
+class EventType(Named):
     """What an event of the ring says."""
 
     LEVEL = int(lib.TP_EVENT_LEVEL)
@@ -72,7 +72,7 @@ class RowChange(IntEnum):
     SCALED = int(lib.TP_ROW_SCALED)
 
 
-class SyncReason(_Named):
+class SyncReason(Named):
     """Why a book is not LIVE."""
 
     NONE = int(lib.TP_SYNC_REASON_NONE)
