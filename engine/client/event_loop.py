@@ -9,6 +9,7 @@ engine/client/reader.py. Calls: shm/reader.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from typing import TYPE_CHECKING
@@ -25,6 +26,37 @@ BURST = 256  # events between two turns of an event loop's other tasks
 _EMPTY, _EVENT, _MOVED = int(Result.EMPTY), int(Result.EVENT), int(Result.MOVED)
 
 
+class Answer:
+    """What a look found, once it is there; whichever event loop waits for it then."""
+
+    __slots__ = ("_result", "_waiter")
+
+    def __init__(self) -> None:
+        self._result: int | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def wait(self) -> int:
+        """Return it. A wait that is cancelled leaves it due, for a later one, in whatever loop."""
+        while self._result is None:
+            self._waiter = waiter = asyncio.get_running_loop().create_future()
+            if self._result is None:  # it came before `give` could see the waiter
+                await waiter
+        return self._result
+
+    def give(self, result: int) -> None:
+        """Have it, from the thread that looked."""
+        self._result = result
+        waiter = self._waiter
+        if waiter is not None:
+            with contextlib.suppress(RuntimeError):  # that loop is closed: the next one finds it
+                waiter.get_loop().call_soon_threadsafe(_wake, waiter)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
 class NewsThread:
     """Own the thread that waits for one reader, until `end`.
 
@@ -32,32 +64,33 @@ class NewsThread:
     """
 
     def __init__(self, reader: Reader) -> None:
-        """Start it; it is asked from the event loop that runs now."""
+        """Start it."""
         self._reader = reader
-        self._loop = asyncio.get_running_loop()
-        self._asked: queue.SimpleQueue[asyncio.Future[int] | None] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._is_ending = False
         self._thread = threading.Thread(target=self._run, name="tp-news", daemon=True)
         self._thread.start()
 
-    def ask(self) -> asyncio.Future[int]:
+    @property
+    def is_alive(self) -> bool:
+        """Say whether it will answer; a forked child has none of its parent's threads."""
+        return self._thread.is_alive()
+
+    def ask(self) -> Answer:
         """Promise what a look will find: EVENT, SILENT, ALIVE, MOVED, or EMPTY.
 
         EMPTY after at most the reader's own wait: the caller looks to its other duties.
         """
-        future: asyncio.Future[int] = self._loop.create_future()
-        self._asked.put(future)
-        return future
+        answer = Answer()
+        self._asked.put(answer)
+        return answer
 
     def _run(self) -> None:
-        while (future := self._asked.get()) is not None:
+        while (answer := self._asked.get()) is not None:
             result = _EMPTY if self._is_ending else self._reader.await_news()
             if self._is_ending:
                 return
-            try:
-                self._loop.call_soon_threadsafe(_answer, future, result)
-            except RuntimeError:
-                return  # the loop is closed: nobody will ever ask again
+            answer.give(result)
 
     def end(self) -> None:
         """End the thread; it is woken, so that this takes microseconds."""
@@ -68,25 +101,22 @@ class NewsThread:
             self._thread.join()
 
 
-def _answer(future: asyncio.Future[int], result: int) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
 class EventStream:
     """Follow one reader from an event loop: what `async for` over a FeedReader iterates.
 
     No generator: those end with the step that is cancelled. Here the answer that was asked for is
-    waited for by the next step.
+    waited for by the next step, of this event loop or of another one; only `stop` and `aclose` end
+    the iteration.
     """
 
     def __init__(self, reader: FeedReader) -> None:
         self._reader = reader
         self._news: NewsThread | None = None
-        self._asked: asyncio.Future[int] | None = None
+        self._asked: Answer | None = None
         self._poll, self._event = reader.shm.poll, reader.event
         self._left = 0  # of a burst, where nothing is due and nobody waits: events without a step
-        self._is_ended = self._is_running = False
+        self._is_ended = False
+        self._stepping: asyncio.AbstractEventLoop | None = None
 
     def __aiter__(self) -> EventStream:
         return self
@@ -104,18 +134,21 @@ class EventStream:
     async def _step(self, result: int | None) -> Event | Trouble:
         if self._is_ended:
             raise StopAsyncIteration
-        if self._is_running:
+        before, loop = self._stepping, asyncio.get_running_loop()
+        if before is not None and not before.is_closed():  # else that step will never end
             raise RuntimeError("async for: another task waits for the same iterator's next event")
-        self._is_running, self._left = True, 0
+        self._stepping, self._left = loop, 0
         try:
             told = await self._next(result)
-        except asyncio.CancelledError:
-            raise
-        except BaseException:
+        except StopAsyncIteration:
             self._end()
             raise
+        except Exception:
+            self._release()
+            raise
         finally:
-            self._is_running = False
+            if self._stepping is loop:
+                self._stepping = None
         self._left = BURST
         return told
 
@@ -126,7 +159,9 @@ class EventStream:
     async def _next(self, result: int | None) -> Event | Trouble:
         """Go on from what a poll told; None: there was none, for a burst is over."""
         reader = self._reader
-        news = self._news or self._start()
+        news = self._news
+        if news is None or not news.is_alive:
+            news = self._start()
         if result is None:
             await asyncio.sleep(0)  # let the loop's other tasks have a turn
             result = _EMPTY
@@ -152,19 +187,23 @@ class EventStream:
         if not shm.is_registered:
             self._reader.register()
         shm.set_wait(AWAIT_NS, spin_ns=0, sleep_ns=BLOCK_SLEEP_NS)
-        self._news = NewsThread(shm)
+        self._asked, self._news = None, NewsThread(shm)
         return self._news
 
     async def _answer(self, news: NewsThread) -> int:
         """Wait for the answer that is due, or ask; a cancelled wait leaves it due."""
         if self._asked is None:
             self._asked = news.ask()
-        result = await asyncio.shield(self._asked)
+        result = await self._asked.wait()
         self._asked = None
         return result
 
     def _end(self) -> None:
         self._is_ended = True
+        self._release()
+
+    def _release(self) -> None:
+        """End the thread; a later step starts one."""
         news, self._news = self._news, None
         if news is not None:
             news.end()

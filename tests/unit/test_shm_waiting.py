@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -344,6 +345,84 @@ def test_async_iterator_goes_on_after_a_time_out(
 
     assert run_in(loop, consume()) == list(range(20))
     assert not [one for one in threading.enumerate() if one.name == "tp-news"]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("left", ["timed out", "closed under a task"])
+def test_async_iterator_goes_on_in_another_event_loop(
+    feed: RehearsalFeed, tmp_path: Path, loop: str, left: str
+) -> None:
+    with open_reader("unit", directory=tmp_path, stale_after_ns=MINUTE_NS) as reader:
+        events = aiter(reader)
+
+        async def time_out() -> None:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(events), 0.002)
+
+        async def take() -> int:
+            told = await anext(events)
+            assert isinstance(told, Event)
+            return int(told.bid)
+
+        for i in range(3):
+            if left == "timed out":
+                run_in(loop, time_out())
+            else:
+                first = LOOPS[loop]()
+                task = first.create_task(take())  # which never ends, and nobody destroys
+                first.run_until_complete(asyncio.sleep(0.002))
+                first.close()  # the answer that is due finds nobody
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's warning
+            feed.publish_event(EventType.TOP, (i, 1, 2, 3))
+            assert run_in(loop, take()) == i
+        reader.stop()
+        with pytest.raises(StopAsyncIteration):
+            run_in(loop, events.__anext__())
+    assert not [one for one in threading.enumerate() if one.name == "tp-news"]
+
+
+def test_async_iterator_goes_on_in_a_forked_child(feed: RehearsalFeed, tmp_path: Path) -> None:
+    with open_reader("unit", directory=tmp_path, stale_after_ns=MINUTE_NS) as reader:
+        events = aiter(reader)
+
+        async def time_out() -> None:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(events), 0.002)
+
+        async def take() -> int:
+            told = await anext(events)
+            assert isinstance(told, Event)
+            return int(told.bid)
+
+        run_in("asyncio", time_out())  # its thread, which a child has not, looks on
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            with contextlib.suppress(BaseException):
+                os._exit(run_in("asyncio", take()))
+            os._exit(1)
+        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):  # it stands at the head first
+            feed.publish_event(EventType.TOP, (41, 1, 2, 3))
+            time.sleep(0.001)
+        assert os.waitstatus_to_exitcode(ended[1]) == 41
+        reader.join()
+        feed.publish_event(EventType.TOP, (42, 1, 2, 3))
+        assert run_in("asyncio", take()) == 42
+
+
+def test_async_iterator_raises_again_what_the_reader_does(
+    feed: RehearsalFeed, tmp_path: Path
+) -> None:
+    reader = open_reader("unit", directory=tmp_path, stale_after_ns=MINUTE_NS)
+    events = aiter(reader)
+    reader.close()
+
+    async def take() -> None:
+        for _ in range(2):  # not "the feed ended" at the second
+            with pytest.raises(ValueError, match="closed"):
+                await anext(events)
+
+    run_in("asyncio", take())
 
 
 def test_async_iterator_serves_one_task_at_a_time(feed: RehearsalFeed, tmp_path: Path) -> None:
