@@ -124,7 +124,7 @@ enum { TP_CROSSED_MESSAGES_DEFAULT = 20, TP_CROSSED_MS_DEFAULT = 1000 };
 /* What both sides of the seam must agree on, as a number: a decoder that was compiled from other
  * headers is refused, not called. TP_VENUE_REVISION is raised where a meaning changes and no size.
  */
-enum { TP_VENUE_REVISION = 3 };
+enum { TP_VENUE_REVISION = 4 };
 #define TP_VENUE_LAYOUT                                                                            \
     (UINT64_C(1000003) * TP_VENUE_REVISION + UINT64_C(10007) * sizeof(struct tp_venue) +           \
      UINT64_C(100003) * sizeof(struct tp_venue_message) +                                          \

@@ -18,10 +18,10 @@
 #include "engine/feed/rescale.h"
 #include "engine/feed/states.h"
 #include "engine/feed/sync.h"
+#include "proto/encoding/decimal.h"
 #include "proto/venue.h"
 
 enum {
-    MISFIT_TEXT_SIZE = 32,           /* a mantissa, an e and an exponent */
     FEED_PLAIN_SIZE_MAX = 128 << 10, /* a base of 1,000 levels a side, both numbers of 30 digits */
     FEED_OLD_NS_MAX = 500000000,     /* nothing but old messages for so long is no duplicate */
     /* Answers of before that may be under way. What a base names as its time may be that of an old
@@ -198,7 +198,7 @@ struct tp_feed {
     struct tp_depth_update *update;        /* the message in hand */
     struct tp_trade_update *trades;        /* the same, where it is of trades */
     struct tp_misfit misfit;               /* the number that its decoder or its book refused */
-    uint8_t misfit_text[MISFIT_TEXT_SIZE]; /* of one that the book refused */
+    uint8_t misfit_text[TP_DECIMAL_SPACE]; /* of one that the book refused */
     struct feed_misfit_slot *misfits;      /* one an instrument */
     uint32_t misfits_waiting;              /* slots of which the next number waits */
     uint64_t misfits_seen; /* cold thread: none was told since misfits_told was so */

@@ -14,7 +14,8 @@ static struct tp_feed_misfit describe(const struct tp_feed *feed, uint32_t index
                                       enum tp_decode_status status)
 {
     const struct feed_instrument *instrument = &feed->instruments[index];
-    const struct tp_text text = feed->misfit.text;
+    uint8_t space[TP_DECIMAL_SPACE];
+    const struct tp_text text = tp_misfit_text(&feed->misfit, space);
     const size_t size = text.size < TP_FEED_MISFIT_TEXT_MAX ? text.size : TP_FEED_MISFIT_TEXT_MAX;
     struct tp_feed_misfit number = {
         .instrument = index,
@@ -132,26 +133,6 @@ static const struct tp_level *beyond_book(const struct tp_level *levels, uint32_
     return NULL;
 }
 
-/* Writes digits that end before `end`; returns where they begin. */
-static uint8_t *write_digits(uint8_t *end, int64_t number)
-{
-    do {
-        *--end = (uint8_t)('0' + number % 10);
-        number /= 10;
-    } while (number > 0); /* 19 turns at most */
-    return end;
-}
-
-/* "12345e-2": a mantissa and its exponent. */
-static struct tp_text write_number(uint8_t text[MISFIT_TEXT_SIZE], int64_t mantissa, int digits)
-{
-    uint8_t *at = write_digits(text + MISFIT_TEXT_SIZE, digits);
-    *--at = '-';
-    *--at = 'e';
-    at = write_digits(at, mantissa);
-    return (struct tp_text){at, (size_t)(text + MISFIT_TEXT_SIZE - at)};
-}
-
 bool feed_finds_misfit(struct tp_feed *feed, const struct feed_instrument *instrument)
 {
     const struct tp_depth_update *update = feed->update;
@@ -161,7 +142,7 @@ bool feed_finds_misfit(struct tp_feed *feed, const struct feed_instrument *instr
     if (level == NULL || !feed->config.moves_scale || instrument->price_exponent == 0)
         return false;
     feed->misfit = (struct tp_misfit){
-        .text = write_number(feed->misfit_text, level->price, -instrument->price_exponent),
+        .text = tp_decimal_write(level->price, instrument->price_exponent, feed->misfit_text),
         .kind = TP_NUMBER_PRICE};
     return true;
 }
@@ -169,7 +150,7 @@ bool feed_finds_misfit(struct tp_feed *feed, const struct feed_instrument *instr
 void feed_tell_doubt(struct tp_feed *feed, uint32_t index)
 {
     static const uint8_t nothing[1];
-    feed->misfit = (struct tp_misfit){{nothing, 0}, TP_NUMBER_UNKNOWN};
+    feed->misfit = (struct tp_misfit){.text = {nothing, 0}};
     if (!feed->config.moves_scale)
         return;
     const struct tp_feed_misfit number = describe(feed, index, TP_DECODE_OK);

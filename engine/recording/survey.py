@@ -136,6 +136,7 @@ class Survey:
         self._message = ffi.new("struct tp_venue_message *")
         self._route = ffi.new("struct tp_route *")
         self._misfit = ffi.new("struct tp_misfit *")
+        self._space = ffi.new("uint8_t[]", int(lib.TP_DECIMAL_SPACE))
         self._body = ffi.new("struct tp_body *")
         self._body.misfit = self._misfit
         self._depth = ffi.new("struct tp_depth_update *")
@@ -259,7 +260,7 @@ class Survey:
             status = function(self._body, self._trades if is_trades else self._depth)
             if status != lib.TP_DECODE_TOO_FINE:
                 return bool(status == lib.TP_DECODE_OK)
-            text = self._misfit.text
+            text = lib.tp_misfit_text(self._misfit, self._space)
             digits = ffi.buffer(text.at, text.size)[:].decode()
             if not found.widen(int(self._misfit.kind == lib.TP_NUMBER_QUANTITY), digits):
                 return False

@@ -181,6 +181,40 @@ enum tp_decode_status tp_decimal_refusal(struct tp_text text, int32_t exponent, 
     return value_raise(&value, power - exponent) ? TP_DECODE_BAD_NUMBER : TP_DECODE_TOO_LARGE;
 }
 
+/* Writes digits that end before `end`; returns where they begin. */
+static uint8_t *write_digits(uint8_t *end, uint64_t number)
+{
+    do {
+        *--end = (uint8_t)('0' + number % 10);
+        number /= 10;
+    } while (number > 0); /* 20 turns at most */
+    return end;
+}
+
+static uint64_t magnitude(int64_t number)
+{
+    return number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+}
+
+struct tp_text tp_decimal_write(int64_t mantissa, int32_t exponent, uint8_t space[TP_DECIMAL_SPACE])
+{
+    uint8_t *at = write_digits(space + TP_DECIMAL_SPACE, magnitude(exponent));
+    if (exponent < 0)
+        *--at = '-';
+    *--at = 'e';
+    at = write_digits(at, magnitude(mantissa));
+    if (mantissa < 0)
+        *--at = '-';
+    return (struct tp_text){at, (size_t)(space + TP_DECIMAL_SPACE - at)};
+}
+
+struct tp_text tp_misfit_text(const struct tp_misfit *misfit, uint8_t space[TP_DECIMAL_SPACE])
+{
+    if (!misfit->is_mantissa)
+        return misfit->text;
+    return tp_decimal_write((int64_t)tp_load_8(misfit->text.at), misfit->exponent, space);
+}
+
 bool tp_version_parse_any(const uint8_t *text, size_t size, uint64_t *out)
 {
     uint64_t value = 0;

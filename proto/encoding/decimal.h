@@ -20,6 +20,7 @@ enum {
     TP_DECIMAL_EXPONENT_MIN = -18,
     TP_DECIMAL_TEXT_MAX = 44,  /* a longer text is no number that another scale would help */
     TP_DECIMAL_HALF = 8,       /* digits that one register takes */
+    TP_DECIMAL_SPACE = 32,     /* a sign, a mantissa, an e and an exponent */
     TP_DECIMAL_LOAD_SIZE = 17, /* eight digits, the point, eight digits: readable from text on */
 };
 
@@ -44,6 +45,11 @@ bool tp_decimal_parse_scientific(const uint8_t *text, size_t size, int32_t expon
 /* Why a parser refused a text: TOO_FINE or TOO_LARGE where another exponent would hold it, else
  * BAD_NUMBER. has_power: the parser reads a power of ten behind the digits. */
 enum tp_decode_status tp_decimal_refusal(struct tp_text text, int32_t exponent, bool has_power);
+/* "12345e-2", at the end of the space. */
+struct tp_text tp_decimal_write(int64_t mantissa, int32_t exponent,
+                                uint8_t space[TP_DECIMAL_SPACE]);
+/* What did not fit as a decimal: as it stands in what was decoded, or written to the space. */
+struct tp_text tp_misfit_text(const struct tp_misfit *misfit, uint8_t space[TP_DECIMAL_SPACE]);
 struct tp_decimal_scale tp_decimal_scale(int32_t exponent);
 bool tp_decimal_parse_any(const uint8_t *text, size_t size, const struct tp_decimal_scale *scale,
                           int64_t *out);

@@ -258,7 +258,7 @@ static bool parse_decimal(struct tp_text text, const uint8_t *end,
 
 static bool misfit(struct tp_json *in, struct tp_text text, int32_t exponent, enum tp_number kind)
 {
-    in->misfit = (struct tp_misfit){text, kind};
+    in->misfit = (struct tp_misfit){.text = text, .kind = kind};
     return tp_json_fail(in, tp_decimal_refusal(text, exponent, true));
 }
 

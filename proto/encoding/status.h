@@ -1,6 +1,9 @@
 /* How a decoding ended: the one enum of all scanners and of every venue's decoders. */
 #ifndef TP_PROTO_STATUS_H
 #define TP_PROTO_STATUS_H
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "proto/encoding/text.h"
 
 enum tp_decode_status {
@@ -20,8 +23,10 @@ enum tp_number { TP_NUMBER_UNKNOWN, TP_NUMBER_PRICE, TP_NUMBER_QUANTITY };
 /* The number that a decoder refused: of TOO_FINE and TOO_LARGE always, of BAD_NUMBER where it has
  * one. */
 struct tp_misfit {
-    struct tp_text text; /* a piece of what was decoded */
+    struct tp_text text; /* a piece of what was decoded: a decimal, or the bytes of a mantissa */
     enum tp_number kind;
+    bool is_mantissa; /* int64, the lowest byte first; tp_misfit_text writes it as a decimal */
+    int8_t exponent;  /* of the mantissa */
 };
 
 const char *tp_decode_status_name(enum tp_decode_status status);

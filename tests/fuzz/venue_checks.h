@@ -43,6 +43,7 @@ static inline void check_misfit(const struct tp_body *body, const struct tp_misf
                                                              : body->scale.quantity_exponent;
     require(misfit->kind != TP_NUMBER_UNKNOWN && misfit->text.at >= body->data);
     require(misfit->text.at + misfit->text.size <= body->data + body->size);
-    require(tp_decimal_refusal(misfit->text, exponent, true) == status);
+    uint8_t space[TP_DECIMAL_SPACE];
+    require(tp_decimal_refusal(tp_misfit_text(misfit, space), exponent, true) == status);
 }
 #endif

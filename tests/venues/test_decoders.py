@@ -162,7 +162,9 @@ class Decoder:
         assert kind in (lib.TP_NUMBER_PRICE, lib.TP_NUMBER_QUANTITY)
         of = what.scale
         exponent = of.price_exponent if kind == lib.TP_NUMBER_PRICE else of.quantity_exponent
-        assert lib.tp_decimal_refusal(text, exponent, True) == status
+        space = ffi.new("uint8_t[]", int(lib.TP_DECIMAL_SPACE))
+        written = lib.tp_misfit_text(self.misfit, space)
+        assert lib.tp_decimal_refusal(written, exponent, True) == status
 
     def check_depth(self, kind: str, size: int) -> None:
         out = self.depth

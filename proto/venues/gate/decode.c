@@ -366,7 +366,7 @@ static unsigned take_size(struct tp_json *in, const struct tp_scale *scale, stru
         text = (struct tp_text){text.at + 1, text.size - 1};
     if (tp_decimal_parse_scientific(text.at, text.size, scale->quantity_exponent, &trade->quantity))
         return FIELD_QUANTITY | FIELD_SIDE;
-    in->misfit = (struct tp_misfit){text, TP_NUMBER_QUANTITY};
+    in->misfit = (struct tp_misfit){.text = text, .kind = TP_NUMBER_QUANTITY};
     (void)tp_json_fail(in, tp_decimal_refusal(text, scale->quantity_exponent, true));
     return 0;
 }

@@ -60,7 +60,7 @@ static enum tp_decode_status number(const struct tp_body *body, struct tp_text t
         return TP_DECODE_BAD_NUMBER;
     if (tp_decimal_parse(text.at, text.size, exponent, out))
         return TP_DECODE_OK;
-    tp_body_misfit(body, (struct tp_misfit){text, kind});
+    tp_body_misfit(body, (struct tp_misfit){.text = text, .kind = kind});
     return tp_decimal_refusal(text, exponent, false);
 }
 

@@ -69,7 +69,7 @@ static bool number_parse(const struct tp_mexc_levels *d, struct tp_text text, ui
 static enum tp_decode_status number_refuse(const struct tp_mexc_levels *d, struct tp_text text,
                                            uint32_t digits, enum tp_number kind)
 {
-    tp_body_misfit(d->body, (struct tp_misfit){text, kind});
+    tp_body_misfit(d->body, (struct tp_misfit){.text = text, .kind = kind});
     return tp_decimal_refusal(text, -(int32_t)digits, false);
 }
 
