@@ -109,6 +109,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     path: str
     port: int = 443
     headers: tuple[tuple[str, str], ...] = ()
+    credentials: tuple[tuple[str, str], ...] = ()
+    """Headers too, by where their values are kept (credential.py): read before each upgrade."""
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
@@ -257,6 +259,10 @@ class Venue(Protocol):
     def channels(self, symbol: str, settings: Any) -> tuple[str, ...]:
         """Return what to subscribe to for an instrument, the book's channel first."""
 
+    def lacks(self, settings: Any) -> str:  # noqa: ARG002 - most want nothing more
+        """Say what the venue itself asks for and these settings do not have; "" where nothing."""
+        return ""
+
     def base_from(self, settings: Any) -> BaseSource:  # noqa: ARG002 - of some by their channel
         """Return where the bases of the channel come from that these settings choose."""
         return self.base_source
@@ -291,6 +297,13 @@ class Venue(Protocol):
 
         Never raises: what cannot be read is BROKEN.
         """
+
+    def unpacked(self, data: bytes) -> object:  # noqa: ARG002 - of those of a schema alone
+        """Read a message whose fields only a schema tells apart, as objects and lists of JSON.
+
+        None: it is JSON or protobuf, or cannot be read.
+        """
+        return None
 
     def base_message(self, channel: str, *, request: int, time_s: int) -> bytes:
         """Return the text that asks for a base; only where `base_from` is REQUEST."""

@@ -130,7 +130,7 @@ class VenueConfig(_Section, frozen=True):
     def endpoint(self, own: Endpoint) -> Endpoint:
         """Return where to go instead of the venue's own endpoint."""
         host, path, port = self.host or own.host, self.path or own.path, self.port or own.port
-        return Endpoint(host, path, port, own.headers)
+        return Endpoint(host, path, port, own.headers, own.credentials)
 
     @property
     def rest(self) -> tuple[str, int]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tickpath._core import ffi, lib
+from tickpath.engine.config.credential import header_lines
 from tickpath.engine.feed_handler.inflate import Inflate
 from tickpath.engine.feed_handler.rest_client import LateError, RateLimitError, SpentError
 from tickpath.engine.loop.pauses import Pauses, Whose, asked_pause_s, own_address
@@ -281,7 +282,7 @@ class Aside:
                 server_name=config.server_name or endpoint.host,
             ),
             websocket=True,
-            headers="".join(f"{name}: {value}\r\n" for name, value in endpoint.headers),
+            headers=header_lines(endpoint.headers, endpoint.credentials),
         )
 
     def _note_pause(self, session: Session, whose: Whose) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.engine.client.feed_segment import write_instrument
+from tickpath.engine.config.credential import complaints
 from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.aside import Aside
 from tickpath.engine.feed_handler.bases import BaseWorker
@@ -296,6 +297,8 @@ class VenueFeed:
     def connect(self) -> None:
         """Have its connections opened."""
         config = self.config
+        for line in complaints(config):
+            self.log(line)
         ca_file = Path(config.ca_file) if config.ca_file else None
         self._tls = new_tls_context(ca_file, insecure=config.insecure) if config.tls else ffi.NULL
         for planned in range(len(self.plan.connections)):
@@ -316,6 +319,7 @@ class VenueFeed:
             server_name=config.server_name or to.host,
             addresses=config.resolve,
             headers=to.headers,
+            credentials=to.credentials,
             silent_drop_ns=silent_ns + silent_ns // 4,  # the books go STALE first
             age_max_s=config.venue.limits.connection_age_max_s,
             venue=config.name,

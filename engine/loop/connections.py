@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tickpath._core import ffi, lib
+from tickpath.engine.config.credential import header_lines
 from tickpath.engine.loop.pauses import (
     LENGTH_S_MAX,
     Pauses,
@@ -74,6 +75,8 @@ class Endpoint:
     """NULL: the target is without TLS."""
     headers: tuple[tuple[str, str], ...] = ()
     """Sent with the upgrade."""
+    credentials: tuple[tuple[str, str], ...] = ()
+    """Likewise, by where their values are kept: read before each try."""
     silent_drop_ns: int = 0
     """0: never."""
     age_max_s: float | None = None
@@ -387,6 +390,7 @@ class Connections:
     def _try(self, number: int, slot: _Slot, now: float) -> None:
         endpoint = slot.endpoint
         try:
+            headers = header_lines(endpoint.headers, endpoint.credentials)
             address = self._address(endpoint)
             if address is None:
                 slot.retry_at = now + POLL_S
@@ -398,7 +402,7 @@ class Connections:
             self._fail(number, slot, str(error))
             return
         try:
-            session = self._new_session(endpoint, stream)
+            session = self._new_session(endpoint, stream, headers)
         except BaseException as error:
             lib.tp_stream_deinit(stream.handle)
             self.transport.release(stream)
@@ -434,10 +438,9 @@ class Connections:
             command.next_hop_mac = list(stream.next_hop or bytes(6))
         return bool(lib.tp_handover_command(self._handover, command))
 
-    def _new_session(self, endpoint: Endpoint, stream: Stream) -> Any:
+    def _new_session(self, endpoint: Endpoint, stream: Stream, headers: str) -> Any:
         config = ffi.new("struct tp_session_config *")
-        extra = "".join(f"{name}: {value}\r\n" for name, value in endpoint.headers)
-        words = (endpoint.server_name, endpoint.target.authority, endpoint.target.path, extra)
+        words = (endpoint.server_name, endpoint.target.authority, endpoint.target.path, headers)
         texts = [ffi.new("char[]", word.encode()) for word in words]
         config.tls = endpoint.tls_context
         config.handshake_worker = self.handshake_worker

@@ -34,6 +34,7 @@ DRIP_PAUSE_S: Final = 0.01
 _REASONS: Final = {
     200: "OK",
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     418: "I'm a teapot",
@@ -52,7 +53,7 @@ class Service(Protocol):
     def is_websocket(self, path: str) -> bool:
         """Say whether this path is upgraded."""
 
-    def refuses_upgrade(self) -> HttpResponse | None:
+    def refuses_upgrade(self, request: HttpRequest) -> HttpResponse | None:
         """Return what an upgrade is answered with that is not wanted now."""
 
     def opened(self, connection: Connection) -> None:
@@ -155,7 +156,7 @@ class Connection(asyncio.Protocol):
         if request is None:
             self._respond(HttpResponse(400, b'{"code":400,"msg":"no HTTP/1.1 request"}'), False)
         elif self._service.is_websocket(request.target.partition("?")[0]):
-            refusal = self._service.refuses_upgrade()
+            refusal = self._service.refuses_upgrade(request)
             if refusal is None:
                 self._upgrade(head)
             else:

@@ -177,6 +177,10 @@ class Dialect(Protocol):
     def __init__(self, floor: Floor) -> None:
         """Speak for these books."""
 
+    def refuses_upgrade(self, request: HttpRequest) -> HttpResponse | None:  # noqa: ARG002 - most let all in
+        """Return what an upgrade is answered with that is not let in."""
+        return None
+
     def opened(self, client: Client, now_ns: int) -> list[Message]:
         """Return what the venue says first."""
 

@@ -242,9 +242,10 @@ class Exchange:
         """Say whether this path is upgraded."""
         return path in self._dialect.websocket_paths
 
-    def refuses_upgrade(self) -> HttpResponse | None:
-        """Refuse upgrades while they are limited."""
-        return self._rest_faults.refuse_upgrade(self._clock.unix_ns())
+    def refuses_upgrade(self, request: HttpRequest) -> HttpResponse | None:
+        """Refuse upgrades while they are limited, and those that the venue lets not in."""
+        refused = self._rest_faults.refuse_upgrade(self._clock.unix_ns())
+        return refused or self._dialect.refuses_upgrade(request)
 
     def opened(self, connection: Connection) -> None:
         """Count a WebSocket, and end it if it subscribes to nothing for long."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tickpath.engine.config.check import EXAMPLE, load_config
+from tickpath.engine.config.credential import complaints
 from tickpath.engine.config.host import check_host
 from tickpath.engine.config.lists import look_at_lists
 from tickpath.engine.feed_handler import changes, memory
@@ -127,6 +128,9 @@ def _report_check(config: Config, path: Path, lists: Sequence[ListCheck], *, as_
     found = memory.needs(config, books, connections)
     room = memory.shared_needs(config, books)
     shortage = memory.shared_shortage(config, room)
+    for index, venue in enumerate(config.venues):
+        for line in complaints(venue):
+            print(f"warning: venue[{index}] ({venue.name}): {line}", file=sys.stderr)
     if as_json:
         sizes = {one.name: one.size for one in (*found, *room)}
         ok = status_of(lists) == 0

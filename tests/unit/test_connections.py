@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -74,6 +75,7 @@ def test_try_prepares_and_sends_the_headers_of_its_endpoint(
     """What a connection says is set before the hot thread gets its session, each time anew."""
     order: list[str] = []
     said: list[bytes] = []
+    monkeypatch.setenv("TICKPATH_TEST_SECRET", "s3cret")
 
     class Library:
         """Stands in for the C core: notes what is asked of it."""
@@ -105,6 +107,7 @@ def test_try_prepares_and_sends_the_headers_of_its_endpoint(
                 server_name="venue.test",
                 addresses={"venue.test:80": "192.0.2.1"},
                 headers=(("X-KEY", "k"), ("X-Two", "2")),
+                credentials=(("X-Secret", "env:TICKPATH_TEST_SECRET"),),
                 prepare=lambda: order.append("prepared"),
             )
         )
@@ -113,7 +116,7 @@ def test_try_prepares_and_sends_the_headers_of_its_endpoint(
         monkeypatch.undo()
         lib.tp_loop_free(loop)
     assert order == ["prepared", "offered"]
-    assert said == [b"X-KEY: k\r\nX-Two: 2\r\n"]
+    assert said == [b"X-KEY: k\r\nX-Two: 2\r\nX-Secret: s3cret\r\n"]
 
 
 @pytest.mark.parametrize(
@@ -157,6 +160,25 @@ class Steps:
         self.connections.step()
         assert len(self.streams) == count + 1
         return self.connections.slots[0].retry_at - self.now_s
+
+
+def test_connection_without_its_credential_waits_and_takes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither a port nor a turn of those that the venue bears; what is missing is named."""
+    steps = Steps()
+    one = steps.connections.slots[0]
+    one.endpoint = replace(one.endpoint, credentials=(("X-Key", "env:TICKPATH_TEST_SECRET"),))
+    monkeypatch.delenv("TICKPATH_TEST_SECRET", raising=False)
+    for _ in range(3):
+        steps.connections.step()
+        steps.now_s = one.retry_at + 1e-6
+    assert (steps.streams, one.failures) == ([], 3)
+    assert "env:TICKPATH_TEST_SECRET: not set" in steps.said[-1]
+    monkeypatch.setenv("TICKPATH_TEST_SECRET", "s3cret")
+    steps.connections.step()
+    assert steps.streams == ["192.0.2.1"]
+    assert not any("s3cret" in line for line in steps.said)
 
 
 def test_connection_that_fails_again_and_again_is_tried_less_and_less() -> None:
