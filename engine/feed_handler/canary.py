@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from tickpath._core import ffi, lib
 from tickpath.engine.cli import printable
-from tickpath.engine.feed_handler.message_shape import learn, shape_of
+from tickpath.engine.feed_handler.message_shape import learn, no_schema, shape_of
 from tickpath.proto.venue import Meaning
-from tickpath.proto.venues import venue_folder
+from tickpath.proto.venues import load_venue, venue_folder
 from tickpath.proto.venues.decoder import find_decoder, meaning_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tickpath.engine.feed_handler.hot_path import Note
-    from tickpath.engine.feed_handler.message_shape import Contract, Shape
+    from tickpath.engine.feed_handler.message_shape import Contract, Shape, Unpack
     from tickpath.engine.feed_handler.plan import Plan
 
 SAMPLES: Final = "samples.ndjson"
@@ -50,7 +50,7 @@ class _Sample(msgspec.Struct):
     """A message that the decoder must bear, and that the venue does not send."""
 
 
-def read_contracts(path: Path) -> dict[Meaning, Contract]:
+def read_contracts(path: Path, unpack: Unpack = no_schema) -> dict[Meaning, Contract]:
     """Learn what messages of each kind look like; {} where the venue has no samples."""
     if not path.is_file():
         return {}
@@ -61,7 +61,8 @@ def read_contracts(path: Path) -> dict[Meaning, Contract]:
         if not sample.odd:
             data = sample.text.encode() or base64.b64decode(sample.base64)
             messages.setdefault(Meaning[sample.meaning], []).append(data)
-    learned = {kind: learn(some) for kind, some in messages.items() if kind is not Meaning.BROKEN}
+    messages.pop(Meaning.BROKEN, None)
+    learned = {kind: learn(some, unpack) for kind, some in messages.items()}
     return {kind: one for kind, one in learned.items() if one is not None}
 
 
@@ -120,6 +121,7 @@ class Canary:
     ) -> None:
         """Learn nothing yet: the first message has the samples read."""
         self._venue, self._say = venue, say
+        self._unpack = load_venue(venue).unpacked
         self._channels, self._connections = tuple(channels), connections
         self._told: dict[Meaning, _Told] = {}
         self.looked_at = 0
@@ -131,7 +133,7 @@ class Canary:
 
     @cached_property
     def _contracts(self) -> dict[Meaning, Contract]:
-        return read_contracts(venue_folder(self._venue) / SAMPLES)
+        return read_contracts(venue_folder(self._venue) / SAMPLES, self._unpack)
 
     def subscribe(self, channels: Iterable[str], connections: int) -> None:
         """Know another plan's channels from now on."""
@@ -158,7 +160,7 @@ class Canary:
             self._tell(kind, words, data, max(size, len(data)), now_s)
 
     def _differences(self, kind: Meaning, data: bytes) -> list[str]:
-        shape = shape_of(data)
+        shape = shape_of(data, self._unpack)
         if kind is Meaning.HEARTBEAT and shape is None:
             return []  # a word of text, all of which the decoder compared
         if kind is Meaning.BROKEN or shape is None:

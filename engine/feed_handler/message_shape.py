@@ -2,6 +2,7 @@
 
 JSON: the keys' path and the type of each value, elements of a list as one (`bids[][]`). Protobuf,
 without a schema: field numbers (`313.1`), numbers or text; bytes that read as fields are a message.
+What only a schema tells apart the venue unpacks (`Venue.unpacked`).
 A contract is learned from samples: the kinds of a field that any of them shows, and which fields
 never lack where what they stand in is there. Pure, bounded by the message's size; the cold side's.
 Called by: canary.py.
@@ -10,18 +11,20 @@ Called by: canary.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 Path = tuple[str | int, ...]
 """Keys or field numbers from the message, which is (), downwards; ELEMENT: of a list."""
 Shape = dict[Path, set[str]]
 """The kinds of value at each path."""
 ELEMENT: Final = -1
+Unpack: TypeAlias = "Callable[[bytes], object]"
+"""Reads a message that only a schema tells apart to JSON's objects; None: it is none of those."""
 
 OBJECT, LIST, TEXT, NUMBER, BOOLEAN, NULL = (
     "an object", "a list", "text", "a number", "true or false", "null",
@@ -36,8 +39,16 @@ _DEPTH_MAX: Final = 8
 """Of protobuf: whatever stands deeper is bytes."""
 
 
-def shape_of(data: bytes) -> Shape | None:
-    """Return a message's shape; None where it is neither JSON nor protobuf."""
+def no_schema(data: bytes) -> object:  # noqa: ARG001 - there is none to read it by
+    """Read nothing."""
+    return None
+
+
+def shape_of(data: bytes, unpack: Unpack = no_schema) -> Shape | None:
+    """Return a message's shape; None where it is neither JSON nor protobuf, nor of a schema."""
+    unpacked = unpack(data)
+    if unpacked is not None:
+        return _json_shape(unpacked)
     if data[:1] in (b"{", b"["):
         try:
             return _json_shape(msgspec.json.decode(data))
@@ -160,9 +171,10 @@ def _words(kinds: Iterable[str]) -> str:
     return " or ".join(sorted(kinds))
 
 
-def learn(messages: Iterable[bytes]) -> Contract | None:
+def learn(messages: Iterable[bytes], unpack: Unpack = no_schema) -> Contract | None:
     """Learn a contract from messages of one kind; None where none could be read."""
-    shapes = [shape for shape in map(shape_of, messages) if shape is not None]
+    found = (shape_of(one, unpack) for one in messages)
+    shapes = [shape for shape in found if shape is not None]
     if not shapes:
         return None
     kinds: dict[Path, set[str]] = {}

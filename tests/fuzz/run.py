@@ -70,9 +70,18 @@ def read_fuzzer(path: Path) -> Fuzzer:
     return Fuzzer(path, tuple(match["sources"].split()), tuple((match["libs"] or "").split()))
 
 
+def make_headers(workshop: Path) -> None:
+    """Make what the build makes of venues' schemas, where fuzzers that are built there find it."""
+    for schema in sorted((ROOT / "proto" / "venues").glob("*/*.xml")):
+        header = workshop / schema.relative_to(ROOT).with_name("schema.h")
+        maker = [sys.executable, str(ROOT / "sbe_build.py"), str(schema), schema.parent.name]
+        subprocess.run([*maker, str(header)], check=True)
+
+
 def build(fuzzer: Fuzzer, output: Path) -> str | None:
     """Compile a fuzzer to `output`; return the compiler's complaint, or None."""
-    command = [COMPILER, *FLAGS, str(fuzzer.path), *fuzzer.sources, "-o", str(output), *fuzzer.libs]
+    names = [str(fuzzer.path), *fuzzer.sources, "-o", str(output), *fuzzer.libs]
+    command = [COMPILER, *FLAGS, f"-I{output.parent}", *names]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else f"{' '.join(command)}\n{done.stderr}"
 
@@ -146,6 +155,7 @@ def main() -> int:
         seconds = max(1, options.shared // len(chosen))
     workshop: Path = options.workshop
     workshop.mkdir(parents=True, exist_ok=True)
+    make_headers(workshop)
     corpus = options.folder / "corpus"
     one = partial(run, seconds=seconds, corpus=corpus, workshop=workshop)
     failed = 0

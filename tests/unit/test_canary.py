@@ -21,9 +21,10 @@ from tickpath.engine.feed_handler.canary import (
     read_contracts,
 )
 from tickpath.engine.feed_handler.hot_path import Note
-from tickpath.engine.feed_handler.message_shape import learn, shape_of
+from tickpath.engine.feed_handler.message_shape import learn, no_schema, shape_of
 from tickpath.engine.feed_handler.plan import make_plan
 from tickpath.proto.venue import Meaning
+from tickpath.proto.venues import load_venue
 from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
 
 from tests.venues.outside import samples_path
@@ -67,19 +68,20 @@ def test_counters_are_named() -> None:
     assert watch.canary.counters() == dict(zip(COUNTERS, (1, 0), strict=True))
 
 
-@pytest.mark.parametrize("venue", ["mexc", "toy"])
+@pytest.mark.parametrize("venue", ["mexc", "toy", "binance_sbe"])
 def test_every_sample_is_as_expected(venue: str) -> None:
     """What a venue's samples show must not be news."""
     lines = samples_path(venue).read_text().splitlines()
     samples = [json.loads(line) for line in lines]
-    contracts = read_contracts(samples_path(venue))
+    unpack = no_schema if venue == "toy" else load_venue(venue).unpacked
+    contracts = read_contracts(samples_path(venue), unpack)
     seen = 0
     for sample in samples:
         kind = Meaning[sample["meaning"]]
         if kind is Meaning.BROKEN or sample.get("odd"):
             continue
         data = sample.get("text", "").encode() or base64.b64decode(sample["base64"])
-        shape = shape_of(data)
+        shape = shape_of(data, unpack)
         assert shape is not None
         assert contracts[kind].differences(shape) == [], sample
         seen += 1

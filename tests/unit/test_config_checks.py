@@ -270,7 +270,7 @@ def test_run_check_warns_of_an_old_name_on_stderr(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("binance_usdm", "bitget", "bitget_usdt"),
+        *("binance_sbe", "binance_usdm", "bitget", "bitget_usdt"),
         *("mexc", "binance", "bybit", "bybit_linear", "coinbase", "gate", "gate_usdt"),
         *("htx", "hyperliquid", "kraken", "okx", "three_venues"),
     ],

@@ -18,7 +18,8 @@ SUFFIXES = frozenset({".py", ".pyi", ".c", ".h", ".cdef", ".build", ".toml"})
 # As configurations and documents call them; those of folders to come are banned already.
 NAMES = (
     *("mexc", "binance", "gate", "okx", "bybit", "kraken", "coinbase", "kucoin", "bitget", "htx"),
-    *("binance_usdm", "bitget_usdt", "bybit_linear", "gate_usdt", "deribit", "hyperliquid", "toy"),
+    *("binance_sbe", "binance_usdm", "bitget_usdt", "bybit_linear", "gate_usdt"),
+    *("deribit", "hyperliquid", "toy"),
 )
 # "gate" is a word of ours: only names that carry it as a venue's are found.
 WORDS = {

@@ -31,7 +31,9 @@ const struct tp_channel *tp_binance_usdm_describe(const char *channel);
 bool tp_binance_usdm_router_add(void *router, const char *channel, uint32_t instrument);
 void tp_binance_usdm_route(void *router, const struct tp_venue_message *message, uint32_t from,
                            struct tp_route *out);
-/* venue.c: what is no data of ours in the usual shape. */
+/* venue.c: what a text means that brings no data: an answer or a notice. */
+enum tp_meaning tp_binance_text_meaning(const struct tp_venue_message *message);
+/* The same of what is no data of ours in the usual shape. */
 void tp_binance_route_other(const struct tp_symbol_table *router, enum tp_binance_market market,
                             const struct tp_venue_message *message, struct tp_route *out);
 #endif

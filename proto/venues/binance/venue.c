@@ -67,33 +67,51 @@ static enum tp_meaning answer_meaning(const struct said *said)
 
 static const struct tp_text NOTHING = {(const uint8_t *)"", 0};
 
-void tp_binance_route_other(const struct tp_symbol_table *router, enum tp_binance_market market,
-                            const struct tp_venue_message *message, struct tp_route *out)
+/* False: no JSON object. */
+static bool read_said(const struct tp_venue_message *message, struct said *out)
 {
-    struct said said = {.stream = NOTHING, .event = NOTHING};
     struct tp_text key;
     struct tp_json in;
+    *out = (struct said){.stream = NOTHING, .event = NOTHING};
     tp_json_init(&in, message->data, message->size);
     (void)tp_json_object(&in);
     while (tp_json_key(&in, &key))
-        said_field(&in, key, &said);
+        said_field(&in, key, out);
+    return tp_json_finish(&in) == TP_DECODE_OK;
+}
+
+static bool is_data(const struct said *said)
+{
+    return said->stream.size != 0 && said->data.at != NULL;
+}
+
+/* Of what is no data of ours. */
+static enum tp_meaning meaning_of(const struct said *said)
+{
+    if (!is_data(said))
+        return answer_meaning(said);
+    return tp_text_is(said->stream, "!serverShutdown") ? TP_MEANING_NOTICE : TP_MEANING_UNKNOWN;
+}
+
+enum tp_meaning tp_binance_text_meaning(const struct tp_venue_message *message)
+{
+    struct said said;
+    return read_said(message, &said) ? meaning_of(&said) : TP_MEANING_BROKEN;
+}
+
+void tp_binance_route_other(const struct tp_symbol_table *router, enum tp_binance_market market,
+                            const struct tp_venue_message *message, struct tp_route *out)
+{
+    struct said said;
     out->meaning = TP_MEANING_BROKEN;
-    if (tp_json_finish(&in) != TP_DECODE_OK)
+    if (!read_said(message, &said))
         return;
-    if (said.stream.size == 0 || said.data.at == NULL) {
-        out->meaning = answer_meaning(&said);
-        return;
-    }
-    if (tp_text_is(said.stream, "!serverShutdown")) {
-        out->meaning = TP_MEANING_NOTICE;
+    if (is_data(&said) && tp_binance_router_find(router, market, said.stream, out)) {
+        out->body_offset = (uint32_t)(said.data.at - message->data);
+        out->body_size = (uint32_t)said.data.size + 1; /* an object was read: it ended behind it */
         return;
     }
-    if (!tp_binance_router_find(router, market, said.stream, out)) {
-        out->meaning = TP_MEANING_UNKNOWN;
-        return;
-    }
-    out->body_offset = (uint32_t)(said.data.at - message->data);
-    out->body_size = (uint32_t)said.data.size + 1; /* an object was read: it ended behind it */
+    out->meaning = meaning_of(&said);
 }
 
 extern const struct tp_venue tp_venue_binance; /* the registry's table declares it by this name */

@@ -124,6 +124,12 @@ VENUES: dict[str, Row] = {
             ((169, 170, 0), GAP),
         ],
     ),
+    "binance_sbe": Row(
+        {"chain": RANGE, "base": REST, "meeting": COVERS, "may_overlap": True, "copies": BY_NUMBER},
+        "How to manage a local order book: the page of JSON's streams",
+        160,
+        [((150, 160, 0), DROP), ((157, 161, 0), APPLY), ((163, 165, 0), GAP)],
+    ),
     "binance_usdm": Row(
         {"chain": PREVIOUS, "base": REST, "meeting": COVERS},
         "drop u < lastUpdateId; first U <= lastUpdateId <= u; then pu == previous u (ids are "
