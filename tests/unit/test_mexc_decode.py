@@ -466,6 +466,15 @@ def test_decode_broken_message_has_its_status(rest: bytes, status: str) -> None:
     assert decode(head + rest)[0] == int(getattr(lib, status))
 
 
+def test_decode_level_that_ends_behind_its_body_is_refused() -> None:
+    """What it shares with the message's next field is sound as either: the end alone decides."""
+    level = text(1, text(1, b"1.00") + text(2, b"1.01"))  # 30 31: a number of field 6
+    body = text(4, b"1") + text(5, b"1") + level
+    for cut, status in ((0, OK), (2, int(lib.TP_DECODE_MALFORMED))):
+        whole = varint(313 << 3 | 2) + varint(len(body) - cut) + body + text(3, b"B" * 20)
+        assert decode(head + whole)[0] == status
+
+
 def test_decode_length_like_a_body_tag_is_not_a_body() -> None:
     # ca 13 ae 02: an aggregated body of 302 bytes, whose length reads like field number 302.
     wrapper = PushDataV3ApiWrapper.FromString(sample(3))
