@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from tickpath._core import ffi, lib
+from tickpath.netstack.eyeballs import Schedule, Tried
 from tickpath.netstack.transport import (
     RECEIVE_WINDOW,
     KernelTransport,
     Placement,
+    Stream,
     UserTransport,
     open_transport,
-    resolve,
+    resolve_all,
 )
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 from tickpath.shm.ownership import own
@@ -94,7 +96,8 @@ class ConnectOptions:
 
     cacert: Path | None = None
     insecure: bool = False
-    resolve: dict[str, str] = field(default_factory=dict)  # "host:port" -> IPv4 address
+    resolve: dict[str, str] = field(default_factory=dict)
+    """ "host:port" to an IPv4 address, or to several with commas between."""
     interface: str | None = None
     backend: str = "auto"
     timeout_s: float = 10.0
@@ -115,7 +118,18 @@ class Message:
     close_code: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A connection to one address. There are several only while none of them is connected."""
+
+    address: str
+    stream: Stream
+    handle: Any
+    began_s: float
+
+
 WAIT_SLICE_S, SLICE_MARGIN_S = 0.05, 0.001
+ATTEMPT_SLICE_S = 0.002  # each of several attempts in turn: poll() cannot sleep for less than 1 ms
 RECORD_LAYERS = {"auto": 0, "ipsec-mb": 1, "evp": 2, "openssl": 3}
 
 
@@ -161,7 +175,7 @@ class Session:
         self.target = parse_url(url, schemes)
         self._options = options
         started = time.monotonic_ns()
-        self.address = resolve(self.target.host, options.resolve, self.target.port)
+        addresses = resolve_all(self.target.host, self.target.port, options.resolve)
         self.resolved_ns = time.monotonic_ns() - started
         self._tls = (
             new_tls_context(
@@ -171,62 +185,111 @@ class Session:
             else ffi.NULL
         )
         self._transport: KernelTransport | UserTransport = open_transport(
-            self.address,
+            addresses,
             options.backend,
             Placement(interface=options.interface, faults=options.faults),
         )
         self.ready_ns = time.monotonic_ns() - started  # link or socket layer is open
-        self._handle: Any = None
+        self._texts = [
+            ffi.new("char[]", text.encode())
+            for text in (
+                options.server_name or self.target.host,
+                self.target.authority,
+                self.target.path,
+                headers,
+            )
+        ]
+        self._wait = ffi.new("struct tp_session_wait *")
+        self._wait.faults = getattr(self._transport, "injector", ffi.NULL)
+        self._span = ffi.new("struct tp_span *")
+        self._message = ffi.new("struct tp_ws_message *")
+        self._schedule = Schedule(addresses)
+        self._attempts: list[_Attempt] = []
         self._in_use = threading.RLock()  # held by a wait, which uses the link below as well
         self._is_finished = False
         self._next_path_check = 0.0
         own(self)
         try:
-            self._open(websocket=websocket, headers=headers)
+            self._begin_due()
         except BaseException:
             self._transport.close()
             raise
 
-    def _open(self, *, websocket: bool, headers: str) -> None:
-        options, target = self._options, self.target
-        self._stream = self._transport.open_stream(self.address, target.port)
+    def _begin_due(self) -> None:
+        """Begin with the address that is due, or with the next one where that cannot be.
+
+        Raises what the last of them raises, where no attempt is under way.
+        """
+        while (address := self._schedule.due(time.monotonic())) is not None:
+            try:
+                self._attempts.append(self._open(address))
+            except (LocalError, RemoteError, SystemSetupError) as error:
+                self._schedule.failed(address, str(error))
+                if self._schedule.is_over and not self._attempts:
+                    raise
+
+    def _open(self, address: str) -> _Attempt:
+        options, websocket = self._options, self.target.websocket
+        stream = self._transport.open_stream(address, self.target.port)
         config = ffi.new("struct tp_session_config *")
-        texts = [
-            ffi.new("char[]", text.encode())
-            for text in (
-                options.server_name or target.host,
-                target.authority,
-                target.path,
-                headers,
-            )
-        ]
-        config.tls, config.server_name = self._tls, texts[0]
+        config.tls, config.server_name = self._tls, self._texts[0]
         config.websocket = websocket
-        config.host, config.target, config.extra_headers = texts[1:]
+        config.host, config.target, config.extra_headers = self._texts[1:]
         config.message_size_max = options.message_size_max if websocket else 1 << 20
         config.receive_window = RECEIVE_WINDOW
         config.handshake_timeout_ns = int(options.timeout_s * NS_PER_S)
         error = ffi.new("char[]", ERROR_TEXT_SIZE)
-        handle = lib.tp_session_new(config, self._stream.handle, error, ERROR_TEXT_SIZE)
+        handle = lib.tp_session_new(config, stream.handle, error, ERROR_TEXT_SIZE)
         if handle == ffi.NULL:
-            lib.tp_stream_deinit(self._stream.handle)
+            lib.tp_stream_deinit(stream.handle)
+            self._transport.release(stream)
             raise LocalError(ffi.string(error).decode(errors="replace"))
-        self._handle = _new_handle(handle, self._stream)
+        handle = _new_handle(handle, stream)
         if isinstance(self._transport, UserTransport):
-            lib.tp_session_set_flow(handle, self._transport.bind(self._stream, handle))
-        self._wait = ffi.new("struct tp_session_wait *")
-        self._wait.faults = getattr(self._transport, "injector", ffi.NULL)
-        self._span = ffi.new("struct tp_span *")
-        self._message = ffi.new("struct tp_ws_message *")
-        lib.tp_session_connect(handle, time.monotonic_ns())
+            lib.tp_session_set_flow(handle, self._transport.bind(stream, handle))
+        began_ns = time.monotonic_ns()
+        lib.tp_session_connect(handle, began_ns)
+        return _Attempt(address, stream, handle, began_ns / NS_PER_S)
+
+    @property
+    def address(self) -> str:
+        """The address that is connected, or tried."""
+        return self._attempts[0].address if self._attempts else self._schedule.tried[-1].address
+
+    @property
+    def tried(self) -> list[Tried]:
+        """What came of each address that a connection was tried to, in their order."""
+        return self._schedule.tried
+
+    def _judge(self) -> None:
+        """Keep the first attempt that is connected, drop those that failed, begin what is due."""
+        for one in list(self._attempts):
+            phase = int(lib.tp_session_phase(one.handle))
+            if phase == lib.TP_SESSION_CLOSED and not lib.tp_session_times(one.handle).connected:
+                self._schedule.failed(one.address, self._error_text(one.handle))
+            elif phase > lib.TP_SESSION_CONNECTING:
+                times = lib.tp_session_times(one.handle)
+                self._schedule.connected(one.address, (times.connected - times.started) / NS_PER_S)
+                for other in [other for other in self._attempts if other is not one]:
+                    self._drop(other)
+                return
+        self._begin_due()
+        for one in list(self._attempts):  # the last one is kept: it says why
+            if len(self._attempts) > 1 and self._schedule.of(one.address).failure:
+                self._drop(one)
+
+    def _drop(self, one: _Attempt) -> None:
+        self._attempts.remove(one)
+        lib.tp_session_abort(one.handle)  # its RST, if it needs one, leaves with the next kick
+        lib.tp_session_output(one.handle, self._transport.netif, time.monotonic_ns())
+        self._transport.release(one.stream)
 
     @property
     def handle(self) -> Any:
         """Borrow the C `struct tp_session *`. Raises ValueError after finish."""
-        handle = self._handle
-        if handle is None:
+        if not self._attempts:
             raise self._finished()
-        return handle
+        return self._attempts[0].handle
 
     def _finished(self) -> ValueError:
         where = f"{self.target.host}:{self.target.port}"
@@ -284,25 +347,49 @@ class Session:
                 self._transport.check_path()
 
     def _wait_until(self, end: float, want_space: int = 0) -> None:
-        self._wait.timeout_ns = max(0, int((end - time.monotonic()) * NS_PER_S))
         self._wait.spin_ns = self._options.spin_us * 1000
         self._wait.want_space = want_space
-        lib.tp_session_wait(self.handle, self._transport.netif, self._wait)
+        while True:
+            left_s = max(0.0, end - time.monotonic())
+            handles = [one.handle for one in self._attempts] or [self.handle]
+            slice_s = left_s if len(handles) == 1 else min(left_s, ATTEMPT_SLICE_S)
+            self._wait.timeout_ns = int(slice_s * NS_PER_S)
+            for one in handles:
+                lib.tp_session_wait(one, self._transport.netif, self._wait)
+            phases = {int(lib.tp_session_phase(one)) for one in handles}
+            if len(handles) == 1 or left_s == 0 or phases != {int(lib.TP_SESSION_CONNECTING)}:
+                return
 
     def connect(self) -> Self:
-        """Wait until the session is open. Raises RemoteError with the layer and the reason."""
+        """Wait until the session is open. Raises RemoteError with the layer and the reason.
+
+        Of several addresses the first that answers is taken (RFC 8305).
+        """
+        is_connected = False
         while self.phase < lib.TP_SESSION_OPEN:
-            self.wait(1.0)
+            self.wait(1.0 if is_connected else self._schedule.wait_s(time.monotonic(), 1.0))
+            if not is_connected:
+                with self._in_use:
+                    if self._is_finished:
+                        raise self._finished()
+                    self._judge()
+                is_connected = self.phase > lib.TP_SESSION_CONNECTING
             if self.phase == lib.TP_SESSION_CLOSED:
                 raise self.error()
         return self
 
     def error(self) -> RemoteError:
         """Return what ended the session, as an exception to raise."""
-        text = ffi.new("char[]", ERROR_TEXT_SIZE)
-        lib.tp_session_error_text(self.handle, text, ERROR_TEXT_SIZE)
+        if len(self.tried) > 1 and self._schedule.is_over:
+            where = f"{self.target.host}:{self.target.port}"
+            return RemoteError(f"{where}: no address can be reached: {self._schedule.text}")
         where = f"{self.target.host}:{self.target.port} ({self.address})"
-        return RemoteError(f"{where}: {ffi.string(text).decode(errors='replace')}")
+        return RemoteError(f"{where}: {self._error_text(self.handle)}")
+
+    def _error_text(self, handle: Any) -> str:
+        text = ffi.new("char[]", ERROR_TEXT_SIZE)
+        lib.tp_session_error_text(handle, text, ERROR_TEXT_SIZE)
+        return ffi.string(text).decode(errors="replace")
 
     def read(self) -> memoryview | None:
         """Return unread bytes, an empty view when there are none yet, None at the orderly end.
@@ -387,27 +474,29 @@ class Session:
         """
         self._is_finished = True
         with self._in_use:
-            if self._handle is None:
+            if not self._attempts:
                 return
             end = time.monotonic() + timeout_s
+            for other in self._attempts[1:]:
+                self._drop(other)
+            handle = self.handle
             if self.phase != lib.TP_SESSION_CLOSED:
-                lib.tp_session_abort(self._handle)
+                lib.tp_session_abort(handle)
             with contextlib.suppress(
                 SystemSetupError
             ):  # without a link nothing is to be waited for
-                while not lib.tp_session_finished(self._handle) and time.monotonic() < end:
+                while not lib.tp_session_finished(handle) and time.monotonic() < end:
                     self._wait_until(time.monotonic() + WAIT_SLICE_S)
                     if isinstance(self._transport, UserTransport):
                         self._transport.link.check()
-            self._handle = None
-            self._transport.release(self._stream)
+            self._transport.release(self._attempts.pop().stream)
             self._transport.close()
 
     def disown(self) -> None:
         """Leave the connection to the parent, which nothing is sent for; closed for this child."""
         self._is_finished = True
         self._in_use = threading.RLock()  # a thread of the parent's may have held it
-        self._handle = None  # frees this child's memory and descriptor, sends nothing
+        self._attempts = []  # frees this child's memory and descriptors, sends nothing
 
     def __enter__(self) -> Self:
         return self

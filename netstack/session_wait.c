@@ -24,8 +24,11 @@ static bool poll_input(struct tp_session *session, struct tp_netif *netif, uint6
     const uint32_t count = tp_link_rx_burst(netif->link, frames, TP_LINK_BURST_MAX);
     for (uint32_t i = 0; i < count; i++) {
         struct tp_tcp_segment segment;
-        if (tp_netif_input(netif, &frames[i], &segment) == session)
-            tp_session_segment(session, &segment, now_ns);
+        /* Every flow of such a program's netif is a session's: the one that is waited for, or,
+         * while it connects to several addresses, another attempt. */
+        struct tp_session *owner = tp_netif_input(netif, &frames[i], &segment);
+        if (owner != NULL)
+            tp_session_segment(owner, &segment, now_ns);
     }
     tp_link_rx_release(netif->link, frames, count);
     return count > 0;

@@ -260,22 +260,19 @@ class UserTransport:
 
 
 def resolve(host: str, overrides: dict[str, str], port: int) -> str:
-    """Return an IPv4 address of host; `overrides` maps "host:port" to an address.
+    """Return the first of `resolve_all`."""
+    return resolve_all(host, port, overrides)[0]
 
-    Raises RemoteError when the name has none.
+
+def resolve_all(host: str, port: int, overrides: dict[str, str] | None = None) -> list[str]:
+    """Return all IPv4 addresses of host, in the order of the answer.
+
+    `overrides` maps "host:port" to an address, or to several with commas between. Raises
+    RemoteError when the name has none.
     """
-    override = overrides.get(f"{host}:{port}")
+    override = (overrides or {}).get(f"{host}:{port}")
     if override is not None:
-        return override
-    try:
-        found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise RemoteError(f"cannot resolve {host!r}: {error.strerror}") from error
-    return str(found[0][4][0])
-
-
-def resolve_all(host: str, port: int) -> list[str]:
-    """Return all IPv4 addresses of host, in the order of the answer; raises RemoteError."""
+        return override.split(",")
     try:
         found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
     except socket.gaierror as error:
@@ -284,9 +281,11 @@ def resolve_all(host: str, port: int) -> list[str]:
 
 
 def open_transport(
-    address: str, backend: str = "auto", placement: Placement | None = None
+    address: str | list[str], backend: str = "auto", placement: Placement | None = None
 ) -> KernelTransport | UserTransport:
     """Choose how to reach `address`: AF_XDP where it can be had, else (only "auto") the kernel.
+
+    Of several addresses, the first that has a route and a next hop decides.
 
     Raises LocalError for a bad argument, SystemSetupError when "af_xdp" is asked for and refused.
     """
@@ -302,7 +301,8 @@ def open_transport(
         asked.description += " (asked for by backend kernel)"
         return asked
     try:
-        return _open_user_transport(address, placement)
+        local = _first_route([address] if isinstance(address, str) else address)
+        return _open_user_transport(local, placement)
     except PlacementError:
         raise
     except (LocalError, SystemSetupError) as error:
@@ -330,16 +330,27 @@ def _check_queue(interface: str, queue: int) -> None:
         )
 
 
-def _open_user_transport(address: str, placement: Placement) -> UserTransport:
-    local = route.lookup(address)
+def _first_route(addresses: list[str]) -> route.Route:
+    """Return the route to the first address that has one; raises what the first one's raised."""
+    first: LocalError | SystemSetupError | None = None
+    for address in addresses:
+        try:
+            return route.lookup(address)
+        except (LocalError, SystemSetupError) as error:
+            first = first or error
+    raise first or LocalError("no address to connect to")
+
+
+def _open_user_transport(local: route.Route, placement: Placement) -> UserTransport:
     if placement.interface is not None and local.interface != placement.interface:
         raise PlacementError(
-            f"route to {address} leaves by {local.interface}, expected {placement.interface}: "
+            f"route to {local.destination} leaves by {local.interface}, expected "
+            f"{placement.interface}: "
             "add a route or name the other interface"
         )
     if local.local:
         raise LocalError(
-            f"{address} is this host itself (route by lo): AF_XDP needs a peer behind an "
+            f"{local.destination} is this host itself (route by lo): AF_XDP needs a peer behind an "
             "interface: use the kernel backend"
         )
     return UserTransport(local, placement)

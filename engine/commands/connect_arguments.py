@@ -50,6 +50,14 @@ def resolve_entry(text: str) -> tuple[str, str]:
     return f"{host.lower()}:{int(port)}", address
 
 
+def resolve_entries(entries: list[tuple[str, str]]) -> dict[str, str]:
+    """Return "host:port" to its addresses, with commas between."""
+    found: dict[str, str] = {}
+    for place, address in entries:
+        found[place] = f"{found[place]},{address}" if place in found else address
+    return found
+
+
 def positive_seconds(text: str) -> float:
     """Parse a duration; raises ArgumentTypeError unless it is above zero and finite."""
     try:
@@ -84,7 +92,8 @@ def add_connect_arguments(parser: argparse.ArgumentParser, timeout_help: str) ->
         action="append",
         default=[],
         metavar="HOST:PORT:ADDR",
-        help="use this IPv4 address for HOST:PORT; may be repeated",
+        help="use this IPv4 address for HOST:PORT; may be repeated, also for one HOST:PORT: the "
+        "first address that answers is taken",
     )
     group.add_argument(
         "--faults",
@@ -117,7 +126,7 @@ def connect_options(args: argparse.Namespace, message_size_max: int = 1 << 20) -
     return ConnectOptions(
         cacert=args.cacert,
         insecure=args.insecure,
-        resolve=dict(args.resolve),
+        resolve=resolve_entries(args.resolve),
         interface=args.interface,
         backend=args.backend,
         timeout_s=args.timeout,

@@ -91,6 +91,8 @@ class Report(msgspec.Struct, kw_only=True):
     total_ms: float
     faults: dict[str, int] = {}
     """What --faults did to frames."""
+    tried: list[dict[str, str | float | None]] = []
+    """Each address that was tried: its round trip in ms (null: none), or why it failed."""
 
     def lines(self) -> str:
         """Return the table that --timing prints."""
@@ -104,6 +106,9 @@ class Report(msgspec.Struct, kw_only=True):
             "total": self.total_ms,
         }
         rows = [f"path        {self.path}, {self.address}"]
+        for one in self.tried:
+            if one["connect_ms"] is None:
+                rows.append(f"not reached {one['address']} ({one['failure'] or 'no answer'})")
         rows += [f"{name:<12}{value:.3f} ms" for name, value in steps.items() if value > 0]
         rows.append(f"{'bytes':<12}{self.bytes} ({rate:.1f} MB/s)")
         return "\n".join(rows)
@@ -322,4 +327,12 @@ def make_report(url: str, session: Session, head: ResponseHead, total_ms: float)
         first_byte_ms=steps["first_byte"],
         total_ms=total_ms,
         faults=session.faults,
+        tried=[
+            {
+                "address": one.address,
+                "connect_ms": None if one.seconds is None else one.seconds * 1e3,
+                "failure": one.failure,
+            }
+            for one in session.tried
+        ],
     )

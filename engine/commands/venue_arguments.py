@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tickpath.engine.commands.connect_arguments import PORT_MAX, resolve_entry
+from tickpath.engine.commands.connect_arguments import PORT_MAX, resolve_entries, resolve_entry
 from tickpath.engine.config.check import parse_config
 from tickpath.proto.venues import load_venue
 from tickpath.shm.errors import LocalError
@@ -87,7 +87,7 @@ def venue_section(args: argparse.Namespace, name: str, symbols: Sequence[str]) -
         "ca_file": args.cacert and str(args.cacert),
         "insecure": args.insecure or None,
         "server_name": args.server_name,
-        "resolve": dict(args.resolve) or None,
+        "resolve": resolve_entries(args.resolve) or None,
     }
     return section | {key: value for key, value in given.items() if value is not None}
 

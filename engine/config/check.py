@@ -333,7 +333,8 @@ def _check_names(venue: VenueConfig, path: str) -> None:
         host, _, port = key.rpartition(":")
         if not _HOST.fullmatch(host) or not port.isascii() or not port.isdigit():
             raise wrong(place, address, f'a key "host:port", not {key!r}')
-        _check_address(place, address)
+        for one in address.split(","):
+            _check_address(place, one)
 
 
 def _check_strategies(config: Config) -> None:

@@ -24,7 +24,7 @@ from tickpath.engine.feed_handler.inflate import Inflate
 from tickpath.engine.feed_handler.rest_client import LateError, RateLimitError, SpentError
 from tickpath.engine.loop.pauses import Pauses, Whose, asked_pause_s, own_address
 from tickpath.netstack.session import ConnectOptions, Session
-from tickpath.netstack.transport import resolve
+from tickpath.netstack.transport import resolve_all
 from tickpath.netstack.ws.ws import Opcode
 from tickpath.proto.venue import Base, Endpoint, Meaning, RestRefusal
 from tickpath.proto.venues.decoder import find_decoder
@@ -218,9 +218,9 @@ class Aside:
         if self._session is not None and self._endpoint == endpoint and not self._is_spent:
             return self._session
         self._close()
-        address = resolve(endpoint.host, self._config.resolve, endpoint.port)
+        addresses = resolve_all(endpoint.host, endpoint.port, self._config.resolve)
         where = f"{endpoint.host}:{endpoint.port}"
-        whose = Whose(where, own_address(address, endpoint.port), self._config.name)
+        whose = Whose(where, own_address(addresses[0], endpoint.port), self._config.name)
         left_s, reason = self._pauses.find(whose.host, whose.address)
         if left_s > 0:
             raise RateLimitError(RestRefusal(f"{reason}, not long ago", False, left_s))
@@ -229,7 +229,7 @@ class Aside:
         if rate is not None and (wait_s := self._pauses.take(whose, Kind.CONNECTS, rate)) > 0:
             raise SpentError(whose, wait_s)
         self._whose = whose
-        session = self._connect_to(endpoint, address)
+        session = self._connect_to(endpoint, addresses)
         self._session, self._endpoint, self._said_count = session, endpoint, 0
         if self._is_cut:  # since it was looked at above: `cut` did not see this one
             raise RemoteError(_ENDS)
@@ -267,7 +267,7 @@ class Aside:
     def _note_answer(self) -> None:
         self._open_pause_s = OPEN_PAUSE_FIRST_S
 
-    def _connect_to(self, endpoint: Endpoint, address: str) -> Session:
+    def _connect_to(self, endpoint: Endpoint, addresses: list[str]) -> Session:
         config = self._config
         scheme, place = "wss" if config.tls else "ws", f"{endpoint.host}:{endpoint.port}"
         return Session(
@@ -275,7 +275,7 @@ class Aside:
             ConnectOptions(
                 cacert=Path(config.ca_file) if config.ca_file else None,
                 insecure=config.insecure,
-                resolve={place: address},
+                resolve={place: ",".join(addresses)},
                 backend="kernel",
                 timeout_s=CONNECT_WITHIN_S,
                 message_size_max=MESSAGE_SIZE_MAX,

@@ -19,7 +19,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tickpath.engine.loop.pauses import Pauses, Whose, asked_pause_s, own_address, pause_text
-from tickpath.netstack.transport import resolve
+from tickpath.netstack.eyeballs import RoundTrips, Schedule, connect_first
+from tickpath.netstack.transport import resolve_all
 from tickpath.proto.venue import HttpRequest, HttpResponse, RestRefusal, excerpt
 from tickpath.shm.budget import Kind
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
@@ -109,6 +110,7 @@ class RestClient:
         self._pauses, self._own = pauses or Pauses(clock), ""
         self._host, self._port = venue.rest
         self._context = (context or self._tls_context()) if venue.tls else None
+        self._round_trips = RoundTrips()
         self._sock: socket.socket | None = None
         self._begun: HttpRequest | None = None
         self._is_cut = False
@@ -138,10 +140,16 @@ class RestClient:
         return own or self._host
 
     def _connect(self, timeout_s: float) -> socket.socket:
-        address = resolve(self._host, self._venue.resolve, self._port)
-        self._own = own_address(address, self._port)
+        found = resolve_all(self._host, self._port, self._venue.resolve)
+        addresses = self._round_trips.order(found, self._port, SYSTEM.now_s())
+        self._own = own_address(addresses[0], self._port)
         self._heed()
-        plain = socket.create_connection((address, self._port), min(timeout_s, CONNECT_TIMEOUT_S))
+        schedule = Schedule(addresses)
+        try:
+            within_s = min(timeout_s, CONNECT_TIMEOUT_S)
+            plain, _ = connect_first(schedule, self._port, within_s)
+        finally:
+            self._round_trips.note(schedule, self._port, SYSTEM.now_s())
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.settimeout(timeout_s)

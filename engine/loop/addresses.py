@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 AGAIN_S: Final = 600.0
+AFTER_FAILURE_S: Final = 10.0
+"""How soon they are measured anew where one brought no connection."""
 TRIES: Final = 3
 TIMEOUT_S: Final = 2.0
 ADDRESSES_MAX: Final = 16
@@ -90,6 +92,10 @@ class Addresses:
         if not self.order:
             return None
         return self.order[place % len(self.order)].address
+
+    def failed(self) -> None:
+        """Have them measured anew soon: one of them brought no connection."""
+        self._next_s = min(self._next_s, self._clock.now_s() + AFTER_FAILURE_S)
 
     def step(self) -> None:
         """Take what was measured, and have it measured anew when that is due."""

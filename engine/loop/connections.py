@@ -115,6 +115,8 @@ class _Slot:
     replace_at: float = NEVER
     is_planned: bool = False
     """It is being replaced, since it is old."""
+    address: str = ""
+    """Where it goes, of the addresses of its name."""
     own: str = ""
     """Our address, as its venue sees it."""
     is_paced: bool = False
@@ -205,6 +207,8 @@ class Connections:
         if slot.is_planned:
             reason = "ended as planned"
         pause_s = self._note_pause(slot)
+        if not slot.open and not slot.is_dropped and not pause_s:
+            self._note_failure(slot)
         self._take_back(number, slot, reason, pause_s)
 
     def step(self) -> None:
@@ -331,6 +335,13 @@ class Connections:
             slot.stream = None
         self._fail(number, slot, reason, pause_s)
 
+    def _note_failure(self, slot: _Slot) -> None:
+        """The address brought no connection: another one of the name goes first."""
+        if slot.endpoint.near is not None:
+            slot.endpoint.near.failed()
+        else:
+            self.resolver.failed(slot.address, slot.endpoint.target.port)
+
     def _fail(self, number: int, slot: _Slot, reason: str, pause_s: float = 0.0) -> None:
         """Plan the next try, and say so; pause_s: the venue wants none before."""
         now = self.clock.now_s()
@@ -349,6 +360,7 @@ class Connections:
 
     def _must_wait(self, number: int, slot: _Slot, address: str, now: float) -> bool:
         """Wait where another connection, process or start of ours was asked to."""
+        slot.address = address
         slot.own = own_address(address, slot.endpoint.target.port)
         left_s, why = self.pauses.find(self._name(slot), slot.own)
         if left_s <= 0:

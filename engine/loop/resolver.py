@@ -1,17 +1,24 @@
 """Addresses of names without waiting: DNS in an outage takes seconds, and the cold thread has none.
 
 While it waited, a lost link would be seen late, and books that nobody feeds would stay LIVE.
-Called by: connections.py. Calls: netstack/transport.resolve, in a thread a question.
+Where a name has several addresses, the thread also finds the nearest one that answers now, by TCP
+connects of kernel sockets (RFC 8305), which it ends: the hot thread has one session a connection,
+and an address that is dead must not cost it a time-out.
+Called by: connections.py. Calls: netstack/transport.resolve_all, netstack/eyeballs.py, in a thread
+a question.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
-from tickpath.netstack.transport import resolve
+from tickpath.netstack.eyeballs import RoundTrips, Schedule, connect_first
+from tickpath.netstack.transport import resolve_all
+from tickpath.shm.clock import SYSTEM, Clock
 from tickpath.shm.errors import RemoteError
 
 if TYPE_CHECKING:
@@ -19,6 +26,13 @@ if TYPE_CHECKING:
 
 POLL_S = 0.005
 """How soon to ask again where the answer is not there yet."""
+CONNECT_WITHIN_S = 5.0
+
+
+def try_connect(schedule: Schedule, port: int) -> None:
+    """Fill a schedule with what connects of its addresses come to; the connection is ended."""
+    with contextlib.suppress(OSError):  # the schedule says why
+        connect_first(schedule, port, CONNECT_WITHIN_S)[0].close()
 
 
 @dataclass(slots=True)
@@ -41,21 +55,30 @@ def _is_address(host: str) -> bool:
 class Resolver:
     """Look names up, one thread for each name that is asked; for one calling thread."""
 
-    def __init__(self, look_up: Callable[[str, dict[str, str], int], str] = resolve) -> None:
-        self._look_up = look_up
+    def __init__(
+        self,
+        look_up: Callable[[str, int], list[str]] = resolve_all,
+        connect: Callable[[Schedule, int], None] = try_connect,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._look_up, self._connect, self._clock = look_up, connect, clock
         self._questions: dict[tuple[str, int], _Question] = {}
+        self._round_trips = RoundTrips()
+        self._lock = threading.Lock()  # of the round trips: each question has a thread
 
     def ask(self, host: str, overrides: dict[str, str], port: int) -> str | None:
         """Return an address, or None where it is not known yet: ask again after POLL_S.
 
-        Each answer is given once, since addresses change. Raises RemoteError as `resolve` does.
+        Of several, the nearest that answers. Each answer is given once, since addresses change.
+        Raises RemoteError as `resolve_all` does.
         """
-        if f"{host}:{port}" in overrides or _is_address(host):
-            return self._look_up(host, overrides, port)
+        fixed = overrides.get(f"{host}:{port}", host if _is_address(host) else "")
+        if fixed and "," not in fixed:
+            return fixed
         question = self._questions.get((host, port))
         if question is None:
             question = self._questions[host, port] = _Question()
-            self._look_aside(question, host, port)
+            self._look_aside(question, (host, port), fixed)
         if not question.is_over.is_set():
             return None
         del self._questions[host, port]
@@ -63,22 +86,43 @@ class Resolver:
             raise question.error
         return question.address
 
-    def _look_aside(self, question: _Question, host: str, port: int) -> None:
+    def failed(self, address: str, port: int) -> None:
+        """Take note that no session came to be open there: others go first for a while."""
+        with self._lock:
+            self._round_trips.failed(address, port, self._clock.now_s())
+
+    def _look_aside(self, question: _Question, place: tuple[str, int], fixed: str) -> None:
         thread = threading.Thread(
-            target=self._answer, args=(question, host, port), name="resolver", daemon=True
+            target=self._answer, args=(question, place, fixed), name="resolver", daemon=True
         )
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:  # the host bears no more threads now
-            question.error = RemoteError(f"cannot resolve {host!r}: {error}")
+            question.error = RemoteError(f"cannot resolve {place[0]!r}: {error}")
             question.is_over.set()
 
-    def _answer(self, question: _Question, host: str, port: int) -> None:
+    def _answer(self, question: _Question, place: tuple[str, int], fixed: str) -> None:
+        host, port = place
         try:
-            question.address = self._look_up(host, {}, port)
+            addresses = fixed.split(",") if fixed else self._look_up(host, port)
+            question.address = addresses[0]
+            if len(addresses) > 1:
+                question.address = self._nearest(addresses, port)
         except RemoteError as error:
             question.error = error
         except Exception as error:
             question.error = RemoteError(f"cannot resolve {host!r}: {error}")
         finally:
             question.is_over.set()
+
+    def _nearest(self, addresses: list[str], port: int) -> str:
+        """Return the address that answers first; raises RemoteError where none does."""
+        with self._lock:
+            schedule = Schedule(self._round_trips.order(addresses, port, self._clock.now_s()))
+        self._connect(schedule, port)
+        with self._lock:
+            self._round_trips.note(schedule, port, self._clock.now_s())
+        for one in schedule.tried:
+            if one.seconds is not None:
+                return one.address
+        raise RemoteError(f"no address can be reached: {schedule.text}")

@@ -144,6 +144,23 @@ def test_get_large_file_arrives_whole(site: Site, scheme: str) -> None:
     print(f"{scheme}: {SIZE / 1000 / report['total_ms']:.0f} MB/s")
 
 
+def test_get_over_af_xdp_goes_to_the_second_address_when_the_first_is_dead(site: Site) -> None:
+    dead = "198.51.100.1"  # routed by the exchange's namespace, which forwards nothing
+    words = ["ip", "route", "replace", f"{dead}/32", "via", EXCHANGE_ADDRESS]
+    assert site.pair.spawn(site.pair.feed_handler, words).wait(PATIENCE_S) == 0
+    resolve = []
+    for address in (dead, EXCHANGE_ADDRESS):
+        resolve += ["--resolve", f"two.test:{HTTP}:{address}"]
+    done = site.get("--json", "--backend", "af_xdp", *resolve, f"http://two.test:{HTTP}/none")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stderr)
+    assert report["path"].startswith("AF_XDP")
+    assert [one["address"] for one in report["tried"]] == [dead, EXCHANGE_ADDRESS]
+    assert [one["connect_ms"] is None for one in report["tried"]] == [True, False]
+    assert report["address"] == EXCHANGE_ADDRESS
+    assert report["total_ms"] < 5_000  # the time-out of a connection is 10 s
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_get_large_file_through_loss_reordering_and_duplicates_arrives_whole(
     site: Site, scheme: str

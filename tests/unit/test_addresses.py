@@ -7,7 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tickpath.engine.loop.addresses import AGAIN_S, UNREACHED_S, Addresses, connect_s
+from tickpath.engine.loop.addresses import (
+    AFTER_FAILURE_S,
+    AGAIN_S,
+    UNREACHED_S,
+    Addresses,
+    connect_s,
+)
 from tickpath.shm.clock import Clock
 from tickpath.shm.errors import RemoteError
 
@@ -79,6 +85,20 @@ def test_addresses_are_measured_again_and_the_order_before_serves_meanwhile() ->
     settle(one)
     assert one.ask(0) == "192.0.2.1"
     assert len(lines) == 2
+
+
+def test_addresses_are_measured_again_soon_when_one_brings_no_connection() -> None:
+    hand, lines, times = Hand(), list[str](), dict(TIMES)
+    one = made(hand, lines, times)
+    answer(lambda: one.ask(0))
+    times["192.0.2.2"] = UNREACHED_S
+    one.failed()
+    settle(one)
+    assert one.ask(0) == "192.0.2.2", "not at once, however many fail"
+    hand.ns = int(AFTER_FAILURE_S * 1e9)
+    one.step()
+    settle(one)
+    assert one.ask(0) == "192.0.2.1"
 
 
 def test_addresses_failure_is_told_once_none_are_known_and_forgotten_else() -> None:

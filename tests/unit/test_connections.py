@@ -341,6 +341,20 @@ def test_connection_that_nobody_answers_says_why(listener: socket.socket) -> Non
     beside.close()
 
 
+def test_connection_that_never_came_to_be_open_has_another_address_go_first(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = Beside("ws", listener.getsockname()[1])
+    failed: list[tuple[str, int]] = []
+    monkeypatch.setattr(beside.connections.resolver, "failed", lambda *one: failed.append(one))
+    beside.connections.step()
+    peer, _ = listener.accept()  # a balancer, whose server is gone
+    peer.close()
+    assert beside.until_note() == lib.TP_NOTE_ENDED
+    assert failed == [("127.0.0.1", listener.getsockname()[1])]
+    beside.close()
+
+
 def test_connection_whose_offer_finds_no_room_is_tried_again_later(beside: Beside) -> None:
     command = ffi.new("struct tp_command *", {"kind": lib.TP_COMMAND_CALLER})
     while lib.tp_handover_command(beside.handover, command):

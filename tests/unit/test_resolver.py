@@ -15,6 +15,8 @@ from tickpath.shm.errors import RemoteError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tickpath.netstack.eyeballs import Schedule
+
 PATIENCE_S = 20
 HOST, PORT = "exchange.test", 443
 
@@ -30,10 +32,10 @@ def answer_of(resolver: Resolver) -> str:
 def test_resolver_answers_when_it_knows_and_asks_anew_each_time() -> None:
     go, asked = threading.Event(), []
 
-    def look_up(host: str, _: dict[str, str], port: int) -> str:
+    def look_up(host: str, port: int) -> list[str]:
         asked.append((host, port))
         assert go.wait(PATIENCE_S)
-        return f"192.0.2.{len(asked)}"
+        return [f"192.0.2.{len(asked)}"]
 
     resolver = Resolver(look_up)
     assert [resolver.ask(HOST, {}, PORT) for _ in range(3)] == [None] * 3
@@ -45,7 +47,7 @@ def test_resolver_answers_when_it_knows_and_asks_anew_each_time() -> None:
 
 @pytest.mark.parametrize("error", [RemoteError("cannot resolve"), OSError("no more files")])
 def test_resolver_gives_a_failure_on_and_asks_anew(error: Exception) -> None:
-    def fail(*_: object) -> str:
+    def fail(*_: object) -> list[str]:
         raise error
 
     resolver = Resolver(fail)
@@ -62,7 +64,7 @@ def test_resolver_that_can_start_no_thread_fails_that_look_up(
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    resolver = Resolver(lambda *_: "192.0.2.1")
+    resolver = Resolver(lambda *_: ["192.0.2.1"])
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RemoteError, match="can't start new thread"):
@@ -85,7 +87,7 @@ def test_step_waits_for_no_name() -> None:
     go = threading.Event()
     looked: list[Callable[[], None]] = []
 
-    def look_up(*_: object) -> str:
+    def look_up(*_: object) -> list[str]:
         looked.append(go.set)
         assert go.wait(PATIENCE_S)
         raise RemoteError("cannot resolve")
@@ -106,3 +108,57 @@ def test_step_waits_for_no_name() -> None:
         cold.step()
     assert "cannot resolve; trying again" in lines[0]
     assert len(looked) == 1
+
+
+class Net:
+    """Addresses that answer, by their round trip."""
+
+    def __init__(self, **seconds: float) -> None:
+        self.alive = {f"192.0.2.{name[1:]}": value for name, value in seconds.items()}
+        self.orders: list[list[str]] = []
+
+    def connect(self, schedule: Schedule, _port: int) -> None:
+        now_s, order = 0.0, []
+        while (address := schedule.due(now_s)) is not None:
+            order.append(address)
+            if address in self.alive:
+                schedule.connected(address, self.alive[address])
+            else:
+                now_s += schedule.wait_s(now_s, 1.0)
+                schedule.failed(address, "no answer within 5 s")
+        self.orders.append(order)
+
+
+def test_resolver_of_several_addresses_returns_one_that_answers() -> None:
+    net = Net(n3=0.002)
+    resolver = Resolver(lambda *_: ["192.0.2.1", "192.0.2.2", "192.0.2.3"], net.connect)
+    assert answer_of(resolver) == "192.0.2.3"
+    assert answer_of(resolver) == "192.0.2.3"
+    assert net.orders == [["192.0.2.1", "192.0.2.2", "192.0.2.3"], ["192.0.2.3"]]  # known by now
+
+
+def test_resolver_goes_elsewhere_when_no_session_came_of_an_address_that_answers() -> None:
+    """A balancer accepts connections for a server behind it that is gone."""
+    net = Net(n1=0.001, n2=0.002)
+    resolver = Resolver(lambda *_: ["192.0.2.1", "192.0.2.2"], net.connect)
+    assert answer_of(resolver) == "192.0.2.1"
+    resolver.failed("192.0.2.1", PORT)
+    assert answer_of(resolver) == "192.0.2.2"
+
+
+def test_resolver_names_every_address_where_none_answers() -> None:
+    resolver = Resolver(lambda *_: ["192.0.2.1", "192.0.2.2"], Net().connect)
+    with pytest.raises(
+        RemoteError, match=r"192\.0\.2\.1 \(no answer within 5 s\), 192\.0\.2\.2 \(no"
+    ):
+        answer_of(resolver)
+
+
+def test_resolver_tries_the_addresses_of_the_configuration_too() -> None:
+    overrides = {f"{HOST}:{PORT}": "192.0.2.1,192.0.2.2"}
+    resolver = Resolver(lambda *_: ["192.0.2.9"], Net(n2=0.001).connect)
+    end = time.monotonic() + PATIENCE_S
+    while (address := resolver.ask(HOST, overrides, PORT)) is None:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    assert address == "192.0.2.2"
