@@ -237,6 +237,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         ended.die_of_it()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except UnicodeEncodeError as error:  # Python's way to keep bytes of an argument, in surrogates
+        if not "\udc80" <= error.object[error.start] <= "\udcff":
+            raise
+        status, message = EXIT_LOCAL, f"{error.object!r} is no UTF-8: give a name that is"
     except BrokenPipeError:  # `tickpath … | head`: the reader has seen enough
         sys.stderr.close()
         return EXIT_PIPE_CLOSED

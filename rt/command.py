@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib.util
-import io
 import os
 import sys
 from importlib import import_module
@@ -98,10 +97,6 @@ def complete(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one subcommand; tell an error in one line, and its kind by the exit status."""
-    # A terminal without µ or … is no reason to fail.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     try:
         status = dispatch(args.rt_command, args.rt_arguments)
         sys.stdout.flush()  # a reader that is gone is told here, not at the interpreter's end

@@ -63,6 +63,7 @@ from tickpath.netstack.transport import (
 )
 from tickpath.proto.instrument import ROW_STATUSES
 from tickpath.rt import limits, process
+from tickpath.rt.standard_files import hold_standard_files
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
 from tickpath.shm.errors import LocalError, RemoteError, SystemSetupError
 from tickpath.shm.segment import DIRECTORY, SegmentWriter
@@ -761,6 +762,7 @@ def main(path: str, tell: Callable[[str], None] = log) -> int:
 
 
 if __name__ == "__main__":
+    hold_standard_files()
     log_to = log_json if "--json" in sys.argv[2:] else log
     try:
         sys.exit(main(sys.argv[1], log_to))

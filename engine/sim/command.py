@@ -33,6 +33,7 @@ from tickpath.engine.sim.venues import dialect_names, load_dialect
 from tickpath.engine.supervisor.end_signals import EndSignals
 from tickpath.proto.instrument import Instrument, find_instrument
 from tickpath.proto.venues import DEFAULT_NAME, name_symbol, pair_symbol, resolve_symbol
+from tickpath.rt.standard_files import hold_standard_files
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
@@ -432,4 +433,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    hold_standard_files()
     sys.exit(main(["sim", *sys.argv[1:]]))

@@ -69,9 +69,21 @@ def test_cli_interrupt_is_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cli_other_exception_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    plant_command(monkeypatch, ZeroDivisionError())
-    with pytest.raises(ZeroDivisionError):
-        cli.main(["planted"])
+    for error in (ZeroDivisionError(), UnicodeEncodeError("ascii", "\u00b5", 0, 1, "ours")):
+        plant_command(monkeypatch, error)
+        with pytest.raises(type(error)):
+            cli.main(["planted"])
+
+
+def test_cli_argument_that_is_no_utf8_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`tickpath subscribe live mexc:…` with a byte of Latin-1 ended by a traceback, and as 1."""
+    plant_command(monkeypatch, UnicodeEncodeError("utf-8", "mexc:\udce9", 5, 6, "surrogates"))
+    assert cli.main(["planted"]) == 2
+    assert capsys.readouterr().err == (
+        "tickpath: 'mexc:\\udce9' is no UTF-8: give a name that is\n"
+    )
 
 
 def test_cli_status_and_options_pass_through(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -60,6 +61,32 @@ def test_number_of_a_closed_standard_file_is_nobody_elses(tmp_path: Path) -> Non
     )
     assert kept.read_text().isdigit()
     assert int(kept.read_text()) > 2
+
+
+@pytest.mark.parametrize(("program", "line"), PRINTS, ids=[line for _, line in PRINTS])
+def test_stdout_of_another_encoding_takes_all_that_is_printed(
+    program: list[str], line: str
+) -> None:
+    """`tickpath doctor` ended by a traceback where it came to a micro sign."""
+    command = [*program, *line.split()]
+    asked = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, check=False, env=asked)
+    assert done.returncode == subprocess.run(command, capture_output=True, check=False).returncode
+    assert done.stdout.isascii()
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["5 \u00b5s \u2192 \U0001f4c8", "caf\udce9.toml"])
+def test_text_that_an_encoding_does_not_have_stays_valid_json(text: str) -> None:
+    script = (
+        "import sys\nfrom tickpath.rt.standard_files import hold_standard_files\n"
+        f"hold_standard_files()\nprint('\"' + {text!a} + '\"')\n"
+    )
+    asked = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], check=True, stdout=subprocess.PIPE, env=asked
+    )
+    assert json.loads(done.stdout) == text
 
 
 @pytest.mark.parametrize(("program", "line"), PRINTS, ids=[line for _, line in PRINTS])
