@@ -345,14 +345,32 @@ def find_instrument(
     if found:
         names = ", ".join(row.symbol if is_one_venues else f"{row.venue}:{text}" for row in found)
         raise ValueError(f"symbol {text!r}: {len(found)} have it: write one of {names}")
-    known = [row.symbol for row in rows] + [str(row.name) for row in rows if row.name is not None]
-    if colon and not is_one_venues:
-        known = [f"{row.venue}:{row.symbol}" for row in rows]
-    nearest = {name.casefold(): name for name in known}
+    nearest = _names(rows, is_whole=bool(colon))
     close = difflib.get_close_matches(text.casefold(), nearest, n=1)
+    known = [one for alike in nearest.values() for one in alike]
     some = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
-    hint = f"did you mean {nearest[close[0]]}?" if close else f"expected one of {some or 'none'}"
+    hint = f"expected one of {some or 'none'}"
+    if close:
+        hint = f"did you mean {' or '.join(nearest[close[0]])}?"
     raise ValueError(f"symbol {text!r}: {hint}")
+
+
+def _names(rows: list[Instrument], *, is_whole: bool) -> dict[str, list[str]]:
+    """Return all names, in small letters, with how each is to be written so that it is one row's.
+
+    is_whole: the names begin with their venue's, where there are several venues.
+    """
+    venues: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for name in (row.symbol, *([] if row.name is None else [str(row.name)])):
+            venues.setdefault(name, {})[row.venue] = None
+    if is_whole and len({row.venue for row in rows}) > 1:
+        whole = [f"{venue}:{name}" for name, having in venues.items() for venue in having]
+        return {one.casefold(): [one] for one in whole}
+    return {
+        name.casefold(): [f"{one}:{name}" for one in having] if len(having) > 1 else [name]
+        for name, having in venues.items()
+    }
 
 
 def _having(

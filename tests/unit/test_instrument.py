@@ -6,6 +6,7 @@ The canonical forms are those of ccxt's manual, "Contract Naming Conventions".
 from __future__ import annotations
 
 import contextlib
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -302,3 +303,22 @@ def test_find_name_behind_its_venues_is_that_venues(text: str, index: int) -> No
         find_instrument(rows, "BTCUSDT")
     with pytest.raises(ValueError, match="symbol 'ETHUSDT': did you mean BTCUSDT"):
         find_instrument(rows, "other:ETHUSDT")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("BTCUSDC", "did you mean mexc:BTCUSDT or other:BTCUSDT?"),
+        ("ETHUSDC", "did you mean ETHUSDT?"),
+        ("mecx:BTCUSDT", "did you mean mexc:BTCUSDT?"),
+        ("\u00e9", "expected one of mexc:BTCUSDT, other:BTCUSDT, mexc:BTC/USDT, other:BTC/USDT, "),
+    ],
+)
+def test_find_name_that_is_offered_is_one_rows(text: str, said: str) -> None:
+    """BTCUSDT was offered, listed twice; and refused, for two have it."""
+    rows = [*NAMED, Instrument(2, "other", "BTCUSDT", -2, -6, name=Symbol("BTC", "USDT"))]
+    with pytest.raises(ValueError, match=re.escape(said)) as refused:
+        find_instrument(rows, text)
+    offered = str(refused.value).partition("mean ")[2] or str(refused.value).partition("one of ")[2]
+    for name in offered.removesuffix("?").replace(" or ", ", ").split(", "):
+        assert find_instrument(rows, name) in rows
