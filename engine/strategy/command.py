@@ -45,6 +45,7 @@ from tickpath.engine.strategy.stats import (
     summarise,
 )
 from tickpath.engine.supervisor.end_signals import EndedBySignal, EndSignals
+from tickpath.rt.standard_files import stdout_has_no_reader
 from tickpath.shm.errors import LocalError, SystemSetupError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="example: tickpath strategy examples/top_of_book.py:TopOfBook --instance demo "
         "--cpu 1 --priority 40\n"
         "exit status, beside those of every command: 4 where the strategy's own code raised; "
-        "where it\nraises SystemExit, what that says",
+        "where it\nraises SystemExit with a number, that",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -147,7 +148,9 @@ def load_strategy(text: str, parameters: Mapping[str, int | float] | None = None
             f"strategy {text!r}: it imports {error.name}, which is not there: install it for "
             f"{sys.executable}, or put it into {_folder(module_name)}"
         ) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also what is no Exception, such as SystemExit
         raise StrategyFailedError(text) from error
     found = getattr(module, class_name, None)
     if isinstance(found, NativeFunction):
@@ -229,7 +232,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         strategy_class = load_strategy(args.strategy, parse_parameters(args.parameter))
     except StrategyFailedError as error:
-        return _tell_failure(args, error.__cause__)
+        return _ended_by(args, error.__cause__)
     for line in misspelt(strategy_class):
         warn_to_stderr(line)
     name = args.name or _UNFIT_FOR_A_NAME.sub("_", strategy_class.__name__)
@@ -239,10 +242,10 @@ def run(args: argparse.Namespace) -> int:
             strategy.reader, strategy.instruments = reader, reader.instruments
             own = tuple(strategy.counter_names())
             check_own(own)
-        except LocalError:  # of a native strategy's parameters
+        except (LocalError, KeyboardInterrupt):  # of a native strategy's parameters; Ctrl-C
             raise
-        except Exception as error:  # whatever the user's code raises is told as its own
-            return _tell_failure(args, error)
+        except BaseException as error:  # whatever the user's code raises is told as its own
+            return _ended_by(args, error)
         stats = stack.enter_context(create_stats(args.instance, name, own))
         kind = NativeRuntime if isinstance(strategy, NativeStrategy) else Runtime
         runtime = kind(strategy, reader, stats, placement)
@@ -302,20 +305,32 @@ def _run_prepared(
             signals.ask_after(args.seconds or 0.0)
             try:
                 runtime.run(args.seconds)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:  # EndedBySignal is one
+                raise
+            except BaseException as error:  # also what is no Exception, such as CancelledError
                 raised = error
     except ValueError as error:
         raise LocalError(str(error)) from error
     except PermissionError as error:
         raise SystemSetupError(str(error.strerror or error)) from error
-    if isinstance(raised, SystemExit) and (raised.code is None or isinstance(raised.code, int)):
-        return raised.code or 0
-    if raised is None:
-        return 0
+    return 0 if raised is None else _ended_by(args, raised, is_forked=runtime.is_forked)
+
+
+def _ended_by(
+    args: argparse.Namespace, raised: BaseException | None, *, is_forked: bool = False
+) -> int:
+    """Say what the user's code raised, where that is not for us to know; return the status."""
+    if isinstance(raised, SystemExit):
+        if raised.code is None or isinstance(raised.code, int):
+            return raised.code or 0
+        print(f"tickpath: strategy {args.strategy} ended: {raised.code}", file=sys.stderr)
+        return EXIT_STRATEGY_FAILED
     if isinstance(raised, NativeStoppedError):
         print(f"tickpath: strategy {args.strategy} is stopped: {raised}", file=sys.stderr)
         return EXIT_STRATEGY_FAILED
-    return _tell_failure(args, raised, is_forked=runtime.is_forked)
+    if isinstance(raised, BrokenPipeError) and stdout_has_no_reader():
+        raise raised  # it printed, and who read that has seen enough: no fault of its own
+    return _tell_failure(args, raised, is_forked=is_forked)
 
 
 def _own_frames(trace: TracebackType | None) -> TracebackType | None:

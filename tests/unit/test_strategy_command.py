@@ -161,6 +161,65 @@ def test_command_strategy_that_exits_is_summed_up(feed: RehearsalFeed, tmp_path:
     assert f"strategy Bad on {INSTANCE}" in done.stdout
 
 
+RAISES = {
+    "import": "{}\nclass Bad(Strategy): pass\n",
+    "init": "class Bad(Strategy):\n    def __init__(self):\n        {}\n",
+    "start": "class Bad(Strategy):\n    def on_start(self):\n        {}\n",
+    "book": "class Bad(Strategy):\n    def on_book(self, i, b):\n        {}\n",
+    "stop": "class Bad(Strategy):\n    def on_stop(self):\n        {}\n",
+}
+
+
+@pytest.mark.parametrize("when", RAISES)
+def test_command_strategy_that_exits_with_words_says_them_and_is_4(
+    feed: RehearsalFeed, tmp_path: Path, when: str
+) -> None:
+    """By Python's rule it were status 1, which is the remote end's here."""
+    (tmp_path / "bad.py").write_text(HEAD + RAISES[when].format("raise SystemExit('no money')"))
+    done = run("bad.py:Bad", "--instance", INSTANCE, "--block", "--seconds", "0.2", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        4,
+        "tickpath: strategy bad.py:Bad ended: no money\n",
+    )
+
+
+@pytest.mark.parametrize("when", RAISES)
+def test_command_what_is_no_exception_is_the_strategys_own_fault_too(
+    feed: RehearsalFeed, tmp_path: Path, when: str
+) -> None:
+    """asyncio's CancelledError is none: it was status 1, with our frames and without figures."""
+    (tmp_path / "bad.py").write_text(HEAD + RAISES[when].format("raise GeneratorExit('odd')"))
+    done = run("bad.py:Bad", "--instance", INSTANCE, "--block", "--seconds", "0.2", cwd=tmp_path)
+    assert done.returncode == 4
+    assert done.stderr.splitlines()[-1] == "tickpath: strategy bad.py:Bad raised; it has ended"
+    assert "runtime.py" not in done.stderr
+    assert (f"strategy Bad on {INSTANCE}" in done.stdout) == (when in {"start", "book", "stop"})
+
+
+@pytest.mark.parametrize(
+    ("writes", "status"), [("print('x', flush=True)", 141), ("raise BrokenPipeError(32, 'x')", 4)]
+)
+def test_command_strategy_whose_output_nobody_reads_ends_in_silence(
+    feed: RehearsalFeed, tmp_path: Path, writes: str, status: int
+) -> None:
+    code = f"class Quiet(Strategy):\n    def on_book(self, i, b):\n        {writes}\n"
+    (tmp_path / "quiet.py").write_text(HEAD + code)
+    reading, writing = os.pipe()
+    if status == 141:
+        os.close(reading)  # else it is another pipe that broke, not its output
+    argv = command("quiet.py:Quiet", "--instance", INSTANCE, "--block")
+    try:
+        done = subprocess.run(
+            argv, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=30
+        )
+    finally:
+        os.close(writing)
+        if status == 4:
+            os.close(reading)
+    assert done.returncode == status
+    assert (done.stderr == b"") == (status == 141)
+
+
 @pytest.mark.slow
 def test_command_strategy_that_falls_behind_ends_in_time(
     feed: RehearsalFeed, tmp_path: Path
