@@ -242,6 +242,8 @@ class Venue(Protocol):
     """In help and messages."""
     never_seen: ClassVar[str] = ""
     """What of all this nobody here has seen on a wire, in words, as its README has it."""
+    left_out: ClassVar[str] = ""
+    """What else the venue sends that nothing here reads, in words, and what to read instead."""
 
     # Names.
 

@@ -123,6 +123,7 @@ def facts(venue: Venue) -> dict[str, Any]:
         "verification": _verification(venue, settings, rule),
         "limits": _limits(venue, settings),
         "channels": channels,
+        "left_out": venue.left_out,
         "never_seen": venue.never_seen,
     }
 
@@ -192,6 +193,7 @@ def _paragraph(told: dict[str, Any]) -> list[str]:
         "verification": "; ".join(told["verification"]),
         "limits": ", ".join(limit_words(told["limits"])),
         "channels": ", ".join(f"{one['name']} ({one['carries']})" for one in told["channels"]),
+        **({"left out": told["left_out"]} if told["left_out"] else {}),
         "never seen": told["never_seen"] or "nothing is said",
     }
     lines = [f"{told['name']}: {told['title']}"]

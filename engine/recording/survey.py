@@ -245,7 +245,8 @@ class Survey:
         data = ffi.from_buffer("uint8_t[]", payload)
         body.data, body.size, body.meaning = data + offset, size, meaning
         is_sound = self._decode(found, meaning)
-        if is_sound and meaning in BOOKS and self.venue.base_source is BaseSource.REST:
+        needs_base = meaning in BOOKS and self.venue.base_source is BaseSource.REST
+        if is_sound and needs_base and not self._depth.flags & lib.TP_DEPTH_BASE:
             self._note_span(found)
 
     def _decode(self, found: Found, meaning: int) -> bool:

@@ -29,6 +29,7 @@ CHANNEL = "spot@public.aggre.depth.v3.api.pb@100ms@BTCUSDT"
 PRICE_EXPONENT, QUANTITY_EXPONENT = -2, -8
 DEPTH_BODIES = {302: "publicIncreaseDepths", 303: "publicLimitDepths", 313: "publicAggreDepths"}
 TICKER_BODIES = {305: "publicBookTicker", 315: "publicAggreBookTicker"}
+DEPTHS_BATCH, TICKER_BATCH = 312, 311
 OK = int(lib.TP_DECODE_OK)
 NUMBERS = frozenset(
     int(getattr(lib, f"TP_DECODE_{name}")) for name in ("BAD_NUMBER", "TOO_FINE", "TOO_LARGE")
@@ -127,6 +128,25 @@ def _depth(body: Any, aggregated: bool) -> tuple[int, int, list[Any]]:
     return first, last, sides
 
 
+def _depths_batch(body: Any) -> tuple[int, int, list[Any]]:
+    """Each change has its place behind the one before; together they are one."""
+    read = [_depth(one, False) for one in body.items]
+    numbers = [version for version, _, _ in read]
+    if not read or numbers != list(range(numbers[0], numbers[0] + len(read))):
+        raise RefusedError
+    bids, asks = ([level for _, _, of in read for level in of[side]] for side in (0, 1))
+    return numbers[0], numbers[-1], [bids, asks]
+
+
+def _ticker_batch(body: Any) -> tuple[int, int, list[Any]]:
+    """The last one is the newest."""
+    if not body.items:
+        raise RefusedError
+    _, _, sides = _ticker(body.items[-1], False)
+    version = _version(body.version) if body.version else 0
+    return version, version, sides
+
+
 def _ticker(body: Any, aggregated: bool) -> tuple[int, int, list[Any]]:
     version = _version(body.version) if aggregated and body.version else 0
     sides = []
@@ -149,6 +169,10 @@ def oracle(message: bytes) -> Update:
         values = _depth(getattr(wrapper, name), number == 313)
     elif number in TICKER_BODIES:
         values = _ticker(getattr(wrapper, name), number == 315)
+    elif number == DEPTHS_BATCH:
+        values = _depths_batch(wrapper.publicIncreaseDepthsBatch)
+    elif number == TICKER_BATCH:
+        values = _ticker_batch(wrapper.publicBookTickerBatch)
     else:
         raise RefusedError
     time_ms = wrapper.sendTime or wrapper.createTime
@@ -298,10 +322,30 @@ ticker_body = st.one_of(
     joined(*[text_field(n, prices) for n in (1, 2, 3, 4)], text_field(5, versions), later_time),
     joined(text_field(1, prices), text_field(2, quantities)),
 )
+
+
+@st.composite
+def depths_batch_body(draw: Any) -> bytes:
+    """Draw a batch whose items' versions mostly follow each other."""
+    version, parts = draw(st.integers(1, 2**40)), []
+    for _ in range(draw(st.integers(0, 4))):
+        parts.append(draw(text_field(4, st.just(str(version)))) + draw(levels))
+        version += draw(st.sampled_from([1] * 12 + [0, 2, -1]))
+    items = [draw(text_field(1, st.just(part))) for part in parts]
+    return b"".join([*items, draw(text_field(2, st.just("x"))), draw(st.just(b"") | unknown)])
+
+
+ticker_batch_body = st.tuples(
+    st.lists(text_field(1, ticker_body), max_size=3).map(b"".join),
+    st.just(b"") | text_field(2, versions),
+    st.just(b"") | integer_field(3, st.integers(-(2**63), 2**63 - 1)),
+).map(b"".join)
 deals_body = joined(text_field(1, st.just(b"")), text_field(2, st.just("x")))
 body = st.one_of(
     *[text_field(n, depth_body) for n in DEPTH_BODIES],
     *[text_field(n, ticker_body) for n in TICKER_BODIES],
+    *[text_field(DEPTHS_BATCH, depths_batch_body())] * 2,
+    text_field(TICKER_BATCH, ticker_batch_body),
     text_field(314, deals_body),
 )
 times = st.one_of(
@@ -473,6 +517,136 @@ def test_decode_level_that_ends_behind_its_body_is_refused() -> None:
     for cut, status in ((0, OK), (2, int(lib.TP_DECODE_MALFORMED))):
         whole = varint(313 << 3 | 2) + varint(len(body) - cut) + body + text(3, b"B" * 20)
         assert decode(head + whole)[0] == status
+
+
+def batch(*items: tuple[int, bytes]) -> bytes:
+    """Write a push of changes, each with its version and its levels."""
+    parts = [text(1, levels_ + text(4, str(version).encode())) for version, levels_ in items]
+    return head + text(DEPTHS_BATCH, b"".join(parts) + text(2, b"x"))
+
+
+def ask(price: bytes, quantity: bytes) -> bytes:
+    return text(1, text(1, price) + text(2, quantity))
+
+
+def read_versions(message: bytes) -> tuple[int, int] | None:
+    """Return what is read of a message's numbers alone."""
+    venue: Any = lib.tp_venue_find(b"mexc")
+    data = ffi.from_buffer("uint8_t[]", message[len(head) :])
+    body = ffi.new("struct tp_body *", {"data": data, "size": len(data)})
+    if not venue.read_versions(body, out):
+        return None
+    return out.first_version, out.last_version
+
+
+def test_decode_batch_is_one_change_over_the_range_of_its_items() -> None:
+    """The documents' example has versions 39003145507 to 39003145511; levels stay in order."""
+    first = 39003145507
+    message = batch(
+        (first, ask(b"2", b"1")), (first + 1, ask(b"2", b"0")), (first + 2, ask(b"2", b"3"))
+    )
+    status, ours = decode(message)
+    assert status == OK
+    assert ours == Update(first, first + 2, 0, [], [(200, 10**8), (200, 0), (200, 3 * 10**8)])
+    assert read_versions(message) == (first, first + 2)
+
+
+@pytest.mark.parametrize(
+    ("versions_", "numbers_"),
+    [
+        ((7, 9), (7, 9)),  # what was between is missing: a base must have it, and the last
+        ((7, 8, 10, 11), (7, 11)),
+        ((7, 7), None),
+        ((8, 7), None),
+        ((7, 9, 8), None),
+        ((2**64 - 1, 0), None),
+    ],
+)
+def test_decode_batch_with_a_hole_is_refused_whole(
+    versions_: tuple[int, ...], numbers_: tuple[int, int] | None
+) -> None:
+    message = batch(*[(version, ask(b"2", b"1")) for version in versions_])
+    assert decode(message)[0] == int(lib.TP_DECODE_BAD_NUMBER)
+    assert read_versions(message) == numbers_
+
+
+@pytest.mark.parametrize("body_", [DEPTHS_BATCH, TICKER_BATCH])
+def test_decode_batch_of_nothing_says_nothing(body_: int) -> None:
+    message = head + text(body_, text(2, b"1"))
+    assert decode(message)[0] == int(lib.TP_DECODE_UNKNOWN)
+    assert read_versions(message) is None
+
+
+def test_decode_batch_item_without_version_is_refused() -> None:
+    """Not even where the item before has one."""
+    whole = text(1, ask(b"2", b"1") + text(4, b"7"))
+    message = head + text(DEPTHS_BATCH, whole + text(1, ask(b"2", b"2")))
+    assert decode(message)[0] == int(lib.TP_DECODE_BAD_NUMBER)
+    assert read_versions(message) is None
+
+
+def test_decode_ticker_batch_takes_the_last_one_alone() -> None:
+    """Of a last one without asks the asks of the one before are not kept."""
+    one = text(1, b"1") + text(2, b"5") + text(3, b"2") + text(4, b"5")
+    two = text(1, b"1.01") + text(2, b"6")
+    message = head + text(TICKER_BATCH, text(1, one) + text(1, two) + text(2, b"77"))
+    assert decode(message) == (OK, Update(77, 77, 0, [(101, 6 * 10**8)], []))
+
+
+SIBLINGS = {
+    "spot@public.aggre.deals.v3.api.pb@10ms@BTCUSDT": "TRADES",
+    "spot@public.aggre.deals.v3.api.pb@100ms@BTCUSDT": "TRADES",
+    "spot@public.deals.v3.api.pb@BTCUSDT": "TRADES",
+    "spot@public.aggre.bookTicker.v3.api.pb@10ms@BTCUSDT": "TOP",
+    "spot@public.aggre.bookTicker.v3.api.pb@100ms@BTCUSDT": "TOP",
+    "spot@public.bookTicker.v3.api.pb@BTCUSDT": "TOP",
+    "spot@public.bookTicker.batch.v3.api.pb@BTCUSDT": "TOP",
+    "spot@public.aggre.deals.v3.api.pb@1000ms@BTCUSDT": "UNKNOWN",
+    "spot@public.aggre.deals.v3.api.pb@100ms@ETHUSDT": "UNKNOWN",
+    "spot@public.aggre.deals.v3.api.pb@100ms@": "UNKNOWN",
+    "spot@public.bookTicker.batch.v3.api.pb@BTCUSDT@5": "UNKNOWN",
+    "spot@public.kline.v3.api.pb@BTCUSDT@Min15": "UNKNOWN",
+    "spot@public.miniTicker.v3.api.pb@BTCUSDT@UTC+8": "UNKNOWN",
+    "spot@public.bookTicker.v3.api.pb@" + "B" * 62: "UNKNOWN",
+}
+
+
+@pytest.mark.parametrize(
+    "book",
+    [
+        CHANNEL,
+        CHANNEL.replace("100ms", "10ms"),
+        "spot@public.increase.depth.v3.api.pb@BTCUSDT",
+        "spot@public.increase.depth.batch.v3.api.pb@BTCUSDT",
+        *(f"spot@public.limit.depth.v3.api.pb@BTCUSDT@{levels_}" for levels_ in (5, 10, 20)),
+    ],
+)
+def test_route_trades_and_best_prices_belong_to_the_book_of_any_channel(book: str) -> None:
+    memory = ffi.new("uint8_t[]", lib.tp_mexc_router_memory_size(4))
+    router = lib.tp_mexc_router_init(memory, 4)
+    assert lib.tp_mexc_router_add(router, book.encode(), 9)
+    assert lib.tp_mexc_router_add(router, b"spot@public.limit.depth.v3.api.pb@XUSDT@20", 8)
+    venue: Any = lib.tp_venue_find(b"mexc")
+    route = ffi.new("struct tp_route *")
+    found = {}
+    for name in SIBLINGS:
+        data = ffi.from_buffer("uint8_t[]", text(1, name.encode()) + b"\x1a\x01B")
+        what = {"data": data, "size": len(data), "opcode": 2}
+        venue.route(router, ffi.new("struct tp_venue_message *", what), 0, route)
+        kinds = ("UNKNOWN", "TOP", "TRADES")
+        found[name] = next(k for k in kinds if route.meaning == getattr(lib, f"TP_MEANING_{k}"))
+        if found[name] != "UNKNOWN":
+            assert (route.instrument, route.body_offset, route.body_size) == (9, 2 + len(name), 3)
+    assert found == SIBLINGS
+
+
+@pytest.mark.parametrize(
+    ("channel", "depth"),
+    [("@5", 5), ("@10", 10), ("@20", 20), ("@50", None), ("", None), ("5", None)],
+)
+def test_describe_limit_depth_keeps_what_it_names(channel: str, depth: int | None) -> None:
+    kind = lib.tp_mexc_describe(f"spot@public.limit.depth.v3.api.pb@BTCUSDT{channel}".encode())
+    assert (None if kind == ffi.NULL else kind.rule.depth) == depth
 
 
 def test_decode_length_like_a_body_tag_is_not_a_body() -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tickpath._core import lib
 from tickpath.proto.instrument import Instrument, Status, pack_row
 from tickpath.proto.records import format_fixed, instrument_dtype, parse_fixed
-from tickpath.proto.venue import Meaning, Note
+from tickpath.proto.venue import BaseSource, Meaning, Note, Verification
 from tickpath.proto.venues.mexc import requests
+from tickpath.proto.venues.mexc.settings import MexcSettings
+from tickpath.proto.venues.mexc.venue import VENUE
 
 DEPTH = "spot@public.aggre.depth.v3.api.pb@100ms@BTCUSDT"
 
@@ -25,6 +29,61 @@ def test_channel_depth_matches_documented_name() -> None:
         requests.limited_depth_channel("BTCUSDT", 5)
         == "spot@public.limit.depth.v3.api.pb@BTCUSDT@5"
     )
+
+
+CHANNELS: list[tuple[dict[str, Any], list[str]]] = [
+    ({}, ["aggre.depth.v3.api.pb@100ms@X"]),
+    (
+        {"speed": "10ms", "trades": True, "best": True},
+        [
+            "aggre.depth.v3.api.pb@10ms@X",
+            "aggre.deals.v3.api.pb@10ms@X",
+            "aggre.bookTicker.v3.api.pb@10ms@X",
+        ],
+    ),
+    ({"book": "increase"}, ["increase.depth.v3.api.pb@X"]),
+    (
+        {"book": "increase_batch", "best": True, "best_batch": True},
+        ["increase.depth.batch.v3.api.pb@X", "bookTicker.batch.v3.api.pb@X"],
+    ),
+    (
+        {"book": "limit", "levels": 5, "trades": True},
+        ["limit.depth.v3.api.pb@X@5", "aggre.deals.v3.api.pb@100ms@X"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "channels"), CHANNELS)
+def test_settings_choose_the_channels(fields: dict[str, Any], channels: list[str]) -> None:
+    settings = MexcSettings(**fields)
+    assert VENUE.channels("X", settings) == tuple(f"spot@public.{one}" for one in channels)
+    assert all(lib.tp_mexc_describe(one.encode()) for one in VENUE.channels("X", settings))
+
+
+@pytest.mark.parametrize(
+    ("book", "base", "target"),
+    [
+        ("aggregated", BaseSource.REST, "limit=700"),
+        ("increase", BaseSource.REST, "limit=700"),
+        ("increase_batch", BaseSource.REST, "limit=700"),
+        ("limit", BaseSource.IN_BAND, "limit=10"),
+    ],
+)
+def test_settings_choose_where_bases_and_proofs_come_from(
+    book: Any, base: BaseSource, target: str
+) -> None:
+    settings = MexcSettings(book=book, levels=10, depth=700)
+    assert VENUE.base_from(settings) is base
+    assert VENUE.verification(settings) is Verification.REST
+    assert VENUE.check_request("X", settings).target == f"/api/v3/depth?symbol=X&{target}"
+    assert VENUE.check_depth(settings) == int(target.partition("=")[2])
+    kind = lib.tp_mexc_describe(VENUE.channels("X", settings)[0].encode())
+    assert kind.rule.base == (lib.TP_BASE_REST if base is BaseSource.REST else lib.TP_BASE_IN_BAND)
+
+
+def test_settings_batches_of_no_best_prices_are_refused() -> None:
+    with pytest.raises(ValueError, match="add best = true"):
+        MexcSettings(best_batch=True).check()
 
 
 @pytest.mark.parametrize("symbol", ["btcusdt", "", "BTC USDT", "BTC@USDT", "A" * 32])

@@ -20,6 +20,7 @@ from tickpath.proto.venue import (
     Limits,
     Meaning,
     Note,
+    Venue,
     Verification,
 )
 from tickpath.proto.venues import load_venue, venue_names
@@ -229,7 +230,7 @@ def test_plan_base_source_is_that_of_the_settings() -> None:
     for chosen, source in sources.items():
         config: Any = FakeConfig(cast("Any", Either()), settings=cast("Any", chosen))
         assert Plan(config).base_source is source
-    proofs = {one: Either().verification(one) for one in sources}
+    proofs = {one: Venue.verification(Either(), one) for one in sources}
     assert proofs == {"in-band": Verification.ASIDE, "rest": Verification.REST}
 
 

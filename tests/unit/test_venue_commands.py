@@ -92,6 +92,8 @@ def test_venues_tells_of_each_venue(capsys: pytest.CaptureFixture[str]) -> None:
     assert mexc["channels"][0]["carries"] == "book"
     assert mexc["verification"] == ["a quiet book is compared with a base by REST"]
     assert "none was tried against the live venue" in mexc["never_seen"]
+    assert mexc["left_out"].startswith("klines and mini tickers")
+    assert told["kraken"]["left_out"] == ""
     assert told["kraken"]["verification"][0] == "CRC-32 of ten levels a side with a message"
 
 
@@ -99,7 +101,7 @@ def test_venues_as_text_has_a_line_of_each_kind(capsys: pytest.CaptureFixture[st
     assert main(["venues", "mexc"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "mexc: MEXC spot"
-    labels = ("base", "sync", "verification", "limits", "channels", "never seen")
+    labels = ("base", "sync", "verification", "limits", "channels", "left out", "never seen")
     assert [one for one in labels if not any(line.startswith(f"  {one}  ") for line in lines)] == []
     assert max(map(len, lines)) <= 100
 

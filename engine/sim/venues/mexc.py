@@ -12,60 +12,65 @@ import msgspec
 from tickpath.engine.sim.dialect import Dialect, HttpResponse, Message, json_response
 from tickpath.proto.records import format_fixed
 from tickpath.proto.venues.mexc import requests
-from tickpath.proto.venues.mexc.mexc_pb2 import PublicAggreDepthsV3Api, PushDataV3ApiWrapper
+from tickpath.proto.venues.mexc.mexc_pb2 import PushDataV3ApiWrapper
 from tickpath.proto.venues.mexc.venue import VENUE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tickpath.engine.sim.dialect import Client, Floor, HttpRequest
     from tickpath.engine.sim.market import Book, Delta, Side
 
 NS_PER_MS: Final = 1_000_000
-AGGREGATED_DEPTHS_TAG: Final = b"\xca\x13"
-_DEPTH_PREFIX: Final = "spot@public.aggre.depth.v3.api.pb@"
-_DEALS_PREFIX: Final = "spot@public.aggre.deals.v3.api.pb@"
-_TICKER_PREFIX: Final = "spot@public.aggre.bookTicker.v3.api.pb@"
-_CHANNELS: Final = tuple(
-    f"{prefix}{speed}@"
-    for prefix in (_DEPTH_PREFIX, _DEALS_PREFIX, _TICKER_PREFIX)
-    for speed in requests.SPEEDS
-)
+CUT_BODY: Final = bytes.fromhex("ca13040a7f0a08")
+"""An aggregated depth whose one item ends behind the message."""
+_LIMIT: Final = "public.limit.depth.v3.api.pb"
 
 
-def varint(value: int) -> bytes:
-    """Encode a protobuf varint."""
-    data = bytearray()
-    while value > 0x7F:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    data.append(value)
-    return bytes(data)
+def write_levels(target: Any, book: Book, levels: Iterable[tuple[int, int]]) -> None:
+    """Append levels to a side of a message."""
+    row = book.instrument
+    for price, quantity in levels:
+        target.add(
+            price=format_fixed(price, row.price_exponent),
+            quantity=format_fixed(quantity, row.quantity_exponent),
+        )
 
 
-def depth_body(book: Book, delta: Delta) -> bytes:
-    """Serialize the body of a depth push."""
-    price_exponent = book.instrument.price_exponent
-    quantity_exponent = book.instrument.quantity_exponent
-    body = PublicAggreDepthsV3Api(
-        eventType=_DEPTH_PREFIX + "100ms",
-        fromVersion=str(delta.first_version),
-        toVersion=str(delta.last_version),
-    )
-    for target, levels in ((body.asks, delta.asks), (body.bids, delta.bids)):
-        for price, quantity in levels:
-            target.add(
-                price=format_fixed(price, price_exponent),
-                quantity=format_fixed(quantity, quantity_exponent),
-            )
-    return body.SerializeToString()
+def write_depth(push: PushDataV3ApiWrapper, book: Book, delta: Delta) -> None:
+    """Write a change with the range of its versions."""
+    body = push.publicAggreDepths
+    body.eventType = push.channel.rpartition("@")[0]
+    body.fromVersion, body.toVersion = str(delta.first_version), str(delta.last_version)
+    write_levels(body.asks, book, delta.asks)
+    write_levels(body.bids, book, delta.bids)
 
 
-def depth_message(channel: str, symbol: str, time_ms: int, body: bytes) -> Message:
-    """Write a push as the venue orders it: channel, symbol, sendTime, the body last."""
-    head = PushDataV3ApiWrapper(channel=channel, symbol=symbol, sendTime=time_ms)
-    data = head.SerializeToString() + AGGREGATED_DEPTHS_TAG + varint(len(body)) + body
-    return Message(data, is_text=False)
+def write_increase(push: PushDataV3ApiWrapper, book: Book, delta: Delta) -> None:
+    """Write a change that has one version: the book counts so once this is listened to."""
+    body = push.publicIncreaseDepths
+    body.version = str(delta.last_version)
+    write_levels(body.asks, book, delta.asks)
+    write_levels(body.bids, book, delta.bids)
+
+
+def write_increase_batch(push: PushDataV3ApiWrapper, book: Book, delta: Delta) -> None:
+    """Deal a change's levels out over its versions, an item each."""
+    batch = push.publicIncreaseDepthsBatch
+    batch.eventType = push.channel.rpartition("@")[0]
+    count = delta.last_version - delta.first_version + 1
+    for number in range(count):
+        item = batch.items.add(version=str(delta.first_version + number))
+        write_levels(item.asks, book, delta.asks[number::count])
+        write_levels(item.bids, book, delta.bids[number::count])
+
+
+def write_limit(push: PushDataV3ApiWrapper, book: Book, delta: Delta | None) -> None:
+    """Write the whole book, as deep as the channel says."""
+    body, depth = push.publicLimitDepths, int(push.channel.rpartition("@")[2])
+    body.version = str(book.version if delta is None else delta.last_version)
+    write_levels(body.asks, book, book.asks.levels(depth))
+    write_levels(body.bids, book, book.bids.levels(depth))
 
 
 def write_deal(push: PushDataV3ApiWrapper, book: Book, delta: Delta) -> None:
@@ -81,15 +86,61 @@ def write_deal(push: PushDataV3ApiWrapper, book: Book, delta: Delta) -> None:
     )
 
 
-def write_ticker(push: PushDataV3ApiWrapper, book: Book, delta: Delta) -> None:
-    """Write the touch."""
-    scale, ticker = book.instrument, push.publicAggreBookTicker
+def _touch(ticker: Any, book: Book) -> None:
+    scale = book.instrument
     bid, ask = book.bids.best(), book.asks.best()
     ticker.bidPrice = format_fixed(bid, scale.price_exponent)
     ticker.bidQuantity = format_fixed(book.bids.quantities[bid], scale.quantity_exponent)
     ticker.askPrice = format_fixed(ask, scale.price_exponent)
     ticker.askQuantity = format_fixed(book.asks.quantities[ask], scale.quantity_exponent)
-    ticker.version = str(delta.last_version)
+
+
+def write_ticker(push: PushDataV3ApiWrapper, book: Book, delta: Delta) -> None:
+    """Write the touch."""
+    _touch(push.publicAggreBookTicker, book)
+    push.publicAggreBookTicker.version = str(delta.last_version)
+
+
+def write_ticker_batch(push: PushDataV3ApiWrapper, book: Book, delta: Delta) -> None:
+    """Write a touch that is no longer true, and the touch."""
+    batch = push.publicBookTickerBatch
+    _touch(batch.items.add(), book)
+    batch.items[0].bidQuantity = batch.items[0].askQuantity = "1"
+    _touch(batch.items.add(), book)
+    batch.version = str(delta.last_version)
+
+
+WRITERS: Final[dict[str, Callable[[PushDataV3ApiWrapper, Book, Delta], None]]] = {
+    "public.aggre.depth.v3.api.pb": write_depth,
+    "public.increase.depth.v3.api.pb": write_increase,
+    "public.increase.depth.batch.v3.api.pb": write_increase_batch,
+    _LIMIT: write_limit,
+    "public.aggre.deals.v3.api.pb": write_deal,
+    "public.aggre.bookTicker.v3.api.pb": write_ticker,
+    "public.bookTicker.batch.v3.api.pb": write_ticker_batch,
+}
+
+
+def kind_of(channel: str) -> str:
+    """Return what stands between its first two @."""
+    return [*channel.split("@"), ""][1]
+
+
+def symbol_of(channel: str) -> str:
+    """Return the symbol: the last part, or the one before the number of levels."""
+    return ["", *channel.split("@")][-2 if kind_of(channel) == _LIMIT else -1]
+
+
+def served(symbol: str) -> set[str]:
+    """Return all channels of an instrument."""
+    fast = (requests.depth_channel, requests.deals_channel, requests.book_ticker_channel)
+    return {
+        *(make(symbol, speed) for make in fast for speed in requests.SPEEDS),
+        *(requests.limited_depth_channel(symbol, count) for count in requests.LIMITED_DEPTHS),
+        requests.increase_channel(symbol),
+        requests.increase_batch_channel(symbol),
+        requests.book_ticker_batch_channel(symbol),
+    }
 
 
 def reply(text: str) -> Message:
@@ -156,47 +207,59 @@ class MexcDialect(Dialect):
         return [*answers, reply(",".join(done))] if done else answers
 
     def _subscribe(self, client: Client, channel: str) -> str:
-        floor, symbol = self._floor, channel.rpartition("@")[2]
-        if channel not in {prefix + symbol for prefix in _CHANNELS}:
+        floor, symbol = self._floor, symbol_of(channel)
+        if kind_of(channel) not in WRITERS:
             return "channel is invalid!"
         if symbol in floor.refused:
             return "Blocked!"
         if symbol not in floor.listings:
             return "symbol is invalid!"
+        if channel not in served(symbol):
+            return "channel is invalid!"
         is_new = channel not in client.channels
         if is_new and len(client.channels) >= requests.SUBSCRIPTIONS_PER_CONNECTION_MAX:
             return "subscription limit exceeded!"
         floor.subscribe(client, symbol, channel)
+        if WRITERS[kind_of(channel)] is write_increase:
+            floor.listings[symbol].book.counts_messages = True
         return ""
 
     def _unsubscribe(self, client: Client, channel: str) -> str:
         if channel not in client.channels:
             return "not subscribed!"
-        self._floor.unsubscribe(client, channel.rpartition("@")[2], channel)
+        self._floor.unsubscribe(client, symbol_of(channel), channel)
         return ""
 
     def pushes(self, symbol: str, delta: Delta, now_ns: int) -> list[tuple[str, Message]]:
-        """Write a push for each channel that somebody listens to: speeds do not differ here."""
+        """Write a push for each channel that somebody listens to: speeds do not differ here.
+
+        As the venue orders it: channel, symbol, sendTime, the body last.
+        """
         listing = self._floor.listings[symbol]
-        time_ms = now_ns // NS_PER_MS
         pushed = []
         for channel in listing.subscribers:
-            if channel.startswith(_DEPTH_PREFIX):
-                body = depth_body(listing.book, delta)
-                pushed.append((channel, depth_message(channel, symbol, time_ms, body)))
-                continue
-            push = PushDataV3ApiWrapper(channel=channel, symbol=symbol, sendTime=time_ms)
-            write = write_deal if channel.startswith(_DEALS_PREFIX) else write_ticker
-            write(push, listing.book, delta)
+            push = PushDataV3ApiWrapper(
+                channel=channel, symbol=symbol, sendTime=now_ns // NS_PER_MS
+            )
+            WRITERS[kind_of(channel)](push, listing.book, delta)
             pushed.append((channel, Message(push.SerializeToString(), is_text=False)))
         return pushed
+
+    def base(self, symbol: str, channel: str, now_ns: int) -> Message | None:
+        """Write a book as it is, where the channel has whole books."""
+        if kind_of(channel) != _LIMIT:
+            return None
+        push = PushDataV3ApiWrapper(channel=channel, symbol=symbol, sendTime=now_ns // NS_PER_MS)
+        write_limit(push, self._floor.listings[symbol].book, None)
+        return Message(push.SerializeToString(), is_text=False)
 
     def garbage(self, symbol: str, channel: str) -> Message:
         """Write a body whose length is not what it says: no protobuf reader may accept it.
 
         The channel is right, so that the harm is this instrument's.
         """
-        return depth_message(channel, symbol, 0, b"\x0a\x7f\x0a\x08")
+        head = PushDataV3ApiWrapper(channel=channel, symbol=symbol).SerializeToString()
+        return Message(head + CUT_BODY, is_text=False)
 
     # REST.
 

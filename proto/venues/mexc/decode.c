@@ -21,6 +21,8 @@ enum {
     BODY_INCREASE_DEPTHS = 302 << TP_PROTOBUF_FIELD_SHIFT | TP_PROTOBUF_BYTES,
     BODY_LIMIT_DEPTHS = 303 << TP_PROTOBUF_FIELD_SHIFT | TP_PROTOBUF_BYTES,
     BODY_BOOK_TICKER = 305 << TP_PROTOBUF_FIELD_SHIFT | TP_PROTOBUF_BYTES,
+    BODY_TICKER_BATCH = 311 << TP_PROTOBUF_FIELD_SHIFT | TP_PROTOBUF_BYTES,
+    BODY_DEPTHS_BATCH = 312 << TP_PROTOBUF_FIELD_SHIFT | TP_PROTOBUF_BYTES,
     BODY_AGGRE_DEPTHS = 313 << TP_PROTOBUF_FIELD_SHIFT | TP_PROTOBUF_BYTES,
     BODY_AGGRE_BOOK_TICKER = 315 << TP_PROTOBUF_FIELD_SHIFT | TP_PROTOBUF_BYTES,
     BODY_LAST = BODY_AGGRE_BOOK_TICKER,
@@ -42,10 +44,21 @@ enum {
     TICKER_ASK_QUANTITY = 4 << TP_PROTOBUF_FIELD_SHIFT | TP_PROTOBUF_BYTES,
     TICKER_VERSION = 5 << TP_PROTOBUF_FIELD_SHIFT | TP_PROTOBUF_BYTES,
 };
+enum {
+    BATCH_ITEM = 1 << TP_PROTOBUF_FIELD_SHIFT | TP_PROTOBUF_BYTES,
+    TICKER_BATCH_VERSION = 2 << TP_PROTOBUF_FIELD_SHIFT | TP_PROTOBUF_BYTES,
+};
 
 static const uint64_t NANOSECONDS_PER_MS = 1000000;
 
-enum body_kind { BODY_OTHER, BODY_DEPTH, BODY_TICKER };
+enum body_kind { BODY_OTHER, BODY_DEPTH, BODY_TICKER, BODY_EMPTY_BATCH };
+
+/* The numbers of a batch's items so far: a whole range where each is one more than the one before.
+ */
+struct chain {
+    uint64_t first, last;
+    bool is_begun, is_ascending, has_hole;
+};
 
 /* What a body says besides its levels. Parsed when the message has ended, since the last occurrence
  * of a field is the one that counts. */
@@ -54,6 +67,7 @@ struct body {
     enum body_kind kind;
     uint32_t flags; /* of the update */
     struct tp_text first_version, last_version;
+    struct chain chain;                                              /* of batches of depths only */
     struct tp_text bid_price, bid_quantity, ask_price, ask_quantity; /* tickers only */
 };
 
@@ -182,6 +196,71 @@ static enum tp_decode_status ticker_decode(struct body *body, struct tp_protobuf
     return TP_DECODE_OK;
 }
 
+static void ticker_begin(struct body *body)
+{
+    body->bid_price = body->bid_quantity = (struct tp_text){NULL, 0};
+    body->ask_price = body->ask_quantity = (struct tp_text){NULL, 0};
+}
+
+/* The last item's number joins those of the items before it; one without a number has that of the
+ * item before, which does not ascend. */
+static bool chain_add(struct body *body)
+{
+    struct chain *const chain = &body->chain;
+    uint64_t version;
+    if (!tp_version_parse(body->last_version.at, body->last_version.size, &version))
+        return false;
+    if (!chain->is_begun)
+        *chain = (struct chain){.first = version, .is_begun = true, .is_ascending = true};
+    else {
+        chain->is_ascending &= version > chain->last;
+        chain->has_hole |= version - chain->last != 1;
+    }
+    chain->last = version;
+    return true;
+}
+
+/* Each item is a change with a number of its own; they hold in their order, so that together they
+ * are one change over the range of their numbers. */
+static enum tp_decode_status depth_item(const struct tp_mexc_levels *d, struct body *body,
+                                        struct tp_protobuf in)
+{
+    body->kind = BODY_DEPTH;
+    const enum tp_decode_status status = depth_decode(d, body, in);
+    if (status != TP_DECODE_OK)
+        return status;
+    return chain_add(body) ? TP_DECODE_OK : TP_DECODE_BAD_NUMBER;
+}
+
+/* Of best prices the last item is the newest: those before it were true for less than the time that
+ * the batch took. */
+static enum tp_decode_status ticker_item(struct body *body, struct tp_protobuf in)
+{
+    body->kind = BODY_TICKER;
+    ticker_begin(body);
+    return ticker_decode(body, in);
+}
+
+static enum tp_decode_status batch_decode(const struct tp_mexc_levels *d, struct body *body,
+                                          struct tp_protobuf in)
+{
+    while (in.at < in.end) {
+        struct tp_protobuf_field field;
+        enum tp_decode_status status = tp_protobuf_nested_next(&in, &field);
+        if (status != TP_DECODE_OK)
+            return status;
+        const struct tp_protobuf item = {field.bytes.at, field.bytes.at + field.bytes.size};
+        if (field.tag == BATCH_ITEM)
+            status = body->tag == BODY_DEPTHS_BATCH ? depth_item(d, body, item)
+                                                    : ticker_item(body, item);
+        else if (field.tag == TICKER_BATCH_VERSION && body->tag == BODY_TICKER_BATCH)
+            body->first_version = body->last_version = field.bytes;
+        if (status != TP_DECODE_OK)
+            return status;
+    }
+    return TP_DECODE_OK;
+}
+
 static void body_begin(struct body *body, uint32_t tag)
 {
     body->tag = tag;
@@ -197,16 +276,28 @@ static void body_begin(struct body *body, uint32_t tag)
     case BODY_INCREASE_DEPTHS:
         body->kind = BODY_DEPTH;
         break;
+    case BODY_DEPTHS_BATCH:
+        body->kind = BODY_EMPTY_BATCH;
+        body->chain = (struct chain){.is_begun = false};
+        break;
+    case BODY_TICKER_BATCH:
+        body->flags = TP_DEPTH_TOP;
+        body->kind = BODY_EMPTY_BATCH;
+        break;
     case BODY_BOOK_TICKER:
     case BODY_AGGRE_BOOK_TICKER:
         body->flags = TP_DEPTH_TOP;
         body->kind = BODY_TICKER;
-        body->bid_price = body->bid_quantity = (struct tp_text){NULL, 0};
-        body->ask_price = body->ask_quantity = (struct tp_text){NULL, 0};
+        ticker_begin(body);
         break;
     default:
         break;
     }
+}
+
+static inline bool is_batch(uint32_t tag)
+{
+    return tag == BODY_DEPTHS_BATCH || tag == BODY_TICKER_BATCH;
 }
 
 /* A body of another kind replaces the one before; the same kind again is merged into it: levels are
@@ -219,6 +310,8 @@ static enum tp_decode_status body_decode(const struct tp_mexc_levels *d, struct 
         d->out->bid_count = d->out->ask_count = 0;
     }
     const struct tp_protobuf in = {field->bytes.at, field->bytes.at + field->bytes.size};
+    if (is_batch(body->tag))
+        return batch_decode(d, body, in);
     if (body->kind == BODY_DEPTH)
         return depth_decode(d, body, in);
     if (body->kind == BODY_TICKER)
@@ -255,6 +348,11 @@ static inline __attribute__((always_inline)) enum tp_decode_status
 versions_finish(const struct tp_mexc_levels *d, const struct body *body)
 {
     struct tp_depth_update *out = d->out;
+    if (body->tag == BODY_DEPTHS_BATCH) {
+        out->first_version = body->chain.first;
+        out->last_version = body->chain.last;
+        return body->chain.is_ascending ? TP_DECODE_OK : TP_DECODE_BAD_NUMBER;
+    }
     if (body->kind == BODY_TICKER && body->first_version.size == 0) {
         out->first_version = out->last_version = 0; /* the field is newer than the message */
         return TP_DECODE_OK;
@@ -267,8 +365,10 @@ versions_finish(const struct tp_mexc_levels *d, const struct body *body)
 
 static enum tp_decode_status body_finish(const struct tp_mexc_levels *d, const struct body *body)
 {
-    if (body->kind == BODY_OTHER)
+    if (body->kind == BODY_OTHER || body->kind == BODY_EMPTY_BATCH)
         return TP_DECODE_UNKNOWN;
+    if (body->tag == BODY_DEPTHS_BATCH && body->chain.has_hole)
+        return TP_DECODE_BAD_NUMBER; /* what is between is missing */
     if (body->kind == BODY_TICKER) {
         const enum tp_decode_status status = ticker_finish(d, body);
         if (status != TP_DECODE_OK)
@@ -334,7 +434,7 @@ enum tp_decode_status tp_mexc_decode_body(const struct tp_body *what, struct tp_
 }
 
 /* The fields of a depth body but its levels, each of which is skipped whole. */
-static enum tp_decode_status versions_decode(struct body *body, struct tp_protobuf in)
+static enum tp_decode_status depth_versions(struct body *body, struct tp_protobuf in)
 {
     while (in.at < in.end) {
         struct tp_protobuf_field field;
@@ -344,6 +444,31 @@ static enum tp_decode_status versions_decode(struct body *body, struct tp_protob
         depth_field(body, &field);
     }
     return TP_DECODE_OK;
+}
+
+static enum tp_decode_status batch_versions(struct body *body, struct tp_protobuf in)
+{
+    while (in.at < in.end) {
+        struct tp_protobuf_field field;
+        enum tp_decode_status status = tp_protobuf_nested_next(&in, &field);
+        if (status == TP_DECODE_OK && field.tag == BATCH_ITEM) {
+            body->kind = BODY_DEPTH;
+            status = depth_versions(
+                body, (struct tp_protobuf){field.bytes.at, field.bytes.at + field.bytes.size});
+            if (status == TP_DECODE_OK && !chain_add(body))
+                status = TP_DECODE_BAD_NUMBER;
+        }
+        if (status != TP_DECODE_OK)
+            return status;
+    }
+    return TP_DECODE_OK;
+}
+
+static enum tp_decode_status versions_decode(struct body *body, struct tp_protobuf in)
+{
+    if (body->tag == BODY_DEPTHS_BATCH)
+        return batch_versions(body, in);
+    return body->kind == BODY_DEPTH ? depth_versions(body, in) : TP_DECODE_OK;
 }
 
 bool tp_mexc_read_versions(const struct tp_body *what, struct tp_depth_update *out)
@@ -362,7 +487,7 @@ bool tp_mexc_read_versions(const struct tp_body *what, struct tp_depth_update *o
         if (body.tag != field.tag)
             body_begin(&body, field.tag);
         const struct tp_protobuf inner = {field.bytes.at, field.bytes.at + field.bytes.size};
-        if (body.kind == BODY_DEPTH && versions_decode(&body, inner) != TP_DECODE_OK)
+        if (versions_decode(&body, inner) != TP_DECODE_OK)
             return false;
     }
     return body.kind == BODY_DEPTH && versions_finish(&d, &body) == TP_DECODE_OK;

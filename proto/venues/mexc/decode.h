@@ -40,10 +40,11 @@ enum tp_meaning tp_mexc_text_meaning(const uint8_t *data, size_t size);
 enum tp_decode_status tp_mexc_decode_body(const struct tp_body *body, struct tp_depth_update *out);
 /* read_versions of the seam. */
 bool tp_mexc_read_versions(const struct tp_body *body, struct tp_depth_update *out);
-/* Decodes a depth body: aggregated (tag 313), incremental (302), limited (303) or book ticker (315,
- * 305: one level a side, TP_DEPTH_TOP). A limited depth is the whole book, TP_DEPTH_BASE. data
- * starts at body_offset; unknown fields are skipped; the last body wins, as in proto3's oneof. out
- * is undefined unless TP_DECODE_OK. */
+/* Decodes a depth body: aggregated (tag 313), incremental (302) and batches of those (312), limited
+ * (303) or book ticker (315, 305, batch 311: one level a side, TP_DEPTH_TOP). A limited depth is
+ * the whole book, TP_DEPTH_BASE; a batch of depths is one change from the first item's number to
+ * the last one's. data starts at body_offset; unknown fields are skipped; the last body wins, as in
+ * proto3's oneof. out is undefined unless TP_DECODE_OK. */
 enum tp_decode_status tp_mexc_decode_depth(const uint8_t *data, size_t size,
                                            const struct tp_scale *scale,
                                            struct tp_depth_update *out);

@@ -77,6 +77,23 @@ def depth_channel(symbol: str, speed: str = "100ms") -> str:
     return f"spot@public.aggre.depth.v3.api.pb@{checked_speed(speed)}@{checked_symbol(symbol)}"
 
 
+def increase_channel(symbol: str) -> str:
+    """Return the channel of single changes, a version each."""
+    return f"spot@public.increase.depth.v3.api.pb@{checked_symbol(symbol)}"
+
+
+def increase_batch_channel(symbol: str) -> str:
+    """Return the channel of batches of such changes."""
+    return f"spot@public.increase.depth.batch.v3.api.pb@{checked_symbol(symbol)}"
+
+
+def limited_depth_channel(symbol: str, levels: int) -> str:
+    """Return the channel of whole books of 5, 10 or 20 levels."""
+    if levels not in LIMITED_DEPTHS:
+        raise ValueError(f"levels {levels}: expected one of {LIMITED_DEPTHS}")
+    return f"spot@public.limit.depth.v3.api.pb@{checked_symbol(symbol)}@{levels}"
+
+
 def deals_channel(symbol: str, speed: str = "100ms") -> str:
     """Return the channel of aggregated deals; speed is 10ms or 100ms."""
     return f"spot@public.aggre.deals.v3.api.pb@{checked_speed(speed)}@{checked_symbol(symbol)}"
@@ -87,11 +104,9 @@ def book_ticker_channel(symbol: str, speed: str = "100ms") -> str:
     return f"spot@public.aggre.bookTicker.v3.api.pb@{checked_speed(speed)}@{checked_symbol(symbol)}"
 
 
-def limited_depth_channel(symbol: str, levels: int) -> str:
-    """Return the channel of whole books of 5, 10 or 20 levels."""
-    if levels not in LIMITED_DEPTHS:
-        raise ValueError(f"levels {levels}: expected one of {LIMITED_DEPTHS}")
-    return f"spot@public.limit.depth.v3.api.pb@{checked_symbol(symbol)}@{levels}"
+def book_ticker_batch_channel(symbol: str) -> str:
+    """Return the channel of batches of best bids and asks."""
+    return f"spot@public.bookTicker.batch.v3.api.pb@{checked_symbol(symbol)}"
 
 
 def _request(method: str, channels: Iterable[str]) -> bytes:

@@ -30,6 +30,7 @@ static_assert(sizeof(struct router_entry) == 2 * (size_t)CACHE_LINE, "two whole 
 
 struct tp_mexc_router {
     uint32_t count, count_max;
+    uint32_t forms; /* a bit for each of `forms` that a book's channel has */
     uint32_t mask; /* entries - 1; twice the channels or more, so that a free one ends each probe */
     struct router_entry *entries;
 };
@@ -89,6 +90,69 @@ HOT_PART struct router_entry *entry_find(const struct tp_mexc_router *router,
     return entry;
 }
 
+/* What else is streamed of a book's instrument: trades and best prices of its symbol, which a
+ * channel of theirs ends with. */
+#define PREFIX(text) (text), sizeof(text) - 1
+static const struct {
+    const char *prefix;
+    size_t size;
+    enum tp_meaning meaning;
+} siblings[] = {
+    {PREFIX("spot@public.aggre.deals.v3.api.pb@100ms@"), TP_MEANING_TRADES},
+    {PREFIX("spot@public.aggre.deals.v3.api.pb@10ms@"), TP_MEANING_TRADES},
+    {PREFIX("spot@public.aggre.bookTicker.v3.api.pb@100ms@"), TP_MEANING_TOP},
+    {PREFIX("spot@public.aggre.bookTicker.v3.api.pb@10ms@"), TP_MEANING_TOP},
+    {PREFIX("spot@public.bookTicker.batch.v3.api.pb@"), TP_MEANING_TOP},
+    {PREFIX("spot@public.bookTicker.v3.api.pb@"), TP_MEANING_TOP},
+    {PREFIX("spot@public.deals.v3.api.pb@"), TP_MEANING_TRADES},
+};
+
+/* A book's channel: its symbol stands between these. */
+static const struct {
+    const char *before;
+    size_t size;
+    const char *behind;
+    size_t behind_size;
+} forms[] = {
+    {PREFIX("spot@public.aggre.depth.v3.api.pb@100ms@"), PREFIX("")},
+    {PREFIX("spot@public.aggre.depth.v3.api.pb@10ms@"), PREFIX("")},
+    {PREFIX("spot@public.increase.depth.batch.v3.api.pb@"), PREFIX("")},
+    {PREFIX("spot@public.increase.depth.v3.api.pb@"), PREFIX("")},
+    {PREFIX("spot@public.limit.depth.v3.api.pb@"), PREFIX("@5")},
+    {PREFIX("spot@public.limit.depth.v3.api.pb@"), PREFIX("@10")},
+    {PREFIX("spot@public.limit.depth.v3.api.pb@"), PREFIX("@20")},
+};
+enum { FORM_COUNT = sizeof forms / sizeof *forms, FORM_SIZE_MAX = 48 };
+
+/* Which forms are in use: nearly always one. */
+static void note_form(struct tp_mexc_router *router, const char *channel, size_t size)
+{
+    for (size_t i = 0; i < FORM_COUNT; i++)
+        if (size > forms[i].size + forms[i].behind_size &&
+            memcmp(channel, forms[i].before, forms[i].size) == 0 &&
+            memcmp(channel + size - forms[i].behind_size, forms[i].behind, forms[i].behind_size) ==
+                0)
+            router->forms |= 1u << i;
+}
+
+/* NULL: the symbol has no book here. */
+static const struct router_entry *book_of(const struct tp_mexc_router *router,
+                                          struct tp_text symbol)
+{
+    uint8_t name[FORM_SIZE_MAX + CHANNEL_SIZE_MAX];
+    for (uint32_t left = router->forms; left != 0; left &= left - 1) {
+        const uint32_t i = (uint32_t)__builtin_ctz(left);
+        memcpy(name, forms[i].before, forms[i].size);
+        memcpy(name + forms[i].size, symbol.at, symbol.size);
+        memcpy(name + forms[i].size + symbol.size, forms[i].behind, forms[i].behind_size);
+        const struct router_entry *book =
+            entry_find(router, name, forms[i].size + symbol.size + forms[i].behind_size);
+        if (book->size != 0)
+            return book;
+    }
+    return NULL;
+}
+
 bool tp_mexc_router_add(struct tp_mexc_router *router, const char *channel, uint32_t instrument)
 {
     const size_t size = strlen(channel);
@@ -103,6 +167,7 @@ bool tp_mexc_router_add(struct tp_mexc_router *router, const char *channel, uint
     entry->meaning = (uint16_t)kind->meaning;
     entry->instrument = instrument;
     router->count++;
+    note_form(router, channel, size);
     return true;
 }
 
@@ -129,26 +194,6 @@ bool tp_mexc_route(const struct tp_mexc_router *router, const uint8_t *data, siz
     return route(router, data, size, out);
 }
 
-/* What else is streamed of a book's instrument, at the same speed: its channel differs from the
- * book's by its kind alone. */
-static const char DEPTH[] = "spot@public.aggre.depth.v3.api.pb@";
-static const struct {
-    const char *prefix;
-    size_t size;
-    enum tp_meaning meaning;
-} siblings[] = {
-    {"spot@public.aggre.deals.v3.api.pb@", 34, TP_MEANING_TRADES},
-    {"spot@public.aggre.bookTicker.v3.api.pb@", 39, TP_MEANING_TOP},
-};
-
-static const struct router_entry *book_of(const struct tp_mexc_router *router, struct tp_text rest)
-{
-    uint8_t name[sizeof DEPTH + CHANNEL_SIZE_MAX];
-    memcpy(name, DEPTH, sizeof DEPTH - 1);
-    memcpy(name + sizeof DEPTH - 1, rest.at, rest.size);
-    return entry_find(router, name, sizeof DEPTH - 1 + rest.size);
-}
-
 /* Out of line: routing a book's message must not save registers for what this needs. */
 __attribute__((noinline)) static bool route_sibling(const struct tp_mexc_router *router,
                                                     const uint8_t *data, size_t size,
@@ -162,11 +207,13 @@ __attribute__((noinline)) static bool route_sibling(const struct tp_mexc_router 
             continue;
         const struct router_entry *book =
             book_of(router, (struct tp_text){data + 2 + prefix, data[1] - prefix});
+        if (book == NULL)
+            return false;
         out->meaning = siblings[i].meaning;
         out->instrument = book->instrument;
         out->body_offset = 2u + data[1];
         out->body_size = (uint32_t)size - out->body_offset;
-        return book->size != 0;
+        return true;
     }
     return false;
 }

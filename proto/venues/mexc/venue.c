@@ -22,30 +22,61 @@ static const struct tp_sync_rule aggregated_rule = {
     .meeting = TP_MEETING_COVERS,
     .copies = TP_COPIES_BY_NUMBER,
 };
-/* Whole books of 5, 10 or 20 levels, the newest wins. */
-static const struct tp_sync_rule limited_rule = {
-    .chain = TP_CHAIN_NONE,
-    .base = TP_BASE_IN_BAND,
-    .in_band_base = true,
-    .depth = 20,
+/* Each change with a number of its own, one more than the one before; "version" of a REST book is
+ * the same number. */
+static const struct tp_sync_rule increase_rule = {
+    .chain = TP_CHAIN_PLUS_ONE,
+    .base = TP_BASE_REST,
+    .meeting = TP_MEETING_COVERS,
+    .copies = TP_COPIES_BY_NUMBER,
 };
+/* Those changes, several in a message. Nobody says whether two connections are sent the same
+ * batches: levels are absolute, so that one that begins before the book's number does no harm. */
+static const struct tp_sync_rule batch_rule = {
+    .chain = TP_CHAIN_RANGE,
+    .base = TP_BASE_REST,
+    .meeting = TP_MEETING_COVERS,
+    .may_overlap = true,
+    .copies = TP_COPIES_BY_NUMBER,
+};
+/* Whole books of so many levels, the newest wins. */
+#define LIMITED_RULE(levels)                                                                       \
+    {                                                                                              \
+        .chain = TP_CHAIN_NONE, .base = TP_BASE_IN_BAND, .in_band_base = true, .depth = (levels)   \
+    }
+static const struct tp_sync_rule limited_rules[] = {LIMITED_RULE(5), LIMITED_RULE(10),
+                                                    LIMITED_RULE(20)};
 
+/* Klines and mini tickers are not here: no event has their place (README.md). */
 static const struct {
-    const char *prefix;
+    const char *prefix, *suffix;
     struct tp_channel channel;
 } channels[] = {
-    {"spot@public.aggre.depth.v3.api.pb@", {TP_MEANING_DELTA, &aggregated_rule}},
-    {"spot@public.limit.depth.v3.api.pb@", {TP_MEANING_BASE, &limited_rule}},
-    {"spot@public.aggre.deals.v3.api.pb@", {TP_MEANING_TRADES, NULL}},
-    {"spot@public.aggre.bookTicker.v3.api.pb@", {TP_MEANING_TOP, NULL}},
-    {"spot@public.bookTicker.batch.v3.api.pb@", {TP_MEANING_TOP, NULL}},
-    {"spot@private.", {TP_MEANING_OWN, NULL}},
+    {"spot@public.aggre.depth.v3.api.pb@", "", {TP_MEANING_DELTA, &aggregated_rule}},
+    {"spot@public.increase.depth.v3.api.pb@", "", {TP_MEANING_DELTA, &increase_rule}},
+    {"spot@public.increase.depth.batch.v3.api.pb@", "", {TP_MEANING_DELTA, &batch_rule}},
+    {"spot@public.limit.depth.v3.api.pb@", "@5", {TP_MEANING_BASE, &limited_rules[0]}},
+    {"spot@public.limit.depth.v3.api.pb@", "@10", {TP_MEANING_BASE, &limited_rules[1]}},
+    {"spot@public.limit.depth.v3.api.pb@", "@20", {TP_MEANING_BASE, &limited_rules[2]}},
+    {"spot@public.aggre.deals.v3.api.pb@", "", {TP_MEANING_TRADES, NULL}},
+    {"spot@public.deals.v3.api.pb@", "", {TP_MEANING_TRADES, NULL}},
+    {"spot@public.aggre.bookTicker.v3.api.pb@", "", {TP_MEANING_TOP, NULL}},
+    {"spot@public.bookTicker.v3.api.pb@", "", {TP_MEANING_TOP, NULL}},
+    {"spot@public.bookTicker.batch.v3.api.pb@", "", {TP_MEANING_TOP, NULL}},
+    {"spot@private.", "", {TP_MEANING_OWN, NULL}},
 };
+
+static bool ends_with(const char *text, const char *suffix)
+{
+    const size_t size = strlen(text), suffix_size = strlen(suffix);
+    return size >= suffix_size && memcmp(text + size - suffix_size, suffix, suffix_size) == 0;
+}
 
 const struct tp_channel *tp_mexc_describe(const char *channel)
 {
     for (size_t i = 0; i < sizeof channels / sizeof *channels; i++)
-        if (strncmp(channel, channels[i].prefix, strlen(channels[i].prefix)) == 0)
+        if (strncmp(channel, channels[i].prefix, strlen(channels[i].prefix)) == 0 &&
+            ends_with(channel, channels[i].suffix))
             return &channels[i].channel;
     return NULL;
 }

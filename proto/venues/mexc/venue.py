@@ -15,6 +15,7 @@ from tickpath.proto.venue import (
     RestBudget,
     RestRefusal,
     Venue,
+    Verification,
     pack_messages,
     parse_retry_after,
 )
@@ -32,6 +33,18 @@ TOO_MANY_REQUESTS, BANNED = 429, 418
 FORBIDDEN: Final = 403
 FRONT_COOLDOWN_S: Final = 90.0
 """The front end answers 403 with a page of HTML to an address that asks too fast, for so long."""
+
+
+def _book_channel(symbol: str, settings: MexcSettings) -> str:
+    match settings.book:
+        case "increase":
+            return requests.increase_channel(symbol)
+        case "increase_batch":
+            return requests.increase_batch_channel(symbol)
+        case "limit":
+            return requests.limited_depth_channel(symbol, settings.levels)
+        case _:
+            return requests.depth_channel(symbol, settings.speed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +67,14 @@ class Mexc(Venue):
     rest_host = requests.REST_HOST
     ping_interval_s = 15.0
     example_symbol = "BTCUSDT"
+    left_out = (
+        "klines and mini tickers: sums of trades that a strategy makes of trades = true itself; "
+        "such messages count as of no channel of ours"
+    )
     never_seen = (
         "all of it: rules and limits are from documents and other people's captures, none was "
-        "tried against the live venue from here"
+        "tried against the live venue from here; of increase depth and of batches of best prices "
+        "a document's example is all that is known"
     )
 
     def check_symbol(self, symbol: str) -> None:
@@ -72,15 +90,31 @@ class Mexc(Venue):
         return Endpoint(requests.WEBSOCKET_HOST, requests.WEBSOCKET_PATH)
 
     def channels(self, symbol: str, settings: MexcSettings) -> tuple[str, ...]:
-        """Return the channel of aggregated depth, and what else is asked for."""
-        more = (
-            (requests.deals_channel, settings.trades),
-            (requests.book_ticker_channel, settings.best),
-        )
-        return (
-            requests.depth_channel(symbol, settings.speed),
-            *(name(symbol, settings.speed) for name, is_wanted in more if is_wanted),
-        )
+        """Return the book's channel, and what else is asked for."""
+        found = [_book_channel(symbol, settings)]
+        if settings.trades:
+            found.append(requests.deals_channel(symbol, settings.speed))
+        if settings.best and settings.best_batch:
+            found.append(requests.book_ticker_batch_channel(symbol))
+        elif settings.best:
+            found.append(requests.book_ticker_channel(symbol, settings.speed))
+        return tuple(found)
+
+    def base_from(self, settings: MexcSettings) -> BaseSource:
+        """Return REST, but for whole books."""
+        return BaseSource.IN_BAND if settings.book == "limit" else BaseSource.REST
+
+    def verification(self, settings: MexcSettings) -> Verification:
+        """Compare with a book by REST, whole ones too: another subscription costs one of 30."""
+        return Verification.REST
+
+    def check_request(self, symbol: str, settings: MexcSettings) -> HttpRequest:
+        """Ask for as much of a book as is kept of it."""
+        return HttpRequest(requests.base_path(symbol, self.check_depth(settings)))
+
+    def check_depth(self, settings: MexcSettings) -> int:
+        """Return the levels of whole books, else what a base shows."""
+        return settings.levels if settings.book == "limit" else self.base_depth(settings)
 
     def subscribe(self, channels: Sequence[str], *, request: int, time_s: int) -> list[bytes]:
         """Return the messages that subscribe."""

@@ -60,6 +60,32 @@ VENUES: dict[str, Row] = {
             ((108, 110, 0), GAP),
         ],
     ),
+    "mexc increase depth": Row(
+        {"chain": PLUS_ONE, "base": REST, "meeting": COVERS, "copies": BY_NUMBER},
+        "Diff.Depth Stream: each push has one version, the last one's + 1; older than the REST "
+        "book's: dropped",
+        100,
+        [
+            ((100, 100, 0), DROP),
+            ((101, 101, 0), APPLY),
+            ((103, 103, 0), GAP),
+        ],
+    ),
+    "mexc increase depth batch": Row(
+        {
+            **{"chain": RANGE, "base": REST, "meeting": COVERS},
+            **{"may_overlap": True, "copies": BY_NUMBER},
+        },
+        "Diff.Depth Stream (Batch Aggregation): the example has items of five versions in a row",
+        100,
+        [
+            ((96, 100, 0), DROP),
+            ((98, 103, 0), APPLY),
+            ((104, 104, 0), APPLY),
+            ((103, 107, 0), APPLY),  # another connection's batch is cut otherwise
+            ((109, 111, 0), GAP),
+        ],
+    ),
     "gate order_book_update": Row(
         {
             **{"chain": RANGE, "base": REST, "meeting": COVERS},
