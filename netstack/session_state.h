@@ -1,5 +1,5 @@
 /* What session.c and the two applications on top of it share: session_ws.c (WebSocket) and
- * session_http.c (plain bytes). Nobody else includes this. */
+ * session_http.c (plain bytes), and understudy.c. Nobody else includes this. */
 #ifndef TP_NETSTACK_SESSION_STATE_H
 #define TP_NETSTACK_SESSION_STATE_H
 #include "netstack/session.h"

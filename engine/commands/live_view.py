@@ -43,6 +43,8 @@ STATE_COLOURS = {
 HOP_NAMES = {
     "received_to_decoded": ("frame>decoded", "frame received → decoded"),
     "decoded_to_published": ("decoded>ring", "decoded → published in the ring"),
+    "after_1ms": ("frame>ring 1ms", "the same, 1 to 10 ms after its last message"),
+    "after_10ms": ("frame>ring 10ms", "the same, 10 ms and more after it"),
     "published_to_seen": ("ring>strategy", "published → strategy saw it"),
     "received_to_seen": ("frame>strategy", "frame received → strategy saw it"),
 }

@@ -382,6 +382,7 @@ HOT_PART enum tp_feed_result finish(struct tp_feed *feed, uint32_t index, uint64
 {
     struct feed_instrument *instrument = &feed->instruments[index];
     const enum tp_book_state state = feed_book_state(instrument);
+    const uint64_t before_ns = instrument->received_ns;
     instrument->received_ns = received_ns;
     const bool changed = feed_enter(feed, index, state, feed_book_reason(state), received_ns);
     feed->counters.levels += (uint64_t)feed->update->bid_count + feed->update->ask_count;
@@ -390,7 +391,8 @@ HOT_PART enum tp_feed_result finish(struct tp_feed *feed, uint32_t index, uint64
                                              .top = true,
                                              .update = feed->update,
                                              .received_ns = received_ns,
-                                             .decoded_ns = decoded_ns});
+                                             .decoded_ns = decoded_ns,
+                                             .before_ns = before_ns});
     if (state == TP_BOOK_CROSSED &&
         ++instrument->crossed_messages > feed_venue(feed, index)->crossed_messages_max)
         feed_resync(feed, index, TP_SYNC_REASON_CROSSED, received_ns);

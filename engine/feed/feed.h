@@ -31,6 +31,14 @@ struct tp_tap;
 /* At once in one feed: so many [[venue]] sections. */
 enum { TP_FEED_VENUE_COUNT_MAX = 16 };
 
+/* How long an instrument had no message before one: caches forget, and a trader feels it. */
+enum tp_feed_silence {
+    TP_FEED_WARM, /* from TP_FEED_WARM_NS */
+    TP_FEED_COLD, /* from TP_FEED_COLD_NS */
+    TP_FEED_SILENCE_COUNT,
+};
+static const uint64_t TP_FEED_WARM_NS = 1000000, TP_FEED_COLD_NS = 10000000;
+
 /* One venue of the feed: a router and a mailbox of its own. */
 struct tp_feed_venue {
     const struct tp_venue *venue; /* its messages come inflated */
@@ -60,6 +68,8 @@ struct tp_feed_config {
     uint32_t overflow_levels; /* engine/book: levels a side behind them */
     /* Hops of every applied message; NULL: not recorded. */
     struct tp_histogram *received_to_decoded, *decoded_to_published;
+    /* Both hops together, of messages behind a silence; NULL: not recorded. */
+    struct tp_histogram *after_silence[TP_FEED_SILENCE_COUNT];
     bool needs_confirmation; /* no base is wanted before tp_feed_confirmed, or a message */
     bool races;              /* tp_feed_race may be called */
     bool moves_scale; /* somebody takes misfits and calls tp_feed_rescale; else they are broken */

@@ -7,7 +7,7 @@
  * backlog.c (messages kept while a base is awaited), lost.c (those that are not), mailbox.c and
  * cold_side.c (bases), asked.c (those that answer on the socket), verify.c; trading.c, rescale.c
  * and rows.c (what the venue's list changes); checkpoint.c (for recordings), state_watch.c (for the
- * log). */
+ * log), understudy.c (a feed that is only rehearsed on). */
 #ifndef TP_ENGINE_FEED_PARTS_H
 #define TP_ENGINE_FEED_PARTS_H
 #include "engine/book/book.h"

@@ -119,6 +119,18 @@ static void publish_record(struct tp_feed *feed, const struct feed_change *chang
     tp_snapshot_end(feed->config.snapshots, change->instrument);
 }
 
+/* Out of line, since it is slow anyway. */
+static __attribute__((noinline, cold)) void
+record_silence(struct tp_feed *feed, const struct feed_change *change, uint64_t published_ns)
+{
+    if (change->before_ns == 0)
+        return;
+    const bool is_cold = change->received_ns >= change->before_ns + TP_FEED_COLD_NS;
+    struct tp_histogram *to = feed->config.after_silence[is_cold ? TP_FEED_COLD : TP_FEED_WARM];
+    if (to != NULL)
+        tp_histogram_record(to, published_ns - change->received_ns);
+}
+
 void feed_publish(struct tp_feed *feed, const struct feed_change *change)
 {
     struct tp_ring_writer *ring = feed->config.ring;
@@ -134,6 +146,8 @@ void feed_publish(struct tp_feed *feed, const struct feed_change *change)
         tp_histogram_record(feed->config.received_to_decoded,
                             change->decoded_ns - change->received_ns);
         tp_histogram_record(feed->config.decoded_to_published, published_ns - change->decoded_ns);
+        if (change->received_ns >= change->before_ns + TP_FEED_WARM_NS)
+            record_silence(feed, change, published_ns);
     }
     publish_record(feed, change, ring->next + event_count, published_ns);
     union feed_event out = {.event = {.instrument = (uint16_t)change->instrument,

@@ -23,6 +23,7 @@ struct feed_change {
     bool compared, equal;                 /* a quiet book, with the venue's */
     const struct tp_depth_update *update; /* whose levels to publish; NULL: none */
     uint64_t received_ns, decoded_ns;
+    uint64_t before_ns; /* when the instrument's message before it came; 0: not known */
 };
 /* Stores a record into the cell that tp_snapshot_begin gave: the head, which the caller filled but
  * for the counts, and up to depth levels a side, each once, in its place. */

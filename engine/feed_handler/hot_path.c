@@ -62,9 +62,23 @@ static void connection_down(struct tp_hot_path *hot, uint32_t number, uint64_t n
     tp_feed_connection_down(hot->feed, number, now_ns);
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* One that was accepted, now and then: so a change of the venue's format is noticed (canary.py). */
+static void show_sample(struct tp_hot_path *hot, const struct tp_loop_event *event,
+                        struct tp_span text)
+{
+    if (event->message.opcode > TP_WS_BINARY || text.size > TP_HANDOVER_TEXT_MAX)
+        return; /* no venue's message, or one that would be cut: the next one */
+    hot->next_sample_ns = event->now_ns + hot->sample_every_ns;
+    tp_loop_show(hot->loop, TP_NOTE_SAMPLE, event->connection, text);
+}
+
 /* What the cold side is to see besides its notes: what was refused or is nobody's, 100 a second at
- * most, and an accepted message now and then, so that a change of the venue's format is noticed
- * (canary.py). Out of line: few messages come here. */
+ * most, and a sample; and what is to be rehearsed. Out of line: few messages come here. */
 static __attribute__((noinline, cold)) void hand_over(struct tp_hot_path *hot,
                                                       const struct tp_loop_event *event,
                                                       struct tp_span text,
@@ -84,10 +98,14 @@ static __attribute__((noinline, cold)) void hand_over(struct tp_hot_path *hot,
                      text);
         return;
     }
-    if (event->message.opcode > TP_WS_BINARY || text.size > TP_HANDOVER_TEXT_MAX)
-        return; /* no venue's message, or one that would be cut: the next one */
-    hot->next_sample_ns = now_ns + hot->sample_every_ns;
-    tp_loop_show(hot->loop, TP_NOTE_SAMPLE, number, text);
+    if (now_ns >= hot->next_sample_ns)
+        show_sample(hot, event, text);
+    hot->next_look_ns = hot->next_sample_ns;
+    if (hot->rehearsal == NULL)
+        return;
+    if (result == TP_FEED_APPLIED && now_ns >= hot->rehearsal->next_note_ns)
+        tp_rehearsal_note(hot->rehearsal, hot, event, text);
+    hot->next_look_ns = earlier(hot->next_look_ns, hot->rehearsal->next_note_ns);
 }
 
 /* What a message of a venue's says: pings and the like are the connection's, and never packed. */
@@ -113,7 +131,7 @@ static void message(struct tp_hot_path *hot, const struct tp_loop_event *event)
         tp_feed_message(hot->feed, number, opcode, text, received_ns);
     tp_native_follow(hot->strategies);
     tp_tap_message(hot->tap, tp_tap_tag(TP_RECORD_IN, opcode, number), text, received_ns);
-    if (result >= TP_FEED_UNKNOWN || received_ns >= hot->next_sample_ns)
+    if (result >= TP_FEED_UNKNOWN || received_ns >= hot->next_look_ns)
         hand_over(hot, event, text, result);
 }
 
@@ -223,32 +241,40 @@ static void tick(struct tp_hot_path *hot, uint64_t now_ns)
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
+/* Out of line, so that a rehearsal runs the very same instructions. */
+__attribute__((noinline)) void tp_hot_path_handle(struct tp_hot_path *hot,
+                                                  const struct tp_loop_event *event)
+{
+    switch (event->kind) {
+    case TP_LOOP_MESSAGE:
+        message(hot, event);
+        break;
+    case TP_LOOP_OPENED:
+        connection_opened(hot, event->connection, event->now_ns);
+        break;
+    case TP_LOOP_DOWN:
+        connection_down(hot, event->connection, event->now_ns);
+        break;
+    case TP_LOOP_COMMAND:
+        command(hot, event);
+        break;
+    case TP_LOOP_TICK:
+        tick(hot, event->now_ns);
+        break;
+    case TP_LOOP_BYTES: /* no plain session is offered to a feed handler */
+    case TP_LOOP_TURN:
+        break;
+    }
+    tp_native_follow(hot->strategies); /* what others than messages published */
+}
+
 static void take_turn(struct tp_hot_path *hot)
 {
     struct tp_loop_event event;
-    while (tp_loop_next(hot->loop, &event)) { /* ends with the burst; then its ACKs leave */
-        switch (event.kind) {
-        case TP_LOOP_MESSAGE:
-            message(hot, &event);
-            break;
-        case TP_LOOP_OPENED:
-            connection_opened(hot, event.connection, event.now_ns);
-            break;
-        case TP_LOOP_DOWN:
-            connection_down(hot, event.connection, event.now_ns);
-            break;
-        case TP_LOOP_COMMAND:
-            command(hot, &event);
-            break;
-        case TP_LOOP_TICK:
-            tick(hot, event.now_ns);
-            break;
-        case TP_LOOP_BYTES: /* no plain session is offered to a feed handler */
-        case TP_LOOP_TURN:
-            break;
-        }
-        tp_native_follow(hot->strategies); /* what others than messages published */
-    }
+    while (tp_loop_next(hot->loop, &event)) /* ends with the burst; then its ACKs leave */
+        tp_hot_path_handle(hot, &event);
+    if (hot->rehearsal != NULL && !hot->loop->has_input)
+        tp_rehearsal_idle(hot->rehearsal, hot, hot->loop->now_ns);
 }
 
 bool tp_hot_path_turn(struct tp_hot_path *hot, uint64_t now_ns)
@@ -270,7 +296,7 @@ struct tp_hot_path *tp_hot_path_new(void)
 {
     struct tp_hot_path *hot = calloc(1, sizeof *hot);
     if (hot != NULL)
-        hot->next_sample_ns = UINT64_MAX;
+        hot->next_look_ns = hot->next_sample_ns = UINT64_MAX;
     return hot;
 }
 

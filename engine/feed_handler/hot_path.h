@@ -15,6 +15,7 @@
 
 #include "engine/feed/feed.h"
 #include "engine/feed_handler/inflate.h"
+#include "engine/feed_handler/rehearsal.h"
 #include "engine/loop/connection_loop.h"
 #include "engine/recording/tap.h"
 #include "engine/strategy/native.h"
@@ -56,8 +57,12 @@ struct tp_hot_path {
     struct tp_tap *tap;               /* NULL: nobody records; the feed's config has the same */
     struct tp_inflate *inflate;       /* NULL: no connection is packed */
     struct tp_native_set *strategies; /* inline, of the feed's ring; NULL: none */
-    /* Hot thread; the cold thread sets the first before run. UINT64_MAX: no sample, ever. */
-    uint64_t next_sample_ns, next_refused_ns;
+    struct tp_rehearsal *rehearsal;   /* NULL: nothing is rehearsed */
+    /* Hot thread; the cold thread sets the first two before run. A message that comes at
+     * next_look_ns is looked at once more: for the cold side's sample, or to be rehearsed.
+     * UINT64_MAX: never. */
+    uint64_t next_look_ns, next_sample_ns;
+    uint64_t next_refused_ns;
     struct tp_segment *segment; /* its heartbeat is ours */
     struct tp_ring_gate *gate;  /* the feed's; NULL: none */
     bool needs_confirmation;    /* as the feed's config has it */
@@ -66,10 +71,13 @@ struct tp_hot_path {
     struct tp_hot_path_connection connection[TP_LOOP_CONNECTION_MAX];
 };
 
-/* Zeroed but for next_sample_ns, which is "never"; borrows all that it points to. */
+/* Zeroed but for next_look_ns and next_sample_ns, which are "never"; borrows all that it points to.
+ */
 struct tp_hot_path *tp_hot_path_new(void);
 void tp_hot_path_free(struct tp_hot_path *hot);
 
+/* One of its loop's events. */
+void tp_hot_path_handle(struct tp_hot_path *hot, const struct tp_loop_event *event);
 /* Runs until tp_loop_stop, or until the link fails (0, or the negative errno). */
 int tp_hot_path_run(struct tp_hot_path *hot);
 /* One turn of run's loop at a time of the caller's, without its rests: tests let time pass with it.

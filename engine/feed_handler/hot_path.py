@@ -96,7 +96,7 @@ class HotPath:
     def sample(self, every_s: float) -> None:
         """Be shown an accepted message so often, from the first on; before `run`."""
         self.handle.sample_every_ns = int(every_s * NS_PER_S)
-        self.handle.next_sample_ns = 0
+        self.handle.next_look_ns = self.handle.next_sample_ns = 0
 
     def run(self) -> int:
         """Run the loop in this thread until it is stopped: 0, or a link's negative errno."""

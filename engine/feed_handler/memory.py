@@ -54,6 +54,8 @@ COUNTERS_BYTES = 128 * KIB
 BLOCK_BYTES = 512  # of st_blocks, stat(2)
 # Records, keys, OpenSSL's state and pipes of one connection.
 TLS_BYTES = 320 * KIB
+# Of an understudy's session: itself, its message buffer, its TCP's two.
+UNDERSTUDY_BYTES = 384 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,12 @@ class SessionMemory:
 COUNTERS = ("borrowed", "refused", "in_use")
 
 
+def rehearsal_size(feed: Any) -> int:
+    """Return what an understudy takes: a feed, a loop, and a session of each cipher and of none."""
+    kinds = int(lib.TP_UNDERSTUDY_KIND_COUNT)
+    return int(lib.tp_rehearsal_size(feed)) + kinds * UNDERSTUDY_BYTES + (kinds - 1) * TLS_BYTES
+
+
 def needs(config: Config, books: int, connections: int) -> list[Need]:
     """Return what a feed handler of so many books and connections takes, by name."""
     sessions, feed = session_config(config, connections), feed_config(config, books, connections)
@@ -140,7 +148,11 @@ def needs(config: Config, books: int, connections: int) -> list[Need]:
         for one in config.strategies
     ):
         found.append(Need("Numba", NUMBA_BYTES))
-    return found if kernel else [*found, Need("frames", UMEM_BYTES)]
+    if kernel:
+        return found
+    if config.feed_handler.rehearse != "off" and config.feed_handler.spin:
+        found.append(Need("rehearsal", rehearsal_size(feed)))
+    return [*found, Need("frames", UMEM_BYTES)]
 
 
 def connections_max(plan: Plan, places: int) -> int:

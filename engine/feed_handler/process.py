@@ -41,6 +41,8 @@ from tickpath.engine.feed_handler.inline import InlineStrategies
 from tickpath.engine.feed_handler.list_reader import start_thread
 from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX
 from tickpath.engine.feed_handler.race_score import RaceScore
+from tickpath.engine.feed_handler.rehearsal import AFTER_SILENCE, Rehearsals
+from tickpath.engine.feed_handler.rehearsal import COUNTERS as REHEARSAL_COUNTERS
 from tickpath.engine.feed_handler.replan import are_same_venues, differences
 from tickpath.engine.feed_handler.rescaling import take_misfits
 from tickpath.engine.feed_handler.rest_client import RestClient
@@ -93,7 +95,8 @@ COUNTER_GROUPS = ("hot", "feed", "netif", "link")
 SYMBOL_COUNTERS = ("subscribed", "left_out")
 FAULT_COUNTER = "venues.faults"
 NOT_READ = "this message is left out"
-HISTOGRAMS = ("received_to_decoded", "decoded_to_published")
+HISTOGRAMS = ("received_to_decoded", "decoded_to_published", *AFTER_SILENCE)
+COLDEST = len(HISTOGRAMS) - 1
 # As the command line has them, and one more: it ran well until the interface went away.
 EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 5  # 4: a strategy raised
 AEAD_LIBRARY = "libIPSec_MB"  # 12 MiB of code, of which a CPU runs its own variant
@@ -315,6 +318,7 @@ class FeedHandler:
         names += tuple(f"memory.{name}" for name in memory.COUNTERS)
         names += tuple(f"consumers.{name}" for name in CONSUMER_COUNTERS)
         names += tuple(f"canary.{name}" for name in CANARY_COUNTERS)
+        names += tuple(f"rehearsal.{name}" for name in REHEARSAL_COUNTERS)
         names += (*(f"symbols.{name}" for name in SYMBOL_COUNTERS), FAULT_COUNTER)
         self.race = RaceScore.of_venues(self.venues)
         names += self.race.counters()
@@ -371,6 +375,8 @@ class FeedHandler:
         config.clock = ffi.addressof(pointer.header, "clock")
         config.received_to_decoded = lib.tp_segment_histogram(pointer, 0)
         config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
+        for place in range(len(AFTER_SILENCE)):
+            config.after_silence[place] = lib.tp_segment_histogram(pointer, 2 + place)
         config.gate = self.consumers.gate
         config.needs_confirmation = config.moves_scale = True
         for one in self.venues:
@@ -440,6 +446,8 @@ class FeedHandler:
             clock=self._clock,
             pauses=self._outside.pauses,
         )
+        self.rehearsals = Rehearsals(self.config.feed_handler, self._log, self._clock)
+        self.rehearsals.open(self.hot, has_frames=isinstance(self.transport, UserTransport))
         for venue in self.venues:
             venue.connect()
 
@@ -720,7 +728,8 @@ class FeedHandler:
                 position += 1
         replans = [venue.replan for venue in self.venues]
         symbols = sum(one.symbols for one in replans), sum(len(one.left_out) for one in replans)
-        owners = (self.sessions, self.consumers, self.canaries)
+        self.rehearsals.step(lib.tp_segment_histogram(self.segment.pointer, COLDEST))
+        owners = (self.sessions, self.consumers, self.canaries, self.rehearsals)
         own = [value for owner in owners for value in owner.counters().values()]
         faults = sum(venue.faults.count for venue in self.venues)
         for value in (*own, *symbols, faults, *self.race.values(self.feed)):

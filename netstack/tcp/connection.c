@@ -233,6 +233,12 @@ void tp_tcp_abort(struct tp_tcp *tcp) /* RFC 9293 3.10.5 */
     tcp->pending = TP_TCP_PENDING_RESET;
 }
 
+void tp_tcp_touch(const struct tp_tcp *tcp)
+{
+    for (size_t at = 0; at < sizeof *tcp; at += 64)
+        __builtin_prefetch((const uint8_t *)tcp + at);
+}
+
 enum tp_tcp_state tp_tcp_state(const struct tp_tcp *tcp)
 {
     return tcp->state;

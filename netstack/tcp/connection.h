@@ -101,6 +101,9 @@ void tp_tcp_close(struct tp_tcp *tcp);
 /* RST now: the next tp_tcp_output builds it. */
 void tp_tcp_abort(struct tp_tcp *tcp);
 
+/* Prefetches what the next in-order segment reads. */
+void tp_tcp_touch(const struct tp_tcp *tcp);
+
 enum tp_tcp_state tp_tcp_state(const struct tp_tcp *tcp);
 enum tp_tcp_error tp_tcp_error(const struct tp_tcp *tcp);
 const struct tp_tcp_counters *tp_tcp_counters(const struct tp_tcp *tcp);

@@ -158,6 +158,20 @@ void tp_tls_free(struct tp_tls *tls)
     }
 }
 
+bool tp_tls_begin_records(struct tp_tls *tls, const struct tp_tls_secrets *secrets)
+{
+    if (tls->context->oracle || !tp_tls_record_init(&tls->record, &tls->context->library, secrets))
+        return false;
+    tls->phase = PHASE_RECORDS;
+    tls->handshake_drained = true;
+    return true;
+}
+
+const struct tp_tls_record *tp_tls_records(const struct tp_tls *tls)
+{
+    return tls->phase == PHASE_RECORDS ? &tls->record : NULL;
+}
+
 /* ---- input: the handshake ---- */
 
 /* OpenSSL's object is the worker's until the handshake has ended. */

@@ -57,6 +57,15 @@ void tp_tls_free(struct tp_tls *tls);
  */
 bool tp_tls_delegate(struct tp_tls *tls, struct tp_tls_handshake_worker *worker);
 
+/* For connections without a handshake (netstack/understudy.h): the record layer begins, with keys
+ * from these secrets. Before any input. False: libcrypto refused them, or OpenSSL does the records.
+ */
+struct tp_tls_secrets;
+bool tp_tls_begin_records(struct tp_tls *tls, const struct tp_tls_secrets *secrets);
+/* The record layer once it is in use, else NULL. */
+struct tp_tls_record;
+const struct tp_tls_record *tp_tls_records(const struct tp_tls *tls);
+
 /* Takes bytes from *in (advancing it past what was taken), appends plaintext to out at out->tail;
  * tail moves only once the record's tag was verified. Call again while it returns TP_OK and
  * in->size > 0.

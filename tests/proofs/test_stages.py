@@ -24,6 +24,7 @@ STAGES = (
     *("proto/encoding/*.c", "proto/venues/*/*.c"),
     *("netstack/netif.c", "netstack/session*.c", "netstack/tcp/*.c", "netstack/ws/*.c"),
     *("netstack/wire/*.c", "netstack/stream/*.c", "netstack/link/af_xdp.c"),
+    "netstack/understudy.c",
     *("netstack/tls/record.c", "netstack/tls/aead.c", "netstack/tls/handover.c"),
     *("engine/feed/*.c", "engine/book/*.c", "engine/loop/*.c", "engine/feed_handler/*.c"),
     *("engine/strategy/native.c", "engine/recording/tap.c"),
@@ -40,6 +41,15 @@ SLEEPS = frozenset({"tp_clock_sleep"})  # ours, and block
 # Who may reach for more, by when it runs. By function: a new use in another one is found.
 CALLS: dict[str, dict[str, str]] = {
     "before the first packet, or after the last: the cold thread": {
+        "engine/feed/understudy.c:lines_of": "aligned_alloc",
+        "engine/feed/understudy.c:tp_feed_understudy_free": "free",
+        "engine/feed_handler/rehearsal.c:tp_rehearsal_new": "calloc snprintf",
+        "engine/feed_handler/rehearsal.c:tp_rehearsal_free": "free",
+        "netstack/understudy.c:agree": "RAND_bytes",
+        "netstack/understudy.c:open_one": "snprintf",
+        "netstack/understudy.c:open_tcp": "aligned_alloc",
+        "netstack/understudy.c:tp_understudy_new": "aligned_alloc snprintf",
+        "netstack/understudy.c:tp_understudy_free": "free",
         "engine/feed_handler/hot_path.c:tp_hot_path_new": "calloc",
         "engine/feed_handler/hot_path.c:tp_hot_path_free": "free",
         "engine/feed_handler/inflate.c:tp_inflate_new": (
