@@ -127,12 +127,12 @@ def _message(status: int, error: Any, subject: str) -> str:
         lib.TP_SEGMENT_REFUSED: f"{field}: its writer waits for nobody: set "
         "shm.lossless_deadline_us in its configuration, or read without it",
         lib.TP_SEGMENT_SYSTEM: f"{field}: {os.strerror(min(found, 4095))}"
-        + (f": {_who_may(Path(subject))}" if found in _DENIED else ""),
+        + (f": {who_may(Path(subject))}" if found in _DENIED else ""),
     }
     return f"segment {subject}: {remedies[status]}"
 
 
-def _who_may(path: Path) -> str:
+def who_may(path: Path) -> str:
     """Say whose a file is, and who can open it."""
     try:
         found = path.stat()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,11 +23,11 @@ from tickpath.shm.segment import (
     SegmentError,
     SegmentLockedError,
     remove_dead,
+    who_may,
 )
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
 PREFIX = "tickpath."
 # Longest first. A .raw is a segment with a lock of its own, so it is a name by itself.
@@ -108,7 +109,9 @@ def clean(name: str, *, is_dry: bool = False) -> Finding:
     try:
         living = _why_kept(name)
     except PermissionError as error:
-        return Finding(name, "kept", f"cannot be read: {error.strerror}", 0, is_denied=True)
+        path = Path(error.filename)
+        why = f"{path} cannot be read: {error.strerror}: {who_may(path)}"
+        return Finding(name, "kept", why, 0, is_denied=True)
     if living:
         return Finding(name, "kept", living, 0)
     if is_dry:
@@ -124,7 +127,9 @@ def _remove(name: str, size: int) -> Finding:
     except SegmentLockedError:
         return Finding(name, "kept", "a writer took the name just now", 0)
     except PermissionError as error:
-        why = f"{error.filename or name}: {error.strerror}: run as its owner"
+        # /dev/shm is sticky: only a file's owner may remove it.
+        path = Path(error.filename or DIRECTORY / f"{PREFIX}{name}")
+        why = f"{path} cannot be removed: {error.strerror}: {who_may(path)}"
         return Finding(name, "kept", why, 0, is_denied=True)
     except (SegmentError, OSError) as error:
         return Finding(name, "kept", str(error), 0)

@@ -201,7 +201,9 @@ def test_signal_ends_a_command_by_0_or_as_a_shell_shows_it(
 
 
 @pytest.mark.needs("root")
-@pytest.mark.parametrize("words", [("stat",), ("stat", INSTANCE), ("tail", INSTANCE)])
+@pytest.mark.parametrize(
+    "words", [("stat",), ("stat", INSTANCE), ("tail", INSTANCE), ("clean", INSTANCE)]
+)
 def test_what_this_user_may_not_open_is_3_and_says_whose_it_is(words: tuple[str, ...]) -> None:
     with RehearsalFeed(INSTANCE, INSTRUMENTS) as feed:
         shutil.chown(feed.segment.path, group="daemon")
