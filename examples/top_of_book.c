@@ -17,9 +17,11 @@ static void print_book(uint32_t instrument)
     struct tp_book_record book;
     if (tp_feed_book(&reader, instrument, &book, NULL) != TP_BOOK_LIVE)
         return; /* never trade on a book that is not LIVE */
-    if (book.bid_count > 0 && book.ask_count > 0)
-        printf("%s %" PRId64 " %" PRId64 "\n", tp_feed_instrument(&reader, instrument, NULL).symbol,
-               book.bids[0].price, book.asks[0].price);
+    if (book.bid_count == 0 || book.ask_count == 0)
+        return;
+    const struct tp_instrument_record row = tp_feed_instrument(&reader, instrument, NULL);
+    printf("%s:%s %" PRId64 " %" PRId64 "\n", row.venue, row.symbol, book.bids[0].price,
+           book.asks[0].price);
 }
 
 int main(int argc, char **argv)

@@ -12,15 +12,15 @@ class TopOfBook(Strategy):
     """Copy this file, rename the class, and put your decision into on_book."""
 
     def on_start(self) -> None:
-        self.last: dict[str, object] = {}
+        self.last: dict[int, object] = {}
 
     def on_book(self, instrument: Instrument, book: Book) -> None:
         touch = book.bid, book.ask
-        if not book.is_live or touch == self.last.get(instrument.symbol):
+        if not book.is_live or touch == self.last.get(instrument.index):
             return  # never trade on a book that is not LIVE
-        self.last[instrument.symbol] = touch
+        self.last[instrument.index] = touch
         bid, ask = (instrument.price(price) for price, _ in touch)
-        print(f"{instrument.symbol:<12} {bid:>14} {ask:>14}")
+        print(f"{instrument.venue}:{instrument.symbol:<12} {bid:>14} {ask:>14}")
 
     def on_state(self, instrument: Instrument, state: BookState, reason: SyncReason) -> None:
-        print(f"{instrument.symbol:<12} {state.name} ({reason.name.lower()})")
+        print(f"{instrument.venue}:{instrument.symbol:<12} {state.name} ({reason.name.lower()})")

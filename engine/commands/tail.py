@@ -36,6 +36,17 @@ TROUBLES = {
     RESTARTED: "writer restarted",
 }
 
+REST = {  # of a line for people, by the event's type
+    "level": "{side} {price} x {quantity}",
+    "top": "{bid_quantity} x {bid} | {ask} x {ask_quantity}",
+    "best": "{bid_quantity} x {bid} | {ask} x {ask_quantity}",
+    "trade": "{taker} {price} x {quantity}",
+    "state": "{state} {reason}  {at}",
+    "instrument": "{change}",
+    "status": "{status}",
+    "verified": "equal: {is_equal}",
+}
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the options of `tickpath tail`."""
@@ -80,7 +91,7 @@ class _Tail:
         self._reader = reader
         self._types = {TYPES[name] for name in args.type or TYPES}
         self._left = args.count
-        self._format: Callable[[dict[str, Any]], str] = json.dumps if args.json else _as_text
+        self._format: Callable[[dict[str, Any]], str] = json.dumps if args.json else self._as_text
         reader.set_wait(WAIT_NS, block=True)
         try:
             asked = [find_symbol(reader.instruments, text) for text in args.symbol or []]
@@ -128,6 +139,15 @@ class _Tail:
     def _print(self, trouble: dict[str, Any]) -> None:
         print(self._format(trouble), flush=True)
 
+    def _as_text(self, told: dict[str, Any]) -> str:
+        if "index" not in told:
+            lost = f": {told['lost']:,} events lost" if "lost" in told else ""
+            return f"-- {told['event']}{lost}"
+        rest = REST.get(told["event"], "").format(**told)
+        venues = {one.venue for one in self._reader.instruments}
+        name = told["symbol"] if len(venues) == 1 else f"{told['venue']}:{told['symbol']}"
+        return f"{told['index']:>10} {name:<14} {told['event']:<6} {rest}"
+
 
 def describe(event: Event, instrument: Instrument) -> dict[str, Any]:
     """Return an event's fields by name; prices and quantities as decimal text."""
@@ -164,19 +184,3 @@ def describe(event: Event, instrument: Instrument) -> dict[str, Any]:
     elif event.type == EventType.VERIFIED:
         told |= {"is_equal": event.is_equal, "verified_ns": first, "book_sequence": fourth}
     return told
-
-
-def _as_text(told: dict[str, Any]) -> str:
-    if "index" not in told:
-        return f"-- {told['event']}" + (f": {told['lost']:,} events lost" if "lost" in told else "")
-    rest = {
-        "level": "{side} {price} x {quantity}",
-        "top": "{bid_quantity} x {bid} | {ask} x {ask_quantity}",
-        "best": "{bid_quantity} x {bid} | {ask} x {ask_quantity}",
-        "trade": "{taker} {price} x {quantity}",
-        "state": "{state} {reason}  {at}",
-        "instrument": "{change}",
-        "status": "{status}",
-        "verified": "equal: {is_equal}",
-    }.get(told["event"], "")
-    return f"{told['index']:>10} {told['symbol']:<14} {told['event']:<6} {rest.format(**told)}"

@@ -70,16 +70,18 @@ class LeftOut:
         self.add("time that goes back", count=int(c.backwards))
         for what, example in replayer.left_out:
             self.add(what, example)
+        has_several = len({row.venue for row in replayer.meta.instruments}) > 1
         for index, row in enumerate(replayer.meta.instruments):
             state = int(lib.tp_feed_state(replayer.feed, index))
             reason = SyncReason(int(lib.tp_feed_reason(replayer.feed, index)))
-            name = reason.name.lower().replace("_", " ")
+            why = reason.name.lower().replace("_", " ")
             if (row.venue, row.symbol) in self.bookless:
                 continue
+            name = f"{row.venue}:{row.symbol}" if has_several else row.symbol
             if not replayer.was_live(index) and c.messages:
-                self.books[row.symbol] = f"never LIVE ({name}: no base that its messages follow)"
+                self.books[name] = f"never LIVE ({why}: no base that its messages follow)"
             elif replayer.was_live(index) and state != BookState.LIVE and reason in LOST:
-                self.books[row.symbol] = f"not LIVE at the end ({name}, and no base after it)"
+                self.books[name] = f"not LIVE at the end ({why}, and no base after it)"
 
     def note_lines(self, recording: ForeignRecording) -> None:
         """Take what is wrong with a file's lines."""

@@ -87,7 +87,7 @@ def check_lines(lines: list[str]) -> None:
 
     On a busy host this process may not beat for 100 ms: the book is not LIVE then, and not printed.
     """
-    assert set(lines) == {"BTCUSDT 200 201"}
+    assert set(lines) == {"mexc:BTCUSDT 200 201"}
     assert len(lines) >= EVENTS // 2
 
 
@@ -102,7 +102,7 @@ def test_c_example_prints_books_at_start_and_as_they_change(
     assert told.stderr == ""  # it registered
     assert (feed.consumers.counters()["wakes"] > 0) == bool(words)
     lines = told.stdout.splitlines()
-    assert "ETHUSDT 100 101" in lines[:2]
+    assert "mexc:ETHUSDT 100 101" in lines[:2]
     check_lines(lines[2:])
 
 

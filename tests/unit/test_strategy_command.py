@@ -69,7 +69,7 @@ def test_command_runs_the_example_and_sums_up(feed: RehearsalFeed) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert feed.consumers.counters()["wakes"] > 0  # it slept, and was woken
     lines = done.stdout.splitlines()
-    assert any(line.split()[:2] == ["BTCUSDT", "LIVE"] for line in lines)
+    assert any(line.split()[:2] == ["mexc:BTCUSDT", "LIVE"] for line in lines)
     assert any(
         len(line.split()) == 3 and line.split()[2].replace(".", "").isdigit() for line in lines
     )

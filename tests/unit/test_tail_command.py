@@ -86,6 +86,25 @@ def test_tail_filters_by_symbol_and_type(feed: RehearsalFeed) -> None:
     }
 
 
+def test_tail_text_names_the_venue_where_there_are_several(feed: RehearsalFeed) -> None:
+    """Two venues' BTCUSDT were lines of one name: who can say whose price it is?"""
+
+    def publish() -> None:
+        feed.publish_event(EventType.TOP, (1, 1, 2, 1), 0)
+
+    assert {line.split()[1] for line in follow(feed, publish, "--count", "3")} == {"BTCUSDT"}
+    other = Instrument(2, "other", "BTCUSDT", -2, -6)
+    feed.segment.close()
+    with RehearsalFeed(INSTANCE, [*INSTRUMENTS, other], ring_capacity=1024) as two:
+
+        def publish_both() -> None:
+            two.publish_event(EventType.TOP, (1, 1, 2, 1), 0)
+            two.publish_event(EventType.TOP, (1, 1, 2, 1), 2)
+
+        names = {line.split()[1] for line in follow(two, publish_both, "--count", "4")}
+    assert names == {"mexc:BTCUSDT", "other:BTCUSDT"}
+
+
 def test_tail_that_is_too_slow_tells_what_it_lost(feed: RehearsalFeed) -> None:
     command = [sys.executable, "-P", "-m", "tickpath.engine.cli", "tail", INSTANCE, "--json"]
     child = spawn(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)

@@ -7,11 +7,13 @@ import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from tickpath._core import lib
 from tickpath.engine.recording import foreign
 from tickpath.engine.recording.foreign import Message, inflated
 from tickpath.engine.recording.format import Meta
+from tickpath.engine.recording.left_out import LeftOut
 from tickpath.engine.recording.ndjson import NdjsonRecording
 from tickpath.engine.recording.replayer import Replayer
 from tickpath.engine.recording.tap import Subscription
@@ -126,6 +128,21 @@ def test_header_whose_connections_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(LocalError, match=said):
         Replayer(Meta(instruments=(ROW,), connections=connections))
+
+
+def test_books_of_two_venues_that_were_left_out_are_two() -> None:
+    """One took the other's place, by their symbol; nobody could say whose was never LIVE."""
+    rows = (
+        ROW,
+        msgspec.structs.replace(ROW, venue="coinbase", channel="level2:BTC-USDT", connection=1),
+    )
+    replayer = Replayer(Meta(instruments=rows, connections=("okx", "coinbase")))
+    replayer.c.messages = 1
+    left_out = LeftOut()
+    left_out.note(replayer)
+    replayer.close()
+    why = "never LIVE (starting: no base that its messages follow)"
+    assert left_out.all_words() == [f"okx:BTC-USDT {why}", f"coinbase:BTC-USDT {why}"]
 
 
 def test_header_may_name_the_venues_of_connections() -> None:
