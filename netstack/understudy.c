@@ -67,7 +67,7 @@ static uint32_t rx_burst(struct tp_link *link, struct tp_frame *frames, uint32_t
     struct tp_understudy *understudy = understudy_of(link);
     if (understudy->frame_size == 0 || count == 0)
         return 0;
-    frames[0] = (struct tp_frame){understudy->frame, understudy->frame_size, 0};
+    frames[0] = (struct tp_frame){understudy->frame, understudy->frame_size, 0, 0};
     understudy->frame_size = 0;
     return 1;
 }

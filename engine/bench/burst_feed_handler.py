@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 PORT_LOW = 61000
 RING_COUNT = 1024
+HISTOGRAMS = ("received_to_taken", "taken_to_decoded", "decoded_to_published")
 IDLE_SPIN_NS, IDLE_SLEEP_NS = 1_000_000, 200_000
 HUGE_PAGE = 2 << 20
 TIMEOUT_S = 60.0
@@ -98,7 +99,7 @@ class BurstFeedHandler:
             Instrument(index, own.venue.name, market.symbol, *scale)
             for index, market in enumerate(self.markets)
         ]
-        layout = make_layout(rows, histograms=("received_to_decoded", "decoded_to_published"))
+        layout = make_layout(rows, histograms=HISTOGRAMS)
         self.segment = SegmentWriter(f"bench-{os.getpid()}-{len(rows)}", layout)
         write_instruments(self.segment, rows)
 
@@ -115,8 +116,8 @@ class BurstFeedHandler:
         config.ring = lib.tp_segment_ring_writer(pointer)
         config.snapshots = lib.tp_segment_snapshot_writer(pointer)
         config.clock = ffi.addressof(pointer.header, "clock")
-        config.received_to_decoded = lib.tp_segment_histogram(pointer, 0)
-        config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
+        for place, hop in enumerate(HISTOGRAMS):
+            setattr(config, hop, lib.tp_segment_histogram(pointer, place))
         memory, start = _aligned(lib.tp_feed_memory_size(config), HUGE_PAGE)
         self.feed = lib.tp_feed_init(start, config)
         self._kept += [memory, config]

@@ -21,7 +21,7 @@ static uint32_t play_burst(struct tp_replay_link *replay, struct tp_frame *frame
     uint32_t taken = 0;
     for (; taken < count && replay->next < what->frame_count; taken++, replay->next++) {
         const uint64_t start = what->offset[replay->next], end = what->offset[replay->next + 1];
-        frames[taken] = (struct tp_frame){what->data + start, (uint32_t)(end - start), 0};
+        frames[taken] = (struct tp_frame){what->data + start, (uint32_t)(end - start), 0, 0};
     }
     replay->link.counters.rx_frames += taken;
     if (taken == 0) {

@@ -41,7 +41,8 @@ STATE_COLOURS = {
 }
 # Short, for 80 columns, and long.
 HOP_NAMES = {
-    "received_to_decoded": ("frame>decoded", "frame received → decoded"),
+    "received_to_taken": ("frame>poll", "frame received → taken from the queue"),
+    "taken_to_decoded": ("poll>decoded", "taken → decoded"),
     "decoded_to_published": ("decoded>ring", "decoded → published in the ring"),
     "after_1ms": ("frame>ring 1ms", "the same, 1 to 10 ms after its last message"),
     "after_10ms": ("frame>ring 10ms", "the same, 10 ms and more after it"),

@@ -67,8 +67,9 @@ struct tp_feed_config {
     uint32_t window_ticks;    /* engine/book: ticks around the touch, a power of two */
     uint32_t overflow_levels; /* engine/book: levels a side behind them */
     /* Hops of every applied message; NULL: not recorded. */
-    struct tp_histogram *received_to_decoded, *decoded_to_published;
-    /* Both hops together, of messages behind a silence; NULL: not recorded. */
+    struct tp_histogram *received_to_taken; /* where hop zero is known: tp_feed_arrived */
+    struct tp_histogram *taken_to_decoded, *decoded_to_published;
+    /* The last two together, of messages behind a silence; NULL: not recorded. */
     struct tp_histogram *after_silence[TP_FEED_SILENCE_COUNT];
     bool needs_confirmation; /* no base is wanted before tp_feed_confirmed, or a message */
     bool races;              /* tp_feed_race may be called */
@@ -161,6 +162,10 @@ enum tp_feed_result {
  * message with several parts the result that asks for most: the last in the order above. */
 enum tp_feed_result tp_feed_message(struct tp_feed *feed, uint32_t connection, uint8_t opcode,
                                     struct tp_span payload, uint64_t received_ns);
+/* Hop zero of the message that is given next: what is published of it bears this as received_ns,
+ * and received_ns as taken_ns. 0: not known, as it is at first; the caller says so again behind the
+ * message. */
+void tp_feed_arrived(struct tp_feed *feed, uint64_t arrived_ns);
 /* Call it before the first message too; what comes on a connection that is not up is ignored.
  * Every instrument of the connection goes SYNCING (STARTING) and wants a base: as soon as its
  * first message is kept, which proves that the subscription stands, or after settle_ns without one;

@@ -196,6 +196,7 @@ struct tp_feed {
     struct tp_backlog_pool pool;
     struct tp_buffer staging;              /* one buffered message while it is replayed */
     struct tp_depth_update *update;        /* the message in hand */
+    uint64_t arrived_ns;                   /* its hop zero; 0: not known */
     struct tp_trade_update *trades;        /* the same, where it is of trades */
     struct tp_misfit misfit;               /* the number that its decoder or its book refused */
     uint8_t misfit_text[TP_DECIMAL_SPACE]; /* of one that the book refused */

@@ -84,10 +84,12 @@ enum feed_apply feed_replay_kept(struct tp_feed *feed, uint32_t index, uint64_t 
         if (applied == FEED_APPLY_GAP || applied == FEED_APPLY_RESET)
             return applied;
         tp_backlog_drop_first(&feed->pool, backlog);
-        if (applied == FEED_APPLY_DONE)
+        if (applied == FEED_APPLY_DONE) {
             *received_ns = kept_ns;
-        else if (applied != FEED_APPLY_OLD && applied != FEED_APPLY_SAME)
+            feed->arrived_ns = 0; /* of the message in hand, not of those that waited */
+        } else if (applied != FEED_APPLY_OLD && applied != FEED_APPLY_SAME) {
             return applied;
+        }
     }
     return FEED_APPLY_DONE;
 }

@@ -10,11 +10,13 @@ static union feed_event event_of(const struct tp_feed *feed, const struct tp_rou
                                  uint32_t connection, uint64_t received_ns)
 {
     const struct feed_instrument *instrument = &feed->instruments[route->instrument];
+    const struct feed_arrived arrived = feed_arrived(feed, received_ns);
     return (union feed_event){.event = {.instrument = (uint16_t)route->instrument,
                                         .price_exponent = instrument->price_exponent,
                                         .quantity_exponent = instrument->quantity_exponent,
+                                        .flags = arrived.flags,
                                         .connection = (uint16_t)connection,
-                                        .received_ns = received_ns,
+                                        .received_ns = arrived.received_ns,
                                         .published_ns = tp_clock_now_ns(feed->config.clock)}};
 }
 
@@ -43,10 +45,11 @@ static uint8_t trade_flags(uint32_t flags)
 static void publish_trades(struct tp_feed *feed, union feed_event *out)
 {
     const struct tp_trade_update *update = feed->trades;
+    const uint8_t flags = out->event.flags;
     out->event.type = TP_EVENT_TRADE;
     for (uint32_t i = 0; i < update->count; i++) {
         const struct tp_trade *trade = &update->trades[i];
-        out->event.flags = trade_flags(trade->flags);
+        out->event.flags = flags | trade_flags(trade->flags);
         out->event.u.trade.price = trade->price;
         out->event.u.trade.quantity = trade->quantity;
         out->event.u.trade.exchange_ns = trade->exchange_ns;

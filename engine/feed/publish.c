@@ -23,13 +23,13 @@ static void publish_levels(struct tp_ring_writer *ring, union feed_event *out,
         out->event.u.level.quantity = update->bids[i].quantity;
         (void)tp_ring_publish(ring, out->words);
     }
-    out->event.flags = TP_EVENT_ASK;
+    out->event.flags |= TP_EVENT_ASK;
     for (uint32_t i = 0; i < update->ask_count; i++) {
         out->event.u.level.price = update->asks[i].price;
         out->event.u.level.quantity = update->asks[i].quantity;
         (void)tp_ring_publish(ring, out->words);
     }
-    out->event.flags = 0;
+    out->event.flags &= (uint8_t)~TP_EVENT_ASK;
 }
 
 static void publish_state(struct tp_ring_writer *ring, union feed_event *out,
@@ -93,6 +93,11 @@ void feed_record_share(const struct tp_book *book, uint32_t depth, union feed_re
         atomic_store_explicit(&word[i], head->words[i], memory_order_relaxed);
 }
 
+void tp_feed_arrived(struct tp_feed *feed, uint64_t arrived_ns)
+{
+    feed->arrived_ns = arrived_ns;
+}
+
 static void publish_record(struct tp_feed *feed, const struct feed_change *change,
                            uint64_t ring_index, uint64_t published_ns)
 {
@@ -102,8 +107,10 @@ static void publish_record(struct tp_feed *feed, const struct feed_change *chang
         tp_snapshot_begin(feed->config.snapshots, change->instrument, ring_index);
     head->book_sequence = instrument->version;
     head->exchange_ns = instrument->exchange_ns;
-    /* No link stamps frames yet: hop zero is when they left the NIC queue. */
-    head->received_ns = head->taken_ns = change->received_ns;
+    const struct feed_arrived arrived = feed_arrived(feed, change->received_ns);
+    head->received_ns = arrived.received_ns;
+    head->flags = arrived.flags;
+    head->taken_ns = change->received_ns;
     head->decoded_ns = change->decoded_ns;
     head->published_ns = published_ns;
     head->message_ns = instrument->received_ns;
@@ -131,6 +138,17 @@ record_silence(struct tp_feed *feed, const struct feed_change *change, uint64_t 
         tp_histogram_record(to, published_ns - change->received_ns);
 }
 
+static void measure_hops(struct tp_feed *feed, const struct feed_change *change,
+                         uint64_t published_ns)
+{
+    if (feed->arrived_ns != 0)
+        tp_histogram_record(feed->config.received_to_taken, change->received_ns - feed->arrived_ns);
+    tp_histogram_record(feed->config.taken_to_decoded, change->decoded_ns - change->received_ns);
+    tp_histogram_record(feed->config.decoded_to_published, published_ns - change->decoded_ns);
+    if (change->received_ns >= change->before_ns + TP_FEED_WARM_NS)
+        record_silence(feed, change, published_ns);
+}
+
 void feed_publish(struct tp_feed *feed, const struct feed_change *change)
 {
     struct tp_ring_writer *ring = feed->config.ring;
@@ -142,19 +160,16 @@ void feed_publish(struct tp_feed *feed, const struct feed_change *change)
                                  change->cleared + change->compared + change->top;
     tp_ring_gate_pass(feed->config.gate, event_count);
     const uint64_t published_ns = tp_clock_now_ns(feed->config.clock);
-    if (change->update != NULL && feed->config.received_to_decoded != NULL) {
-        tp_histogram_record(feed->config.received_to_decoded,
-                            change->decoded_ns - change->received_ns);
-        tp_histogram_record(feed->config.decoded_to_published, published_ns - change->decoded_ns);
-        if (change->received_ns >= change->before_ns + TP_FEED_WARM_NS)
-            record_silence(feed, change, published_ns);
-    }
+    if (change->update != NULL && feed->config.taken_to_decoded != NULL)
+        measure_hops(feed, change, published_ns);
     publish_record(feed, change, ring->next + event_count, published_ns);
+    const struct feed_arrived arrived = feed_arrived(feed, change->received_ns);
     union feed_event out = {.event = {.instrument = (uint16_t)change->instrument,
                                       .price_exponent = instrument->price_exponent,
                                       .quantity_exponent = instrument->quantity_exponent,
                                       .connection = instrument->connection,
-                                      .received_ns = change->received_ns,
+                                      .flags = arrived.flags,
+                                      .received_ns = arrived.received_ns,
                                       .published_ns = published_ns}};
     const bool live = instrument->state == TP_BOOK_LIVE;
     if (change->row_change != 0)

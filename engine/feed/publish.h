@@ -25,6 +25,18 @@ struct feed_change {
     uint64_t received_ns, decoded_ns;
     uint64_t before_ns; /* when the instrument's message before it came; 0: not known */
 };
+/* When the message in hand reached the host, as records say it, and their flag of that; taken_ns:
+ * when it left the NIC queue. */
+struct feed_arrived {
+    uint64_t received_ns;
+    uint8_t flags;
+};
+static inline struct feed_arrived feed_arrived(const struct tp_feed *feed, uint64_t taken_ns)
+{
+    const uint64_t arrived_ns = feed->arrived_ns;
+    return arrived_ns == 0 ? (struct feed_arrived){taken_ns, 0}
+                           : (struct feed_arrived){arrived_ns, TP_EVENT_HOP_ZERO};
+}
 /* Stores a record into the cell that tp_snapshot_begin gave: the head, which the caller filled but
  * for the counts, and up to depth levels a side, each once, in its place. */
 void feed_record_share(const struct tp_book *book, uint32_t depth, union feed_record *head,

@@ -182,6 +182,7 @@ static void drain(struct tp_feed *feed, uint32_t index, uint64_t now_ns)
     struct feed_race *race = &feed->races[index];
     uint32_t left = race->held.message_count; /* to be looked at since one was applied */
     uint64_t received_ns;
+    feed->arrived_ns = 0; /* of the message in hand, not of those that waited for it */
     for (uint32_t looks = 0; looks < LOOKS_MAX && left > 0; looks++) {
         if (!tp_backlog_peek(&feed->pool, &race->held, &feed->staging, &received_ns))
             break;

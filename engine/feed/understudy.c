@@ -244,6 +244,6 @@ void tp_feed_touch(const struct tp_feed *feed, const struct tp_feed_part *part)
     touch(ring->head, sizeof *ring->head);
     for (uint64_t i = 0; i < SLOTS_TOUCHED; i++)
         touch(&ring->slots[(ring->next + i) & ring->mask], sizeof *ring->slots);
-    touch(feed->config.received_to_decoded, LINE); /* a prefetch of NULL does nothing */
+    touch(feed->config.taken_to_decoded, LINE); /* a prefetch of NULL does nothing */
     touch(feed->config.decoded_to_published, LINE);
 }

@@ -127,8 +127,12 @@ static void message(struct tp_hot_path *hot, const struct tp_loop_event *event)
     const uint64_t received_ns = event->now_ns;
     const uint8_t opcode = (uint8_t)event->message.opcode;
     const struct tp_span text = text_of(hot, event);
+    if (event->arrived_ns != 0)
+        tp_feed_arrived(hot->feed, event->arrived_ns);
     const enum tp_feed_result result =
         tp_feed_message(hot->feed, number, opcode, text, received_ns);
+    if (event->arrived_ns != 0)
+        tp_feed_arrived(hot->feed, 0);
     tp_native_follow(hot->strategies);
     tp_tap_message(hot->tap, tp_tap_tag(TP_RECORD_IN, opcode, number), text, received_ns);
     if (result >= TP_FEED_UNKNOWN || received_ns >= hot->next_look_ns)

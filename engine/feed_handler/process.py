@@ -94,8 +94,10 @@ YIELD_EVERY_NS, YIELD_FOR_NS = 1_000_000, 60_000
 COUNTER_GROUPS = ("hot", "feed", "netif", "link")
 SYMBOL_COUNTERS = ("subscribed", "left_out")
 FAULT_COUNTER = "venues.faults"
+HOP_ZERO_ERROR = "hop_zero.error_ns"
 NOT_READ = "this message is left out"
-HISTOGRAMS = ("received_to_decoded", "decoded_to_published", *AFTER_SILENCE)
+HOPS = ("received_to_taken", "taken_to_decoded", "decoded_to_published")
+HISTOGRAMS = (*HOPS, *AFTER_SILENCE)
 COLDEST = len(HISTOGRAMS) - 1
 # As the command line has them, and one more: it ran well until the interface went away.
 EXIT_REMOTE, EXIT_LOCAL, EXIT_SYSTEM, EXIT_LINK_GONE = 1, 2, 3, 5  # 4: a strategy raised
@@ -319,7 +321,7 @@ class FeedHandler:
         names += tuple(f"consumers.{name}" for name in CONSUMER_COUNTERS)
         names += tuple(f"canary.{name}" for name in CANARY_COUNTERS)
         names += tuple(f"rehearsal.{name}" for name in REHEARSAL_COUNTERS)
-        names += (*(f"symbols.{name}" for name in SYMBOL_COUNTERS), FAULT_COUNTER)
+        names += (*(f"symbols.{name}" for name in SYMBOL_COUNTERS), FAULT_COUNTER, HOP_ZERO_ERROR)
         self.race = RaceScore.of_venues(self.venues)
         names += self.race.counters()
         shm = self.config.shm
@@ -373,10 +375,10 @@ class FeedHandler:
         config.ring = lib.tp_segment_ring_writer(pointer)
         config.snapshots = lib.tp_segment_snapshot_writer(pointer)
         config.clock = ffi.addressof(pointer.header, "clock")
-        config.received_to_decoded = lib.tp_segment_histogram(pointer, 0)
-        config.decoded_to_published = lib.tp_segment_histogram(pointer, 1)
+        for place, hop in enumerate(HOPS):
+            setattr(config, hop, lib.tp_segment_histogram(pointer, place))
         for place in range(len(AFTER_SILENCE)):
-            config.after_silence[place] = lib.tp_segment_histogram(pointer, 2 + place)
+            config.after_silence[place] = lib.tp_segment_histogram(pointer, len(HOPS) + place)
         config.gate = self.consumers.gate
         config.needs_confirmation = config.moves_scale = True
         for one in self.venues:
@@ -715,6 +717,8 @@ class FeedHandler:
         self._next_counters = now + COUNTERS_EVERY_S
         self.notes.step()
         self.inline.step()
+        loop = self.hot.loop
+        lib.tp_hop_zero_follow(ffi.addressof(loop, "hop_zero"), loop.clock)
         netif = self.transport.netif
         sources = {"hot": self.hot.loop.counters, "feed": lib.tp_feed_counters(self.feed)}
         if isinstance(self.transport, UserTransport):
@@ -732,7 +736,8 @@ class FeedHandler:
         owners = (self.sessions, self.consumers, self.canaries, self.rehearsals)
         own = [value for owner in owners for value in owner.counters().values()]
         faults = sum(venue.faults.count for venue in self.venues)
-        for value in (*own, *symbols, faults, *self.race.values(self.feed)):
+        error_ns = int(loop.hop_zero.error_ns)
+        for value in (*own, *symbols, faults, error_ns, *self.race.values(self.feed)):
             lib.tp_segment_counter_store(self.segment.pointer, position, value)
             position += 1
 

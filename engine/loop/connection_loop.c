@@ -39,6 +39,7 @@ static bool give(const struct tp_loop *loop, uint32_t number, enum tp_loop_event
     out->kind = kind;
     out->connection = number;
     out->now_ns = loop->now_ns;
+    out->arrived_ns = loop->arrived_ns;
     return true;
 }
 
@@ -121,11 +122,15 @@ static struct tp_loop_connection *take_frame(struct tp_loop *loop)
 {
     while (loop->position < loop->frame_count) {
         struct tp_tcp_segment segment;
+        const uint64_t stamp_ns = loop->frame[loop->position].stamp_ns;
         struct tp_loop_connection *connection =
             tp_netif_input(loop->netif, &loop->frame[loop->position++], &segment);
         if (connection == NULL)
             continue;
         tp_session_segment(connection->session, &segment, loop->now_ns);
+        /* Of a message of several frames this is the last one's: what made it whole. */
+        loop->arrived_ns = tp_hop_zero_of(&loop->hop_zero, stamp_ns, loop->now_ns);
+        loop->counters.stamped += loop->arrived_ns != 0;
         mark_dirty(loop, connection->number);
         return connection;
     }
@@ -166,6 +171,7 @@ static bool next_input(struct tp_loop *loop, struct tp_loop_event *out)
     }
     end_input(loop);
     loop->position = 0;
+    loop->arrived_ns = 0;
     loop->stage = loop->now_ns >= loop->next_tick_ns ? TP_LOOP_STAGE_COMMANDS : TP_LOOP_STAGE_TURN;
     return false;
 }

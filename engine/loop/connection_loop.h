@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "engine/loop/handover.h"
+#include "engine/loop/hop_zero.h"
 #include "netstack/session.h"
 #include "shm/clock.h"
 
@@ -45,7 +46,8 @@ enum tp_loop_event_kind {
 struct tp_loop_event {
     enum tp_loop_event_kind kind;
     uint32_t connection;
-    uint64_t now_ns; /* the turn's one reading of the clock: when its burst was received */
+    uint64_t now_ns;     /* the turn's one reading of the clock: when its burst was received */
+    uint64_t arrived_ns; /* hop zero of the frame that it came with; 0: not known, or no frame */
     /* MESSAGE; of BYTES the payload only. The payload dies with the next call of tp_loop_next. */
     struct tp_ws_message message;
     uint32_t verb; /* COMMAND, and the two below: as in struct tp_command */
@@ -67,6 +69,7 @@ struct tp_loop_counters {
     uint64_t loops, bursts, frames, messages, text_messages, inbox_full, connects, disconnects,
         yields, texts_unsent;
     uint64_t not_inflated;     /* messages that were no whole gzip member, where they must be */
+    uint64_t stamped;          /* frames with a stamp that is believed: their hop zero is known */
     uint64_t connect_failures; /* sessions that ended before they were open: no disconnects */
     uint64_t long_turns;       /* took longer than a tick */
     uint64_t turn_ns_max;      /* the longest one; rests are not counted */
@@ -102,6 +105,7 @@ struct tp_loop {
     int error; /* negative errno once the link is gone */
     uint32_t frame_count, position;
     struct tp_loop_connection *current; /* whose messages are being handed out */
+    uint64_t arrived_ns;                /* hop zero of the frame that they came with */
     /* Connections that may have something to send, one bit each; dirty_words: a bit for each word
      * that has one. */
     uint64_t dirty[TP_LOOP_DIRTY_WORDS], dirty_words;
@@ -111,6 +115,7 @@ struct tp_loop {
     struct tp_frame frame[TP_LINK_BURST_MAX];
     /* hot thread only; others may look, torn values and all */
     struct tp_loop_counters counters;
+    struct tp_hop_zero hop_zero;
     _Atomic uint64_t longest_turn_ns; /* since tp_loop_longest_turn_ns last asked */
     struct tp_handover handover;
 };

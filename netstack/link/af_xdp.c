@@ -139,15 +139,30 @@ static void rx_recycle(struct tp_af_xdp *af_xdp, uint32_t frame)
     fill_put(af_xdp, frame);
 }
 
+/* The stamp in front of a frame, once, whatever becomes of the frame; 0: it has none. */
+static uint64_t take_stamp(const struct tp_af_xdp *af_xdp, const struct xdp_desc *descriptor)
+{
+    struct frame_stamp stamp;
+    if ((descriptor->addr & (TP_AF_XDP_FRAME_SIZE - 1)) < sizeof stamp)
+        return 0;
+    uint8_t *at = af_xdp->umem + descriptor->addr - sizeof stamp;
+    memcpy(&stamp, at, sizeof stamp);
+    if ((stamp.monotonic_ns ^ FRAME_STAMP_CHECK) != stamp.check)
+        return 0;
+    memset(at, 0, sizeof stamp);
+    return stamp.monotonic_ns;
+}
+
 /* Adds one part to the frame being joined and recycles the part's chunk. Returns true when the
  * joined frame is whole and good. */
-static bool rx_join_part(struct tp_af_xdp *af_xdp, const struct xdp_desc *descriptor, bool valid)
+static bool rx_join_part(struct tp_af_xdp *af_xdp, const struct xdp_desc *descriptor, bool valid,
+                         uint64_t stamp_ns)
 {
     struct rx_join *join = &af_xdp->join;
     const bool last = (descriptor->options & XDP_PKT_CONTD) == 0;
 
     if (!join->active)
-        *join = (struct rx_join){.buffer = join->buffer, .active = true};
+        *join = (struct rx_join){.buffer = join->buffer, .stamp_ns = stamp_ns, .active = true};
     if (!valid && !join->discard) {
         af_xdp->rx_malformed++;
         join->discard = true;
@@ -180,11 +195,14 @@ static bool rx_take(struct tp_af_xdp *af_xdp, const struct xdp_desc *descriptor,
     const uint32_t offset = (uint32_t)(descriptor->addr & (TP_AF_XDP_FRAME_SIZE - 1));
     const bool valid = descriptor->len <= TP_AF_XDP_FRAME_SIZE - offset;
 
+    const uint64_t stamp_ns = take_stamp(af_xdp, descriptor);
+
     frame_move(af_xdp, frame, FRAME_FILL, FRAME_RX);
     if (af_xdp->join.active || (descriptor->options & XDP_PKT_CONTD)) {
-        if (!rx_join_part(af_xdp, descriptor, valid))
+        if (!rx_join_part(af_xdp, descriptor, valid, stamp_ns))
             return false;
-        *out = (struct tp_frame){af_xdp->join.buffer, af_xdp->join.size, JOINED_FRAME};
+        *out = (struct tp_frame){af_xdp->join.buffer, af_xdp->join.size, JOINED_FRAME,
+                                 af_xdp->join.stamp_ns};
         af_xdp->link.counters.rx_joined++;
         return true;
     }
@@ -194,7 +212,7 @@ static bool rx_take(struct tp_af_xdp *af_xdp, const struct xdp_desc *descriptor,
         rx_recycle(af_xdp, frame);
         return false;
     }
-    *out = (struct tp_frame){af_xdp->umem + descriptor->addr, descriptor->len, frame};
+    *out = (struct tp_frame){af_xdp->umem + descriptor->addr, descriptor->len, frame, stamp_ns};
     return true;
 }
 

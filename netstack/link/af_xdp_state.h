@@ -21,6 +21,13 @@
 #define XDP_MAX_TX_SKB_BUDGET 9
 #endif
 
+/* What xdp_steer.bpf.c writes in front of a frame (keep in step). A chunk is used again: who read a
+ * stamp wipes it out, so that no later frame has it. */
+struct frame_stamp {
+    uint64_t monotonic_ns, check; /* check: monotonic_ns ^ FRAME_STAMP_CHECK */
+};
+static const uint64_t FRAME_STAMP_CHECK = 0x7a65726f20706f68;
+
 /* Who may touch a frame. FREE -> TX_CLAIMED -> TX_INFLIGHT -> FREE, and FILL -> RX -> FILL. Each
  * move is asserted: a frame in two places is the classic UMEM bug. */
 enum frame_state {
@@ -47,9 +54,10 @@ struct xdp_ring {
 struct rx_join {
     uint8_t *buffer; /* TP_LINK_FRAME_SIZE_MAX */
     uint32_t size;
-    bool active;   /* between the first and the last part */
-    bool discard;  /* the frame is broken: swallow the rest of its parts */
-    bool lent_out; /* the buffer is with the caller until rx_release */
+    uint64_t stamp_ns; /* its first part's */
+    bool active;       /* between the first and the last part */
+    bool discard;      /* the frame is broken: swallow the rest of its parts */
+    bool lent_out;     /* the buffer is with the caller until rx_release */
 };
 
 struct tp_af_xdp {

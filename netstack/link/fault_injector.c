@@ -208,6 +208,7 @@ static uint32_t rx_burst(struct tp_link *link, struct tp_frame *frames, uint32_t
         frames[got].data = hold_data(injector, hold, hold->held[got].slot);
         frames[got].size = hold->held[got].size;
         frames[got].id = hold->held[got].slot;
+        frames[got].stamp_ns = 0; /* it was held since */
         link->counters.rx_bytes += frames[got].size;
         got++;
     }

@@ -19,7 +19,8 @@ enum { TP_LINK_BURST_MAX = 64, TP_LINK_FRAME_SIZE_MAX = 65536 };
 struct tp_frame {
     uint8_t *data;
     uint32_t size;
-    uint32_t id; /* the link's own handle; opaque to the caller */
+    uint32_t id;       /* the link's own handle; opaque to the caller */
+    uint64_t stamp_ns; /* CLOCK_MONOTONIC when it reached the host; 0: this link does not say */
 };
 
 struct tp_link_counters {

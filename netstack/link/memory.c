@@ -66,6 +66,7 @@ static uint32_t rx_burst(struct tp_link *link, struct tp_frame *frames, uint32_t
         frames[i].data = slot_data(end, end->in, head + i);
         frames[i].size = *slot_size(end, end->in, head + i);
         frames[i].id = head + i;
+        frames[i].stamp_ns = 0;
         link->counters.rx_bytes += frames[i].size;
     }
     link->counters.rx_frames += got;

@@ -5,6 +5,10 @@
  * on to the kernel, and so does ours while no socket stands in the map: a crash leaves the machine
  * as it was. Runs in softirq for every frame of the interface; loaded by af_xdp_program.c.
  *
+ * A frame that is redirected bears its stamp in the 16 bytes in front of it (struct frame_stamp, as
+ * XDP metadata): the time that the poll cannot know. A driver that has no room for it leaves the
+ * frame without.
+ *
  * "xdp.frags": without it the kernel refuses interfaces whose frames may span several buffers. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -37,6 +41,12 @@ struct {
     __type(key, __u32);
     __type(value, __u32);
 } xsks SEC(".maps");
+
+/* Keep in step with struct frame_stamp in af_xdp_state.h. */
+struct frame_stamp {
+    __u64 monotonic_ns, check; /* check: monotonic_ns ^ STAMP_CHECK */
+};
+#define STAMP_CHECK 0x7a65726f20706f68ull
 
 struct icmp_error {
     __u8 type, code;
@@ -81,6 +91,19 @@ static __always_inline int quotes_our_segment(struct icmp_error *icmp, void *end
            is_ours(ports->source);
 }
 
+/* No pointer into the frame is valid after it. */
+static __always_inline void stamp(struct xdp_md *context)
+{
+    if (bpf_xdp_adjust_meta(context, -(int)sizeof(struct frame_stamp)) != 0)
+        return;
+
+    struct frame_stamp *stamp = (void *)(long)context->data_meta;
+    if ((void *)(stamp + 1) > (void *)(long)context->data)
+        return;
+    stamp->monotonic_ns = bpf_ktime_get_ns();
+    stamp->check = stamp->monotonic_ns ^ STAMP_CHECK;
+}
+
 SEC("xdp.frags")
 int xdp_steer(struct xdp_md *context)
 {
@@ -101,7 +124,10 @@ int xdp_steer(struct xdp_md *context)
     } else if (ip->protocol == IPPROTO_ICMP) {
         ours = quotes_our_segment(payload, end);
     }
-    return ours ? bpf_redirect_map(&xsks, context->rx_queue_index, XDP_PASS) : XDP_PASS;
+    if (!ours)
+        return XDP_PASS;
+    stamp(context);
+    return bpf_redirect_map(&xsks, context->rx_queue_index, XDP_PASS);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

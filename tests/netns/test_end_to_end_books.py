@@ -6,6 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from tickpath.engine.client.reader import open_reader
+from tickpath.engine.commands import stat
 from tickpath.engine.sim.market import instrument_names
 
 from tests.netns.rig import Exchange, Settings, Supervised, VethPair, assert_truth
@@ -16,6 +18,23 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("root", "netns", "af_xdp")
 
 FLOW_S = 1.5
+
+
+def assert_hops_begin_at_the_frame(run: Supervised, counters: dict[str, int]) -> None:
+    """Hop zero of nearly all messages: the first frames come before the clocks are compared."""
+    status = stat.sample(run.instance)
+    hops = status.hops
+    assert counters["hot.stamped"] > 500
+    assert hops["received_to_taken"].n > 0.9 * hops["taken_to_decoded"].n > 400
+    assert 0 < hops["received_to_taken"].p50 < 1_000_000_000
+    assert 0 < counters["hop_zero.error_ns"] < 10_000_000
+    assert "received_to_taken" in stat.format_status(status)
+    with open_reader(run.instance) as reader:
+        books = [reader.book(one.index) for one in reader.instruments]
+    assert any(book.is_hop_zero for book in books)
+    for book in books:
+        assert book.received_ns <= book.taken_ns <= book.decoded_ns <= book.published_ns
+        assert book.is_hop_zero or book.received_ns == book.taken_ns
 
 
 @pytest.mark.parametrize(
@@ -43,6 +62,7 @@ def test_books_after_flow_equal_the_exchanges(
             assert counters["feed.messages"] > 500
             assert counters["feed.gaps"] == counters["feed.broken"] == 0
             assert counters["netif.bad_checksum"] == counters["netif.bad_tcp"] == 0
+            assert_hops_begin_at_the_frame(run, counters)
             watcher.reader.close()
         finally:
             status = run.end()

@@ -234,6 +234,38 @@ def test_af_xdp_icmp_error_about_our_segment_comes_to_us(
     assert receive(link.link, 0.2) is None
 
 
+@pytest.mark.parametrize("mode", ["native copy", "generic copy"])
+def test_af_xdp_frame_bears_when_it_came_however_late_it_is_polled(
+    veth_pair: VethPair, mode: str
+) -> None:
+    """The XDP program's stamp, of CLOCK_MONOTONIC; a chunk used again bears the next frame's."""
+    frames = ffi.new("struct tp_frame[64]")
+    packet, _ = STEERED["segment"]
+    with open_link(veth_pair.a, mode=mode, frame_count=256) as link:
+        frame = bytes(Ether(src=veth_pair.b.mac(), dst=veth_pair.a.mac()) / packet)
+        with veth_pair.b.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+            raw.bind(("vb", 0))
+            for _ in range(300):  # 128 chunks receive: each of them more than once
+                before_ns = time.monotonic_ns()
+                raw.send(frame)
+                time.sleep(0.0002)
+                got, by_ns = 0, before_ns + int(DEADLINE_S * 1e9)
+                while got == 0 and time.monotonic_ns() < by_ns:
+                    got = lib.tp_link_rx_burst(link.link, frames, 64)
+                stamp_ns, now_ns = int(frames[0].stamp_ns), time.monotonic_ns()
+                lib.tp_link_rx_release(link.link, frames, got)
+                assert got == 1
+                assert before_ns <= stamp_ns <= now_ns
+            raw.send(frame)
+            sent_ns = time.monotonic_ns()
+            time.sleep(0.05)
+            while (got := lib.tp_link_rx_burst(link.link, frames, 64)) == 0:
+                assert time.monotonic_ns() < sent_ns + DEADLINE_S * 1e9
+            taken_ns = time.monotonic_ns()
+            assert taken_ns - frames[0].stamp_ns >= 40_000_000  # what the poll alone cannot see
+            lib.tp_link_rx_release(link.link, frames, got)
+
+
 def serve_handshake(link: Any, pair: VethPair, mss: int) -> None:
     """Answer the first SYN that arrives, so that the kernel peer may send."""
     raw = receive(link)

@@ -37,7 +37,7 @@ READER: dict[str, Any] = {
     "events": 36053,
     "counters": {"feed.gaps": 3, "hot.frames": 3476},
     "hops": {
-        "received_to_decoded": {
+        "taken_to_decoded": {
             "n": 1000,
             "min": 340,
             "mean": 2000,
@@ -88,8 +88,8 @@ def test_metrics_of_both_answers_are_what_promtool_asks_for() -> None:
         'tickpath_count_total{segment="mexc",counter="feed.gaps"} 3',
         'tickpath_books{segment="mexc",state="STALE"} 2',
         'tickpath_books{segment="mexc",state="LIVE"} 0',
-        'tickpath_hop_seconds_sum{segment="mexc",hop="received_to_decoded"} 0.002',
-        'tickpath_hop_seconds_count{segment="mexc",hop="received_to_decoded"} 1000',
+        'tickpath_hop_seconds_sum{segment="mexc",hop="taken_to_decoded"} 0.002',
+        'tickpath_hop_seconds_count{segment="mexc",hop="taken_to_decoded"} 1000',
         'tickpath_metrics_source_up{source="stat"} 1',
     ):
         assert line in text.splitlines()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-HOPS = ("received_to_decoded", "decoded_to_published")
+HOPS = ("received_to_taken", "taken_to_decoded", "decoded_to_published")
 COUNTED = ("feed.messages", "feed.gaps")
 
 
@@ -174,7 +174,7 @@ def test_render_fits_a_terminal_of_80_by_24(view: LiveView, tmp_path: Path, coun
     text = "\n".join(lines)
     assert text.count("48,759") >= 12  # two hops of two strategies, nothing wrapped or cut
     assert len([line for line in printed(view.hops_table(80), 80) if len(line) > 78]) == 0
-    assert text.count("123456.78") == min(count, 9)
+    assert text.count("123456.78") == min(count, 8)
     assert ("more" in text) == (count == 100)
     writer.segment.close()
 
@@ -316,7 +316,7 @@ def test_hops_table_on_a_wide_terminal_has_long_names(view: LiveView, tmp_path: 
     writer = Writer(tmp_path)
     fill(view, writer, 2)
     lines = printed(view.hops_table(120), 120)
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert any("frame received → strategy saw it" in line for line in lines)
     assert max(len(line) for line in lines) <= 120
     writer.segment.close()

@@ -155,6 +155,51 @@ static void test_af_xdp_rx_offset_within_chunk_is_kept_and_recycled_to_chunk(voi
     fake_free(fake);
 }
 
+/* As the XDP program writes it, in front of the frame that the kernel received last. */
+static void kernel_stamp(struct fake *fake, uint64_t stamp_ns, uint64_t check)
+{
+    const uint64_t address =
+        fake->rx.entries.descriptors[(fake->rx.kernel - 1) % HALF].addr - 2 * sizeof stamp_ns;
+
+    memcpy(fake->umem + address, &stamp_ns, sizeof stamp_ns);
+    memcpy(fake->umem + address + sizeof stamp_ns, &check, sizeof check);
+}
+
+static void test_af_xdp_rx_stamp_is_the_frames_own_and_read_once(void **state)
+{
+    (void)state;
+    struct fake *fake = fake_new(0);
+    struct tp_frame frames[TP_LINK_BURST_MAX];
+
+    kernel_receive(fake, 256, 60, 0);
+    kernel_stamp(fake, 77, 77 ^ FRAME_STAMP_CHECK);
+    kernel_receive(fake, 256, 61, 0); /* none */
+    kernel_receive(fake, 256, 62, 0); /* what a driver left there */
+    kernel_stamp(fake, 78, 78 ^ FRAME_STAMP_CHECK ^ 1);
+    kernel_receive(fake, 256, 63, XDP_PKT_CONTD); /* of parts: when the first came */
+    kernel_stamp(fake, 79, 79 ^ FRAME_STAMP_CHECK);
+    kernel_receive(fake, 256, 64, 0);
+    kernel_stamp(fake, 80, 80 ^ FRAME_STAMP_CHECK);
+    kernel_receive(fake, 16, 60, 0); /* just room for a stamp */
+    kernel_stamp(fake, 81, 81 ^ FRAME_STAMP_CHECK);
+    kernel_receive(fake, 256, 13, 0); /* too short to be a frame */
+    kernel_stamp(fake, 82, 82 ^ FRAME_STAMP_CHECK);
+    kernel_receive(fake, 0, 60, 0); /* in front of it is another chunk */
+    assert_int_equal(burst(fake, frames), 6);
+    const uint64_t expected[] = {77, 0, 0, 79, 81, 0};
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(frames[i].stamp_ns, expected[i]);
+    release(fake, frames, 6);
+    for (uint32_t i = 0; i < 2 * HALF; i++) { /* each chunk again, now without */
+        kernel_receive(fake, i % 2 ? 256 : 16, 60, 0);
+        assert_int_equal(burst(fake, frames), 1);
+        assert_int_equal(frames[0].stamp_ns, 0);
+        release(fake, frames, 1);
+    }
+    assert_all_home(fake);
+    fake_free(fake);
+}
+
 static void test_af_xdp_rx_bad_descriptors_are_dropped_and_counted(void **state)
 {
     (void)state;
@@ -491,6 +536,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_af_xdp_rx_offset_within_chunk_is_kept_and_recycled_to_chunk),
+        cmocka_unit_test(test_af_xdp_rx_stamp_is_the_frames_own_and_read_once),
         cmocka_unit_test(test_af_xdp_rx_bad_descriptors_are_dropped_and_counted),
         cmocka_unit_test(test_af_xdp_rx_parts_are_joined_across_bursts),
         cmocka_unit_test(test_af_xdp_rx_second_joined_frame_waits_for_the_next_burst),

@@ -236,6 +236,8 @@ class Rig:
             "version": record.book_sequence,
             "ring_index": self.reader.snapshot[1],
             "received_ns": record.received_ns,
+            "taken_ns": record.taken_ns,
+            "flags": record.flags,
             "message_ns": record.message_ns,
             "verified_ns": record.verified_ns,
             "times": (record.decoded_ns, record.published_ns),
