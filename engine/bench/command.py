@@ -20,6 +20,7 @@ EXIT_SIGNAL = 128  # plus its number, as shells report it
 BENCHES = {
     "echo": "256 B WebSocket echo: ours, C spinning on recv, picows, websockets, raw frames",
     "wire": "exchange's send call to book in a strategy: ours, picows + protobuf",
+    "sparse": "the same at 100 to 10,000 messages a second: ours, without rehearsal, picows",
     "decode": "depth message to numbers: ours, what Python would use (protobuf: upb)",
     "record": "open a TLS record: ours, SSL_read (not of `tickpath record`: replay)",
     "replay": "recorded messages and events a second through the feed's code",
@@ -41,6 +42,7 @@ BENCHES = {
 CONTENDERS_NEED = {
     "echo": ("picows",),
     "wire": ("picows",),
+    "sparse": ("picows",),
     "book": ("order_book", "sortedcontainers"),
 }
 
@@ -61,7 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=int,
         default=0,
         help="samples a contender (default: its own); of book each sample is 4096 updates, of "
-        "relay one update, of echo and wire one message: begin small; of memory seconds",
+        "relay one update, of echo, wire and sparse one message: begin small; of memory seconds",
     )
     parser.add_argument("--rounds", type=int, default=5, help="turns that each contender takes")
 

@@ -1,13 +1,15 @@
 /* Both ends of `tickpath bench wire` in one pinned process: the exchange that sends a depth message
  * and the strategy that spins on the ring until it holds the book, so that one clock times both.
  *
- *   peer_exchange ADDRESS PORT CERT KEY INSTANCE COUNT DIRECTORY
+ *   peer_exchange ADDRESS PORT CERT KEY INSTANCE COUNT DIRECTORY PAUSE_NS
  *
  * DIRECTORY holds exchange_info.json, depth.json (the REST answers) and messages.bin: for each
  * message u64 version, u64 size, bytes. Writes DIRECTORY/took.bin, u64 nanoseconds from just before
  * SSL_write to the consistent copy of the book. The contender, alone on the other core, connects,
- * subscribes, fetches the base and publishes to the segment INSTANCE.
- * Started by engine/bench/wire.py. Exits on any surprise. */
+ * subscribes, fetches the base and publishes to the segment INSTANCE. Between two messages pass
+ * PAUSE_NS and up to as much again: most of a long pause is slept, so that a spinning contender and
+ * this stay below the kernel's limit for real-time tasks.
+ * Started by engine/bench/wire.py and sparse.py. Exits on any surprise. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -15,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/bench/peer_stream.h"
@@ -22,7 +25,7 @@
 #include "shm/segment_reader.h"
 
 enum { PATH_SIZE = 512, PRIORITY = 10 };
-static const uint64_t LIVE_TIMEOUT_NS = 20000000000u, LOST_AFTER_NS = 1000000000u, PAUSE_NS = 40000;
+static const uint64_t LIVE_TIMEOUT_NS = 20000000000u, LOST_AFTER_NS = 1000000000u, SPIN_NS = 200000;
 
 struct exchange {
     struct file exchange_info, depth, messages;
@@ -145,11 +148,19 @@ static uint64_t wait_for_book(struct tp_reader *reader, uint64_t version)
 
 static void pause_ns(uint64_t duration_ns)
 {
-    for (const uint64_t end_ns = now_ns() + duration_ns; now_ns() < end_ns;)
+    const uint64_t end_ns = now_ns() + duration_ns;
+    if (duration_ns > SPIN_NS) {
+        const uint64_t sleep_ns = duration_ns - SPIN_NS;
+        (void)nanosleep(&(struct timespec){.tv_sec = (time_t)(sleep_ns / 1000000000u),
+                                           .tv_nsec = (long)(sleep_ns % 1000000000u)},
+                        NULL);
+    }
+    while (now_ns() < end_ns)
         continue;
 }
 
-static void measure(struct exchange *e, struct tp_reader *reader, size_t count, uint64_t *took_ns)
+static void measure(struct exchange *e, struct tp_reader *reader, uint64_t least_ns, size_t count,
+                    uint64_t *took_ns)
 {
     static uint8_t frame[BUFFER_SIZE];
     size_t offset = 0;
@@ -165,9 +176,9 @@ static void measure(struct exchange *e, struct tp_reader *reader, size_t count, 
         if (!transmit(&e->feed, frame, header + head[1]))
             die("send");
         took_ns[i] = wait_for_book(reader, head[0]) - start_ns;
-        pause_ns(PAUSE_NS +
-                 (uint64_t)random() % PAUSE_NS); /* acknowledgements settle; no lockstep */
-        if (receive_once(&e->feed) < 0)          /* pings of the contender */
+        /* Acknowledgements settle; no lockstep. */
+        pause_ns(least_ns + (uint64_t)random() % least_ns);
+        if (receive_once(&e->feed) < 0) /* pings of the contender */
             die("the contender closed the feed");
         e->feed.size = 0;
     }
@@ -175,8 +186,9 @@ static void measure(struct exchange *e, struct tp_reader *reader, size_t count, 
 
 int main(int argc, char **argv)
 {
-    if (argc != 8) {
-        fputs("usage: peer_exchange ADDRESS PORT CERT KEY INSTANCE COUNT DIRECTORY\n", stderr);
+    if (argc != 9 || atol(argv[8]) <= 0) {
+        fputs("usage: peer_exchange ADDRESS PORT CERT KEY INSTANCE COUNT DIRECTORY PAUSE_NS\n",
+              stderr);
         return 2;
     }
     static struct exchange e;
@@ -196,7 +208,7 @@ int main(int argc, char **argv)
         die("memory");
     /* Not before: the contender's start-up needs this core too. Without the right to, as it is. */
     (void)sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = PRIORITY});
-    measure(&e, &reader, count, took_ns);
+    measure(&e, &reader, (uint64_t)atol(argv[8]), count, took_ns);
     tp_reader_deinit(&reader);
     char path[PATH_SIZE];
     snprintf(path, sizeof path, "%s/took.bin", argv[7]);

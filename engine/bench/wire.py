@@ -14,6 +14,7 @@ import os
 import struct
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,7 @@ from tickpath.shm.errors import SystemSetupError
 from tickpath.shm.segment import remove_dead
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -45,11 +47,12 @@ PORT = 8443
 COUNT, WARM_UP = 20_000, 500
 TURN_TIMEOUT_S = 120.0
 DEMO_COUNT, DEMO_TIMEOUT_S = 2_000, 20.0
+PAUSE_NS = 40_000
 OTHER, KERNEL = "picows", "kernel"
 CASE = "tls 1+1"
 
 
-def _write_inputs(bench: Bench, count: int) -> None:
+def write_inputs(bench: Bench, count: int) -> None:
     """Write what peer_exchange.c serves: instrument list, base, messages."""
     market = Market(SYMBOL, SEED)
     own = bench_venue()
@@ -61,7 +64,8 @@ def _write_inputs(bench: Bench, count: int) -> None:
             file.write(struct.pack("<QQ", market.version, len(message)) + message)
 
 
-def _ours(bench: Bench, instance: str, backend: str = "af_xdp") -> list[str]:
+def ours(bench: Bench, instance: str, backend: str = "af_xdp", more: str = "") -> list[str]:
+    """Return the command of our feed handler; more: lines of its [feed_handler]."""
     config = bench.path / "wire.toml"
     config.write_text(
         f"""\
@@ -69,6 +73,7 @@ instance = "{instance}"
 [feed_handler]
 cpu = {cpus()[1]}
 priority = {PRIORITY}
+{more}
 [health]
 silent_after_ms = 3600000 # the far end answers no pings
 [network]
@@ -87,7 +92,8 @@ ca_file = "{bench.path / "ca.pem"}"
     return [sys.executable, "-P", "-m", "tickpath.engine.feed_handler.process", str(config)]
 
 
-def _theirs(bench: Bench, instance: str) -> list[str]:
+def theirs(bench: Bench, instance: str) -> list[str]:
+    """Return the command of picows with protobuf and a book in Python."""
     arguments = [f"{EXCHANGE_ADDRESS}:{PORT}", str(bench.path / "ca.pem"), instance, SYMBOL]
     return pinned(
         cpus()[1], module(f"venues.{bench_venue().venue.name}.wire_contender", *arguments)
@@ -95,10 +101,10 @@ def _theirs(bench: Bench, instance: str) -> list[str]:
 
 
 def _over_kernel(bench: Bench, instance: str) -> list[str]:
-    return _ours(bench, instance, "kernel")
+    return ours(bench, instance, "kernel")
 
 
-_CONTENDERS = {OURS: _ours, OTHER: _theirs, KERNEL: _over_kernel}
+_CONTENDERS = {OURS: ours, OTHER: theirs, KERNEL: _over_kernel}
 
 
 def _turn(
@@ -106,25 +112,46 @@ def _turn(
 ) -> NDArray[np.uint64]:
     """Run one contender against a fresh far end; return nanoseconds, warm-up left out."""
     instance = f"{prefix}-{contender}"
+    command = _CONTENDERS[contender](bench, instance)
+    return one_way(bench, Turn(instance, command, count, PAUSE_NS, timeout_s))[WARM_UP:]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One contender against a fresh far end."""
+
+    instance: str
+    command: list[str]
+    count: int
+    pause_ns: int
+    """Between two messages at least; on average half as much again."""
+    timeout_s: float = TURN_TIMEOUT_S
+    look: Callable[[str], None] = lambda _instance: None
+    """Called with the instance's name at the end, while it is still there."""
+
+
+def one_way(bench: Bench, turn: Turn) -> NDArray[np.uint64]:
+    """Return the nanoseconds that each message took from send call to strategy."""
     files = [str(bench.path / name) for name in ("server.pem", "server.key")]
-    arguments = [EXCHANGE_ADDRESS, str(PORT), *files, instance, str(count), str(bench.path)]
+    arguments = [EXCHANGE_ADDRESS, str(PORT), *files, turn.instance, str(turn.count)]
+    arguments += [str(bench.path), str(turn.pause_ns)]
     # Not at SCHED_FIFO until the book is LIVE: the contender starts on both CPUs.
     server = bench.start_server([executable("peer_exchange"), *arguments], fifo=False)
-    command = _CONTENDERS[contender](bench, instance)
     errors = (bench.path / "errors.txt").open("w+")
-    child = bench.pair.spawn(bench.pair.feed_handler, command, stderr=errors)
+    child = bench.pair.spawn(bench.pair.feed_handler, turn.command, stderr=errors)
     try:
-        status = server.wait(timeout_s)
+        status = server.wait(turn.timeout_s)
+        turn.look(turn.instance)
     except subprocess.TimeoutExpired:
         status = -1
     finally:
         stop(child)
         stop(server)
-        remove_dead(instance)
+        remove_dead(turn.instance)
     if status != 0:
         errors.seek(0)
-        raise SystemSetupError(f"wire, {contender}: status {status}: {errors.read()[-800:]}")
-    return np.fromfile(bench.path / "took.bin", dtype=np.uint64)[WARM_UP:]
+        raise SystemSetupError(f"{turn.instance}: status {status}: {errors.read()[-800:]}")
+    return np.fromfile(bench.path / "took.bin", dtype=np.uint64)
 
 
 def measure(count: int, rounds: int) -> Report:
@@ -139,7 +166,7 @@ def measure(count: int, rounds: int) -> Report:
     taken: dict[str, list[NDArray[np.uint64]]] = {OURS: [], OTHER: []}
     bench = Bench.open()
     try:
-        _write_inputs(bench, WARM_UP + per_round)
+        write_inputs(bench, WARM_UP + per_round)
         for turn in range(rounds):
             for contender, samples in taken.items():
                 progress(f"wire: round {turn + 1} of {rounds}: {contender}")
@@ -164,7 +191,7 @@ def compare_paths(directory: Path, prefix: str) -> list[Row]:
     """
     bench = Bench.open(directory)
     try:
-        _write_inputs(bench, WARM_UP + DEMO_COUNT)
+        write_inputs(bench, WARM_UP + DEMO_COUNT)
         return [
             row(
                 "wire",

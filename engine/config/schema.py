@@ -61,9 +61,9 @@ class FeedHandlerConfig(_Section, frozen=True):
     lock_memory: bool = True
     huge_pages: bool = True
     """Frames and books stand in 2 MiB pages where enough are reserved; else it says so."""
-    rehearse: Literal["auto", "off"] = "auto"
-    """auto: recent messages go through the path again while nothing comes, where that is measured
-    to make messages behind a silence cheaper. With AF_XDP and spin only."""
+    rehearse: Literal["auto", "on", "off"] = "auto"
+    """on: recent messages go through the path again while nothing comes; auto: where that is
+    measured to make messages behind a silence cheaper. With AF_XDP and spin only."""
     rehearse_share: Annotated[
         float,
         Meta(gt=0.0, le=0.5, extra=_remedy("0.05: at most a twentieth of the idle core")),

@@ -133,6 +133,8 @@ class Rehearsals:
             return
         if rehearsal.handle.is_broken:
             self._end(rehearsal)
+        elif self._config.rehearse == "on":
+            self._switch(rehearsal, is_on=True)
         elif self._trial is None and now_s >= self._again_s:
             self._trial = Trial(read_buckets(histogram), now_s)
             self._switch(rehearsal, is_on=False)

@@ -64,6 +64,12 @@ EXPECTED = {
         for kind in ("quiet", "cut off", "long: deep")
     },
     "wire": {(contender, "tls 1+1") for contender in ("tickpath", "picows")},
+    "sparse": {
+        (contender, f"{rate} a second")
+        for contender in ("tickpath", "no rehearsal", "picows")
+        for rate in (100, 1_000, 10_000)
+    }
+    | {("tickpath", "frame to decoded, 100 a second")},
     "echo": {
         (contender, case)
         for contender in ("tickpath", "c-spin", "picows", "websockets")
@@ -186,11 +192,14 @@ def test_bench_across_two_cpus_reports_whole_rows_and_leaves_nothing(
 
 
 @pytest.mark.needs("root", "af_xdp")
-@pytest.mark.parametrize("name", ["wire", "echo"])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("wire", 200), ("echo", 200), ("sparse", 20)],
+)
 def test_bench_over_a_veth_pair_reports_whole_rows(
-    name: str, capsys: pytest.CaptureFixture[str]
+    name: str, count: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check(measure(name)(200, 1), capsys)
+    check(measure(name)(count, 1), capsys)
 
 
 @pytest.mark.needs("redis")

@@ -131,6 +131,16 @@ def test_rehearsal_is_kept_where_it_helps_and_the_log_says_how_much(
     assert len(side.lines) == 2
 
 
+def test_rehearsal_that_is_asked_for_is_not_measured(rig: Rig) -> None:
+    side = Side(rig, rehearse="on")
+    side.open()
+    for _ in range(3):
+        side.step()
+        side.now_s += PHASE_S
+        assert side.is_on
+    assert side.lines == []
+
+
 def test_rehearsal_that_is_broken_ends_and_says_so_once(rig: Rig) -> None:
     side = Side(rig)
     side.open().handle.is_broken = True
