@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fuzz.run import make_headers
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -34,7 +36,7 @@ NOT_STAGES = frozenset({"netstack/session_wait.c"})  # a test's and a command's 
 COMPILE = ["gcc", "-std=c11", "-D_GNU_SOURCE", "-O0", "-ffunction-sections"]
 # Arithmetic on memory that the caller holds, what the compiler itself calls, and our assertions.
 PLAIN = re.compile(
-    r"mem(cpy|move|set|cmp|chr)|str(len|chr|nlen|cmp|ncmp|ncasecmp|str)|__\w+|_GLOBAL_OFFSET_TABLE_"
+    r"mem(cpy|move|set|cmp|chr)|str(len|chr|nlen|cmp|ncmp|ncasecmp|str|cspn)|__\w+|_GLOBAL_OFFSET_TABLE_"
 )
 CLOCKS = frozenset({"tp_clock_now_ns", "clock_gettime"})
 SLEEPS = frozenset({"tp_clock_sleep"})  # ours, and block
@@ -126,7 +128,8 @@ Stages = dict[str, dict[str, set[str]]]
 def relocations(path: Path, folder: Path) -> dict[str, set[str]]:
     """Return what each function of a source refers to beyond its file's own functions."""
     target = folder / ("_".join(path.parts[-3:]) + ".o")
-    subprocess.run([*COMPILE, "-w", f"-I{ROOT}", "-c", path, "-o", target], check=True)
+    found_in = [f"-I{one}" for one in (ROOT, folder)]
+    subprocess.run([*COMPILE, "-w", *found_in, "-c", path, "-o", target], check=True)
     dump = subprocess.run(["objdump", "-rt", target], capture_output=True, text=True, check=True)
     symbols, _, records = dump.stdout.partition("RELOCATION RECORDS")
     own = set(
@@ -156,6 +159,7 @@ def sources(globs: Iterable[str] = STAGES) -> list[Path]:
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     folder, files = tmp_path_factory.mktemp("stages"), sources()
+    make_headers(folder)
     with ThreadPoolExecutor(2) as pool:
         found = pool.map(lambda path: relocations(path, folder), files)
         return {str(path.relative_to(ROOT)): one for path, one in zip(files, found, strict=True)}
