@@ -14,7 +14,7 @@ import msgspec
 from tickpath._core import ffi, lib
 from tickpath.engine.commands.venue_arguments import find_venue
 from tickpath.proto.venue import BaseSource, Meaning, Verification
-from tickpath.proto.venues import DEFAULT_NAME, FOLDERS_VARIABLE, venue_names
+from tickpath.proto.venues import DEFAULT_NAME, FOLDERS_VARIABLE, REFUSED, venue_names, why_refused
 from tickpath.proto.venues.decoder import find_decoder, meaning_of
 from tickpath.shm.errors import LocalError
 
@@ -96,7 +96,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         lines = [json.dumps(one, ensure_ascii=False) for one in told]
     else:
-        lines = "\n\n".join("\n".join(_paragraph(one)) for one in told).splitlines()
+        paragraphs = [_paragraph(one) for one in told]
+        if args.venue is None:
+            paragraphs += _refused()
+        lines = "\n\n".join(map("\n".join, paragraphs)).splitlines()
     if lines:
         print("\n".join(lines))
     if unusable:
@@ -196,7 +199,20 @@ def _paragraph(told: dict[str, Any]) -> list[str]:
         **({"left out": told["left_out"]} if told["left_out"] else {}),
         "never seen": told["never_seen"] or "nothing is said",
     }
-    lines = [f"{told['name']}: {told['title']}"]
+    return _written(f"{told['name']}: {told['title']}", rows)
+
+
+def _refused() -> list[list[str]]:
+    """Return a paragraph of each venue that is left out on purpose."""
+    return [
+        _written(f"{name}: refused", {"why": reason})
+        for name in REFUSED
+        if (reason := why_refused(name))
+    ]
+
+
+def _written(title: str, rows: dict[str, str]) -> list[str]:
+    lines = [title]
     for label, text in rows.items():
         indent = " " * (2 + LABEL)
         lines += textwrap.wrap(

@@ -17,7 +17,13 @@ from tickpath._core import lib
 from tickpath.engine.config.schema import INLINE_NATIVE, RENAMED, Config, VenueConfig
 from tickpath.engine.feed_handler import verification
 from tickpath.engine.feed_handler.plan import CONNECTIONS_MAX, make_plan, why_no_race
-from tickpath.proto.venues import DEFAULT_NAME, load_venue, resolve_symbol, venue_names
+from tickpath.proto.venues import (
+    DEFAULT_NAME,
+    load_venue,
+    resolve_symbol,
+    venue_names,
+    why_refused,
+)
 from tickpath.shm.errors import LocalError
 
 if TYPE_CHECKING:
@@ -172,6 +178,8 @@ _Fields = dict[str, msgspec.inspect.Field]
 def _venue_fields(table: dict[str, Any], common: _Fields, path: str) -> _Fields:
     """Return the keys that a [[venue]] table may have: all venues' and its own."""
     name = table.get("name", DEFAULT_NAME)
+    if reason := why_refused(name):
+        raise LocalError(f"{path}.name is {name!r}, which is refused: {reason}")
     if name not in venue_names():
         known = ", ".join(f'"{one}"' for one in venue_names())
         raise wrong(f"{path}.name", name, f"one of {known}")

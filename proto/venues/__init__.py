@@ -29,6 +29,14 @@ DEFAULT_NAME: Final = "mexc"
 QUOTES: Final = ("USDT", "USDC", "USD", "EUR", "BTC", "ETH")
 FOLDERS_VARIABLE: Final = "TICKPATH_VENUES"
 """Folders of venues outside of the tree, separated as in PATH; what lies there is run."""
+REFUSED: Final = {
+    "coinbase_exchange": (
+        "nothing on its public channel of books (level2_batch) shows a lost message, neither a "
+        "number nor a checksum, so that no book of it could be LIVE: use coinbase, which numbers "
+        "its messages, for the same products (docs/adr/0016-coinbase-exchange.md)"
+    ),
+}
+"""Venues that are left out on purpose, and why, with what to use instead."""
 
 
 def _find_outside() -> None:
@@ -46,10 +54,20 @@ def venue_names() -> tuple[str, ...]:
     return tuple(name for name in folders if find_spec(f"{__name__}.{name}.venue") is not None)
 
 
+def why_refused(name: object) -> str:
+    """Return why a venue is left out on purpose; "" of all others.
+
+    One of that name outside of the tree is its owner's to believe.
+    """
+    return "" if name in venue_names() or not isinstance(name, str) else REFUSED.get(name, "")
+
+
 @cache
 def load_venue(name: str) -> Venue:
     """Import one venue; raises ValueError, which lists the known, for a name of none."""
     known = venue_names()
+    if reason := why_refused(name):
+        raise ValueError(f"venue {name!r} is refused: {reason}")
     if name not in known:
         close = difflib.get_close_matches(name.lower(), known, n=1)
         hint = f": did you mean {close[0]}?" if close else ""

@@ -135,6 +135,11 @@ def test_config_wrong_value_is_named(text: str, message: str) -> None:
             "venue[0].depth is '10' (a string), expected one of 10, 25, 100, 500, 1000",
         ),
         (MINIMAL + "name = 'nope'", "venue[0].name is 'nope' (a string), expected one of"),
+        (
+            MINIMAL + "name = 'coinbase_exchange'",
+            "venue[0].name is 'coinbase_exchange', which is refused: nothing on its public channel",
+        ),
+        (MINIMAL + "name = [5]", "venue[0].name is [5]"),
         (MINIMAL + "name = 5", "venue[0].name is 5 (an integer), expected one of"),
         (MINIMAL + "settings = 5", "venue[0].settings is 5 (an integer), expected no such key"),
         (MINIMAL + "sped = '10ms'", "venue[0].sped is '10ms' (a string), expected no such key: did "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,14 +17,15 @@ from tickpath.engine.commands.text_table import aligned, width
 from tickpath.engine.commands.venues import rule_words
 from tickpath.engine.config import lists
 from tickpath.engine.config.schema import Config, VenueConfig
+from tickpath.proto import venues
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.venue import InstrumentList
-from tickpath.proto.venues import venue_names
+from tickpath.proto.venues import REFUSED, venue_names, why_refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 ROWS = [
     {
         "symbol": "BTCUSDT",
@@ -109,6 +112,33 @@ def test_venues_as_text_has_a_line_of_each_kind(capsys: pytest.CaptureFixture[st
 def test_venues_unknown_one_is_2_and_names_the_likely(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["venues", "mexx"]) == 2
     assert "did you mean mexc?" in capsys.readouterr().err
+
+
+def test_venues_refused_one_is_2_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not "did you mean": the other venue is what the reason names."""
+    assert main(["venues", "coinbase_exchange"]) == 2
+    said = capsys.readouterr().err
+    assert "venue 'coinbase_exchange' is refused: nothing on its public channel of books" in said
+    assert "use coinbase, which numbers its messages" in said
+    assert "did you mean" not in said
+
+
+def test_venues_lists_what_is_refused_behind_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["venues"]) == 0
+    *_, last = capsys.readouterr().out.split("\n\n")
+    title, *reason = last.splitlines()
+    assert title == "coinbase_exchange: refused"
+    assert " ".join(" ".join(reason).split()) == f"why {REFUSED['coinbase_exchange']}"
+    assert not REFUSED.keys() & set(venue_names())
+    assert all((ROOT / path).is_file() for path in re.findall(r"docs/\S+\.md", last))
+
+
+def test_venue_outside_of_the_tree_may_have_a_refused_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert why_refused("coinbase_exchange") == REFUSED["coinbase_exchange"]
+    monkeypatch.setattr(venues, "venue_names", lambda: ("coinbase_exchange",))
+    assert why_refused("coinbase_exchange") == ""
 
 
 def test_rule_in_words_says_each_part() -> None:

@@ -54,7 +54,8 @@ class Coinbase(Venue):
     example_symbol = "BTC-USD"
     never_seen = (
         "sequence rule never seen on a wire but for four messages in a row, a message with more "
-        "than one event, trades of two products in an event, an error that names a product; "
+        "than one event, trades of two products in an event, an error that names a product, a "
+        "change under another product's name, which nothing would show; "
         "nothing was tried against the live venue from here"
     )
 
