@@ -1,22 +1,9 @@
 /* sources: proto/encoding/decimal.c proto/encoding/json.c proto/encoding/json_levels.c proto/encoding/digits.c proto/venues/bitget/decode.c proto/symbol_table.c proto/venues/bitget/router.c proto/venues/bitget/other.c proto/venues/bitget/venue.c */
-/* Any bytes as a message of Bitget's.
- *
- * Invariants: those of proto/venue.h; a message is routed and a body decoded alike when other bytes
- * follow it in memory; a misfit is a piece of the body; the same message and the same body with a
- * space in front, which go the long way, mean the same. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "proto/encoding/decimal.h"
-#include "proto/venue.h"
-#include "tests/fuzz/venue_checks.h"
-
-enum { ROUTES = 8, INSTRUMENT = 3 };
+/* Any bytes as a message of Bitget's: venue_fuzzer.h. The same body with a space in front, which
+ * goes the long way, means the same. */
+#include "tests/fuzz/venue_fuzzer.h"
 
 extern const struct tp_venue tp_venue_bitget;
-static struct tp_depth_update exact, slack;
-static struct tp_trade_update trades;
 
 static void check_numbers(const struct tp_depth_update *update)
 {
@@ -28,115 +15,45 @@ static void check_numbers(const struct tp_depth_update *update)
 }
 
 /* With a space in front it is read key by key, and must be the same. */
-static void check_key_by_key(struct tp_body body, enum tp_decode_status status)
+static void check_key_by_key(const struct tp_body *body, enum tp_decode_status status,
+                             const struct tp_depth_update *update)
 {
-    uint8_t *const spaced = longer_copy(" ", body.data, body.size);
-    body.data = spaced;
-    body.size++;
-    require(tp_venue_bitget.decode_depth(&body, &slack) == status);
-    free(spaced);
-}
-
-static void require_equal(void)
-{
-    require(exact.bid_count == slack.bid_count && exact.ask_count == slack.ask_count);
-    require(exact.last_version == slack.last_version && exact.exchange_ns == slack.exchange_ns);
-    require(exact.previous_version == slack.previous_version && exact.flags == slack.flags);
-    require(memcmp(exact.bids, slack.bids, exact.bid_count * sizeof *exact.bids) == 0);
-    require(memcmp(exact.asks, slack.asks, exact.ask_count * sizeof *exact.asks) == 0);
-}
-
-static void check_depth(const struct tp_body *body)
-{
+    static struct tp_depth_update other;
     struct tp_body copy = *body;
-    struct tp_misfit misfit = {.kind = TP_NUMBER_UNKNOWN};
-    copy.misfit = &misfit;
-    const enum tp_decode_status status = tp_venue_bitget.decode_depth(&copy, &exact);
-    if (status == TP_DECODE_TOO_FINE || status == TP_DECODE_TOO_LARGE)
-        check_misfit(body, &misfit, status);
-    uint8_t *longer = longer_copy("", body->data, body->size);
-    copy.data = longer;
-    require(tp_venue_bitget.decode_depth(&copy, &slack) == status);
-    free(longer);
+    uint8_t *const spaced = longer_copy(" ", body->data, body->size);
+    copy.data = spaced;
+    copy.size++;
+    require(tp_venue_bitget.decode_depth(&copy, &other) == status);
+    free(spaced);
     if (status == TP_DECODE_OK)
-        require_equal();
-    copy = *body;
-    copy.misfit = NULL;
-    check_key_by_key(copy, status);
-    if (status != TP_DECODE_OK)
-        return;
-    require_equal();
-    check_numbers(&exact);
-    require(body->meaning != TP_MEANING_BASE || (exact.flags & TP_DEPTH_BASE) != 0);
-    require(((exact.flags & TP_DEPTH_TOP) != 0) == (body->meaning == TP_MEANING_TOP));
-    check_levels(exact.bids, exact.bid_count);
-    check_levels(exact.asks, exact.ask_count);
+        fuzzed_require_equal(update, &other);
 }
 
-static void check_trades(const struct tp_body *body)
+static void check_time(const struct tp_trade_update *trades)
 {
-    if (tp_venue_bitget.decode_trades(body, &trades) != TP_DECODE_OK)
-        return;
-    require(trades.count > 0 && trades.count <= TP_TRADE_COUNT_MAX);
-    require(trades.exchange_ns == trades.trades[trades.count - 1].exchange_ns);
-    for (uint32_t i = 0; i < trades.count; i++)
-        require(trades.trades[i].price >= 0 && trades.trades[i].quantity >= 0);
+    require(trades->exchange_ns == trades->trades[trades->count - 1].exchange_ns);
 }
 
-static void check_part(const struct tp_venue_message *message, const struct tp_route *route)
+static void check_spaced(const struct tp_route *route, const struct tp_route *spaced, size_t size)
 {
-    require(route->meaning <= TP_MEANING_NOTICE && route->next_offset == 0);
-    if (route->meaning < TP_MEANING_BASE || route->meaning > TP_MEANING_TRADES)
-        return;
-    require(route->instrument == INSTRUMENT);
-    require((size_t)route->body_offset + route->body_size <= message->size);
-    uint8_t *copy = malloc(route->body_size); /* alone, so that a read beyond it is seen */
-    require(copy != NULL || route->body_size == 0);
-    memcpy(copy, message->data + route->body_offset, route->body_size);
-    const struct tp_body body = {
-        .data = copy, .size = route->body_size, .meaning = route->meaning, .scale = {-2, -8}};
-    if (route->meaning == TP_MEANING_TRADES)
-        check_trades(&body);
-    else
-        check_depth(&body);
-    free(copy);
+    (void)size;
+    if (route->body_offset + 1 == spaced->body_offset)
+        require(spaced->meaning == route->meaning && spaced->body_size == route->body_size);
 }
 
-static void check_long_way(void *router, const uint8_t *data, size_t size,
-                           const struct tp_route *route)
-{
-    uint8_t *longer = longer_copy(" ", data, size);
-    const struct tp_venue_message other = {.data = longer, .size = size + 1, .opcode = 1};
-    struct tp_route again = {.instrument = 0};
-    tp_venue_bitget.route(router, &other, 0, &again);
-    /* What is broken behind its head is found by the decoder where the head went the short way. */
-    if (again.meaning != TP_MEANING_BROKEN && again.meaning >= TP_MEANING_BASE &&
-        again.meaning <= TP_MEANING_TRADES && route->body_offset + 1 == again.body_offset)
-        require(again.meaning == route->meaning && again.body_size == route->body_size);
-    free(longer);
-}
+static const struct venue_fuzzer fuzzer = {
+    .venue = &tp_venue_bitget,
+    .books = {"books:BTCUSDT", "books5:ETHUSDT", "uta.books:SOLUSDT"},
+    .check_numbers = check_numbers,
+    .check_depth = check_key_by_key,
+    .check_trades = check_time,
+    .check_spaced = check_spaced,
+};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    void *router = malloc(tp_venue_bitget.router_size(ROUTES, 1));
-    require(router != NULL);
-    tp_venue_bitget.router_init(router, ROUTES, 1);
-    require(tp_venue_bitget.router_add(router, "books:BTCUSDT", INSTRUMENT));
-    require(tp_venue_bitget.router_add(router, "books5:ETHUSDT", INSTRUMENT));
-    require(tp_venue_bitget.router_add(router, "uta.books:SOLUSDT", INSTRUMENT));
-    uint8_t *longer = longer_copy("", data, size);
-    const struct tp_venue_message message = {.data = data, .size = size, .opcode = 1};
-    const struct tp_venue_message same = {.data = longer, .size = size, .opcode = 1};
-    struct tp_route route = {.instrument = 0}, again = {.instrument = 0};
-    tp_venue_bitget.route(router, &message, 0, &route);
-    tp_venue_bitget.route(router, &same, 0, &again);
-    require(memcmp(&route, &again, sizeof route) == 0);
-    check_part(&message, &route);
-    if (route.meaning != TP_MEANING_HEARTBEAT)
-        check_long_way(router, data, size, &route);
-    free(longer);
-    free(router);
+    fuzz_venue(&fuzzer, data, size);
     return 0;
 }
