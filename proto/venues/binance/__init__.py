@@ -4,5 +4,6 @@ In reading order: README.md (the facts and their sources), venue.c (what a messa
 rule), router.h (which subscription it belongs to), decode.c (its numbers), versions.c (of one that
 is refused), requests.py (what is asked and what is answered), settings.py (its keys in a
 configuration), transcript.py (recordings of others), market.py and venue.py (all that as the engine
-sees it). This folder is spot; binance_usdm has contracts. JSON and numbers: proto/encoding/.
+sees it), orders.c (requests of orders). This folder is spot; binance_usdm has contracts. JSON and
+numbers: proto/encoding/.
 """

@@ -5,5 +5,6 @@ decode.c (push messages to fixed point), levels.c (the usual layout, sixteen cha
 deals.c (trades),
 router.c (which subscription a message belongs to), requests.py (what is asked and what is
 answered), settings.py (its keys in a configuration), transcript.py (recordings of others), venue.c
-and venue.py (all that as the engine sees it). Numbers and wire format: proto/encoding/.
+and venue.py (all that as the engine sees it), orders.c (requests of orders, signed). Numbers and
+wire format: proto/encoding/.
 """
