@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from tickpath._core import ffi, lib
 from tickpath.proto.venues.decoder import find_decoder
 
+from tests.unit.decoding import mantissa
 from tests.unit.feed.test_feed_rule import VENUES
 
 SCALE = (-2, -8)
@@ -109,16 +110,6 @@ class Message(msgspec.Struct):
 
 
 oracle = msgspec.json.Decoder(Message)
-
-
-def mantissa(value: Decimal, exponent: int) -> int | None:
-    """Return the exact mantissa; None: it has none that fits 64 bits."""
-    if value == 0:
-        return 0
-    if abs(value.adjusted()) >= 40:
-        return None
-    scaled = value.scaleb(-exponent, context=None)
-    return int(scaled) if scaled == scaled.to_integral_value() and 0 <= scaled < 2**63 else None
 
 
 def expected_side(event: Event, side: str, scale: tuple[int, int]) -> Levels | None:

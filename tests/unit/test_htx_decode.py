@@ -11,6 +11,7 @@ import gzip
 import json
 import random
 from decimal import Decimal  # noqa: TC003 - msgspec reads the annotations
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,19 @@ from tickpath._core import ffi, lib
 from tickpath.engine.feed_handler.inflate import Inflate
 from tickpath.proto.venues.decoder import find_decoder
 
+from tests.unit import decoding
+from tests.unit.decoding import (
+    INSTRUMENT,
+    SCALE,
+    decoded_levels,
+    depth,
+    expected_side,
+    numbers,
+    trades,
+)
 from tests.unit.feed.test_feed_rule import VENUES
 
-SCALE = (-2, -8)
-SYMBOL, INSTRUMENT = "btcusdt", 7
+SYMBOL = "btcusdt"
 OK, UNKNOWN = int(lib.TP_DECODE_OK), int(lib.TP_DECODE_UNKNOWN)
 BASE, DELTA, TOP, TRADES = (
     int(getattr(lib, f"TP_MEANING_{name}")) for name in ("BASE", "DELTA", "TOP", "TRADES")
@@ -36,58 +46,18 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "proto/venues/htx/samples.ndjson"
 FRAMES = ROOT.parent / "shared/reference/data/venues/htx"
 TOPIC = f"market.{SYMBOL}.mbp.150"
-Levels = list[tuple[int, int]]
 
 venue: Any = find_decoder("htx")
-depth = ffi.new("struct tp_depth_update *")
-trades = ffi.new("struct tp_trade_update *")
 
-
-def make_router(*channels: str, size: int = 8) -> Any:
-    memory = ffi.new("uint64_t[]", venue.router_size(size, 1) // 8 + 1)
-    venue.router_init(memory, size, 1)
-    for name in channels:
-        assert venue.router_add(memory, name.encode(), INSTRUMENT), name
-    return memory
-
-
+make_router = partial(decoding.make_router, venue)
 ROUTER = make_router(TOPIC, "market.ltcusdt.mbp.refresh.20", "market.xrpusdt.mbp.5")
 
 
-class Part:
-    """A message at the very end of its memory, and what is decoded of it."""
+class Part(decoding.RoutedPart):
+    """A message of these channels."""
 
     def __init__(self, data: bytes, router: Any = ROUTER) -> None:
-        self._data = ffi.new("uint8_t[]", data) if data else ffi.new("uint8_t[1]")
-        message = ffi.new(
-            "struct tp_venue_message *", {"data": self._data, "size": len(data), "opcode": 2}
-        )
-        route = ffi.new("struct tp_route *")
-        venue.route(router, message, 0, route)
-        self.meaning, self.instrument = int(route.meaning), int(route.instrument)
-        self.body = data[route.body_offset : route.body_offset + route.body_size]
-
-    def what(self, scale: tuple[int, int] = SCALE) -> Any:
-        self._body = ffi.new("uint8_t[]", self.body)
-        fields = {"data": self._body, "size": len(self.body), "meaning": self.meaning}
-        return ffi.new("struct tp_body *", {**fields, "scale": scale})
-
-    def decode(self, scale: tuple[int, int] = SCALE) -> int:
-        if self.meaning == TRADES:
-            return int(venue.decode_trades(self.what(scale), trades))
-        return int(venue.decode_depth(self.what(scale), depth))
-
-
-def decoded_levels() -> tuple[Levels, Levels]:
-    bids, asks = (
-        [(levels[i].price, levels[i].quantity) for i in range(count)]
-        for levels, count in ((depth.bids, depth.bid_count), (depth.asks, depth.ask_count))
-    )
-    return bids, asks
-
-
-def numbers() -> tuple[int, int, int]:
-    return depth.first_version, depth.last_version, depth.previous_version
+        super().__init__(data, venue, router, opcode=2)
 
 
 def sample(meaning: str, number: int = 0) -> bytes:
@@ -112,22 +82,6 @@ class Message(msgspec.Struct):
 
 
 oracle = msgspec.json.Decoder(Message)
-
-
-def mantissa(value: Decimal, exponent: int) -> int | None:
-    """Return the exact mantissa; None: it has none that fits 64 bits."""
-    if value == 0:
-        return 0
-    if abs(value.adjusted()) >= 40:
-        return None
-    scaled = value.scaleb(-exponent, context=None)
-    return int(scaled) if scaled == scaled.to_integral_value() and 0 <= scaled < 2**63 else None
-
-
-def expected_side(side: list[list[Decimal]], scale: tuple[int, int]) -> Levels | None:
-    rows = [(mantissa(one[0], scale[0]), mantissa(one[1], scale[1])) for one in side]
-    whole = [(price, size) for price, size in rows if price is not None and size is not None]
-    return whole if len(whole) == len(rows) else None
 
 
 def check_against_the_oracle(data: bytes, scale: tuple[int, int] = SCALE) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 from decimal import Decimal  # noqa: TC003 - msgspec reads the annotations
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,19 @@ from hypothesis import strategies as st
 from tickpath._core import ffi, lib
 from tickpath.proto.venues.decoder import find_decoder
 
+from tests.unit import decoding
+from tests.unit.decoding import (
+    INSTRUMENT,
+    SCALE,
+    decoded_levels,
+    depth,
+    expected_side,
+    numbers,
+    trades,
+)
 from tests.unit.feed.test_feed_rule import VENUES
 
-SCALE = (-2, -8)
-SYMBOL, INSTRUMENT = "BTC-USDT", 7
+SYMBOL = "BTC-USDT"
 OK, UNKNOWN = int(lib.TP_DECODE_OK), int(lib.TP_DECODE_UNKNOWN)
 BASE, DELTA, TOP, TRADES = (
     int(getattr(lib, f"TP_MEANING_{name}")) for name in ("BASE", "DELTA", "TOP", "TRADES")
@@ -32,58 +42,18 @@ NO_MEANING, BROKEN = int(lib.TP_MEANING_UNKNOWN), int(lib.TP_MEANING_BROKEN)
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "proto/venues/okx/samples.ndjson"
 FRAMES = ROOT.parent / "shared/reference/data/venues/okx"
-Levels = list[tuple[int, int]]
 
 venue: Any = find_decoder("okx")
-depth = ffi.new("struct tp_depth_update *")
-trades = ffi.new("struct tp_trade_update *")
 
-
-def make_router(*channels: str, size: int = 8) -> Any:
-    memory = ffi.new("uint64_t[]", venue.router_size(size, 1) // 8 + 1)
-    venue.router_init(memory, size, 1)
-    for name in channels:
-        assert venue.router_add(memory, name.encode(), INSTRUMENT), name
-    return memory
-
-
+make_router = partial(decoding.make_router, venue)
 ROUTER = make_router(f"books:{SYMBOL}", "books5:ETH-USDT", "books:BTC-USDT-SWAP")
 
 
-class Part:
-    """A message at the very end of its memory, and what is decoded of it."""
+class Part(decoding.RoutedPart):
+    """A message of these channels."""
 
     def __init__(self, data: bytes, router: Any = ROUTER) -> None:
-        self._data = ffi.new("uint8_t[]", data) if data else ffi.new("uint8_t[1]")
-        message = ffi.new(
-            "struct tp_venue_message *", {"data": self._data, "size": len(data), "opcode": 1}
-        )
-        route = ffi.new("struct tp_route *")
-        venue.route(router, message, 0, route)
-        self.meaning, self.instrument = int(route.meaning), int(route.instrument)
-        self.body = data[route.body_offset : route.body_offset + route.body_size]
-
-    def decode(self, scale: tuple[int, int] = SCALE) -> int:
-        body = ffi.new("uint8_t[]", self.body)
-        what = ffi.new(
-            "struct tp_body *",
-            {"data": body, "size": len(self.body), "meaning": self.meaning, "scale": scale},
-        )
-        if self.meaning == TRADES:
-            return int(venue.decode_trades(what, trades))
-        return int(venue.decode_depth(what, depth))
-
-
-def decoded_levels() -> tuple[Levels, Levels]:
-    bids, asks = (
-        [(levels[i].price, levels[i].quantity) for i in range(count)]
-        for levels, count in ((depth.bids, depth.bid_count), (depth.asks, depth.ask_count))
-    )
-    return bids, asks
-
-
-def numbers() -> tuple[int, int, int]:
-    return depth.first_version, depth.last_version, depth.previous_version
+        super().__init__(data, venue, router)
 
 
 # ---- the oracle ----------------------------------------------------------------------------------
@@ -109,22 +79,6 @@ class Message(msgspec.Struct):
 
 
 oracle = msgspec.json.Decoder(Message)
-
-
-def mantissa(value: Decimal, exponent: int) -> int | None:
-    """Return the exact mantissa; None: it has none that fits 64 bits."""
-    if value == 0:
-        return 0
-    if abs(value.adjusted()) >= 40:
-        return None
-    scaled = value.scaleb(-exponent, context=None)
-    return int(scaled) if scaled == scaled.to_integral_value() and 0 <= scaled < 2**63 else None
-
-
-def expected_side(side: list[list[Decimal]], scale: tuple[int, int]) -> Levels | None:
-    rows = [(mantissa(one[0], scale[0]), mantissa(one[1], scale[1])) for one in side]
-    whole = [(price, size) for price, size in rows if price is not None and size is not None]
-    return whole if len(whole) == len(rows) else None
 
 
 def expected_numbers(book: Book, *, is_base: bool) -> tuple[int, int, int]:
