@@ -48,7 +48,7 @@ def test_files_that_the_page_names_exist() -> None:
     gone = []
     for name in set(FILE.findall(PAGE.read_text())):
         found = [ROOT / name] if "/" in name else [p for r in ROOMS for p in (ROOT / r).rglob(name)]
-        found += [ROOT / room / name for room in ROOMS]
+        found += [ROOT / name, *(ROOT / room / name for room in ROOMS)]
         if not any(path.exists() for path in found):
             gone.append(name)
     assert gone == []
