@@ -9,6 +9,7 @@ tls_server.py), burst.py (messages.py, burst.c, burst_exchange.py, burst_feed_ha
 replay_link.c; burst_veth.py and peer_burst.c over a veth pair), handshake.py (turns.c), memory.py,
 gap.py, garbage.py.
 Shared memory: ring.py (lanes.py, lanes.c), ring_python.py (ring_contender.py), snapshot.py,
-book.py, join.py, race.py (race.c). Behind it: replay.py, relay.py. Beside it: strategy.py.
+book.py, join.py, race.py (race.c). Behind it: replay.py, relay.py. Beside it: strategy.py,
+sign.py (sign.c).
 venues/ has what is asked of a venue here.
 """

@@ -32,6 +32,7 @@ BENCHES = {
     "ring-python": "an event into Python: ours, iceoryx2, os.pipe, pyzmq",
     "snapshot": "a book read while it is written a million times a second",
     "book": "update, best bid and ask, publish: ours, order_book, sortedcontainers",
+    "sign": "an order judged, written and signed: ours, urlencode and hmac",
     "strategy": "an event to a native strategy's decision: Numba, C",
     "memory": "what a feed handler keeps resident, and each further connection",
     "join": "a late joiner's way to exact books of 1,000 instruments",

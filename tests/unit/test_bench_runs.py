@@ -50,6 +50,8 @@ EXPECTED = {
     },
     "replay": {("tickpath", case) for case in ("1x1+1", "100x1+1", "100x10+10")},
     "burst": {("tickpath", f"memory {count}") for count in (1, 10, 100, 1000)},
+    "sign": {("tickpath", case) for case in ("mexc", "session", "risk", "limit")}
+    | {("urlencode, hmac", "mexc"), ("SHA-256 block", "risk"), ("plain bucket", "limit")},
     "strategy": {(contender, "decide") for contender in ("c", "numba")},
     "handshake": {
         (contender, case)
@@ -169,7 +171,7 @@ def test_bench_memory_without_root_measures_kernel_sockets(
     assert left_by_us() == []
 
 
-@pytest.mark.parametrize("name", ["book", "join", "strategy"])
+@pytest.mark.parametrize("name", ["book", "join", "sign", "strategy"])
 def test_bench_of_books_reports_whole_rows(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     check(measure(name)(10, 1), capsys)
 
