@@ -29,7 +29,8 @@ STAGES = (
     "netstack/understudy.c",
     *("netstack/tls/record.c", "netstack/tls/aead.c", "netstack/tls/handover.c"),
     *("engine/feed/*.c", "engine/book/*.c", "engine/loop/*.c", "engine/feed_handler/*.c"),
-    *("engine/strategy/native.c", "engine/recording/tap.c"),
+    *("engine/strategy/native.c", "engine/recording/tap.c", "engine/gateway/*.c"),
+    *("proto/signing/hmac_sha256.c", "proto/signing/order_text.c"),
     *("shm/snapshot_table.c", "shm/message_ring.c", "shm/ring_gate.c"),
 )
 NOT_STAGES = frozenset({"netstack/session_wait.c"})  # a test's and a command's own loop
@@ -72,6 +73,10 @@ CALLS: dict[str, dict[str, str]] = {
         "netstack/stream/socket.c:socket_deinit": "close free",
         "netstack/stream/socket.c:tp_stream_init_socket": "malloc setsockopt",
         "netstack/tcp/isn.c:tp_tcp_isn_init": "EVP_sha256 HMAC",
+        "proto/signing/hmac_sha256.c:absorb": "SHA256_Update",
+        "proto/signing/hmac_sha256.c:begin": "OPENSSL_cleanse SHA256_Init SHA256_Update",
+        "proto/signing/hmac_sha256.c:tp_hmac_key_init": "OPENSSL_cleanse SHA256",
+        "proto/signing/hmac_sha256.c:tp_hmac_key_wipe": "OPENSSL_cleanse",
     },
     "the cold thread, while the hot one runs": {
         "engine/loop/handover.c:tp_handover_await": "ppoll read",
@@ -106,7 +111,7 @@ CALLS: dict[str, dict[str, str]] = {
         "engine/loop/connection_loop.c:rest": "tp_clock_sleep",
     },
     "the path: the kick, kernel sockets, masks of what is sent, the cipher without libipsec-mb, "
-    "messages that are gzip members": {
+    "messages that are gzip members, signatures, the disk where the journal is to wait for it": {
         "engine/feed_handler/inflate.c:tp_inflate_message": "libdeflate_gzip_decompress_ex",
         "engine/loop/handover.c:tp_handover_leave": "write",
         "netstack/link/af_xdp.c:rx_wake": "recvfrom",
@@ -114,6 +119,8 @@ CALLS: dict[str, dict[str, str]] = {
         "netstack/stream/socket.c:socket_receive": "recv",
         "netstack/stream/socket.c:socket_output": "send shutdown",
         "netstack/session_ws.c:next_mask": "RAND_bytes",
+        "engine/gateway/journal.c:tp_journal_sync": "msync",
+        "proto/signing/hmac_sha256.c:tp_hmac_sign": "SHA256_Final SHA256_Update",
         "netstack/tls/aead.c:evp_begin": "EVP_CipherInit_ex2 EVP_CipherUpdate",
         "netstack/tls/aead.c:evp_update": "EVP_CipherUpdate",
         "netstack/tls/aead.c:evp_open_finish": "EVP_CIPHER_CTX_ctrl EVP_CipherFinal_ex",

@@ -150,6 +150,15 @@ def model(w: World) -> str:  # noqa: PLR0911, PLR0912 - a line a limit, in the o
     return "NONE"
 
 
+# A price of 2^14: at quantities from 2^50 on the product has more than 64 bits.
+WRAPS: dict[str, Any] = {
+    "price": 2**14,
+    "best": (2**14 - 1, 2**14 + 1),
+    "tick": 1,
+    "lot": 1,
+    "sizes": (1, MAX),
+    "position_max": MAX,
+}
 EDGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [  # refused; the just-allowed beside it
     ("HALTED", {"mode": 2}, {"mode": 0}),
     ("HALTED", {"mode": 77}, {"mode": 0}),
@@ -173,6 +182,7 @@ EDGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [  # refused; the just
     ("SIZE", {"sizes": (60, 1000)}, {"sizes": (50, 1000)}),
     ("NOTIONAL", {"notional": (0, 499_999)}, {"notional": (0, 500_000)}),
     ("NOTIONAL", {"notional": (500_001, 10**9)}, {"notional": (500_000, 10**9)}),
+    ("NOTIONAL", {**WRAPS, "quantity": 2**50 + 1}, {**WRAPS, "quantity": 1}),
     ("OPEN", {"open_counts": (5, 5)}, {"open_counts": (4, 4)}),
     ("OPEN", {"open_counts": (0, 9)}, {"open_counts": (0, 8)}),
     ("POSITION", {"position": 451}, {"position": 450}),
