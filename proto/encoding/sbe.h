@@ -14,8 +14,9 @@
 #include <string.h>
 
 #include "proto/encoding/decimal.h" /* which asserts that the lowest byte comes first */
+#include "proto/records.h"
 
-enum { TP_SBE_HEADER_SIZE = 8, TP_SBE_POWER_MAX = 18 };
+enum { TP_SBE_HEADER_SIZE = 8, TP_SBE_POWER_MAX = 18, TP_SBE_SCALE_COUNT = 38 };
 
 struct tp_sbe_header {
     uint16_t block_length, template_id, schema_id, version;
@@ -36,7 +37,10 @@ struct tp_sbe_scale {
     uint64_t multiplier; /* 10^n; or, to divide, the inverse of 5^n modulo 2^64 */
     uint64_t whole_max;  /* the largest mantissa that may come */
     uint64_t scaled_max; /* the largest that may come of it: above, it was not divisible */
-    uint32_t rotation;   /* n, to divide */
+    uint64_t rotation;   /* n, to divide */
+    /* Bits of which none is in any mantissa that may come, or in what comes of it, unless it is one
+     * of the few that are near a limit. */
+    uint64_t whole_never, scaled_never;
 };
 
 static inline uint8_t tp_sbe_u8(const uint8_t *at)
@@ -116,8 +120,15 @@ static inline bool tp_sbe_text(struct tp_sbe *in, struct tp_text *out)
     return true;
 }
 
+/* By the powers of ten that are to be multiplied by, from -18 on; the last one is of all others. */
+extern const struct tp_sbe_scale tp_sbe_scales[TP_SBE_SCALE_COUNT];
+
 /* from: any; to: TP_DECIMAL_EXPONENT_MIN to 0. */
-struct tp_sbe_scale tp_sbe_scale(int32_t from, int32_t to);
+static inline const struct tp_sbe_scale *tp_sbe_scale(int32_t from, int32_t to)
+{
+    const uint32_t place = (uint32_t)(from - to + TP_SBE_POWER_MAX);
+    return &tp_sbe_scales[place < TP_SBE_SCALE_COUNT ? place : TP_SBE_SCALE_COUNT - 1];
+}
 
 /* mantissa * 10^from as a mantissa of `to`; false: negative, or not exactly one. To divide by 10^n
  * is to multiply by the inverse of 5^n and to rotate by n: what is not divisible ends up above all
@@ -129,6 +140,13 @@ static inline bool tp_sbe_scaled(const struct tp_sbe_scale *scale, int64_t manti
     *out = (int64_t)scaled;
     return (whole <= scale->whole_max) & (scaled <= scale->scaled_max);
 }
+
+/* The prices and quantities that the entries of two groups begin with, of 16 bytes or more. False:
+ * one may have to be refused, and what is in bids and asks counts for nothing; tp_sbe_scaled says
+ * which it is. */
+bool tp_sbe_levels(const struct tp_sbe_scale *price, const struct tp_sbe_scale *quantity,
+                   const struct tp_sbe_group groups[2], struct tp_level *bids,
+                   struct tp_level *asks);
 
 /* Why tp_sbe_scaled refused a mantissa. */
 enum tp_decode_status tp_sbe_refusal(int64_t mantissa, int32_t from, int32_t to);

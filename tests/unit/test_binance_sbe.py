@@ -195,6 +195,37 @@ def test_change_is_what_struct_and_fractions_make_of_it(
     assert (depth.first_version, depth.last_version) == (5, 7)
 
 
+def limits(up: int) -> list[int]:
+    """Return mantissas at which a number may or may not become one of `up` powers of ten more."""
+    power = 10 ** abs(up)
+    most = INT64_MAX // power if up >= 0 else INT64_MAX // power * power
+    ones = (1 << most.bit_length() - 1) - 1 if most else 0
+    near = (most, most + power, most + 1, ones // power * power, 7 * power, power // 2, -power)
+    twos = (n << abs(up) for n in range(1, 6))  # of a power of ten divided by its twos alone
+    return [one for one in (0, *near, *twos) if -(2**63) <= one <= INT64_MAX]
+
+
+def hold_to_fractions(bids: Levels, asks: Levels, at: tuple[int, int]) -> None:
+    """Decode a change, and compare it with what it must be."""
+    scale = (-9, -9)
+    wanted = [expected(one, at, scale) for one in (bids, asks)]
+    part = Part(diff(bids, asks, at=at), scale)
+    assert (part.decode() == OK) == (None not in wanted), (bids, asks, at)
+    assert None in wanted or list(sides()) == wanted
+
+
+def test_numbers_at_the_limits_of_each_pair_of_exponents() -> None:
+    """Several at once are joined before they are judged: near a limit each counts by itself."""
+    for up in range(-19, 20):
+        for mantissa in limits(up):
+            many = [(0, 1), (0, 2), (mantissa, 3)]
+            for rows in (many[2:], many[1:], many):
+                hold_to_fractions(rows, [], (-9 + up, -9))
+                hold_to_fractions([], rows, (-9 + up, -9))
+                hold_to_fractions(rows, [(0, 9)], (-9 + up, -9))
+            hold_to_fractions([(1, mantissa), (2, 0)], [], (-9, -9 + up))
+
+
 @pytest.mark.parametrize(
     ("level", "at", "status", "number"),
     [
@@ -323,14 +354,16 @@ def test_what_our_own_version_does_not_have_is_broken() -> None:
     assert Part(short).meaning == "BROKEN"
     for size in range(8, len(data)):
         assert Part(data[:size]).meaning == "BROKEN", size
+        assert Part(with_header(data[:size], version=1)).meaning == "BROKEN", size
 
 
 def test_group_of_more_than_its_message_is_broken() -> None:
     """Lengths that overflow where they are multiplied in 32 bits."""
     data = traded((1, 1, 1, 0))
     for stride, count in ((25, 2), (0xFFFF, 0xFFFFFFFF), (0x8000, 0x20000), (0, 0xFFFFFFFF)):
-        changed = data[:26] + struct.pack("<HI", stride, count) + data[32:]
-        assert Part(changed).meaning == "BROKEN", (stride, count)
+        for behind in (data[32:], data[57:]):
+            changed = data[:26] + struct.pack("<HI", stride, count) + behind
+            assert Part(changed).meaning == "BROKEN", (stride, count)
 
 
 @given(st.integers(0, 200), st.integers(0, 255), some_levels)

@@ -20,9 +20,9 @@ mantissas = st.one_of(
 
 def scaled(mantissa: int, from_: int, to: int) -> int | None:
     """Ask C; None: refused."""
-    scale, out = ffi.new("struct tp_sbe_scale *"), ffi.new("int64_t *")
-    scale[0] = lib.tp_sbe_scale(from_, to)
-    return int(out[0]) if lib.tp_sbe_scaled(scale, mantissa, out) else None
+    out = ffi.new("int64_t *")
+    is_one = lib.tp_sbe_scaled(lib.tp_sbe_scale(from_, to), mantissa, out)
+    return int(out[0]) if is_one else None
 
 
 def exact(mantissa: int, from_: int, to: int) -> int | None:
@@ -46,6 +46,13 @@ def test_mantissa_at_each_pair_of_exponents_up_to_its_last_one_that_fits() -> No
             if mantissa <= INT64_MAX:
                 found = scaled(mantissa, -9 + up, -9)
                 assert found == exact(mantissa, -9 + up, -9), (up, mantissa)
+
+
+def test_negative_mantissa_that_would_be_divisible_without_its_sign_is_refused() -> None:
+    for power in range(1, 19):
+        mantissa = -((1 << 64) % 10**power or 10**power)
+        assert (mantissa % (1 << 64)) % 10**power == 0
+        assert scaled(mantissa, -18, power - 18) is None
 
 
 @given(mantissas.filter(lambda number: number != 0), st.integers(-40, 40), st.integers(-18, 0))

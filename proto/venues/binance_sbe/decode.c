@@ -29,7 +29,7 @@ static_assert((int)TP_BINANCE_SBE_DEPTH_DIFF_ASKS_PRICE_AT ==
 
 /* A message's exponents, and the way from them to the instrument's. */
 struct decimals {
-    struct tp_sbe_scale price, quantity;
+    const struct tp_sbe_scale *price, *quantity;
     int32_t price_exponent, quantity_exponent;
 };
 
@@ -68,7 +68,7 @@ static enum tp_decode_status judge(const struct tp_body *body, const struct deci
     const int32_t from = is_price ? decimals->price_exponent : decimals->quantity_exponent;
     const int32_t to = is_price ? body->scale.price_exponent : body->scale.quantity_exponent;
     int64_t scaled;
-    if (tp_sbe_scaled(is_price ? &decimals->price : &decimals->quantity, tp_sbe_i64(at), &scaled))
+    if (tp_sbe_scaled(is_price ? decimals->price : decimals->quantity, tp_sbe_i64(at), &scaled))
         return TP_DECODE_OK;
     tp_body_misfit(body, (struct tp_misfit){.text = {at, sizeof(int64_t)},
                                             .kind = kind,
@@ -99,25 +99,30 @@ __attribute__((noinline)) static enum tp_decode_status refuse(const struct tp_bo
 HOT_PART bool scale_entry(const uint8_t *entry, const struct decimals *decimals,
                           struct tp_level *out)
 {
-    return tp_sbe_scaled(&decimals->price, tp_binance_sbe_depth_diff_bids_price(entry),
+    return tp_sbe_scaled(decimals->price, tp_binance_sbe_depth_diff_bids_price(entry),
                          &out->price) &
-           tp_sbe_scaled(&decimals->quantity, tp_binance_sbe_depth_diff_bids_qty(entry),
+           tp_sbe_scaled(decimals->quantity, tp_binance_sbe_depth_diff_bids_qty(entry),
                          &out->quantity);
 }
 
-HOT_PART enum tp_decode_status take_side(const struct tp_body *body,
-                                         const struct decimals *decimals,
-                                         const struct tp_sbe_group *group, struct tp_level *levels,
-                                         uint32_t *count)
+static enum tp_decode_status take_side(const struct tp_body *body, const struct decimals *decimals,
+                                       const struct tp_sbe_group *group, struct tp_level *levels)
 {
     bool is_sound = true;
-    if (group->count > TP_DEPTH_LEVEL_COUNT_MAX)
-        return TP_DECODE_TOO_MANY;
     for (uint32_t i = 0; i < group->count; i++)
         is_sound &= scale_entry(group->entries + (size_t)i * group->stride, decimals, &levels[i]);
-    *count = group->count;
     return is_sound ? TP_DECODE_OK
                     : refuse(body, decimals, group, TP_BINANCE_SBE_DEPTH_DIFF_BIDS_PRICE_AT);
+}
+
+/* Where the usual way is not sure of all numbers, or there is none: each is judged. */
+__attribute__((noinline)) static enum tp_decode_status
+take_sides(const struct tp_body *body, const struct decimals *decimals,
+           const struct tp_binance_sbe_parts *parts, struct tp_depth_update *out)
+{
+    const enum tp_decode_status status = take_side(body, decimals, &parts->groups[0], out->bids);
+    return status == TP_DECODE_OK ? take_side(body, decimals, &parts->groups[1], out->asks)
+                                  : status;
 }
 
 HOT_PART bool take_time(int64_t time_us, uint64_t *out_ns)
@@ -139,12 +144,15 @@ HOT_PART enum tp_decode_status take_book(const struct tp_body *body,
                                          const struct tp_binance_sbe_parts *parts,
                                          struct tp_depth_update *out)
 {
+    const struct tp_sbe_group *const groups = parts->groups;
+    if (groups[0].count > TP_DEPTH_LEVEL_COUNT_MAX || groups[1].count > TP_DEPTH_LEVEL_COUNT_MAX)
+        return TP_DECODE_TOO_MANY;
     out->checksum = 0;
-    const enum tp_decode_status status =
-        take_side(body, decimals, &parts->groups[0], out->bids, &out->bid_count);
-    if (status != TP_DECODE_OK)
-        return status;
-    return take_side(body, decimals, &parts->groups[1], out->asks, &out->ask_count);
+    out->bid_count = groups[0].count;
+    out->ask_count = groups[1].count;
+    if (tp_sbe_levels(decimals->price, decimals->quantity, groups, out->bids, out->asks))
+        return TP_DECODE_OK;
+    return take_sides(body, decimals, parts, out);
 }
 
 static enum tp_decode_status take_diff(const struct tp_body *body,
@@ -259,8 +267,8 @@ static bool take_maker(uint8_t is_buyer_maker, uint32_t *flags)
 
 static bool take_trade(const uint8_t *entry, const struct decimals *decimals, struct tp_trade *out)
 {
-    return tp_sbe_scaled(&decimals->price, tp_binance_sbe_trades_trades_price(entry), &out->price) &
-           tp_sbe_scaled(&decimals->quantity, tp_binance_sbe_trades_trades_qty(entry),
+    return tp_sbe_scaled(decimals->price, tp_binance_sbe_trades_trades_price(entry), &out->price) &
+           tp_sbe_scaled(decimals->quantity, tp_binance_sbe_trades_trades_qty(entry),
                          &out->quantity);
 }
 
