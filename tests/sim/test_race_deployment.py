@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NAMES = ("BTC/USDT", "ETH/USDT")
 __all__ = ["certificate"]  # a fixture
-VENUES = ("mexc", "binance", "okx", "bybit", "gate", "bitget")
+VENUES = ("mexc", "binance", "binance_sbe", "okx", "bybit", "gate", "bitget")
 
 
 @pytest.fixture

@@ -44,7 +44,8 @@ EXPECTED = {
             "okx 20",
         )
     }
-    | {(one, case) for one in ("tickpath", "zlib, msgspec") for case in ("htx 2", "htx 20")},
+    | {(one, case) for one in ("tickpath", "zlib, msgspec") for case in ("htx 2", "htx 20")}
+    | {(one, "sbe 10+10") for one in ("tickpath", "struct")},
     "record": {
         (contender, case) for contender in ("tickpath", "SSL_read") for case in ("256", "1400")
     },
