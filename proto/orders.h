@@ -77,7 +77,7 @@ struct tp_order {
     int8_t price_exponent, quantity_exponent;
     uint8_t place;    /* enum tp_order_place of engine/gateway/order_state.h */
     uint8_t reason;   /* enum tp_order_reason */
-    uint8_t kind;     /* of a journal's record; 0 elsewhere */
+    uint8_t kind;     /* 0: of later versions */
     uint8_t reserved; /* 0 */
     uint32_t changes; /* how often its state, fills or flags changed */
     char venue_order[TP_VENUE_ORDER_SIZE_MAX]; /* the venue's id, NUL-padded; all NUL: not known */

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tickpath._core import ffi, lib
 from tickpath.shm.errors import LocalError
+from tickpath.shm.ownership import own, taking
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,9 +92,11 @@ class Journal:
         self.tag = 0
         self._part = 0
         self._map: mmap.mmap | None = None
-        self._lock = os.open(
-            folder / f"{account}.journal.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
-        )
+        with taking:
+            self._lock = os.open(
+                folder / f"{account}.journal.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
+            )
+            own(self)
 
     def _paths(self) -> list[tuple[int, Path]]:
         found = []
@@ -177,6 +180,10 @@ class Journal:
         text = ffi.new("char[]", int(lib.TP_ORDER_ID_TEXT_SIZE))
         lib.tp_order_id_write(self.tag, id_, text)
         return str(ffi.string(text, len(text)).decode())
+
+    def disown(self) -> None:
+        """Append nothing, and hold no lock, in a forked child."""
+        self.close()
 
     def close(self) -> None:
         """Let go of the file and the lock; what was appended stays."""

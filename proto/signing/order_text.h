@@ -9,6 +9,7 @@
 #include <string.h>
 
 enum { TP_ORDER_ID_PREFIX_SIZE = 18, TP_ORDER_NUMBER_SIZE = 8 }; /* of a client order id */
+enum { TP_RECV_WINDOW_MAX_MS = 60000 };                          /* of both venues here */
 
 struct tp_order_text {
     char *at;

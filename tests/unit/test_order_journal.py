@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,29 @@ def test_journal_belongs_to_one_gateway(tmp_path: Path) -> None:
         opened(tmp_path)
     journal.close()
     opened(tmp_path)[0].close()
+
+
+def test_journal_in_a_forked_child_appends_nothing_and_keeps_no_lock(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    order = place(journal)
+    end_read, end_write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        appended = lib.tp_journal_append(journal.pointer, order)
+        os.write(end_write, b"yes" if appended else b"no")
+        signal.pause()  # until it is killed
+        os._exit(0)
+    try:
+        assert os.read(end_read, 3) == b"no"
+        journal.close()
+        again, found = opened(tmp_path)
+        assert [bytes_of(one) for one in found.orders] == [bytes_of(order)]
+        again.close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(end_read)
+        os.close(end_write)
 
 
 def words_of(folder: Path, position: int) -> tuple[bytes, int]:

@@ -352,10 +352,12 @@ def test_request_without_room_is_none(venue: str) -> None:
         {"symbol": 'X"'},
         {"symbol": "X&side=BUY"},
         {"symbol": "X Y"},
+        {"window": 0},
+        {"window": 60001},
     ],
 )
-def test_template_of_a_name_that_cannot_be_is_refused(venue: str, change: dict[str, str]) -> None:
-    order = replace(Order(), **change)  # type: ignore[arg-type]  # names of texts alone
+def test_template_of_what_cannot_be_is_refused(venue: str, change: dict[str, Any]) -> None:
+    order = replace(Order(), **change)
     made, _kept = account(venue, order, "mykey")
     template = ffi.new(f"struct tp_{venue}_template *")
     assert not getattr(lib, f"tp_{venue}_template_init")(template, 0, made, key_of(b"x"))

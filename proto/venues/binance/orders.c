@@ -57,6 +57,8 @@ bool tp_binance_template_init(struct tp_binance_template *template_, enum tp_bin
     tp_text_add(&text, account->id_prefix, TP_ORDER_ID_PREFIX_SIZE);
     template_->head_size = head.size;
     template_->signed_size = text.size;
+    if (account->recv_window_ms == 0 || account->recv_window_ms > TP_RECV_WINDOW_MAX_MS)
+        return false;
     if (account->symbol_size == 0 || account->symbol_size > TP_BINANCE_TEXT_MAX ||
         head.is_overfull || text.is_overfull ||
         !tp_text_is_plain(account->key, account->key_size) ||

@@ -36,7 +36,8 @@ struct tp_binance_template {
     char symbol[TP_BINANCE_TEXT_MAX];
 };
 
-/* False: a name is empty, or too long for a template; or holds what JSON would escape. */
+/* False: the window is none that the venue takes; a name is empty, or too long for a template; or
+ * holds what JSON would escape. */
 bool tp_binance_template_init(struct tp_binance_template *template_, enum tp_binance_verb verb,
                               const struct tp_binance_account *account,
                               const struct tp_hmac_key *key);

@@ -63,6 +63,8 @@ bool tp_mexc_template_init(struct tp_mexc_template *template_, enum tp_mexc_verb
     template_->state = key->inner;
     tp_hmac_absorb(&template_->state, head.at + template_->signed_from,
                    head.size - template_->signed_from);
+    if (account->recv_window_ms == 0 || account->recv_window_ms > TP_RECV_WINDOW_MAX_MS)
+        return false;
     return !head.is_overfull && !tail.is_overfull && account->host_size != 0 &&
            account->key_size != 0 && account->symbol_size != 0 &&
            tp_text_is_plain(account->host, account->host_size) &&

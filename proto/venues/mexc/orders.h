@@ -34,7 +34,7 @@ struct tp_mexc_template {
     char tail[TP_MEXC_TAIL_MAX]; /* behind the signature */
 };
 
-/* False: a name is empty, or too long for a template. */
+/* False: the window is none that the venue takes; a name is empty, or too long for a template. */
 bool tp_mexc_template_init(struct tp_mexc_template *template_, enum tp_mexc_verb verb,
                            const struct tp_mexc_account *account, const struct tp_hmac_key *key);
 /* The whole request into out; returns its size, 0: no room, or a type that the venue has not. Of
