@@ -20,7 +20,7 @@ from tickpath.engine.client.reader import open_reader
 from tickpath.engine.config.check import check_name
 from tickpath.engine.strategy import Strategy
 from tickpath.engine.strategy.compiled import NativeFunction
-from tickpath.engine.strategy.from_file import import_file
+from tickpath.engine.strategy.from_file import import_file, keep_children_safe
 from tickpath.engine.strategy.guarded import guarded
 from tickpath.engine.strategy.library import check_writers
 from tickpath.engine.strategy.native import compiled, load_native, parse_parameters
@@ -229,6 +229,7 @@ def check(args: argparse.Namespace) -> Placement:
 def run(args: argparse.Namespace) -> int:
     """Run the strategy; 0 after its time or a signal, 4 where its own code raised."""
     placement = check(args)
+    keep_children_safe()
     try:
         strategy_class = load_strategy(args.strategy, parse_parameters(args.parameter))
     except StrategyFailedError as error:

@@ -5,7 +5,11 @@ sys.modules, whatever the file is called. Processes that multiprocessing starts 
 forkserver) import what a strategy's functions are pickled by, which is that name: importing this
 module, its parent, puts the finder there, and the environment says which file it is. The file's
 folder comes last on the path: what lies beside it can be imported, and hides nothing that the
-standard library or an installed package has. Called by: command, and Python's import in children.
+standard library or an installed package has.
+
+Those processes begin by `python -c`, which puts the current directory first on the path before it
+has imported anything: a types.py there would be run, as root maybe. So they begin by -P, as all
+children of ours do. Called by: command, and Python's import in children.
 """
 
 from __future__ import annotations
@@ -19,11 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 VARIABLE = "TICKPATH_STRATEGY_FILE"
+# Not public, and the one place that spawn, forkserver and the resource tracker ask.
+FLAGS = "_args_from_interpreter_flags"
 __path__: list[str] = []  # Python imports names below a module that has one
 
 
@@ -47,6 +53,15 @@ class Finder:
 
 
 sys.meta_path.append(Finder)  # at import: a child imports this module only for what it finds
+
+
+def keep_children_safe() -> None:
+    """Let multiprocessing start its processes by -P, whatever this one was started by."""
+    from multiprocessing import util  # noqa: PLC0415 - of a strategy's process alone
+
+    of_before: Callable[[], list[str]] = getattr(util, FLAGS)
+    if "-P" not in of_before():
+        setattr(util, FLAGS, lambda: [*of_before(), "-P"])
 
 
 def import_file(path: Path) -> ModuleType:

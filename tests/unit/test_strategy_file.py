@@ -47,23 +47,24 @@ SCRIPT, MODULE = ["tickpath"], [sys.executable, "-P", "-m", "tickpath"]
 
 
 @pytest.mark.parametrize(
-    ("name", "command"),
+    ("name", "command", "here"),
     [
-        ("mine.py", SCRIPT),
-        ("mine.py", MODULE),
-        ("queue.py", SCRIPT),
-        ("numpy.py", SCRIPT),
-        ("my-own.v2.py", SCRIPT),
+        ("mine.py", SCRIPT, "/"),
+        ("mine.py", SCRIPT, "."),  # in the file's own folder
+        ("mine.py", MODULE, "."),
+        ("queue.py", SCRIPT, "."),
+        ("numpy.py", SCRIPT, "."),
+        ("my-own.v2.py", SCRIPT, "/"),
     ],
 )
 def test_file_imports_what_is_beside_it_in_all_its_processes(
-    feed: RehearsalFeed, tmp_path: Path, name: str, command: list[str]
+    feed: RehearsalFeed, tmp_path: Path, name: str, command: list[str], here: str
 ) -> None:
+    # Hides nothing of the product's own imports, nor of a child's, which begin with types.
+    for planted in ("msgspec", "pickle", "types", "signal", "selectors", "runpy"):
+        (tmp_path / f"{planted}.py").write_text("raise SystemExit('planted')\n")
     (tmp_path / name).write_text(WORKS)
     (tmp_path / "beside.py").write_text("FACTOR = 3\n")
-    # Hides nothing of the product's own imports, nor of a child's.
-    (tmp_path / "msgspec.py").write_text("raise SystemExit('planted')\n")
-    (tmp_path / "pickle.py").write_text("raise SystemExit('planted')\n")
     words = ["strategy", f"{tmp_path / name}:Works", "--instance", INSTANCE]
     done = subprocess.run(
         [*command, *words, "--seconds", "0.2", "--block"],
@@ -71,7 +72,7 @@ def test_file_imports_what_is_beside_it_in_all_its_processes(
         text=True,
         check=False,
         timeout=100,
-        cwd="/",
+        cwd=tmp_path / here,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:4] == [
