@@ -175,7 +175,10 @@ class Changes:
 
     def _take(self, answer: str, request: Request, venues: Sequence[VenueFeed]) -> None:
         pending = _Pending(answer, {}, {})
-        for names, decide in ((request.remove, self._remove), (request.add, self._add)):
+        for names, decide, already in (
+            (request.remove, self._remove, "unsubscribed already"),
+            (request.add, self._add, "subscribed already"),
+        ):
             for name in names[:NAMES_MAX]:
                 pending.outcomes[name] = None
                 try:
@@ -183,7 +186,7 @@ class Changes:
                     if decide(own, venues, number):
                         pending.waits[name] = number, own
                     else:
-                        pending.outcomes[name] = Outcome(name, "unchanged", "subscribed already")
+                        pending.outcomes[name] = Outcome(name, "unchanged", already)
                 except ValueError as error:
                     pending.outcomes[name] = Outcome(name, "refused", str(error))
         if pending.waits:
@@ -204,18 +207,19 @@ class Changes:
         return True
 
     def _remove(self, own: str, venues: Sequence[VenueFeed], number: int) -> bool:
-        """Want a symbol no more; raises ValueError where it cannot go."""
+        """Want a symbol no more; False: it went before. Raises ValueError where it cannot go."""
         venue = venues[number].config
         here = [own_name(venue, one) for one in self.over(self._config).venues[number].symbols]
+        if own in self._state.removed.get(venue.name, ()):
+            return False
         if own not in here:
             close = difflib.get_close_matches(own, here, n=1)
-            hint = f"did you mean {venue.name}:{close[0]}?" if close else "it is not subscribed to"
-            raise ValueError(f"symbol {own!r}: {hint}")
+            hint = f"; did you mean {venue.name}:{close[0]}?" if close else ""
+            raise ValueError(f"symbol {own!r} is not subscribed{hint}")
         if len(here) == 1:
             raise ValueError(f"symbol {own!r}: the last one of {venue.name}: stop the instance")
         _drop(self._state.added, venue.name, own)
-        if own in [own_name(venue, one) for one in self._config.venues[number].symbols]:
-            self._state.removed.setdefault(venue.name, []).append(own)
+        self._state.removed.setdefault(venue.name, []).append(own)
         return True
 
     # ---- what became of it -----------------------------------------------------------------------

@@ -259,7 +259,7 @@ def _speed(args: argparse.Namespace) -> float | None:
     except ValueError:
         speed = 0.0
     if not 0 < speed <= SPEED_MAX:
-        raise LocalError(f"--speed {text}: expected max, or above 0 to {SPEED_MAX:g}")
+        raise LocalError(f"--speed {text}: expected max, or above 0 to {SPEED_MAX:,.0f}")
     return speed
 
 

@@ -208,7 +208,7 @@ def check_market(args: argparse.Namespace) -> None:
     if args.idle is not None and not args.idle > 0:
         raise LocalError(f"--idle {args.idle:g}: expected more than 0 seconds")
     if not 0 <= args.rate <= RATE_MAX:
-        raise LocalError(f"--rate {args.rate:g}: expected 0 to {RATE_MAX:g} messages a second")
+        raise LocalError(f"--rate {args.rate:g}: expected 0 to {RATE_MAX:,.0f} messages a second")
     twice = [name for name in args.venue if args.venue.count(name) > 1]
     if twice:
         raise LocalError(f"venue {twice[0]!r} is listed twice: expected each venue once")

@@ -112,7 +112,7 @@ def test_unsubscribed_symbol_is_removed_and_comes_back(start: Callable[..., Comm
         (("BTCUSDT",), (), "expected VENUE:SYMBOL, as in mexc:BTCUSDT"),
         (("mexc:",), (), "expected VENUE:SYMBOL"),
         ((), ("mexc:ETHUSD",), "did you mean mexc:ETHUSDT"),
-        ((), ("mexc:XRPUSDT",), "not subscribed to"),
+        ((), ("mexc:XRPUSDT",), "symbol 'XRPUSDT' is not subscribed"),
     ],
 )
 def test_name_that_cannot_be_is_refused_by_name_and_forgotten(
@@ -127,6 +127,19 @@ def test_name_that_cannot_be_is_refused_by_name_and_forgotten(
     (venue,) = commands.deployment.feed_handler.venues
     assert not venue.left_out  # nor is it looked for in the lists to come
     assert commands.do("mexc:SOLUSDT") == [("mexc:SOLUSDT", "subscribed")]
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "SOLUSDT"])  # of the file; of a command
+def test_what_was_done_before_is_unchanged(start: Callable[..., Commands], symbol: str) -> None:
+    """A script may ask twice. The second time, a near name that was not meant was offered."""
+    commands, name = start("BTCUSDT", "ETHUSDT"), f"mexc:{symbol}"
+    commands.do("mexc:SOLUSDT")
+    (again,) = commands.outcomes(name)
+    assert (again.what, again.why) == ("unchanged", "subscribed already")
+    assert commands.do(remove=(name,)) == [(name, "unsubscribed")]
+    (again,) = commands.outcomes(remove=(name,))
+    assert (again.what, again.why) == ("unchanged", "unsubscribed already")
+    assert commands.do(name) == [(name, "subscribed")]
 
 
 def test_one_bad_name_costs_the_others_nothing(start: Callable[..., Commands]) -> None:
