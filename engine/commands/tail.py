@@ -53,8 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "tail",
         description="Follow the events of an instance from now on, until Ctrl-C.",
-        epilog="Prices and quantities are exact decimals; --json has them as text. What is "
-        "bid_quantity here is bid_qty in recordings. "
+        epilog="Prices and quantities are exact decimals; --json has them as text. "
         f"Example: tickpath tail {DEFAULT_NAME} --symbol BTCUSDT --type top --json",
     )
     parser.add_argument("instance", help="instance name (tickpath stat lists them)")

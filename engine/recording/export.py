@@ -53,7 +53,7 @@ DECIMAL = pa.decimal128(38, 18)  # any int64 at any exponent from -18 to 0
 NAME = pa.dictionary(pa.int32(), pa.string())
 TIME = pa.timestamp("ns")  # UTC; without a zone, since readers want more packages for one
 _IDENTITY = [("venue", NAME), ("symbol", NAME)]
-_TOP = ["bid", "bid_qty", "ask", "ask_qty"]
+_TOP = ["bid", "bid_quantity", "ask", "ask_quantity"]
 _TRADED = ["price", "quantity"]
 
 
@@ -221,20 +221,20 @@ def book_batch(columns: Columns, tops: NDArray[Any]) -> pa.RecordBatch:
     """Return a row a changed book."""
     instruments = tops["instrument"]
     prices, quantities = tops["price_exponent"], tops["quantity_exponent"]
-    no_bid, no_ask = tops["bid_qty"] == 0, tops["ask_qty"] == 0
+    no_bid, no_ask = tops["bid_quantity"] == 0, tops["ask_quantity"] == 0
     arrays = [
         pa.array(tops["t_ns"]),
         columns.time(tops["t_ns"]),
         *columns.identity(instruments),
         columns.names(tops["state"].astype(np.int32), _STATE_WORDS),
         columns.numbers(tops["bid"], prices, no_bid),
-        columns.numbers(tops["bid_qty"], quantities, no_bid),
+        columns.numbers(tops["bid_quantity"], quantities, no_bid),
         columns.numbers(tops["ask"], prices, no_ask),
-        columns.numbers(tops["ask_qty"], quantities, no_ask),
+        columns.numbers(tops["ask_quantity"], quantities, no_ask),
         *columns.exact(
             [
-                *((tops["bid"], no_bid), (tops["bid_qty"], no_bid)),
-                *((tops["ask"], no_ask), (tops["ask_qty"], no_ask)),
+                *((tops["bid"], no_bid), (tops["bid_quantity"], no_bid)),
+                *((tops["ask"], no_ask), (tops["ask_quantity"], no_ask)),
             ],
             (prices, quantities),
         ),

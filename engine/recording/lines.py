@@ -52,23 +52,33 @@ class BookLines:
         """Write them; an empty side is null."""
         first, last = self._wanted
         lines = []
-        for t_ns, index, state, price, quantity, bid, bid_qty, ask, ask_qty in tops.tolist():
+        for (
+            t_ns,
+            index,
+            state,
+            price,
+            quantity,
+            bid,
+            bid_quantity,
+            ask,
+            ask_quantity,
+        ) in tops.tolist():
             if not first <= t_ns <= last:
                 continue
             lines.append(
                 f'{{"t_ns":{t_ns},{self._names[index]},"state":"{_STATES[state]}",'
-                f"{_side('bid', bid, bid_qty, price, quantity)},"
-                f"{_side('ask', ask, ask_qty, price, quantity)}}}\n"
+                f"{_side('bid', bid, bid_quantity, price, quantity)},"
+                f"{_side('ask', ask, ask_quantity, price, quantity)}}}\n"
             )
         self._out.write("".join(lines))
 
 
 def _side(name: str, price: int, quantity: int, price_exponent: int, quantity_exponent: int) -> str:
     if quantity == 0:
-        return f'"{name}":null,"{name}_qty":null'
+        return f'"{name}":null,"{name}_quantity":null'
     return (
         f'"{name}":"{format_fixed(price, price_exponent)}",'
-        f'"{name}_qty":"{format_fixed(quantity, quantity_exponent)}"'
+        f'"{name}_quantity":"{format_fixed(quantity, quantity_exponent)}"'
     )
 
 
@@ -106,7 +116,7 @@ class IntentLines:
         return (
             f'{head},"verb":"place","order":{order},"side":"{"ask" if side else "bid"}",'
             f'"price":"{format_fixed(price, exponents[0])}",'
-            f'"qty":"{format_fixed(quantity, exponents[1])}"'
+            f'"quantity":"{format_fixed(quantity, exponents[1])}"'
         )
 
 
@@ -156,7 +166,7 @@ class EventLines:
                 side = "ask" if flags & EVENT_ASK else "bid"
                 return (
                     f'{head},"side":"{side}","price":"{format_fixed(value[0], price)}",'
-                    f'"qty":"{format_fixed(value[1], quantity)}","exchange_ns":{value[2]},'
+                    f'"quantity":"{format_fixed(value[1], quantity)}","exchange_ns":{value[2]},'
                     f'"sequence":{value[3]}'
                 )
             case EventType.TRADE:
@@ -164,7 +174,7 @@ class EventLines:
                 return (
                     f'{head},"taker":"{"" if flags & EVENT_SIDELESS else taker}",'
                     f'"price":"{format_fixed(value[0], price)}",'
-                    f'"qty":"{format_fixed(value[1], quantity)}","exchange_ns":{value[2]},'
+                    f'"quantity":"{format_fixed(value[1], quantity)}","exchange_ns":{value[2]},'
                     f'"trade_id":{value[3] & WORD}'
                 )
             case EventType.TOP | EventType.BEST:

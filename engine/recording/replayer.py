@@ -49,7 +49,7 @@ TOP_DTYPE: Final = np.dtype(
     {
         "names": [
             *("t_ns", "instrument", "state", "price_exponent", "quantity_exponent"),
-            *("bid", "bid_qty", "ask", "ask_qty"),
+            *("bid", "bid_quantity", "ask", "ask_quantity"),
         ],
         "formats": ["u8", "u4", "u1", "i1", "i1", "i8", "i8", "i8", "i8"],
         "offsets": [0, 8, 12, 14, 15, 16, 24, 32, 40],

@@ -21,7 +21,7 @@ from tests.venues.test_tardis import tickpath
 
 SCRIPT = Path(__file__).with_name("pandas_rows.py")
 LARGE = 2**53 + 1
-DECIMALS = ("price", "quantity", "bid", "bid_qty", "ask", "ask_qty")
+DECIMALS = ("price", "quantity", "bid", "bid_quantity", "ask", "ask_quantity")
 pytestmark = pytest.mark.needs("readers")
 
 

@@ -136,7 +136,7 @@ def test_replay_command_prints_intents_as_numbers_that_people_read(
     assert done.returncode == 0, done.stderr
     assert {one["verb"] for one in lines} == {"place", "cancel"}
     first = lines[0]
-    assert (first["symbol"], first["side"], first["qty"]) == ("COIN0USDT", "bid", "0.00001000")
+    assert (first["symbol"], first["side"], first["quantity"]) == ("COIN0USDT", "bid", "0.00001000")
     told = run_inline(recording, source, {"quantity": 1000, "spread_min": 2})[1]
     assert len(lines) == told["places"] + told["cancels"]
     assert f"{told['places']:,} places, {told['cancels']:,} cancels, 0 refused" in done.stderr

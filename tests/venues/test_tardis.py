@@ -100,7 +100,9 @@ def replay(*words: object) -> tuple[list[dict[str, Any]], Done]:
 
 def last_best(printed: Iterable[dict[str, Any]], symbol: str) -> tuple[Any, ...]:
     (*_, last) = (one for one in printed if one["symbol"] == symbol)
-    return last["state"], *(Decimal(last[k]) for k in ("bid", "bid_qty", "ask", "ask_qty"))
+    return last["state"], *(
+        Decimal(last[k]) for k in ("bid", "bid_quantity", "ask", "ask_quantity")
+    )
 
 
 def read(path: Path, venue: str = "okx") -> list[Message | LineFault]:
@@ -279,7 +281,7 @@ def test_session_as_tardis_writes_it_gives_the_books_that_were(name: str, tmp_pa
         assert len(live) >= 10
         for one in live:
             then = session.truth.get((symbol, one["t_ns"]))
-            best = tuple(Decimal(one[k]) for k in ("bid", "bid_qty", "ask", "ask_qty"))
+            best = tuple(Decimal(one[k]) for k in ("bid", "bid_quantity", "ask", "ask_quantity"))
             assert then in (None, best)
 
 

@@ -141,7 +141,7 @@ class Oracle:
 
 def as_told(lines: list[Line], name: str) -> list[Any]:
     """Return book lines of one symbol as the oracle has them."""
-    keys = ("bid", "bid_qty", "ask", "ask_qty")
+    keys = ("bid", "bid_quantity", "ask", "ask_quantity")
     return [
         (one["t_ns"], one["state"], *(None if one[k] is None else Decimal(one[k]) for k in keys))
         for one in lines
@@ -220,7 +220,7 @@ def test_replay_command_prints_the_oracles_books(tmp_path: Path) -> None:
     printed, done = replay(write(tmp_path / "a.ndjson", lines), "--ndjson", "--print", "books")
     assert done.returncode == 0, done.stderr
     assert list(printed[0]) == [
-        "t_ns", "venue", "symbol", "state", "bid", "bid_qty", "ask", "ask_qty",
+        "t_ns", "venue", "symbol", "state", "bid", "bid_quantity", "ask", "ask_quantity",
     ]  # fmt: skip
     for name, rows in expected.items():
         assert len(rows) > 50
@@ -296,8 +296,8 @@ def test_replay_into_an_instance_can_be_watched(tmp_path: Path) -> None:
     name = f"replay-test-{tmp_path.name}"
     path = write(tmp_path / "a.ndjson", lines)
     rows = [row for row in expected[symbol(0)] if row[0] < 300]
-    _, _, bid, bid_qty, ask, ask_qty = rows[-1]
-    before_silence = [(bid, bid_qty), (ask, ask_qty)]
+    _, _, bid, bid_quantity, ask, ask_quantity = rows[-1]
+    before_silence = [(bid, bid_quantity), (ask, ask_quantity)]
     seen: list[list[tuple[Decimal, Decimal]]] = []
     command = [*TICKPATH, "replay", "--ndjson", str(path), "--instance", name]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
