@@ -220,7 +220,7 @@ class Tree:
         if left_s <= 0:
             raise OutOfTimeError
         with (
-            tempfile.TemporaryFile("w+") as output,
+            tempfile.TemporaryFile("w+", errors="replace") as output,
             subprocess.Popen(
                 words,
                 cwd=self.root,

@@ -237,6 +237,13 @@ def test_faults_that_the_time_did_not_reach_are_named_and_fail_nothing(
     assert (tmp_path / "shm/x.c").read_text() == "a"
 
 
+def test_command_may_print_any_bytes(tmp_path: Path) -> None:
+    """A test of bytes that are no UTF-8 shows them where it fails: the runner ended by that."""
+    tree = Tree(tmp_path, time.monotonic() + 60)
+    done = tree._run(["bash", "-c", r"printf 'caf\xe9'; exit 1"])
+    assert (done.status, done.output) == (1, "caf\ufffd")
+
+
 def test_command_that_the_time_for_all_ends_has_not_hung(tmp_path: Path) -> None:
     with pytest.raises(OutOfTimeError):
         Tree(tmp_path, time.monotonic() + 0.2)._run(["sleep", "300"])
