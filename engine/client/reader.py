@@ -1,4 +1,4 @@
-"""Read a feed as a strategy sees it: typed events, consistent books, and every trouble told.
+"""Read a feed as a strategy sees it: typed events, consistent books, and every trouble reported.
 
     with open_reader("demo") as reader:
         for event in reader:
@@ -75,21 +75,21 @@ _EVENT_STRUCT = struct.Struct("<QHBBbbHQQ4q")
 
 
 class Lapped(msgspec.Struct, frozen=True):
-    """Tell that the reader was too slow: `lost` events are gone. Read the books, then go on."""
+    """Report that the reader was too slow: `lost` events are gone. Read the books, then go on."""
 
     lost: int
 
 
 class WriterSilent(msgspec.Struct, frozen=True):
-    """Tell that the writer's heartbeat stopped, or that it ended: every book is STALE now."""
+    """Report that the writer's heartbeat stopped, or that it ended: every book is STALE now."""
 
 
 class WriterAlive(msgspec.Struct, frozen=True):
-    """Tell that the heartbeat is back: books read as they are again."""
+    """Report that the heartbeat is back: books read as they are again."""
 
 
 class Restarted(msgspec.Struct, frozen=True):
-    """Tell that a new writer took over and its segment was opened: read the books."""
+    """Report that a new writer took over and its segment was opened: read the books."""
 
     instruments: tuple[Instrument, ...]
 
@@ -203,7 +203,7 @@ class FeedReader:
         self._reader.join()
 
     def next(self) -> int:
-        """Wait, with the GIL released, for something to tell; return a Result, or RESTARTED."""
+        """Wait, with the GIL released, for something to report; return a Result, or RESTARTED."""
         result = self._look()
         if result == _EVENT or (result <= _LAPPED and not self.is_down):
             return result

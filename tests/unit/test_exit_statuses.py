@@ -25,6 +25,8 @@ from tickpath.engine.recording.recorder import Totals
 from tickpath.engine.strategy.rehearsal import RehearsalFeed
 from tickpath.engine.strategy.runtime import EXIT_STRATEGY_FAILED
 from tickpath.proto.instrument import Instrument
+from tickpath.rt.check_command import EXIT_NOT_WELL
+from tickpath.rt.item import Severity
 
 from tests.unit.recording.test_replay import session
 
@@ -115,9 +117,11 @@ def test_each_status_of_the_code_is_one_row_of_the_table_and_means_one_thing() -
         LEFT_OUT,
         cli.EXIT_INTERRUPTED,
         128 + signal.SIGTERM,
+        cli.EXIT_PIPE_CLOSED,
+        *(EXIT_NOT_WELL + int(one) for one in Severity),
     }
     assert sorted(documented) == sorted(used)
-    assert len(used) == 9, "two of them share a number"
+    assert len(used) == 14, "two of them share a number"
 
 
 # ---- 6: done, but something was left out ---------------------------------------------------------
