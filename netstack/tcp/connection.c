@@ -130,6 +130,7 @@ void tp_tcp_end(struct tp_tcp *tcp, enum tp_tcp_error error)
     tcp->error = error;
     tcp->pending = 0;
     tcp->duplicate_acks_due = 0;
+    tcp->dsack_count = 0;
     tcp->delayed_ack_ns = TP_TCP_NEVER;
     tcp->retransmit_timer = TP_TCP_TIMER_NONE;
     tcp->retransmit_timer_ns = TP_TCP_NEVER;

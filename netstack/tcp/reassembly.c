@@ -76,6 +76,20 @@ bool tp_tcp_reassembly_insert(struct tp_tcp_reassembly *reassembly, uint32_t seq
     return true;
 }
 
+bool tp_tcp_reassembly_overlap(const struct tp_tcp_reassembly *reassembly, uint32_t left,
+                               uint32_t right, struct tp_tcp_range *out)
+{
+    for (uint32_t index = 0; index < reassembly->count; index++) {
+        const struct tp_tcp_range *range = &reassembly->range[index];
+        if (tp_sequence_before(range->left, right) && tp_sequence_before(left, range->right)) {
+            out->left = tp_sequence_max(left, range->left);
+            out->right = tp_sequence_min(right, range->right);
+            return true;
+        }
+    }
+    return false;
+}
+
 bool tp_tcp_reassembly_holds(const struct tp_tcp_reassembly *reassembly, uint32_t left,
                              uint32_t right)
 {

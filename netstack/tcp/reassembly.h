@@ -31,6 +31,9 @@ void tp_tcp_reassembly_init(struct tp_tcp_reassembly *reassembly, uint8_t *ring,
  * stores nothing, when that would need more ranges than the limit. */
 bool tp_tcp_reassembly_insert(struct tp_tcp_reassembly *reassembly, uint32_t sequence,
                               struct tp_span data);
+/* The first part of [left, right) that is held; out's recency stays. False: none is. */
+bool tp_tcp_reassembly_overlap(const struct tp_tcp_reassembly *reassembly, uint32_t left,
+                               uint32_t right, struct tp_tcp_range *out);
 /* True when every byte of [left, right) is held. */
 bool tp_tcp_reassembly_holds(const struct tp_tcp_reassembly *reassembly, uint32_t left,
                              uint32_t right);

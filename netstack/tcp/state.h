@@ -39,6 +39,7 @@ enum {
     TP_TCP_RTT_TICKS_MAX = 120000, /* an echo older than this is not ours */
     TP_TCP_BACKOFF_MAX = 16,       /* doublings; rto_max cuts in long before */
     TP_TCP_KEEPALIVE_PROBE_COUNT_MAX = 3,
+    TP_TCP_DSACK_COUNT_MAX = 4,     /* of one burst, each in an ACK of its own; the rest untold */
     TP_TCP_CHALLENGE_COUNT_MIN = 5, /* per period, plus a random 0 .. 7: CVE-2016-5696 */
     TP_TCP_CHALLENGE_COUNT_SPREAD = 8,
 };
@@ -88,9 +89,10 @@ struct tp_tcp {
     uint32_t irs, fin_sequence;
     uint32_t rcv_adv;       /* right edge we mean to offer: rcv_edge is this, rounded up by scale */
     uint32_t receive_space; /* as the application said */
-    uint32_t duplicate_acks_due; /* peers without SACK count them */
-    bool dsack_pending;
-    struct tp_tcp_sack_block dsack; /* RFC 2883 4 */
+    uint32_t duplicate_acks_due; /* by themselves: peers count them (RFC 5681 3.2) */
+    uint32_t dsack_count;
+    struct tp_tcp_sack_block dsack[TP_TCP_DSACK_COUNT_MAX]; /* RFC 2883 4: not told yet */
+    uint32_t sack_told; /* the recency of the newest range that an ACK told of */
     struct tp_tcp_reassembly reassembly;
 
     /* Send side. Bytes [snd_una, snd_end) lie in send_ring at sequence & send_mask. */
@@ -111,7 +113,8 @@ struct tp_tcp {
     uint32_t rtt_sequence; /* the timed segment ends here */
     bool rtt_timing, rtt_known;
     uint8_t backoff;
-    uint8_t retransmit_timer; /* enum tp_tcp_retransmit_timer */
+    uint8_t probes_unanswered; /* of a closed window, since the peer last answered; saturates */
+    uint8_t retransmit_timer;  /* enum tp_tcp_retransmit_timer */
     uint64_t retransmit_timer_ns, rto_started_ns;
     uint64_t unacknowledged_since_ns; /* progress of the peer; the user timeout counts from here */
     uint64_t life_timer_ns;           /* connect timeout or TIME-WAIT */
@@ -206,5 +209,9 @@ uint32_t tp_tcp_congestion_window(const struct tp_tcp *tcp);
 /* Bytes of the SACK option that the next segment carries. */
 uint32_t tp_tcp_sack_size(const struct tp_tcp *tcp);
 void tp_tcp_sack_write(struct tp_tcp *tcp, struct tp_tcp_segment *segment);
+/* RFC 2883 4: [left, right) came once more. */
+void tp_tcp_sack_duplicate(struct tp_tcp *tcp, uint32_t left, uint32_t right);
+/* Something that the peer must know stands in no ACK yet. */
+bool tp_tcp_sack_is_untold(const struct tp_tcp *tcp);
 bool tp_tcp_sack_is_duplicate(struct tp_tcp *tcp, const struct tp_tcp_segment *segment);
 #endif

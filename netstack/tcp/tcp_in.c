@@ -130,9 +130,9 @@ static bool ack_is_duplicate(struct tp_tcp *tcp, const struct tp_tcp_segment *se
 }
 
 /* Leaving persist: the window opened, or the peer answered and so lives (RFC 9293 3.8.6.1). */
-static void persist_answered(struct tp_tcp *tcp, uint64_t now_ns)
+static void persist_answered(struct tp_tcp *tcp)
 {
-    tcp->unacknowledged_since_ns = now_ns;
+    tcp->probes_unanswered = 0;
     if (tcp->snd_wnd > 0) {
         tcp->backoff = 0;
     }
@@ -159,7 +159,7 @@ static bool ack_input(struct tp_tcp *tcp, const struct tp_tcp_segment *segment, 
         ack_advances(tcp, segment, now_ns);
     }
     if (tcp->retransmit_timer == TP_TCP_TIMER_PERSIST) {
-        persist_answered(tcp, now_ns);
+        persist_answered(tcp);
     }
     return true;
 }
@@ -216,11 +216,13 @@ static void in_order_text(struct tp_tcp *tcp, const struct text *text, struct tp
 static void out_of_order_text(struct tp_tcp *tcp, const struct text *text)
 {
     uint32_t end = text->sequence + (uint32_t)text->data.size;
+    struct tp_tcp_range held;
     tcp->counters.out_of_order++;
-    if (tp_tcp_reassembly_holds(&tcp->reassembly, text->sequence, end)) {
+    if (tp_tcp_reassembly_overlap(&tcp->reassembly, text->sequence, end, &held)) {
         tcp->counters.duplicates++;
-        tcp->dsack = (struct tp_tcp_sack_block){text->sequence, end};
-        tcp->dsack_pending = true;
+        tp_tcp_sack_duplicate(tcp, held.left, held.right);
+    }
+    if (tp_tcp_reassembly_holds(&tcp->reassembly, text->sequence, end)) {
         tp_tcp_reassembly_touch(&tcp->reassembly, text->sequence);
     } else if (!tp_tcp_reassembly_insert(&tcp->reassembly, text->sequence, text->data)) {
         tcp->counters.reassembly_dropped++;
@@ -257,6 +259,17 @@ static void fin_note(struct tp_tcp *tcp, struct text *text)
     }
 }
 
+/* RFC 5681 3.2: a segment that does not advance is one duplicate ACK, and the peer acts on three.
+ * What advances ends the row: its ACK is none. */
+static void duplicate_ack_note(struct tp_tcp *tcp, uint32_t advanced)
+{
+    if (advanced > 0) {
+        tcp->duplicate_acks_due = 0;
+    } else if (tcp->duplicate_acks_due < TP_TCP_DUPACK_THRESHOLD) {
+        tcp->duplicate_acks_due++;
+    }
+}
+
 static void text_input(struct tp_tcp *tcp, const struct tp_tcp_segment *segment, uint64_t now_ns,
                        struct tp_tcp_delivery *out)
 {
@@ -267,6 +280,7 @@ static void text_input(struct tp_tcp *tcp, const struct tp_tcp_segment *segment,
     }
     if (text.data.size < segment->payload.size && text.sequence != segment->sequence) {
         tcp->counters.duplicates++; /* part of it is old: the peer missed an ACK */
+        tp_tcp_sack_duplicate(tcp, segment->sequence, tcp->rcv_nxt);
         tcp->pending |= TP_TCP_PENDING_ACK;
     }
     fin_note(tcp, &text);
@@ -282,26 +296,23 @@ static void text_input(struct tp_tcp *tcp, const struct tp_tcp_segment *segment,
         fin_reached(tcp, now_ns);
     } else if (gap || advanced == 0) { /* RFC 5681 4.2: at once on a gap and when it is filled */
         tcp->pending |= TP_TCP_PENDING_ACK;
-        tcp->duplicate_acks_due += advanced == 0 && !tcp->sack ? 1 : 0;
+        duplicate_ack_note(tcp, advanced);
     } else {
         acknowledge_text(tcp, advanced, now_ns);
-    }
-    if (tcp->duplicate_acks_due > TP_TCP_DUPACK_THRESHOLD) {
-        tcp->duplicate_acks_due = TP_TCP_DUPACK_THRESHOLD;
     }
 }
 
 /* ---- checks of a synchronized connection ---- */
 
-/* RFC 7323 5.3 R1: older than what we have, and not because the peer slept for 24 days. */
+/* RFC 7323 5.3 R1: older than what we have, and not because the peer slept for 24 days. A segment
+ * without the timestamps that were agreed is taken, though RFC 7323 3.2 says to drop it: peers and
+ * middleboxes leave them out of keep-alives and retransmissions, and Linux and FreeBSD take them.
+ */
 static bool paws_rejects(const struct tp_tcp *tcp, const struct tp_tcp_segment *segment,
                          uint64_t now_ns)
 {
-    if (!tcp->timestamps || (segment->flags & TP_TCP_RST)) {
+    if (!tcp->timestamps || !segment->has_timestamps || (segment->flags & TP_TCP_RST)) {
         return false;
-    }
-    if (!segment->has_timestamps) {
-        return true; /* RFC 7323 3.2: dropped, and nothing is answered */
     }
     return tp_sequence_before(segment->timestamp_value, tcp->ts_recent) &&
            now_ns - tcp->last_ts_recent_ns < TP_TCP_TIMESTAMP_LIFE_NS;
@@ -347,8 +358,7 @@ static void unacceptable_answer(struct tp_tcp *tcp, const struct tp_tcp_segment 
     uint32_t end = segment->sequence + (uint32_t)segment->payload.size;
     if (segment->payload.size > 0 && !tp_sequence_after(end, tcp->rcv_nxt)) {
         tcp->counters.duplicates++;
-        tcp->dsack = (struct tp_tcp_sack_block){segment->sequence, end};
-        tcp->dsack_pending = tcp->sack;
+        tp_tcp_sack_duplicate(tcp, segment->sequence, end);
     }
     if (tcp->state == TP_TCP_TIME_WAIT && (segment->flags & TP_TCP_FIN)) {
         tp_tcp_time_wait_start(tcp, now_ns); /* our last ACK was lost */
@@ -401,9 +411,7 @@ static void synchronized_input(struct tp_tcp *tcp, const struct tp_tcp_segment *
 {
     if (paws_rejects(tcp, segment, now_ns)) {
         tcp->counters.paws_rejected++;
-        if (segment->has_timestamps) {
-            unacceptable_answer(tcp, segment, now_ns);
-        }
+        unacceptable_answer(tcp, segment, now_ns);
         return;
     }
     if (!sequence_is_acceptable(tcp, segment)) {
@@ -551,7 +559,7 @@ static void expected_input(struct tp_tcp *tcp, const struct tp_tcp_segment *segm
         ack_advances(tcp, segment, now_ns);
     }
     if (tcp->retransmit_timer == TP_TCP_TIMER_PERSIST) {
-        persist_answered(tcp, now_ns);
+        persist_answered(tcp);
     }
     timestamp_note(tcp, segment, now_ns);
     tcp->last_input_ns = now_ns;

@@ -83,9 +83,21 @@ static struct tp_tcp_segment segment_start(const struct tp_tcp *tcp, uint32_t se
     };
 }
 
+/* An ACK leaves, alone or with text. More follow where the peer counts duplicates, which text does
+ * not make one of (RFC 5681 2), or where the blocks of one do not tell it all. */
+static void acknowledged(struct tp_tcp *tcp, bool is_pure)
+{
+    if (is_pure || tcp->duplicate_acks_due == 1) {
+        tcp->duplicate_acks_due -= tcp->duplicate_acks_due > 0 ? 1 : 0;
+    }
+    if (tcp->duplicate_acks_due == 0 && !tp_tcp_sack_is_untold(tcp)) {
+        tcp->pending &= ~(uint32_t)TP_TCP_PENDING_ACK;
+    }
+}
+
 /* Acknowledgment, window, timestamps and SACK: what every segment but SYN and RST carries. */
 static struct tp_tcp_segment segment_with_ack(struct tp_tcp *tcp, uint32_t sequence, uint8_t flags,
-                                              uint64_t now_ns)
+                                              uint64_t now_ns, bool is_pure)
 {
     struct tp_tcp_segment segment = segment_start(tcp, sequence, flags | TP_TCP_ACK);
     segment.acknowledgment = tcp->rcv_nxt;
@@ -98,12 +110,7 @@ static struct tp_tcp_segment segment_with_ack(struct tp_tcp *tcp, uint32_t seque
     tp_tcp_sack_write(tcp, &segment);
     tcp->last_ack_sent = tcp->rcv_nxt;
     tcp->delayed_ack_ns = TP_TCP_NEVER;
-    if (tcp->duplicate_acks_due > 1 && flags == 0) {
-        tcp->duplicate_acks_due--; /* a peer without SACK counts them: each goes by itself */
-    } else {
-        tcp->duplicate_acks_due = 0;
-        tcp->pending &= ~(uint32_t)TP_TCP_PENDING_ACK;
-    }
+    acknowledged(tcp, is_pure);
     return segment;
 }
 
@@ -176,7 +183,7 @@ static uint32_t cut_output(struct tp_tcp *tcp, struct cut *cut, uint64_t now_ns,
     if (cut->fin) {
         flags |= TP_TCP_FIN;
     }
-    struct tp_tcp_segment segment = segment_with_ack(tcp, cut->sequence, flags, now_ns);
+    struct tp_tcp_segment segment = segment_with_ack(tcp, cut->sequence, flags, now_ns, false);
     cut_account(tcp, cut, now_ns);
     uint32_t header_size = tp_tcp_segment_write_header(&segment, out);
     ring_read(tcp, cut->sequence, cut->size, out + header_size);
@@ -316,7 +323,7 @@ static uint32_t ack_output(struct tp_tcp *tcp, uint64_t now_ns, uint8_t *out)
         tcp->pending &= ~(uint32_t)TP_TCP_PENDING_KEEPALIVE;
         sequence = tcp->snd_nxt - 1; /* RFC 9293 3.8.4: below the window, so it must be answered */
     }
-    struct tp_tcp_segment segment = segment_with_ack(tcp, sequence, 0, now_ns);
+    struct tp_tcp_segment segment = segment_with_ack(tcp, sequence, 0, now_ns, true);
     return segment_finish(tcp, out, tp_tcp_segment_write_header(&segment, out));
 }
 

@@ -58,6 +58,7 @@ void tp_tcp_timer_rearm(struct tp_tcp *tcp, uint64_t now_ns)
         if (tcp->snd_una == tcp->snd_max) {
             tcp->unacknowledged_since_ns = now_ns;
         }
+        tcp->probes_unanswered = 0;
         retransmit_timer_set(tcp, TP_TCP_TIMER_PERSIST, now_ns + tp_tcp_rto_backed_off(tcp));
     }
 }
@@ -108,8 +109,24 @@ static void rto_fired(struct tp_tcp *tcp, uint64_t now_ns)
     retransmit_timer_set(tcp, TP_TCP_TIMER_NONE, TP_TCP_NEVER);
     if (tcp->snd_wnd == 0) { /* the window shrank over what is in flight: probe it */
         tcp->pending |= TP_TCP_PENDING_WINDOW_PROBE;
+        tcp->probes_unanswered = 1; /* what was in flight counts on */
         retransmit_timer_set(tcp, TP_TCP_TIMER_PERSIST, now_ns + tp_tcp_rto_backed_off(tcp));
     }
+}
+
+/* RFC 1122 4.2.2.17: never given up while it answers. So the user timeout counts from the first
+ * probe without an answer: the probes themselves are further apart than it is long. */
+static void persist_fired(struct tp_tcp *tcp, uint64_t now_ns)
+{
+    if (tcp->probes_unanswered == 0) {
+        tcp->unacknowledged_since_ns = now_ns;
+    }
+    if (tcp->probes_unanswered < UINT8_MAX) {
+        tcp->probes_unanswered++;
+    }
+    backoff_double(tcp);
+    tcp->pending |= TP_TCP_PENDING_WINDOW_PROBE;
+    retransmit_timer_set(tcp, TP_TCP_TIMER_PERSIST, now_ns + tp_tcp_rto_backed_off(tcp));
 }
 
 static void retransmit_timer_fired(struct tp_tcp *tcp, uint64_t now_ns)
@@ -127,16 +144,15 @@ static void retransmit_timer_fired(struct tp_tcp *tcp, uint64_t now_ns)
         retransmit_timer_set(tcp, TP_TCP_TIMER_RTO, now_ns + tp_tcp_rto_backed_off(tcp));
         return;
     case TP_TCP_TIMER_PERSIST:
-        backoff_double(tcp);
-        tcp->pending |= TP_TCP_PENDING_WINDOW_PROBE;
-        retransmit_timer_set(tcp, TP_TCP_TIMER_PERSIST, now_ns + tp_tcp_rto_backed_off(tcp));
+        persist_fired(tcp, now_ns);
         return;
     }
 }
 
 static uint64_t user_timeout_at_ns(const struct tp_tcp *tcp)
 {
-    bool waiting = tcp->snd_una != tcp->snd_max || tcp->retransmit_timer == TP_TCP_TIMER_PERSIST;
+    bool waiting = tcp->retransmit_timer == TP_TCP_TIMER_PERSIST ? tcp->probes_unanswered > 0
+                                                                 : tcp->snd_una != tcp->snd_max;
     return waiting && tp_tcp_is_synchronized(tcp->state)
                ? tcp->unacknowledged_since_ns + tcp->config.user_timeout_ns
                : TP_TCP_NEVER;

@@ -28,75 +28,64 @@ static uint8_t *write_u32(uint8_t *at, uint32_t value)
     return at + 4;
 }
 
-static bool sack_blocks_read(const uint8_t *body, size_t size, struct tp_tcp_segment *out)
+static void sack_blocks_read(const uint8_t *body, size_t size, struct tp_tcp_segment *out)
 {
     if (size == 0 || size % 8 != 0 || size / 8 > TP_TCP_SACK_BLOCK_COUNT_MAX) {
-        return false;
+        return;
     }
     out->sack_count = (uint8_t)(size / 8);
     for (size_t index = 0; index < size / 8; index++) {
         out->sack[index].left = tp_load_be32(body + 8 * index);
         out->sack[index].right = tp_load_be32(body + 8 * index + 4);
     }
-    return true;
 }
 
-/* One option of a known kind, whose length was checked against the header. A known kind with
- * another length than its RFC's is malformed; an unknown kind is skipped (RFC 9293 MUST-6). */
-static bool option_read(uint8_t kind, const uint8_t *body, size_t size, struct tp_tcp_segment *out)
+/* One option whose length was checked against the header. A known kind with another length than
+ * its RFC's is skipped, as an unknown kind is (RFC 9293 MUST-6). */
+static void option_read(uint8_t kind, const uint8_t *body, size_t size, struct tp_tcp_segment *out)
 {
-    switch (kind) {
-    case TP_TCP_OPTION_MSS:
+    if (kind == TP_TCP_OPTION_MSS && size == 2) {
         out->has_mss = true;
-        out->mss = size == 2 ? tp_load_be16(body) : 0;
-        return size == 2;
-    case TP_TCP_OPTION_WINDOW_SCALE:
+        out->mss = tp_load_be16(body);
+    } else if (kind == TP_TCP_OPTION_WINDOW_SCALE && size == 1) {
         out->has_window_scale = true;
-        out->window_scale = size == 1 ? body[0] : 0;
-        return size == 1;
-    case TP_TCP_OPTION_SACK_PERMITTED:
+        out->window_scale = body[0];
+    } else if (kind == TP_TCP_OPTION_SACK_PERMITTED && size == 0) {
         out->sack_permitted = true;
-        return size == 0;
-    case TP_TCP_OPTION_SACK:
-        return sack_blocks_read(body, size, out);
-    case TP_TCP_OPTION_TIMESTAMPS:
-        if (size != 8) {
-            return false;
-        }
+    } else if (kind == TP_TCP_OPTION_SACK) {
+        sack_blocks_read(body, size, out);
+    } else if (kind == TP_TCP_OPTION_TIMESTAMPS && size == 8) {
         out->has_timestamps = true;
         out->timestamp_value = tp_load_be32(body);
         out->timestamp_echo = tp_load_be32(body + 4);
-        return true;
-    default:
-        return true;
     }
 }
 
-static bool options_read(const uint8_t *options, size_t size, struct tp_tcp_segment *out)
+/* Where an option cannot be read, its length is of no use and all behind it is left alone: the
+ * segment stands, without them. Linux and FreeBSD do so, and middleboxes write such SYN-ACKs; RFC
+ * 9293 MUST-7 only asks not to crash. */
+static void options_read(const uint8_t *options, size_t size, struct tp_tcp_segment *out)
 {
     size_t offset = 0;
     while (offset < size) { /* every turn consumes at least one byte */
         uint8_t kind = options[offset];
         if (kind == TP_TCP_OPTION_END) {
-            return true;
+            return;
         }
         if (kind == TP_TCP_OPTION_NOP) {
             offset++;
             continue;
         }
         if (size - offset < 2) {
-            return false;
+            return;
         }
         size_t option_size = options[offset + 1];
         if (option_size < 2 || option_size > size - offset) {
-            return false;
+            return;
         }
-        if (!option_read(kind, options + offset + 2, option_size - 2, out)) {
-            return false;
-        }
+        option_read(kind, options + offset + 2, option_size - 2, out);
         offset += option_size;
     }
-    return true;
 }
 
 bool tp_tcp_segment_parse(struct tp_span bytes, struct tp_tcp_segment *out)
@@ -126,7 +115,8 @@ bool tp_tcp_segment_parse(struct tp_span bytes, struct tp_tcp_segment *out)
         out->timestamp_echo = tp_load_be32(header + 28);
         return true;
     }
-    return options_read(header + HEADER_SIZE_MIN, header_size - HEADER_SIZE_MIN, out);
+    options_read(header + HEADER_SIZE_MIN, header_size - HEADER_SIZE_MIN, out);
+    return true;
 }
 
 /* Only SYN segments carry MSS, window scale and SACK-permitted: 4 + 4 + 4 bytes with padding. */

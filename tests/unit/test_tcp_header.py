@@ -32,6 +32,15 @@ def with_options(options: bytes, payload: bytes = b"") -> bytes:
         pytest.param(bytes(12) + b"\x40" + bytes(7), id="data offset 4"),
         pytest.param(bytes(12) + b"\x60" + bytes(7), id="data offset beyond the segment"),
         pytest.param(bytes(12) + b"\xf0" + bytes(46), id="data offset one byte beyond"),
+    ],
+)
+def test_segment_parse_malformed_is_refused(raw: bytes) -> None:
+    assert parse(raw) is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
         pytest.param(with_options(b"\x08\x00\x01\x01"), id="option length 0"),
         pytest.param(with_options(b"\x08\x01\x01\x01"), id="option length 1"),
         pytest.param(with_options(b"\x01\x01\x01\x02"), id="kind in the last byte, no length"),
@@ -52,8 +61,31 @@ def with_options(options: bytes, payload: bytes = b"") -> bytes:
         pytest.param(with_options(b"\xfd\xff" + bytes(38)), id="unknown kind past the end"),
     ],
 )
-def test_segment_parse_malformed_is_refused(raw: bytes) -> None:
-    assert parse(raw) is None
+def test_segment_with_an_option_that_cannot_be_read_stands_without_it(raw: bytes) -> None:
+    """As Linux and FreeBSD take it: who drops such a SYN-ACK never connects."""
+    segment = parse(raw)
+    assert segment is not None
+    assert not segment.has_mss
+    assert not segment.has_window_scale
+    assert not segment.has_timestamps
+    assert not segment.sack_permitted
+    assert segment.sack_count == 0
+
+
+def test_segment_options_before_one_that_cannot_be_read_are_taken() -> None:
+    """A middlebox blanked the length of an option in a SYN-ACK."""
+    segment = parse(with_options(b"\x02\x04\x05\xb4" + b"\x03\x00\x07\x00" + b"\x04\x02\x00\x00"))
+    assert segment is not None
+    assert (segment.has_mss, segment.mss) == (True, 1460)
+    assert not segment.has_window_scale
+    assert not segment.sack_permitted, "nothing behind it can be placed"
+
+
+def test_segment_option_of_a_wrong_length_is_skipped_alone() -> None:
+    segment = parse(with_options(b"\x03\x04\x07\x00" + b"\x02\x04\x05\xb4"))
+    assert segment is not None
+    assert not segment.has_window_scale
+    assert (segment.has_mss, segment.mss) == (True, 1460)
 
 
 @pytest.mark.parametrize(
