@@ -332,11 +332,21 @@ static bool is_judging(const struct tp_session *s)
     return s->phase == TP_SESSION_TLS_HANDSHAKE && tp_tls_is_judging(s->tls);
 }
 
+/* The upgrade was refused, and no more of what the server says about it will come. */
+static bool fail_by_verdict(struct tp_session *s)
+{
+    if (s->phase == TP_SESSION_UPGRADING && s->http_status != 0)
+        tp_session_fail(s, TP_SESSION_ERROR_HTTP, s->text);
+    return s->error == TP_SESSION_ERROR_HTTP;
+}
+
 /* Nothing more will come: too early, or all that a close was waiting for. What is unread stays for
  * tp_session_next and tp_session_read, which say how it ended. */
 static void judge_end(struct tp_session *s)
 {
     if (is_judging(s))
+        return;
+    if (fail_by_verdict(s))
         return;
     if (s->phase < TP_SESSION_OPEN)
         tp_session_fail(s,
@@ -372,8 +382,16 @@ static void take_end(struct tp_session *s)
     judge_end(s);
 }
 
+/* Behind a verdict, or a close that both said, the end of the transport is no news, however it
+ * comes: servers reset what they have closed. */
 static void fail_by_stream(struct tp_session *s)
 {
+    if (fail_by_verdict(s))
+        return;
+    if (s->phase == TP_SESSION_CLOSING && s->application->ended_cleanly(s)) {
+        end_stream(s);
+        return;
+    }
     tp_session_fail(
         s, s->phase == TP_SESSION_CONNECTING ? TP_SESSION_ERROR_CONNECT : TP_SESSION_ERROR_STREAM,
         tp_stream_failure(&s->stream));
@@ -504,6 +522,8 @@ void tp_session_tick(struct tp_session *s, uint64_t now_ns)
         end_stream(s); /* the peer had its chance to close first (RFC 6455 7.1.1) */
         return;
     }
+    if (fail_by_verdict(s))
+        return;
     static const char *const waited_for[] = {"TCP connection", "TLS handshake",
                                              "WebSocket upgrade"};
     snprintf(s->text, sizeof s->text, "no %s within %llu ms",

@@ -374,9 +374,15 @@ class Session:
                         raise self._finished()
                     self._judge()
                 is_connected = self.phase > lib.TP_SESSION_CONNECTING
-            if self.phase == lib.TP_SESSION_CLOSED:
+            if self.phase == lib.TP_SESSION_CLOSED and not self._was_open:
                 raise self.error()
+            if self._was_open:
+                break  # also where it has ended meanwhile: what came before is to be read
         return self
+
+    @property
+    def _was_open(self) -> bool:
+        return bool(lib.tp_session_times(self.handle).open)
 
     def error(self) -> RemoteError:
         """Return what ended the session, as an exception to raise."""

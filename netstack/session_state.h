@@ -10,6 +10,7 @@ enum {
     TP_SESSION_SEALED_SIZE = TP_SESSION_SCRATCH_SIZE + 1024,
     TP_SESSION_ENTROPY_SIZE = 1024,   /* masks are drawn in blocks: one RAND_bytes costs 400 ns */
     TP_SESSION_RETRY_AFTER_SIZE = 64, /* an HTTP date has 29 bytes */
+    TP_SESSION_TEXT_SIZE = 480,       /* a verdict: reason, where it points to, start of its body */
     TP_SESSION_CLOSE_REASON_SIZE = TP_WS_CONTROL_PAYLOAD_SIZE_MAX - 2,
     TP_SESSION_CLOSE_CODE_NONE = 1006, /* RFC 6455 7.1.5: there was no close frame */
 };
@@ -51,9 +52,10 @@ struct tp_session {
     uint64_t deadline_ns; /* of the handshakes, or of the close */
     struct tp_session_times times;
     struct tp_session_counters counters;
-    char text[160]; /* of an error whose words are not static */
+    char text[TP_SESSION_TEXT_SIZE]; /* of an error whose words are not static */
     /* session_ws.c */
-    uint16_t http_status; /* of an upgrade that was refused; 0: none was */
+    uint16_t http_status; /* of an upgrade that was refused; 0: none was. Until it ends the session,
+                           * it waits for the start of its body */
     char retry_after[TP_SESSION_RETRY_AFTER_SIZE];
     char key[TP_WS_KEY_SIZE + 1];
     bool close_sent, pong_pending;

@@ -6,13 +6,18 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "netstack/http1/characters.h"
 #include "netstack/session_state.h"
 
 enum {
     FRAGMENT_COUNT_MAX =
         131072,           /* 8 MiB in 64-byte fragments is somebody's habit, more is a flood */
     CLOSE_TOO_BIG = 1009, /* RFC 6455 7.4.1: too big to process */
+    REASON_SIZE_MAX = 80, /* of what a refused upgrade shows */
+    LOCATION_SIZE_MAX = 120,
+    BODY_SHOWN_MAX = 160,
 };
+static const uint64_t BODY_WAIT_NS = 300000000u; /* for the start of a refusal's body */
 
 /* ---- the upgrade ---- */
 
@@ -63,6 +68,82 @@ static void keep_refusal(struct tp_session *s, const struct tp_http1_head *head)
                  (const char *)after.data);
 }
 
+/* Appends what people read, at most size_max bytes of it, with a space for all else. */
+static size_t append(struct tp_session *s, size_t at, struct tp_span text, size_t size_max)
+{
+    const size_t room = sizeof s->text - 1 - at,
+                 wanted = text.size < size_max ? text.size : size_max;
+    const size_t size = wanted < room ? wanted : room;
+    for (size_t i = 0; i < size; i++) {
+        const uint8_t c = text.data[i];
+        s->text[at + i] = c >= 0x20 && c < 0x7F ? (char)c : ' ';
+    }
+    s->text[at + size] = '\0';
+    return at + size;
+}
+
+static size_t append_words(struct tp_session *s, size_t at, const char *words)
+{
+    return append(s, at, (struct tp_span){(const uint8_t *)words, strlen(words)}, SIZE_MAX);
+}
+
+/* The body as it stands there, behind the size of its first chunk if it has one. */
+static struct tp_span body_start(const struct tp_http1_head *head, struct tp_span body)
+{
+    if (tp_http1_header_find(head, "transfer-encoding", NULL).size > 0 && body.size > 0) {
+        const uint8_t *end = memchr(body.data, '\n', body.size);
+        const size_t skipped = end != NULL ? (size_t)(end + 1 - body.data) : body.size;
+        return (struct tp_span){body.data + skipped, body.size - skipped};
+    }
+    return body;
+}
+
+/* Is this all of the body, as far as its framing says so? */
+static bool is_whole(const struct tp_http1_head *head, struct tp_span body)
+{
+    static const char last_chunk[] = "0\r\n\r\n";
+    const size_t tail = sizeof last_chunk - 1;
+    char size[24];
+    snprintf(size, sizeof size, "%zu", body.size);
+    return head->status == 204 || head->status == 304 ||
+           tp_http1_equals(tp_http1_header_find(head, "content-length", NULL), size) ||
+           (tp_http1_header_find(head, "transfer-encoding", NULL).size > 0 && body.size >= tail &&
+            memcmp(body.data + body.size - tail, last_chunk, tail) == 0);
+}
+
+/* An answer to the upgrade that is a verdict: by its status, where a redirect points to, how long
+ * it asks to wait, and the start of its body, which says why. That is waited for shortly, or until
+ * the peer ends. */
+static void refuse(struct tp_session *s, const struct tp_http1_head *head, struct tp_span body,
+                   uint64_t now_ns)
+{
+    const struct tp_span location = tp_http1_header_find(head, "location", NULL);
+    const bool is_first = s->http_status == 0;
+    keep_refusal(s, head);
+    snprintf(s->text, sizeof s->text, "the server answered %u%s", head->status,
+             head->reason.size > 0 ? " " : "");
+    size_t at = append(s, strlen(s->text), head->reason, REASON_SIZE_MAX);
+    at = append_words(s, at, ", expected 101");
+    if (head->status >= 300 && head->status < 400 && location.size > 0) {
+        at = append_words(s, at, "; redirects are not followed, this one points to ");
+        at = append(s, at, location, LOCATION_SIZE_MAX);
+    }
+    if (s->retry_after[0] != '\0') {
+        at = append_words(s, at, "; Retry-After: ");
+        at = append_words(s, at, s->retry_after);
+    }
+    const struct tp_span start = body_start(head, body);
+    if (start.size > 0) {
+        at = append_words(s, at, "; it says \"");
+        at = append(s, at, start, BODY_SHOWN_MAX);
+        (void)append_words(s, at, start.size > BODY_SHOWN_MAX ? "...\"" : "\"");
+    }
+    if (start.size >= BODY_SHOWN_MAX || is_whole(head, body))
+        tp_session_fail(s, TP_SESSION_ERROR_HTTP, s->text);
+    else if (is_first && now_ns + BODY_WAIT_NS < s->deadline_ns)
+        s->deadline_ns = now_ns + BODY_WAIT_NS;
+}
+
 static void websocket_upgrade(struct tp_session *s, uint64_t now_ns)
 {
     struct tp_http1_head head;
@@ -72,14 +153,15 @@ static void websocket_upgrade(struct tp_session *s, uint64_t now_ns)
         tp_http1_final_head_parse(tp_buffer_unread(&s->buffer), &head, &head_size, &error);
     if (status == TP_NEED_MORE)
         return;
+    if (status == TP_OK && head.status != 101) {
+        struct tp_span body = tp_buffer_unread(&s->buffer);
+        body.data += head_size;
+        body.size -= head_size;
+        refuse(s, &head, body, now_ns);
+        return;
+    }
     if (status != TP_OK || !tp_ws_handshake_accepted(&head, s->key, &error)) {
         snprintf(s->text, sizeof s->text, "%s", error);
-        if (status == TP_OK && head.status != 101) {
-            keep_refusal(s, &head);
-            snprintf(s->text, sizeof s->text, "the server answered %u %.*s, expected 101",
-                     head.status, (int)(head.reason.size < 80 ? head.reason.size : 80),
-                     (const char *)head.reason.data);
-        }
         tp_session_fail(s, TP_SESSION_ERROR_HTTP, s->text);
         return;
     }
@@ -175,8 +257,11 @@ static void take_close(struct tp_session *s, const struct tp_ws_message *message
                                ? message->payload.size
                                : TP_SESSION_CLOSE_REASON_SIZE;
     memcpy(s->close_reason, message->payload.data, s->close_reason_size);
-    if (s->phase == TP_SESSION_CLOSED)
-        return; /* an error ended it before this frame was read */
+    if (s->phase == TP_SESSION_CLOSED) { /* ended before this frame was read */
+        if (s->error == TP_SESSION_ERROR_STREAM)
+            s->error = TP_SESSION_ERROR_NONE; /* the peer said the end, and then ended */
+        return;
+    }
     close_websocket(s, s->close_code);
     s->deadline_ns = 0; /* set by the next tick, which knows the time */
 }

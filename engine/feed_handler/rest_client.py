@@ -130,6 +130,8 @@ class RestClient:
 
     def _tls_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self._venue.ca_file)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as netstack/tls/handshake.c has it
+        context.hostname_checks_common_name = False  # RFC 9525 2
         if self._venue.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

@@ -10,7 +10,8 @@
 #include "netstack/http1/http1.h"
 
 enum {
-    CHUNK_SIZE_DIGITS_MAX = 15,      /* 60 bits: no overflow, and no flood of leading zeros */
+    CHUNK_SIZE_DIGITS_MAX = 15,      /* 60 bits: no overflow */
+    CHUNK_SIZE_ZEROS_MAX = 256,      /* in front of them: servers pad to a fixed width */
     CHUNK_EXTENSION_SIZE_MAX = 4096, /* of one chunk */
     TRAILER_SIZE_MAX = 16384,        /* of the whole trailer section */
 };
@@ -20,6 +21,7 @@ enum state {
     BODY_LENGTH, /* `left` bytes to come */
     BODY_UNTIL_CLOSE,
     CHUNK_SIZE,
+    CHUNK_SIZE_SPACE, /* BWS behind it (RFC 9112 7.1.1): servers pad with blanks */
     CHUNK_EXTENSION,
     CHUNK_SIZE_LF,
     CHUNK_DATA, /* `left` bytes to come */
@@ -36,7 +38,7 @@ enum state {
 struct tp_http1_body {
     enum state state;
     uint64_t left;         /* body bytes of this body or chunk still to come */
-    uint32_t digit_count;  /* of the chunk size at hand */
+    uint32_t digit_count;  /* of the chunk size at hand, leading zeros too */
     uint32_t skipped_size; /* of the extension or the trailer section at hand */
     const char *error;
 };
@@ -163,21 +165,37 @@ static int hex_value(uint8_t c)
     return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
+/* Behind the digits: blanks, then an extension or the end. Digits behind a blank are no size. */
+static enum tp_status chunk_size_end(struct tp_http1_body *body, uint8_t c)
+{
+    if (c == ' ' || c == '\t') {
+        if (++body->skipped_size > CHUNK_EXTENSION_SIZE_MAX)
+            return fail(body, "chunk extension is larger than 4096 bytes");
+        body->state = CHUNK_SIZE_SPACE;
+        return TP_NEED_MORE;
+    }
+    if (c != '\r' && c != ';')
+        return fail(body, "chunk size is not a hexadecimal number");
+    body->state = c == '\r' ? CHUNK_SIZE_LF : CHUNK_EXTENSION;
+    return TP_NEED_MORE;
+}
+
 static enum tp_status chunk_size_step(struct tp_http1_body *body, uint8_t c)
 {
     int digit = hex_value(c);
     if (digit >= 0) {
-        if (body->digit_count == CHUNK_SIZE_DIGITS_MAX)
+        if (body->left >> 4 * (CHUNK_SIZE_DIGITS_MAX - 1) != 0)
             return fail(body, "chunk size has more than 15 digits");
+        if (body->left == 0 && body->digit_count == CHUNK_SIZE_ZEROS_MAX)
+            return fail(body, "chunk size has more than 256 digits");
         body->digit_count++;
         body->left = body->left << 4 | (uint64_t)digit;
         return TP_NEED_MORE;
     }
-    if (body->digit_count == 0 || (c != '\r' && c != ';'))
+    if (body->digit_count == 0)
         return fail(body, "chunk size is not a hexadecimal number");
     body->skipped_size = 0;
-    body->state = c == '\r' ? CHUNK_SIZE_LF : CHUNK_EXTENSION;
-    return TP_NEED_MORE;
+    return chunk_size_end(body, c);
 }
 
 /* Extensions and trailer values mean nothing to us, but what ends them must be unmistakable. */
@@ -242,6 +260,8 @@ static enum tp_status chunked_step(struct tp_http1_body *body, uint8_t c)
     switch (body->state) {
     case CHUNK_SIZE:
         return chunk_size_step(body, c);
+    case CHUNK_SIZE_SPACE:
+        return chunk_size_end(body, c);
     case CHUNK_EXTENSION:
         return skip_step(body, c, CHUNK_SIZE_LF);
     case CHUNK_SIZE_LF:

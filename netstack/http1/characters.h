@@ -54,6 +54,21 @@ static inline struct tp_span tp_http1_trim(struct tp_span text)
     return text;
 }
 
+/* A value may have the CR LF of an obs-fold inside (RFC 9112 5.2), and nothing else of that kind.
+ */
+static inline struct tp_span tp_http1_trim_folded(struct tp_span text)
+{
+    while (text.size > 0 &&
+           (tp_http1_is_space(text.data[0]) || text.data[0] == '\r' || text.data[0] == '\n')) {
+        text.data++;
+        text.size--;
+    }
+    while (text.size > 0 && (tp_http1_is_space(text.data[text.size - 1]) ||
+                             text.data[text.size - 1] == '\r' || text.data[text.size - 1] == '\n'))
+        text.size--;
+    return text;
+}
+
 /* Is text equal to the lower-case literal, without regard to ASCII case? */
 static inline bool tp_http1_equals(struct tp_span text, const char *lower)
 {
@@ -73,7 +88,7 @@ static inline bool tp_http1_list_next(struct tp_span *list, struct tp_span *elem
     size_t size = 0;
     while (size < list->size && list->data[size] != ',')
         size++;
-    *element = tp_http1_trim((struct tp_span){list->data, size});
+    *element = tp_http1_trim_folded((struct tp_span){list->data, size});
     if (size == list->size)
         *list = (struct tp_span){NULL, 0};
     else

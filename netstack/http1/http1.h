@@ -10,7 +10,8 @@
 enum { TP_HTTP1_HEAD_SIZE_MAX = 65536, TP_HTTP1_HEADER_COUNT_MAX = 100 };
 
 struct tp_http1_header {
-    struct tp_span name, value; /* value without surrounding white space */
+    struct tp_span name, value; /* value without surrounding white space; where the field was folded
+                                 * (RFC 9112 5.2), its CR LF stand inside */
 };
 
 /* A response head; spans point into the buffer that was parsed and die with it. */

@@ -6,6 +6,7 @@ One thread.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 REQUEST_SIZE_MAX = 65536
+_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")  # RFC 9112 5.2: one space for each obs-fold
 
 
 class Http1Error(RemoteError):
@@ -95,7 +97,7 @@ def _copy_head(head: Any) -> ResponseHead:
         version_minor=head.version_minor,
         reason=_text(head.reason),
         headers=tuple(
-            (_text(head.header[i].name), _text(head.header[i].value))
+            (_text(head.header[i].name), _FOLD.sub(" ", _text(head.header[i].value)))
             for i in range(head.header_count)
         ),
     )

@@ -63,10 +63,6 @@ static bool status_line_parse(struct tp_span line, struct tp_http1_head *out, co
 
 static bool field_line_parse(struct tp_span line, struct tp_http1_header *out, const char **error)
 {
-    if (tp_http1_is_space(line.data[0])) {
-        *error = "folded header line (obs-fold)";
-        return false;
-    }
     size_t name_size = 0;
     while (name_size < line.size && tp_http1_is_token(line.data[name_size]))
         name_size++;
@@ -85,26 +81,52 @@ static bool field_line_parse(struct tp_span line, struct tp_http1_header *out, c
     return true;
 }
 
+/* RFC 9112 5.2: a response's field may go on in the next line. The value then has a CR LF inside,
+ * which counts as white space: no other value can have one. */
+static bool fold(struct tp_span line, struct tp_http1_head *out, const char **error)
+{
+    if (out->header_count == 0) {
+        *error = "folded line before the first header field";
+        return false;
+    }
+    if (!all_value_characters(line)) {
+        *error = "control character in a header value";
+        return false;
+    }
+    struct tp_span *value = &out->header[out->header_count - 1].value;
+    const struct tp_span more = tp_http1_trim(line);
+    if (value->size == 0)
+        *value = more;
+    else if (more.size > 0)
+        value->size = (size_t)(more.data + more.size - value->data);
+    return true;
+}
+
 /* Field lines up to and with the blank one. */
 static enum tp_status fields_parse(struct tp_span *rest, struct tp_http1_head *out,
                                    const char **error)
 {
     out->header_count = 0;
-    for (uint32_t i = 0; i <= TP_HTTP1_HEADER_COUNT_MAX; i++) {
+    for (;;) { /* each turn takes a line, within the head's size limit */
         struct tp_span line;
         enum tp_status status = line_next(rest, &line, error);
         if (status != TP_OK)
             return status;
         if (line.size == 0)
             return TP_OK;
-        if (i == TP_HTTP1_HEADER_COUNT_MAX)
-            break;
-        if (!field_line_parse(line, &out->header[i], error))
+        if (tp_http1_is_space(line.data[0])) {
+            if (!fold(line, out, error))
+                return TP_ERROR;
+            continue;
+        }
+        if (out->header_count == TP_HTTP1_HEADER_COUNT_MAX) {
+            *error = "more than 100 header fields";
             return TP_ERROR;
-        out->header_count = i + 1;
+        }
+        if (!field_line_parse(line, &out->header[out->header_count], error))
+            return TP_ERROR;
+        out->header_count++;
     }
-    *error = "more than 100 header fields";
-    return TP_ERROR;
 }
 
 /* A peer that does not speak HTTP is told so by its first bytes, not after 64 KiB without a line.

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "netstack/tls/post_handshake.h"
+
 #define HEADER_SIZE 5
 #define HEX_PER_BYTE 2
 static const char CIPHERS_TLS13[] =
@@ -55,6 +57,8 @@ static bool configure(SSL_CTX *context)
     (void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_keylog_callback(context, keylog);
     SSL_CTX_set_info_callback(context, note_alert);
+    /* Whoever is named as trusted is trusted, an intermediate too, as curl and Go have it. */
+    (void)X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context), X509_V_FLAG_PARTIAL_CHAIN);
     return SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 &&
            SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
            SSL_CTX_set_ciphersuites(context, CIPHERS_TLS13) == 1 &&
@@ -103,7 +107,9 @@ static bool set_server_name(struct tp_tls_handshake *handshake, const char *serv
     SSL *ssl = handshake->ssl;
     if (is_ip_literal(handshake->server_name))
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), handshake->server_name) == 1;
-    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    /* RFC 9525 2: an identity stands in subjectAltName; the subject's CN is none. */
+    SSL_set_hostflags(ssl,
+                      X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     return SSL_set1_host(ssl, handshake->server_name) == 1 &&
            SSL_set_tlsext_host_name(ssl, handshake->server_name) == 1;
 }
@@ -178,6 +184,16 @@ static void give(struct tp_tls_handshake *handshake, struct tp_span *in, size_t 
     in->size -= size;
 }
 
+/* What the server sends under its new keys before we take over: in TLS 1.2 its Finished, which may
+ * come in several records. The sequence numbers of ours go on behind them. */
+static void count_record(struct tp_tls_handshake *handshake)
+{
+    if (handshake->header[0] == SSL3_RT_CHANGE_CIPHER_SPEC)
+        handshake->secrets.records_read = 0;
+    else
+        handshake->secrets.records_read++;
+}
+
 static void feed_header(struct tp_tls_handshake *handshake, struct tp_span *in)
 {
     size_t size = smaller(HEADER_SIZE - handshake->header_size, in->size);
@@ -235,7 +251,8 @@ static void describe_certificate(struct tp_tls_handshake *handshake, long verdic
         break;
     case X509_V_ERR_HOSTNAME_MISMATCH:
     case X509_V_ERR_IP_ADDRESS_MISMATCH:
-        remedy = "; connect by a name that the certificate carries";
+        remedy = "; connect by a name that the certificate has as subjectAltName (its CN alone "
+                 "does not count, RFC 9525)";
         break;
     case X509_V_ERR_CERT_HAS_EXPIRED:
     case X509_V_ERR_CERT_NOT_YET_VALID:
@@ -266,10 +283,10 @@ static enum tp_status fail_by_openssl(struct tp_tls_handshake *handshake)
         describe_certificate(handshake, verdict);
     } else if (handshake->alert_received != TP_TLS_ALERT_NONE) {
         handshake->error = TP_TLS_ERROR_ALERT_RECEIVED;
-        (void)snprintf(
-            handshake->error_text, sizeof handshake->error_text,
-            "%s ended the TLS handshake with the alert \"%s\" (%d)", handshake->server_name,
-            SSL_alert_desc_string_long(handshake->alert_received), handshake->alert_received);
+        (void)snprintf(handshake->error_text, sizeof handshake->error_text,
+                       "%s ended the TLS handshake with the alert \"%s\" (%d)",
+                       handshake->server_name, tp_tls_alert_name(handshake->alert_received),
+                       handshake->alert_received);
     } else {
         (void)fail(handshake, TP_TLS_ERROR_HANDSHAKE, openssl_reason());
     }
@@ -378,8 +395,10 @@ enum tp_status tp_tls_handshake_input(struct tp_tls_handshake *handshake, struct
         if (handshake->header_size < HEADER_SIZE)
             return TP_NEED_MORE;
         bool record_end = at_record_end(handshake);
-        if (record_end)
+        if (record_end) {
             handshake->header_size = 0;
+            count_record(handshake);
+        }
         ERR_clear_error();
         int result = SSL_do_handshake(handshake->ssl);
         if (result == 1 && record_end)

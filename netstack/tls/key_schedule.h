@@ -23,6 +23,7 @@ struct tp_tls_secrets {
     uint8_t client[TP_TLS_SECRET_SIZE_MAX];
     uint8_t server[TP_TLS_SECRET_SIZE_MAX];
     /* TLS 1.2 */
+    uint64_t records_read; /* that the server sent under the keys already: its Finished */
     uint8_t master[TP_TLS_SECRET_SIZE_MAX];
     uint8_t client_random[TP_TLS_RANDOM_SIZE];
     uint8_t server_random[TP_TLS_RANDOM_SIZE];

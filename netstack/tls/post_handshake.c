@@ -24,6 +24,22 @@ static enum tp_status warning(struct tp_tls_record *record)
                               "more than %d warning alerts in a row", TP_TLS_WARNINGS_MAX);
 }
 
+const char *tp_tls_alert_name(int description)
+{
+    switch (description) { /* the registry of RFC 8446 6, where OpenSSL 3.0 says "unknown" */
+    case 86:
+        return "inappropriate fallback";
+    case 109:
+        return "missing extension";
+    case 116:
+        return "certificate required";
+    case 121:
+        return "ECH required"; /* RFC 9849 */
+    default:
+        return SSL_alert_desc_string_long(description);
+    }
+}
+
 enum tp_status tp_tls_alert_input(struct tp_tls_record *record, struct tp_span alert)
 {
     if (record->message_header_size != 0)
@@ -47,7 +63,7 @@ enum tp_status tp_tls_alert_input(struct tp_tls_record *record, struct tp_span a
     record->error = TP_TLS_ERROR_ALERT_RECEIVED;
     (void)snprintf(record->error_text, sizeof record->error_text,
                    "the server sent the fatal alert \"%s\" (%u)",
-                   SSL_alert_desc_string_long((int)description), description);
+                   tp_tls_alert_name((int)description), description);
     record->state = TP_TLS_RECORD_FAILED;
     record->close_sent = true; /* RFC 8446 6.2: a fatal alert is not answered */
     return TP_ERROR;

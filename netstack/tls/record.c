@@ -46,7 +46,7 @@ bool tp_tls_record_init(struct tp_tls_record *record, const struct tp_aead_libra
     } else {
         record->explicit_nonce_size =
             secrets->algorithm == TP_AEAD_CHACHA20_POLY1305 ? 0 : TP_TLS_EXPLICIT_NONCE_SIZE;
-        record->read.sequence = 1;
+        record->read.sequence = secrets->records_read;
         record->write.sequence = 1;
         ok = tp_tls12_keys(secrets, &client, &server);
     }

@@ -104,7 +104,8 @@ struct tp_tls_record {
 };
 
 /* record must be 64-byte aligned. Sequence numbers start behind the handshake: at 0 in TLS 1.3, at
- * 1 in TLS 1.2, where the Finished messages took 0. Allocates. */
+ * 1 in TLS 1.2, where the Finished messages took 0; to read, behind all that the server's took
+ * (records_read). Allocates. */
 bool tp_tls_record_init(struct tp_tls_record *record, const struct tp_aead_library *library,
                         const struct tp_tls_secrets *secrets);
 void tp_tls_record_deinit(struct tp_tls_record *record);

@@ -193,7 +193,9 @@ BAD_CHUNKS = {
     b"+1\r\na\r\n": "hexadecimal",
     b"0x1\r\na\r\n": "hexadecimal",
     b" 1\r\na\r\n": "hexadecimal",
-    b"1 \r\na\r\n": "hexadecimal",
+    b"1 1\r\na\r\n": "hexadecimal",
+    b"1 x\r\na\r\n": "hexadecimal",
+    b"1" + b" " * 5000: "4096",
     b"1\na\r\n": "hexadecimal",
     b"1\r\r\n": "CR LF",
     b"1\r\nab\r\n": "CR LF",
@@ -204,7 +206,8 @@ BAD_CHUNKS = {
     b"1;a\x00b\r\n": "control character",
     b"fffffffffffffffff\r\n": "15 digits",
     b"10000000000000000\r\n": "15 digits",
-    b"0000000000000001\r\n": "15 digits",
+    b"01000000000000000\r\n": "15 digits",
+    b"0" * 257: "256 digits",
     b"1;" + b"a" * 5000: "4096",
     b"0\r\nX: y\n\r\n": "control character",
     b"0\r\nX: y\x00\r\n": "control character",
@@ -222,6 +225,22 @@ BAD_CHUNKS = {
 def test_body_chunked_broken_is_refused(coded: bytes, why: str, piece_size: int) -> None:
     with pytest.raises(http1.Http1Error, match=why):
         read(CHUNKED + b"3\r\nabc\r\n" + coded, piece_size)
+
+
+@pytest.mark.parametrize(
+    "size", [b"1 ", b"1 \t ", b"1 ;x=y", b"1;x=y ", b"0000000000000001", b"0" * 255 + b"1"]
+)
+@pytest.mark.parametrize("piece_size", [1, 1 << 20])
+def test_body_chunk_size_with_blanks_or_zeros_is_taken(size: bytes, piece_size: int) -> None:
+    """RFC 9112 7.1.1: BWS behind the size; servers pad it to a fixed width, either way."""
+    assert read(CHUNKED + size + b"\r\na\r\n0\r\n\r\n", piece_size) == (b"a", True)
+
+
+def test_body_framing_of_folded_fields_is_read() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: ,\r\n chunked\r\n\r\n"
+    reader = http1.ResponseReader()
+    assert reader.feed(head + b"1\r\na\r\n0\r\n\r\n") == [b"a"]
+    assert reader.complete
 
 
 def test_body_chunk_size_of_15_digits_is_taken() -> None:

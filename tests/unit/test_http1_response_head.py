@@ -112,9 +112,10 @@ BAD_HEADS = {
     b"HTTP/1.1 200 OK\n\r\n": "bare LF",
     b"HTTP/1.1 200 OK\r\nA: b\n\r\n": "bare LF",
     b"HTTP/1.1 200 OK\r\nA: b\r\n\n": "bare LF",
-    b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n": "obs-fold",
-    b"HTTP/1.1 200 OK\r\nA: b\r\n\tc\r\n\r\n": "obs-fold",
-    b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n": "obs-fold",
+    b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n": "folded line before the first",
+    b"HTTP/1.1 200 OK\r\nA: b\r\n c\x00\r\n\r\n": "header value",
+    b"HTTP/1.1 200 OK\r\nA: b\r\n c\rd\r\n\r\n": "header value",
+    b"HTTP/1.1 200 OK\r\nA: b\r\n c\n\r\n": "bare LF",
     b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n": "token",
     b"HTTP/1.1 200 OK\r\n: b\r\n\r\n": "token",
     b"HTTP/1.1 200 OK\r\nA\r\n\r\n": "token",
@@ -143,6 +144,27 @@ def test_head_broken_is_refused_with_the_same_error_in_each_prefix(data: bytes, 
         assert verdict(data[:size]) in ("", verdict(data))
     with pytest.raises(http1.Http1Error, match=why):
         http1.parse_head(data)
+
+
+@pytest.mark.parametrize(
+    ("lines", "value"),
+    [
+        (b"A: b\r\n c", "b c"),
+        (b"A: b \r\n \t c\r\n\td ", "b c d"),
+        (b"A:\r\n b", "b"),
+        (b"A: b\r\n ", "b"),
+        (b"A:\r\n \r\n b\r\n ", "b"),
+    ],
+)
+def test_head_folded_value_is_one_line(lines: bytes, value: str) -> None:
+    """RFC 9112 5.2: a user agent reads each obs-fold of a response as a space."""
+    data = b"HTTP/1.1 200 OK\r\n" + lines + b"\r\nB: c\r\n\r\n"
+    parsed = http1.parse_head(data)
+    assert parsed is not None
+    assert parsed[0].headers == (("A", value), ("B", "c"))
+    assert parsed[1] == len(data)
+    for size in range(len(data)):
+        assert http1.parse_head(data[:size]) is None
 
 
 @pytest.mark.parametrize("data", [b"SSH-2.0-OpenSSH", b"\x15\x03\x01\x00\x02", b"HTTP/2"])

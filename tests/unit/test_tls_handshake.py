@@ -7,6 +7,9 @@ their way between the two.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import ctypes.util
+import hmac
 import ssl
 import subprocess
 from dataclasses import dataclass
@@ -391,3 +394,120 @@ def test_handshake_endless_change_cipher_specs_are_a_flood(
     with pytest.raises(RemoteError):
         client.input(bytes([20, 3, 3, 0, 1, 1]) * 200_000)
     assert not client.connected
+
+
+class Gcm:
+    """AES-128-GCM by libcrypto: what a server that cuts its Finished in pieces would do."""
+
+    def __init__(self, key: bytes, salt: bytes) -> None:
+        self._key, self._salt = key, salt
+        self._crypto = ctypes.CDLL(ctypes.util.find_library("crypto"))
+        for name in ("EVP_CIPHER_CTX_new", "EVP_aes_128_gcm"):
+            getattr(self._crypto, name).restype = ctypes.c_void_p
+
+    def _run(self, nonce: bytes, aad: bytes, data: bytes) -> tuple[bytes, bytes]:
+        """Return data enciphered and its tag: GCM deciphers by the same stream."""
+        crypto = self._crypto
+        context = ctypes.c_void_p(crypto.EVP_CIPHER_CTX_new())
+        cipher = ctypes.c_void_p(crypto.EVP_aes_128_gcm())
+        out, size = ctypes.create_string_buffer(len(data) + 16), ctypes.c_int()
+        tag = ctypes.create_string_buffer(16)
+        assert crypto.EVP_EncryptInit_ex(context, cipher, None, self._key, nonce) == 1
+        assert crypto.EVP_EncryptUpdate(context, None, ctypes.byref(size), aad, len(aad)) == 1
+        assert crypto.EVP_EncryptUpdate(context, out, ctypes.byref(size), data, len(data)) == 1
+        assert crypto.EVP_EncryptFinal_ex(context, out, ctypes.byref(size)) == 1
+        assert crypto.EVP_CIPHER_CTX_ctrl(context, 0x10, 16, tag) == 1  # EVP_CTRL_AEAD_GET_TAG
+        crypto.EVP_CIPHER_CTX_free(context)
+        return out.raw[: len(data)], tag.raw
+
+    def seal(self, number: int, kind: int, plain: bytes) -> bytes:
+        """Return a whole TLS 1.2 record (RFC 5246 6.2.3.3, RFC 5288 3)."""
+        explicit = number.to_bytes(8, "big")
+        aad = explicit + bytes([kind, 3, 3]) + len(plain).to_bytes(2, "big")
+        coded, tag = self._run(self._salt + explicit, aad, plain)
+        body = explicit + coded + tag
+        return bytes([kind, 3, 3]) + len(body).to_bytes(2, "big") + body
+
+    def open(self, record: bytes) -> bytes:
+        """Return what a record has, its tag unchecked."""
+        return self._run(self._salt + record[5:13], b"", record[13:-16])[0]
+
+
+def prf(secret: bytes, label: bytes, seed: bytes, size: int) -> bytes:
+    """RFC 5246 5, with SHA-256."""
+    seed, made = label + seed, b""
+    a = seed
+    while len(made) < size:
+        a = hmac.digest(secret, a, "sha256")
+        made += hmac.digest(secret, a + seed, "sha256")
+    return made[:size]
+
+
+@pytest.mark.parametrize("pieces", [[16], [4, 12], [1, 5, 10], [1] * 16])
+def test_handshake_finished_of_tls12_in_several_records_is_followed_by_data(
+    authority: Authority, good: Path, tmp_path: Path, pieces: list[int]
+) -> None:
+    """Each of them takes a sequence number: the records behind it go on from there."""
+    server = Server(good, ssl.TLSVersion.TLSv1_2)
+    server.context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+    server.context.keylog_filename = str(tmp_path / "keys")
+    server.tls = server.context.wrap_bio(server.to_server, server.to_client, server_side=True)
+    client = TlsClient("exchange.test", ca_file=authority.certificate)
+    hello = client.output()
+    flight = server.shake(hello)
+    client.input(flight)
+    *ahead, finished = records(server.shake(client.output()))
+    assert [one[0] for one in ahead] == [20]  # ChangeCipherSpec
+    _, client_random, master = (tmp_path / "keys").read_text().split()[-3:]
+    assert bytes.fromhex(client_random) == hello[11:43]
+    block = prf(bytes.fromhex(master), b"key expansion", flight[11:43] + hello[11:43], 40)
+    gcm = Gcm(block[16:32], block[36:40])
+    plain, sealed, at = gcm.open(finished), b"", 0
+    assert plain[:4] == bytes([20, 0, 0, 12])  # a Finished of twelve bytes
+    for number, size in enumerate(pieces):
+        sealed += gcm.seal(number, finished[0], plain[at : at + size])
+        at += size
+    client.input(ahead[0] + sealed)
+    assert client.connected
+    server.tls.write(b"book")
+    (data,) = records(server.to_client.read())
+    assert client.input(gcm.seal(len(pieces), data[0], gcm.open(data))) == b"book"
+
+
+def test_handshake_name_in_the_subject_alone_is_refused(authority: Authority) -> None:
+    """RFC 9525 2: an identity stands in subjectAltName."""
+    for name, extra in (("exchange.test", "IP:192.0.2.7"), ("cn-only.test", "email:a@b.test")):
+        certificate = authority.issue(name, extra)
+        client = TlsClient(name, ca_file=authority.certificate)
+        with pytest.raises(RemoteError, match=r"ostname mismatch.*subjectAltName"):
+            shake_hands(client, Server(certificate))
+
+
+def test_handshake_intermediate_is_a_trust_anchor(authority: Authority, tmp_path: Path) -> None:
+    """Who is named as trusted is trusted, though the root is not there."""
+    inner = Authority(tmp_path)
+    request, made = tmp_path / "inner.csr", inner.certificate
+    openssl(
+        *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+        *("-subj", "/CN=inner", "-keyout", str(tmp_path / "authority.key"), "-out", str(request)),
+    )
+    (tmp_path / "inner.ext").write_text("basicConstraints=critical,CA:TRUE\n")
+    openssl(
+        *("x509", "-req", "-in", str(request), "-CA", str(authority.certificate)),
+        *("-CAkey", str(authority.folder / "authority.key"), "-days", "2"),
+        *("-extfile", str(tmp_path / "inner.ext"), "-out", str(made)),
+    )
+    server = Server(inner.issue("leaf", "DNS:exchange.test"))
+    client = TlsClient("exchange.test", ca_file=made)
+    shake_hands(client, server)
+    assert client.connected
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(40, "handshake failure"), (116, "certificate required"), (86, "inapp")]
+)
+def test_handshake_alert_has_a_name(authority: Authority, number: int, name: str) -> None:
+    client = TlsClient("exchange.test", ca_file=authority.certificate)
+    client.output()
+    with pytest.raises(RemoteError, match=rf"{name}.*{number}"):
+        client.input(bytes([ALERT, 3, 3, 0, 2, 2, number]))

@@ -349,6 +349,97 @@ def test_ws_refused_upgrade_is_1_and_names_the_status(capfd: pytest.CaptureFixtu
     assert "403 Forbidden" in capfd.readouterr().err
 
 
+REFUSED = "the server answered"
+VERDICTS = {
+    "length": (
+        [b"HTTP/1.1 403 Forbidden\r\nContent-Length: 14\r\n\r\nnot\x1b from here"],
+        f'{REFUSED} 403 Forbidden, expected 101; it says "not from here"',
+    ),
+    "later": (
+        [b"HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\n", b"no ", b"stream"],
+        f'{REFUSED} 400 Bad Request, expected 101; it says "no stream"',
+    ),
+    "chunked": (
+        [b"HTTP/1.1 500\r\nTransfer-Encoding: chunked\r\n\r\n", b"5\r\nsorry\r\n0\r\n\r\n"],
+        f'{REFUSED} 500, expected 101; it says "sorry',
+    ),
+    "long": (
+        [b"HTTP/1.1 502 Bad Gateway\r\n\r\n" + b"<p>" * 1000],
+        f'expected 101; it says "{("<p>" * 54)[:160]}..."',
+    ),
+    "wait": (
+        [b"HTTP/1.1 429 Slow\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n"],
+        f"{REFUSED} 429 Slow, expected 101; Retry-After: 120",
+    ),
+    "redirect": (
+        [b"HTTP/1.1 302 Found\r\nLocation: wss://b.test/\r\nContent-Length: 0\r\n\r\n"],
+        f"{REFUSED} 302 Found, expected 101; redirects are not followed, this one points to "
+        "wss://b.test/",
+    ),
+}
+
+
+@pytest.mark.parametrize("ends", ["stays", "closes", "resets"])
+@pytest.mark.parametrize("name", VERDICTS)
+def test_ws_refused_upgrade_shows_the_verdict(
+    name: str, ends: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A status is an answer, not a broken line: what the server says of it is shown."""
+    pieces, shown = VERDICTS[name]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                for piece in pieces:
+                    connection.sendall(piece)
+                    time.sleep(0.02)
+                if ends == "resets":
+                    connection.setsockopt(
+                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                    )
+                elif ends == "stays":
+                    connection.settimeout(5)
+                    with contextlib.suppress(OSError):
+                        connection.recv(65536)
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        began_s = time.monotonic()
+        assert ws(f"ws://127.0.0.1:{listener.getsockname()[1]}/") == 1
+        assert time.monotonic() - began_s < 4.0
+        thread.join()
+    assert shown in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.02])
+def test_ws_server_that_resets_behind_its_close_frame_is_no_failure(
+    capfd: pytest.CaptureFixture[str], pause_s: float
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def run() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                protocol = ServerProtocol()
+                protocol.receive_data(connection.recv(65536))
+                (request,) = protocol.events_received()
+                assert isinstance(request, Request)
+                protocol.send_response(protocol.accept(request))
+                connection.sendall(b"".join(protocol.data_to_send()) + frame(8, b"\x03\xe8"))
+                time.sleep(pause_s)
+                linger = struct.pack("ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+        for _ in range(10):
+            thread = threading.Thread(target=run)
+            thread.start()
+            assert ws("--echo", f"ws://127.0.0.1:{listener.getsockname()[1]}/") == 0
+            thread.join()
+    assert set(capfd.readouterr().err.splitlines()) == {"closed: 1000"}
+
+
 @pytest.mark.parametrize("size", ["0", "-1", "x", "1e6", str((1 << 30) + 1)])
 def test_ws_wrong_max_message_is_2(capfd: pytest.CaptureFixture[str], size: str) -> None:
     with pytest.raises(SystemExit, match="2"):

@@ -92,7 +92,7 @@ static void derive_12(struct peer *peer, const struct tp_tls_secrets *secrets)
 
 struct tp_tls_secrets peer_secrets(bool tls13, enum tp_aead_algorithm algorithm, uint8_t seed)
 {
-    struct tp_tls_secrets secrets = {.tls13 = tls13, .algorithm = algorithm};
+    struct tp_tls_secrets secrets = {.tls13 = tls13, .algorithm = algorithm, .records_read = 1};
     secrets.digest = algorithm == TP_AEAD_AES_256_GCM ? "SHA384" : "SHA256";
     secrets.secret_size = algorithm == TP_AEAD_AES_256_GCM ? 48 : 32;
     for (size_t i = 0; i < sizeof secrets.master; i++) {
