@@ -15,11 +15,13 @@ from urllib.parse import urlsplit
 
 from tickpath._core import ffi, lib
 from tickpath.netstack.eyeballs import Schedule, Tried
+from tickpath.netstack.http1.http1 import agent_line
 from tickpath.netstack.transport import (
     RECEIVE_WINDOW,
     KernelTransport,
     Placement,
     Stream,
+    Transport,
     UserTransport,
     open_transport,
     resolve_all,
@@ -150,6 +152,21 @@ def new_tls_context(cacert: Path | None, *, insecure: bool, record_layer: str = 
     return ffi.gc(context, lib.tp_tls_context_free)
 
 
+def failure_text(handle: Any, transport: Transport, stream: Stream) -> str:
+    """Say what ended a session and, where the transport got nowhere, which counters moved."""
+    text = ffi.new("char[]", ERROR_TEXT_SIZE)
+    lib.tp_session_error_text(handle, text, ERROR_TEXT_SIZE)
+    said = ffi.string(text).decode(errors="replace")
+    if lib.tp_session_error(handle) not in (
+        lib.TP_SESSION_ERROR_CONNECT,
+        lib.TP_SESSION_ERROR_STREAM,
+        lib.TP_SESSION_ERROR_TIMEOUT,
+    ):
+        return said
+    moved = transport.moved(stream)
+    return f"{said} (meanwhile: {moved})" if moved else said
+
+
 def _new_handle(pointer: Any, stream: Any) -> Any:
     """Return a `struct tp_session *` that frees itself, and keeps its stream's memory until then.
 
@@ -171,6 +188,7 @@ class Session:
     def __init__(
         self, url: str, options: ConnectOptions, *, websocket: bool, headers: str = ""
     ) -> None:
+        """Take the lines that go with the upgrade, beside our User-Agent."""
         schemes = ("ws", "wss") if websocket else ("http", "https")
         self.target = parse_url(url, schemes)
         self._options = options
@@ -196,7 +214,7 @@ class Session:
                 options.server_name or self.target.host,
                 self.target.authority,
                 self.target.path,
-                headers,
+                agent_line(headers),
             )
         ]
         self._wait = ffi.new("struct tp_session_wait *")
@@ -266,7 +284,7 @@ class Session:
         for one in list(self._attempts):
             phase = int(lib.tp_session_phase(one.handle))
             if phase == lib.TP_SESSION_CLOSED and not lib.tp_session_times(one.handle).connected:
-                self._schedule.failed(one.address, self._error_text(one.handle))
+                self._schedule.failed(one.address, self._error_text(one))
             elif phase > lib.TP_SESSION_CONNECTING:
                 times = lib.tp_session_times(one.handle)
                 self._schedule.connected(one.address, (times.connected - times.started) / NS_PER_S)
@@ -390,12 +408,12 @@ class Session:
             where = f"{self.target.host}:{self.target.port}"
             return RemoteError(f"{where}: no address can be reached: {self._schedule.text}")
         where = f"{self.target.host}:{self.target.port} ({self.address})"
-        return RemoteError(f"{where}: {self._error_text(self.handle)}")
+        if not self._attempts:
+            raise self._finished()
+        return RemoteError(f"{where}: {self._error_text(self._attempts[0])}")
 
-    def _error_text(self, handle: Any) -> str:
-        text = ffi.new("char[]", ERROR_TEXT_SIZE)
-        lib.tp_session_error_text(handle, text, ERROR_TEXT_SIZE)
-        return ffi.string(text).decode(errors="replace")
+    def _error_text(self, attempt: _Attempt) -> str:
+        return failure_text(attempt.handle, self._transport, attempt.stream)
 
     def read(self) -> memoryview | None:
         """Return unread bytes, an empty view when there are none yet, None at the orderly end.

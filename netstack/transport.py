@@ -9,7 +9,7 @@ import errno
 import os
 import secrets
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from tickpath._core import ffi, lib
@@ -26,6 +26,12 @@ PORT_LOW, PORT_HIGH = 61000, 61999
 IPV4_TCP_HEADERS_SIZE = 40
 RECEIVE_WINDOW = 4 << 20
 SEND_BUFFER = 1 << 20
+# What `moved` names: of struct tp_netif_counters, and of struct tp_tcp_counters.
+DROP_COUNTERS = ("bad_checksum", "bad_ipv4", "bad_tcp", "no_connection", "tx_full")
+REFUSAL_COUNTERS = (
+    *("paws_rejected", "window_rejected", "bad_acks", "resets_ignored", "reassembly_dropped"),
+    *("retransmits", "timeouts"),
+)
 
 
 class PlacementError(LocalError):
@@ -43,6 +49,8 @@ class Stream:
     local_port: int
     memory: Any
     flow: Any = None
+    before: dict[str, int] = field(default_factory=dict)
+    """The interface's counters when it was opened."""
 
 
 class Transport(Protocol):
@@ -52,6 +60,7 @@ class Transport(Protocol):
     netif: Any
 
     def open_stream(self, address: str, port: int) -> Stream: ...
+    def moved(self, stream: Stream, /) -> str: ...
     def release(self, stream: Stream) -> None: ...
     def close(self) -> None: ...
 
@@ -87,6 +96,10 @@ class KernelTransport:
             lib.tp_stream_deinit(handle)
             raise SystemSetupError("out of memory for a socket's buffers")
         return Stream(handle, ffi.NULL, ffi.NULL, b"", 0, None)
+
+    def moved(self, _stream: Stream, /) -> str:
+        """Nothing is known: the kernel's counters are not a connection's."""
+        return ""
 
     def release(self, stream: Stream) -> None:
         """Nothing is kept per stream: the session closed the socket."""
@@ -205,6 +218,7 @@ class UserTransport:
         handle = ffi.new("struct tp_stream *")
         lib.tp_stream_init_tcp(handle, tcp)
         stream = Stream(handle, tcp, config, path.next_hop_mac, local_port, memory)
+        stream.before = self._dropped()
         self._streams[local_port] = stream
         return stream
 
@@ -232,6 +246,20 @@ class UserTransport:
         lib.tp_netif_next_hop(flow, stream.next_hop)
         stream.flow = flow
         return flow
+
+    def _dropped(self) -> dict[str, int]:
+        counters = self.netif.counters
+        return {name: int(getattr(counters, name)) for name in DROP_COUNTERS}
+
+    def moved(self, stream: Stream, /) -> str:
+        """Name the counters that tell why a stream got nowhere; "" where none moved.
+
+        Those of frames that were dropped are of all streams of the link, since this one was opened.
+        """
+        counts = {name: count - stream.before[name] for name, count in self._dropped().items()}
+        own = lib.tp_tcp_counters(stream.tcp)
+        counts |= {name: int(getattr(own, name)) for name in REFUSAL_COUNTERS}
+        return ", ".join(f"{name} {count}" for name, count in counts.items() if count)
 
     def release(self, stream: Stream) -> None:
         """Take the port back; it goes to the end of the queue, so that it rests before reuse."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tickpath.netstack.faults import Faults, parse_faults
+from tickpath.netstack.http1.http1 import parse_header
 from tickpath.netstack.session import ConnectOptions, Session
 from tickpath.netstack.transport import BACKENDS
 from tickpath.shm.errors import LocalError
@@ -69,6 +70,25 @@ def positive_seconds(text: str) -> float:
     return seconds
 
 
+def header_entry(text: str) -> list[tuple[str, str]]:
+    """Parse -H: one header, or @FILE with one a line; raises ArgumentTypeError."""
+    lines = [text]
+    if text.startswith("@"):
+        try:
+            lines = [line for line in Path(text[1:]).read_text("latin-1").splitlines() if line]
+        except OSError as error:
+            raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from error
+    try:
+        return [parse_header(line) for line in lines]
+    except LocalError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def request_headers(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return the headers of all -H."""
+    return [pair for entry in args.headers for pair in entry]
+
+
 def fault_spec(text: str) -> Faults:
     """Parse --faults; raises ArgumentTypeError."""
     try:
@@ -94,6 +114,17 @@ def add_connect_arguments(parser: argparse.ArgumentParser, timeout_help: str) ->
         metavar="HOST:PORT:ADDR",
         help="use this IPv4 address for HOST:PORT; may be repeated, also for one HOST:PORT: the "
         "first address that answers is taken",
+    )
+    group.add_argument(
+        "-H",
+        "--header",
+        type=header_entry,
+        action="append",
+        default=[],
+        dest="headers",
+        metavar="'NAME: VALUE'",
+        help="send this header too, such as Origin or Cookie; @FILE: those of a file, one a line; "
+        "may be repeated",
     )
     group.add_argument(
         "--faults",

@@ -13,7 +13,6 @@ import signal
 import stat
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
@@ -22,10 +21,17 @@ from tickpath.engine.commands.connect_arguments import (
     add_connect_arguments,
     connect_options,
     ending_cleanly_on_sigterm,
+    request_headers,
     tell_fallback,
 )
-from tickpath.netstack.http1.http1 import Http1Error, ResponseHead, ResponseReader, request
-from tickpath.netstack.session import Session
+from tickpath.netstack.http1.http1 import (
+    Http1Error,
+    ResponseHead,
+    ResponseReader,
+    request,
+    with_agent,
+)
+from tickpath.netstack.session import Session, Target, parse_url
 from tickpath.shm.errors import LocalError, RemoteError
 
 if TYPE_CHECKING:
@@ -50,6 +56,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("url", metavar="URL", help="http:// or https://")
+    parser.add_argument(
+        "-X",
+        "--request",
+        metavar="METHOD",
+        help="the method, such as POST or DELETE (default GET; POST with --data)",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="TEXT",
+        help="send this as the body, once; @FILE: what a file has. Its Content-Type is "
+        "application/x-www-form-urlencoded unless -H names another",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -221,18 +239,36 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def fetch(session: Session, body: Body, progress: Progress, silence_s: float) -> ResponseHead:
+def make_request(args: argparse.Namespace, target: Target) -> bytes:
+    """Return the request; raises LocalError for a file that cannot be read, or a wrong method."""
+    data = None if args.data is None else args.data.encode()
+    if args.data is not None and args.data.startswith("@"):
+        try:
+            data = Path(args.data[1:]).read_bytes()
+        except OSError as error:
+            raise LocalError(f"--data {args.data}: {error.strerror}") from error
+    given = request_headers(args)
+    usual = [("Accept", "*/*"), ("Connection", "close")]
+    if data is not None:
+        usual.append(("Content-Type", "application/x-www-form-urlencoded"))
+    names = {name.lower() for name, _ in given}
+    headers = [pair for pair in usual if pair[0].lower() not in names] + given
+    method = args.request or ("GET" if data is None else "POST")
+    try:
+        return request(target.authority, target.path, with_agent(headers), method, data)
+    except ValueError as error:
+        raise LocalError(f"-X {method!r}: expected a method such as POST: {error}") from error
+
+
+def fetch(
+    session: Session, asked: bytes, body: Body, progress: Progress, silence_s: float
+) -> ResponseHead:
     """Send the request and write the body; returns the head.
 
     Raises RemoteError when the answer is malformed, cut short, or does not come.
     """
-    headers = [
-        ("User-Agent", f"tickpath/{version('tickpath')}"),
-        ("Accept", "*/*"),
-        ("Connection", "close"),
-    ]
-    session.send_bytes(request(session.target.authority, session.target.path, headers))
-    reader = ResponseReader()
+    session.send_bytes(asked)
+    reader = ResponseReader(head_request=asked.startswith(b"HEAD "))
     heard = time.monotonic()
     while not reader.complete:
         view = session.read()
@@ -280,6 +316,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     progress = Progress(shown=args.output is not None and sys.stderr.isatty())
     started = time.monotonic_ns()
+    asked = make_request(args, parse_url(args.url, ("http", "https")))
     with (
         Body(args.output) as body,
         Session(args.url, connect_options(args), websocket=False) as session,
@@ -287,7 +324,7 @@ def _run(args: argparse.Namespace) -> int:
         tell_fallback(session)
         session.connect()
         try:
-            head = fetch(session, body, progress, args.timeout)
+            head = fetch(session, asked, body, progress, args.timeout)
             body.finish()
         except Http1Error as error:
             raise RemoteError(f"{session.target.host}: {error}") from error

@@ -20,8 +20,10 @@ from tickpath.engine.commands.connect_arguments import (
     add_connect_arguments,
     connect_options,
     ending_cleanly_on_sigterm,
+    request_headers,
     tell_fallback,
 )
+from tickpath.netstack.http1.http1 import header_lines
 from tickpath.netstack.session import Session
 from tickpath.netstack.ws.ws import Opcode
 from tickpath.shm.errors import LocalError, RemoteError
@@ -253,7 +255,8 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     printer = Printer(as_json=args.json)
     options = connect_options(args, args.max_message)
-    with Session(args.url, options, websocket=True) as session:
+    headers = header_lines(request_headers(args))
+    with Session(args.url, options, websocket=True, headers=headers) as session:
         printer.path = session.path
         tell_fallback(session)
         session.connect()

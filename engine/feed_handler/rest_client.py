@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tickpath.engine.loop.pauses import Pauses, Whose, asked_pause_s, own_address, pause_text
 from tickpath.netstack.eyeballs import RoundTrips, Schedule, connect_first
+from tickpath.netstack.http1.http1 import with_agent
 from tickpath.netstack.transport import resolve_all
 from tickpath.proto.venue import HttpRequest, HttpResponse, RestRefusal, excerpt
 from tickpath.shm.budget import Kind
@@ -359,7 +360,7 @@ def written(host: str, port: int, request: HttpRequest) -> bytes:
     """Return a request as http.client writes it, once: the same ones are sent again and again."""
     connection, taken = http.client.HTTPConnection(host, port), _Taken()
     connection.sock = cast("socket.socket", taken)
-    fields = {"Accept": "application/json"} | dict(request.headers)
+    fields = {"Accept": "application/json"} | dict(with_agent(request.headers))
     fields |= {"Content-Type": "application/json"} if request.body else {}
     connection.request(_method(request), request.target, body=request.body or None, headers=fields)
     return taken.data

@@ -24,7 +24,8 @@ from tickpath.engine.loop.pauses import (
 )
 from tickpath.engine.loop.resolver import POLL_S, Resolver
 from tickpath.engine.supervisor.wall_time import wall_time
-from tickpath.netstack.session import ERROR_TEXT_SIZE, Target
+from tickpath.netstack.http1.http1 import agent_line
+from tickpath.netstack.session import ERROR_TEXT_SIZE, Target, failure_text
 from tickpath.netstack.transport import RECEIVE_WINDOW
 from tickpath.shm.budget import Kind
 from tickpath.shm.clock import NS_PER_S, SYSTEM, Clock
@@ -195,11 +196,11 @@ class Connections:
         """Take back the session of a connection that ended (TP_NOTE_ENDED), and report why."""
         slot = self.slots[number]
         session = slot.session
-        text = ffi.new("char[]", ERROR_TEXT_SIZE)
-        lib.tp_session_error_text(session, text, ERROR_TEXT_SIZE)
         failed = lib.tp_session_error(session) != lib.TP_SESSION_ERROR_NONE
         code = int(lib.tp_session_close_code(session))
-        reason = ffi.string(text).decode(errors="replace") if failed else f"closed with code {code}"
+        reason = f"closed with code {code}"
+        if failed and slot.stream is not None:
+            reason = failure_text(session, self.transport, slot.stream)
         if slot.is_dropped and slot.is_retired:
             reason = "ended, since nothing is read by it any more"
         elif slot.is_dropped:
@@ -452,7 +453,12 @@ class Connections:
 
     def _new_session(self, endpoint: Endpoint, stream: Stream, headers: str) -> Any:
         config = ffi.new("struct tp_session_config *")
-        words = (endpoint.server_name, endpoint.target.authority, endpoint.target.path, headers)
+        words = (
+            endpoint.server_name,
+            endpoint.target.authority,
+            endpoint.target.path,
+            agent_line(headers),
+        )
         texts = [ffi.new("char[]", word.encode()) for word in words]
         config.tls = endpoint.tls_context
         config.handshake_worker = self.handshake_worker

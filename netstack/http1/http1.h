@@ -54,9 +54,11 @@ struct tp_http1_request {
     const char *method, *host;
     const char *target;        /* origin-form: "/path?query" */
     const char *extra_headers; /* "Name: value\r\n" lines or "" */
+    bool has_body;             /* the caller sends body_size bytes behind the head */
+    uint64_t body_size;
 };
 
-/* Writes a request head without a body. Returns its size, 0 when capacity is too small or an
+/* Writes a request head. Returns its size, 0 when capacity is too small or an
  * argument has CR, LF or another character that does not belong there, or extra_headers has Host,
  * Content-Length or Transfer-Encoding. */
 size_t tp_http1_request_write(uint8_t *out, size_t capacity,

@@ -7,11 +7,13 @@ One thread.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tickpath._core import ffi, lib
-from tickpath.shm.errors import RemoteError
+from tickpath.shm.errors import LocalError, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,16 +48,57 @@ def header_lines(headers: Sequence[tuple[str, str]]) -> str:
     return "".join(f"{name}: {value}\r\n" for name, value in headers)
 
 
+@lru_cache
+def user_agent() -> str:
+    """Return what each request of ours says that we are; many servers refuse those that do not."""
+    return f"tickpath/{version('tickpath')}"
+
+
+def with_agent(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return headers with our User-Agent, unless they have one."""
+    if any(name.lower() == "user-agent" for name, _ in headers):
+        return list(headers)
+    return [("User-Agent", user_agent()), *headers]
+
+
+def agent_line(lines: str) -> str:
+    """Return "Name: value" lines with our User-Agent, unless they have one."""
+    if re.search(r"(?im)^user-agent:", lines):
+        return lines
+    return header_lines([("User-Agent", user_agent())]) + lines
+
+
+def parse_header(line: str) -> tuple[str, str]:
+    """Split "Name: value"; raises LocalError where a request cannot have it."""
+    name, colon, value = line.partition(":")
+    pair = (name, value.strip())
+    try:
+        request("host", "/", [pair])
+    except ValueError:
+        colon = ""
+    if not colon:
+        raise LocalError(
+            f"header {line!r}: expected Name: value, in printable characters, and none of Host, "
+            "Content-Length and Transfer-Encoding, which are ours"
+        )
+    return pair
+
+
 def request(
-    host: str, target: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"
+    host: str,
+    target: str,
+    headers: Sequence[tuple[str, str]] = (),
+    method: str = "GET",
+    body: bytes | None = None,
 ) -> bytes:
-    """Return a request head; raise ValueError if an argument could break out of its place."""
+    """Return a request; raise ValueError if an argument could break out of its place."""
     arguments = (method, host, target, header_lines(headers))
     out = ffi.new("uint8_t[]", REQUEST_SIZE_MAX)
     size = 0
     if not any("\0" in text for text in arguments):
         encoded = [ffi.new("char[]", text.encode()) for text in arguments]
         described = ffi.new("struct tp_http1_request *", encoded)
+        described.has_body, described.body_size = body is not None, len(body or b"")
         size = lib.tp_http1_request_write(out, REQUEST_SIZE_MAX, described)
     if size == 0:
         raise ValueError(
@@ -63,7 +106,7 @@ def request(
             f"visible ASCII, a target that starts with '/', no line breaks, no Host, "
             f"Content-Length or Transfer-Encoding, and at most {REQUEST_SIZE_MAX} bytes in all"
         )
-    return bytes(ffi.buffer(out, size))
+    return bytes(ffi.buffer(out, size)) + (body or b"")
 
 
 def _text(span: Any) -> str:

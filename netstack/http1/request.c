@@ -4,6 +4,7 @@
  * Called by netstack/session_ws.c and netstack/ws/opening_handshake.c; nothing is called. */
 #include "netstack/http1/http1.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "netstack/http1/characters.h"
@@ -88,6 +89,12 @@ size_t tp_http1_request_write(uint8_t *out, size_t capacity, const struct tp_htt
     append(&writer, request->host);
     append(&writer, "\r\n");
     append(&writer, request->extra_headers);
+    if (request->has_body) {
+        char line[48];
+        snprintf(line, sizeof line, "Content-Length: %llu\r\n",
+                 (unsigned long long)request->body_size);
+        append(&writer, line);
+    }
     append(&writer, "\r\n");
     return writer.full ? 0 : writer.size;
 }

@@ -79,6 +79,24 @@ static bool make_record(struct tp_tls_handover *handover)
     return ok || fail(handover, "libcrypto could not derive the record keys");
 }
 
+/* OpenSSL has ended its part, so that the alert with our refusal is ours to seal. */
+static void say_refusal(struct tp_tls_handover *handover)
+{
+    const int alert = handover->handshake.alert_owed;
+    struct tp_tls_secrets *secrets = &handover->handshake.secrets;
+    uint8_t bytes[TP_TLS_OUTPUT_SIZE];
+    if (alert == TP_TLS_ALERT_NONE)
+        return;
+    if (handover->record != NULL &&
+        tp_tls_record_init(handover->record, handover->library, secrets)) {
+        (void)tp_tls_record_fail(handover->record, handover->handshake.error,
+                                 (enum tp_tls_alert)alert, "%s", handover->handshake.error_text);
+        const size_t size = tp_tls_record_output(handover->record, bytes, sizeof bytes);
+        (void)tp_byte_pipe_write(&handover->produced, (struct tp_span){bytes, size});
+    }
+    OPENSSL_cleanse(secrets, sizeof *secrets);
+}
+
 /* Feeds OpenSSL what came, up to the end of the handshake. */
 static enum tp_tls_handover_event shake(struct tp_tls_handover *handover)
 {
@@ -90,7 +108,10 @@ static enum tp_tls_handover_event shake(struct tp_tls_handover *handover)
         status = tp_tls_handshake_input(&handover->handshake, &in);
         tp_byte_pipe_drop(&handover->received, size - in.size);
     }
-    if (!tp_tls_handover_produce(handover) || status == TP_ERROR)
+    const bool produced = tp_tls_handover_produce(handover);
+    if (produced && status == TP_ERROR)
+        say_refusal(handover);
+    if (!produced || status == TP_ERROR)
         return TP_TLS_HANDOVER_FAIL;
     if (status == TP_NEED_MORE)
         return TP_TLS_HANDOVER_REST;

@@ -135,6 +135,7 @@ bool tp_tls_handshake_init(struct tp_tls_handshake *handshake, SSL_CTX *context,
     memset(handshake, 0, sizeof *handshake);
     handshake->alert_sent = TP_TLS_ALERT_NONE;
     handshake->alert_received = TP_TLS_ALERT_NONE;
+    handshake->alert_owed = TP_TLS_ALERT_NONE;
     handshake->verifies = SSL_CTX_get_verify_mode(context) != SSL_VERIFY_NONE;
     ERR_clear_error();
     handshake->ssl = SSL_new(context);
@@ -372,17 +373,21 @@ static enum tp_status complete(struct tp_tls_handshake *handshake)
 {
     const unsigned char *protocol = NULL;
     unsigned size = 0;
+    if (!collect_secrets(handshake))
+        return fail(handshake, TP_TLS_ERROR_HANDSHAKE, "OpenSSL did not give out its secrets");
     SSL_get0_alpn_selected(handshake->ssl, &protocol, &size);
     /* The list on the wire is length-prefixed, the answer is not. */
     if (size != 0 &&
-        (size != ALPN_HTTP_1_1_SIZE - 1 || memcmp(protocol, ALPN_HTTP_1_1 + 1, size) != 0))
+        (size != ALPN_HTTP_1_1_SIZE - 1 || memcmp(protocol, ALPN_HTTP_1_1 + 1, size) != 0)) {
+        handshake->alert_owed = SSL_AD_NO_APPLICATION_PROTOCOL;
         return fail(handshake, TP_TLS_ERROR_HANDSHAKE,
                     "the server chose an application protocol other than http/1.1");
-    if (BIO_ctrl_pending(handshake->from_server) != 0 || SSL_has_pending(handshake->ssl) != 0)
+    }
+    if (BIO_ctrl_pending(handshake->from_server) != 0 || SSL_has_pending(handshake->ssl) != 0) {
+        handshake->alert_owed = SSL_AD_UNEXPECTED_MESSAGE;
         return fail(handshake, TP_TLS_ERROR_UNEXPECTED_MESSAGE,
                     "bytes followed the server's Finished within its record");
-    if (!collect_secrets(handshake))
-        return fail(handshake, TP_TLS_ERROR_HANDSHAKE, "OpenSSL did not give out its secrets");
+    }
     return TP_OK;
 }
 

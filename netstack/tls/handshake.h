@@ -33,6 +33,9 @@ struct tp_tls_handshake {
 
     int alert_sent; /* TP_TLS_ALERT_NONE, or the last fatal alert each way */
     int alert_received;
+    /* TP_TLS_ALERT_NONE, or what tells the server that we refused what OpenSSL had completed: the
+     * secrets are filled then, to send it with. */
+    int alert_owed;
     struct tp_tls_secrets secrets;
 
     enum tp_tls_error error;

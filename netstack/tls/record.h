@@ -50,6 +50,7 @@ enum tp_tls_alert {
     TP_TLS_ALERT_INTERNAL_ERROR = 80,
     TP_TLS_ALERT_USER_CANCELED = 90,
     TP_TLS_ALERT_NO_RENEGOTIATION = 100,
+    TP_TLS_ALERT_NO_APPLICATION_PROTOCOL = 120, /* RFC 7301 3.2 */
 };
 
 struct tp_tls_direction {

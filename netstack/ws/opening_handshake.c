@@ -51,7 +51,8 @@ size_t tp_ws_handshake_request(uint8_t *out, size_t capacity, const char *host, 
     static const char end[] = "\r\n\r\n";
     if (!key_valid(key) || !headers_free_of_ours(extra_headers))
         return 0;
-    const struct tp_http1_request request = {"GET", host, target, extra_headers};
+    const struct tp_http1_request request = {
+        .method = "GET", .host = host, .target = target, .extra_headers = extra_headers};
     size_t size = tp_http1_request_write(out, capacity, &request);
     if (size == 0)
         return 0;

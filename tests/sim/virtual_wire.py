@@ -230,6 +230,10 @@ class VirtualTransport:
             self._accept(end)
         return stream
 
+    def moved(self, _stream: Stream, /) -> str:
+        """No frame is dropped here."""
+        return ""
+
     def release(self, stream: Stream) -> None:
         """Ports are used once."""
 

@@ -106,7 +106,7 @@ def test_try_prepares_and_sends_the_headers_of_its_endpoint(
                 target=Target("ws", "venue.test", 80, "/ws"),
                 server_name="venue.test",
                 addresses={"venue.test:80": "192.0.2.1"},
-                headers=(("X-KEY", "k"), ("X-Two", "2")),
+                headers=(("X-KEY", "k"), ("X-Two", "2"), ("User-Agent", "u")),
                 credentials=(("X-Secret", "env:TICKPATH_TEST_SECRET"),),
                 prepare=lambda: order.append("prepared"),
             )
@@ -116,7 +116,7 @@ def test_try_prepares_and_sends_the_headers_of_its_endpoint(
         monkeypatch.undo()
         lib.tp_loop_free(loop)
     assert order == ["prepared", "offered"]
-    assert said == [b"X-KEY: k\r\nX-Two: 2\r\nX-Secret: s3cret\r\n"]
+    assert said == [b"X-KEY: k\r\nX-Two: 2\r\nUser-Agent: u\r\nX-Secret: s3cret\r\n"]
 
 
 @pytest.mark.parametrize(

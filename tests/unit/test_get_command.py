@@ -86,6 +86,59 @@ def test_get_body_goes_to_stdout_alone(capfdbinary: pytest.CaptureFixture[bytes]
     assert b"Connection: close" in lines
 
 
+def test_get_sends_headers_method_and_body(tmp_path: Path) -> None:
+    (tmp_path / "more").write_text("Cookie: a=b\nOrigin: https://there.test\n")
+    (tmp_path / "body").write_bytes(b'{"a": "\xff"}')
+    words = ["-X", "PUT", "--data", f"@{tmp_path / 'body'}", "-H", f"@{tmp_path / 'more'}"]
+    words += ["-H", "content-type: application/json", "-H", "User-Agent: mine/1"]
+    with server(OK + b"Content-Length: 0\r\n\r\n") as (port, asked):
+        assert get(*words, f"http://127.0.0.1:{port}/") == 0
+    head, _, body = asked[0].partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    assert lines[0] == b"PUT / HTTP/1.1"
+    assert set(lines[1:]) == {
+        *(f"Host: 127.0.0.1:{port}".encode(), b"Accept: */*", b"Connection: close"),
+        *(b"Cookie: a=b", b"Origin: https://there.test", b"User-Agent: mine/1"),
+        *(b"content-type: application/json", b"Content-Length: 10"),
+    }
+    assert body == b'{"a": "\xff"}'
+
+
+def test_get_data_is_a_post_of_a_form() -> None:
+    with server(OK + b"Content-Length: 0\r\n\r\n") as (port, asked):
+        assert get("--data", "a=1", f"http://127.0.0.1:{port}/") == 0
+    head, _, body = asked[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST / HTTP/1.1\r\n")
+    assert b"\r\nContent-Type: application/x-www-form-urlencoded" in head
+    assert b"\r\nUser-Agent: tickpath/" in head
+    assert body == b"a=1"
+
+
+def test_get_head_waits_for_no_body() -> None:
+    with server(OK + b"Content-Length: 5\r\n\r\n") as (port, _):
+        assert get("-X", "HEAD", f"http://127.0.0.1:{port}/") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-H", "Origin"], "expected Name: value"),
+        (["-H", "Host: other"], "which are ours"),
+        (["-H", "Content-Length: 5"], "which are ours"),
+        (["-H", "A: b\r\nB: c"], "expected Name: value"),
+        (["-H", "@/nowhere"], "No such file"),
+        (["-X", "GET /"], "expected a method"),
+        (["--data", "@/nowhere"], "No such file"),
+    ],
+)
+def test_get_wrong_request_is_2_and_says_what_is_expected(
+    words: list[str], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.suppress(SystemExit):
+        assert get(*words, "http://127.0.0.1:1/") == 2
+    assert said in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("piece_size", [1, 7, 1 << 20])
 def test_get_chunked_body_is_decoded(
     capfdbinary: pytest.CaptureFixture[bytes], piece_size: int

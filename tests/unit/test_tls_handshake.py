@@ -443,35 +443,61 @@ def prf(secret: bytes, label: bytes, seed: bytes, size: int) -> bytes:
     return made[:size]
 
 
+class CuttingServer:
+    """A TLS 1.2 server whose Finished comes as the test seals it."""
+
+    def __init__(self, authority: Authority, certificate: Path, keys: Path) -> None:
+        self.server = Server(certificate, ssl.TLSVersion.TLSv1_2)
+        self.server.context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+        self.server.context.keylog_filename = str(keys)
+        self.server.tls = self.server.context.wrap_bio(
+            self.server.to_server, self.server.to_client, server_side=True
+        )
+        self.client = TlsClient("exchange.test", ca_file=authority.certificate)
+        hello = self.client.output()
+        flight = self.server.shake(hello)
+        self.client.input(flight)
+        self.change, finished = records(self.server.shake(self.client.output()))
+        assert (self.change[0], finished[0]) == (20, HANDSHAKE)
+        _, client_random, master = keys.read_text().split()[-3:]
+        assert bytes.fromhex(client_random) == hello[11:43]
+        block = prf(bytes.fromhex(master), b"key expansion", flight[11:43] + hello[11:43], 40)
+        self.of_client, self.of_server = (
+            Gcm(block[16 * one : 16 * one + 16], block[32 + 4 * one : 36 + 4 * one])
+            for one in (0, 1)
+        )
+        self.finished = self.of_server.open(finished)
+        assert self.finished[:4] == bytes([20, 0, 0, 12])  # twelve bytes
+
+
 @pytest.mark.parametrize("pieces", [[16], [4, 12], [1, 5, 10], [1] * 16])
 def test_handshake_finished_of_tls12_in_several_records_is_followed_by_data(
     authority: Authority, good: Path, tmp_path: Path, pieces: list[int]
 ) -> None:
     """Each of them takes a sequence number: the records behind it go on from there."""
-    server = Server(good, ssl.TLSVersion.TLSv1_2)
-    server.context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
-    server.context.keylog_filename = str(tmp_path / "keys")
-    server.tls = server.context.wrap_bio(server.to_server, server.to_client, server_side=True)
-    client = TlsClient("exchange.test", ca_file=authority.certificate)
-    hello = client.output()
-    flight = server.shake(hello)
-    client.input(flight)
-    *ahead, finished = records(server.shake(client.output()))
-    assert [one[0] for one in ahead] == [20]  # ChangeCipherSpec
-    _, client_random, master = (tmp_path / "keys").read_text().split()[-3:]
-    assert bytes.fromhex(client_random) == hello[11:43]
-    block = prf(bytes.fromhex(master), b"key expansion", flight[11:43] + hello[11:43], 40)
-    gcm = Gcm(block[16:32], block[36:40])
-    plain, sealed, at = gcm.open(finished), b"", 0
-    assert plain[:4] == bytes([20, 0, 0, 12])  # a Finished of twelve bytes
+    one = CuttingServer(authority, good, tmp_path / "keys")
+    sealed, at = one.change, 0
     for number, size in enumerate(pieces):
-        sealed += gcm.seal(number, finished[0], plain[at : at + size])
+        sealed += one.of_server.seal(number, HANDSHAKE, one.finished[at : at + size])
         at += size
-    client.input(ahead[0] + sealed)
-    assert client.connected
-    server.tls.write(b"book")
-    (data,) = records(server.to_client.read())
-    assert client.input(gcm.seal(len(pieces), data[0], gcm.open(data))) == b"book"
+    one.client.input(sealed)
+    assert one.client.connected
+    one.server.tls.write(b"book")
+    (data,) = records(one.server.to_client.read())
+    again = one.of_server.seal(len(pieces), data[0], one.of_server.open(data))
+    assert one.client.input(again) == b"book"
+
+
+def test_handshake_bytes_behind_finished_in_its_record_are_refused_with_an_alert(
+    authority: Authority, good: Path, tmp_path: Path
+) -> None:
+    one = CuttingServer(authority, good, tmp_path / "keys")
+    sealed = one.of_server.seal(0, HANDSHAKE, one.finished + bytes([4, 0, 0, 6]) + bytes(6))
+    with pytest.raises(RemoteError, match="followed the server's Finished within its record"):
+        one.client.input(one.change + sealed)
+    (alert,) = records(one.client.output())
+    assert alert[0] == ALERT
+    assert one.of_client.open(alert) == bytes([2, UNEXPECTED_MESSAGE])
 
 
 def test_handshake_name_in_the_subject_alone_is_refused(authority: Authority) -> None:

@@ -349,6 +349,28 @@ def test_ws_refused_upgrade_is_1_and_names_the_status(capfd: pytest.CaptureFixtu
     assert "403 Forbidden" in capfd.readouterr().err
 
 
+def test_ws_upgrade_has_our_agent_and_the_headers_that_were_asked_for() -> None:
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                asked.append(connection.recv(65536))
+
+        for _ in range(2):
+            thread = threading.Thread(target=refuse)
+            thread.start()
+            words = ["-H", "Origin: https://there.test"] + ["-H", "User-agent: m"] * len(asked)
+            assert ws(*words, f"ws://127.0.0.1:{listener.getsockname()[1]}/") == 1
+            thread.join()
+    usual, mine = asked
+    assert b"\r\nUser-Agent: tickpath/" in usual
+    assert b"\r\nOrigin: https://there.test\r\n" in usual
+    assert b"\r\nUser-agent: m\r\n" in mine
+    assert mine.lower().count(b"user-agent") == 1
+
+
 REFUSED = "the server answered"
 VERDICTS = {
     "length": (
@@ -362,6 +384,10 @@ VERDICTS = {
     "chunked": (
         [b"HTTP/1.1 500\r\nTransfer-Encoding: chunked\r\n\r\n", b"5\r\nsorry\r\n0\r\n\r\n"],
         f'{REFUSED} 500, expected 101; it says "sorry',
+    ),
+    "unframed": (
+        [b"HTTP/1.1 403 Forbidden\r\n\r\nnot", b" here"],
+        f'{REFUSED} 403 Forbidden, expected 101; it says "not here"',
     ),
     "long": (
         [b"HTTP/1.1 502 Bad Gateway\r\n\r\n" + b"<p>" * 1000],

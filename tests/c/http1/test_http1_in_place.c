@@ -85,7 +85,8 @@ static void test_request_needs_room_for_every_byte(void **state)
 {
     (void)state;
     uint8_t out[256];
-    const struct tp_http1_request request = {"GET", "h", "/", "A: b\r\n"};
+    const struct tp_http1_request request = {
+        .method = "GET", .host = "h", .target = "/", .extra_headers = "A: b\r\n"};
     size_t size = tp_http1_request_write(out, sizeof out, &request);
     assert_int_equal(size, strlen("GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n"));
     for (size_t capacity = 0; capacity < size; capacity++) {
