@@ -63,6 +63,8 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     """The id of the request that it answers, where the venue echoes it."""
     reason: str = ""
     """In the venue's words."""
+    is_ending: bool = False
+    """The venue will close this connection soon."""
     code: int = 0
     answer: bytes = b""
     """What must be sent back, as text; b"" for nothing."""

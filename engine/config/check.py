@@ -313,9 +313,11 @@ def _check_settings(venue: VenueConfig, path: str) -> None:
 
 
 def _check_race(venue: VenueConfig, path: str) -> None:
-    why = why_no_race(venue) if venue.race > 1 else ""
-    if why:
+    why = why_no_race(venue) if venue.seats > 1 else ""
+    if why and venue.race > 1:
         raise wrong(f"{path}.race", venue.race, f"1 for {venue.venue.title}", why)
+    if why:
+        raise wrong(f"{path}.overlap", venue.overlap, f"false for {venue.venue.title}", why)
     for index, address in enumerate(venue.addresses):
         _check_address(f"{path}.addresses[{index}]", address)
 

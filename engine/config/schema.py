@@ -112,6 +112,9 @@ class VenueConfig(_Section, frozen=True):
         ),
     ] = 1
     """Over how many connections the same is read at once, where the venue's numbers allow it."""
+    overlap: bool = False
+    """A connection that is to be replaced, since it is old or the venue says that it ends, is
+    replaced by one that carries its books already. Of a race the others do, without this."""
     addresses: tuple[str, ...] = ()
     """IPv4 addresses of its WebSocket host to connect to, instead of what DNS has."""
     resolve: dict[str, str] = {}
@@ -123,6 +126,16 @@ class VenueConfig(_Section, frozen=True):
         """Take the venue's defaults; raises ValueError for a venue that is not known."""
         if self.settings is None:
             msgspec.structs.force_setattr(self, "settings", self.venue.settings())
+
+    @property
+    def seats(self) -> int:
+        """Return how many connections may carry the same at once, successors included."""
+        return 2 if self.overlap and self.race == 1 else self.race
+
+    @property
+    def has_successors(self) -> bool:
+        """Say whether a connection is replaced by another one beside it, which is closed else."""
+        return self.seats > self.race
 
     @property
     def venue(self) -> Venue:

@@ -42,6 +42,10 @@ void tp_feed_race_score(const struct tp_feed *feed, uint32_t connection, uint64_
 /* How long after the first copy a connection's copies came; before the hot thread runs. */
 void tp_feed_race_measure(struct tp_feed *feed, uint32_t connection, struct tp_histogram *behind);
 
+/* Whether each book that is followed on a connection could go on by another one now, which has all
+ * that the book has: the connection may end, and no book leaves LIVE by that. */
+bool tp_feed_may_leave(struct tp_feed *feed, uint32_t connection, uint64_t now_ns);
+
 /* Any thread: whether something of the instrument's channel came on the connection since that
  * opened; and the connection that the book is on now. */
 bool tp_feed_hears(const struct tp_feed *feed, uint32_t connection, uint32_t instrument);

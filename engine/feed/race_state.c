@@ -507,6 +507,34 @@ void tp_feed_refused_on(struct tp_feed *feed, uint32_t connection, uint32_t inst
         tp_feed_refused(feed, instrument, now_ns);
 }
 
+/* Something is held, or owed by somebody, that a member which goes may be the one to bring. */
+static bool waits_for_others(const struct feed_race *race)
+{
+    return race->held_newest != 0 || race->owed != 0 || race->due != 0;
+}
+
+bool tp_feed_may_leave(struct tp_feed *feed, uint32_t connection, uint64_t now_ns)
+{
+    assert(connection < feed->config.connection_count);
+    if (feed->connections[connection].race_count < 2)
+        return false;
+    for (uint32_t i = 0; i < feed->config.instrument_count; i++) {
+        const struct feed_instrument *instrument = &feed->instruments[i];
+        if (!feed_race_has(feed, i, connection) || !is_followed(instrument))
+            continue;
+        /* Of the carrier, the heir; of another one, the carrier: it must lack nothing either. */
+        const bool carries = instrument->connection == connection;
+        const uint32_t next =
+            carries ? find_heir(feed, i, connection, now_ns) : instrument->connection;
+        const struct feed_member *member = feed_member(feed, i, next);
+        const bool has_all =
+            member->last >= instrument->version || (member->flags & MEMBER_PROVED) != 0;
+        if (next == connection || !has_all || waits_for_others(&feed->races[i]))
+            return false;
+    }
+    return true;
+}
+
 bool tp_feed_is_unconfirmed_on(const struct tp_feed *feed, uint32_t connection, uint32_t instrument)
 {
     assert(instrument < feed->config.instrument_count);

@@ -12,7 +12,8 @@ in-band), instrument_list.py (the configured symbols in the venue's list), scale
 rescaling.py (how many digits their numbers have, when that changes), race_score.py (which
 connection of a race was first), memory.py (message memory, and what all of it comes to),
 consumers.py (who reads, who sleeps), state_log.py (lines about books), feed_notes.py (lines about
-what a feed counts), replan.py (symbols that come and go), changes.py (by commands), canary.py and
+what a feed counts), successions.py (a connection's successor has its books before it ends),
+replan.py (symbols that come and go), changes.py (by commands), canary.py and
 message_shape.py (whether a venue's messages are what they were), list_reader.py (the instrument
 list, read again), trading.py (what it says of trading: the books end of what is not traded),
 venue_feed.py (what one venue needs of all these), faults.py (an error there that nobody foresaw

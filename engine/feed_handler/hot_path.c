@@ -188,6 +188,14 @@ static void instrument_rescaled(struct tp_hot_path *hot, struct tp_span text, ui
     (void)tp_feed_rescale(hot->feed, to.instrument, &scale, now_ns); /* it may have left */
 }
 
+/* The books are where they go on in the same turn, before another message may change that. */
+static void let_go(struct tp_hot_path *hot, uint32_t number, uint64_t now_ns)
+{
+    const struct tp_loop_connection *connection = &hot->loop->connection[number];
+    if (connection->is_open && tp_feed_may_leave(hot->feed, number, now_ns))
+        tp_session_abort(connection->session);
+}
+
 static void command(struct tp_hot_path *hot, const struct tp_loop_event *event)
 {
     switch ((enum tp_hot_path_verb)event->verb) {
@@ -212,6 +220,9 @@ static void command(struct tp_hot_path *hot, const struct tp_loop_event *event)
         break;
     case TP_HOT_PATH_RESCALE:
         instrument_rescaled(hot, event->text, event->now_ns);
+        break;
+    case TP_HOT_PATH_LET_GO:
+        let_go(hot, event->connection, event->now_ns);
         break;
     }
 }

@@ -34,6 +34,7 @@ enum tp_hot_path_verb {
     TP_HOT_PATH_SAY,       /* text: sent on the connection, if that is open */
     TP_HOT_PATH_ROW,       /* text: a struct tp_feed_row, which stands in the table already */
     TP_HOT_PATH_RESCALE,   /* text: a struct tp_record_scale, its row written */
+    TP_HOT_PATH_LET_GO,    /* the connection is ended, if all of its books have a heir */
 };
 
 /* What a connection says by itself; its place in hot_path->connection[] is its number in the loop

@@ -141,6 +141,10 @@ class HotPath:
         """Say that no acknowledgement came in time. False: the queue is full, try again."""
         return self._answer(lib.TP_HOT_PATH_OVERDUE, instrument, connection)
 
+    def let_go(self, connection: int) -> bool:
+        """Have a connection ended if none of its books leaves LIVE by that. False: try again."""
+        return self._answer(lib.TP_HOT_PATH_LET_GO, 0, connection)
+
     def list_status(self, instrument: int, status: int, generation: int) -> bool:
         """Say what the venue's list has; generation: of its row. False: the queue is full."""
         text = LISTING.pack(instrument, status, generation)

@@ -74,7 +74,7 @@ def feed_config(config: Config, books: int, connections: int) -> Any:
     feed.instrument_count, feed.connection_count = books, connections
     feed.buffer_pool_bytes = config.health.keep_bytes or 0
     feed.keep_ns = int(config.health.keep_s * 1e9)
-    feed.races = any(venue.race > 1 for venue in config.venues)
+    feed.races = any(venue.seats > 1 for venue in config.venues)
     return feed
 
 

@@ -94,8 +94,11 @@ class Plan:
 
     @property
     def race(self) -> int:
-        """Return how many connections carry the same, numbered one after another."""
-        return self.config.race
+        """Return how many connections may carry the same, numbered one after another.
+
+        A successor's is among them, which is closed but for the time of a hand-over.
+        """
+        return self.config.seats
 
     @property
     def capacity(self) -> int:
@@ -229,7 +232,14 @@ class _Draft:
 
     def finish(self) -> tuple[Plan, tuple[ConnectionChange, ...]]:
         before, symbols = self._plan, tuple(self._symbols)
-        used = self._race * sum(1 for names in self._names if names)
+        groups = sum(1 for names in self._names if names)
+        if groups * self._race > CONNECTIONS_MAX and before.config.has_successors:
+            raise ValueError(
+                f"{groups} connections and as many successors, expected at most {CONNECTIONS_MAX} "
+                "together: leave overlap out, or run a second instance for the rest"
+            )
+        # One hand-over at a time.
+        used = before.config.race * groups + bool(before.config.has_successors and groups)
         self._check_count(used, sum(1 for symbol in symbols if symbol is not None))
         connections = tuple(
             PlannedConnection(endpoint, tuple(names)) if names else None
@@ -256,8 +266,11 @@ class _Draft:
         if used <= limit:
             return
         raced, remedy = "", "run a second instance for the rest"
-        if self._race > 1:
-            raced, remedy = f", raced by {self._race}", f"race by less, or {remedy}"
+        config = self._plan.config
+        if config.race > 1:
+            raced, remedy = f", raced by {config.race}", f"race by less, or {remedy}"
+        elif config.has_successors:
+            raced, remedy = ", one successor included", f"leave overlap out, or {remedy}"
         raise ValueError(
             f"{symbols} symbols need {used} connections of {self._capacity} channels{raced}, "
             f"expected at most {limit}: {remedy}"

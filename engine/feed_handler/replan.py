@@ -208,7 +208,7 @@ class Replan:
     def _write(self, row: Instrument, channel: Channel) -> None:
         """Write a row where readers and recorders find it, then let the hot thread know."""
         shared, connection = self._of.shared, self._of.connections[channel.connection]
-        generation, race = shared.write(row), self._of.config.race
+        generation, race = shared.write(row), self._of.config.seats
         self._of.trading.forget(row.index)
         if shared.tap is not None:
             shared.tap.write(row.index, tap_row(row, channel, connection, race))

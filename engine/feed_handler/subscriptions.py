@@ -76,6 +76,8 @@ class Answer:
     changes: list[ConnectionChange] = field(default_factory=list)
     said_back: list[tuple[int, bytes]] = field(default_factory=list)
     """Connection and text: what the venue must be answered, such as its pings."""
+    is_ending: bool = False
+    """The venue will close the connection soon."""
     trading: Status | None = None
     """What the venue said of all that it trades."""
 
@@ -153,6 +155,7 @@ class Subscriptions:
             if note.answer:
                 answer.said_back.append((connection, note.answer))
             answer.trading = note.trading or answer.trading
+            answer.is_ending |= note.is_ending
             match note.meaning:
                 case Meaning.ACKNOWLEDGEMENT:
                     self._accept(connection, note.channels or asked or (), now_s, answer)

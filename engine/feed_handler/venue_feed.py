@@ -6,8 +6,8 @@ connections from 0; everything that a VenueFeed gives and takes bears the feed's
 instrument's is its place in the table of rows, which is dense whichever venue's came last, and a
 venue's connections are a range with room for those to come. In order: `look`, `place`, `join`,
 `connect`, then the cold thread's calls. Called by: engine/feed_handler/process.py. Calls: plan.py,
-subscriptions.py, speaker.py, bases.py, aside.py, rest_check.py, list_reader.py, trading.py,
-rescaling.py, replan.py.
+subscriptions.py, successions.py, speaker.py, bases.py, aside.py, rest_check.py, list_reader.py,
+trading.py, rescaling.py, replan.py.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from tickpath.engine.feed_handler.rescaling import Rescaling
 from tickpath.engine.feed_handler.rest_check import RestChecks
 from tickpath.engine.feed_handler.speaker import Speaker
 from tickpath.engine.feed_handler.subscriptions import Subscriptions
+from tickpath.engine.feed_handler.successions import Successions
 from tickpath.engine.feed_handler.trading import Trading
 from tickpath.engine.loop.addresses import Addresses
 from tickpath.engine.loop.connections import Endpoint
@@ -219,7 +220,7 @@ class VenueFeed:
         self.connections = connections
         self._reserved = self.books
         self.subscriptions = Subscriptions(self.plan, numbers=connections)
-        if self.config.race > 1:
+        if self.config.seats > 1:
             self.subscriptions.is_heard = self._is_heard
         self.replan = Replan(self, self._chosen)
         if not self.has_list:
@@ -238,7 +239,7 @@ class VenueFeed:
     def tap_rows(self) -> list[Subscription]:
         """Return what a recorder must know of each instrument."""
         return [
-            tap_row(row, channel, self.connections[channel.connection], self.config.race)
+            tap_row(row, channel, self.connections[channel.connection], self.config.seats)
             for row, channel in zip(self.rows, self.plan.book_channels(), strict=True)
         ]
 
@@ -247,9 +248,9 @@ class VenueFeed:
         shared, config = self.shared, self.config
         for number in self.connections:
             lib.tp_feed_connection_assign(shared.feed, number, self.number)
-        for first in self.connections[:: config.race] if config.race > 1 else ():
-            if not lib.tp_feed_race(shared.feed, first, config.race):
-                raise AssertionError(f"connections {first} and {config.race - 1} more do not race")
+        for first in self.connections[:: config.seats] if config.seats > 1 else ():
+            if not lib.tp_feed_race(shared.feed, first, config.seats):
+                raise AssertionError(f"connections {first} and {config.seats - 1} more do not race")
         if is_packed(config.name):
             shared.hot.unpack(self.connections, text_size_max(config.name))
         self._within_s = verification.within_s(config, shared.health, self.books)
@@ -273,7 +274,7 @@ class VenueFeed:
         elif verified is Verification.REST and self.bases.is_in_band:
             self.bases.aside = RestChecks(config)
         self.speaker = Speaker(self.plan, self._say, self._is_followed)
-        if config.race > 1:
+        if config.seats > 1:
             self.speaker.carrier = self._carrier
         self.bases.ask_in_band = partial(self._ask_in_band, self.speaker.request_base)
         self.bases.ask_anew = partial(self._ask_in_band, self.speaker.subscribe_anew)
@@ -301,10 +302,18 @@ class VenueFeed:
             self.log(line)
         ca_file = Path(config.ca_file) if config.ca_file else None
         self._tls = new_tls_context(ca_file, insecure=config.insecure) if config.tls else ffi.NULL
+        self.successions = Successions(self)
         for planned in range(len(self.plan.connections)):
-            self._open(planned)
+            self._seat(planned)
 
-    def _open(self, planned: int) -> None:
+    def _seat(self, planned: int) -> None:
+        """Have a connection of the plan opened, or known, where it is a successor's."""
+        self.open(planned)
+        if planned % self.config.seats >= self.config.race:
+            self.shared.connections.retire(self.connections[planned])
+
+    def open(self, planned: int) -> None:
+        """Have a connection of the plan opened."""
         self.shared.connections.put(self.connections[planned], self._endpoint(planned))
 
     def _endpoint(self, planned: int) -> Endpoint:
@@ -327,8 +336,10 @@ class VenueFeed:
             messages=config.venue.limits.address_messages,
             opens_with=partial(self._opens_with, planned),
             after_end="resync" if config.race == 1 else "go on by the others of its race",
+            is_raced=config.race > 1,
             near=self._near(to.host, to.port),
-            place=planned % config.race,
+            place=planned % config.seats % config.race,
+            succeed=partial(self.successions.begin, planned) if config.has_successors else None,
             prepare=partial(self._speak, planned),
         )
 
@@ -398,7 +409,9 @@ class VenueFeed:
 
     def ended(self, connection: int) -> None:
         """Take note that a connection ended."""
-        self.subscriptions.ended(self.connections.index(connection))
+        planned = self.connections.index(connection)
+        self.subscriptions.ended(planned)
+        self.successions.ended(planned)
 
     def take_misfit(self, misfit: Any) -> None:
         """Take a `struct tp_feed_misfit *`: a number that did not fit."""
@@ -410,6 +423,8 @@ class VenueFeed:
         planned, now_s = self.connections.index(connection), self.shared.clock.now_s()
         answer = self._follow(self.subscriptions.take(planned, text, now_s))
         answer.connection = connection
+        if answer.is_ending:
+            self.shared.connections.replace_soon(connection)
         if answer.trading is not None:
             self._halted += self.trading.take_system(answer.trading)
         return answer
@@ -460,6 +475,7 @@ class VenueFeed:
             self.replan.step()
         with kept("scales", NEXT_TURN):
             self.rescaling.step(now_s)
+        self.successions.step(now_s)
         self._say_due()
         listed = self.list_reader.step()
         self.list_reader.say()
@@ -541,7 +557,7 @@ class VenueFeed:
         if change.is_closed:
             connections.retire(number)
         elif change.is_new:
-            self._open(change.connection)
+            self._seat(change.connection)
         elif connections.slots[number].open:
             self.speaker.change(change, self._time_s())
         else:

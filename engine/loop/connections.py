@@ -94,6 +94,10 @@ class Endpoint:
     """How many of them are said as soon as it is open."""
     after_end: str = "resync"
     """What its books do when it is replaced, in words."""
+    is_raced: bool = False
+    """Others carry the same all the time."""
+    succeed: Callable[[], int] | None = None
+    """Opens another one beside it and lets it go once that has its books; returns its number."""
     near: Addresses | None = None
     """Of a race: the addresses of its name, of which each member takes one of its own."""
     place: int = 0
@@ -116,6 +120,8 @@ class _Slot:
     replace_at: float = NEVER
     is_planned: bool = False
     """It is being replaced, since it is old."""
+    is_leaving: bool = False
+    """Its successor is opened: it is not tried again."""
     address: str = ""
     """Where it goes, of the addresses of its name."""
     own: str = ""
@@ -165,7 +171,7 @@ class Connections:
             self.slots.append(_Slot(endpoint, is_retired=True))
         slot = self.slots[number]
         slot.endpoint, slot.is_retired = endpoint, False
-        slot.failures, slot.retry_at = 0, 0.0
+        slot.failures, slot.retry_at, slot.is_leaving = 0, 0.0, False
         if self.loop.connection_count < len(self.slots):  # noqa: PLR1730 # the hot thread reads it
             self.loop.connection_count = len(self.slots)
 
@@ -175,6 +181,21 @@ class Connections:
         slot.is_retired = True
         if slot.session is not None:
             slot.is_dropped = self.drop(number)  # the queue may be full: the next step
+
+    def leave(self, number: int) -> None:
+        """Try a connection no more once it ends; who asks for this sees to its end."""
+        slot = self.slots[number]
+        slot.is_leaving, slot.replace_at = True, NEVER
+
+    def replace_soon(self, number: int) -> None:
+        """Replace a connection that the venue will close, where that costs its books nothing."""
+        slot = self.slots[number]
+        if not slot.open or slot.is_leaving:
+            return
+        if slot.endpoint.succeed is not None:  # nothing ends by that: it need not be calm
+            self._replace(number, "the venue will close it")
+        elif slot.endpoint.is_raced:
+            slot.replace_at = self.clock.now_s()
 
     def begin_again(self, number: int) -> None:
         """End a connection that is not open yet: what it would open with is not right any more."""
@@ -207,6 +228,9 @@ class Connections:
             reason = self._held_because or "ended: its link was lost, or its symbols changed"
         if slot.is_planned:
             reason = "ended as planned"
+        if slot.is_leaving:
+            slot.is_leaving, slot.is_retired = False, True
+            reason = "ended as planned: its books go on by its successor"
         pause_s = self._note_pause(slot)
         if not slot.open and not slot.is_dropped and not pause_s:
             self._note_failure(slot)
@@ -240,14 +264,25 @@ class Connections:
             return
         number = min(old, key=lambda one: self.slots[one].replace_at)
         slot = self.slots[number]
-        if self.drop(number):
-            slot.replace_at, slot.is_planned = NEVER, True
-            age_h, limit_h = (now - slot.offered_at) / 3600, (slot.endpoint.age_max_s or 0) / 3600
-            self.log(
-                f"connection {number}: {self._name(slot)}: planned reconnect: open for "
-                f"{age_h:.3g} h of the {limit_h:.3g} h that the venue allows; its books "
-                f"{slot.endpoint.after_end}"
-            )
+        age_h = (now - slot.offered_at) / 3600
+        limit_h = (slot.endpoint.age_max_s or 0) / 3600
+        self._replace(
+            number, f"open for {age_h:.3g} h of the {limit_h:.3g} h that the venue allows"
+        )
+
+    def _replace(self, number: int, why: str) -> None:
+        slot, endpoint = self.slots[number], self.slots[number].endpoint
+        after = endpoint.after_end
+        if endpoint.succeed is not None:
+            after = f"go on by its successor, connection {endpoint.succeed()}"
+        elif not self.drop(number):
+            return
+        else:
+            slot.is_planned = True
+        slot.replace_at = NEVER
+        self.log(
+            f"connection {number}: {self._name(slot)}: planned reconnect: {why}; its books {after}"
+        )
 
     def _idle(self) -> list[_Slot]:
         return [slot for slot in self.slots if slot.session is None and not slot.is_retired]

@@ -116,8 +116,24 @@ class Misfortune:
                 self.plan(at_s, begin, venue)
                 self.plan(generator.uniform(at_s, FAULTS_S), end, venue)
         for venue, setup in enumerate(setups):
-            for _ in range(generator.randrange(1, 5) if setup.race > 1 else 0):
+            several = setup.race > 1 or setup.overlap
+            for _ in range(generator.randrange(1, 5) if several else 0):
                 self._harm_member(generator.uniform(0, FAULTS_S), venue, generator)
+            for _ in range(generator.randrange(1, 4) if setup.overlap else 0):
+                self._hand_over(generator.uniform(0, FAULTS_S), venue)
+
+    def _hand_over(self, at_s: float, venue: int) -> None:
+        """Have the connections of a venue replaced by their successors, as if they were old."""
+        deployment = self.deployment
+
+        def do() -> None:
+            handler = deployment.feed_handler
+            deployment.tell(f"hand-over at venue {venue}")
+            for number in handler.venues[venue].connections:
+                if number < len(handler.connections.slots):
+                    handler.connections.replace_soon(number)
+
+        deployment.later(at_s, do)
 
     def _harm_member(self, at_s: float, venue: int, generator: random.Random) -> None:
         kind, deployment = generator.choice(members.KINDS), self.deployment
@@ -269,6 +285,7 @@ def _one_venue(
         **{"settings": settings_of(dialect)} | fields,
     )
     setup = replace(setup, race=draw_race(setup))
+    setup = replace(setup, overlap=draw_overlap(setup))
     # Bases that show less than the book has; a venue that keeps its books to a depth has its own.
     if hasattr(dialect.venue.settings(), "depth") and book_rule(setup).base == lib.TP_BASE_REST:
         depth = generator.choice((20, 50, DEPTH_WHOLE))
@@ -289,6 +306,12 @@ def draw_race(setup: Setup) -> int:
     return random.Random(f"race {setup.dialect.venue.name} {setup.seed}").choice((1, 1, 2, 3))
 
 
+def draw_overlap(setup: Setup) -> bool:
+    """Choose whether a connection that is read alone has a successor; as `draw_race`."""
+    generator = random.Random(f"overlap {setup.dialect.venue.name} {setup.seed}")
+    return setup.race == 1 and can_race(setup) and generator.random() < 0.5
+
+
 def check_counters(deployment: Deployment, kinds: set[str]) -> None:
     """Hold what was counted to what was done; at the end, before the stop."""
     feed, hot = deployment.counters, deployment.feed_handler.hot.loop.counters
@@ -302,7 +325,7 @@ def check_counters(deployment: Deployment, kinds: set[str]) -> None:
     if any(book_rule(one).counts_connection for one in deployment.setup.chain()):
         lost |= kinds & {"duplicate"}
     late = kinds & {"answer-late", "unanswered", "answer-cut"}
-    races = any(one.race > 1 for one in deployment.setup.chain())
+    races = any(one.race > 1 or one.overlap for one in deployment.setup.chain())
     impossible = {
         # What is said just as the connection ends is of no use any more.
         "texts_unsent": hot.texts_unsent * (hot.disconnects == 0),

@@ -114,6 +114,7 @@ class Setup:
     keep_s: float = KEEP_S
     quiet_s: float = 60.0
     race: int = 1
+    overlap: bool = False
     beside: Setup | None = None
     """Another [[venue]] of the same feed handler; what is not of a venue alone is the first's."""
 
@@ -238,6 +239,7 @@ class Deployment:
             ca_file=None if self.setup.ca_file is None else str(self.setup.ca_file),
             resolve={f"{host}:{PORT}": ADDRESSES[number]},
             race=setup.race,
+            overlap=setup.overlap,
             settings=setup.settings,
         )
 
@@ -313,6 +315,7 @@ class Deployment:
     def _accept(self, end: FarEnd) -> None:
         number = ADDRESSES.index(end.address)
         exchange, races = self.exchanges[number], self._setups[number].race > 1
+        races = races or self._setups[number].overlap
         lag_s = self.random.uniform(0.0, MEMBER_LAG_MAX_S) if races else 0.0
         end.meet(Member(exchange, lag_s) if races else Connection(exchange))
 

@@ -116,6 +116,10 @@ def test_config_wrong_value_is_named(text: str, message: str) -> None:
             "venue[0].race is 2 (an integer), expected 1 for Kraken",
         ),
         (
+            "[[venue]]\nname = 'kraken'\nsymbols = ['BTC/USD']\noverlap = true",
+            "venue[0].overlap is True (a boolean), expected false for Kraken",
+        ),
+        (
             MINIMAL + "addresses = ['a.b']",
             "venue[0].addresses[0] is 'a.b' (a string), expected an IPv4 address",
         ),

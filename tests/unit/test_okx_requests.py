@@ -159,7 +159,10 @@ def test_notice_before_an_upgrade_is_said() -> None:
     words = "The connection will soon be closed for a service upgrade. Please reconnect."
     one = note(event="notice", code="64008", msg=words, connId="a4d3ae55")
     assert (one.meaning, one.reason, one.code) == (Meaning.NOTICE, f"64008: {words}", 64008)
-    assert note(event="channel-conn-count", channel="orders", connCount="2").reason
+    assert one.is_ending
+    other = note(event="channel-conn-count", channel="orders", connCount="2")
+    assert other.reason
+    assert not other.is_ending
 
 
 # ---- REST ----------------------------------------------------------------------------------------

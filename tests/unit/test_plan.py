@@ -94,6 +94,11 @@ class FakeConfig:
     venue: FakeVenue
     settings: int | None = None
     race: int = 1
+    has_successors: bool = False
+
+    @property
+    def seats(self) -> int:
+        return 2 if self.has_successors else self.race
 
     def endpoint(self, own: Endpoint) -> Endpoint:
         return own

@@ -155,7 +155,7 @@ def _note(reply: _Reply) -> Note:
     event = reply.e or (reply.data.e if reply.data is not None else "")
     if event == "serverShutdown":
         reason = "serverShutdown: this connection will be closed by the venue"
-        return Note(meaning=Meaning.NOTICE, reason=reason)
+        return Note(meaning=Meaning.NOTICE, reason=reason, is_ending=True)
     return Note(meaning=Meaning.UNKNOWN)
 
 

@@ -50,6 +50,7 @@ MESSAGES_PER_SECOND: Final = 10
 REQUESTS_PER_HOUR: Final = 480
 IDLE_S: Final = 30
 PING, PONG = b"ping", b"pong"
+ENDING: Final = 64008  # the connection will soon be closed for a service upgrade
 DIGITS_MAX: Final = 36
 """Of a number of the list, before or behind the point: twice what a mantissa can have."""
 
@@ -185,7 +186,12 @@ def _note(reply: _Reply) -> Note:
                 meaning=Meaning.REFUSAL, channels=names, request=number, reason=reason, code=code
             )
         case _:
-            return Note(meaning=Meaning.NOTICE, reason=reason or reply.event, code=code)
+            return Note(
+                meaning=Meaning.NOTICE,
+                reason=reason or reply.event,
+                is_ending=code == ENDING,
+                code=code,
+            )
 
 
 def _named(words: str) -> tuple[str, ...]:
