@@ -33,7 +33,7 @@ REFUSED: Final = {
     "coinbase_exchange": (
         "nothing on its public channel of books (level2_batch) shows a lost message, neither a "
         "number nor a checksum, so that no book of it could be LIVE: use coinbase, which numbers "
-        "its messages, for the same products (docs/adr/0016-coinbase-exchange.md)"
+        "its messages, for the same products (docs/adr/0017-coinbase-exchange.md)"
     ),
 }
 """Venues that are left out on purpose, and why, with what to use instead."""

@@ -78,3 +78,10 @@ def test_readme_names_all_benchmarks_and_commands() -> None:
     assert set(re.findall(r"`([\w-]+)`", row)) == set(BENCHES)
     table = "\n".join(line for line in text.splitlines() if line.startswith("| `tickpath"))
     assert [name for name in COMMANDS if not re.search(rf"\b{name}\b", table)] == []
+
+
+def test_decisions_are_numbered_one_by_one() -> None:
+    pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    numbers = [page.name[:4] for page in pages]
+    assert numbers == [f"{number:04}" for number in range(1, len(pages) + 1)]
+    assert [page.read_text()[2:6] for page in pages] == numbers
