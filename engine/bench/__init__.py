@@ -10,6 +10,6 @@ replay_link.c; burst_veth.py and peer_burst.c over a veth pair), handshake.py (t
 gap.py, garbage.py.
 Shared memory: ring.py (lanes.py, lanes.c), ring_python.py (ring_contender.py), snapshot.py,
 book.py, join.py, race.py (race.c). Behind it: replay.py, relay.py. Beside it: strategy.py,
-sign.py (sign.c).
+sign.py (venues/sign.py, venues/sign.c).
 venues/ has what is asked of a venue here.
 """

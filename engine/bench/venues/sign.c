@@ -1,7 +1,7 @@
 /* See sign.h. */
 /* SHA256_Transform is deprecated; one block alone is what is asked for here. */
 #define OPENSSL_SUPPRESS_DEPRECATED
-#include "engine/bench/sign.h"
+#include "engine/bench/venues/sign.h"
 
 #include <assert.h>
 #include <openssl/sha.h>

@@ -1,5 +1,5 @@
 /* An order on its way out: judged, let through its rates, written and signed; and what to compare
- * that with. Called by: engine/bench/sign.py. */
+ * that with. Called by: engine/bench/venues/sign.py. */
 #ifndef TP_BENCH_SIGN_H
 #define TP_BENCH_SIGN_H
 #include <stdint.h>
