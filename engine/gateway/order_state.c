@@ -152,8 +152,10 @@ static uint32_t take_name(struct tp_order *order, const struct tp_order_report *
 {
     if (report->venue_order_size == 0 || order->venue_order[0] != '\0')
         return TP_NEWS_NONE;
+    if (report->venue_order[0] == '\0')
+        return TP_NEWS_ODD; /* and nothing of it stays behind a name that comes */
     memcpy(order->venue_order, report->venue_order, report->venue_order_size);
-    return order->venue_order[0] == '\0' ? TP_NEWS_ODD : TP_NEWS_NAME;
+    return TP_NEWS_NAME;
 }
 
 /* A report's event by what is filled: all of it ends an order, whatever else the report says. */

@@ -110,7 +110,11 @@ static enum tp_risk_refusal judge_numbers(const struct tp_risk_instrument *instr
     if (price > INT64_MAX)
         return TP_RISK_NOTIONAL;
     const unsigned_wide notional = (unsigned_wide)price * (unsigned_wide)request->quantity;
-    if (notional < wide_of(limits->notional_min) || notional > wide_of(limits->notional_max))
+    /* An ask below the touch trades at the touch: it is worth so much at most. */
+    const bool meets = request->side == TP_SIDE_ASK && price < touch;
+    const unsigned_wide most =
+        meets ? (unsigned_wide)touch * (unsigned_wide)request->quantity : notional;
+    if (notional < wide_of(limits->notional_min) || most > wide_of(limits->notional_max))
         return TP_RISK_NOTIONAL;
     return TP_RISK_NONE;
 }

@@ -3,8 +3,9 @@
 
 #include <assert.h>
 
-/* Two days: with TP_THROTTLE_COUNT_MAX all sums of time stay far below 2^63. */
 static const uint64_t WINDOW_MAX_NS = UINT64_C(48) * 3600 * 1000000000;
+/* Of a whole burst: with the time of now all sums stay below 2^63. */
+static const uint64_t BURST_MAX_NS = UINT64_C(1) << 62;
 
 bool tp_throttle_init(struct tp_throttle *throttle, const struct tp_throttle_rule *rule)
 {
@@ -15,6 +16,8 @@ bool tp_throttle_init(struct tp_throttle *throttle, const struct tp_throttle_rul
     /* A window that begins anywhere has the burst, and what is earned within it. */
     const uint64_t evenly = rule->count - rule->burst;
     throttle->interval_ns = (rule->window_ns + evenly - 1) / evenly;
+    if (rule->burst > BURST_MAX_NS / throttle->interval_ns)
+        return false;
     throttle->burst_ns = (rule->burst - 1) * throttle->interval_ns;
     throttle->kept_ns = rule->kept * throttle->interval_ns;
     throttle->whole_ns = 0;

@@ -20,7 +20,8 @@ struct tp_throttle {
     uint64_t kept_ns;     /* of it, for cancels alone */
 };
 
-/* count in any window at most; 1 <= burst < count, kept < burst. False: a number that cannot be. */
+/* count in any window at most; 1 <= burst < count, kept < burst. False: a number that cannot be, or
+ * a burst that takes more than 146 years to earn. */
 struct tp_throttle_rule {
     uint64_t window_ns;
     uint32_t count, burst, kept;

@@ -130,9 +130,10 @@ static bool ack_is_duplicate(struct tp_tcp *tcp, const struct tp_tcp_segment *se
 }
 
 /* Leaving persist: the window opened, or the peer answered and so lives (RFC 9293 3.8.6.1). */
-static void persist_answered(struct tp_tcp *tcp)
+static void persist_answered(struct tp_tcp *tcp, uint64_t now_ns)
 {
     tcp->probes_unanswered = 0;
+    tcp->unacknowledged_since_ns = now_ns; /* a probe's byte is in flight once the window opens */
     if (tcp->snd_wnd > 0) {
         tcp->backoff = 0;
     }
@@ -159,7 +160,7 @@ static bool ack_input(struct tp_tcp *tcp, const struct tp_tcp_segment *segment, 
         ack_advances(tcp, segment, now_ns);
     }
     if (tcp->retransmit_timer == TP_TCP_TIMER_PERSIST) {
-        persist_answered(tcp);
+        persist_answered(tcp, now_ns);
     }
     return true;
 }
@@ -559,7 +560,7 @@ static void expected_input(struct tp_tcp *tcp, const struct tp_tcp_segment *segm
         ack_advances(tcp, segment, now_ns);
     }
     if (tcp->retransmit_timer == TP_TCP_TIMER_PERSIST) {
-        persist_answered(tcp);
+        persist_answered(tcp, now_ns);
     }
     timestamp_note(tcp, segment, now_ns);
     tcp->last_input_ns = now_ns;

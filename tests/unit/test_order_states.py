@@ -213,6 +213,14 @@ def test_order_fill_before_its_acknowledgement_counts() -> None:
     assert ffi.string(order.venue_order) == b"C02__1"
 
 
+def test_order_name_that_is_none_leaves_nothing_behind() -> None:
+    order = new_order()
+    hear(order, Happening.SENT)
+    assert hear(order, Happening.ACKNOWLEDGED, 0, b"\0behind") == STATE | ODD
+    assert hear(order, Happening.FILL, 2, b"one") == STATE | FILL | NAME
+    assert hear(order, Happening.FILL, 3, b"one") == FILL
+
+
 def test_order_reports_out_of_order_never_take_a_fill_back() -> None:
     order = new_order()
     hear(order, Happening.SENT)

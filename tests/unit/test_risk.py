@@ -132,7 +132,8 @@ def model(w: World) -> str:  # noqa: PLR0911, PLR0912 - a line a limit, in the o
     worst = Fraction(w.price)
     if is_market:
         worst = Fraction(-(-(touch * (10_000 + w.band)) // 10_000)) if is_bid else Fraction(touch)
-    if worst > MAX or not w.notional[0] <= worst * w.quantity <= w.notional[1]:
+    most = worst if is_bid else max(worst, Fraction(touch))
+    if worst > MAX or worst * w.quantity < w.notional[0] or most * w.quantity > w.notional[1]:
         return "NOTIONAL"
     if w.open_counts[0] >= w.open_maxes[0] or w.open_counts[1] >= w.open_maxes[1]:
         return "OPEN"
@@ -182,6 +183,11 @@ EDGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [  # refused; the just
     ("SIZE", {"sizes": (60, 1000)}, {"sizes": (50, 1000)}),
     ("NOTIONAL", {"notional": (0, 499_999)}, {"notional": (0, 500_000)}),
     ("NOTIONAL", {"notional": (500_001, 10**9)}, {"notional": (500_000, 10**9)}),
+    (
+        "NOTIONAL",
+        {"side": ASK, "price": 95_00, "notional": (0, 494_999)},
+        {"side": ASK, "price": 95_00, "notional": (475_000, 495_000)},
+    ),
     ("NOTIONAL", {**WRAPS, "quantity": 2**50 + 1}, {**WRAPS, "quantity": 1}),
     ("OPEN", {"open_counts": (5, 5)}, {"open_counts": (4, 4)}),
     ("OPEN", {"open_counts": (0, 9)}, {"open_counts": (0, 8)}),
@@ -382,7 +388,14 @@ def test_throttle_keeps_room_for_cancels() -> None:
 
 @pytest.mark.parametrize(
     "rule",
-    [(1000, 5, 0, 0), (1000, 5, 5, 0), (1000, 5, 3, 3), (4, 5, 3, 0), (10**15, 5, 3, 0)],
+    [
+        (1000, 5, 0, 0),
+        (1000, 5, 5, 0),
+        (1000, 5, 3, 3),
+        (4, 5, 3, 0),
+        (10**15, 5, 3, 0),
+        (86_400 * 10**9, 213_505, 213_504, 0),  # whose burst is more than 64 bits of time
+    ],
 )
 def test_throttle_rule_that_cannot_be_is_refused(rule: tuple[int, int, int, int]) -> None:
     fields = dict(zip(("window_ns", "count", "burst", "kept"), rule, strict=True))
