@@ -128,11 +128,9 @@ class Journal:
 
     def rotate(self, orders: list[Any]) -> None:
         """Go on in a new part, with these orders; ids go on counting."""
-        number = int(self.pointer.number)
-        self._write_part(int(self.pointer.epoch), orders)
-        self.pointer.number = number
+        self._write_part(int(self.pointer.epoch), orders, int(self.pointer.number))
 
-    def _write_part(self, epoch: int, orders: list[Any]) -> None:
+    def _write_part(self, epoch: int, orders: list[Any], number: int = 0) -> None:
         kept = self.capacity // KEPT_SHARE
         if len(orders) + kept >= self.capacity:
             raise LocalError(
@@ -156,17 +154,19 @@ class Journal:
         start = ffi.from_buffer("uint8_t[]", memory)
         lib.tp_journal_header_write(start, header)
         lib.tp_journal_begin(pointer, start, kept)
+        pointer.number = number
         for order in orders:
             lib.tp_journal_append(pointer, order)
         memory.flush()
         old = self._paths()
         new.rename(self.folder / f"{self.account}.journal.{self._part + 1:08x}")
-        self._sync_folder()
-        self._part += 1
-        for _, path in old:
-            path.unlink()
+        # The greatest part counts from here on, whatever fails below: what comes must stand in it.
         self.pointer[0] = pointer[0]
         self._start, self._map = start, memory
+        self._part += 1
+        self._sync_folder()
+        for _, path in old:
+            path.unlink()
 
     def _sync_folder(self) -> None:
         folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -121,6 +121,26 @@ def test_journal_that_is_nearly_full_takes_changes_and_no_new_orders(tmp_path: P
     assert len(found.orders) == 21
 
 
+@pytest.mark.parametrize(("owner", "call"), [(Path, "rename"), (os, "fsync"), (Path, "unlink")])
+def test_journal_whose_rotation_fails_goes_on_where_the_next_start_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, call: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    journal, _ = opened(tmp_path)
+    orders = [place(journal, 1)]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, call, fail)
+        with pytest.raises(OSError, match="Input/output"):
+            journal.rotate(orders)
+    orders.append(place(journal, 2))
+    assert orders[0].id + 1 == orders[1].id
+    journal.close()
+    _, found = opened(tmp_path)
+    assert [bytes_of(one) for one in found.orders] == [bytes_of(one) for one in orders]
+
+
 def test_journal_belongs_to_one_gateway(tmp_path: Path) -> None:
     journal, _ = opened(tmp_path)
     with pytest.raises(LocalError, match="one gateway an account"):
