@@ -78,8 +78,8 @@ def parse_header(line: str) -> tuple[str, str]:
         colon = ""
     if not colon:
         raise LocalError(
-            f"header {line!r}: expected Name: value, in printable characters, and none of Host, "
-            "Content-Length and Transfer-Encoding, which are ours"
+            "a header, not shown since it may be a secret: expected Name: value, in printable "
+            "characters, and none of Host, Content-Length and Transfer-Encoding, which are ours"
         )
     return pair
 
@@ -102,7 +102,8 @@ def request(
         size = lib.tp_http1_request_write(out, REQUEST_SIZE_MAX, described)
     if size == 0:
         raise ValueError(
-            f"cannot ask host {host!r} for {target!r} with headers {list(headers)!r}: expected "
+            f"cannot ask host {host!r} for {target!r} with headers "
+            f"{[name for name, _ in headers]!r}: expected "
             f"visible ASCII, a target that starts with '/', no line breaks, no Host, "
             f"Content-Length or Transfer-Encoding, and at most {REQUEST_SIZE_MAX} bytes in all"
         )

@@ -139,6 +139,21 @@ def test_get_wrong_request_is_2_and_says_what_is_expected(
     assert said in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("0kEy0kEy", []), ("X-Key : 0kEy0kEy", []), ("X-Key: 0kEy0kEy", ["-X", "GET /"])],
+)
+def test_get_wrong_request_shows_no_value_of_a_header(
+    content: str, words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "key").write_text(content)
+    with contextlib.suppress(SystemExit):
+        assert get("-H", f"@{tmp_path / 'key'}", *words, "http://127.0.0.1:1/") == 2
+    said = capfd.readouterr()
+    assert "expected" in said.err
+    assert "0kEy" not in said.err + said.out
+
+
 @pytest.mark.parametrize("piece_size", [1, 7, 1 << 20])
 def test_get_chunked_body_is_decoded(
     capfdbinary: pytest.CaptureFixture[bytes], piece_size: int
