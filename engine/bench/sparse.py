@@ -41,7 +41,7 @@ RATES = (100, 1_000, 10_000)
 COUNT = {100: 1_000, 1_000: 5_000, 10_000: 20_000}
 WARM_UP = 100
 UNREHEARSED = "no rehearsal"
-HOP, INSIDE = "received_to_decoded", "frame to decoded, "
+HOP, INSIDE = "taken_to_decoded", "frame to decoded, "
 NS_PER_S = 1_000_000_000
 
 
