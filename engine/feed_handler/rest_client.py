@@ -150,10 +150,14 @@ class RestClient:
         schedule = Schedule(addresses)
         try:
             within_s = min(timeout_s, CONNECT_TIMEOUT_S)
-            plain, _ = connect_first(schedule, self._port, within_s)
+            plain, address = connect_first(schedule, self._port, within_s)
         finally:
             self._round_trips.note(schedule, self._port, SYSTEM.now_s())
         try:
+            own = own_address(address, self._port)
+            if own != self._own:  # a way of its own leads there
+                self._own = own
+                self._heed()
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.settimeout(timeout_s)
             if self._context is None:

@@ -105,6 +105,14 @@ class Endpoint:
     prepare: Callable[[], None] = lambda: None
     """Called before each try: the hot thread has no session of the connection then."""
 
+    def costs(self) -> list[tuple[Kind, Rate, int]]:
+        """Return what opening it spends of what an address may."""
+        asks = [
+            (Kind.CONNECTS, self.connects, 1),
+            (Kind.MESSAGES, self.messages, self.opens_with()),
+        ]
+        return [(kind, rate, cost) for kind, rate, cost in asks if rate is not None and cost]
+
 
 @dataclass(slots=True)
 class _Slot:
@@ -409,13 +417,15 @@ class Connections:
         )
         return True
 
+    def _turn_s(self, whose: Whose, slot: _Slot) -> float:
+        costs = slot.endpoint.costs()
+        return max((self.pauses.wait_s(whose, *cost) for cost in costs), default=0.0)
+
     def _awaits_turn(self, number: int, slot: _Slot, now: float) -> bool:
         """Take what opening it costs of what our address may; else wait for that."""
-        whose, to = self.whose(number), slot.endpoint
-        asks = [(Kind.CONNECTS, to.connects, 1), (Kind.MESSAGES, to.messages, to.opens_with())]
-        costs = [(kind, rate, cost) for kind, rate, cost in asks if rate is not None and cost]
-        wait_s = max((self.pauses.wait_s(whose, *cost) for cost in costs), default=0.0)
-        for cost in costs if wait_s == 0 else ():
+        whose = self.whose(number)
+        wait_s = self._turn_s(whose, slot)
+        for cost in slot.endpoint.costs() if wait_s == 0 else ():
             wait_s = max(wait_s, self.pauses.take(whose, *cost))
         if wait_s > 0:
             slot.retry_at = now + wait_s
@@ -439,7 +449,7 @@ class Connections:
         endpoint = slot.endpoint
         try:
             headers = header_lines(endpoint.headers, endpoint.credentials)
-            address = self._address(endpoint)
+            address = self._address(slot)
             if address is None:
                 slot.retry_at = now + POLL_S
                 return
@@ -469,12 +479,19 @@ class Connections:
         if not self._offer(number, slot):
             self._take_back(number, slot, "the hot thread is behind with its commands")
 
-    def _address(self, endpoint: Endpoint) -> str | None:
+    def _address(self, slot: _Slot) -> str | None:
         """Return where to connect to; None: it is not known yet."""
+        endpoint, target = slot.endpoint, slot.endpoint.target
         if endpoint.near is not None:
             return endpoint.near.ask(endpoint.place)
-        target = endpoint.target
-        return self.resolver.ask(target.host, endpoint.addresses, target.port)
+
+        def is_held(address: str) -> bool:
+            whose = Whose(self._name(slot), own_address(address, target.port), endpoint.venue)
+            return (
+                self.pauses.find(whose.host, whose.address)[0] > 0 or self._turn_s(whose, slot) > 0
+            )
+
+        return self.resolver.ask(target.host, endpoint.addresses, target.port, is_held)
 
     def _offer(self, number: int, slot: _Slot) -> bool:
         stream = slot.stream

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ class _Question:
     """One look-up under way. `is_over` is set last, by its thread."""
 
     is_over: threading.Event = field(default_factory=threading.Event)
-    address: str = ""
+    addresses: list[str] = field(default_factory=list)
     error: RemoteError | None = None
 
 
@@ -66,34 +67,46 @@ class Resolver:
         self._round_trips = RoundTrips()
         self._lock = threading.Lock()  # of the round trips: each question has a thread
 
-    def ask(self, host: str, overrides: dict[str, str], port: int) -> str | None:
+    def ask(
+        self,
+        host: str,
+        overrides: dict[str, str],
+        port: int,
+        is_held: Callable[[str], bool] = lambda _: False,
+    ) -> str | None:
         """Return an address, or None where it is not known yet: ask again after POLL_S.
 
-        Of several, the nearest that answers. Each answer is given once, since addresses change.
-        Raises RemoteError as `resolve_all` does.
+        Of several, the nearest that answers; but where the venue wants nobody to come to the first
+        one now (is_held), that one, and none is connected to. Each answer is given once, since
+        addresses change. Raises RemoteError as `resolve_all` does.
         """
         fixed = overrides.get(f"{host}:{port}", host if _is_address(host) else "")
         if fixed and "," not in fixed:
             return fixed
         question = self._questions.get((host, port))
         if question is None:
-            question = self._questions[host, port] = _Question()
-            self._look_aside(question, (host, port), fixed)
+            look_up = partial(self._look_up, host, port)
+            self._aside((host, port), partial(fixed.split, ",") if fixed else look_up)
+            question = self._questions[host, port]
         if not question.is_over.is_set():
             return None
         del self._questions[host, port]
         if question.error is not None:
             raise question.error
-        return question.address
+        if len(question.addresses) > 1 and not is_held(question.addresses[0]):
+            self._aside((host, port), partial(self._nearest, question.addresses, port))
+            return None
+        return question.addresses[0]
 
     def failed(self, address: str, port: int) -> None:
         """Take note that no session came to be open there: others go first for a while."""
         with self._lock:
             self._round_trips.failed(address, port, self._clock.now_s())
 
-    def _look_aside(self, question: _Question, place: tuple[str, int], fixed: str) -> None:
+    def _aside(self, place: tuple[str, int], find: Callable[[], list[str]]) -> None:
+        question = self._questions[place] = _Question()
         thread = threading.Thread(
-            target=self._answer, args=(question, place, fixed), name="resolver", daemon=True
+            target=self._answer, args=(question, place[0], find), name="resolver", daemon=True
         )
         try:
             thread.start()
@@ -101,13 +114,10 @@ class Resolver:
             question.error = RemoteError(f"cannot resolve {place[0]!r}: {error}")
             question.is_over.set()
 
-    def _answer(self, question: _Question, place: tuple[str, int], fixed: str) -> None:
-        host, port = place
+    @staticmethod
+    def _answer(question: _Question, host: str, find: Callable[[], list[str]]) -> None:
         try:
-            addresses = fixed.split(",") if fixed else self._look_up(host, port)
-            question.address = addresses[0]
-            if len(addresses) > 1:
-                question.address = self._nearest(addresses, port)
+            question.addresses = find()
         except RemoteError as error:
             question.error = error
         except Exception as error:
@@ -115,7 +125,7 @@ class Resolver:
         finally:
             question.is_over.set()
 
-    def _nearest(self, addresses: list[str], port: int) -> str:
+    def _nearest(self, addresses: list[str], port: int) -> list[str]:
         """Return the address that answers first; raises RemoteError where none does."""
         with self._lock:
             schedule = Schedule(self._round_trips.order(addresses, port, self._clock.now_s()))
@@ -124,5 +134,5 @@ class Resolver:
             self._round_trips.note(schedule, port, self._clock.now_s())
         for one in schedule.tried:
             if one.seconds is not None:
-                return one.address
+                return [one.address]
         raise RemoteError(f"no address can be reached: {schedule.text}")

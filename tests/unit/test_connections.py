@@ -12,7 +12,8 @@ import pytest
 from tickpath._core import ffi, lib
 from tickpath.engine.loop import connections as module
 from tickpath.engine.loop.connections import Connections, Endpoint, Reconnect, _Slot
-from tickpath.engine.loop.pauses import Pauses
+from tickpath.engine.loop.pauses import Pauses, own_address
+from tickpath.engine.loop.resolver import Resolver
 from tickpath.netstack.session import Target
 from tickpath.netstack.transport import KernelTransport
 from tickpath.proto.venue import Rate
@@ -22,6 +23,8 @@ from tickpath.shm.errors import LocalError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tickpath.netstack.eyeballs import Schedule
 
 
 def connections(*slots: _Slot) -> Connections:
@@ -438,3 +441,31 @@ def test_connections_without_limits_open_at_once(tmp_path: Path) -> None:
     one = Paced(5, tmp_path)
     one.run(0.05)
     assert one.tried == [1_000.0] * 5
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_connections_knock_at_no_address_while_the_venue_wants_nobody(
+    tmp_path: Path, is_paused: bool
+) -> None:
+    """Of a name with two addresses the nearer one is found by connecting to both."""
+    knocked: list[str] = []
+
+    def connect(schedule: Schedule, _port: int) -> None:
+        knocked.append(schedule.due(0.0) or "")
+        schedule.connected(knocked[-1], 0.001)
+
+    one = Paced(1, tmp_path)
+    one.connections.slots[0].endpoint.addresses["venue.test:80"] = "192.0.2.1,192.0.2.2"
+    one.connections.resolver = Resolver(connect=connect)
+    if is_paused:
+        one.connections.pauses.note(
+            "venue.test:80", own_address("192.0.2.1", 80), 300.0, "status 418"
+        )
+    for _ in range(2000):
+        one.connections.step()
+        if one.lines:
+            break
+        one.now_s += 0.01
+        time.sleep(0.001)
+    assert knocked == ([] if is_paused else ["192.0.2.1"])
+    assert ("status 418, not long ago" in one.lines[0]) == is_paused

@@ -162,3 +162,24 @@ def test_resolver_tries_the_addresses_of_the_configuration_too() -> None:
         assert time.monotonic() < end
         time.sleep(0.001)
     assert address == "192.0.2.2"
+
+
+def test_resolver_connects_nowhere_while_the_venue_wants_nobody() -> None:
+    net, asked = Net(n2=0.001), []
+    resolver = Resolver(lambda *_: ["192.0.2.1", "192.0.2.2"], net.connect)
+
+    def is_held(address: str) -> bool:
+        asked.append(address)
+        return len(asked) == 1
+
+    def answer() -> str:
+        end = time.monotonic() + PATIENCE_S
+        while (address := resolver.ask(HOST, {}, PORT, is_held)) is None:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        return address
+
+    assert answer() == "192.0.2.1"
+    assert net.orders == []
+    assert answer() == "192.0.2.2"
+    assert asked == ["192.0.2.1", "192.0.2.1"]

@@ -7,9 +7,12 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from tickpath.engine.feed_handler.rest_client import RestClient, SpentError
+from tickpath.engine.feed_handler import rest_client
+from tickpath.engine.feed_handler.rest_client import RateLimitError, RestClient, SpentError
+from tickpath.engine.loop.pauses import Pauses
 from tickpath.proto.venue import HttpRequest, Rate
 from tickpath.proto.venues.mexc.venue import Mexc
+from tickpath.shm.clock import SYSTEM
 from tickpath.shm.errors import RemoteError
 
 from tests.unit.test_bases import serving
@@ -70,3 +73,20 @@ def test_rest_client_believes_the_venue_that_others_ask_too(limit: Limited) -> N
             client.get("/", size_max=1)
         client.close()
     assert len(server.targets) == 1
+
+
+def test_rest_client_heeds_the_pause_of_the_address_that_it_comes_to_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first of two addresses is dead, and another way leads to the second."""
+    ways = {"127.0.0.2": "192.0.2.1", "127.0.0.1": "192.0.2.2"}
+    monkeypatch.setattr(rest_client, "resolve_all", lambda *_: list(ways))
+    monkeypatch.setattr(rest_client, "own_address", lambda address, _port: ways[address])
+    with serving(lambda _: (200, {}, b"x")) as (server, venue):
+        pauses = Pauses(SYSTEM)
+        pauses.note(":".join(map(str, venue.rest)), "192.0.2.2", 60.0, "status 418")
+        client = RestClient(venue, pauses=pauses)
+        with pytest.raises(RateLimitError, match="status 418, not long ago"):
+            client.get("/", size_max=1)
+        client.close()
+    assert server.targets == []
