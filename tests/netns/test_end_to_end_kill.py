@@ -336,6 +336,12 @@ def test_demo_killed_while_it_times_paths_leaves_nothing(temporary: Path) -> Non
             child.stdout.close()
 
 
+def first_strategy() -> str:
+    """Return the one that the demo's headline names, by how many CPUs there are."""
+    placed = place_processes(limits.available_cpus())
+    return "crossing (inline native)" if placed.inline else "spread"
+
+
 @pytest.mark.parametrize("bounded", [False, True])
 def test_demo_without_privileges_or_asked_to_runs_on_kernel_sockets(
     temporary: Path, bounded: bool
@@ -349,9 +355,7 @@ def test_demo_without_privileges_or_asked_to_runs_on_kernel_sockets(
     because = "AF_XDP needs CAP_NET_ADMIN" if bounded else "asked for by --backend kernel"
     assert f"path: kernel sockets over loopback, because: {because}" in done.stdout
     assert "path: kernel sockets" in done.stdout
-    placed = place_processes(limits.available_cpus())
-    strategy = "crossing (inline native)" if placed.inline else "spread"
-    assert f"books of 3 venues reached strategy {strategy} " in done.stdout
+    assert f"books of 3 venues reached strategy {first_strategy()} " in done.stdout
     assert "you saw 6 books LIVE, kept by one feed handler from " in done.stdout
     assert not list(temporary.iterdir())
 
@@ -397,4 +401,5 @@ def test_demo_of_one_venue_has_nothing_to_compare(temporary: Path) -> None:
     told = json.loads(done.stdout)
     assert [one["symbol"] for one in told["books"]] == ["BTC/USDT", "ETH/USDT"]
     assert told["spreads"] == []
-    assert told["headline"].split(" books ")[1].startswith("reached strategy spread ")
+    reached = f"reached strategy {first_strategy()} "
+    assert told["headline"].split(" books ")[1].startswith(reached)
