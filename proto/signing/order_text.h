@@ -27,6 +27,18 @@ static inline void tp_text_add(struct tp_order_text *text, const char *from, uin
     text->size += size;
 }
 
+/* Words that are part of each request. */
+struct tp_piece {
+    const char *at;
+    uint32_t size;
+};
+#define TP_PIECE(text) ((struct tp_piece){(text), sizeof(text) - 1})
+
+static inline void tp_text_put(struct tp_order_text *text, struct tp_piece piece)
+{
+    tp_text_add(text, piece.at, piece.size);
+}
+
 /* mantissa * 10^exponent as a plain decimal, no trailing zeros behind the point: 11 and -1 are
  * "1.1", 1000 and -2 are "10". mantissa >= 0, -18 <= exponent <= 0. */
 void tp_text_add_decimal(struct tp_order_text *text, int64_t mantissa, int exponent);

@@ -5,28 +5,17 @@
 #include "proto/orders.h"
 #include "proto/records.h"
 
-struct piece {
-    const char *at;
-    uint32_t size;
-};
-#define PIECE(text) ((struct piece){(text), sizeof(text) - 1})
-
-static void add(struct tp_order_text *text, struct piece piece)
-{
-    tp_text_add(text, piece.at, piece.size);
-}
-
-static struct piece method_of(enum tp_binance_verb verb)
+static struct tp_piece method_of(enum tp_binance_verb verb)
 {
     switch (verb) {
     case TP_BINANCE_PLACE:
-        return PIECE("order.place");
+        return TP_PIECE("order.place");
     case TP_BINANCE_CANCEL:
-        return PIECE("order.cancel");
+        return TP_PIECE("order.cancel");
     case TP_BINANCE_ASK:
-        return PIECE("order.status");
+        return TP_PIECE("order.status");
     }
-    return PIECE("");
+    return TP_PIECE("");
 }
 
 bool tp_binance_template_init(struct tp_binance_template *template_, enum tp_binance_verb verb,
@@ -39,20 +28,21 @@ bool tp_binance_template_init(struct tp_binance_template *template_, enum tp_bin
     template_->verb = verb;
     template_->is_signed = account->key_size != 0;
     template_->recv_window_ms = account->recv_window_ms;
-    add(&head, PIECE("\",\"method\":\""));
-    add(&head, method_of(verb));
-    add(&head, PIECE("\",\"params\":{"));
+    tp_text_put(&head, TP_PIECE("\",\"method\":\""));
+    tp_text_put(&head, method_of(verb));
+    tp_text_put(&head, TP_PIECE("\",\"params\":{"));
     if (template_->is_signed) {
-        add(&head, PIECE("\"apiKey\":\""));
+        tp_text_put(&head, TP_PIECE("\"apiKey\":\""));
         tp_text_add(&head, account->key, account->key_size);
-        add(&head, PIECE("\","));
-        add(&text, PIECE("apiKey="));
+        tp_text_put(&head, TP_PIECE("\","));
+        tp_text_put(&text, TP_PIECE("apiKey="));
         tp_text_add(&text, account->key, account->key_size);
-        add(&text, PIECE("&"));
+        tp_text_put(&text, TP_PIECE("&"));
     }
-    add(&head, verb == TP_BINANCE_PLACE ? PIECE("\"newClientOrderId\":\"")
-                                        : PIECE("\"origClientOrderId\":\""));
-    add(&text, verb == TP_BINANCE_PLACE ? PIECE("newClientOrderId=") : PIECE("origClientOrderId="));
+    tp_text_put(&head, verb == TP_BINANCE_PLACE ? TP_PIECE("\"newClientOrderId\":\"")
+                                                : TP_PIECE("\"origClientOrderId\":\""));
+    tp_text_put(&text, verb == TP_BINANCE_PLACE ? TP_PIECE("newClientOrderId=")
+                                                : TP_PIECE("origClientOrderId="));
     tp_text_add(&head, account->id_prefix, TP_ORDER_ID_PREFIX_SIZE);
     tp_text_add(&text, account->id_prefix, TP_ORDER_ID_PREFIX_SIZE);
     template_->head_size = head.size;
@@ -74,26 +64,26 @@ bool tp_binance_template_init(struct tp_binance_template *template_, enum tp_bin
 }
 
 struct way {
-    struct piece type, time_in_force;
+    struct tp_piece type, time_in_force;
 };
 
 static struct way way_of(uint8_t type)
 {
     switch ((enum tp_order_type)type) {
     case TP_ORDER_LIMIT:
-        return (struct way){PIECE("LIMIT"), PIECE("GTC")};
+        return (struct way){TP_PIECE("LIMIT"), TP_PIECE("GTC")};
     case TP_ORDER_MARKET:
-        return (struct way){PIECE("MARKET"), PIECE("")};
+        return (struct way){TP_PIECE("MARKET"), TP_PIECE("")};
     case TP_ORDER_IOC:
-        return (struct way){PIECE("LIMIT"), PIECE("IOC")};
+        return (struct way){TP_PIECE("LIMIT"), TP_PIECE("IOC")};
     case TP_ORDER_FOK:
-        return (struct way){PIECE("LIMIT"), PIECE("FOK")};
+        return (struct way){TP_PIECE("LIMIT"), TP_PIECE("FOK")};
     case TP_ORDER_POST_ONLY:
-        return (struct way){PIECE("LIMIT_MAKER"), PIECE("")};
+        return (struct way){TP_PIECE("LIMIT_MAKER"), TP_PIECE("")};
     case TP_ORDER_TYPE_COUNT:
         break;
     }
-    return (struct way){PIECE(""), PIECE("")};
+    return (struct way){TP_PIECE(""), TP_PIECE("")};
 }
 
 /* The message, and what is signed of it; a session's needs no second text. */
@@ -102,16 +92,16 @@ struct both {
     bool is_signed;
 };
 
-static void add_name(struct both *both, struct piece name, bool is_text)
+static void add_name(struct both *both, struct tp_piece name, bool is_text)
 {
-    add(&both->out, PIECE(",\""));
-    add(&both->out, name);
-    add(&both->out, is_text ? PIECE("\":\"") : PIECE("\":"));
+    tp_text_put(&both->out, TP_PIECE(",\""));
+    tp_text_put(&both->out, name);
+    tp_text_put(&both->out, is_text ? TP_PIECE("\":\"") : TP_PIECE("\":"));
     if (!both->is_signed)
         return;
-    add(&both->text, PIECE("&"));
-    add(&both->text, name);
-    add(&both->text, PIECE("="));
+    tp_text_put(&both->text, TP_PIECE("&"));
+    tp_text_put(&both->text, name);
+    tp_text_put(&both->text, TP_PIECE("="));
 }
 
 /* What was written from `from` on is the value: it is signed as it stands in the message. */
@@ -120,18 +110,18 @@ static void end_value(struct both *both, uint32_t from, bool is_text)
     if (both->is_signed)
         tp_text_add(&both->text, both->out.at + from, both->out.size - from);
     if (is_text)
-        add(&both->out, PIECE("\""));
+        tp_text_put(&both->out, TP_PIECE("\""));
 }
 
-static void add_word(struct both *both, struct piece name, struct piece value)
+static void add_word(struct both *both, struct tp_piece name, struct tp_piece value)
 {
     add_name(both, name, true);
     const uint32_t from = both->out.size;
-    add(&both->out, value);
+    tp_text_put(&both->out, value);
     end_value(both, from, true);
 }
 
-static void add_decimal(struct both *both, struct piece name, int64_t mantissa, int exponent)
+static void add_decimal(struct both *both, struct tp_piece name, int64_t mantissa, int exponent)
 {
     add_name(both, name, true);
     const uint32_t from = both->out.size;
@@ -139,7 +129,7 @@ static void add_decimal(struct both *both, struct piece name, int64_t mantissa, 
     end_value(both, from, true);
 }
 
-static void add_integer(struct both *both, struct piece name, uint64_t number)
+static void add_integer(struct both *both, struct tp_piece name, uint64_t number)
 {
     add_name(both, name, false);
     const uint32_t from = both->out.size;
@@ -154,20 +144,22 @@ static void add_parameters(struct both *both, const struct tp_binance_template *
     const bool places = template_->verb == TP_BINANCE_PLACE;
     const struct way way = way_of(order->type);
     if (places) {
-        add_word(both, PIECE("newOrderRespType"), PIECE("ACK"));
+        add_word(both, TP_PIECE("newOrderRespType"), TP_PIECE("ACK"));
         if (order->type != TP_ORDER_MARKET)
-            add_decimal(both, PIECE("price"), order->price, order->price_exponent);
-        add_decimal(both, PIECE("quantity"), order->quantity, order->quantity_exponent);
+            add_decimal(both, TP_PIECE("price"), order->price, order->price_exponent);
+        add_decimal(both, TP_PIECE("quantity"), order->quantity, order->quantity_exponent);
     }
-    add_integer(both, PIECE("recvWindow"), template_->recv_window_ms);
+    add_integer(both, TP_PIECE("recvWindow"), template_->recv_window_ms);
     if (places)
-        add_word(both, PIECE("side"), order->side == TP_SIDE_BID ? PIECE("BUY") : PIECE("SELL"));
-    add_word(both, PIECE("symbol"), (struct piece){template_->symbol, template_->symbol_size});
+        add_word(both, TP_PIECE("side"),
+                 order->side == TP_SIDE_BID ? TP_PIECE("BUY") : TP_PIECE("SELL"));
+    add_word(both, TP_PIECE("symbol"),
+             (struct tp_piece){template_->symbol, template_->symbol_size});
     if (places && way.time_in_force.size != 0)
-        add_word(both, PIECE("timeInForce"), way.time_in_force);
-    add_integer(both, PIECE("timestamp"), order->timestamp_ms);
+        add_word(both, TP_PIECE("timeInForce"), way.time_in_force);
+    add_integer(both, TP_PIECE("timestamp"), order->timestamp_ms);
     if (places)
-        add_word(both, PIECE("type"), way.type);
+        add_word(both, TP_PIECE("type"), way.type);
 }
 
 uint32_t tp_binance_request(const struct tp_binance_template *template_,
@@ -182,7 +174,7 @@ uint32_t tp_binance_request(const struct tp_binance_template *template_,
     };
     if (template_->verb == TP_BINANCE_PLACE && way_of(order->type).type.size == 0)
         return 0;
-    add(&both.out, PIECE("{\"id\":\""));
+    tp_text_put(&both.out, TP_PIECE("{\"id\":\""));
     tp_text_add(&both.out, &"pca"[template_->verb], 1);
     tp_text_add_number(&both.out, order->number);
     tp_text_add(&both.out, template_->head, template_->head_size);
@@ -194,10 +186,10 @@ uint32_t tp_binance_request(const struct tp_binance_template *template_,
         if (both.text.is_overfull || both.out.is_overfull)
             return 0;
         tp_hmac_sign(key, &template_->state, rest, both.text.size, hex);
-        add(&both.out, PIECE(",\"signature\":\""));
+        tp_text_put(&both.out, TP_PIECE(",\"signature\":\""));
         tp_text_add(&both.out, hex, sizeof hex);
-        add(&both.out, PIECE("\""));
+        tp_text_put(&both.out, TP_PIECE("\""));
     }
-    add(&both.out, PIECE("}}"));
+    tp_text_put(&both.out, TP_PIECE("}}"));
     return both.out.is_overfull ? 0 : both.out.size;
 }
