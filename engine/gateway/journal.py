@@ -127,7 +127,11 @@ class Journal:
         return found
 
     def rotate(self, orders: list[Any]) -> None:
-        """Go on in a new part, with these orders; ids go on counting."""
+        """Go on in a new part, with these orders; ids go on counting.
+
+        Raises OSError where the disk refuses: what comes stands in the part that the next start
+        reads all the same.
+        """
         self._write_part(int(self.pointer.epoch), orders, int(self.pointer.number))
 
     def _write_part(self, epoch: int, orders: list[Any], number: int = 0) -> None:
@@ -199,9 +203,17 @@ def open_journal(folder: Path, account: str, capacity: int = CAPACITY) -> tuple[
         raise LocalError(f"account {account!r}: expected 1 to 47 letters, digits, - and _")
     if not folder.is_dir():
         raise LocalError(f"{folder}: no such folder; make it, for the gateway's user alone")
-    journal = Journal(folder, account, capacity)
+    journal: Journal | None = None
     try:
+        journal = Journal(folder, account, capacity)
         return journal, journal.begin()
-    except BaseException:
-        journal.close()
+    except BaseException as error:
+        if journal is not None:
+            journal.close()
+        if isinstance(error, OSError):
+            raise LocalError(
+                f"{folder}: the journal of account {account} cannot be kept there: "
+                f"{error.strerror}: no order is sent without one; mend that, or choose another "
+                "folder"
+            ) from error
         raise

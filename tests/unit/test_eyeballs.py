@@ -143,8 +143,9 @@ def test_session_goes_to_the_second_address_when_the_first_is_dead(is_silent: bo
 
 def test_session_stays_with_the_first_address_that_answers() -> None:
     with listener("127.0.0.1") as port, open_session(port, "127.0.0.1", "127.0.0.2") as session:
-        session.connect()
-        assert [one.address for one in session.tried] == ["127.0.0.1"]
+        session.connect()  # a host that stands still for 0.25 s begins with the second, too
+        assert session.address == "127.0.0.1"
+        assert session.tried[0].seconds is not None
 
 
 def test_session_of_dead_addresses_names_them_all() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -301,3 +302,16 @@ def test_journal_waits_for_the_disk_where_it_is_asked_to(tmp_path: Path) -> None
     assert lib.tp_journal_sync(journal.pointer, 150) == 0
     assert Place(new_order().place) is Place.NEW
     journal.close()
+
+
+def test_journal_that_the_disk_refuses_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(LocalError, match=r"journal of account a .*No space left.*no order is sent"):
+        open_journal(tmp_path, "a")
+    monkeypatch.undo()
+    open_journal(tmp_path, "a")[0].close()  # the lock was let go
