@@ -39,6 +39,12 @@ struct tp_protobuf_field {
     struct tp_text bytes; /* TP_PROTOBUF_BYTES: inside the message */
 };
 
+/* The message in a field of wire type TP_PROTOBUF_BYTES; any other has no bytes to begin at. */
+static inline struct tp_protobuf tp_protobuf_inside(struct tp_text bytes)
+{
+    return (struct tp_protobuf){bytes.at, bytes.at + bytes.size};
+}
+
 enum tp_decode_status tp_protobuf_varint_long(struct tp_protobuf *in, size_t size_max,
                                               uint64_t *out);
 

@@ -98,8 +98,7 @@ static enum tp_decode_status trade_append(const struct tp_body *body, struct tp_
     if (out->count == TP_TRADE_COUNT_MAX)
         return TP_DECODE_TOO_MANY;
     struct tp_trade *trade = &out->trades[out->count];
-    enum tp_decode_status status =
-        item_decode((struct tp_protobuf){bytes.at, bytes.at + bytes.size}, &item);
+    enum tp_decode_status status = item_decode(tp_protobuf_inside(bytes), &item);
     if (status == TP_DECODE_OK)
         status = number(body, item.price, TP_NUMBER_PRICE, &trade->price);
     if (status == TP_DECODE_OK)
@@ -120,7 +119,7 @@ static enum tp_decode_status trade_append(const struct tp_body *body, struct tp_
 static enum tp_decode_status deals_decode(const struct tp_body *body, struct tp_text bytes,
                                           struct tp_trade_update *out)
 {
-    struct tp_protobuf in = {bytes.at, bytes.at + bytes.size};
+    struct tp_protobuf in = tp_protobuf_inside(bytes);
     while (in.at < in.end) {
         struct tp_protobuf_field field;
         enum tp_decode_status status = tp_protobuf_nested_next(&in, &field);

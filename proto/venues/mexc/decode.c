@@ -102,7 +102,7 @@ static enum tp_decode_status level_store(const struct tp_mexc_levels *d, struct 
 static enum tp_decode_status level_decode(const struct tp_mexc_levels *d, struct tp_text item,
                                           struct tp_level *out)
 {
-    struct tp_protobuf in = {item.at, item.at + item.size};
+    struct tp_protobuf in = tp_protobuf_inside(item);
     struct tp_text price = {NULL, 0}, quantity = {NULL, 0};
     while (in.at < in.end) {
         struct tp_protobuf_field field;
@@ -249,10 +249,10 @@ static enum tp_decode_status batch_decode(const struct tp_mexc_levels *d, struct
         enum tp_decode_status status = tp_protobuf_nested_next(&in, &field);
         if (status != TP_DECODE_OK)
             return status;
-        const struct tp_protobuf item = {field.bytes.at, field.bytes.at + field.bytes.size};
         if (field.tag == BATCH_ITEM)
-            status = body->tag == BODY_DEPTHS_BATCH ? depth_item(d, body, item)
-                                                    : ticker_item(body, item);
+            status = body->tag == BODY_DEPTHS_BATCH
+                         ? depth_item(d, body, tp_protobuf_inside(field.bytes))
+                         : ticker_item(body, tp_protobuf_inside(field.bytes));
         else if (field.tag == TICKER_BATCH_VERSION && body->tag == BODY_TICKER_BATCH)
             body->first_version = body->last_version = field.bytes;
         if (status != TP_DECODE_OK)
@@ -309,7 +309,7 @@ static enum tp_decode_status body_decode(const struct tp_mexc_levels *d, struct 
         body_begin(body, field->tag);
         d->out->bid_count = d->out->ask_count = 0;
     }
-    const struct tp_protobuf in = {field->bytes.at, field->bytes.at + field->bytes.size};
+    const struct tp_protobuf in = tp_protobuf_inside(field->bytes);
     if (is_batch(body->tag))
         return batch_decode(d, body, in);
     if (body->kind == BODY_DEPTH)
@@ -453,8 +453,7 @@ static enum tp_decode_status batch_versions(struct body *body, struct tp_protobu
         enum tp_decode_status status = tp_protobuf_nested_next(&in, &field);
         if (status == TP_DECODE_OK && field.tag == BATCH_ITEM) {
             body->kind = BODY_DEPTH;
-            status = depth_versions(
-                body, (struct tp_protobuf){field.bytes.at, field.bytes.at + field.bytes.size});
+            status = depth_versions(body, tp_protobuf_inside(field.bytes));
             if (status == TP_DECODE_OK && !chain_add(body))
                 status = TP_DECODE_BAD_NUMBER;
         }
@@ -486,7 +485,7 @@ bool tp_mexc_read_versions(const struct tp_body *what, struct tp_depth_update *o
             continue;
         if (body.tag != field.tag)
             body_begin(&body, field.tag);
-        const struct tp_protobuf inner = {field.bytes.at, field.bytes.at + field.bytes.size};
+        const struct tp_protobuf inner = tp_protobuf_inside(field.bytes);
         if (versions_decode(&body, inner) != TP_DECODE_OK)
             return false;
     }
