@@ -317,6 +317,9 @@ bool feed_race_join(struct tp_feed *feed, uint32_t index, uint32_t connection);
 bool feed_race_enter(struct tp_feed *feed, uint32_t index);
 /* It ended. Whether that was the last one; else the book goes on, or begins on another. */
 bool feed_race_leave(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t now_ns);
+/* A member's channel stands, by the venue's word or by a message of it. Whether the book, which
+ * waits on a connection that is down or silent, begins anew on that one. */
+bool feed_race_adopt(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t now_ns);
 /* The book's connection fell silent. Whether another one carries it from now on. */
 bool feed_race_relieve(struct tp_feed *feed, uint32_t index, uint64_t now_ns);
 /* The book leaves the chain: what was held must be shown by its next base. */

@@ -520,6 +520,8 @@ static enum tp_feed_result wait(struct tp_feed *feed, uint32_t index,
     const struct feed_instrument *instrument = &feed->instruments[index];
     if (instrument->connection == arrival->connection)
         return feed_take_waiting(feed, index, arrival);
+    if (feed_race_adopt(feed, index, arrival->connection, arrival->received_ns))
+        return feed_take_waiting(feed, index, arrival);
     const bool is_asleep =
         (instrument->flags & FEED_ACTIVE) == 0 && !feed_is_refused(feed, instrument);
     if (is_asleep || !is_better(feed, index, arrival)) {

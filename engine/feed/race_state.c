@@ -189,6 +189,19 @@ static bool begin_elsewhere(struct tp_feed *feed, uint32_t index, uint64_t now_n
     return other != carrier;
 }
 
+bool feed_race_adopt(struct tp_feed *feed, uint32_t index, uint32_t connection, uint64_t now_ns)
+{
+    const struct feed_instrument *instrument = &feed->instruments[index];
+    const struct feed_connection *own = &feed->connections[instrument->connection];
+    const struct feed_connection *of = &feed->connections[connection];
+    const bool may = of->up && !of->silent &&
+                     (feed_member(feed, index, connection)->flags & MEMBER_REFUSED) == 0;
+    if ((own->up && !own->silent) || !may || is_followed(instrument))
+        return false;
+    restart_on(feed, index, connection, now_ns);
+    return true;
+}
+
 /* The book goes on by a member that met it. */
 static void pass_on(struct tp_feed *feed, uint32_t index, uint32_t heir, uint64_t now_ns)
 {
@@ -477,6 +490,8 @@ void tp_feed_confirmed_on(struct tp_feed *feed, uint32_t connection, uint32_t in
         return;
     if ((feed_member(feed, instrument, connection)->flags & MEMBER_DEAF) == 0)
         feed_race_hear(feed, instrument, connection, now_ns);
+    if (of->connection != connection && feed_race_adopt(feed, instrument, connection, now_ns))
+        return;
     const bool waits = (of->flags & FEED_UNCONFIRMED) != 0 || feed_is_refused(feed, of);
     if (of->connection != connection && waits && !feed->histories[instrument].deaf &&
         of->rule->base != TP_BASE_IN_BAND && is_usable(feed, instrument, connection))

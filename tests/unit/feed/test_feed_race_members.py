@@ -189,6 +189,52 @@ def test_race_deaf_member_inherits_no_book(race: Race, venue: Venue) -> None:
     sync(race, venue, 0)
 
 
+@pytest.mark.parametrize("says_so", [True, False])
+@pytest.mark.parametrize("trouble", ["ends", "is silent"])
+def test_race_book_of_a_lost_carrier_begins_where_it_is_accepted_later(
+    race: Race, venue: Venue, trouble: str, *, says_so: bool
+) -> None:
+    """The venue refused it on the member that stayed, and takes it after all: STALE for ever."""
+    if trouble == "ends":
+        go_live(race, venue, members=(0, 1))
+        race.refuse(1)
+        race.down(0)
+    else:
+        race.up(0)
+        race.up(1)
+        race.message(venue.step(), 0)
+        race.refuse(1)
+        race.tick(100 * SECOND)
+    assert race.state()[0] == (STALE if trouble == "ends" else SYNCING)
+    race.message(b"", 1, PONG)
+    race.tick()
+    if says_so:
+        race.confirm(1)
+    else:
+        race.message(venue.step(), 1)
+    assert race.carrier == 1
+    sync(race, venue, 1)
+    assert_book(race, venue)
+
+
+def test_race_base_in_band_of_one_accepted_later_is_the_books(in_band: Race) -> None:
+    open_in_band(in_band, members=(0, 1))
+    in_band.refuse(1)
+    in_band.down(0)
+    assert in_band.state()[0] == STALE
+    in_band.message(base(10), 1)
+    assert in_band.state() == (LIVE, NONE)
+
+
+def test_race_refused_member_takes_no_book_of_a_lost_carrier(race: Race, venue: Venue) -> None:
+    go_live(race, venue, members=(0, 1))
+    race.refuse(1)
+    race.down(0)
+    race.message(b"", 1, PONG)
+    assert race.state()[0] == STALE
+    assert race.carrier == 0
+
+
 # ---- the carrier counts --------------------------------------------------------------------------
 
 
