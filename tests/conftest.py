@@ -13,7 +13,10 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
+import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,3 +147,31 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if groups:
         terminalreporter.section("make test, before pytest")
         terminalreporter.write(groups)
+
+
+END_S = 2.0
+EXIT = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[EXIT] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End, though a failed test left a thread that waits for whom it will never meet.
+
+    A server of a test whose client never came waits in accept, and the interpreter for it, for
+    ever: the failure would be a hang.
+    """
+    end_s = time.monotonic() + END_S
+    ours = (threading.main_thread(), threading.current_thread())
+    left = [one for one in threading.enumerate() if one not in ours and not one.daemon]
+    for thread in left:
+        thread.join(max(0.0, end_s - time.monotonic()))
+    stuck = [one.name for one in left if one.is_alive()]
+    if stuck:
+        print(f"still running, not waited for: {', '.join(stuck)}", file=sys.stderr)
+        RUN_DIRECTORY.cleanup()
+        sys.stdout.flush()
+        os._exit(config.stash.get(EXIT, 0) or 1)

@@ -55,7 +55,8 @@ def server(
         try:
             yield listener.getsockname()[1], asked
         finally:
-            listener.close()
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # it wakes who waits for a client
             thread.join(10)
 
 

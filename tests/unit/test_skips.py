@@ -1,4 +1,4 @@
-"""A skip names what the host lacks, and is a failure where nothing may be skipped."""
+"""A skip names what the host lacks; a skip where none may be, and a hang, are failures."""
 
 from __future__ import annotations
 
@@ -47,3 +47,15 @@ def test_needs_unknown_capability_is_an_error(tmp_path: Path) -> None:
     status, said = run_pytest(tmp_path, '@pytest.mark.needs("warp")', skip_fails=False)
     assert status != 0
     assert "unknown capability" in said
+
+
+def test_thread_that_never_ends_is_a_failure_and_no_hang(tmp_path: Path) -> None:
+    test = (
+        "import threading\n"
+        "def test_left():\n"
+        "    threading.Thread(target=threading.Event().wait, name='waiter').start()\n"
+    )
+    status, said = run_pytest(tmp_path, test, skip_fails=False)
+    assert status == 1
+    assert "2 passed" in said
+    assert "still running, not waited for: waiter" in said
