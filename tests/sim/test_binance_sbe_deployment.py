@@ -109,3 +109,34 @@ def test_sbe_message_of_another_schema_is_counted_and_moves_nothing(make: Make) 
     assert counters.unknown_channel > 50
     assert counters.broken == counters.gaps == 0
     deployment.stop()
+
+
+class Moved(Sbe):  # type: ignore[misc] # a class that is loaded
+    """From some moment on all that it sends is of a schema that nobody knows."""
+
+    has_moved = False
+
+    def pushes(self, symbol: str, delta: Any, now_ns: int) -> list[tuple[str, Message]]:
+        """Write each change, under another schema's number once it has moved."""
+        found = super().pushes(symbol, delta, now_ns)
+        if not Moved.has_moved:
+            return list(found)
+        head = struct.pack("<H", 3)
+        return [(name, Message(one.data[:4] + head + one.data[6:], False)) for name, one in found]
+
+
+@pytest.mark.parametrize("book", ["depth", "depth20"])
+def test_sbe_stream_that_moves_to_another_schema_keeps_no_book_live(
+    make: Make, monkeypatch: pytest.MonkeyPatch, book: str
+) -> None:
+    """Its frames keep the connection awake: the books' own silence is what ends them."""
+    monkeypatch.setattr(Moved, "has_moved", False)
+    deployment = make(Moved, book=book)
+    monkeypatch.setattr(Moved, "has_moved", True)
+    assert deployment.run(10.0, lambda: not deployment.are_live())
+    deployment.run(5.0)
+    assert not deployment.are_live()
+    assert deployment.counters.unknown_channel > 50
+    monkeypatch.setattr(Moved, "has_moved", False)
+    assert deployment.run(RECOVERY_S, deployment.are_live)
+    deployment.stop()
