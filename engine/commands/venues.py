@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tickpath._core import ffi, lib
+from tickpath.engine.commands import venues_table
 from tickpath.engine.commands.venue_arguments import find_venue
 from tickpath.proto.venue import BaseSource, Meaning, Verification
 from tickpath.proto.venues import DEFAULT_NAME, FOLDERS_VARIABLE, REFUSED, venue_names, why_refused
@@ -81,19 +82,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         f"venue. Venues of your own: {FOLDERS_VARIABLE} names their folders (docs/venues.md).",
     )
     parser.add_argument("venue", nargs="?", metavar="VENUE", help="only this one")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line")
+    form.add_argument(
+        "--table", action="store_true", help="a row each: what it supports, and what was seen of it"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print; 0, or 2 where a venue is not there or cannot be used."""
     names = venue_names() if args.venue is None else (find_venue(args.venue).name,)
-    told, unusable = [], []
+    told, known, unusable = [], [], []
     for name in names:
         try:
-            told.append(facts(find_venue(name)))
+            venue = find_venue(name)
+            told.append(facts(venue))
+            known.append((venue, book_rule(venue)))
         except ValueError as error:  # its decoder: the others are shown
             unusable.append(f"{name}: {error}")
-    if args.json:
+    if args.table:
+        lines = venues_table.rows(known) if known else []
+    elif args.json:
         lines = [json.dumps(one, ensure_ascii=False) for one in told]
     else:
         paragraphs = [_paragraph(one) for one in told]
@@ -105,6 +114,13 @@ def run(args: argparse.Namespace) -> int:
     if unusable:
         raise LocalError("; ".join(unusable))
     return 0
+
+
+def book_rule(venue: Venue) -> Any:
+    """Return the `struct tp_sync_rule *` of the channel that its own defaults choose."""
+    decoder, settings = find_decoder(venue.name), venue.settings()
+    (name, *_) = venue.channels(venue.example_symbol, settings)
+    return decoder.describe(ffi.new("char[]", name.encode())).rule
 
 
 def facts(venue: Venue) -> dict[str, Any]:

@@ -15,17 +15,20 @@ from tickpath._core import ffi, lib
 from tickpath.engine.cli import main
 from tickpath.engine.commands.text_table import aligned, width
 from tickpath.engine.commands.venues import rule_words
+from tickpath.engine.commands.venues_table import UNSEEN
 from tickpath.engine.config import lists
 from tickpath.engine.config.schema import Config, VenueConfig
 from tickpath.proto import venues
 from tickpath.proto.instrument import Instrument
 from tickpath.proto.venue import InstrumentList
-from tickpath.proto.venues import REFUSED, venue_names, why_refused
+from tickpath.proto.venues import REFUSED, load_venue, venue_names, why_refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
+VENUES = ROOT / "proto" / "venues"
+OURS = [name for name in venue_names() if (VENUES / name).is_dir()]
 ROWS = [
     {
         "symbol": "BTCUSDT",
@@ -107,6 +110,25 @@ def test_venues_as_text_has_a_line_of_each_kind(capsys: pytest.CaptureFixture[st
     labels = ("base", "sync", "verification", "limits", "channels", "left out", "never seen")
     assert [one for one in labels if not any(line.startswith(f"  {one}  ") for line in lines)] == []
     assert max(map(len, lines)) <= 100
+
+
+def test_venues_table_is_the_one_of_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["venues", "--table"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    named = {line.split("|")[1].strip(): line for line in lines[2:]}
+    assert list(named) == list(venue_names())
+    told = "\n".join(lines[:2] + [named[name] for name in OURS])
+    assert told in (ROOT / "docs" / "venues.md").read_text()
+
+
+def test_venue_whose_rule_nobody_saw_says_so_in_its_readme_too() -> None:
+    said = []
+    for name in OURS:
+        readme = " ".join((VENUES / name / "README.md").read_text().split())
+        is_said = UNSEEN in load_venue(name).never_seen
+        assert is_said == (UNSEEN in readme.lower() or name == "bybit_linear"), name
+        said += [name] if is_said else []
+    assert said == ["binance_sbe", "bybit", "bybit_linear", "coinbase", "gate", "htx", "mexc"]
 
 
 def test_venues_unknown_one_is_2_and_names_the_likely(capsys: pytest.CaptureFixture[str]) -> None:

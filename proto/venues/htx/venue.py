@@ -45,9 +45,10 @@ class Htx(Venue):
     """The venue's; ours are answers to them."""
     example_symbol = "btcusdt"
     never_seen = (
-        "a base that answers a request, changes in a row, what a change of nothing looks like, "
-        "whether levels that fall out of the depth are named (they are removed here); nothing was "
-        "tried against the live venue from here"
+        "sequence rule never seen on a wire: no two changes in a row were captured, nor a base "
+        "that answers a request, nor a change of nothing; whether levels that fall out of the "
+        "depth are named (they are removed here); nothing was tried against the live venue from "
+        "here"
     )
 
     def check_symbol(self, symbol: str) -> None:

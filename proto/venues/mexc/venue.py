@@ -72,9 +72,10 @@ class Mexc(Venue):
         "such messages count as of no channel of ours"
     )
     never_seen = (
-        "all of it: rules and limits are from documents and other people's captures, none was "
-        "tried against the live venue from here; of increase depth and of batches of best prices "
-        "a document's example is all that is known"
+        "sequence rule never seen on a wire: two messages that do not follow each other are all "
+        "that was captured; rules and limits are from documents and other people's captures, none "
+        "was tried against the live venue from here; of increase depth and of batches of best "
+        "prices a document's example is all that is known"
     )
 
     def check_symbol(self, symbol: str) -> None:
